@@ -1,1 +1,25 @@
-//! Placeholder.
+//! The contract of ScaleQuest Operator: what a user writes ([`run`]), what the operator tells a worker to do ([`task`]),
+//! what a worker answers ([`report`], [`exit`], [`inspection`]) and how work is addressed by its content ([`key`]).
+//! Operator and worker both depend on this crate and never on each other; it knows neither a cluster nor a model.
+
+pub mod run;
+
+pub mod stage;
+
+pub mod task;
+
+pub mod row;
+
+pub mod manifest;
+
+pub mod report;
+
+pub mod inspection;
+
+pub mod progress;
+
+pub mod exit;
+
+pub mod key;
+
+pub use stage::Stage;

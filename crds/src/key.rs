@@ -1,0 +1,58 @@
+//! Content keys: a stage's output is stored under the hash of everything that decides its bytes, so that runs which
+//! share a workspace reuse finished work and never mistake one output for another.
+
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::Stage;
+
+/// Hex SHA-256 of `bytes`.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Lower-case hex of `bytes`.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+/// The content key of a stage: hash of stage, stage version, seed, number of rows, parameters and the digests of its inputs in
+/// order. Members named `location` are left out of `params`: where bytes lie does not change what they are.
+pub fn content_key(stage: Stage, seed: i64, rows: i64, params: &impl Serialize, input_digests: &[String]) -> String {
+    let mut params = serde_json::to_value(params).unwrap_or(Value::Null);
+    strip_locations(&mut params);
+    let value = serde_json::json!({
+        "stage": stage.slug(), "version": stage.version(), "seed": seed, "rows": rows, "params": params, "inputs": input_digests,
+    });
+    sha256_hex(canonical(&value).as_bytes())
+}
+
+/// JSON with the members of every object in order of their names, and no white space.
+pub fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(members) => {
+            let mut names: Vec<_> = members.iter().collect();
+            names.sort_by(|a, b| a.0.cmp(b.0));
+            let body: Vec<_> = names.iter().map(|(name, v)| format!("{}:{}", Value::String((*name).clone()), canonical(v))).collect();
+            format!("{{{}}}", body.join(","))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        other => other.to_string(),
+    }
+}
+
+fn strip_locations(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.shift_remove("location");
+            members.values_mut().for_each(strip_locations);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip_locations),
+        _ => {}
+    }
+}

@@ -1,0 +1,20 @@
+//! What a running worker says on its standard output, a JSON object a line: for display only, never for a decision.
+
+use serde::{Deserialize, Serialize};
+
+/// How far a shard is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// What is done now, in a word or two: `load model`, `train`, `generate`, ...
+    pub doing: String,
+    /// Units done: rows, or training steps.
+    pub done: i64,
+    /// Units in all; 0 where unknown.
+    pub total: i64,
+    /// Tokens made or read so far.
+    pub tokens: i64,
+    /// Latest training loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+}

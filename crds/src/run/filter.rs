@@ -1,0 +1,116 @@
+//! Filters: which questions are dropped before they are answered. A filter that is absent is off, `{}` turns it on with
+//! its defaults.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::generator::Sampling;
+
+/// Which questions are dropped. The order is fixed: as listed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Filters {
+    /// Questions in other languages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<Language>,
+    /// Questions that share text with a benchmark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contamination: Option<Contamination>,
+    /// Questions that were asked before, in this wave or an earlier one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicates: Option<Duplicates>,
+    /// Questions that a judge calls unsolvable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub solvability: Option<Solvability>,
+    /// Questions that a trained scorer predicts to be too easy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difficulty: Option<Difficulty>,
+}
+
+/// The language filter.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Language {
+    /// ISO 639-1 codes of the languages to keep. Default: [en].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Vec<String>>,
+}
+
+/// The contamination filter.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Contamination {
+    /// Words in a row that must not be shared with a benchmark question. Default: 13.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ngram: Option<i32>,
+    /// The benchmarks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub benchmarks: Vec<Benchmark>,
+}
+
+/// A benchmark: JSON lines with questions. Exactly one of `path` and `uri`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Benchmark {
+    /// A file. One machine only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// An object store URI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
+    /// Member of each line that holds the question. Default: `question`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question_field: Option<String>,
+}
+
+/// The duplicate filter.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Duplicates {
+    /// Similarity from which two questions are near duplicates: estimated Jaccard similarity of their word shingles. Default: 0.7.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub similarity: Option<f64>,
+}
+
+/// The solvability filter: a chat model reasons, then answers Yes or No.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Solvability {
+    /// Name of the judge. Default: the model named in `responses`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// How the judge draws. Default: temperature 0, 2048 tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<Sampling>,
+}
+
+/// Difficulty sampling: a scorer, trained on the solver's fail rates on seed questions, drops what is too easy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Difficulty {
+    /// Name of the model on which the scorer is trained.
+    pub base: String,
+    /// Name of the model whose fail rates are the labels.
+    pub solver: String,
+    /// Responses per seed question. Default: 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<i32>,
+    /// How the solver draws. Default: as in `responses`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<Sampling>,
+    /// Names of the generators whose questions may be dropped. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generators: Option<Vec<String>>,
+    /// Predicted fail rate below which a question is dropped. Default: 0.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum: Option<f64>,
+    /// Passes of the scorer's training over the labels. Default: 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<i32>,
+    /// Peak learning rate of the scorer's training. Default: 1e-5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    /// Rows in a step of the scorer's training. Default: 32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<i32>,
+}

@@ -1,0 +1,133 @@
+//! Generators: models that learn to ask, and how they are trained and sampled.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A question generator: trained (QFT, then QPO), then asked for its share of the questions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Generator {
+    /// Name within the spec.
+    pub name: String,
+    /// Name of the model it starts from.
+    pub model: String,
+    /// Share of the questions, relative to the other generators' weights. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<i32>,
+    /// System prompt before every question. Default: what the model's chat template puts there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_prompt: Option<String>,
+    /// Question fine-tuning. Default: the recipe's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qft: Option<Qft>,
+    /// Question preference optimisation. Default: the recipe's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qpo: Option<Qpo>,
+    /// How questions are drawn. Default: the recipe's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<Sampling>,
+}
+
+/// Question fine-tuning (paper, section 3.1).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Qft {
+    /// Passes over the seed questions. Paper: 1, more hurts diversity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<i32>,
+    /// Peak learning rate. Paper: 2e-5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    /// Warm-up as a share of all steps. Paper: 0.03.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_ratio: Option<f64>,
+    /// Tokens in a packed sequence. Paper: 256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<i32>,
+    /// Packed sequences in a step. Paper: 32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<i32>,
+    /// Which parameters are trained. Paper: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuning: Option<Tuning>,
+    /// Settings of the low-rank adapters; with tuning `Lora`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<Lora>,
+}
+
+/// Question preference optimisation: DPO on rewritten questions (paper, section 3.2).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Qpo {
+    /// Questions to sample and rewrite. Paper: 10,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<i64>,
+    /// Name of the model that rewrites. Default: the model named in `responses`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewriter: Option<String>,
+    /// How the rewriter draws. Default: temperature 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewriting: Option<Sampling>,
+    /// Passes over the pairs. Paper: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<i32>,
+    /// Peak learning rate. Paper: 5e-7.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    /// Warm-up as a share of all steps. Default: 0.1 (paper: 20 steps).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_ratio: Option<f64>,
+    /// DPO's beta. Paper: 0.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beta: Option<f64>,
+    /// Longest pair member in tokens. Paper: 1024.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<i32>,
+    /// Pairs in a step. Paper: 128.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<i32>,
+    /// Which parameters are trained. Paper: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuning: Option<Tuning>,
+    /// Settings of the low-rank adapters; with tuning `Lora`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<Lora>,
+}
+
+/// Which parameters a training stage changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub enum Tuning {
+    /// All parameters.
+    #[default]
+    Full,
+    /// Low-rank adapters on the linear layers, merged into the saved model.
+    Lora,
+}
+
+/// Low-rank adapters (LoRA, arXiv 2106.09685).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Lora {
+    /// Rank of the adapters.
+    pub rank: i32,
+    /// Scale: the adapters' product is multiplied by alpha / rank.
+    pub alpha: f64,
+}
+
+/// How tokens are drawn.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sampling {
+    /// Divisor of the logits, 0 to 2; 0 takes the likeliest token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// Smallest set of likeliest tokens with this probability mass, above 0 and up to 1. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    /// Number of likeliest tokens to draw from; 0 for all. Default: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<i32>,
+    /// Tokens after which a text is cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_new_tokens: Option<i32>,
+}

@@ -1,0 +1,141 @@
+//! Models: where they come from and what runs them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A model, referred to by name from the rest of the spec.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Model {
+    /// Name within the spec.
+    pub name: String,
+    /// Where the weights are. Absent only where an endpoint serves the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<ModelSource>,
+    /// What runs the model. Default: the built-in engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<Engine>,
+}
+
+/// Where a model's weights are. Exactly one member.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModelSource {
+    /// A repository of the Hugging Face hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<HubSource>,
+    /// A GGUF file, or a directory in the Hugging Face layout. One machine only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// An object store URI (`s3://`, `gs://`, `az://`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
+    /// A persistent volume claim. Cluster only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<ClaimSource>,
+    /// An OCI image mounted as a volume. Cluster only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageSource>,
+}
+
+/// A repository of the Hugging Face hub.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HubSource {
+    /// `owner/name`.
+    pub repo: String,
+    /// Commit: 40 hex digits, so that the same spec means the same weights.
+    pub revision: String,
+}
+
+/// A persistent volume claim.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClaimSource {
+    /// Name of the claim, in the run's namespace.
+    pub name: String,
+    /// Directory in the volume. Default: its root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_path: Option<String>,
+}
+
+/// An OCI image with model files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ImageSource {
+    /// Image reference; a digest is advised.
+    pub reference: String,
+}
+
+/// What runs a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Engine {
+    /// Which engine.
+    #[serde(rename = "type")]
+    pub kind: EngineType,
+    /// Settings of a server that the stage starts itself; with type `Server`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerEngine>,
+    /// An endpoint that exists already; with type `OpenAI`.
+    #[serde(rename = "openAI", default, skip_serializing_if = "Option::is_none")]
+    pub open_ai: Option<OpenAiEngine>,
+}
+
+/// Which engine runs a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum EngineType {
+    /// The built-in engine, in the worker's process.
+    Candle,
+    /// A server that the stage starts with the model's path.
+    Server,
+    /// An endpoint that exists already.
+    OpenAI,
+}
+
+/// A server that a stage starts for itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServerEngine {
+    /// Image of the sidecar container. Cluster only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Command; `{model}` and `{port}` are replaced.
+    pub command: Vec<String>,
+}
+
+/// An OpenAI-compatible endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OpenAiEngine {
+    /// Base URL, up to and with `/v1`.
+    pub base_url: String,
+    /// Name under which the endpoint serves the model.
+    pub model: String,
+    /// Secret (cluster) with the key. On one machine the key is read from the environment variable `OPENAI_API_KEY`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key_secret: Option<SecretKey>,
+    /// What tokens cost, for the budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<Prices>,
+}
+
+/// A member of a Secret in the run's namespace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretKey {
+    /// Name of the Secret.
+    pub name: String,
+    /// Key in it.
+    pub key: String,
+}
+
+/// Prices of tokens, decimal strings in the budget's currency.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Prices {
+    /// For a million prompt tokens.
+    pub input_per_million: String,
+    /// For a million tokens made.
+    pub output_per_million: String,
+}

@@ -1,0 +1,164 @@
+//! Status: what a person reads of a run. A projection; nothing is decided from it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Stage;
+use crate::row::Reason;
+
+/// How far a run is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SynthesisRunStatus {
+    /// The generation of the spec that this status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// For people; code never compares it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// Accepted, Progressing, Suspended, Complete, Failed, Degraded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// How far the dataset is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<RunProgress>,
+    /// What became of all questions of sealed waves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub funnel: Option<Funnel>,
+    /// What the whole run is expected to take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Estimate>,
+    /// What the run has taken so far; only ever grows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// The stages begun so far.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageStatus>,
+    /// The published dataset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<Dataset>,
+}
+
+/// How far the dataset is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunProgress {
+    /// Accepted pairs in sealed waves.
+    pub accepted: i64,
+    /// Pairs wanted.
+    pub target: i64,
+    /// 100 * accepted / target, at most 100.
+    pub percent: i32,
+    /// The wave under way, from 1; 0 before the first.
+    pub wave: i32,
+    /// Seconds left, estimated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_seconds: Option<i64>,
+    /// `accepted/target`.
+    pub summary: String,
+    /// `etaSeconds` for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta: Option<String>,
+}
+
+/// What became of the questions. `generated = accepted + sum of rejected` over sealed waves, exactly.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Funnel {
+    /// Questions generated.
+    pub generated: i64,
+    /// Pairs accepted.
+    pub accepted: i64,
+    /// Questions still on their way through a wave.
+    pub pending: i64,
+    /// Questions rejected, by reason.
+    pub rejected: Vec<Rejected>,
+}
+
+/// A reason and its count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rejected {
+    /// The reason.
+    pub reason: Reason,
+    /// Questions rejected for it.
+    pub count: i64,
+}
+
+/// What the whole run is expected to take. Decimals are strings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Estimate {
+    /// Questions to generate.
+    pub questions: i64,
+    /// GPU hours (on a machine without a GPU: worker hours).
+    pub gpu_hours: String,
+    /// Money, where a price is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<String>,
+    /// Accepted pairs per question.
+    #[serde(rename = "yield")]
+    pub yield_ratio: String,
+}
+
+/// What a run has taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Seconds with a GPU held, failed attempts included.
+    pub gpu_seconds: i64,
+    /// Seconds of all workers, failed attempts included.
+    pub worker_seconds: i64,
+    /// Prompt tokens read.
+    pub input_tokens: i64,
+    /// Tokens made.
+    pub output_tokens: i64,
+    /// Money, where a price is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<String>,
+}
+
+/// How far a stage is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StageStatus {
+    /// The stage.
+    pub name: Stage,
+    /// The wave, if per wave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wave: Option<i32>,
+    /// The generator, if per generator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generator: Option<String>,
+    /// `Waiting`, `Running`, `Sealed`, `Reused` or `Failed`.
+    pub state: String,
+    /// Shards.
+    pub shards: ShardStatus,
+}
+
+/// Shards of a stage.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ShardStatus {
+    /// All.
+    pub total: i64,
+    /// Committed.
+    pub succeeded: i64,
+    /// Being worked on.
+    pub active: i64,
+    /// Given up.
+    pub failed: i64,
+}
+
+/// The published dataset.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Dataset {
+    /// Where it is.
+    pub uri: String,
+    /// Digest of its manifest.
+    pub digest: String,
+    /// Accepted pairs in it.
+    pub rows: i64,
+}
