@@ -69,7 +69,7 @@ test-rust: build models ## Run the Rust tests, with the real models and a real S
 test-dataset: build models ## Make a small dataset with real models; open it in pyarrow, polars, datasets and a browser
 	.ci/tools.sh python chromium
 	$(PYTHON) tests/python/check_seeds.py examples/seeds/questions.jsonl examples/seeds/held-out.jsonl
-	rm -rf "$(CARGO_TARGET_DIR)/small-run"
+	rm -rf target/small-run
 	@status=0; "$(RELEASE)/scalequest" run -f tests/small-run.yaml || status=$$?; \
 	[ $$status -eq 0 ] || [ $$status -eq 3 ] || exit $$status
 	$(PYTHON) tests/python/check_dataset.py target/small-run/dataset
