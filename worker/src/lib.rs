@@ -1,5 +1,9 @@
 //! The worker: executes one stage task of a synthesis run.
 
 pub mod inference;
+
+pub mod dataset;
+
 pub mod model;
+
 pub mod ops;
