@@ -1,1 +1,5 @@
-//! Placeholder.
+//! The worker: executes one stage task of a synthesis run.
+
+pub mod inference;
+pub mod model;
+pub mod ops;
