@@ -3,3 +3,5 @@
 pub mod inference;
 pub mod model;
 pub mod ops;
+
+pub mod training;

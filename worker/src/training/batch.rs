@@ -19,7 +19,10 @@ pub struct Example {
 impl Example {
     /// A question as a chat model's user turn: `prefix` is read, the question and the token that ends it are learnt.
     pub fn question(prefix: &[u32], question: &[u32], end: u32) -> Self {
-        Self { tokens: [prefix, question, &[end]].concat(), learnt_from: prefix.len() }
+        Self {
+            tokens: [prefix, question, &[end]].concat(),
+            learnt_from: prefix.len(),
+        }
     }
 
     /// Indices of the tokens in the loss. The very first token of a sequence is predicted by nothing, so it is never in.
@@ -48,10 +51,17 @@ impl Batch {
     /// # Errors
     /// The tensors cannot be made.
     pub fn lay_out(rows: &[Vec<&[u32]>]) -> Result<Self, TrainingError> {
-        let longest = rows.iter().map(|row| row.iter().map(|tokens| tokens.len()).sum::<usize>()).max().unwrap_or(0);
+        let longest = rows
+            .iter()
+            .map(|row| row.iter().map(|tokens| tokens.len()).sum::<usize>())
+            .max()
+            .unwrap_or(0);
         let places = rows.len() * longest;
-        let (mut ids, mut positions, mut segments) =
-            (Vec::with_capacity(places), Vec::with_capacity(places), Vec::with_capacity(places));
+        let (mut ids, mut positions, mut segments) = (
+            Vec::with_capacity(places),
+            Vec::with_capacity(places),
+            Vec::with_capacity(places),
+        );
         let mut starts = Vec::new();
         for (index, row) in rows.iter().enumerate() {
             for (segment, tokens) in row.iter().enumerate() {
@@ -65,8 +75,15 @@ impl Batch {
             positions.extend(0..padding as u32);
             segments.extend(std::iter::repeat_n(row.len() as u32, padding));
         }
-        let tensor = |values: Vec<u32>| Tensor::from_vec(values, (rows.len(), longest), &Device::Cpu);
-        Ok(Self { ids: tensor(ids)?, positions: tensor(positions)?, segments: tensor(segments)?, starts, longest })
+        let tensor =
+            |values: Vec<u32>| Tensor::from_vec(values, (rows.len(), longest), &Device::Cpu);
+        Ok(Self {
+            ids: tensor(ids)?,
+            positions: tensor(positions)?,
+            segments: tensor(segments)?,
+            starts,
+            longest,
+        })
     }
 }
 
@@ -98,9 +115,18 @@ impl LogProbabilities {
 ///
 /// # Errors
 /// A token lies beyond the vocabulary.
-pub fn log_probabilities(model: &Decoder, rows: &[Vec<&Example>]) -> Result<LogProbabilities, TrainingError> {
-    let tokens: Vec<Vec<&[u32]>> =
-        rows.iter().map(|row| row.iter().map(|example| example.tokens.as_slice()).collect()).collect();
+pub fn log_probabilities(
+    model: &Decoder,
+    rows: &[Vec<&Example>],
+) -> Result<LogProbabilities, TrainingError> {
+    let tokens: Vec<Vec<&[u32]>> = rows
+        .iter()
+        .map(|row| {
+            row.iter()
+                .map(|example| example.tokens.as_slice())
+                .collect()
+        })
+        .collect();
     let batch = Batch::lay_out(&tokens)?;
     let (mut places, mut targets, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
     for (example, (row, start)) in rows.iter().flatten().zip(&batch.starts) {
@@ -116,7 +142,10 @@ pub fn log_probabilities(model: &Decoder, rows: &[Vec<&Example>]) -> Result<LogP
     let places = Tensor::from_vec(places, count, &Device::Cpu)?;
     let targets = Tensor::from_vec(targets, count, &Device::Cpu)?;
     let learnt = hidden.reshape(((), width))?.index_select(&places, 0)?;
-    Ok(LogProbabilities { values: token_log_probabilities(&model.logits(&learnt)?, &targets)?, ranges })
+    Ok(LogProbabilities {
+        values: token_log_probabilities(&model.logits(&learnt)?, &targets)?,
+        ranges,
+    })
 }
 
 #[cfg(test)]
@@ -128,15 +157,28 @@ mod tests {
         let example = Example::question(&[1, 2], &[3, 4], 9);
         assert_eq!(example.tokens, [1, 2, 3, 4, 9]);
         assert_eq!(example.learnt(), 2..5);
-        assert_eq!(Example::question(&[], &[3], 9).learnt(), 1..2, "nothing predicts the first token");
+        assert_eq!(
+            Example::question(&[], &[3], 9).learnt(),
+            1..2,
+            "nothing predicts the first token"
+        );
     }
 
     #[test]
     fn positions_restart_and_segments_differ_within_a_row() {
         let batch = Batch::lay_out(&[vec![&[5, 6][..], &[7, 8, 9]], vec![&[4]]]).unwrap();
-        assert_eq!(batch.ids.to_vec2::<u32>().unwrap(), [[5, 6, 7, 8, 9], [4, 0, 0, 0, 0]]);
-        assert_eq!(batch.positions.to_vec2::<u32>().unwrap(), [[0, 1, 0, 1, 2], [0, 0, 1, 2, 3]]);
-        assert_eq!(batch.segments.to_vec2::<u32>().unwrap(), [[0, 0, 1, 1, 1], [0, 1, 1, 1, 1]]);
+        assert_eq!(
+            batch.ids.to_vec2::<u32>().unwrap(),
+            [[5, 6, 7, 8, 9], [4, 0, 0, 0, 0]]
+        );
+        assert_eq!(
+            batch.positions.to_vec2::<u32>().unwrap(),
+            [[0, 1, 0, 1, 2], [0, 0, 1, 2, 3]]
+        );
+        assert_eq!(
+            batch.segments.to_vec2::<u32>().unwrap(),
+            [[0, 0, 1, 1, 1], [0, 1, 1, 1, 1]]
+        );
         assert_eq!(batch.starts, [(0, 0), (0, 2), (1, 0)]);
     }
 }

@@ -35,11 +35,20 @@ impl Weights {
             return Err(format!("it has weights of `{name}`, which is not trained"));
         }
         for (name, variable) in variables {
-            let value = self.0.get(name).ok_or_else(|| format!("it lacks the weights of `{name}`"))?;
+            let value = self
+                .0
+                .get(name)
+                .ok_or_else(|| format!("it lacks the weights of `{name}`"))?;
             if value.dims() != variable.dims() {
-                return Err(format!("`{name}` has shape {:?}; expected {:?}", value.dims(), variable.dims()));
+                return Err(format!(
+                    "`{name}` has shape {:?}; expected {:?}",
+                    value.dims(),
+                    variable.dims()
+                ));
             }
-            variable.set(value).map_err(|error| format!("`{name}`: {error}"))?;
+            variable
+                .set(value)
+                .map_err(|error| format!("`{name}`: {error}"))?;
         }
         Ok(())
     }
@@ -67,35 +76,62 @@ impl TrainingState {
         }
         for (name, Moments { first, second }) in optimizer.moments() {
             entries.push((format!("first/{name}"), Entry::Single(first, [first.len()])));
-            entries.push((format!("second/{name}"), Entry::Single(second, [second.len()])));
+            entries.push((
+                format!("second/{name}"),
+                Entry::Single(second, [second.len()]),
+            ));
         }
         let flat: Vec<f64> = records
             .iter()
-            .flat_map(|r| [r.loss, r.learning_rate, r.gradient_norm].into_iter().chain(r.measures.iter().copied()))
+            .flat_map(|r| {
+                [r.loss, r.learning_rate, r.gradient_norm]
+                    .into_iter()
+                    .chain(r.measures.iter().copied())
+            })
             .collect();
-        let width = records.first().map_or(FIXED, |record| FIXED + record.measures.len());
-        entries.push(("records".into(), Entry::Double(&flat, [records.len(), width])));
+        let width = records
+            .first()
+            .map_or(FIXED, |record| FIXED + record.measures.len());
+        entries.push((
+            "records".into(),
+            Entry::Double(&flat, [records.len(), width]),
+        ));
         entries.push(("notes".into(), Entry::Single(notes, [notes.len()])));
         let metadata = [
             ("identity".to_owned(), identity.to_owned()),
             ("step".to_owned(), records.len().to_string()),
             ("optimizerStep".to_owned(), optimizer.step().to_string()),
         ];
-        safetensors::serialize_to_file(entries, Some(metadata.into_iter().collect()), path)
-            .map_err(|error| TrainingError::Io { action: "write", path: path.to_owned(), source: into_io(error) })
+        safetensors::serialize_to_file(entries, Some(metadata.into_iter().collect()), path).map_err(
+            |error| TrainingError::Io {
+                action: "write",
+                path: path.to_owned(),
+                source: into_io(error),
+            },
+        )
     }
 
     /// Reads a checkpoint of the training called `identity`.
     ///
     /// # Errors
     /// The file is damaged, or another training's.
-    pub fn read(path: &Path, identity: &str, settings: AdamWSettings) -> Result<Self, TrainingError> {
+    pub fn read(
+        path: &Path,
+        identity: &str,
+        settings: AdamWSettings,
+    ) -> Result<Self, TrainingError> {
         let mut bytes = Vec::new();
         std::fs::File::open(path)
             .and_then(|mut file| file.read_to_end(&mut bytes))
-            .map_err(|source| TrainingError::Io { action: "read", path: path.to_owned(), source })?;
-        parse(&bytes, identity, settings)
-            .map_err(|reason| TrainingError::Checkpoint { path: path.to_owned(), reason })
+            .map_err(|source| TrainingError::Io {
+                action: "read",
+                path: path.to_owned(),
+                source,
+            })?;
+        parse(&bytes, identity, settings).map_err(|reason| TrainingError::Checkpoint {
+            path: path.to_owned(),
+            reason,
+        })
     }
 }
 
@@ -104,11 +140,22 @@ fn parse(bytes: &[u8], identity: &str, settings: AdamWSettings) -> Result<Traini
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let empty = Default::default();
     let metadata = header.metadata().as_ref().unwrap_or(&empty);
-    let text = |name: &str| metadata.get(name).ok_or_else(|| format!("its metadata lack `{name}`"));
+    let text = |name: &str| {
+        metadata
+            .get(name)
+            .ok_or_else(|| format!("its metadata lack `{name}`"))
+    };
     if text("identity")? != identity {
-        return Err(format!("it belongs to the training `{}`, not to `{identity}`", text("identity")?));
+        return Err(format!(
+            "it belongs to the training `{}`, not to `{identity}`",
+            text("identity")?
+        ));
     }
-    let number = |name: &str| text(name)?.parse::<u64>().map_err(|_| format!("its `{name}` is not a number"));
+    let number = |name: &str| {
+        text(name)?
+            .parse::<u64>()
+            .map_err(|_| format!("its `{name}` is not a number"))
+    };
 
     let mut weights = BTreeMap::new();
     let mut moments: BTreeMap<String, Moments> = BTreeMap::new();
@@ -118,13 +165,25 @@ fn parse(bytes: &[u8], identity: &str, settings: AdamWSettings) -> Result<Traini
         match name.split_once('/') {
             Some(("weight", name)) => {
                 let tensor = Tensor::from_vec(singles(data), view.shape(), &Device::Cpu);
-                weights.insert(name.to_owned(), tensor.map_err(|error| format!("`{name}`: {error}"))?);
+                weights.insert(
+                    name.to_owned(),
+                    tensor.map_err(|error| format!("`{name}`: {error}"))?,
+                );
             }
-            Some(("first", name)) => moments.entry(name.to_owned()).or_default().first = singles(data),
-            Some(("second", name)) => moments.entry(name.to_owned()).or_default().second = singles(data),
+            Some(("first", name)) => {
+                moments.entry(name.to_owned()).or_default().first = singles(data)
+            }
+            Some(("second", name)) => {
+                moments.entry(name.to_owned()).or_default().second = singles(data)
+            }
             None if name == "notes" => notes = singles(data),
             None if name == "records" => {
-                let width = view.shape().last().copied().filter(|width| *width >= FIXED).ok_or("its records are cut")?;
+                let width = view
+                    .shape()
+                    .last()
+                    .copied()
+                    .filter(|width| *width >= FIXED)
+                    .ok_or("its records are cut")?;
                 records = doubles(data).chunks_exact(width).map(record).collect();
             }
             _ => return Err(format!("it holds an unknown tensor `{name}`")),
@@ -140,7 +199,12 @@ fn parse(bytes: &[u8], identity: &str, settings: AdamWSettings) -> Result<Traini
         return Err("its step is not its number of records".into());
     }
     let optimizer = AdamW::restored(settings, number("optimizerStep")?, moments);
-    Ok(TrainingState { weights: Weights(weights), optimizer, records, notes })
+    Ok(TrainingState {
+        weights: Weights(weights),
+        optimizer,
+        records,
+        notes,
+    })
 }
 
 fn record(values: &[f64]) -> StepRecord {
@@ -153,11 +217,21 @@ fn record(values: &[f64]) -> StepRecord {
 }
 
 fn singles(bytes: &[u8]) -> Vec<f32> {
-    bytes.as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
+    bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|chunk| f32::from_le_bytes(*chunk))
+        .collect()
 }
 
 fn doubles(bytes: &[u8]) -> Vec<f64> {
-    bytes.as_chunks::<8>().0.iter().map(|chunk| f64::from_le_bytes(*chunk)).collect()
+    bytes
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|chunk| f64::from_le_bytes(*chunk))
+        .collect()
 }
 
 fn into_io(error: safetensors::SafeTensorError) -> std::io::Error {
@@ -193,13 +267,25 @@ impl View for Entry<'_> {
     fn data(&self) -> std::borrow::Cow<'_, [u8]> {
         match self {
             Self::Weight(variable) => variable.data(),
-            Self::Single(values, _) => values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>().into(),
-            Self::Double(values, _) => values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>().into(),
+            Self::Single(values, _) => values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect::<Vec<_>>()
+                .into(),
+            Self::Double(values, _) => values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect::<Vec<_>>()
+                .into(),
         }
     }
 
     fn data_len(&self) -> usize {
-        let size = if matches!(self, Self::Double(..)) { 8 } else { 4 };
+        let size = if matches!(self, Self::Double(..)) {
+            8
+        } else {
+            4
+        };
         self.shape().iter().product::<usize>() * size
     }
 }

@@ -5,10 +5,10 @@
 
 use candle_core::{Device, Tensor};
 
+use super::TrainingError;
 use super::batch::{Example, log_probabilities};
 use super::draw::Draws;
 use super::trainer::{Objective, Part, micro_batches};
-use super::TrainingError;
 use crate::model::Decoder;
 
 /// A question that is preferred to another.
@@ -42,13 +42,20 @@ impl Preference {
     pub fn new(mut pairs: Vec<Pair>, beta: f64, max_length: usize) -> Result<Self, TrainingError> {
         let all = pairs.len();
         pairs.retain(|pair| {
-            [&pair.chosen, &pair.rejected].iter().all(|e| e.tokens.len() <= max_length && !e.learnt().is_empty())
+            [&pair.chosen, &pair.rejected]
+                .iter()
+                .all(|e| e.tokens.len() <= max_length && !e.learnt().is_empty())
         });
         if pairs.is_empty() {
             let reason = format!("{all} preference pairs, none of them within {max_length} tokens");
             return Err(TrainingError::NoExamples(reason));
         }
-        Ok(Self { dropped: all - pairs.len(), pairs, beta, reference: Vec::new() })
+        Ok(Self {
+            dropped: all - pairs.len(),
+            pairs,
+            beta,
+            reference: Vec::new(),
+        })
     }
 
     /// How many pairs were too long.
@@ -79,7 +86,12 @@ impl Preference {
     fn log_probabilities(&self, model: &Decoder, pairs: &[usize]) -> Result<Tensor, TrainingError> {
         let rows: Vec<Vec<&Example>> = pairs
             .iter()
-            .flat_map(|&index| [vec![&self.pairs[index].chosen], vec![&self.pairs[index].rejected]])
+            .flat_map(|&index| {
+                [
+                    vec![&self.pairs[index].chosen],
+                    vec![&self.pairs[index].rejected],
+                ]
+            })
             .collect();
         log_probabilities(model, &rows)?.sums()
     }
@@ -114,7 +126,11 @@ impl Objective for Preference {
 
     fn take_notes(&mut self, notes: Vec<f32>) -> Result<(), String> {
         if notes.len() > 2 * self.pairs.len() || !notes.len().is_multiple_of(2) {
-            return Err(format!("it has {} reference values for {} pairs", notes.len(), self.pairs.len()));
+            return Err(format!(
+                "it has {} reference values for {} pairs",
+                notes.len(),
+                self.pairs.len()
+            ));
         }
         self.reference = notes;
         Ok(())
@@ -125,7 +141,10 @@ impl Objective for Preference {
         let to = (from + PAIRS_AT_ONCE).min(self.pairs.len());
         let units: Vec<Vec<usize>> = (from..to).map(|index| vec![index]).collect();
         for pairs in micro_batches(self, &units) {
-            let values = self.log_probabilities(model, &pairs.concat())?.detach().to_vec1::<f32>()?;
+            let values = self
+                .log_probabilities(model, &pairs.concat())?
+                .detach()
+                .to_vec1::<f32>()?;
             self.reference.extend(values);
         }
         Ok(to == self.pairs.len())
@@ -133,15 +152,22 @@ impl Objective for Preference {
 
     fn loss(&self, model: &Decoder, units: &[&[usize]]) -> Result<Part, TrainingError> {
         let pairs = units.concat();
-        let reference: Vec<f32> =
-            pairs.iter().flat_map(|&index| &self.reference[2 * index..2 * index + 2]).copied().collect();
+        let reference: Vec<f32> = pairs
+            .iter()
+            .flat_map(|&index| &self.reference[2 * index..2 * index + 2])
+            .copied()
+            .collect();
         let reference = Tensor::from_vec(reference, 2 * pairs.len(), &Device::Cpu)?;
-        let gains = (self.log_probabilities(model, &pairs)? - reference)?.reshape((pairs.len(), 2))?;
+        let gains =
+            (self.log_probabilities(model, &pairs)? - reference)?.reshape((pairs.len(), 2))?;
         let margins = ((gains.narrow(1, 0, 1)? - gains.narrow(1, 1, 1)?)? * self.beta)?;
         let values = margins.flatten_all()?.to_vec1::<f32>()?;
         let margin = values.iter().map(|&margin| f64::from(margin)).sum();
         let accuracy = values.iter().filter(|margin| **margin > 0.0).count() as f64;
-        Ok(Part { loss: negative_log_sigmoid(&margins)?.sum_all()?, measures: vec![margin, accuracy] })
+        Ok(Part {
+            loss: negative_log_sigmoid(&margins)?.sum_all()?,
+            measures: vec![margin, accuracy],
+        })
     }
 }
 
@@ -164,13 +190,32 @@ mod tests {
     fn negative_log_sigmoid_and_its_gradient_are_right_everywhere_and_at_zero() {
         let x = Var::from_slice(&[0.0_f32, 1.5, -1.5, 60.0, -60.0], 5, &Device::Cpu).unwrap();
         let y = negative_log_sigmoid(x.as_tensor()).unwrap();
-        let gradient = y.sum_all().unwrap().backward().unwrap().get(&x).unwrap().to_vec1::<f32>().unwrap();
+        let gradient = y
+            .sum_all()
+            .unwrap()
+            .backward()
+            .unwrap()
+            .get(&x)
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
         let values = y.to_vec1::<f32>().unwrap();
         for (i, x) in [0.0_f64, 1.5, -1.5, 60.0, -60.0].into_iter().enumerate() {
-            let expected = if x > 0.0 { (-x).exp().ln_1p() } else { x.exp().ln_1p() - x };
-            assert!((f64::from(values[i]) - expected).abs() < 1e-5, "value at {x}");
+            let expected = if x > 0.0 {
+                (-x).exp().ln_1p()
+            } else {
+                x.exp().ln_1p() - x
+            };
+            assert!(
+                (f64::from(values[i]) - expected).abs() < 1e-5,
+                "value at {x}"
+            );
             let slope = -1.0 / (1.0 + x.exp());
-            assert!((f64::from(gradient[i]) - slope).abs() < 1e-6, "gradient at {x}: {}", gradient[i]);
+            assert!(
+                (f64::from(gradient[i]) - slope).abs() < 1e-6,
+                "gradient at {x}: {}",
+                gradient[i]
+            );
         }
     }
 }

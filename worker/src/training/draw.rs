@@ -19,7 +19,9 @@ impl Draws {
         let digest = hash.finalize();
         let mut first = [0; 8];
         first.copy_from_slice(&digest[..8]);
-        Self { state: u64::from_le_bytes(first) }
+        Self {
+            state: u64::from_le_bytes(first),
+        }
     }
 
     /// The next 64 random bits.
@@ -73,7 +75,8 @@ mod tests {
         let mut draws = Draws::keyed(7, "normal", 0);
         let numbers: Vec<f64> = (0..20_000).map(|_| draws.normal()).collect();
         let mean = numbers.iter().sum::<f64>() / numbers.len() as f64;
-        let variance = numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / numbers.len() as f64;
+        let variance =
+            numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / numbers.len() as f64;
         assert!(mean.abs() < 0.03, "mean {mean}");
         assert!((variance - 1.0).abs() < 0.05, "variance {variance}");
     }

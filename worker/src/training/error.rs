@@ -9,7 +9,9 @@ use crate::model::ModelError;
 #[derive(Debug, thiserror::Error)]
 pub enum TrainingError {
     /// The loss or the gradient is not a number.
-    #[error("{what} is {value} at step {step} of {steps}: lower the learning rate, or look for damaged weights")]
+    #[error(
+        "{what} is {value} at step {step} of {steps}: lower the learning rate, or look for damaged weights"
+    )]
     NotFinite {
         /// `the loss` or `the gradient norm`.
         what: &'static str,
@@ -88,9 +90,14 @@ impl TrainingError {
     /// Whether trying again can never help.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::NotFinite { .. } | Self::NoExamples(_) | Self::Setting { .. } | Self::NoGradient(_) => true,
+            Self::NotFinite { .. }
+            | Self::NoExamples(_)
+            | Self::Setting { .. }
+            | Self::NoGradient(_) => true,
             Self::Model(error) => error.is_permanent(),
-            Self::Checkpoint { .. } | Self::Io { .. } | Self::Keep { .. } | Self::Candle(_) => false,
+            Self::Checkpoint { .. } | Self::Io { .. } | Self::Keep { .. } | Self::Candle(_) => {
+                false
+            }
         }
     }
 }

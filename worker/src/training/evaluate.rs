@@ -28,8 +28,15 @@ pub fn evaluate<O: Objective>(objective: &O, model: &Decoder) -> Result<Evaluati
         let part = objective.loss(model, &units)?;
         loss += f64::from(part.loss.to_scalar::<f32>()?);
         weight += units.iter().map(|unit| objective.weight(unit)).sum::<f64>();
-        measures.iter_mut().zip(&part.measures).for_each(|(sum, value)| *sum += value);
+        measures
+            .iter_mut()
+            .zip(&part.measures)
+            .for_each(|(sum, value)| *sum += value);
     }
     measures.iter_mut().for_each(|sum| *sum /= weight);
-    Ok(Evaluation { loss: loss / weight, measures, weight })
+    Ok(Evaluation {
+        loss: loss / weight,
+        measures,
+        weight,
+    })
 }

@@ -16,7 +16,10 @@ const DEVIATION: f64 = 0.02;
 ///
 /// # Errors
 /// A tensor cannot be made.
-pub fn initial_parameters(config: &ModelConfig, seed: i64) -> Result<BTreeMap<String, Tensor>, TrainingError> {
+pub fn initial_parameters(
+    config: &ModelConfig,
+    seed: i64,
+) -> Result<BTreeMap<String, Tensor>, TrainingError> {
     config
         .parameter_shapes()
         .into_iter()
@@ -52,6 +55,8 @@ pub fn with_scalar_head(
 
 fn drawn(name: &str, shape: &[usize], seed: i64) -> Result<Tensor, TrainingError> {
     let mut draws = Draws::keyed(seed, name, 0);
-    let values = (0..shape.iter().product()).map(|_| (DEVIATION * draws.normal()) as f32).collect();
+    let values = (0..shape.iter().product())
+        .map(|_| (DEVIATION * draws.normal()) as f32)
+        .collect();
     Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
 }

@@ -20,6 +20,8 @@ pub mod initial;
 
 pub mod packing;
 
+pub mod gradient;
+
 pub mod batch;
 
 pub mod schedule;
@@ -40,6 +42,7 @@ pub use batch::Example;
 pub use dpo::{Pair, Preference};
 pub use error::TrainingError;
 pub use evaluate::{Evaluation, evaluate};
+pub use gradient::{Gradient, gradient};
 pub use regression::{Regression, Target};
 pub use sft::QuestionModelling;
 pub use trainee::Trainee;

@@ -31,7 +31,12 @@ pub struct AdamWSettings {
 impl Default for AdamWSettings {
     /// beta 0.9 and 0.999, epsilon 1e-8, no weight decay: the defaults of the paper's trainer.
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
+        Self {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        }
     }
 }
 
@@ -55,12 +60,24 @@ pub struct AdamW {
 impl AdamW {
     /// An optimizer that has done no step.
     pub fn new(settings: AdamWSettings) -> Self {
-        Self { settings, step: 0, moments: BTreeMap::new() }
+        Self {
+            settings,
+            step: 0,
+            moments: BTreeMap::new(),
+        }
     }
 
     /// An optimizer as it was after `step` steps.
-    pub fn restored(settings: AdamWSettings, step: u64, moments: BTreeMap<String, Moments>) -> Self {
-        Self { settings, step, moments }
+    pub fn restored(
+        settings: AdamWSettings,
+        step: u64,
+        moments: BTreeMap<String, Moments>,
+    ) -> Self {
+        Self {
+            settings,
+            step,
+            moments,
+        }
     }
 
     /// Steps done.
@@ -85,7 +102,12 @@ impl AdamW {
         scale: f64,
     ) -> Result<(), TrainingError> {
         self.step += 1;
-        let AdamWSettings { beta1, beta2, epsilon, weight_decay } = self.settings;
+        let AdamWSettings {
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+        } = self.settings;
         let exponent = i32::try_from(self.step).unwrap_or(i32::MAX);
         let (bias1, bias2) = (1.0 - beta1.powi(exponent), 1.0 - beta2.powi(exponent));
         let constants = Constants {
@@ -98,12 +120,21 @@ impl AdamW {
             epsilon: epsilon as f32,
         };
         for (name, parameter) in parameters {
-            let gradient = gradients.get(name).ok_or_else(|| TrainingError::NoGradient(name.clone()))?.contiguous()?;
+            let gradient = gradients
+                .get(name)
+                .ok_or_else(|| TrainingError::NoGradient(name.clone()))?
+                .contiguous()?;
             let moments = self.moments.entry(name.clone()).or_insert_with(|| {
                 let n = parameter.elem_count();
-                Moments { first: vec![0.0; n], second: vec![0.0; n] }
+                Moments {
+                    first: vec![0.0; n],
+                    second: vec![0.0; n],
+                }
             });
-            let update = Update { constants, moments: std::sync::Mutex::new(moments) };
+            let update = Update {
+                constants,
+                moments: std::sync::Mutex::new(moments),
+            };
             parameter.as_tensor().inplace_op2(&gradient, &update)?;
         }
         Ok(())
@@ -139,7 +170,9 @@ impl InplaceOp2 for Update<'_> {
         gradient: &CpuStorage,
         gradient_layout: &Layout,
     ) -> candle_core::Result<()> {
-        let CpuStorage::F32(weights) = weights else { candle_core::bail!("adamw needs f32 weights") };
+        let CpuStorage::F32(weights) = weights else {
+            candle_core::bail!("adamw needs f32 weights")
+        };
         let Some((from, to)) = weights_layout.contiguous_offsets() else {
             candle_core::bail!("adamw needs contiguous weights")
         };
@@ -148,7 +181,10 @@ impl InplaceOp2 for Update<'_> {
             candle_core::bail!("adamw needs a contiguous gradient")
         };
         let gradient = &gradient.as_slice::<f32>()?[from..to];
-        let mut moments = self.moments.lock().map_err(|_| candle_core::Error::msg("adamw's moments are poisoned"))?;
+        let mut moments = self
+            .moments
+            .lock()
+            .map_err(|_| candle_core::Error::msg("adamw's moments are poisoned"))?;
         let Moments { first, second } = &mut **moments;
         if [gradient.len(), first.len(), second.len()] != [weights.len(); 3] {
             candle_core::bail!("adamw: weights, gradient and moments differ in size");
@@ -157,7 +193,11 @@ impl InplaceOp2 for Update<'_> {
         weights
             .par_chunks_mut(BLOCK)
             .zip(gradient.par_chunks(BLOCK))
-            .zip(first.par_chunks_mut(BLOCK).zip(second.par_chunks_mut(BLOCK)))
+            .zip(
+                first
+                    .par_chunks_mut(BLOCK)
+                    .zip(second.par_chunks_mut(BLOCK)),
+            )
             .for_each(|((weights, gradient), (first, second))| {
                 for (((w, g), m), v) in weights.iter_mut().zip(gradient).zip(first).zip(second) {
                     let g = g * c.scale;
@@ -180,7 +220,12 @@ pub fn global_norm(gradients: &BTreeMap<String, Tensor>) -> Result<f64, Training
         let values = gradient.flatten_all()?.to_vec1::<f32>()?;
         let sums: Vec<f64> = values
             .par_chunks(BLOCK)
-            .map(|block| block.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>())
+            .map(|block| {
+                block
+                    .iter()
+                    .map(|&x| f64::from(x) * f64::from(x))
+                    .sum::<f64>()
+            })
             .collect();
         total += sums.iter().sum::<f64>();
     }
@@ -189,7 +234,11 @@ pub fn global_norm(gradients: &BTreeMap<String, Tensor>) -> Result<f64, Training
 
 /// The factor that brings gradients of this `norm` down to at most `largest`; 1 where they are small enough.
 pub fn clipping(norm: f64, largest: f64) -> f64 {
-    if norm > largest { largest / (norm + 1e-6) } else { 1.0 }
+    if norm > largest {
+        largest / (norm + 1e-6)
+    } else {
+        1.0
+    }
 }
 
 #[cfg(test)]
@@ -204,47 +253,77 @@ mod tests {
     }
 
     fn gradients(values: &[f32]) -> BTreeMap<String, Tensor> {
-        BTreeMap::from([("w".to_owned(), Tensor::from_vec(values.to_vec(), values.len(), &Device::Cpu).unwrap())])
+        BTreeMap::from([(
+            "w".to_owned(),
+            Tensor::from_vec(values.to_vec(), values.len(), &Device::Cpu).unwrap(),
+        )])
     }
 
     #[test]
     fn steps_follow_the_formula_of_the_paper() {
-        let settings = AdamWSettings { weight_decay: 0.1, ..AdamWSettings::default() };
+        let settings = AdamWSettings {
+            weight_decay: 0.1,
+            ..AdamWSettings::default()
+        };
         let parameters = parameters(&[0.5, -1.25, 2.0]);
         let mut optimizer = AdamW::new(settings);
         let (mut w, mut m, mut v) = ([0.5, -1.25, 2.0_f64], [0.0_f64; 3], [0.0_f64; 3]);
-        for (step, gradient) in [[0.25, -3.0, 1e-3], [-0.75, 2.0, 2e-3], [0.125, 0.0, -1e-3]].iter().enumerate() {
-            optimizer.apply(&parameters, &gradients(gradient), 0.01, 1.0).unwrap();
+        for (step, gradient) in [[0.25, -3.0, 1e-3], [-0.75, 2.0, 2e-3], [0.125, 0.0, -1e-3]]
+            .iter()
+            .enumerate()
+        {
+            optimizer
+                .apply(&parameters, &gradients(gradient), 0.01, 1.0)
+                .unwrap();
             for i in 0..3 {
                 let (g, t) = (f64::from(gradient[i]), step as i32 + 1);
                 w[i] -= 0.01 * 0.1 * w[i];
                 m[i] = 0.9 * m[i] + 0.1 * g;
                 v[i] = 0.999 * v[i] + 0.001 * g * g;
-                w[i] -= 0.01 * (m[i] / (1.0 - 0.9_f64.powi(t))) / ((v[i] / (1.0 - 0.999_f64.powi(t))).sqrt() + 1e-8);
+                w[i] -= 0.01 * (m[i] / (1.0 - 0.9_f64.powi(t)))
+                    / ((v[i] / (1.0 - 0.999_f64.powi(t))).sqrt() + 1e-8);
             }
         }
         let found = parameters["w"].to_vec1::<f32>().unwrap();
         for i in 0..3 {
-            assert!((f64::from(found[i]) - w[i]).abs() < 2e-6, "{found:?} is not {w:?}");
+            assert!(
+                (f64::from(found[i]) - w[i]).abs() < 2e-6,
+                "{found:?} is not {w:?}"
+            );
         }
         assert_eq!(optimizer.step(), 3);
     }
 
     #[test]
     fn a_parameter_without_a_gradient_is_an_error_that_names_it() {
-        let error = AdamW::new(AdamWSettings::default()).apply(&parameters(&[1.0]), &BTreeMap::new(), 0.1, 1.0);
-        assert_eq!(error.unwrap_err().to_string(), "parameter `w` got no gradient");
+        let error = AdamW::new(AdamWSettings::default()).apply(
+            &parameters(&[1.0]),
+            &BTreeMap::new(),
+            0.1,
+            1.0,
+        );
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "parameter `w` got no gradient"
+        );
     }
 
     #[test]
     fn the_update_does_not_depend_on_the_number_of_threads() {
-        let values: Vec<f32> = (0..3 * BLOCK + 17).map(|i| (i as f32 * 0.37).sin()).collect();
+        let values: Vec<f32> = (0..3 * BLOCK + 17)
+            .map(|i| (i as f32 * 0.37).sin())
+            .collect();
         let one = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             pool.install(|| {
                 let (parameters, gradients) = (parameters(&values), gradients(&values));
                 let norm = global_norm(&gradients).unwrap();
-                AdamW::new(AdamWSettings::default()).apply(&parameters, &gradients, 0.1, clipping(norm, 1.0)).unwrap();
+                AdamW::new(AdamWSettings::default())
+                    .apply(&parameters, &gradients, 0.1, clipping(norm, 1.0))
+                    .unwrap();
                 (norm.to_bits(), parameters["w"].to_vec1::<f32>().unwrap())
             })
         };

@@ -10,7 +10,12 @@ pub fn pack(lengths: &[usize], order: &[usize], max_length: usize) -> Vec<Vec<us
     let mut room: Vec<usize> = Vec::new();
     // Rows before this one are too full for the shortest sequence of all.
     let mut first_open = 0;
-    let shortest = order.iter().map(|&index| lengths[index]).min().unwrap_or(0).max(1);
+    let shortest = order
+        .iter()
+        .map(|&index| lengths[index])
+        .min()
+        .unwrap_or(0)
+        .max(1);
     for &index in order {
         while first_open < room.len() && room[first_open] < shortest {
             first_open += 1;
@@ -65,7 +70,10 @@ mod tests {
 
     #[test]
     fn a_sequence_goes_into_the_first_row_with_room() {
-        assert_eq!(pack(&[6, 5, 4, 3], &[0, 1, 2, 3], 10), [vec![0, 2], vec![1, 3]]);
+        assert_eq!(
+            pack(&[6, 5, 4, 3], &[0, 1, 2, 3], 10),
+            [vec![0, 2], vec![1, 3]]
+        );
         assert_eq!(pack(&[12, 1], &[0, 1], 10), [vec![0], vec![1]]);
         assert!(pack(&[], &[], 10).is_empty());
     }

@@ -39,9 +39,15 @@ impl Regression {
             return Err(TrainingError::NoExamples(reason));
         }
         if let Some(index) = targets.iter().position(|target| !target.value.is_finite()) {
-            return Err(TrainingError::NoExamples(format!("target {index} is {}", targets[index].value)));
+            return Err(TrainingError::NoExamples(format!(
+                "target {index} is {}",
+                targets[index].value
+            )));
         }
-        Ok(Self { dropped: all - targets.len(), targets })
+        Ok(Self {
+            dropped: all - targets.len(),
+            targets,
+        })
     }
 
     /// How many targets were too long.
@@ -62,7 +68,13 @@ impl Objective for Regression {
     }
 
     fn extent(&self, unit: &[usize]) -> (usize, usize) {
-        (unit.len(), unit.iter().map(|&index| self.targets[index].tokens.len()).max().unwrap_or(0))
+        (
+            unit.len(),
+            unit.iter()
+                .map(|&index| self.targets[index].tokens.len())
+                .max()
+                .unwrap_or(0),
+        )
     }
 
     fn weight(&self, unit: &[usize]) -> f64 {
@@ -70,13 +82,27 @@ impl Objective for Regression {
     }
 
     fn loss(&self, model: &Decoder, units: &[&[usize]]) -> Result<Part, TrainingError> {
-        let targets: Vec<&Target> = units.iter().flat_map(|unit| unit.iter()).map(|&i| &self.targets[i]).collect();
-        let tokens: Vec<&[u32]> = targets.iter().map(|target| target.tokens.as_slice()).collect();
+        let targets: Vec<&Target> = units
+            .iter()
+            .flat_map(|unit| unit.iter())
+            .map(|&i| &self.targets[i])
+            .collect();
+        let tokens: Vec<&[u32]> = targets
+            .iter()
+            .map(|target| target.tokens.as_slice())
+            .collect();
         let predicted = predict(model, &tokens)?;
-        let values = Tensor::from_vec(targets.iter().map(|t| t.value).collect(), targets.len(), &Device::Cpu)?;
+        let values = Tensor::from_vec(
+            targets.iter().map(|t| t.value).collect(),
+            targets.len(),
+            &Device::Cpu,
+        )?;
         let errors = (predicted - values)?;
         let error = f64::from(errors.abs()?.sum_all()?.to_scalar::<f32>()?);
-        Ok(Part { loss: errors.sqr()?.sum_all()?, measures: vec![error] })
+        Ok(Part {
+            loss: errors.sqr()?.sum_all()?,
+            measures: vec![error],
+        })
     }
 }
 

@@ -14,7 +14,11 @@ impl Schedule {
     /// (0 to 1, rounded up to whole steps) is warm-up.
     pub fn new(peak: f64, warmup_ratio: f64, steps: u64) -> Self {
         let warmup_steps = (warmup_ratio.clamp(0.0, 1.0) * steps as f64).ceil() as u64;
-        Self { peak, warmup_steps, steps }
+        Self {
+            peak,
+            warmup_steps,
+            steps,
+        }
     }
 
     /// The learning rate of the step with this index, from 0. With a warm-up of `w` steps, step `i < w` has

@@ -2,11 +2,11 @@
 //! mean negative log-probability over all learnt tokens of a step: every token of every question and the
 //! token that ends it, and nothing of the prefix.
 
+use super::TrainingError;
 use super::batch::{Example, log_probabilities};
 use super::draw::Draws;
 use super::packing::pack;
 use super::trainer::{Objective, Part};
-use super::TrainingError;
 use crate::model::Decoder;
 
 /// The objective of question fine-tuning.
@@ -33,14 +33,21 @@ impl QuestionModelling {
                 return Err(TrainingError::Setting {
                     field: "maxLength",
                     value: max_length.to_string(),
-                    reason: format!("the question prefix alone has {} tokens", example.learnt_from),
+                    reason: format!(
+                        "the question prefix alone has {} tokens",
+                        example.learnt_from
+                    ),
                 });
             }
         }
         if examples.is_empty() {
             return Err(TrainingError::NoExamples("there are no questions".into()));
         }
-        Ok(Self { examples, max_length, truncated })
+        Ok(Self {
+            examples,
+            max_length,
+            truncated,
+        })
     }
 
     /// How many examples were cut at the longest length.
@@ -58,22 +65,38 @@ impl Objective for QuestionModelling {
     fn units(&self, draws: &mut Draws) -> Vec<Vec<usize>> {
         let mut order: Vec<usize> = (0..self.examples.len()).collect();
         draws.shuffle(&mut order);
-        let lengths: Vec<usize> = self.examples.iter().map(|example| example.tokens.len()).collect();
+        let lengths: Vec<usize> = self
+            .examples
+            .iter()
+            .map(|example| example.tokens.len())
+            .collect();
         pack(&lengths, &order, self.max_length)
     }
 
     fn extent(&self, unit: &[usize]) -> (usize, usize) {
-        (1, unit.iter().map(|&index| self.examples[index].tokens.len()).sum())
+        (
+            1,
+            unit.iter()
+                .map(|&index| self.examples[index].tokens.len())
+                .sum(),
+        )
     }
 
     fn weight(&self, unit: &[usize]) -> f64 {
-        unit.iter().map(|&index| self.examples[index].learnt().len()).sum::<usize>() as f64
+        unit.iter()
+            .map(|&index| self.examples[index].learnt().len())
+            .sum::<usize>() as f64
     }
 
     fn loss(&self, model: &Decoder, units: &[&[usize]]) -> Result<Part, TrainingError> {
-        let rows: Vec<Vec<&Example>> =
-            units.iter().map(|unit| unit.iter().map(|&index| &self.examples[index]).collect()).collect();
+        let rows: Vec<Vec<&Example>> = units
+            .iter()
+            .map(|unit| unit.iter().map(|&index| &self.examples[index]).collect())
+            .collect();
         let loss = log_probabilities(model, &rows)?.values.sum_all()?.neg()?;
-        Ok(Part { loss, measures: Vec::new() })
+        Ok(Part {
+            loss,
+            measures: Vec::new(),
+        })
     }
 }

@@ -42,13 +42,22 @@ impl Trainee {
         }
     }
 
-    fn full(config: ModelConfig, parameters: BTreeMap<String, Tensor>) -> Result<Self, TrainingError> {
+    fn full(
+        config: ModelConfig,
+        parameters: BTreeMap<String, Tensor>,
+    ) -> Result<Self, TrainingError> {
         let variables = parameters
             .into_iter()
             .map(|(name, tensor)| Ok((name, Var::from_tensor(&tensor)?)))
             .collect::<Result<BTreeMap<_, _>, TrainingError>>()?;
-        let shared = variables.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
-        Ok(Self { decoder: Decoder::new(config, shared)?, variables })
+        let shared = variables
+            .iter()
+            .map(|(name, var)| (name.clone(), var.as_tensor().clone()))
+            .collect();
+        Ok(Self {
+            decoder: Decoder::new(config, shared)?,
+            variables,
+        })
     }
 
     fn adapted(
@@ -63,7 +72,10 @@ impl Trainee {
             *head = var.as_tensor().clone();
             variables.insert("score.weight".into(), var);
         }
-        Ok(Self { decoder: Decoder::with_adapters(config, parameters, adapters)?, variables })
+        Ok(Self {
+            decoder: Decoder::with_adapters(config, parameters, adapters)?,
+            variables,
+        })
     }
 
     /// The decoder; changes with every step.
@@ -78,7 +90,10 @@ impl Trainee {
 
     /// Number of trained values.
     pub fn trainable(&self) -> u64 {
-        self.variables.values().map(|var| var.elem_count() as u64).sum()
+        self.variables
+            .values()
+            .map(|var| var.elem_count() as u64)
+            .sum()
     }
 
     /// Every parameter by checkpoint key with adapters added to their weights: what is saved.

@@ -9,6 +9,7 @@ use scalequest_crds::task::Training;
 
 use super::checkpoint::TrainingState;
 use super::draw::Draws;
+use super::gradient::{Gradient, gradient};
 use super::optimizer::{AdamW, AdamWSettings, LARGEST_GRADIENT_NORM, clipping, global_norm};
 use super::schedule::Schedule;
 use super::{Trainee, TrainingError};
@@ -111,7 +112,7 @@ pub struct TrainingProgress<'a> {
     pub step: u64,
     /// Steps in all.
     pub steps: u64,
-    /// Tokens learnt from so far, padding left out where rows are packed.
+    /// Tokens read and learnt so far, over all epochs.
     pub tokens: u64,
     /// The last step.
     pub last: Option<&'a StepRecord>,
@@ -129,7 +130,11 @@ pub trait Watcher {
     ///
     /// # Errors
     /// It cannot be kept; training ends with that error.
-    fn keep(&mut self, checkpoint: &Path, step: u64) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+    fn keep(
+        &mut self,
+        checkpoint: &Path,
+        step: u64,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 }
 
 /// What a finished training says of itself.
@@ -167,35 +172,65 @@ pub fn train<O: Objective>(
 ) -> Result<Ended, TrainingError> {
     let batches = batches(objective, plan)?;
     let steps = batches.len() as u64;
-    let schedule = Schedule::new(plan.settings.learning_rate, plan.settings.warmup_ratio, steps);
+    let schedule = Schedule::new(
+        plan.settings.learning_rate,
+        plan.settings.warmup_ratio,
+        steps,
+    );
     let mut optimizer = AdamW::new(plan.optimizer);
     let mut records: Vec<StepRecord> = Vec::new();
     if let Some(path) = plan.resume {
         let state = TrainingState::read(path, plan.identity, plan.optimizer)?;
-        let refuse = |reason: String| TrainingError::Checkpoint { path: path.to_owned(), reason };
+        let refuse = |reason: String| TrainingError::Checkpoint {
+            path: path.to_owned(),
+            reason,
+        };
         if state.records.len() > batches.len() {
-            return Err(refuse(format!("it is {} steps far, this training has {steps}", state.records.len())));
+            return Err(refuse(format!(
+                "it is {} steps far, this training has {steps}",
+                state.records.len()
+            )));
         }
         objective.take_notes(state.notes).map_err(refuse)?;
         state.weights.restore(trainee.variables()).map_err(refuse)?;
         (optimizer, records) = (state.optimizer, state.records);
     }
 
-    let mut tokens: u64 = batches[..records.len()].iter().flatten().map(|unit| tokens_of(objective, unit)).sum();
-    let keep = |objective: &O, optimizer: &AdamW, records: &[StepRecord], watcher: &mut dyn Watcher| {
-        let step = records.len() as u64;
-        let path = plan.scratch.join("training.safetensors");
-        TrainingState::write(&path, plan.identity, trainee.variables(), optimizer, records, objective.notes())?;
-        let kept = watcher.keep(&path, step).map_err(|source| TrainingError::Keep { step, source });
-        // A file that stays behind is overwritten by the next checkpoint.
-        let _ = std::fs::remove_file(&path);
-        kept
-    };
+    let mut tokens: u64 = batches[..records.len()]
+        .iter()
+        .flatten()
+        .map(|unit| tokens_of(objective, unit))
+        .sum();
+    let keep =
+        |objective: &O, optimizer: &AdamW, records: &[StepRecord], watcher: &mut dyn Watcher| {
+            let step = records.len() as u64;
+            let path = plan.scratch.join("training.safetensors");
+            TrainingState::write(
+                &path,
+                plan.identity,
+                trainee.variables(),
+                optimizer,
+                records,
+                objective.notes(),
+            )?;
+            let kept = watcher
+                .keep(&path, step)
+                .map_err(|source| TrainingError::Keep { step, source });
+            // A file that stays behind is overwritten by the next checkpoint.
+            let _ = std::fs::remove_file(&path);
+            kept
+        };
 
     // The notes are of the untrained model: after the first step there is nothing left to prepare.
     while records.is_empty() {
         let prepared = objective.prepare(trainee.decoder())?;
-        watcher.progress(&TrainingProgress { doing: "prepare", step: 0, steps, tokens, last: None });
+        watcher.progress(&TrainingProgress {
+            doing: "prepare",
+            step: 0,
+            steps,
+            tokens,
+            last: None,
+        });
         if watcher.should_stop() {
             keep(objective, &optimizer, &records, watcher)?;
             return Ok(Ended::Stopped { step: 0 });
@@ -208,20 +243,39 @@ pub fn train<O: Objective>(
     let interval = u64::try_from(plan.settings.checkpoint_steps).unwrap_or(0);
     for batch in &batches[records.len()..] {
         let learning_rate = schedule.learning_rate(records.len() as u64);
-        let step = Step { trainee, number: records.len() as u64 + 1, steps };
-        let Some(record) = step.take(objective, batch, &mut optimizer, learning_rate, watcher)? else {
+        let step = Step {
+            trainee,
+            number: records.len() as u64 + 1,
+            steps,
+        };
+        let Some(record) = step.take(objective, batch, &mut optimizer, learning_rate, watcher)?
+        else {
             keep(objective, &optimizer, &records, watcher)?;
-            return Ok(Ended::Stopped { step: records.len() as u64 });
+            return Ok(Ended::Stopped {
+                step: records.len() as u64,
+            });
         };
         records.push(record);
-        tokens += batch.iter().map(|unit| tokens_of(objective, unit)).sum::<u64>();
+        tokens += batch
+            .iter()
+            .map(|unit| tokens_of(objective, unit))
+            .sum::<u64>();
         let done = records.len() as u64;
-        watcher.progress(&TrainingProgress { doing: "train", step: done, steps, tokens, last: records.last() });
+        watcher.progress(&TrainingProgress {
+            doing: "train",
+            step: done,
+            steps,
+            tokens,
+            last: records.last(),
+        });
         if interval > 0 && done.is_multiple_of(interval) && done < steps {
             keep(objective, &optimizer, &records, watcher)?;
         }
     }
-    Ok(Ended::Finished(Summary { steps: records, tokens }))
+    Ok(Ended::Finished(Summary {
+        steps: records,
+        tokens,
+    }))
 }
 
 /// One step in the making.
@@ -242,56 +296,65 @@ impl Step<'_> {
         learning_rate: f64,
         watcher: &mut dyn Watcher,
     ) -> Result<Option<StepRecord>, TrainingError> {
-        let weight: f64 = batch.iter().map(|unit| objective.weight(unit)).sum();
-        let mut gradients = std::collections::BTreeMap::new();
-        let (mut loss, mut measures) = (0.0, vec![0.0; objective.measures().len()]);
-        for units in micro_batches(objective, batch) {
-            if watcher.should_stop() {
-                return Ok(None);
-            }
-            let part = objective.loss(self.trainee.decoder(), &units)?;
-            loss += f64::from(part.loss.to_scalar::<f32>()?) / weight;
-            self.check_finite("the loss", loss)?;
-            measures.iter_mut().zip(&part.measures).for_each(|(sum, value)| *sum += value / weight);
-            let mut found = (part.loss * (1.0 / weight))?.backward()?;
-            for (name, variable) in self.trainee.variables() {
-                let gradient = found.remove(variable).ok_or_else(|| TrainingError::NoGradient(name.clone()))?;
-                let sum = match gradients.remove(name) {
-                    Some(sum) => (sum + gradient)?,
-                    None => gradient,
-                };
-                gradients.insert(name.clone(), sum);
-            }
-        }
-        let gradient_norm = global_norm(&gradients)?;
+        let mut should_stop = || watcher.should_stop();
+        let Some(found) = gradient(self.trainee, objective, batch, &mut should_stop)? else {
+            return Ok(None);
+        };
+        let Gradient {
+            loss,
+            measures,
+            values,
+        } = found;
+        self.check_finite("the loss", loss)?;
+        let gradient_norm = global_norm(&values)?;
         self.check_finite("the gradient norm", gradient_norm)?;
         let scale = clipping(gradient_norm, LARGEST_GRADIENT_NORM);
-        optimizer.apply(self.trainee.variables(), &gradients, learning_rate, scale)?;
-        Ok(Some(StepRecord { loss, learning_rate, gradient_norm, measures }))
+        optimizer.apply(self.trainee.variables(), &values, learning_rate, scale)?;
+        Ok(Some(StepRecord {
+            loss,
+            learning_rate,
+            gradient_norm,
+            measures,
+        }))
     }
 
     fn check_finite(&self, what: &'static str, value: f64) -> Result<(), TrainingError> {
         if value.is_finite() {
             return Ok(());
         }
-        Err(TrainingError::NotFinite { what, value, step: self.number, steps: self.steps })
+        Err(TrainingError::NotFinite {
+            what,
+            value,
+            step: self.number,
+            steps: self.steps,
+        })
     }
 }
 
 /// All steps' units, over all epochs. The last batch of an epoch may be smaller.
-fn batches<O: Objective>(objective: &O, plan: &Plan<'_>) -> Result<Vec<Vec<Vec<usize>>>, TrainingError> {
+fn batches<O: Objective>(
+    objective: &O,
+    plan: &Plan<'_>,
+) -> Result<Vec<Vec<Vec<usize>>>, TrainingError> {
     let at_least_one = |field: &'static str, value: i32| {
-        usize::try_from(value).ok().filter(|value| *value > 0).ok_or_else(|| TrainingError::Setting {
-            field,
-            value: value.to_string(),
-            reason: "expected 1 or more".into(),
-        })
+        usize::try_from(value)
+            .ok()
+            .filter(|value| *value > 0)
+            .ok_or_else(|| TrainingError::Setting {
+                field,
+                value: value.to_string(),
+                reason: "expected 1 or more".into(),
+            })
     };
     let size = at_least_one("batchSize", plan.settings.batch_size)?;
     let epochs = at_least_one("epochs", plan.settings.epochs)?;
     let mut batches = Vec::new();
     for epoch in 0..epochs {
-        let mut draws = Draws::keyed(plan.seed, &format!("{} shuffle", plan.purpose), epoch as u64);
+        let mut draws = Draws::keyed(
+            plan.seed,
+            &format!("{} shuffle", plan.purpose),
+            epoch as u64,
+        );
         let mut units = objective.units(&mut draws).into_iter().peekable();
         while units.peek().is_some() {
             batches.push(units.by_ref().take(size).collect());
@@ -305,7 +368,10 @@ fn batches<O: Objective>(objective: &O, plan: &Plan<'_>) -> Result<Vec<Vec<Vec<u
 
 /// Splits units, in order, into micro-batches that stay within a fixed number of tokens, padding included; a unit
 /// that is larger stands alone.
-pub fn micro_batches<'a, O: Objective>(objective: &O, units: &'a [Vec<usize>]) -> Vec<Vec<&'a [usize]>> {
+pub fn micro_batches<'a, O: Objective>(
+    objective: &O,
+    units: &'a [Vec<usize>],
+) -> Vec<Vec<&'a [usize]>> {
     let mut batches: Vec<Vec<&[usize]>> = Vec::new();
     let (mut rows, mut longest) = (0, 0);
     for unit in units {
