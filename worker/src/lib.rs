@@ -1,3 +1,4 @@
 //! The worker: executes one stage task of a synthesis run.
 
 pub mod answers;
+pub mod prompts;
