@@ -5,3 +5,6 @@ pub mod model;
 pub mod ops;
 
 pub mod training;
+
+pub mod answers;
+pub mod prompts;
