@@ -7,3 +7,8 @@ pub mod dataset;
 pub mod model;
 
 pub mod ops;
+
+pub mod training;
+
+pub mod answers;
+pub mod prompts;
