@@ -1,0 +1,1 @@
+//! Serving a model: generating, and scoring.

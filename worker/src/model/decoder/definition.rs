@@ -1,0 +1,65 @@
+//! The one definition of the decoder (RMSNorm, grouped-query attention with rotary positions, SwiGLU),
+//! written over [`Body`]: it serves and it trains, whatever does the arithmetic.
+
+use crate::ops::Body;
+
+/// One layer's parameters in a body's own form.
+pub struct Layer<B: Body> {
+    input_layernorm: B::Scale,
+    q_proj: B::Linear,
+    k_proj: B::Linear,
+    v_proj: B::Linear,
+    o_proj: B::Linear,
+    post_attention_layernorm: B::Scale,
+    gate_proj: B::Linear,
+    up_proj: B::Linear,
+    down_proj: B::Linear,
+}
+
+impl<B: Body> Layer<B> {
+    /// Assembles layer `index` from its parameters, asked for by checkpoint key without `.weight`.
+    ///
+    /// # Errors
+    /// Whatever the two sources report.
+    pub fn assemble<E>(
+        index: usize,
+        mut linear: impl FnMut(&str) -> Result<B::Linear, E>,
+        mut scale: impl FnMut(&str) -> Result<B::Scale, E>,
+    ) -> Result<Self, E> {
+        let key = |name: &str| format!("model.layers.{index}.{name}");
+        Ok(Self {
+            input_layernorm: scale(&key("input_layernorm"))?,
+            q_proj: linear(&key("self_attn.q_proj"))?,
+            k_proj: linear(&key("self_attn.k_proj"))?,
+            v_proj: linear(&key("self_attn.v_proj"))?,
+            o_proj: linear(&key("self_attn.o_proj"))?,
+            post_attention_layernorm: scale(&key("post_attention_layernorm"))?,
+            gate_proj: linear(&key("mlp.gate_proj"))?,
+            up_proj: linear(&key("mlp.up_proj"))?,
+            down_proj: linear(&key("mlp.down_proj"))?,
+        })
+    }
+
+    /// The residual stream after layer `index`, from the one before it.
+    ///
+    /// # Errors
+    /// Whatever the body reports.
+    pub fn forward(
+        &self,
+        body: &mut B,
+        index: usize,
+        x: B::Activation,
+    ) -> Result<B::Activation, B::Error> {
+        let normed = body.rms_norm(&x, &self.input_layernorm)?;
+        let [q, k, v] = body.project(&normed, [&self.q_proj, &self.k_proj, &self.v_proj])?;
+        let attended = body.attend(index, q, k, v)?;
+        let [attended] = body.project(&attended, [&self.o_proj])?;
+        let x = body.add(x, attended)?;
+
+        let normed = body.rms_norm(&x, &self.post_attention_layernorm)?;
+        let [gate, up] = body.project(&normed, [&self.gate_proj, &self.up_proj])?;
+        let gated = body.swiglu(gate, up)?;
+        let [down] = body.project(&gated, [&self.down_proj])?;
+        body.add(x, down)
+    }
+}

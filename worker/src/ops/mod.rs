@@ -1,0 +1,11 @@
+//! The arithmetic of a decoder, as a small set of operations with several bodies. `reference` is plain
+//! candle in f32, differentiable: training runs on it and every other body is checked against it. `cpu`
+//! serves: packed weights, and results for one row that depend on nothing but that row. It knows no model.
+
+pub mod body;
+
+pub mod reference;
+
+pub mod rotary;
+
+pub use body::Body;
