@@ -15,6 +15,8 @@ pub mod inference;
 
 pub mod training;
 
+pub mod dataset;
+
 pub mod model;
 
 pub mod ops;

@@ -29,3 +29,33 @@ pub enum StageError {
     #[error("{0}")]
     World(String),
 }
+
+impl From<crate::dataset::store::StoreError> for StageError {
+    fn from(error: crate::dataset::store::StoreError) -> Self {
+        if error.is_permanent() { StageError::Task(error.to_string()) } else { StageError::World(error.to_string()) }
+    }
+}
+
+impl From<crate::dataset::workspace::ReadError> for StageError {
+    fn from(error: crate::dataset::workspace::ReadError) -> Self {
+        use crate::dataset::workspace::ReadError;
+        let message = error.to_string();
+        match error {
+            ReadError::Damaged { stage, key, .. } => StageError::InputDamaged { stage, key, message },
+            error if error.is_permanent() => StageError::Task(message),
+            _ => StageError::World(message),
+        }
+    }
+}
+
+impl From<crate::model::ModelError> for StageError {
+    fn from(error: crate::model::ModelError) -> Self {
+        if error.is_permanent() { StageError::Task(error.to_string()) } else { StageError::World(error.to_string()) }
+    }
+}
+
+impl From<crate::training::TrainingError> for StageError {
+    fn from(error: crate::training::TrainingError) -> Self {
+        if error.is_permanent() { StageError::Task(error.to_string()) } else { StageError::World(error.to_string()) }
+    }
+}
