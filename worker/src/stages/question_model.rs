@@ -7,7 +7,7 @@ use scalequest_crds::task::ModelUse;
 
 use super::StageError;
 use super::run_shard::Batch;
-use super::serving::{Asked, Serving};
+use super::serving::{Asked, Serving, stop_tokens};
 use super::shard::{Fate, Shard, reject};
 
 /// A model that asks.
@@ -27,11 +27,10 @@ impl QuestionModel {
         let prefix = serving.template()?.question_prefix(system_prompt)?;
         let tokens = serving.tokenizer().encode(&prefix.text)?;
         // Any special token ends a question: a model that opens another turn has finished this one.
-        let mut stops: Vec<u32> = serving.tokenizer().control_tokens().keys().copied().collect();
-        stops.extend(serving.tokenizer().end_tokens());
-        stops.push(prefix.end_token);
-        stops.sort_unstable();
-        stops.dedup();
+        let mut stops = stop_tokens(serving.tokenizer());
+        if !stops.contains(&prefix.end_token) {
+            stops.push(prefix.end_token);
+        }
         Ok(QuestionModel { serving, prefix: tokens, stops })
     }
 

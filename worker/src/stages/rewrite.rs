@@ -9,9 +9,8 @@ use scalequest_crds::run::{Domain, Sampling};
 use scalequest_crds::task::StageParams;
 
 use super::StageError;
-use super::draw::draw;
 use super::run_shard::{Batch, RowStage, run_shard};
-use super::serving::{Asked, ChatModel, Prompt};
+use super::serving::{Asked, ChatModel, Prompt, draws};
 use super::shard::{Fate, Finished, Shard, reject, wrong_params};
 use crate::prompts::rewriting::{read_rewrite, rewriting};
 
@@ -85,10 +84,9 @@ impl RowStage for Rewrite {
     }
 }
 
-/// One of the two directions, each with probability 1/2.
+/// One of the two directions, each with probability 1/2, drawn by the question's id.
 fn direction(shard: &Shard<'_>, row: &QuestionRow) -> Direction {
-    let purpose = format!("direction {}", row.generator);
-    match draw(shard.task.seed, shard.task.stage, &purpose, row.id) >> 63 {
+    match draws(shard, "direction").bits(row.id as u64, 0) >> 63 {
         0 => Direction::Solvability,
         _ => Direction::Difficulty,
     }

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::StageError;
 use super::finished_rows::{FinishedRows, Line};
-use super::shard::{Fate, Finished, Shard};
+use super::shard::{Base, Fate, Finished, Shard};
 use crate::dataset::commit::ShardOutput;
 use crate::stages::serving::Said;
 
@@ -137,6 +137,7 @@ fn work_through<S: RowStage>(
 
 fn say(shard: &Shard<'_>, finished: &FinishedRows) {
     let (done, total) = (finished.end - shard.range.start, shard.range.end - shard.range.start);
+    shard.base.set(Base { rows: done, tokens: finished.tokens() });
     shard.progressing.say(Progress { doing: shard.task.stage.slug().into(), done, total, tokens: finished.tokens(), loss: None });
 }
 

@@ -1,6 +1,7 @@
 //! One shard of a stage in the making: what to do, where its input lies and where its output goes; and what every stage says
 //! at its end.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use scalequest_crds::manifest::{Seal, ShardManifest};
@@ -30,6 +31,17 @@ pub struct Shard<'a> {
     pub stop: &'a Stop,
     /// Where to say how far it is.
     pub progressing: &'a Progressing,
+    /// How far the shard was when the step under way began; for progress only.
+    pub base: Cell<Base>,
+}
+
+/// How far a shard is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Base {
+    /// Rows finished.
+    pub rows: i64,
+    /// Tokens read and made.
+    pub tokens: i64,
 }
 
 /// What a stage says at its end.
