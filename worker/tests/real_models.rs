@@ -3,6 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
+use std::ops::ControlFlow;
+
+use scalequest_worker::inference::{
+    Draw, Engine, GenerateRequest, Generator, GeneratorOptions, Sampling,
+};
 use scalequest_worker::model::{ChatMessage, Checkpoint, Tokenizer};
 
 const SMOLLM2: &str = "smollm2-135m-instruct.q4_1.gguf";
@@ -157,5 +162,53 @@ fn a_model_says_what_it_needs_before_it_is_loaded() {
         assert_eq!(model.config().parameter_count(), parameters);
         assert!(model.config().inference_bytes(1, 1024) > 4 * parameters);
         assert_eq!(model.digest().expect("a digest").len(), 64);
+    }
+}
+
+#[test]
+fn greedy_answers_are_sensible_and_the_same_alone_and_in_a_batch() {
+    for (name, question, expected) in [
+        (SMOLLM2, "What is the capital of France?", "Paris"),
+        (QWEN2, "What is 17 + 25? Answer with the number only.", "42"),
+    ] {
+        let Some(model) = model(name) else { continue };
+        let tokenizer = model.tokenizer().expect("a tokenizer");
+        let template = model.chat_template(&tokenizer).expect("a template");
+        let engine = Engine::load(&model).expect("an engine");
+        let ask = |question: &str| {
+            let text = template
+                .render(&[ChatMessage::user(question)], true)
+                .expect("text");
+            tokenizer.encode(&text).expect("tokens")
+        };
+        let request = |id: u64, question: &str| GenerateRequest {
+            id,
+            prompt: ask(question),
+            sampling: Sampling::GREEDY,
+            max_new_tokens: 16,
+            stop_tokens: tokenizer.end_tokens().to_vec(),
+            stop_strings: Vec::new(),
+        };
+        let generator = Generator::new(
+            &engine,
+            &tokenizer,
+            Draw::new(1, "test"),
+            GeneratorOptions::default(),
+        );
+        let mut watch = |_| ControlFlow::Continue(());
+        let alone = generator
+            .generate(&[request(0, question)], &mut watch)
+            .expect("text");
+        eprintln!("{name}: {question} -> {:?}", alone[0].text);
+        assert!(alone[0].text.contains(expected), "{:?}", alone[0].text);
+        let among = [
+            request(5, "Name a colour."),
+            request(0, question),
+            request(6, "Count to ten."),
+        ];
+        assert_eq!(
+            generator.generate(&among, &mut watch).expect("text")[1],
+            alone[0]
+        );
     }
 }

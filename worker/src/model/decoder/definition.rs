@@ -3,28 +3,28 @@
 
 use crate::ops::Body;
 
-/// One layer's parameters in a body's own form.
-pub struct Layer<B: Body> {
-    input_layernorm: B::Scale,
-    q_proj: B::Linear,
-    k_proj: B::Linear,
-    v_proj: B::Linear,
-    o_proj: B::Linear,
-    post_attention_layernorm: B::Scale,
-    gate_proj: B::Linear,
-    up_proj: B::Linear,
-    down_proj: B::Linear,
+/// One layer's parameters in a body's own form: `L` for a linear map, `S` for a normalisation.
+pub struct Layer<L, S> {
+    input_layernorm: S,
+    q_proj: L,
+    k_proj: L,
+    v_proj: L,
+    o_proj: L,
+    post_attention_layernorm: S,
+    gate_proj: L,
+    up_proj: L,
+    down_proj: L,
 }
 
-impl<B: Body> Layer<B> {
+impl<L, S> Layer<L, S> {
     /// Assembles layer `index` from its parameters, asked for by checkpoint key without `.weight`.
     ///
     /// # Errors
     /// Whatever the two sources report.
     pub fn assemble<E>(
         index: usize,
-        mut linear: impl FnMut(&str) -> Result<B::Linear, E>,
-        mut scale: impl FnMut(&str) -> Result<B::Scale, E>,
+        mut linear: impl FnMut(&str) -> Result<L, E>,
+        mut scale: impl FnMut(&str) -> Result<S, E>,
     ) -> Result<Self, E> {
         let key = |name: &str| format!("model.layers.{index}.{name}");
         Ok(Self {
@@ -44,12 +44,15 @@ impl<B: Body> Layer<B> {
     ///
     /// # Errors
     /// Whatever the body reports.
-    pub fn forward(
+    pub fn forward<B>(
         &self,
         body: &mut B,
         index: usize,
         x: B::Activation,
-    ) -> Result<B::Activation, B::Error> {
+    ) -> Result<B::Activation, B::Error>
+    where
+        B: Body<Linear = L, Scale = S>,
+    {
         let normed = body.rms_norm(&x, &self.input_layernorm)?;
         let [q, k, v] = body.project(&normed, [&self.q_proj, &self.k_proj, &self.v_proj])?;
         let attended = body.attend(index, q, k, v)?;

@@ -20,7 +20,7 @@ pub struct Decoder {
     config: ModelConfig,
     parameters: BTreeMap<String, Tensor>,
     adapters: BTreeMap<String, Adapter>,
-    layers: Vec<Layer<ReferenceBody>>,
+    layers: Vec<Layer<LinearMap, Tensor>>,
     frequencies: Vec<f32>,
 }
 
