@@ -56,7 +56,7 @@ pub enum Command {
     },
     /// Look at the models and files that a spec refers to; the findings, faults included, as JSON on standard output
     Inspect {
-        /// File with the resolved spec: YAML or JSON, with or without the SynthesisRun around it
+        /// File with the SynthesisRun, its defaults filled in: JSON or YAML
         #[arg(long, value_name = "FILE")]
         spec: PathBuf,
     },

@@ -36,8 +36,7 @@ pub fn qft(shard: &Shard<'_>) -> Result<Finished, StageError> {
     let warnings = (cut > 0).then(|| format!("{cut} of {} seed questions are longer than {max_length} tokens and were cut", seeds.len()));
     let rows: Vec<_> = seeds.into_iter().map(|seed| SftRow { id: seed.id, question: seed.question }).collect();
     let beside = Beside { count: rows.len() as i64, rows: encode_rows(&rows), warnings: warnings.into_iter().collect() };
-    shard.progressing.begin("load model");
-    let parameters = checkpoint.parameters()?;
-    let start = Starting { config: checkpoint.config().clone(), parameters, tokenizer, template: Some(template) };
+    let load = Box::new(move || Ok((checkpoint.config().clone(), checkpoint.parameters()?)));
+    let start = Starting { load, tokenizer, template: Some(template) };
     run_training(shard, start, objective, training, beside)
 }

@@ -41,8 +41,7 @@ pub fn qpo(shard: &Shard<'_>) -> Result<Finished, StageError> {
     let dropped = objective()?.dropped();
     let warnings = (dropped > 0).then(|| format!("{dropped} of {} preference pairs are longer than {max_length} tokens and were left out", rows.len()));
     let beside = Beside { rows: Vec::new(), count: 0, warnings: warnings.into_iter().collect() };
-    shard.progressing.begin("load model");
-    let parameters = checkpoint.parameters()?;
-    let start = Starting { config: checkpoint.config().clone(), parameters, tokenizer, template: Some(template) };
+    let load = Box::new(move || Ok((checkpoint.config().clone(), checkpoint.parameters()?)));
+    let start = Starting { load, tokenizer, template: Some(template) };
     run_training(shard, start, objective, training, beside)
 }

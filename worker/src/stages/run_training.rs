@@ -32,10 +32,8 @@ const LOG: &str = "training_log.jsonl";
 
 /// A model about to be trained.
 pub struct Starting {
-    /// Its shape.
-    pub config: ModelConfig,
-    /// Its parameters by checkpoint key.
-    pub parameters: BTreeMap<String, Tensor>,
+    /// Its shape and parameters by checkpoint key, read when they are wanted, so that they are in memory once.
+    pub load: Box<dyn Fn() -> Result<(ModelConfig, BTreeMap<String, Tensor>), StageError>>,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     /// Its chat template, where it has one.
@@ -67,7 +65,7 @@ pub fn run_training<O: Objective>(
     let progress = SavedProgress::new(&shard.dir, &shard.range);
     let mut made = objective()?;
     let measures = made.measures();
-    let trainee = trainee(shard, &start, settings)?;
+    let mut trained = trainee(shard, &start, settings)?;
     let state = match progress.load()? {
         Some(saved) => saved.file(STATE, scratch.path())?,
         None => None,
@@ -79,14 +77,14 @@ pub fn run_training<O: Objective>(
             Plan { settings, seed: shard.task.seed, purpose: &purpose, identity: &shard.task.key, optimizer, scratch: scratch.path(), resume };
         train(trainee, objective, &plan, &mut Watching { shard, stop: shard.stop, progress: &progress })
     };
-    let mut trained = trainee;
     let ended = match run(&trained, &mut made, state.as_deref()) {
         // A checkpoint that cannot serve costs time, not the training.
         Err(TrainingError::Checkpoint { path, reason }) if state.is_some() => {
             tracing::warn!(path = %path.display(), reason, "a training checkpoint is unusable, training starts anew");
             progress.remove()?;
             made = objective()?;
-            trained = self::trainee(shard, &start, settings)?;
+            drop(trained);
+            trained = trainee(shard, &start, settings)?;
             run(&trained, &mut made, None)?
         }
         ended => ended?,
@@ -102,8 +100,9 @@ pub fn run_training<O: Objective>(
 }
 
 fn trainee(shard: &Shard<'_>, start: &Starting, settings: &Training) -> Result<Trainee, StageError> {
-    let parameters = start.parameters.clone();
-    Ok(Trainee::new(start.config.clone(), parameters, settings.tuning, settings.lora.as_ref(), shard.task.seed)?)
+    shard.progressing.begin("load model");
+    let (config, parameters) = (start.load)()?;
+    Ok(Trainee::new(config, parameters, settings.tuning, settings.lora.as_ref(), shard.task.seed)?)
 }
 
 fn commit(
@@ -117,7 +116,7 @@ fn commit(
 ) -> Result<Finished, StageError> {
     shard.progressing.begin("save model");
     let folder = scratch.folder("model")?;
-    save(&folder, &start.config, &trained.merged_parameters()?, &start.tokenizer, start.template.as_ref())?;
+    save(&folder, trained.decoder().config(), &trained.merged_parameters()?, &start.tokenizer, start.template.as_ref())?;
     write_log(&folder.join(LOG), summary, measures)?;
     let counts = Counts {
         rows_in: shard.range.end - shard.range.start,

@@ -36,10 +36,10 @@ pub fn scorer(shard: &Shard<'_>) -> Result<Finished, StageError> {
     let dropped = objective()?.dropped();
     let warnings = (dropped > 0).then(|| format!("{dropped} of {} labelled questions are longer than {max_length} tokens and were left out", rows.len()));
     let beside = Beside { rows: Vec::new(), count: 0, warnings: warnings.into_iter().collect() };
-    shard.progressing.begin("load model");
-    let (config, parameters) = match checkpoint.config().head {
-        Head::Scalar => (checkpoint.config().clone(), checkpoint.parameters()?),
-        _ => with_scalar_head(checkpoint.config().clone(), checkpoint.parameters()?, shard.task.seed)?,
-    };
-    run_training(shard, Starting { config, parameters, tokenizer, template }, objective, training, beside)
+    let seed = shard.task.seed;
+    let load = Box::new(move || match checkpoint.config().head {
+        Head::Scalar => Ok((checkpoint.config().clone(), checkpoint.parameters()?)),
+        _ => Ok(with_scalar_head(checkpoint.config().clone(), checkpoint.parameters()?, seed)?),
+    });
+    run_training(shard, Starting { load, tokenizer, template }, objective, training, beside)
 }

