@@ -11,13 +11,13 @@ pub mod prompts;
 
 pub mod answers;
 
-//pub mod publish;
+pub mod publish;
 
 pub mod inference;
 
 pub mod training;
 
-//pub mod filters;
+pub mod filters;
 
 pub mod dataset;
 
