@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The worker: executes one stage task of a synthesis run.
+
+pub mod dataset;
