@@ -27,7 +27,7 @@ pub mod reward;
 
 pub mod verify;
 
-//pub mod publish;
+pub mod publish;
 
 pub mod run_task;
 

@@ -7,7 +7,7 @@ use scalequest_crds::task::StageTask;
 
 use super::shard::{Base, Finished, Shard};
 use super::{Progressing, StageError, Stop};
-use super::{generate, judge, label, qft, qpo, rate, respond, reward, rewrite, sample, scorer, verify};
+use super::{generate, judge, label, publish, qft, qpo, rate, respond, reward, rewrite, sample, scorer, verify};
 use crate::dataset::store::Store;
 use crate::dataset::workspace::StageDir;
 
@@ -44,6 +44,6 @@ pub fn run_task(task: &StageTask, index: i64, stop: &Stop, progressing: &Progres
         Stage::Respond => respond::respond(&shard),
         Stage::Reward => reward::reward(&shard),
         Stage::Verify => verify::verify(&shard),
-        Stage::Publish => todo!(),
+        Stage::Publish => publish::publish(&shard),
     }
 }
