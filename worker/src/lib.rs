@@ -17,7 +17,7 @@ pub mod inference;
 
 pub mod training;
 
-//pub mod filters;
+pub mod filters;
 
 pub mod dataset;
 

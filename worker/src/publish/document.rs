@@ -1,6 +1,8 @@
 //! Renders a document from its template and a value. HTML is escaped by the template's name; Markdown and YAML have
 //! filters, which the templates must use for whatever comes from outside.
 
+use std::collections::BTreeMap;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, Value};
 use serde_json::Value as Json;
@@ -36,7 +38,9 @@ fn value_of(json: &Json) -> Value {
         },
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(items) => items.iter().map(value_of).collect(),
-        Json::Object(members) => members.iter().map(|(name, member)| (name.clone(), value_of(member))).collect(),
+        Json::Object(members) => {
+            Value::from(members.iter().map(|(name, member)| (name.clone(), value_of(member))).collect::<BTreeMap<_, _>>())
+        }
     }
 }
 
