@@ -127,13 +127,34 @@ impl<'a> Generator<'a> {
         requests: &[GenerateRequest],
         watch: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Vec<Generation>, InferenceError> {
+        let mut all = Vec::with_capacity(requests.len());
+        self.generate_in_order(requests, watch, &mut |generation| all.push(generation))?;
+        Ok(all)
+    }
+
+    /// The same, handing each result to `take` in the requests' order as soon as it and all before it are
+    /// finished, so that what is finished when `watch` breaks off is not lost.
+    ///
+    /// # Errors
+    /// As [`Generator::generate`].
+    pub fn generate_in_order(
+        &self,
+        requests: &[GenerateRequest],
+        watch: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        take: &mut dyn FnMut(Generation),
+    ) -> Result<(), InferenceError> {
         self.check(requests)?;
+        let mut taken = 0;
         let mut finished: Vec<Option<Generation>> = vec![None; requests.len()];
         let mut waiting = requests.iter().enumerate().peekable();
         let mut rows: Vec<Row<'_>> = Vec::new();
         let mut remembered = Remembered::default();
         let mut progress = Progress::default();
         loop {
+            while let Some(generation) = finished.get_mut(taken).and_then(Option::take) {
+                take(generation);
+                taken += 1;
+            }
             let flow = watch(progress);
             if rows.is_empty() && waiting.peek().is_none() {
                 break;
@@ -168,7 +189,7 @@ impl<'a> Generator<'a> {
             }
             rows = going;
         }
-        Ok(finished.into_iter().flatten().collect())
+        Ok(())
     }
 
     fn check(&self, requests: &[GenerateRequest]) -> Result<(), InferenceError> {

@@ -90,7 +90,7 @@ impl FinishedRows {
     }
 
     /// Adds the rows up to `end`.
-    pub fn add(&mut self, end: i64, lines: Vec<Line>, tokens_in: i64, tokens_out: i64) {
+    pub fn add(&mut self, end: i64, lines: impl IntoIterator<Item = Line>, tokens_in: i64, tokens_out: i64) {
         self.end = end;
         self.lines.extend(lines);
         self.tokens_in += tokens_in;

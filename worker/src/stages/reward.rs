@@ -9,7 +9,7 @@ use scalequest_crds::run::Domain;
 use scalequest_crds::task::StageParams;
 
 use super::StageError;
-use super::run_shard::{Batch, RowStage, run_shard};
+use super::run_shard::{Fates, RowStage, run_shard};
 use super::serving::{RewardModel, Scored};
 use super::shard::{Fate, Finished, Shard, wrong_params};
 
@@ -30,6 +30,8 @@ impl RowStage for Reward {
     type Row = AnsweredRow;
     type Kept = AnsweredRow;
 
+    const ROWS_AT_ONCE: i64 = 16;
+
     fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
         let StageParams::Reward { model, domain } = &shard.task.params else {
             return Err(wrong_params(shard));
@@ -43,22 +45,21 @@ impl RowStage for Reward {
 
     /// A response that does not fit the model's context, or whose score is not a number, stays without a reward; the question
     /// is not dropped for it.
-    fn work(&mut self, shard: &Shard<'_>, rows: Vec<AnsweredRow>) -> Result<Batch<AnsweredRow>, StageError> {
+    fn work(&mut self, shard: &Shard<'_>, rows: &[AnsweredRow], fates: &mut Fates<'_>) -> Result<(), StageError> {
         let pairs: Vec<(&str, &str)> = rows
             .iter()
             .flat_map(|row| row.responses.iter().map(|response| (row.question.question.as_str(), response.text.as_str())))
             .collect();
         let mut scores = self.model.score(shard, &pairs, self.domain)?.into_iter();
-        let mut batch = Batch::default();
-        for mut row in rows {
-            for (response, scored) in row.responses.iter_mut().zip(&mut scores) {
-                let Scored { value, tokens } = scored;
+        for row in rows {
+            let (mut row, mut read) = (row.clone(), 0);
+            for (response, Scored { value, tokens }) in row.responses.iter_mut().zip(&mut scores) {
                 response.reward = value.filter(|value| value.is_finite());
-                batch.tokens_in += tokens;
+                read += tokens;
             }
-            batch.fates.push(Fate::Kept(row));
+            fates.push(&Fate::Kept(row), read, 0);
         }
-        Ok(batch)
+        Ok(())
     }
 
     fn body(&self) -> String {

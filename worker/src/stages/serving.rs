@@ -11,8 +11,10 @@ use scalequest_crds::task::ModelUse;
 use super::StageError;
 use super::difficulty_tokens::difficulty_tokens;
 use super::models::open_model;
-use super::shard::Shard;
-use crate::inference::{self, Draw, Engine, Finish, GenerateRequest, Generator, GeneratorOptions, InferenceError, Scorer, ScorerOptions};
+use super::shard::{Base, Shard};
+use crate::inference::{
+    self, Draw, Engine, Finish, GenerateRequest, Generation, Generator, GeneratorOptions, InferenceError, Scorer, ScorerOptions,
+};
 use crate::model::{ChatMessage, ChatTemplate, Head, Tokenizer};
 use crate::prompts::rewarding::{rewarding, says};
 
@@ -43,6 +45,13 @@ pub struct Answers {
     pub prompt_tokens: i64,
     /// One for each sample.
     pub texts: Vec<Said>,
+}
+
+impl Answers {
+    /// Tokens drawn for all texts.
+    pub fn new_tokens(&self) -> i64 {
+        self.texts.iter().map(|said| i64::from(said.tokens)).sum()
+    }
 }
 
 /// One text.
@@ -89,7 +98,8 @@ impl Serving {
         ENGINE_BODY.to_owned()
     }
 
-    /// Completes each prompt `samples` times. Draws are keyed by run seed, stage, generator and `id * samples + index`.
+    /// Completes each prompt `samples` times and hands what came of it to `take`, with the prompt's place, in order and as soon as it
+    /// is known. Draws are keyed by run seed, stage, generator and `id * samples + index`.
     ///
     /// # Errors
     /// The model's values are not finite, or a stop was asked for.
@@ -100,7 +110,8 @@ impl Serving {
         stops: &[u32],
         samples: i32,
         sampling: &Sampling,
-    ) -> Result<Vec<Asked>, StageError> {
+        take: &mut dyn FnMut(usize, Asked),
+    ) -> Result<(), StageError> {
         let count = usize::try_from(samples).unwrap_or(0).max(1);
         let requests: Vec<_> = prompts
             .iter()
@@ -114,28 +125,33 @@ impl Serving {
                 stop_strings: Vec::new(),
             })
             .collect();
-        let draw = draws(shard, "");
-        let generator = Generator::new(&self.engine, &self.tokenizer, draw, GeneratorOptions::default());
-        let generated = generator
-            .generate(&requests, &mut |progress| watch(shard, progress, count))
-            .map_err(|error| self.failed(error))?;
-        let mut generated = generated.into_iter();
-        let mut asked = Vec::with_capacity(prompts.len());
-        for (_, prompt) in prompts {
-            let texts: Vec<_> = generated.by_ref().take(count).collect();
-            asked.push(if texts.iter().any(|generation| generation.finish == Finish::PromptTooLong) {
-                let context = self.engine.config().max_position_embeddings;
-                Asked::TooLong(format!("{} prompt tokens leave no room in the model's context of {context}", prompt.len()))
-            } else {
-                let said = |generation: inference::Generation| Said {
-                    tokens: i32::try_from(generation.tokens.len()).unwrap_or(i32::MAX),
-                    finished: generation.finish == Finish::Stop,
-                    text: generation.text,
-                };
-                Asked::Said(Answers { prompt_tokens: prompt.len() as i64, texts: texts.into_iter().map(said).collect() })
-            });
+        let generator = Generator::new(&self.engine, &self.tokenizer, draws(shard, ""), GeneratorOptions::default());
+        let base = shard.base.get();
+        let mut place = 0;
+        let mut texts = Vec::with_capacity(count);
+        let mut gather = |generation: Generation| {
+            texts.push(generation);
+            if texts.len() == count {
+                take(place, self.asked(prompts[place].1.len(), std::mem::take(&mut texts)));
+                place += 1;
+            }
+        };
+        generator
+            .generate_in_order(&requests, &mut |progress| watch(shard, base, progress, count), &mut gather)
+            .map_err(|error| self.failed(error))
+    }
+
+    fn asked(&self, prompt_tokens: usize, texts: Vec<Generation>) -> Asked {
+        if texts.iter().any(|generation| generation.finish == Finish::PromptTooLong) {
+            let context = self.engine.config().max_position_embeddings;
+            return Asked::TooLong(format!("{prompt_tokens} prompt tokens leave no room in the model's context of {context}"));
         }
-        Ok(asked)
+        let said = |generation: Generation| Said {
+            tokens: i32::try_from(generation.tokens.len()).unwrap_or(i32::MAX),
+            finished: generation.finish == Finish::Stop,
+            text: generation.text,
+        };
+        Asked::Said(Answers { prompt_tokens: prompt_tokens as i64, texts: texts.into_iter().map(said).collect() })
     }
 
     fn failed(&self, error: InferenceError) -> StageError {
@@ -176,14 +192,13 @@ fn resolved(sampling: &Sampling) -> inference::Sampling {
     inference::Sampling { temperature: sampling.temperature.unwrap_or(0.0), top_p: sampling.top_p.unwrap_or(1.0), top_k }
 }
 
-/// Says how far a call is, and whether to break off.
-fn watch(shard: &Shard<'_>, progress: inference::Progress, samples: usize) -> ControlFlow<()> {
-    let done = shard.base.get();
+/// Says how far a call is that began at `base`, and whether to break off.
+fn watch(shard: &Shard<'_>, base: Base, progress: inference::Progress, samples: usize) -> ControlFlow<()> {
     shard.progressing.say(Progress {
         doing: shard.task.stage.slug().into(),
-        done: done.rows + (progress.rows / samples.max(1)) as i64,
+        done: base.rows + (progress.rows / samples.max(1)) as i64,
         total: shard.range.end - shard.range.start,
-        tokens: done.tokens + (progress.prompt_tokens + progress.new_tokens) as i64,
+        tokens: base.tokens + (progress.prompt_tokens + progress.new_tokens) as i64,
         loss: None,
     });
     if shard.stop.is_asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -224,11 +239,19 @@ impl ChatModel {
         Ok(ChatModel { serving, stops })
     }
 
-    /// Asks every prompt `samples` times, each as a conversation of its own.
+    /// Asks every prompt `samples` times, each as a conversation of its own; `take` hears what came of it as in
+    /// [`Serving::complete`].
     ///
     /// # Errors
     /// The template does not render, or as [`Serving::complete`].
-    pub fn ask(&self, shard: &Shard<'_>, prompts: &[Prompt], samples: i32, sampling: &Sampling) -> Result<Vec<Asked>, StageError> {
+    pub fn ask(
+        &self,
+        shard: &Shard<'_>,
+        prompts: &[Prompt],
+        samples: i32,
+        sampling: &Sampling,
+        take: &mut dyn FnMut(usize, Asked),
+    ) -> Result<(), StageError> {
         let template = self.serving.template()?;
         let mut opened = false;
         let mut encoded = Vec::with_capacity(prompts.len());
@@ -237,12 +260,14 @@ impl ChatModel {
             opened |= rendered.trim_end().ends_with(THINK);
             encoded.push((*id, self.serving.tokens(&rendered, &[text])?));
         }
-        let mut asked = self.serving.complete(shard, &encoded, &self.stops, samples, sampling)?;
-        if opened {
-            let texts = asked.iter_mut().filter_map(|asked| if let Asked::Said(answers) = asked { Some(&mut answers.texts) } else { None });
-            texts.flatten().for_each(|said| said.text.insert_str(0, "<think>\n"));
-        }
-        Ok(asked)
+        self.serving.complete(shard, &encoded, &self.stops, samples, sampling, &mut |place, mut asked| {
+            if let Asked::Said(answers) = &mut asked
+                && opened
+            {
+                answers.texts.iter_mut().for_each(|said| said.text.insert_str(0, "<think>\n"));
+            }
+            take(place, asked);
+        })
     }
 
     /// The arithmetic body.
@@ -329,13 +354,14 @@ impl RewardModel {
                 }
             });
         }
+        let base = shard.base.get();
         self.serving.scored(sequences, |scorer, sequences| match &self.asked {
             Verifier::Head => {
-                let values = scorer.scores(sequences, &mut |progress| watch(shard, inference::Progress { rows: 0, ..progress }, 1))?;
+                let values = scorer.scores(sequences, &mut |progress| watch(shard, base, inference::Progress { rows: 0, ..progress }, 1))?;
                 Ok(values.into_iter().map(f64::from).collect())
             }
             Verifier::Words { yes, no } => {
-                scorer.yes_probabilities(sequences, yes, no, &mut |progress| watch(shard, inference::Progress { rows: 0, ..progress }, 1))
+                scorer.yes_probabilities(sequences, yes, no, &mut |progress| watch(shard, base, inference::Progress { rows: 0, ..progress }, 1))
             }
         })
     }
@@ -386,8 +412,9 @@ impl DifficultyModel {
     /// The model's values are not finite, or a stop was asked for.
     pub fn rate(&self, shard: &Shard<'_>, questions: &[&str]) -> Result<Vec<Scored>, StageError> {
         let sequences = questions.iter().map(|question| difficulty_tokens(&self.serving.tokenizer, question)).collect::<Result<_, _>>()?;
+        let base = shard.base.get();
         self.serving.scored(sequences, |scorer, sequences| {
-            let values = scorer.scores(sequences, &mut |progress| watch(shard, progress, 1))?;
+            let values = scorer.scores(sequences, &mut |progress| watch(shard, base, progress, 1))?;
             Ok(values.into_iter().map(f64::from).collect())
         })
     }
