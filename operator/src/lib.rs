@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Decides what a SynthesisRun does next, and executes it on one machine.
+
+pub mod local;
