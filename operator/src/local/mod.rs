@@ -14,4 +14,6 @@ pub mod stop;
 
 pub mod attempt;
 
+pub mod stage_work;
+
 pub mod progress;
