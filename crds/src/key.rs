@@ -15,15 +15,23 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 /// Lower-case hex of `bytes`.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
 }
 
 /// The content key of a stage: hash of stage, stage version, seed, number of rows, parameters and the digests of its inputs in
 /// order. Members named `location` are left out of `params`: where bytes lie does not change what they are.
-pub fn content_key(stage: Stage, seed: i64, rows: i64, params: &impl Serialize, input_digests: &[String]) -> String {
+pub fn content_key(
+    stage: Stage,
+    seed: i64,
+    rows: i64,
+    params: &impl Serialize,
+    input_digests: &[String],
+) -> String {
     let mut params = serde_json::to_value(params).unwrap_or(Value::Null);
     strip_locations(&mut params);
     let value = serde_json::json!({
@@ -38,10 +46,16 @@ pub fn canonical(value: &Value) -> String {
         Value::Object(members) => {
             let mut names: Vec<_> = members.iter().collect();
             names.sort_by(|a, b| a.0.cmp(b.0));
-            let body: Vec<_> = names.iter().map(|(name, v)| format!("{}:{}", Value::String((*name).clone()), canonical(v))).collect();
+            let body: Vec<_> = names
+                .iter()
+                .map(|(name, v)| format!("{}:{}", Value::String((*name).clone()), canonical(v)))
+                .collect();
             format!("{{{}}}", body.join(","))
         }
-        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        Value::Array(items) => format!(
+            "[{}]",
+            items.iter().map(canonical).collect::<Vec<_>>().join(",")
+        ),
         other => other.to_string(),
     }
 }

@@ -31,7 +31,13 @@ pub struct Counts {
 impl Counts {
     /// Adds `other`.
     pub fn add(&mut self, other: &Counts) {
-        let Counts { rows_in, rows_out, dropped, tokens_in, tokens_out } = other;
+        let Counts {
+            rows_in,
+            rows_out,
+            dropped,
+            tokens_in,
+            tokens_out,
+        } = other;
         self.rows_in += rows_in;
         self.rows_out += rows_out;
         self.tokens_in += tokens_in;
@@ -64,7 +70,12 @@ pub struct Histogram {
 impl Histogram {
     /// An empty histogram of `bins` equal bins over `low..high`.
     pub fn new(name: &str, low: f64, high: f64, bins: usize) -> Self {
-        Histogram { name: name.into(), low, high, bins: vec![0; bins.clamp(1, 20)] }
+        Histogram {
+            name: name.into(),
+            low,
+            high,
+            bins: vec![0; bins.clamp(1, 20)],
+        }
     }
 
     /// Counts `value`; a value that is not a number is passed over.
@@ -79,15 +90,26 @@ impl Histogram {
 
     /// Adds the counts of `other`, which must have the same bins; otherwise nothing happens.
     pub fn add(&mut self, other: &Histogram) {
-        if self.name == other.name && self.bins.len() == other.bins.len() && self.low == other.low && self.high == other.high {
-            self.bins.iter_mut().zip(&other.bins).for_each(|(a, b)| *a += b);
+        if self.name == other.name
+            && self.bins.len() == other.bins.len()
+            && self.low == other.low
+            && self.high == other.high
+        {
+            self.bins
+                .iter_mut()
+                .zip(&other.bins)
+                .for_each(|(a, b)| *a += b);
         }
     }
 }
 
 /// How a worker's task ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
 pub enum Outcome {
     /// The shard is committed.
     Done {
@@ -174,11 +196,15 @@ impl StageReport {
                 report.histograms.pop();
             } else {
                 match &mut report.outcome {
-                    Outcome::Failed { message } | Outcome::InputDamaged { message, .. } if message.chars().count() > 16 => {
+                    Outcome::Failed { message } | Outcome::InputDamaged { message, .. }
+                        if message.chars().count() > 16 =>
+                    {
                         let keep = message.chars().count() * 3 / 4;
                         *message = message.chars().take(keep).chain("…".chars()).collect();
                     }
-                    Outcome::Missing { shards, .. } if !shards.is_empty() => shards.truncate(shards.len() / 2),
+                    Outcome::Missing { shards, .. } if !shards.is_empty() => {
+                        shards.truncate(shards.len() / 2)
+                    }
                     _ => return json,
                 }
             }

@@ -134,7 +134,9 @@ pub enum Direction {
 }
 
 /// Why a question was dropped: the closed set, in the order of the funnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub enum Reason {
     /// Nothing but white space was drawn.
     Empty,

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One step of the method (paper, section 3). The order of the variants is the order of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub enum Stage {
     /// Question fine-tuning: the generator learns to ask (SFT on questions only).
     Qft,
@@ -77,7 +79,15 @@ impl Stage {
 
     /// Whether rows are independent of each other, so that the stage may be cut into shards.
     pub fn is_sharded(self) -> bool {
-        !matches!(self, Stage::Qft | Stage::Qpo | Stage::Scorer | Stage::Filter | Stage::Verify | Stage::Publish)
+        !matches!(
+            self,
+            Stage::Qft
+                | Stage::Qpo
+                | Stage::Scorer
+                | Stage::Filter
+                | Stage::Verify
+                | Stage::Publish
+        )
     }
 
     /// Whether the stage makes a model rather than rows.

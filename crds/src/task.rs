@@ -44,7 +44,12 @@ pub struct StageTask {
 impl StageTask {
     /// Number of shards: at least one, so that a stage without rows still makes a manifest.
     pub fn shards(&self) -> i64 {
-        if self.stage.is_sharded() { self.rows.max(1).div_euclid(self.shard_rows.max(1)) + i64::from(self.rows.max(1) % self.shard_rows.max(1) != 0) } else { 1 }
+        if self.stage.is_sharded() {
+            self.rows.max(1).div_euclid(self.shard_rows.max(1))
+                + i64::from(self.rows.max(1) % self.shard_rows.max(1) != 0)
+        } else {
+            1
+        }
     }
 
     /// Global row range of shard `index`.
@@ -119,7 +124,11 @@ pub struct QuestionFile {
 
 /// What a stage is to do. The variant's name is the stage's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
 pub enum StageParams {
     /// Train the generator on seed questions.
     Qft {

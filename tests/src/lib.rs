@@ -1,1 +1,4 @@
-//! Placeholder.
+//! What the whole-system tests share: a workbench that runs the real binaries on real (small) models, and the micro
+//! models themselves. A library, so that a scenario reads as sentences.
+
+pub mod harness;

@@ -19,9 +19,13 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use filter::{Benchmark, Contamination, Difficulty, Duplicates, Filters, Language, Solvability};
+pub use filter::{
+    Benchmark, Contamination, Difficulty, Duplicates, Filters, Language, Solvability,
+};
 pub use generator::{Generator, Lora, Qft, Qpo, Sampling, Tuning};
-pub use model::{Engine, EngineType, Model, ModelSource, OpenAiEngine, Prices, SecretKey, ServerEngine};
+pub use model::{
+    Engine, EngineType, Model, ModelSource, OpenAiEngine, Prices, SecretKey, ServerEngine,
+};
 pub use place::{Place, SeedQuestions, Store};
 pub use pods::{FailurePolicy, PodSettings};
 pub use response::{Agreement, AnswerFormat, Responses, Reward, Verification};
@@ -51,8 +55,19 @@ pub enum Domain {
 
 /// Which dataset is wanted and how it is made.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[kube(group = "scalequest.dev", version = "v1alpha1", kind = "SynthesisRun", plural = "synthesisruns", shortname = "srun", namespaced)]
-#[kube(status = "SynthesisRunStatus", derive = "PartialEq", doc = "A dataset of reasoning questions and responses to be made, and how far it is.")]
+#[kube(
+    group = "scalequest.dev",
+    version = "v1alpha1",
+    kind = "SynthesisRun",
+    plural = "synthesisruns",
+    shortname = "srun",
+    namespaced
+)]
+#[kube(
+    status = "SynthesisRunStatus",
+    derive = "PartialEq",
+    doc = "A dataset of reasoning questions and responses to be made, and how far it is."
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SynthesisRunSpec {
     /// Table of defaults for what follows. Immutable once accepted.
