@@ -18,6 +18,8 @@ mod spec_file;
 
 mod status;
 
+mod summary;
+
 mod text;
 
 mod validate;
@@ -196,6 +198,10 @@ struct ValidateArguments {
 struct PlanArguments {
     #[command(flatten)]
     spec: SpecArgument,
+
+    /// Accelerator to estimate for: a100-40g, h100 or h200
+    #[arg(long, default_value = "a100-40g", value_name = "NAME")]
+    device: String,
 
     /// Form of the answer
     #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]

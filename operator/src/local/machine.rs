@@ -16,7 +16,9 @@ impl Machine {
     /// Measures this machine; `cores` and `memory` override what is found.
     pub fn measure(cores: Option<usize>, memory: Option<i64>) -> Machine {
         let found = std::thread::available_parallelism().map_or(1, usize::from);
-        Machine { cores: cores.unwrap_or(found).max(1), memory: memory.unwrap_or_else(available_memory) }
+        // A tenth is left to everything else.
+        let memory = memory.unwrap_or_else(|| available_memory() / 10 * 9);
+        Machine { cores: cores.unwrap_or(found).max(1), memory }
     }
 }
 
@@ -38,6 +40,11 @@ fn available_memory() -> i64 {
         }
     }
     i64::try_from(available).unwrap_or(i64::MAX)
+}
+
+/// The time now, in milliseconds since 1970.
+pub fn now_millis() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
 }
 
 /// `bytes` for people: `1.5 GiB`.

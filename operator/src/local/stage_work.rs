@@ -180,6 +180,20 @@ impl StageWork {
         }
     }
 
+    /// `job` was ended by the runner itself before it was done.
+    pub fn interrupted(&mut self, job: Job) {
+        self.active.remove(&job);
+        self.put_back(job);
+    }
+
+    /// Runs the shard of an unsharded stage before anything is sealed, though the workspace holds it: what it made outside
+    /// the workspace is gone.
+    pub fn make_again(mut self) -> StageWork {
+        self.waiting.insert(Job::Shard(0));
+        self.to_seal = false;
+        self
+    }
+
     /// `job` failed in a way that another attempt may mend.
     pub fn failed(&mut self, job: Job, message: &str, now: Instant) -> Next {
         self.active.remove(&job);

@@ -213,11 +213,12 @@ pub enum LogFormat {
     Json,
 }
 
-/// The display that fits: JSON where asked for, bars on a terminal, plain lines otherwise.
-pub fn display(format: LogFormat) -> Box<dyn Display> {
+/// The display that fits: JSON where asked for, bars on a terminal, plain lines otherwise. A `chatty` log would tear bars
+/// apart, so there are none then.
+pub fn display(format: LogFormat, chatty: bool) -> Box<dyn Display> {
     match format {
         LogFormat::Json => Box::new(Json::new()),
-        LogFormat::Text if std::io::stderr().is_terminal() => Box::new(Bars::new()),
+        LogFormat::Text if std::io::stderr().is_terminal() && !chatty => Box::new(Bars::new()),
         LogFormat::Text => Box::new(Lines::new()),
     }
 }
