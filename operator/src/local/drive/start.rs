@@ -12,7 +12,7 @@ use crate::local::attempt::Attempt;
 use crate::local::durable::replace_file;
 use crate::local::lock::{Lock, LockError};
 use crate::local::memory::stage_memory;
-use crate::local::progress::{Event, StageName};
+use crate::local::progress::StageName;
 use crate::local::prune::stage_lock;
 use crate::local::share::{Free, Need, share};
 use crate::local::stage_work::{Job, StageWork};
