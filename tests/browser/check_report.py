@@ -33,7 +33,8 @@ LEAST_CONTRAST = 4.5
 MEASURE = """(() => {
   const box = e => { const r = e.getBoundingClientRect(); return [r.width, r.height]; };
   document.querySelectorAll('details').forEach(e => e.open = true);
-  const plots = [...document.querySelectorAll('svg')];
+  const all = [...document.querySelectorAll('svg')];
+  const plots = all.filter(e => e.checkVisibility());
   const opaque = element => {
     for (let e = element; e; e = e.parentElement) {
       const colour = getComputedStyle(e).backgroundColor;
@@ -46,6 +47,7 @@ MEASURE = """(() => {
   return {
     title: document.title,
     plots: plots.length,
+    hidden: all.length - plots.length,
     drawn: plots.filter(e => box(e).every(side => side > 8) && e.querySelector('rect, path, line, circle, polyline, polygon')).length,
     background: opaque(document.body),
     texts: texts.map(e => [getComputedStyle(e).color, opaque(e), e.tagName + ': ' + e.textContent.trim().slice(0, 40)]),
@@ -182,7 +184,9 @@ def look(url, scheme, width, screenshot):
     if not found["title"].strip():
         wrong.append("the page has no title")
     if found["plots"] == 0:
-        wrong.append("there is no plot (no svg element)")
+        wrong.append("there is no visible plot (no svg element)")
+    if found["hidden"] and width == max(WIDTHS.values()):
+        wrong.append(f"{found['hidden']} plots are hidden in a wide window")
     if found["drawn"] < found["plots"]:
         wrong.append(f"only {found['drawn']} of {found['plots']} plots are drawn at a visible size")
     if found["overflow"] > 0:
