@@ -34,10 +34,19 @@ impl RowStage for Generate {
     const ROWS_AT_ONCE: i64 = 256;
 
     fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
-        let StageParams::Generate { model, system_prompt, sampling, .. } = &shard.task.params else {
+        let StageParams::Generate {
+            model,
+            system_prompt,
+            sampling,
+            ..
+        } = &shard.task.params
+        else {
             return Err(wrong_params(shard));
         };
-        Ok(Generate { model: QuestionModel::load(shard, model, system_prompt.as_deref())?, sampling: sampling.clone() })
+        Ok(Generate {
+            model: QuestionModel::load(shard, model, system_prompt.as_deref())?,
+            sampling: sampling.clone(),
+        })
     }
 
     fn read(shard: &Shard<'_>, rows: Range<i64>) -> Result<Vec<i64>, StageError> {
@@ -47,7 +56,12 @@ impl RowStage for Generate {
         Ok(rows.map(|row| first_id + row).collect())
     }
 
-    fn work(&mut self, shard: &Shard<'_>, ids: &[i64], fates: &mut Fates<'_>) -> Result<(), StageError> {
+    fn work(
+        &mut self,
+        shard: &Shard<'_>,
+        ids: &[i64],
+        fates: &mut Fates<'_>,
+    ) -> Result<(), StageError> {
         self.model.draw(shard, ids, &self.sampling, fates)
     }
 
@@ -64,6 +78,9 @@ impl RowStage for Generate {
 pub(super) fn question_tokens(kept: &[&QuestionRow], rejects: &[&RejectRow]) -> Vec<Histogram> {
     let mut tokens = Histogram::new("questionTokens", 0.0, 512.0, 16);
     let rejected = rejects.iter().map(|row| row.question.question_tokens);
-    kept.iter().map(|row| row.question_tokens).chain(rejected).for_each(|count| tokens.record(count.into()));
+    kept.iter()
+        .map(|row| row.question_tokens)
+        .chain(rejected)
+        .for_each(|count| tokens.record(count.into()));
     vec![tokens]
 }

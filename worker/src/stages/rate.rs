@@ -33,17 +33,31 @@ impl RowStage for Rate {
     const ROWS_AT_ONCE: i64 = 64;
 
     fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
-        let StageParams::Rate { model, minimum, generators } = &shard.task.params else {
+        let StageParams::Rate {
+            model,
+            minimum,
+            generators,
+        } = &shard.task.params
+        else {
             return Err(wrong_params(shard));
         };
-        Ok(Rate { model: DifficultyModel::load(shard, model)?, minimum: *minimum, generators: generators.clone() })
+        Ok(Rate {
+            model: DifficultyModel::load(shard, model)?,
+            minimum: *minimum,
+            generators: generators.clone(),
+        })
     }
 
     fn read(shard: &Shard<'_>, rows: Range<i64>) -> Result<Vec<QuestionRow>, StageError> {
         shard.read_input(0, "rows", rows)
     }
 
-    fn work(&mut self, shard: &Shard<'_>, rows: &[QuestionRow], fates: &mut Fates<'_>) -> Result<(), StageError> {
+    fn work(
+        &mut self,
+        shard: &Shard<'_>,
+        rows: &[QuestionRow],
+        fates: &mut Fates<'_>,
+    ) -> Result<(), StageError> {
         let questions: Vec<&str> = rows.iter().map(|row| row.question.as_str()).collect();
         let scores = self.model.rate(shard, &questions)?;
         for (row, Scored { value, tokens }) in rows.iter().zip(scores) {
@@ -59,20 +73,37 @@ impl RowStage for Rate {
     fn histograms(kept: &[&QuestionRow], rejects: &[&RejectRow]) -> Vec<Histogram> {
         let mut difficulty = Histogram::new("difficulty", 0.0, 1.0, 20);
         let rejected = rejects.iter().filter_map(|row| row.question.difficulty);
-        kept.iter().filter_map(|row| row.difficulty).chain(rejected).for_each(|value| difficulty.record(value));
+        kept.iter()
+            .filter_map(|row| row.difficulty)
+            .chain(rejected)
+            .for_each(|value| difficulty.record(value));
         vec![difficulty]
     }
 }
 
 impl Rate {
-    fn fate(&self, shard: &Shard<'_>, mut row: QuestionRow, value: Option<f64>, tokens: i64) -> Fate<QuestionRow> {
+    fn fate(
+        &self,
+        shard: &Shard<'_>,
+        mut row: QuestionRow,
+        value: Option<f64>,
+        tokens: i64,
+    ) -> Fate<QuestionRow> {
         let Some(value) = value else {
-            return reject(shard, Reason::PromptTooLong, row, &format!("{tokens} tokens do not fit the scorer's context"));
+            return reject(
+                shard,
+                Reason::PromptTooLong,
+                row,
+                &format!("{tokens} tokens do not fit the scorer's context"),
+            );
         };
         let difficulty = value.clamp(0.0, 1.0);
         row.difficulty = Some(difficulty);
         if difficulty < self.minimum && self.generators.contains(&row.generator) {
-            let said = format!("predicted fail rate {difficulty:.3}, below {}", self.minimum);
+            let said = format!(
+                "predicted fail rate {difficulty:.3}, below {}",
+                self.minimum
+            );
             return reject(shard, Reason::TooEasy, row, &said);
         }
         Fate::Kept(row)

@@ -37,31 +37,73 @@ impl RowStage for Respond {
     const ROWS_AT_ONCE: i64 = 128;
 
     fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
-        let StageParams::Respond { model, samples, sampling, answer_format, domain } = &shard.task.params else {
+        let StageParams::Respond {
+            model,
+            samples,
+            sampling,
+            answer_format,
+            domain,
+        } = &shard.task.params
+        else {
             return Err(wrong_params(shard));
         };
         let (samples, format, domain) = (*samples, *answer_format, *domain);
-        Ok(Respond { model: ChatModel::load(shard, model)?, samples, sampling: sampling.clone(), format, domain })
+        Ok(Respond {
+            model: ChatModel::load(shard, model)?,
+            samples,
+            sampling: sampling.clone(),
+            format,
+            domain,
+        })
     }
 
     fn read(shard: &Shard<'_>, rows: Range<i64>) -> Result<Vec<QuestionRow>, StageError> {
         shard.read_input(0, "rows", rows)
     }
 
-    fn work(&mut self, shard: &Shard<'_>, rows: &[QuestionRow], fates: &mut Fates<'_>) -> Result<(), StageError> {
-        let prompt = |row: &QuestionRow| Prompt::new(row.id, responding(&row.question, self.domain, self.format));
+    fn work(
+        &mut self,
+        shard: &Shard<'_>,
+        rows: &[QuestionRow],
+        fates: &mut Fates<'_>,
+    ) -> Result<(), StageError> {
+        let prompt = |row: &QuestionRow| {
+            Prompt::new(row.id, responding(&row.question, self.domain, self.format))
+        };
         let prompts: Vec<_> = rows.iter().map(prompt).collect();
-        self.model.ask(shard, &prompts, self.samples, &self.sampling, &mut |place, asked| {
-            let question = rows[place].clone();
-            match asked {
-                Asked::TooLong(said) => fates.push(&reject::<AnsweredRow>(shard, Reason::PromptTooLong, question, &said), 0, 0),
-                Asked::Said(answers) => {
-                    let (read, made) = (answers.prompt_tokens, answers.new_tokens());
-                    let responses = answers.texts.into_iter().zip(0..).map(|(said, index)| self.response(said, index)).collect();
-                    fates.push(&Fate::Kept(AnsweredRow { question, responses }), read, made);
+        self.model.ask(
+            shard,
+            &prompts,
+            self.samples,
+            &self.sampling,
+            &mut |place, asked| {
+                let question = rows[place].clone();
+                match asked {
+                    Asked::TooLong(said) => fates.push(
+                        &reject::<AnsweredRow>(shard, Reason::PromptTooLong, question, &said),
+                        0,
+                        0,
+                    ),
+                    Asked::Said(answers) => {
+                        let (read, made) = (answers.prompt_tokens, answers.new_tokens());
+                        let responses = answers
+                            .texts
+                            .into_iter()
+                            .zip(0..)
+                            .map(|(said, index)| self.response(said, index))
+                            .collect();
+                        fates.push(
+                            &Fate::Kept(AnsweredRow {
+                                question,
+                                responses,
+                            }),
+                            read,
+                            made,
+                        );
+                    }
                 }
-            }
-        })
+            },
+        )
     }
 
     fn body(&self) -> String {
@@ -70,7 +112,9 @@ impl RowStage for Respond {
 
     fn histograms(kept: &[&AnsweredRow], _: &[&RejectRow]) -> Vec<Histogram> {
         let mut tokens = Histogram::new("responseTokens", 0.0, 2048.0, 16);
-        kept.iter().flat_map(|row| &row.responses).for_each(|response| tokens.record(response.tokens.into()));
+        kept.iter()
+            .flat_map(|row| &row.responses)
+            .for_each(|response| tokens.record(response.tokens.into()));
         vec![tokens]
     }
 }
@@ -78,6 +122,13 @@ impl RowStage for Respond {
 impl Respond {
     fn response(&self, said: Said, index: i32) -> ResponseRow {
         let final_answer = final_answer(&said.text, self.format);
-        ResponseRow { index, text: said.text, tokens: said.tokens, finished: said.finished, final_answer, reward: None }
+        ResponseRow {
+            index,
+            text: said.text,
+            tokens: said.tokens,
+            finished: said.finished,
+            final_answer,
+            reward: None,
+        }
     }
 }

@@ -36,7 +36,10 @@ impl RowStage for Reward {
         let StageParams::Reward { model, domain } = &shard.task.params else {
             return Err(wrong_params(shard));
         };
-        Ok(Reward { model: RewardModel::load(shard, model)?, domain: *domain })
+        Ok(Reward {
+            model: RewardModel::load(shard, model)?,
+            domain: *domain,
+        })
     }
 
     fn read(shard: &Shard<'_>, rows: Range<i64>) -> Result<Vec<AnsweredRow>, StageError> {
@@ -45,10 +48,19 @@ impl RowStage for Reward {
 
     /// A response that does not fit the model's context, or whose score is not a number, stays without a reward; the question
     /// is not dropped for it.
-    fn work(&mut self, shard: &Shard<'_>, rows: &[AnsweredRow], fates: &mut Fates<'_>) -> Result<(), StageError> {
+    fn work(
+        &mut self,
+        shard: &Shard<'_>,
+        rows: &[AnsweredRow],
+        fates: &mut Fates<'_>,
+    ) -> Result<(), StageError> {
         let pairs: Vec<(&str, &str)> = rows
             .iter()
-            .flat_map(|row| row.responses.iter().map(|response| (row.question.question.as_str(), response.text.as_str())))
+            .flat_map(|row| {
+                row.responses
+                    .iter()
+                    .map(|response| (row.question.question.as_str(), response.text.as_str()))
+            })
             .collect();
         let mut scores = self.model.score(shard, &pairs, self.domain)?.into_iter();
         for row in rows {
@@ -67,9 +79,17 @@ impl RowStage for Reward {
     }
 
     fn histograms(kept: &[&AnsweredRow], _: &[&RejectRow]) -> Vec<Histogram> {
-        let rewards = || kept.iter().flat_map(|row| &row.responses).filter_map(|response| response.reward);
+        let rewards = || {
+            kept.iter()
+                .flat_map(|row| &row.responses)
+                .filter_map(|response| response.reward)
+        };
         // A verifier's probability lies in 0..=1; a scalar head has no range, so its own borders are fixed far out.
-        let (low, high) = if rewards().all(|reward| (0.0..=1.0).contains(&reward)) { (0.0, 1.0) } else { (-10.0, 10.0) };
+        let (low, high) = if rewards().all(|reward| (0.0..=1.0).contains(&reward)) {
+            (0.0, 1.0)
+        } else {
+            (-10.0, 10.0)
+        };
         let mut histogram = Histogram::new("reward", low, high, 20);
         rewards().for_each(|reward| histogram.record(reward));
         vec![histogram]

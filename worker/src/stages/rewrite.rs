@@ -35,31 +35,54 @@ impl RowStage for Rewrite {
     const ROWS_AT_ONCE: i64 = 256;
 
     fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
-        let StageParams::Rewrite { model, sampling, domain } = &shard.task.params else {
+        let StageParams::Rewrite {
+            model,
+            sampling,
+            domain,
+        } = &shard.task.params
+        else {
             return Err(wrong_params(shard));
         };
-        Ok(Rewrite { model: ChatModel::load(shard, model)?, sampling: sampling.clone(), domain: *domain })
+        Ok(Rewrite {
+            model: ChatModel::load(shard, model)?,
+            sampling: sampling.clone(),
+            domain: *domain,
+        })
     }
 
     fn read(shard: &Shard<'_>, rows: Range<i64>) -> Result<Vec<QuestionRow>, StageError> {
         shard.read_input(0, "rows", rows)
     }
 
-    fn work(&mut self, shard: &Shard<'_>, rows: &[QuestionRow], fates: &mut Fates<'_>) -> Result<(), StageError> {
+    fn work(
+        &mut self,
+        shard: &Shard<'_>,
+        rows: &[QuestionRow],
+        fates: &mut Fates<'_>,
+    ) -> Result<(), StageError> {
         let directions: Vec<_> = rows.iter().map(|row| direction(shard, row)).collect();
         let prompt = |(row, direction): (&QuestionRow, &Direction)| {
             Prompt::new(row.id, rewriting(&row.question, *direction, self.domain))
         };
         let prompts: Vec<_> = rows.iter().zip(&directions).map(prompt).collect();
-        self.model.ask(shard, &prompts, 1, &self.sampling, &mut |place, asked| {
-            let (row, direction) = (rows[place].clone(), directions[place]);
-            match asked {
-                Asked::TooLong(said) => fates.push(&reject::<PreferenceRow>(shard, Reason::PromptTooLong, row, &said), 0, 0),
-                Asked::Said(answers) => {
-                    fates.push(&fate(shard, row, direction, answers.texts.first()), answers.prompt_tokens, answers.new_tokens());
+        self.model
+            .ask(shard, &prompts, 1, &self.sampling, &mut |place, asked| {
+                let (row, direction) = (rows[place].clone(), directions[place]);
+                match asked {
+                    Asked::TooLong(said) => fates.push(
+                        &reject::<PreferenceRow>(shard, Reason::PromptTooLong, row, &said),
+                        0,
+                        0,
+                    ),
+                    Asked::Said(answers) => {
+                        fates.push(
+                            &fate(shard, row, direction, answers.texts.first()),
+                            answers.prompt_tokens,
+                            answers.new_tokens(),
+                        );
+                    }
                 }
-            }
-        })
+            })
     }
 
     fn body(&self) -> String {
@@ -72,19 +95,40 @@ impl RowStage for Rewrite {
 }
 
 /// A pair, if what the rewriter said is a rewrite.
-fn fate(shard: &Shard<'_>, row: QuestionRow, direction: Direction, said: Option<&Said>) -> Fate<PreferenceRow> {
+fn fate(
+    shard: &Shard<'_>,
+    row: QuestionRow,
+    direction: Direction,
+    said: Option<&Said>,
+) -> Fate<PreferenceRow> {
     let rewritten = match said {
         Some(said) if said.finished => read_rewrite(&said.text, &row.question),
         _ => Err("the rewrite was cut at the token limit"),
     };
     match rewritten {
         Ok(chosen) => {
-            let QuestionRow { id, generator, question: rejected, .. } = row;
-            Fate::Kept(PreferenceRow { id, generator, direction, chosen, rejected })
+            let QuestionRow {
+                id,
+                generator,
+                question: rejected,
+                ..
+            } = row;
+            Fate::Kept(PreferenceRow {
+                id,
+                generator,
+                direction,
+                chosen,
+                rejected,
+            })
         }
         Err(why) => {
             let text = said.map_or("", |said| said.text.as_str());
-            reject(shard, Reason::BadRewrite, row, &format!("{why} ({direction:?}): {text}"))
+            reject(
+                shard,
+                Reason::BadRewrite,
+                row,
+                &format!("{why} ({direction:?}): {text}"),
+            )
         }
     }
 }

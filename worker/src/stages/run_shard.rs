@@ -45,7 +45,12 @@ pub trait RowStage: Sized {
     ///
     /// # Errors
     /// The arithmetic fails, or a stop was asked for. A row that cannot be worked on is a reject, not an error.
-    fn work(&mut self, shard: &Shard<'_>, rows: &[Self::Row], fates: &mut Fates<'_>) -> Result<(), StageError>;
+    fn work(
+        &mut self,
+        shard: &Shard<'_>,
+        rows: &[Self::Row],
+        fates: &mut Fates<'_>,
+    ) -> Result<(), StageError>;
 
     /// The arithmetic body.
     fn body(&self) -> String;
@@ -65,7 +70,8 @@ pub struct Fates<'a> {
 impl Fates<'_> {
     /// The fate of the next row, with the prompt tokens read and the tokens made for it.
     pub fn push<T: Serialize>(&mut self, fate: &Fate<T>, tokens_in: i64, tokens_out: i64) {
-        self.finished.add(self.finished.end + 1, line(fate), tokens_in, tokens_out);
+        self.finished
+            .add(self.finished.end + 1, line(fate), tokens_in, tokens_out);
         let last = self.finished.end == self.shard.range.end;
         if self.saved.elapsed() >= BETWEEN_SAVES && !last && self.failed.is_none() {
             self.failed = self.finished.save(self.shard).err();
@@ -107,12 +113,20 @@ fn work_through<S: RowStage>(
         say(shard, finished);
         shard.stop.check()?;
         let end = finished.end + rows.len() as i64;
-        let mut fates = Fates { shard, finished, saved: &mut saved, failed: None };
+        let mut fates = Fates {
+            shard,
+            finished,
+            saved: &mut saved,
+            failed: None,
+        };
         let worked = stage.work(shard, rows, &mut fates);
         fates.failed.map_or(Ok(()), Err)?;
         worked?;
         if finished.end != end {
-            return Err(StageError::World(format!("internal error: rows up to {end} were worked on, and {} have a fate", finished.end)));
+            return Err(StageError::World(format!(
+                "internal error: rows up to {end} were worked on, and {} have a fate",
+                finished.end
+            )));
         }
     }
     say(shard, finished);
@@ -120,9 +134,21 @@ fn work_through<S: RowStage>(
 }
 
 fn say(shard: &Shard<'_>, finished: &FinishedRows) {
-    let (done, total) = (finished.end - shard.range.start, shard.range.end - shard.range.start);
-    shard.base.set(Base { rows: done, tokens: finished.tokens() });
-    shard.progressing.say(Progress { doing: shard.task.stage.slug().into(), done, total, tokens: finished.tokens(), loss: None });
+    let (done, total) = (
+        finished.end - shard.range.start,
+        shard.range.end - shard.range.start,
+    );
+    shard.base.set(Base {
+        rows: done,
+        tokens: finished.tokens(),
+    });
+    shard.progressing.say(Progress {
+        doing: shard.task.stage.slug().into(),
+        done,
+        total,
+        tokens: finished.tokens(),
+        loss: None,
+    });
 }
 
 /// A fate as the line that is committed.
@@ -130,7 +156,9 @@ fn line<T: Serialize>(fate: &Fate<T>) -> Option<Line> {
     // Rows are structs of strings and numbers: they always serialise.
     match fate {
         Fate::Kept(row) => Some(Line::Kept(serde_json::to_string(row).unwrap_or_default())),
-        Fate::Rejected(row) => Some(Line::Rejected(serde_json::to_string(row).unwrap_or_default())),
+        Fate::Rejected(row) => Some(Line::Rejected(
+            serde_json::to_string(row).unwrap_or_default(),
+        )),
         Fate::PassedOver => None,
     }
 }
@@ -146,7 +174,9 @@ fn commit<S: RowStage>(shard: &Shard<'_>, finished: &FinishedRows) -> Result<Fin
         tokens_out: finished.tokens_out,
         ..Counts::default()
     };
-    rejects.iter().for_each(|row| *counts.dropped.entry(row.reason).or_default() += 1);
+    rejects
+        .iter()
+        .for_each(|row| *counts.dropped.entry(row.reason).or_default() += 1);
     let mut output = ShardOutput::new(&finished.body)
         .table("rows", lines(finished.kept()))
         .table("rejects", lines(finished.rejects()))
@@ -160,7 +190,9 @@ fn commit<S: RowStage>(shard: &Shard<'_>, finished: &FinishedRows) -> Result<Fin
 }
 
 fn parsed<T: DeserializeOwned>(line: &str) -> Result<T, StageError> {
-    serde_json::from_str(line).map_err(|error| StageError::World(format!("internal error: a row does not read back: {error}")))
+    serde_json::from_str(line).map_err(|error| {
+        StageError::World(format!("internal error: a row does not read back: {error}"))
+    })
 }
 
 fn lines<'a>(rows: impl Iterator<Item = &'a str>) -> Vec<u8> {

@@ -34,17 +34,30 @@ impl RowStage for Sample {
     const ROWS_AT_ONCE: i64 = 256;
 
     fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
-        let StageParams::Sample { model, system_prompt, sampling } = &shard.task.params else {
+        let StageParams::Sample {
+            model,
+            system_prompt,
+            sampling,
+        } = &shard.task.params
+        else {
             return Err(wrong_params(shard));
         };
-        Ok(Sample { model: QuestionModel::load(shard, model, system_prompt.as_deref())?, sampling: sampling.clone() })
+        Ok(Sample {
+            model: QuestionModel::load(shard, model, system_prompt.as_deref())?,
+            sampling: sampling.clone(),
+        })
     }
 
     fn read(_: &Shard<'_>, rows: Range<i64>) -> Result<Vec<i64>, StageError> {
         Ok(rows.collect())
     }
 
-    fn work(&mut self, shard: &Shard<'_>, ids: &[i64], fates: &mut Fates<'_>) -> Result<(), StageError> {
+    fn work(
+        &mut self,
+        shard: &Shard<'_>,
+        ids: &[i64],
+        fates: &mut Fates<'_>,
+    ) -> Result<(), StageError> {
         self.model.draw(shard, ids, &self.sampling, fates)
     }
 
