@@ -31,7 +31,7 @@ pub struct Filters {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Language {
-    /// ISO 639-1 codes of the languages to keep. Default: [en].
+    /// ISO 639-1 codes of the languages to keep. Default: `[en]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<Vec<String>>,
 }

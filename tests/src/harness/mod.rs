@@ -8,4 +8,6 @@ pub mod processes;
 
 pub mod dataset;
 
+pub mod crash;
+
 pub use workbench::{Finished, Workbench};

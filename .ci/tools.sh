@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Installs the tools that the tests use beside cargo, each at a pinned version, into a cache outside the clone, and
+# leaves alone what is there already. Everything comes by an ordinary package client: cargo, go, pip, apt-get.
+#
+# usage: .ci/tools.sh [cargo-deny] [versitygw] [python] [chromium]     (default: all)
+#
+# The cache is $SCALEQUEST_CACHE, by default $XDG_CACHE_HOME/scalequest or ~/.cache/scalequest; programs go to its
+# tools/bin, the Python environment to python/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+CARGO_DENY=0.20.2
+VERSITYGW=v1.8.0
+
+cache=${SCALEQUEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/scalequest}
+bin=$cache/tools/bin
+mkdir -p "$bin"
+
+fail() {
+    echo "tools: $*" >&2
+    exit 1
+}
+
+say() { echo "tools: $*"; }
+
+# need PROGRAM WHY: ends with a sentence where the program is missing.
+need() { command -v "$1" >/dev/null || fail "$1 is missing, and is needed $2; install it first"; }
+
+install_cargo_deny() {
+    [ "$("$bin/cargo-deny" --version 2>/dev/null)" = "cargo-deny $CARGO_DENY" ] && return
+    need cargo "to build cargo-deny"
+    say "building cargo-deny $CARGO_DENY"
+    # A target directory set for the project is not for this build.
+    env -u CARGO_TARGET_DIR cargo install --quiet --locked --root "$cache/tools" "cargo-deny@$CARGO_DENY"
+}
+
+install_versitygw() {
+    [ -x "$bin/versitygw-$VERSITYGW" ] && return
+    need go "to build versitygw, the S3 server of the store tests"
+    say "building versitygw $VERSITYGW"
+    GOBIN=$bin go install "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW"
+    # The program does not tell its version, so the name does.
+    ln -f "$bin/versitygw" "$bin/versitygw-$VERSITYGW"
+}
+
+install_python() {
+    local wanted=tests/python/requirements.txt environment=$cache/python
+    cmp -s "$wanted" "$environment/requirements.txt" && return
+    need python3 "to check datasets"
+    say "making a Python environment from $wanted"
+    rm -rf "$environment"
+    python3 -m venv "$environment" ||
+        fail "python3 cannot make a virtual environment; install its venv module (Debian: apt-get install python3-venv)"
+    "$environment/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"
+    # Last, so that an interrupted installation is begun again.
+    cp "$wanted" "$environment/requirements.txt"
+}
+
+install_chromium() {
+    local name
+    for name in chromium chromium-browser google-chrome; do
+        command -v "$name" >/dev/null && return
+    done
+    [ -n "${SCALEQUEST_CHROMIUM:-}" ] && return
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        fail "chromium is missing, and is needed to open the report page; install it, or name it in SCALEQUEST_CHROMIUM"
+    fi
+    say "installing chromium"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends chromium >/dev/null
+}
+
+[ $# -gt 0 ] || set -- cargo-deny versitygw python chromium
+for tool in "$@"; do
+    case $tool in
+    cargo-deny | versitygw | python | chromium) "install_${tool//-/_}" ;;
+    *) fail "no tool is named '$tool' (cargo-deny, versitygw, python, chromium)" ;;
+    esac
+done

@@ -1,0 +1,76 @@
+# Build, demo and tests. Everything that is downloaded or can be made again lies outside the clone, in SCALEQUEST_CACHE.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+SCALEQUEST_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/scalequest
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+export SCALEQUEST_CACHE CARGO_TARGET_DIR
+export PATH := $(SCALEQUEST_CACHE)/tools/bin:$(PATH)
+
+RELEASE := $(CARGO_TARGET_DIR)/release
+PYTHON := $(SCALEQUEST_CACHE)/python/bin/python
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build scalequest and scalequest-worker (release)
+	cargo build --release --locked --workspace --bins
+
+.PHONY: models
+models: ## Fetch the quickstart's two models (563 MiB) to models/
+	@mkdir -p "$(SCALEQUEST_CACHE)/models"
+	@[ -e models ] || ln -s "$(SCALEQUEST_CACHE)/models" models
+	examples/fetch-models.sh models smol q05
+
+.PHONY: demo
+demo: build models ## Run examples/quickstart.yaml: from seed questions to a published dataset
+	@status=0; "$(RELEASE)/scalequest" run -f examples/quickstart.yaml || status=$$?; \
+	if [ $$status -eq 0 ] || [ $$status -eq 3 ]; then \
+		echo; \
+		echo "dataset  demo/dataset            (README.md is its card)"; \
+		echo "report   demo/dataset/report.html"; \
+	fi; \
+	exit $$status
+
+.PHONY: demo-clean
+demo-clean: ## Delete what `make demo` made; models stay
+	rm -rf demo
+
+.PHONY: tools
+tools: ## Install what the tests need (cargo-deny, versitygw, Python packages, Chromium) to the cache
+	.ci/tools.sh
+
+.PHONY: lint
+lint: ## Check format, clippy, documentation and dependencies
+	.ci/tools.sh cargo-deny
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps --document-private-items
+	cargo deny --locked check bans licenses sources
+
+.PHONY: audit
+audit: ## Check dependencies against the RustSec advisories (fetches their database)
+	.ci/tools.sh cargo-deny
+	cargo deny --locked check advisories
+
+.PHONY: test
+test: lint test-rust test-dataset ## Everything that CI runs
+
+.PHONY: test-rust
+test-rust: build models ## Run the Rust tests, with the real models and a real S3 server
+	.ci/tools.sh versitygw
+	cargo test --release --locked --workspace
+
+.PHONY: test-dataset
+test-dataset: build models ## Make a small dataset with real models; open it in pyarrow, polars, datasets and a browser
+	.ci/tools.sh python chromium
+	$(PYTHON) tests/python/check_seeds.py examples/seeds/questions.jsonl examples/seeds/held-out.jsonl
+	rm -rf target/small-run
+	@status=0; "$(RELEASE)/scalequest" run -f tests/small-run.yaml || status=$$?; \
+	[ $$status -eq 0 ] || [ $$status -eq 3 ] || exit $$status
+	$(PYTHON) tests/python/check_dataset.py target/small-run/dataset
+	$(PYTHON) tests/browser/check_report.py target/small-run/dataset/report.html --screenshots target/small-run/screenshots

@@ -1,0 +1,86 @@
+//! Which instructions this process uses: the best the machine has, or the ones that a variable names.
+//! All give the same bits; the choice is one of speed, and of testing.
+
+use std::sync::OnceLock;
+
+/// The environment variable that forces a set of instructions: `avx512`, `avx2` or `portable`.
+pub const BODY_VARIABLE: &str = "SCALEQUEST_CPU_BODY";
+
+/// A set of instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// x86-64 with AVX-512F.
+    Avx512,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// What the compiler's baseline offers.
+    Portable,
+}
+
+impl Isa {
+    /// Every set, fastest first.
+    pub const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Portable];
+
+    /// Its name, as the variable spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Portable => "portable",
+        }
+    }
+
+    /// Whether this machine can run it.
+    pub fn is_available(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => is_x86_feature_detected!("avx512f") && Self::Avx2.is_available(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx512 | Self::Avx2 => false,
+            Self::Portable => true,
+        }
+    }
+}
+
+static SELECTED: OnceLock<Isa> = OnceLock::new();
+
+/// The instructions in use, chosen once a process: those that [`BODY_VARIABLE`] names, or else the fastest
+/// that the machine has. A name that cannot be used is ignored here, with a warning; a program says so at its
+/// start by [`from_environment`].
+pub fn isa() -> Isa {
+    *SELECTED.get_or_init(|| {
+        from_environment().unwrap_or_else(|reason| {
+            tracing::warn!(reason, "using the fastest instructions instead");
+            fastest()
+        })
+    })
+}
+
+/// The instructions that the environment asks for, or the fastest where it asks for none.
+///
+/// # Errors
+/// The name is unknown, or the machine cannot run it.
+pub fn from_environment() -> Result<Isa, String> {
+    let Ok(name) = std::env::var(BODY_VARIABLE) else {
+        return Ok(fastest());
+    };
+    let wanted = Isa::ALL
+        .into_iter()
+        .find(|isa| isa.name() == name)
+        .ok_or_else(|| format!("{BODY_VARIABLE} is `{name}`; expected avx512, avx2 or portable"))?;
+    if !wanted.is_available() {
+        return Err(format!(
+            "{BODY_VARIABLE} is `{name}`, which this machine cannot run"
+        ));
+    }
+    Ok(wanted)
+}
+
+fn fastest() -> Isa {
+    Isa::ALL
+        .into_iter()
+        .find(|isa| isa.is_available())
+        .unwrap_or(Isa::Portable)
+}
