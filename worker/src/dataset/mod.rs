@@ -18,3 +18,6 @@ pub mod checkpoint;
 pub mod model_files;
 
 pub mod jsonl;
+
+#[cfg(test)]
+mod fixtures;

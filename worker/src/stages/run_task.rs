@@ -7,7 +7,7 @@ use scalequest_crds::task::StageTask;
 
 use super::shard::{Base, Finished, Shard};
 use super::{Progressing, StageError, Stop};
-use super::{generate, judge, label, publish, qft, qpo, rate, respond, reward, rewrite, sample, scorer, verify};
+use super::{filter, generate, judge, label, publish, qft, qpo, rate, respond, reward, rewrite, sample, scorer, verify};
 use crate::dataset::store::Store;
 use crate::dataset::workspace::StageDir;
 
@@ -38,7 +38,7 @@ pub fn run_task(task: &StageTask, index: i64, stop: &Stop, progressing: &Progres
         Stage::Label => label::label(&shard),
         Stage::Scorer => scorer::scorer(&shard),
         Stage::Generate => generate::generate(&shard),
-        Stage::Filter => todo!(),
+        Stage::Filter => filter::filter(&shard),
         Stage::Judge => judge::judge(&shard),
         Stage::Rate => rate::rate(&shard),
         Stage::Respond => respond::respond(&shard),

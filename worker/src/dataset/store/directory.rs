@@ -168,7 +168,7 @@ impl Directory {
         match content {
             Content::Bytes(bytes) => temporary.write(bytes)?,
             Content::File(path) => {
-                drop(io::copy(&mut File::open(path)?, temporary.0.as_file_mut())?)
+                io::copy(&mut File::open(path)?, temporary.0.as_file_mut()).map(drop)?
             }
         }
         Ok(temporary)

@@ -12,12 +12,12 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path as ObjectPath;
 use object_store::{
-    BackoffConfig, Error as ObjectError, GetOptions, ObjectStore, ObjectStoreExt,
-    ObjectStoreScheme, PutMode, RetryConfig, WriteMultipart,
+    Error as ObjectError, GetOptions, ObjectStore, ObjectStoreExt, PutMode, WriteMultipart,
 };
 use tokio::io::AsyncReadExt;
 use url::Url;
 
+use super::access::Access;
 use super::error::is_transport;
 use super::runtime::block_on;
 use super::{Content, Created, Entry, StoreError};
@@ -40,7 +40,7 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    pub(super) fn open(uri: &str) -> Result<Self, StoreError> {
+    pub(super) fn open(uri: &str, access: &Access) -> Result<Self, StoreError> {
         let refuse = |problem: String| StoreError::Location {
             location: uri.to_string(),
             problem,
@@ -51,24 +51,38 @@ impl Objects {
                 "the URI names no bucket: write s3://bucket/prefix".into(),
             ));
         }
-        let (scheme, path) = ObjectStoreScheme::parse(&url).map_err(|e| refuse(e.to_string()))?;
-        let retry = retry();
-        let built: Result<Arc<dyn ObjectStore>, ObjectError> = match scheme {
-            ObjectStoreScheme::AmazonS3 => AmazonS3Builder::from_env()
-                .with_url(uri)
-                .with_retry(retry)
-                .build()
-                .map(|store| Arc::new(store) as _),
-            ObjectStoreScheme::GoogleCloudStorage => GoogleCloudStorageBuilder::from_env()
-                .with_url(uri)
-                .with_retry(retry)
-                .build()
-                .map(|store| Arc::new(store) as _),
-            ObjectStoreScheme::MicrosoftAzure => MicrosoftAzureBuilder::from_env()
-                .with_url(uri)
-                .with_retry(retry)
-                .build()
-                .map(|store| Arc::new(store) as _),
+        let prefix = url.path().trim_matches('/').to_string();
+        let built: Result<Arc<dyn ObjectStore>, ObjectError> = match url.scheme() {
+            "s3" => {
+                let options = access.options("AWS_");
+                let builder = AmazonS3Builder::new()
+                    .with_url(uri)
+                    .with_retry(access.retry());
+                let builder = options.fold(builder, |builder, (key, value)| {
+                    builder.with_config(key, value)
+                });
+                builder.build().map(|store| Arc::new(store) as _)
+            }
+            "gs" => {
+                let options = access.options("GOOGLE_");
+                let builder = GoogleCloudStorageBuilder::new()
+                    .with_url(uri)
+                    .with_retry(access.retry());
+                let builder = options.fold(builder, |builder, (key, value)| {
+                    builder.with_config(key, value)
+                });
+                builder.build().map(|store| Arc::new(store) as _)
+            }
+            "az" => {
+                let options = access.options("AZURE_");
+                let builder = MicrosoftAzureBuilder::new()
+                    .with_url(uri)
+                    .with_retry(access.retry());
+                let builder = options.fold(builder, |builder, (key, value)| {
+                    builder.with_config(key, value)
+                });
+                builder.build().map(|store| Arc::new(store) as _)
+            }
             _ => {
                 return Err(refuse(
                     "only directories and s3://, gs:// and az:// URIs are supported".into(),
@@ -77,10 +91,11 @@ impl Objects {
         };
         let store = built
             .map_err(|e| refuse(format!("{e}: check the environment variables of the store")))?;
+        let prefix = ObjectPath::parse(&prefix).map_err(|e| refuse(e.to_string()))?;
         Ok(Objects {
             uri: uri.trim_end_matches('/').to_string(),
             store,
-            prefix: path,
+            prefix,
         })
     }
 
@@ -295,18 +310,6 @@ impl Objects {
 enum Loaded {
     Small(Bytes),
     Large(std::path::PathBuf),
-}
-
-fn retry() -> RetryConfig {
-    RetryConfig {
-        backoff: BackoffConfig {
-            init_backoff: Duration::from_millis(100),
-            max_backoff: Duration::from_secs(8),
-            base: 2.0,
-        },
-        max_retries: 10,
-        retry_timeout: Duration::from_secs(60),
-    }
 }
 
 /// Repeats `attempt` where its request or reply was lost on the way. The library itself repeats what surely was not
