@@ -1,11 +1,15 @@
 //! A scenario's own directory, with the means to run `scalequest` in it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use scalequest_crds::key::sha256_hex;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::binaries::binary;
+use super::dataset::files_below;
 
 /// A directory in which runs are made. Removed when dropped, unless the test fails.
 pub struct Workbench {
@@ -102,6 +106,39 @@ impl Workbench {
             .output()
             .expect("scalequest starts")
             .into()
+    }
+
+    /// Runs `run.yaml` to its end.
+    pub fn run(&self) -> Finished {
+        self.scalequest(&["run", "-f", "run.yaml"])
+    }
+
+    /// Runs `run.yaml` to its end and tells what happened as events.
+    pub fn run_with_events(&self) -> (Finished, Vec<Value>) {
+        let finished = self.scalequest(&["--log-format", "json", "run", "-f", "run.yaml"]);
+        let events = finished.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        (finished, events)
+    }
+
+    /// The status of the only run in the workspace, as `scalequest status` tells it to machines.
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        let finished = self.scalequest(&["status", "workspace", "--output", "json"]).exits_with(0);
+        serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {}", finished.stdout))
+    }
+
+    /// A directory with the same content.
+    pub fn copy(&self) -> Workbench {
+        let copy = Workbench::new();
+        let status = Command::new("cp").arg("-a").arg(self.path().join(".")).arg(copy.path()).status();
+        assert!(status.is_ok_and(|status| status.success()), "{} cannot be copied", self.path().display());
+        copy
+    }
+
+    /// Every file below the directory, with the hash of its content: what is compared to see that nothing was written.
+    pub fn snapshot(&self) -> BTreeMap<String, String> {
+        let digest = |path: &String| sha256_hex(&std::fs::read(self.path().join(path)).unwrap_or_default());
+        files_below(self.path()).into_iter().map(|path| (path.clone(), digest(&path))).collect()
     }
 
     /// Starts `scalequest` with its output kept in `log`.
