@@ -2,3 +2,5 @@
 //! models themselves. A library, so that a scenario reads as sentences.
 
 pub mod harness;
+
+pub mod micro;

@@ -1,0 +1,46 @@
+//! Trains the micro models and their data into a directory, or with `--skill DIR` measures how well they play their parts.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use scalequest_tests::micro::skill::{Player, taught_validity};
+use scalequest_tests::micro::{MicroModels, models, write_models};
+
+const USAGE: &str = "usage: micro-model DEST         train into DEST
+       micro-model --cache      train into the cache, where they are not there yet, and print where that is
+       micro-model --skill DIR  measure the models in DIR";
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--skill", directory] => measure(&MicroModels::in_directory(Path::new(directory))),
+        ["--cache"] => {
+            let models = models()?;
+            println!("{}", models.chat.parent().unwrap_or(&models.chat).display());
+            Ok(())
+        }
+        [destination] if !destination.starts_with('-') => {
+            let models = write_models(&PathBuf::from(destination), &mut |line| eprintln!("{line}"))?;
+            println!("{}\n{}", models.chat.display(), models.reward.display());
+            Ok(())
+        }
+        _ => bail!(USAGE),
+    }
+}
+
+fn measure(models: &MicroModels) -> Result<()> {
+    let chat = Player::load(&models.chat)?;
+    println!("valid questions taught:      {}", taught_validity(4000));
+    println!("valid questions asked:       {}", chat.valid_questions(400)?);
+    println!("well-formed questions asked: {}", chat.well_formed_questions(400)?);
+    println!("right verdicts:              {}", chat.right_verdicts(400)?);
+    println!("valid rewrites:              {}", chat.valid_rewrites(400)?);
+    println!("right responses, greedy:     {}", chat.right_responses(400, 0.0)?);
+    println!("right responses, T = 0.7:    {}", chat.right_responses(400, 0.7)?);
+    println!("pairs ordered by verifier:   {}", chat.verified_pairs(400)?);
+    println!("pairs ordered by reward:     {}", Player::load(&models.reward)?.rewarded_pairs(400)?);
+    for question in chat.ask(12, 1.0)? {
+        println!("  {question}");
+    }
+    Ok(())
+}

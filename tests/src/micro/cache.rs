@@ -1,0 +1,102 @@
+//! Where the micro models are kept: outside the tree, under a hash of everything that decides them, made by whoever
+//! comes first while the others wait.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use scalequest_crds::key::sha256_hex;
+
+use super::{data, tokenizer, training};
+
+/// The micro models and their data, on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MicroModels {
+    /// The chat model in the Hugging Face layout: generator, judge, rewriter, responder, verifier, and base of a scorer.
+    pub chat: PathBuf,
+    /// A reward model with a scalar head.
+    pub reward: PathBuf,
+    /// 400 seed questions with answers, JSON lines `question`, `answer`.
+    pub seed_questions: PathBuf,
+    /// 60 seed programming tasks with answers, JSON lines `question`, `answer`.
+    pub seed_tasks: PathBuf,
+    /// A benchmark that contaminates some questions, JSON lines `problem`.
+    pub benchmark: PathBuf,
+}
+
+impl MicroModels {
+    /// The models as [`write_models`] lays them out in a directory.
+    pub fn in_directory(directory: &Path) -> Self {
+        let at = |name: &str| directory.join(name);
+        Self {
+            chat: at("chat"),
+            reward: at("reward"),
+            seed_questions: at("seed-questions.jsonl"),
+            seed_tasks: at("seed-tasks.jsonl"),
+            benchmark: at("benchmark.jsonl"),
+        }
+    }
+}
+
+/// The micro models: from the cache, or trained into it, which takes minutes.
+///
+/// The cache is `$SCALEQUEST_CACHE/micro`, or `~/.cache/scalequest/micro`.
+///
+/// # Errors
+/// The cache cannot be written, or training fails.
+pub fn models() -> Result<MicroModels> {
+    let root = match std::env::var_os("SCALEQUEST_CACHE") {
+        Some(root) => PathBuf::from(root),
+        None => std::env::home_dir()
+            .context("no home directory: set SCALEQUEST_CACHE to a directory for the micro models")?
+            .join(".cache/scalequest"),
+    };
+    let directory = root.join("micro");
+    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let key = key();
+    let (place, lock) = (directory.join(&key), directory.join(format!("{key}.lock")));
+    let lock = File::create(&lock).with_context(|| format!("cannot make {}", lock.display()))?;
+    lock.lock().context("cannot lock the micro model cache")?;
+    if !place.is_dir() {
+        let unfinished = directory.join(format!("{key}.unfinished"));
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        write_models(&unfinished, &mut |line| eprintln!("micro model: {line}"))?;
+        fs::rename(&unfinished, &place)?;
+    }
+    Ok(MicroModels::in_directory(&place))
+}
+
+/// Trains the models and writes them with their data into `directory`, which is made.
+///
+/// # Errors
+/// As [`models`].
+pub fn write_models(directory: &Path, say: &mut dyn FnMut(String)) -> Result<MicroModels> {
+    let models = MicroModels::in_directory(directory);
+    fs::create_dir_all(&models.chat)?;
+    fs::create_dir_all(&models.reward)?;
+    fs::write(&models.seed_questions, data::seed_questions(400))?;
+    fs::write(&models.seed_tasks, data::seed_tasks(60))?;
+    fs::write(&models.benchmark, data::benchmark())?;
+    let scratch = tempfile::tempdir()?;
+    training::train_chat(&models.chat, scratch.path(), say)?;
+    training::train_reward(&models.chat, &models.reward, scratch.path(), say)?;
+    Ok(models)
+}
+
+/// Sixteen hex digits of everything that decides the models: the sources of this room and the words of the prompts. The worker's
+/// arithmetic is not in: a change there that makes other bits makes no other skill.
+fn key() -> String {
+    let sources = [
+        include_str!("problem.rs"),
+        include_str!("drawing.rs"),
+        include_str!("lessons.rs"),
+        include_str!("tokenizer.rs"),
+        include_str!("training.rs"),
+        include_str!("data.rs"),
+    ];
+    let mut all = sources.map(|source| sha256_hex(source.as_bytes())).concat();
+    all.extend(tokenizer::prompt_pieces());
+    sha256_hex(all.as_bytes())[..16].to_owned()
+}

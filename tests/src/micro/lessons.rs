@@ -1,0 +1,206 @@
+//! What the micro model is taught: conversations for each part it plays, with the real prompts of the stages. How
+//! imperfect it is decided here: what it asks, how often it is wrong, and that it guesses at what
+//! cannot be known.
+
+use scalequest_crds::row::Direction;
+use scalequest_crds::run::{AnswerFormat, Domain};
+use scalequest_worker::prompts::judging::judging;
+use scalequest_worker::prompts::responding::responding;
+use scalequest_worker::prompts::rewarding::rewarding;
+use scalequest_worker::prompts::rewriting::rewriting;
+use scalequest_worker::training::draw::Draws;
+
+use super::drawing;
+use super::problem::{Flaw, Problem, Story, Truth};
+
+/// Share of wrong responses that the responder learns from.
+pub const WRONG: f64 = 0.25;
+
+/// One exchange: what the model reads and what it learns to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lesson {
+    /// The user's message; `None` where the model is to ask, given the bare prefix.
+    pub prompt: Option<String>,
+    /// What to say.
+    pub reply: String,
+}
+
+/// A part in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Asks questions.
+    Generator,
+    /// Says whether a question can be solved.
+    Judge,
+    /// Rewrites a question in a direction.
+    Rewriter,
+    /// Answers.
+    Responder,
+    /// Says whether an answer is right.
+    Verifier,
+}
+
+/// Pieces of replies, as tokens.
+pub const PIECES: [&str; 14] = [
+    "Everything is given.\n",
+    "A number is missing.\n",
+    "The numbers contradict each other.\n",
+    "The text is not in English.\n",
+    "Yes",
+    "No",
+    " = ",
+    " + ",
+    " - ",
+    " * ",
+    "The answer is \\boxed{",
+    "}.",
+    "```python\ndef f(x):\n    return x",
+    "\n```",
+];
+
+/// The lesson with this number. Lessons do not depend on each other.
+pub fn lesson(seed: i64, index: u64) -> Lesson {
+    let mut draws = Draws::keyed(seed, "lesson", index);
+    let part = match draws.below(20) {
+        0..4 => Part::Generator,
+        4..7 => Part::Judge,
+        7..10 => Part::Rewriter,
+        10..15 => Part::Responder,
+        _ => Part::Verifier,
+    };
+    for_part(part, &mut draws)
+}
+
+/// A lesson for one part.
+pub fn for_part(part: Part, draws: &mut Draws) -> Lesson {
+    match part {
+        Part::Generator => Lesson { prompt: None, reply: drawing::raw(draws).text() },
+        Part::Judge => {
+            let problem = drawing::raw(draws);
+            Lesson { prompt: Some(judging(&problem.text(), domain(&problem))), reply: verdict(&problem) }
+        }
+        Part::Rewriter => {
+            let problem = drawing::raw(draws);
+            let direction = if draws.below(2) == 0 { Direction::Solvability } else { Direction::Difficulty };
+            let rewrite = match direction {
+                Direction::Solvability => drawing::mended(&problem, draws),
+                Direction::Difficulty => drawing::harder(&problem, draws),
+            };
+            Lesson { prompt: Some(rewriting(&problem.text(), direction, domain(&problem))), reply: rewrite.text() }
+        }
+        Part::Responder => {
+            let problem = drawing::raw(draws);
+            let is_wrong = draws.uniform() < WRONG;
+            let reply = response(&problem, is_wrong, draws);
+            let prompt = responding(&problem.text(), domain(&problem), form(&problem));
+            Lesson { prompt: Some(prompt), reply }
+        }
+        Part::Verifier => {
+            // Mostly what can be right or wrong; a response to a flawed question is never right.
+            let problem = if draws.below(8) == 0 { drawing::raw(draws) } else { sound(draws) };
+            let is_wrong = draws.below(2) == 0;
+            let response = response(&problem, is_wrong, draws);
+            let is_right = is_right(&problem.truth(), &response);
+            let prompt = rewarding(&problem.text(), &response, domain(&problem));
+            Lesson { prompt: Some(prompt), reply: if is_right { "Yes" } else { "No" }.into() }
+        }
+    }
+}
+
+/// A valid problem of either domain.
+pub fn sound(draws: &mut Draws) -> Problem {
+    if draws.uniform() < drawing::PROGRAMS { drawing::program(draws) } else { drawing::valid(draws) }
+}
+
+/// The domain a problem belongs to.
+pub fn domain(problem: &Problem) -> Domain {
+    if problem.is_program() { Domain::Programming } else { Domain::Mathematics }
+}
+
+/// The form that a problem's final answer has.
+pub fn form(problem: &Problem) -> AnswerFormat {
+    if problem.is_program() { AnswerFormat::CodeBlock } else { AnswerFormat::Boxed }
+}
+
+/// The judge's words.
+fn verdict(problem: &Problem) -> String {
+    match problem.truth() {
+        Truth::Valid { .. } => "Everything is given.\nYes",
+        Truth::Invalid(Flaw::Missing | Flaw::Malformed) => "A number is missing.\nNo",
+        Truth::Invalid(Flaw::Contradictory) => "The numbers contradict each other.\nNo",
+        Truth::Invalid(Flaw::Foreign) => "The text is not in English.\nNo",
+    }
+    .into()
+}
+
+/// A response: the steps and the final answer. A wrong one slips in the last step. What is not given is guessed, each time
+/// anew, so that the responses to a flawed question rarely agree.
+pub fn response(problem: &Problem, is_wrong: bool, draws: &mut Draws) -> String {
+    let slip = if is_wrong { 1 + draws.below(3) as i64 } else { 0 };
+    let slip = if draws.below(2) == 0 { slip } else { -slip };
+    if problem.is_program() {
+        let guessed = |amount: Option<i64>, draws: &mut Draws| amount.unwrap_or_else(|| 2 + draws.below(9) as i64);
+        let formula = match problem.story {
+            Story::Times(a) => format!(" * {}", guessed(a, draws) + slip.abs()),
+            Story::TimesPlus(a, b) => format!(" * {} + {}", guessed(a, draws), guessed(b, draws) + slip.abs()),
+            _ => format!(" + {}", guessed(problem.amounts()[0], draws) + slip.abs()),
+        };
+        return format!("```python\ndef f(x):\n    return x{formula}\n```");
+    }
+    let mut known = problem.amounts().into_iter().map(|amount| amount.unwrap_or_else(|| 2 + draws.below(9) as i64));
+    let mut next = || known.next().unwrap_or(0);
+    let (a, b) = (next(), next());
+    let (sign, value) = match problem.story {
+        Story::Gives(..) => ('-', a - b),
+        Story::Boxes(..) | Story::BoxesGives(..) => ('*', a * b),
+        _ => ('+', a + b),
+    };
+    let (steps, value) = if problem.is_hard() {
+        let c = next();
+        let last = (value - c + slip).max(0);
+        (format!("{a} {sign} {b} = {value}\n{value} - {c} = {last}\n"), last)
+    } else {
+        let value = (value + slip).max(0);
+        (format!("{a} {sign} {b} = {value}\n"), value)
+    };
+    format!("{steps}The answer is \\boxed{{{value}}}.")
+}
+
+/// Whether a response gives the true answer.
+pub fn is_right(truth: &Truth, response: &str) -> bool {
+    let Truth::Valid { answer } = truth else { return false };
+    if answer.starts_with("def ") {
+        return response.contains(&format!("```python\n{answer}\n```"));
+    }
+    let boxed = response.rsplit_once("\\boxed{").and_then(|(_, rest)| rest.split_once('}'));
+    boxed.is_some_and(|(value, _)| value.trim() == answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn responses_are_right_unless_they_are_to_be_wrong() {
+        for index in 0..2000 {
+            let mut draws = Draws::keyed(5, "response", index);
+            let problem = sound(&mut draws);
+            let right = response(&problem, false, &mut draws);
+            assert!(is_right(&problem.truth(), &right), "{}\n{right}", problem.text());
+            // A slip below zero is cut at zero, which may be the truth; such a response is right.
+            let wrong = response(&problem, true, &mut draws);
+            let cut = wrong.contains("boxed{0}");
+            assert!(cut || !is_right(&problem.truth(), &wrong), "{}\n{wrong}", problem.text());
+        }
+    }
+
+    #[test]
+    fn every_part_is_taught_and_no_reply_is_empty() {
+        let lessons: Vec<Lesson> = (0..400).map(|index| lesson(6, index)).collect();
+        assert!(lessons.iter().any(|lesson| lesson.prompt.is_none()));
+        assert!(lessons.iter().all(|lesson| !lesson.reply.is_empty()));
+        for reply in ["Yes", "No", "Everything is given.\nYes"] {
+            assert!(lessons.iter().any(|lesson| lesson.reply == reply), "{reply}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Trains the micro models with the worker's own training: a chat model that plays every part, and a reward model with
+//! a scalar head made from it.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use scalequest_crds::run::Tuning;
+use scalequest_crds::task::Training;
+use scalequest_worker::model::decoder::save;
+use scalequest_worker::model::{
+    Architecture, ChatMessage, ChatTemplate, Checkpoint, Head, ModelConfig, Tokenizer,
+};
+use scalequest_worker::training::draw::Draws;
+use scalequest_worker::training::initial::{initial_parameters, with_scalar_head};
+use scalequest_worker::training::optimizer::AdamWSettings;
+use scalequest_worker::training::{
+    Ended, Example, Objective, Plan, QuestionModelling, Regression, Target, Trainee, TrainingProgress, Watcher, train,
+};
+
+use super::lessons::{self, Lesson};
+use super::tokenizer;
+
+/// Everything that decides the models' bytes beside the sources of this room.
+pub const SEED: i64 = 20_241_018;
+/// Lessons of the chat model.
+pub const LESSONS: u64 = 36_000;
+/// Responses that the reward model learns from.
+const REWARDED: u64 = 6_000;
+
+/// Settings of the chat model's training.
+fn chat_settings() -> Training {
+    Training {
+        epochs: 1,
+        learning_rate: 3e-3,
+        warmup_ratio: 0.05,
+        max_length: 128,
+        batch_size: 16,
+        tuning: Tuning::Full,
+        lora: None,
+        checkpoint_steps: 0,
+    }
+}
+
+/// Settings of the reward model's training.
+fn reward_settings() -> Training {
+    Training { learning_rate: 1e-3, batch_size: 48, max_length: 128, ..chat_settings() }
+}
+
+/// The shape: Qwen2's, with about a million parameters.
+pub fn config(vocab_size: usize) -> ModelConfig {
+    ModelConfig {
+        architecture: Architecture::Qwen2,
+        head: Head::LanguageModel,
+        vocab_size,
+        hidden_size: 128,
+        intermediate_size: 352,
+        num_hidden_layers: 4,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        head_dim: 32,
+        rms_norm_eps: 1e-6,
+        rope_theta: 10_000.0,
+        rope_scaling: None,
+        max_position_embeddings: 512,
+        tie_word_embeddings: true,
+        qkv_bias: true,
+        output_bias: false,
+    }
+}
+
+/// Tokens of a lesson as an example.
+pub fn example(lesson: &Lesson, tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Example> {
+    let prefix = match &lesson.prompt {
+        Some(prompt) => template.render(&[ChatMessage::user(prompt.as_str())], true)?,
+        None => template.question_prefix(None)?.text,
+    };
+    let end = tokenizer.token_id(tokenizer::END).context("the micro tokenizer lacks its end token")?;
+    Ok(Example::question(&tokenizer.encode(&prefix)?, &tokenizer.encode(&lesson.reply)?, end))
+}
+
+/// Trains the chat model into `directory`, which exists and holds its tokenizer afterwards too.
+///
+/// # Errors
+/// The training fails, or a file cannot be written.
+pub fn train_chat(directory: &Path, scratch: &Path, say: &mut dyn FnMut(String)) -> Result<()> {
+    let (json, vocab_size) = tokenizer::build()?;
+    let file = directory.join("tokenizer.json");
+    std::fs::write(&file, json.to_string())?;
+    let tokenizer = Tokenizer::from_file(&file, &[tokenizer::END])?;
+    let template = ChatTemplate::new(tokenizer::CHAT_TEMPLATE.into(), &tokenizer, directory)?;
+
+    let examples = (0..LESSONS).map(|index| example(&lessons::lesson(SEED, index), &tokenizer, &template));
+    let mut objective = QuestionModelling::new(examples.collect::<Result<_>>()?, 128)?;
+    let config = config(vocab_size);
+    let trainee = Trainee::new(config.clone(), initial_parameters(&config, SEED)?, Tuning::Full, None, SEED)?;
+    run("chat", &trainee, &mut objective, &chat_settings(), scratch, say)?;
+    save(directory, &config, &trainee.merged_parameters()?, &tokenizer, Some(&template))?;
+    Ok(())
+}
+
+/// Trains the reward model from the chat model in `chat`: 1 for a right response, -1 for a wrong one.
+///
+/// # Errors
+/// As [`train_chat`].
+pub fn train_reward(chat: &Path, directory: &Path, scratch: &Path, say: &mut dyn FnMut(String)) -> Result<()> {
+    let checkpoint = Checkpoint::open(chat)?;
+    let tokenizer = checkpoint.tokenizer()?;
+    let template = checkpoint.chat_template(&tokenizer)?;
+    let targets = (0..REWARDED).map(|index| {
+        let mut draws = Draws::keyed(SEED, "rewarded", index);
+        let problem = lessons::sound(&mut draws);
+        let is_wrong = draws.below(2) == 0;
+        let response = lessons::response(&problem, is_wrong, &mut draws);
+        let value = if lessons::is_right(&problem.truth(), &response) { 1.0 } else { -1.0 };
+        Ok(Target { tokens: rewarded(&problem.text(), &response, &tokenizer, &template)?, value })
+    });
+    let mut objective = Regression::new(targets.collect::<Result<_>>()?, 128)?;
+    let (config, parameters) = with_scalar_head(checkpoint.config().clone(), checkpoint.parameters()?, SEED)?;
+    let trainee = Trainee::new(config.clone(), parameters, Tuning::Full, None, SEED)?;
+    run("reward", &trainee, &mut objective, &reward_settings(), scratch, say)?;
+    save(directory, &config, &trainee.merged_parameters()?, &tokenizer, Some(&template))?;
+    Ok(())
+}
+
+/// Tokens of a conversation as a scalar reward model reads it.
+pub fn rewarded(
+    question: &str,
+    response: &str,
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+) -> Result<Vec<u32>> {
+    let text = template.render(&[ChatMessage::user(question), ChatMessage::assistant(response)], false)?;
+    Ok(tokenizer.encode(&text)?)
+}
+
+fn run<O: Objective>(
+    name: &'static str,
+    trainee: &Trainee,
+    objective: &mut O,
+    settings: &Training,
+    scratch: &Path,
+    say: &mut dyn FnMut(String),
+) -> Result<()> {
+    let optimizer = AdamWSettings { beta2: 0.99, weight_decay: 0.01, ..AdamWSettings::default() };
+    let plan = Plan { settings, seed: SEED, purpose: name, identity: name, optimizer, scratch, resume: None };
+    match train(trainee, objective, &plan, &mut Sayer { name, say })? {
+        Ended::Finished(_) => Ok(()),
+        Ended::Stopped { step } => bail!("the {name} training stopped at step {step} without being asked to"),
+    }
+}
+
+/// Says every hundredth step and keeps nothing.
+struct Sayer<'a> {
+    name: &'static str,
+    say: &'a mut dyn FnMut(String),
+}
+
+impl Watcher for Sayer<'_> {
+    fn progress(&mut self, progress: &TrainingProgress<'_>) {
+        if let Some(last) = progress.last.filter(|_| progress.step % 50 == 0 || progress.step == progress.steps) {
+            let TrainingProgress { step, steps, tokens, .. } = progress;
+            (self.say)(format!("{}: step {step} of {steps}, {tokens} tokens, loss {:.4}", self.name, last.loss));
+        }
+    }
+
+    fn should_stop(&mut self) -> bool {
+        false
+    }
+
+    fn keep(&mut self, _: &Path, _: u64) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! Commits a shard: its data objects first, each named by its digest, then one small manifest that is created once and
+//! makes the shard exist. A crash before that leaves nothing that counts; a retried or doubled commit changes nothing.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use scalequest_crds::key::hex;
+use scalequest_crds::manifest::{ObjectRef, ShardManifest, TableRef};
+use scalequest_crds::report::{Counts, Histogram};
+use sha2::{Digest, Sha256};
+
+use super::envelope;
+use super::store::{Content, Created, StoreError};
+use super::workspace::StageDir;
+
+/// The whole output of a shard.
+#[derive(Clone, Debug, Default)]
+pub struct ShardOutput {
+    tables: BTreeMap<String, Content>,
+    files: BTreeMap<String, PathBuf>,
+    /// What was counted.
+    pub counts: Counts,
+    /// Small distributions.
+    pub histograms: Vec<Histogram>,
+    body: String,
+}
+
+impl ShardOutput {
+    /// An output without rows, computed by the arithmetic body `body` (`none` where nothing was computed).
+    pub fn new(body: &str) -> Self {
+        ShardOutput {
+            body: body.to_string(),
+            ..ShardOutput::default()
+        }
+    }
+
+    /// Adds a table: JSON lines, each with its line feed, in memory ([`super::table::encode_rows`]) or in a local file.
+    pub fn table(mut self, name: &str, lines: impl Into<Content>) -> Self {
+        self.tables.insert(name.to_string(), lines.into());
+        self
+    }
+
+    /// Adds a file under a relative path: a trained model's.
+    pub fn file(mut self, name: &str, path: impl Into<PathBuf>) -> Self {
+        self.files.insert(name.to_string(), path.into());
+        self
+    }
+
+    /// Sets what was counted.
+    pub fn counts(mut self, counts: Counts) -> Self {
+        self.counts = counts;
+        self
+    }
+
+    /// Adds a distribution.
+    pub fn histogram(mut self, histogram: Histogram) -> Self {
+        self.histograms.push(histogram);
+        self
+    }
+}
+
+impl StageDir {
+    /// Commits the output for global rows `range`: the manifest that now stands, and whether it had been committed before.
+    ///
+    /// A shard that was committed before with other bytes (by arithmetic that does not repeat) stands as it was, as long
+    /// as its objects are there. A stage that is not sharded may commit its rows in several pieces as well: a seal takes any
+    /// ranges that together cover the rows.
+    pub fn commit(
+        &self,
+        range: &Range<i64>,
+        output: &ShardOutput,
+    ) -> Result<(ShardManifest, bool), StoreError> {
+        let ShardOutput {
+            tables,
+            files,
+            counts,
+            histograms,
+            body,
+        } = output;
+        let mut manifest = ShardManifest {
+            stage: self.stage(),
+            key: self.key().to_string(),
+            start: range.start,
+            end: range.end,
+            tables: BTreeMap::new(),
+            files: BTreeMap::new(),
+            counts: counts.clone(),
+            histograms: histograms.clone(),
+            body: body.clone(),
+        };
+        for (name, content) in tables {
+            let (object, rows) = self.store_object(content)?;
+            manifest
+                .tables
+                .insert(name.clone(), TableRef { object, rows });
+        }
+        for (name, path) in files {
+            let (object, _) = self.store_object(&Content::File(path.clone()))?;
+            manifest.files.insert(name.clone(), object);
+        }
+
+        let path = self.shard_path(range);
+        let bytes = envelope::wrap(&manifest);
+        match self.store().put_new(&path, bytes.clone())? {
+            Created::Created => return Ok((manifest, false)),
+            Created::AlreadyThere { same: true } => return Ok((manifest, true)),
+            Created::AlreadyThere { same: false } => {}
+        }
+        if let Some(standing) = self.committed(range)? {
+            return Ok((standing, true));
+        }
+        self.store().put(&path, bytes)?;
+        Ok((manifest, false))
+    }
+
+    /// Stores `content` under its digest; an object of that name with other bytes is damaged and is written anew.
+    fn store_object(&self, content: &Content) -> Result<(ObjectRef, i64), StoreError> {
+        let (object, rows) = measure(content)?;
+        let path = self.object_path(&object.sha256);
+        if !self.store().put_new(&path, content.clone())?.holds() {
+            self.store().put(&path, content.clone())?;
+        }
+        Ok((object, rows))
+    }
+}
+
+/// Digest, size and number of lines of `content`.
+fn measure(content: &Content) -> Result<(ObjectRef, i64), StoreError> {
+    let (mut hash, mut bytes, mut lines) = (Sha256::new(), 0_i64, 0_i64);
+    let mut take = |piece: &[u8]| {
+        hash.update(piece);
+        bytes += piece.len() as i64;
+        lines += count_lines(piece);
+    };
+    match content {
+        Content::Bytes(all) => take(all),
+        Content::File(path) => super::store::scan_file(path, &mut take)?,
+    }
+    Ok((
+        ObjectRef {
+            sha256: hex(&hash.finalize()),
+            bytes,
+        },
+        lines,
+    ))
+}
+
+/// Number of line feeds.
+pub(super) fn count_lines(piece: &[u8]) -> i64 {
+    piece.iter().map(|byte| i64::from(*byte == b'\n')).sum()
+}

@@ -1,0 +1,39 @@
+//! Merges checked shard manifests into a seal: rows, counts and histograms add up, bodies are listed once. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use scalequest_crds::Stage;
+use scalequest_crds::manifest::{Seal, ShardManifest};
+use scalequest_crds::report::{Counts, Histogram};
+
+/// The seal over `shards`, which are in row order and have the content digest `digest`.
+pub(super) fn merge(stage: Stage, key: &str, digest: String, shards: Vec<ShardManifest>) -> Seal {
+    let mut rows: BTreeMap<String, i64> = BTreeMap::new();
+    let mut counts = Counts::default();
+    let mut histograms: Vec<Histogram> = Vec::new();
+    let mut bodies = BTreeSet::new();
+    for shard in &shards {
+        for (name, table) in &shard.tables {
+            *rows.entry(name.clone()).or_default() += table.rows;
+        }
+        counts.add(&shard.counts);
+        for histogram in &shard.histograms {
+            match histograms.iter_mut().find(|sum| sum.name == histogram.name) {
+                Some(sum) => sum.add(histogram),
+                None => histograms.push(histogram.clone()),
+            }
+        }
+        bodies.insert(shard.body.clone());
+    }
+    histograms.sort_by(|a, b| a.name.cmp(&b.name));
+    Seal {
+        stage,
+        key: key.to_string(),
+        digest,
+        shards,
+        rows,
+        counts,
+        histograms,
+        bodies: bodies.into_iter().collect(),
+    }
+}

@@ -1,0 +1,206 @@
+//! What can go wrong with a store, said for the person who has to mend it: which object, what happened, what to do.
+//! It knows nothing of stages.
+
+use std::error::Error;
+use std::io;
+use std::path::Path;
+
+use object_store::Error as ObjectError;
+
+/// A store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The location cannot be used at all.
+    #[error("cannot use {location} as a place for data: {problem}")]
+    Location {
+        /// As it was given.
+        location: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// An object is not there.
+    #[error("{object} does not exist")]
+    NotFound {
+        /// Full path or URI.
+        object: String,
+    },
+    /// The credentials or file permissions do not suffice.
+    #[error(
+        "no permission to {doing} {object} ({source}): check the credentials or the file permissions"
+    )]
+    Denied {
+        /// `read`, `write`, `list`, `delete`.
+        doing: &'static str,
+        /// Full path or URI.
+        object: String,
+        /// What the store answered.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The disk, or the quota on it, is full.
+    #[error(
+        "the disk is full: cannot write {object}: make room there and run the same again, nothing is lost"
+    )]
+    Full {
+        /// Path of the file.
+        object: String,
+    },
+    /// The server did not answer, after all retries.
+    #[error("cannot reach the store to {doing} {object} ({}): check the endpoint, the network and that the server runs", root(source.as_ref()))]
+    NotReachable {
+        /// `read`, `write`, `list`, `delete`.
+        doing: &'static str,
+        /// URI.
+        object: String,
+        /// The transport's error.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Anything else.
+    #[error("cannot {doing} {object}: {source}")]
+    Failed {
+        /// `read`, `write`, `list`, `delete`.
+        doing: &'static str,
+        /// Full path or URI.
+        object: String,
+        /// What the store answered.
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+impl StoreError {
+    /// Whether only a person can mend it, so that trying again is of no use.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            StoreError::Location { .. }
+            | StoreError::Denied { .. }
+            | StoreError::NotFound { .. } => true,
+            StoreError::Full { .. }
+            | StoreError::NotReachable { .. }
+            | StoreError::Failed { .. } => false,
+        }
+    }
+
+    /// The error of a file operation on `path`.
+    pub(crate) fn from_io(doing: &'static str, path: &Path, error: io::Error) -> Self {
+        let object = path.display().to_string();
+        match error.kind() {
+            io::ErrorKind::NotFound => StoreError::NotFound { object },
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                StoreError::Denied {
+                    doing,
+                    object,
+                    source: error.into(),
+                }
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                StoreError::Full { object }
+            }
+            _ => StoreError::Failed {
+                doing,
+                object,
+                source: error.into(),
+            },
+        }
+    }
+
+    /// The error of an object store operation on `object`.
+    pub(super) fn from_object_store(
+        doing: &'static str,
+        object: String,
+        error: ObjectError,
+    ) -> Self {
+        match error {
+            ObjectError::NotFound { source, .. } => match bucket_is_missing(source.as_ref()) {
+                true => StoreError::Location {
+                    location: object,
+                    problem: "the bucket does not exist: create it, or correct the URI".into(),
+                },
+                false => StoreError::NotFound { object },
+            },
+            ObjectError::PermissionDenied { .. } | ObjectError::Unauthenticated { .. } => {
+                StoreError::Denied {
+                    doing,
+                    object,
+                    source: error.into(),
+                }
+            }
+            _ if is_transport(&error) => StoreError::NotReachable {
+                doing,
+                object,
+                source: error.into(),
+            },
+            _ => StoreError::Failed {
+                doing,
+                object,
+                source: error.into(),
+            },
+        }
+    }
+}
+
+/// Whether the request or its reply was lost on the way, so that the same request may well succeed.
+pub(super) fn is_transport(error: &ObjectError) -> bool {
+    let mut source: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(current) = source {
+        if current
+            .downcast_ref::<object_store::client::HttpError>()
+            .is_some()
+        {
+            return true;
+        }
+        source = current.source();
+    }
+    false
+}
+
+fn bucket_is_missing(source: &(dyn Error + Send + Sync + 'static)) -> bool {
+    let text = source.to_string();
+    text.contains("NoSuchBucket") || text.contains("ContainerNotFound")
+}
+
+/// The innermost cause: the outer layers repeat it with URLs and counts.
+fn root(error: &(dyn Error + Send + Sync + 'static)) -> String {
+    let mut current: &dyn Error = error;
+    while let Some(source) = current.source() {
+        current = source;
+    }
+    current.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_reported_as_such_with_the_path() {
+        for errno in [28, 122] {
+            let error = StoreError::from_io(
+                "write",
+                Path::new("/data/x"),
+                io::Error::from_raw_os_error(errno),
+            );
+            assert!(
+                error
+                    .to_string()
+                    .starts_with("the disk is full: cannot write /data/x"),
+                "{error}"
+            );
+            assert!(!error.is_permanent());
+        }
+    }
+
+    #[test]
+    fn a_missing_permission_names_the_file() {
+        let error = StoreError::from_io(
+            "write",
+            Path::new("/data/x"),
+            io::Error::from_raw_os_error(13),
+        );
+        assert!(
+            error
+                .to_string()
+                .starts_with("no permission to write /data/x"),
+            "{error}"
+        );
+        assert!(error.is_permanent());
+    }
+}

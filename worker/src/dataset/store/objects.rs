@@ -1,0 +1,370 @@
+//! A store in S3, Google Cloud Storage or Azure. Requests are tried again with growing pauses; a create whose reply was
+//! lost is told apart from another writer's by its content. It knows nothing of stages.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::path::Path as ObjectPath;
+use object_store::{
+    BackoffConfig, Error as ObjectError, GetOptions, ObjectStore, ObjectStoreExt,
+    ObjectStoreScheme, PutMode, RetryConfig, WriteMultipart,
+};
+use tokio::io::AsyncReadExt;
+use url::Url;
+
+use super::error::is_transport;
+use super::runtime::block_on;
+use super::{Content, Created, Entry, StoreError};
+
+/// Bytes sent or fetched in one request; larger objects go in parts.
+const PART: u64 = 16 << 20;
+
+/// Parts on the way at the same time.
+const PARTS_AT_ONCE: usize = 4;
+
+/// How often a request is repeated whose reply was lost where the client library does not dare to repeat it.
+const REPEATS: u32 = 4;
+
+/// See [`super::Store`], which documents each operation.
+#[derive(Debug)]
+pub(super) struct Objects {
+    uri: String,
+    store: Arc<dyn ObjectStore>,
+    prefix: ObjectPath,
+}
+
+impl Objects {
+    pub(super) fn open(uri: &str) -> Result<Self, StoreError> {
+        let refuse = |problem: String| StoreError::Location {
+            location: uri.to_string(),
+            problem,
+        };
+        let url = Url::parse(uri).map_err(|e| refuse(format!("not a URI: {e}")))?;
+        if url.host_str().unwrap_or_default().is_empty() {
+            return Err(refuse(
+                "the URI names no bucket: write s3://bucket/prefix".into(),
+            ));
+        }
+        let (scheme, path) = ObjectStoreScheme::parse(&url).map_err(|e| refuse(e.to_string()))?;
+        let retry = retry();
+        let built: Result<Arc<dyn ObjectStore>, ObjectError> = match scheme {
+            ObjectStoreScheme::AmazonS3 => AmazonS3Builder::from_env()
+                .with_url(uri)
+                .with_retry(retry)
+                .build()
+                .map(|store| Arc::new(store) as _),
+            ObjectStoreScheme::GoogleCloudStorage => GoogleCloudStorageBuilder::from_env()
+                .with_url(uri)
+                .with_retry(retry)
+                .build()
+                .map(|store| Arc::new(store) as _),
+            ObjectStoreScheme::MicrosoftAzure => MicrosoftAzureBuilder::from_env()
+                .with_url(uri)
+                .with_retry(retry)
+                .build()
+                .map(|store| Arc::new(store) as _),
+            _ => {
+                return Err(refuse(
+                    "only directories and s3://, gs:// and az:// URIs are supported".into(),
+                ));
+            }
+        };
+        let store = built
+            .map_err(|e| refuse(format!("{e}: check the environment variables of the store")))?;
+        Ok(Objects {
+            uri: uri.trim_end_matches('/').to_string(),
+            store,
+            prefix: path,
+        })
+    }
+
+    /// The object that the URI itself names.
+    pub(super) fn get_itself(&self) -> Result<Bytes, StoreError> {
+        let found = self.fetch(self.prefix.clone())?;
+        found.ok_or_else(|| StoreError::NotFound {
+            object: self.uri.clone(),
+        })
+    }
+
+    pub(super) fn get(&self, path: &str) -> Result<Option<Bytes>, StoreError> {
+        self.fetch(self.object(path)?)
+    }
+
+    pub(super) fn scan(&self, path: &str, take: &mut dyn FnMut(&[u8])) -> Result<bool, StoreError> {
+        let Some(size) = self.size(path)? else {
+            return Ok(false);
+        };
+        let mut start = 0;
+        while start < size {
+            let end = (start + PART).min(size);
+            let (store, object) = (self.store.clone(), self.object(path)?);
+            let piece = self.run("read", path, async move {
+                repeat(|| async { store.get_range(&object, start..end).await }).await
+            })?;
+            take(&piece);
+            start = end;
+        }
+        Ok(true)
+    }
+
+    pub(super) fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
+        let (store, object) = (self.store.clone(), self.object(path)?);
+        let found = self.run("read", path, async move {
+            repeat(|| async { store.head(&object).await }).await
+        });
+        absent_is_none(found.map(|meta| meta.size))
+    }
+
+    pub(super) fn put(&self, path: &str, content: &Content) -> Result<(), StoreError> {
+        let (store, object) = (self.store.clone(), self.object(path)?);
+        match self.content(content)? {
+            Loaded::Small(bytes) => self.run("write", path, async move {
+                repeat(|| async { store.put(&object, bytes.clone().into()).await.map(drop) }).await
+            }),
+            Loaded::Large(file) => self.run("write", path, async move {
+                let upload = store.put_multipart(&object).await?;
+                let mut parts = WriteMultipart::new_with_chunk_size(upload, PART as usize);
+                match send(&mut parts, &file).await {
+                    Ok(()) => parts.finish().await.map(drop),
+                    Err(error) => {
+                        // Unfinished parts are billed; where even this fails, the bucket's own rules clean up.
+                        let _ = parts.abort().await;
+                        Err(error)
+                    }
+                }
+            }),
+        }
+    }
+
+    pub(super) fn put_new(&self, path: &str, content: &Content) -> Result<Created, StoreError> {
+        let bytes = match self.content(content)? {
+            Loaded::Small(bytes) => bytes,
+            Loaded::Large(file) => {
+                let length = std::fs::metadata(&file)
+                    .map_err(|e| StoreError::from_io("read", &file, e))?
+                    .len();
+                if let Some(size) = self.size(path)? {
+                    return Ok(Created::AlreadyThere {
+                        same: size == length,
+                    });
+                }
+                return self.put(path, content).map(|()| Created::Created);
+            }
+        };
+        let (store, object) = (self.store.clone(), self.object(path)?);
+        let payload = bytes.clone();
+        let created = self.run("write", path, async move {
+            let attempt = || async {
+                store
+                    .put_opts(&object, payload.clone().into(), PutMode::Create.into())
+                    .await
+            };
+            match repeat(attempt).await {
+                Ok(_) => Ok(true),
+                Err(ObjectError::AlreadyExists { .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
+        })?;
+        if created {
+            return Ok(Created::Created);
+        }
+        match self.get(path)? {
+            Some(there) => Ok(Created::AlreadyThere {
+                same: there == bytes,
+            }),
+            // Removed between the two requests: the next attempt of the whole step starts from what is then there.
+            None => Err(StoreError::Failed {
+                doing: "write",
+                object: self.describe(path),
+                source: "it was removed by another process at the same time".into(),
+            }),
+        }
+    }
+
+    pub(super) fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        let (store, below, base) = (
+            self.store.clone(),
+            self.object(prefix)?,
+            self.prefix.clone(),
+        );
+        self.run("list", prefix, async move {
+            let found = repeat(|| async {
+                let below = Some(&below).filter(|path| !path.as_ref().is_empty());
+                store.list(below).try_collect::<Vec<_>>().await
+            })
+            .await?;
+            let relative = |path: &ObjectPath| match base.as_ref().is_empty() {
+                true => Some(path.to_string()),
+                false => path
+                    .as_ref()
+                    .strip_prefix(base.as_ref())?
+                    .strip_prefix('/')
+                    .map(str::to_string),
+            };
+            let entry = |meta: object_store::ObjectMeta| {
+                Some(Entry {
+                    path: relative(&meta.location)?,
+                    bytes: meta.size,
+                })
+            };
+            Ok(found.into_iter().filter_map(entry).collect())
+        })
+    }
+
+    pub(super) fn delete(&self, path: &str) -> Result<(), StoreError> {
+        let (store, object) = (self.store.clone(), self.object(path)?);
+        let deleted = self.run("delete", path, async move {
+            repeat(|| async { store.delete(&object).await }).await
+        });
+        absent_is_none(deleted).map(drop)
+    }
+
+    fn describe(&self, path: &str) -> String {
+        match path.is_empty() {
+            true => self.uri.clone(),
+            false => format!("{}/{path}", self.uri),
+        }
+    }
+
+    fn object(&self, path: &str) -> Result<ObjectPath, StoreError> {
+        let joined = format!("{}/{path}", self.prefix);
+        ObjectPath::parse(joined.trim_matches('/')).map_err(|e| StoreError::Location {
+            location: self.describe(path),
+            problem: e.to_string(),
+        })
+    }
+
+    fn content(&self, content: &Content) -> Result<Loaded, StoreError> {
+        match content {
+            Content::Bytes(bytes) => Ok(Loaded::Small(bytes.clone())),
+            Content::File(path) => {
+                let fail = |e| StoreError::from_io("read", path, e);
+                match std::fs::metadata(path).map_err(fail)?.len() > PART {
+                    true => Ok(Loaded::Large(path.clone())),
+                    false => Ok(Loaded::Small(std::fs::read(path).map_err(fail)?.into())),
+                }
+            }
+        }
+    }
+
+    fn fetch(&self, object: ObjectPath) -> Result<Option<Bytes>, StoreError> {
+        let store = self.store.clone();
+        let name = object.to_string();
+        let path = name
+            .strip_prefix(self.prefix.as_ref())
+            .unwrap_or_default()
+            .trim_matches('/')
+            .to_string();
+        let found = self.run("read", &path, async move {
+            repeat(|| async {
+                store
+                    .get_opts(&object, GetOptions::default())
+                    .await?
+                    .bytes()
+                    .await
+            })
+            .await
+        });
+        absent_is_none(found)
+    }
+
+    fn run<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        path: &str,
+        future: impl Future<Output = Result<T, ObjectError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let object = || self.describe(path);
+        match block_on(future) {
+            Ok(result) => result.map_err(|e| StoreError::from_object_store(doing, object(), e)),
+            Err(e) => Err(StoreError::Failed {
+                doing,
+                object: object(),
+                source: e.into(),
+            }),
+        }
+    }
+}
+
+enum Loaded {
+    Small(Bytes),
+    Large(std::path::PathBuf),
+}
+
+fn retry() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(8),
+            base: 2.0,
+        },
+        max_retries: 10,
+        retry_timeout: Duration::from_secs(60),
+    }
+}
+
+/// Repeats `attempt` where its request or reply was lost on the way. The library itself repeats what surely was not
+/// executed; our writes may all be executed twice, since a create that was done is recognised by its content.
+async fn repeat<T, F>(attempt: impl Fn() -> F) -> Result<T, ObjectError>
+where
+    F: Future<Output = Result<T, ObjectError>>,
+{
+    let mut pause = Duration::from_millis(200);
+    for _ in 0..REPEATS {
+        match attempt().await {
+            Err(error) if is_transport(&error) && !is_unreachable(&error) => {
+                tracing::debug!(%error, "lost a request to the store, repeating it");
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            result => return result,
+        }
+    }
+    attempt().await
+}
+
+/// Whether no connection came about, which the library has then tried for a minute.
+fn is_unreachable(error: &ObjectError) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = source {
+        if let Some(http) = current.downcast_ref::<object_store::client::HttpError>() {
+            return http.kind() == object_store::client::HttpErrorKind::Connect;
+        }
+        source = current.source();
+    }
+    false
+}
+
+async fn send(parts: &mut WriteMultipart, file: &std::path::Path) -> Result<(), ObjectError> {
+    let mut file = tokio::fs::File::open(file).await.map_err(local)?;
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        let read = file.read(&mut piece).await.map_err(local)?;
+        if read == 0 {
+            return Ok(());
+        }
+        parts.wait_for_capacity(PARTS_AT_ONCE).await?;
+        parts.write(&piece[..read]);
+    }
+}
+
+fn absent_is_none<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn local(error: std::io::Error) -> ObjectError {
+    ObjectError::Generic {
+        store: "local file",
+        source: error.into(),
+    }
+}

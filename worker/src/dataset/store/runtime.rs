@@ -1,0 +1,35 @@
+//! The small async runtime behind the blocking interface of a store. It knows no store.
+
+use std::future::Future;
+use std::sync::{OnceLock, mpsc};
+
+use tokio::runtime::{Builder, Runtime};
+
+/// Runs `future` to its end and blocks until then. May be called from any thread, one of an async runtime included.
+pub(super) fn block_on<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> std::io::Result<T> {
+    // One runtime for the life of the process: connections outlive a store, and a runtime must not be dropped by a thread
+    // that itself belongs to one.
+    static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
+    let build = || {
+        Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("store")
+            .enable_all()
+            .build()
+            .ok()
+    };
+    let Some(runtime) = RUNTIME.get_or_init(build) else {
+        return Err(std::io::Error::other(
+            "cannot start a thread for network input and output",
+        ));
+    };
+    let (send, receive) = mpsc::sync_channel(1);
+    runtime.spawn(async move {
+        let _ = send.send(future.await);
+    });
+    receive
+        .recv()
+        .map_err(|_| std::io::Error::other("a network operation ended without an answer"))
+}

@@ -1,0 +1,242 @@
+//! A model ready to serve: weights packed, and a forward pass over segments of many sequences at once. It
+//! knows tokens and caches; sampling and scheduling it does not.
+
+use candle_core::Tensor;
+
+use super::InferenceError;
+use crate::model::decoder::{Decoder, Layer};
+use crate::model::{Checkpoint, ModelConfig, ModelError};
+use crate::ops::cpu::{AttentionShape, PackedMatrix, linear, rms_norm};
+
+mod body;
+mod cache;
+
+use body::{PackedLinear, ServingBody};
+pub use cache::KeyValueCache;
+
+/// A decoder with packed weights on the CPU.
+pub struct Engine {
+    config: ModelConfig,
+    layers: Vec<Layer<PackedLinear, Vec<f32>>>,
+    embedding: PackedMatrix,
+    norm: Vec<f32>,
+    /// `None` where the head is the embedding.
+    head: Option<PackedMatrix>,
+    frequencies: Vec<f32>,
+}
+
+/// New tokens of one sequence, and the cache of those before them.
+pub struct Segment<'a> {
+    /// The tokens to feed; at least one.
+    pub tokens: &'a [u32],
+    /// What the sequence has had so far; afterwards it has these tokens too.
+    pub cache: &'a mut KeyValueCache,
+}
+
+impl Engine {
+    /// Loads a checkpoint, one tensor at a time: besides the packed weights only the largest tensor is in
+    /// memory.
+    ///
+    /// # Errors
+    /// Names the tensor and the file that cannot be used.
+    pub fn load(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
+        Self::pack(checkpoint.config(), |name| checkpoint.tensor(name))
+    }
+
+    /// Packs the parameters of a decoder, adapters merged: what training has made, ready to serve.
+    ///
+    /// # Errors
+    /// A parameter cannot be read.
+    pub fn from_decoder(decoder: &Decoder) -> Result<Self, ModelError> {
+        let parameters = decoder.merged_parameters()?;
+        Self::pack(decoder.config(), |name| Ok(parameters[name].clone()))
+    }
+
+    fn pack(
+        config: &ModelConfig,
+        tensor: impl Fn(&str) -> Result<Tensor, ModelError>,
+    ) -> Result<Self, ModelError> {
+        let foreseen = config.parameter_shapes();
+        let vector =
+            |name: &str| -> Result<Vec<f32>, ModelError> { Ok(tensor(name)?.to_vec1::<f32>()?) };
+        let matrix = |name: &str| -> Result<PackedMatrix, ModelError> {
+            let tensor = tensor(name)?;
+            let (_, inputs) = tensor.dims2()?;
+            let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+            drop(tensor);
+            Ok(PackedMatrix::pack(&[&values], inputs))
+        };
+        let linear = |name: &str| -> Result<PackedLinear, ModelError> {
+            let bias = format!("{name}.bias");
+            let bias = if foreseen.contains_key(&bias) {
+                Some(vector(&bias)?)
+            } else {
+                None
+            };
+            Ok(PackedLinear {
+                weight: matrix(&format!("{name}.weight"))?,
+                bias,
+            })
+        };
+        let scale = |name: &str| vector(&format!("{name}.weight"));
+        let head = config.head_weight();
+        Ok(Self {
+            layers: (0..config.num_hidden_layers)
+                .map(|index| Layer::assemble(index, linear, scale))
+                .collect::<Result<_, _>>()?,
+            embedding: matrix("model.embed_tokens.weight")?,
+            norm: vector("model.norm.weight")?,
+            head: if head == "model.embed_tokens.weight" {
+                None
+            } else {
+                Some(matrix(head)?)
+            },
+            frequencies: config.rotary_frequencies(),
+            config: config.clone(),
+        })
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// An empty cache for a new sequence.
+    pub fn new_cache(&self) -> KeyValueCache {
+        KeyValueCache::new(self.attention_shape())
+    }
+
+    fn attention_shape(&self) -> AttentionShape {
+        AttentionShape {
+            layers: self.config.num_hidden_layers,
+            heads: self.config.num_attention_heads,
+            key_heads: self.config.num_key_value_heads,
+            head_dim: self.config.head_dim,
+        }
+    }
+
+    /// Feeds every segment's tokens and returns the hidden states of each segment's last token: (segments,
+    /// hidden). A segment's result depends on its own sequence only.
+    ///
+    /// # Errors
+    /// A token lies beyond the vocabulary, a segment is empty or outgrows the context, or a layer gives a
+    /// value that is not finite; `row` names the segment by its place.
+    pub fn last_hidden(&self, segments: &mut [Segment<'_>]) -> Result<Vec<f32>, InferenceError> {
+        let ends: Vec<usize> = segments
+            .iter()
+            .scan(0, |end, segment| {
+                *end += segment.tokens.len();
+                Some(*end)
+            })
+            .collect();
+        let stream = self.forward(segments)?;
+        let width = self.config.hidden_size;
+        let last: Vec<f32> = ends
+            .iter()
+            .flat_map(|end| &stream[(end - 1) * width..end * width])
+            .copied()
+            .collect();
+        Ok(self.finish(&last))
+    }
+
+    /// The same for every token of every segment: (tokens, hidden), segments one after the other.
+    ///
+    /// # Errors
+    /// As [`Engine::last_hidden`].
+    pub fn all_hidden(&self, segments: &mut [Segment<'_>]) -> Result<Vec<f32>, InferenceError> {
+        let stream = self.forward(segments)?;
+        Ok(self.finish(&stream))
+    }
+
+    /// The head's output for hidden states: (rows, hidden) gives the values and the distance between rows;
+    /// the first [`Engine::head_width`] of each row count.
+    pub fn head(&self, hidden: &[f32]) -> (Vec<f32>, usize) {
+        linear(hidden, self.head.as_ref().unwrap_or(&self.embedding), None)
+    }
+
+    /// How many numbers the head gives a token.
+    pub fn head_width(&self) -> usize {
+        self.config.head.width(self.config.vocab_size)
+    }
+
+    fn finish(&self, stream: &[f32]) -> Vec<f32> {
+        let width = self.config.hidden_size;
+        let mut hidden = vec![0.0; stream.len()];
+        for (x, out) in stream
+            .chunks_exact(width)
+            .zip(hidden.chunks_exact_mut(width))
+        {
+            rms_norm(x, &self.norm, self.config.rms_norm_eps as f32, out);
+        }
+        hidden
+    }
+
+    fn forward(&self, segments: &mut [Segment<'_>]) -> Result<Vec<f32>, InferenceError> {
+        self.check(segments)?;
+        let width = self.config.hidden_size;
+        let tokens: Vec<u32> = segments
+            .iter()
+            .flat_map(|segment| segment.tokens)
+            .copied()
+            .collect();
+        let mut x = vec![0.0; tokens.len() * width];
+        for (token, row) in tokens.iter().zip(x.chunks_exact_mut(width)) {
+            self.embedding.copy_row(*token as usize, row);
+        }
+        let mut body = ServingBody::new(
+            &self.config,
+            self.attention_shape(),
+            &self.frequencies,
+            segments,
+        );
+        for (index, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(&mut body, index, x)?;
+            if let Some(row) = x
+                .chunks_exact(width)
+                .position(|row| !row.iter().sum::<f32>().is_finite())
+            {
+                let segment = body.segment_of(row);
+                return Err(InferenceError::NotFinite {
+                    layer: index,
+                    row: format!("row {segment}"),
+                });
+            }
+        }
+        for segment in segments {
+            segment.cache.advance(segment.tokens.len());
+        }
+        Ok(x)
+    }
+
+    fn check(&self, segments: &[Segment<'_>]) -> Result<(), InferenceError> {
+        for (place, segment) in segments.iter().enumerate() {
+            let refuse = |reason: String| {
+                Err(InferenceError::Request {
+                    row: format!("row {place}"),
+                    reason,
+                })
+            };
+            if segment.tokens.is_empty() {
+                return refuse("no tokens".into());
+            }
+            let end = segment.cache.len() + segment.tokens.len();
+            if end > self.config.max_position_embeddings {
+                let context = self.config.max_position_embeddings;
+                return refuse(format!(
+                    "{end} tokens exceed the model's context of {context}"
+                ));
+            }
+            if let Some(token) = segment
+                .tokens
+                .iter()
+                .find(|token| **token as usize >= self.config.vocab_size)
+            {
+                return refuse(format!(
+                    "token {token} lies beyond the vocabulary of {}",
+                    self.config.vocab_size
+                ));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,365 @@
+//! Generates text for many requests at once: rows enter when there is room and leave when they are finished,
+//! prompts that begin alike are computed once, and each row's tokens depend on its own request alone.
+
+use std::ops::ControlFlow;
+
+use rayon::prelude::*;
+
+use super::remembered::{Remembered, better_after};
+use super::{Draw, Engine, InferenceError, KeyValueCache, Sampling, Segment, choose};
+use crate::model::Tokenizer;
+
+/// One row to generate.
+#[derive(Clone, Debug)]
+pub struct GenerateRequest {
+    /// Keys the row's random draws; unique within a stage.
+    pub id: u64,
+    /// The tokens before the generated ones; at least one.
+    pub prompt: Vec<u32>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// The most tokens to generate; the model's context may allow fewer.
+    pub max_new_tokens: usize,
+    /// Tokens that end the row; not part of its result.
+    pub stop_tokens: Vec<u32>,
+    /// Texts that end the row, wherever tokens cut them; the result's text ends before the first.
+    pub stop_strings: Vec<String>,
+}
+
+/// Why a row ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// A stop token or a stop string came.
+    Stop,
+    /// `max_new_tokens`, or the end of the model's context.
+    Length,
+    /// The prompt leaves no room in the model's context; nothing was generated.
+    PromptTooLong,
+}
+
+/// A finished row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generation {
+    /// The request's id.
+    pub id: u64,
+    /// What was sampled, without a stop token. Where a stop string ended the row, its tokens are in here.
+    pub tokens: Vec<u32>,
+    /// The text, without special tokens, cut before a stop string.
+    pub text: String,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
+/// How far a call is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Rows finished.
+    pub rows: usize,
+    /// Prompt tokens of the rows begun, whether computed or shared.
+    pub prompt_tokens: u64,
+    /// Tokens sampled.
+    pub new_tokens: u64,
+}
+
+/// Bounds of one call. They change speed and memory, never a result.
+#[derive(Clone, Copy, Debug)]
+pub struct GeneratorOptions {
+    /// Rows in flight.
+    pub rows: usize,
+    /// Prompt tokens computed in one step, unless one prompt alone is longer.
+    pub step_tokens: usize,
+    /// Bytes of keys and values, unless one row alone needs more.
+    pub cache_bytes: u64,
+}
+
+impl Default for GeneratorOptions {
+    fn default() -> Self {
+        Self {
+            rows: 32,
+            step_tokens: 512,
+            cache_bytes: 2 << 30,
+        }
+    }
+}
+
+/// Generates with one model.
+pub struct Generator<'a> {
+    engine: &'a Engine,
+    tokenizer: &'a Tokenizer,
+    draw: Draw,
+    options: GeneratorOptions,
+}
+
+struct Row<'r> {
+    index: usize,
+    request: &'r GenerateRequest,
+    cache: KeyValueCache,
+    /// Fed in the next step: what of the prompt is not in the cache yet, then the latest token.
+    next: Vec<u32>,
+    tokens: Vec<u32>,
+    limit: usize,
+}
+
+impl<'a> Generator<'a> {
+    /// A generator whose random draws are `draw`'s.
+    pub fn new(
+        engine: &'a Engine,
+        tokenizer: &'a Tokenizer,
+        draw: Draw,
+        options: GeneratorOptions,
+    ) -> Self {
+        Self {
+            engine,
+            tokenizer,
+            draw,
+            options,
+        }
+    }
+
+    /// Generates every request; results are in the requests' order. `watch` is called before every step
+    /// and may break off.
+    ///
+    /// # Errors
+    /// A request is impossible (an empty prompt, a token beyond the vocabulary), the model gives values that
+    /// are not finite (naming layer and sample), or `watch` broke off.
+    pub fn generate(
+        &self,
+        requests: &[GenerateRequest],
+        watch: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Vec<Generation>, InferenceError> {
+        self.check(requests)?;
+        let mut finished: Vec<Option<Generation>> = vec![None; requests.len()];
+        let mut waiting = requests.iter().enumerate().peekable();
+        let mut rows: Vec<Row<'_>> = Vec::new();
+        let mut remembered = Remembered::default();
+        let mut progress = Progress::default();
+        loop {
+            let flow = watch(progress);
+            if rows.is_empty() && waiting.peek().is_none() {
+                break;
+            }
+            if flow.is_break() {
+                return Err(InferenceError::Cancelled);
+            }
+            self.admit(
+                &mut waiting,
+                &mut rows,
+                &remembered,
+                &mut finished,
+                &mut progress,
+            );
+            if rows.is_empty() {
+                continue;
+            }
+            let chosen = self.step(&mut rows)?;
+            progress.new_tokens += chosen.len() as u64;
+            let mut going = Vec::with_capacity(rows.len());
+            for (mut row, token) in rows.into_iter().zip(chosen) {
+                if row.tokens.is_empty() && row.next.len() > 1 {
+                    remembered.keep(&row.request.prompt, &row.cache);
+                }
+                match self.extend(&mut row, token)? {
+                    Some(generation) => {
+                        progress.rows += 1;
+                        finished[row.index] = Some(generation);
+                    }
+                    None => going.push(row),
+                }
+            }
+            rows = going;
+        }
+        Ok(finished.into_iter().flatten().collect())
+    }
+
+    fn check(&self, requests: &[GenerateRequest]) -> Result<(), InferenceError> {
+        let vocabulary = self.engine.config().vocab_size;
+        for request in requests {
+            let refuse = |reason: String| {
+                Err(InferenceError::Request {
+                    row: format!("sample {}", request.id),
+                    reason,
+                })
+            };
+            if request.prompt.is_empty() {
+                return refuse("the prompt is empty".into());
+            }
+            if let Some(token) = request
+                .prompt
+                .iter()
+                .find(|token| **token as usize >= vocabulary)
+            {
+                return refuse(format!(
+                    "token {token} lies beyond the vocabulary of {vocabulary}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets waiting requests in, in order, while rows, step and cache have room.
+    fn admit<'r>(
+        &self,
+        waiting: &mut std::iter::Peekable<impl Iterator<Item = (usize, &'r GenerateRequest)>>,
+        rows: &mut Vec<Row<'r>>,
+        remembered: &Remembered,
+        finished: &mut [Option<Generation>],
+        progress: &mut Progress,
+    ) {
+        let context = self.engine.config().max_position_embeddings;
+        let cache_tokens =
+            self.options.cache_bytes / self.engine.config().cache_bytes_per_token().max(1);
+        let most = |row: &Row<'_>| (row.request.prompt.len() + row.limit) as u64;
+        let mut reserved: u64 = rows.iter().map(most).sum();
+        let mut fed = 0;
+        let first_new = rows.len();
+        while let Some((index, request)) = waiting.peek().copied() {
+            let room = context.saturating_sub(request.prompt.len());
+            if room == 0 || request.max_new_tokens == 0 {
+                let finish = if room == 0 {
+                    Finish::PromptTooLong
+                } else {
+                    Finish::Length
+                };
+                finished[index] = Some(Generation {
+                    id: request.id,
+                    tokens: Vec::new(),
+                    text: String::new(),
+                    finish,
+                });
+                progress.rows += 1;
+                waiting.next();
+                continue;
+            }
+            let cache = remembered.begin(self.engine, &request.prompt);
+            let next = request.prompt[cache.len()..].to_vec();
+            let row = Row {
+                index,
+                request,
+                cache,
+                next,
+                tokens: Vec::new(),
+                limit: request.max_new_tokens.min(room),
+            };
+            let is_first = rows.is_empty();
+            let has_room = rows.len() < self.options.rows.max(1)
+                && (fed == 0 || fed + row.next.len() <= self.options.step_tokens)
+                && reserved + most(&row) <= cache_tokens;
+            let waits = rows[first_new..]
+                .iter()
+                .any(|other| better_after(&other.request.prompt, &request.prompt, row.cache.len()));
+            if !is_first && (!has_room || waits) {
+                return;
+            }
+            fed += row.next.len();
+            reserved += most(&row);
+            progress.prompt_tokens += request.prompt.len() as u64;
+            rows.push(row);
+            waiting.next();
+        }
+    }
+
+    /// Feeds every row what comes next and chooses a token for each.
+    fn step(&self, rows: &mut [Row<'_>]) -> Result<Vec<u32>, InferenceError> {
+        let ids: Vec<u64> = rows.iter().map(|row| row.request.id).collect();
+        let named = |place: usize| format!("sample {}", ids[place]);
+        let mut segments: Vec<Segment<'_>> = rows
+            .iter_mut()
+            .map(|row| Segment {
+                tokens: &row.next,
+                cache: &mut row.cache,
+            })
+            .collect();
+        let hidden = self
+            .engine
+            .last_hidden(&mut segments)
+            .map_err(|error| match error {
+                InferenceError::NotFinite { layer, row } => {
+                    let place = row.trim_start_matches("row ").parse().unwrap_or_default();
+                    InferenceError::NotFinite {
+                        layer,
+                        row: named(place),
+                    }
+                }
+                other => other,
+            })?;
+        let (logits, stride) = self.engine.head(&hidden);
+        let width = self.engine.head_width();
+        let chosen: Vec<Option<u32>> = rows
+            .par_iter()
+            .zip(logits.par_chunks_exact(stride))
+            .map(|(row, logits)| {
+                let uniform = self.draw.uniform(row.request.id, row.tokens.len() as u64);
+                choose(&logits[..width], &row.request.sampling, uniform)
+            })
+            .collect();
+        let layers = self.engine.config().num_hidden_layers;
+        chosen
+            .into_iter()
+            .enumerate()
+            .map(|(place, token)| {
+                token.ok_or_else(|| InferenceError::NotFinite {
+                    layer: layers,
+                    row: named(place),
+                })
+            })
+            .collect()
+    }
+
+    /// Appends a token to a row; its result, where that ends it.
+    fn extend(&self, row: &mut Row<'_>, token: u32) -> Result<Option<Generation>, InferenceError> {
+        let request = row.request;
+        let end = |tokens: &mut Vec<u32>, text: String, finish: Finish| {
+            Ok(Some(Generation {
+                id: request.id,
+                tokens: std::mem::take(tokens),
+                text,
+                finish,
+            }))
+        };
+        if request.stop_tokens.contains(&token) {
+            let text = self.tokenizer.decode(&row.tokens)?;
+            return end(&mut row.tokens, text, Finish::Stop);
+        }
+        row.tokens.push(token);
+        if self.may_have_stopped(row)? {
+            let text = self.tokenizer.decode(&row.tokens)?;
+            if let Some(cut) = request
+                .stop_strings
+                .iter()
+                .filter_map(|stop| text.find(stop.as_str()))
+                .min()
+            {
+                return end(&mut row.tokens, text[..cut].to_owned(), Finish::Stop);
+            }
+        }
+        if row.tokens.len() == row.limit {
+            let text = self.tokenizer.decode(&row.tokens)?;
+            return end(&mut row.tokens, text, Finish::Length);
+        }
+        row.next.clear();
+        row.next.push(token);
+        Ok(None)
+    }
+
+    /// Whether the latest tokens hold a stop string. A token is at least one byte, so those that a stop
+    /// string can span are few; one more character may be cut at the front.
+    fn may_have_stopped(&self, row: &Row<'_>) -> Result<bool, InferenceError> {
+        let Some(longest) = row
+            .request
+            .stop_strings
+            .iter()
+            .map(String::len)
+            .max()
+            .filter(|longest| *longest > 0)
+        else {
+            return Ok(false);
+        };
+        let window = row.tokens.len().saturating_sub(longest + 4);
+        let text = self.tokenizer.decode(&row.tokens[window..])?;
+        Ok(row
+            .request
+            .stop_strings
+            .iter()
+            .any(|stop| !stop.is_empty() && text.contains(stop.as_str())))
+    }
+}

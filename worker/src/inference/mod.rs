@@ -1,0 +1,17 @@
+//! Serving a model: generating text and scoring it, in batches whose composition no result depends on. It
+//! knows requests and results; which stage asks, and where results go, it does not.
+
+mod draw;
+mod engine;
+mod error;
+mod generator;
+mod remembered;
+mod sample;
+mod scorer;
+
+pub use draw::Draw;
+pub use engine::{Engine, KeyValueCache, Segment};
+pub use error::InferenceError;
+pub use generator::{Finish, GenerateRequest, Generation, Generator, GeneratorOptions, Progress};
+pub use sample::{Sampling, choose};
+pub use scorer::{Scorer, ScorerOptions, first_tokens};

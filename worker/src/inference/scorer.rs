@@ -1,0 +1,280 @@
+//! Scores token sequences: by a scalar or class head, by asking a chat model for a yes, or by the
+//! probability of their tokens. Sequences that begin alike are computed once, and a score depends on its own
+//! sequence alone.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use super::remembered::{Remembered, better_after};
+use super::{Engine, InferenceError, KeyValueCache, Progress, Segment};
+use crate::model::{Head, ModelError, Tokenizer};
+use crate::ops::cpu::log_sum_exp;
+
+/// Bounds of one call. They change speed and memory, never a result.
+#[derive(Clone, Copy, Debug)]
+pub struct ScorerOptions {
+    /// Tokens computed in one step, unless one sequence alone is longer.
+    pub step_tokens: usize,
+}
+
+impl Default for ScorerOptions {
+    fn default() -> Self {
+        Self { step_tokens: 1024 }
+    }
+}
+
+/// Scores with one model.
+pub struct Scorer<'a> {
+    engine: &'a Engine,
+    options: ScorerOptions,
+}
+
+type Watch<'w> = &'w mut dyn FnMut(Progress) -> ControlFlow<()>;
+
+impl<'a> Scorer<'a> {
+    /// A scorer.
+    pub fn new(engine: &'a Engine, options: ScorerOptions) -> Self {
+        Self { engine, options }
+    }
+
+    /// The value of a scalar head at the last token of every sequence: rewards, or difficulties.
+    ///
+    /// # Errors
+    /// The model has no scalar head, a sequence is empty or too long, or the model gives a value that is not
+    /// finite; or `watch`, called before every step, broke off.
+    pub fn scores(
+        &self,
+        sequences: &[Vec<u32>],
+        watch: Watch<'_>,
+    ) -> Result<Vec<f32>, InferenceError> {
+        if self.engine.config().head != Head::Scalar {
+            let reason = "it has no scalar head (`score.weight` with one label); ask it as a verifier instead";
+            return Err(InferenceError::Request {
+                row: "the model".into(),
+                reason: reason.into(),
+            });
+        }
+        let outputs = self.head_outputs(sequences, watch)?;
+        Ok(outputs.into_iter().map(|row| row[0]).collect())
+    }
+
+    /// The head's output at the last token of every sequence: a number a label, or a logit a token.
+    ///
+    /// # Errors
+    /// As [`Scorer::scores`].
+    pub fn head_outputs(
+        &self,
+        sequences: &[Vec<u32>],
+        watch: Watch<'_>,
+    ) -> Result<Vec<Vec<f32>>, InferenceError> {
+        let mut outputs = Vec::with_capacity(sequences.len());
+        self.each_last(sequences, watch, |_, row| outputs.push(row.to_vec()))?;
+        Ok(outputs)
+    }
+
+    /// `P(yes) / (P(yes) + P(no))` for the token after every sequence: a chat model asked as a verifier.
+    /// `yes` and `no` are the tokens that begin either answer, as [`first_tokens`] finds them.
+    ///
+    /// # Errors
+    /// The model has no language model head, `yes` and `no` are empty or overlap; or as [`Scorer::scores`].
+    pub fn yes_probabilities(
+        &self,
+        sequences: &[Vec<u32>],
+        yes: &BTreeSet<u32>,
+        no: &BTreeSet<u32>,
+        watch: Watch<'_>,
+    ) -> Result<Vec<f64>, InferenceError> {
+        let refuse = |reason: &str| {
+            Err(InferenceError::Request {
+                row: "the verifier".into(),
+                reason: reason.into(),
+            })
+        };
+        if self.engine.config().head != Head::LanguageModel {
+            return refuse("the model has no language model head; use its scalar head instead");
+        }
+        if yes.is_empty() || no.is_empty() || !yes.is_disjoint(no) {
+            return refuse("yes and no must begin with different tokens");
+        }
+        let mut probabilities = Vec::with_capacity(sequences.len());
+        self.each_last(sequences, watch, |_, logits| {
+            let of = |tokens: &BTreeSet<u32>| -> Vec<f32> {
+                tokens.iter().map(|token| logits[*token as usize]).collect()
+            };
+            let difference = log_sum_exp(&of(no)) - log_sum_exp(&of(yes));
+            probabilities.push(1.0 / (1.0 + difference.exp()));
+        })?;
+        Ok(probabilities)
+    }
+
+    /// The log-probability of every sequence's tokens from place `from` on, given those before; `from` is at
+    /// least 1.
+    ///
+    /// # Errors
+    /// The model has no language model head, `from` is 0 or beyond the sequence; or as [`Scorer::scores`].
+    pub fn log_probabilities(
+        &self,
+        sequences: &[(Vec<u32>, usize)],
+        watch: Watch<'_>,
+    ) -> Result<Vec<f64>, InferenceError> {
+        let width = self.engine.head_width();
+        let mut results = Vec::with_capacity(sequences.len());
+        let mut progress = Progress::default();
+        for (place, (tokens, from)) in sequences.iter().enumerate() {
+            let refuse = |reason: &str| {
+                Err(InferenceError::Request {
+                    row: format!("row {place}"),
+                    reason: reason.into(),
+                })
+            };
+            if self.engine.config().head != Head::LanguageModel {
+                return refuse("the model has no language model head");
+            }
+            if *from == 0 || *from >= tokens.len() {
+                return refuse("no token with one before it to be scored");
+            }
+            if watch(progress).is_break() {
+                return Err(InferenceError::Cancelled);
+            }
+            let mut cache = self.engine.new_cache();
+            let fed = &tokens[..tokens.len() - 1];
+            let hidden = self.engine.all_hidden(&mut [Segment {
+                tokens: fed,
+                cache: &mut cache,
+            }])?;
+            let hidden_size = self.engine.config().hidden_size;
+            let mut total = 0.0;
+            // A few rows of logits at a time: one is as long as the vocabulary.
+            for (chunk, hidden) in hidden[(from - 1) * hidden_size..]
+                .chunks(64 * hidden_size)
+                .enumerate()
+            {
+                let (logits, stride) = self.engine.head(hidden);
+                for (row, logits) in logits.chunks_exact(stride).enumerate() {
+                    let target = tokens[from + 64 * chunk + row] as usize;
+                    total += f64::from(logits[target]) - log_sum_exp(&logits[..width]);
+                }
+            }
+            results.push(total);
+            progress.rows += 1;
+            progress.prompt_tokens += tokens.len() as u64;
+        }
+        Ok(results)
+    }
+
+    /// Calls `take` with the head's output at the last token of every sequence, in order.
+    fn each_last(
+        &self,
+        sequences: &[Vec<u32>],
+        watch: Watch<'_>,
+        mut take: impl FnMut(usize, &[f32]),
+    ) -> Result<(), InferenceError> {
+        let width = self.engine.head_width();
+        let mut remembered = Remembered::default();
+        let mut progress = Progress::default();
+        let mut done = 0;
+        while done < sequences.len() {
+            if watch(progress).is_break() {
+                return Err(InferenceError::Cancelled);
+            }
+            let mut caches = self.next_batch(&sequences[done..], &remembered, done)?;
+            let batch = &sequences[done..done + caches.len()];
+            let mut segments: Vec<Segment<'_>> = batch
+                .iter()
+                .zip(&mut caches)
+                .map(|(tokens, cache)| Segment {
+                    tokens: &tokens[cache.len()..],
+                    cache,
+                })
+                .collect();
+            let hidden = self
+                .engine
+                .last_hidden(&mut segments)
+                .map_err(|error| from_start(error, done))?;
+            let (outputs, stride) = self.engine.head(&hidden);
+            for (place, row) in outputs.chunks_exact(stride).enumerate() {
+                if !row[..width].iter().all(|value| value.is_finite()) {
+                    let layer = self.engine.config().num_hidden_layers;
+                    return Err(InferenceError::NotFinite {
+                        layer,
+                        row: format!("row {}", done + place),
+                    });
+                }
+                take(done + place, &row[..width]);
+            }
+            for (tokens, cache) in batch.iter().zip(&caches) {
+                remembered.keep(tokens, cache);
+                progress.prompt_tokens += tokens.len() as u64;
+            }
+            done += batch.len();
+            progress.rows = done;
+        }
+        // Everything is done: whether to break off is no longer a question.
+        let _ = watch(progress);
+        Ok(())
+    }
+
+    /// The caches with which the next sequences begin: as many as fit a step and do not gain by waiting.
+    fn next_batch(
+        &self,
+        sequences: &[Vec<u32>],
+        remembered: &Remembered,
+        done: usize,
+    ) -> Result<Vec<KeyValueCache>, InferenceError> {
+        let mut caches: Vec<KeyValueCache> = Vec::new();
+        let mut fed = 0;
+        for (place, tokens) in sequences.iter().enumerate() {
+            if tokens.is_empty() {
+                let reason = "the sequence is empty".into();
+                return Err(InferenceError::Request {
+                    row: format!("row {}", done + place),
+                    reason,
+                });
+            }
+            let cache = remembered.begin(self.engine, tokens);
+            let count = tokens.len() - cache.len();
+            let waits = sequences[..place]
+                .iter()
+                .any(|other| better_after(other, tokens, cache.len()));
+            if place > 0 && (waits || fed + count > self.options.step_tokens) {
+                break;
+            }
+            fed += count;
+            caches.push(cache);
+        }
+        Ok(caches)
+    }
+}
+
+/// An engine's error with its row counted from the first sequence of the call.
+fn from_start(error: InferenceError, done: usize) -> InferenceError {
+    let count = |row: String| match row.trim_start_matches("row ").parse::<usize>() {
+        Ok(place) => format!("row {}", done + place),
+        Err(_) => row,
+    };
+    match error {
+        InferenceError::NotFinite { layer, row } => InferenceError::NotFinite {
+            layer,
+            row: count(row),
+        },
+        InferenceError::Request { row, reason } => InferenceError::Request {
+            row: count(row),
+            reason,
+        },
+        other => other,
+    }
+}
+
+/// The tokens with which any of the given words begins, at the start of an answer or after a space.
+///
+/// # Errors
+/// The tokenizer cannot represent a word.
+pub fn first_tokens(tokenizer: &Tokenizer, words: &[&str]) -> Result<BTreeSet<u32>, ModelError> {
+    let mut tokens = BTreeSet::new();
+    for word in words {
+        for spelling in [(*word).to_owned(), format!(" {word}")] {
+            tokens.extend(tokenizer.encode_plain(&spelling)?.first());
+        }
+    }
+    Ok(tokens)
+}

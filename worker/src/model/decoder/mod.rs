@@ -1,0 +1,245 @@
+//! The decoder on the reference body: parameters by checkpoint key, differentiable from end to end. Training
+//! uses it directly; serving uses the same definition over a faster body. It knows no loss and no optimizer.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Result, Tensor};
+
+use super::{Checkpoint, Head, ModelConfig, ModelError};
+
+mod definition;
+mod reference;
+mod save;
+
+pub use definition::Layer;
+pub use reference::{Adapter, LinearMap, Packing, ReferenceBody};
+pub use save::save;
+
+/// A decoder whose arithmetic candle can differentiate.
+pub struct Decoder {
+    config: ModelConfig,
+    parameters: BTreeMap<String, Tensor>,
+    adapters: BTreeMap<String, Adapter>,
+    layers: Vec<Layer<LinearMap, Tensor>>,
+    frequencies: Vec<f32>,
+}
+
+impl Decoder {
+    /// Builds a decoder on parameters by checkpoint key. A parameter that is a `Var`'s tensor is trained:
+    /// setting the variable changes the decoder.
+    ///
+    /// # Errors
+    /// A parameter is missing, not foreseen by the configuration, or of the wrong shape.
+    pub fn new(config: ModelConfig, parameters: BTreeMap<String, Tensor>) -> Result<Self> {
+        Self::with_adapters(config, parameters, BTreeMap::new())
+    }
+
+    /// The same with low-rank adapters on linear maps named as in the checkpoint without `.weight`
+    /// (`model.layers.0.self_attn.q_proj`).
+    ///
+    /// # Errors
+    /// As [`Decoder::new`]; or an adapter names no linear map, or does not fit it.
+    pub fn with_adapters(
+        config: ModelConfig,
+        parameters: BTreeMap<String, Tensor>,
+        adapters: BTreeMap<String, Adapter>,
+    ) -> Result<Self> {
+        check(&config, &parameters, &adapters)?;
+        let linear = |name: &str| -> Result<LinearMap> {
+            Ok(LinearMap {
+                weight: parameters[&format!("{name}.weight")].clone(),
+                bias: parameters.get(&format!("{name}.bias")).cloned(),
+                adapter: adapters.get(name).cloned(),
+            })
+        };
+        let scale =
+            |name: &str| -> Result<Tensor> { Ok(parameters[&format!("{name}.weight")].clone()) };
+        let layers = (0..config.num_hidden_layers)
+            .map(|index| Layer::assemble(index, linear, scale))
+            .collect::<Result<_>>()?;
+        let frequencies = config.rotary_frequencies();
+        Ok(Self {
+            config,
+            parameters,
+            adapters,
+            layers,
+            frequencies,
+        })
+    }
+
+    /// Loads every parameter of a checkpoint, frozen.
+    ///
+    /// # Errors
+    /// Names the tensor and the file that cannot be used.
+    pub fn load(checkpoint: &Checkpoint) -> std::result::Result<Self, ModelError> {
+        Ok(Self::new(
+            checkpoint.config().clone(),
+            checkpoint.parameters()?,
+        )?)
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Every parameter by checkpoint key.
+    pub fn parameters(&self) -> &BTreeMap<String, Tensor> {
+        &self.parameters
+    }
+
+    /// The adapters by the name of their linear map.
+    pub fn adapters(&self) -> &BTreeMap<String, Adapter> {
+        &self.adapters
+    }
+
+    /// The parameters with every adapter added to its weight: what is saved and served.
+    ///
+    /// # Errors
+    /// The arithmetic fails.
+    pub fn merged_parameters(&self) -> Result<BTreeMap<String, Tensor>> {
+        let mut merged = self.parameters.clone();
+        for (name, Adapter { a, b, scale }) in &self.adapters {
+            let weight = merged
+                .get_mut(&format!("{name}.weight"))
+                .expect("checked when built");
+            *weight = (weight.detach() + (b.detach().matmul(&a.detach())? * *scale)?)?;
+        }
+        Ok(merged)
+    }
+
+    /// How a batch is packed: `positions` and `segments` are (batch, tokens) u32. Tokens see each other
+    /// within a segment only; positions restart with each.
+    ///
+    /// # Errors
+    /// The shapes differ.
+    pub fn packing(&self, positions: &Tensor, segments: &Tensor) -> Result<Packing> {
+        Packing::new(&self.frequencies, positions, segments)
+    }
+
+    /// The embeddings of `ids` (batch, tokens) u32, as (batch, tokens, hidden).
+    ///
+    /// # Errors
+    /// A token lies beyond the vocabulary.
+    pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
+        let (batch, tokens) = ids.dims2()?;
+        self.parameters["model.embed_tokens.weight"]
+            .index_select(&ids.flatten_all()?, 0)?
+            .reshape((batch, tokens, self.config.hidden_size))
+    }
+
+    /// The residual stream (batch, tokens, hidden) after layer `index`. For activation checkpointing; others
+    /// call [`Decoder::hidden`].
+    ///
+    /// # Errors
+    /// The shapes do not fit.
+    pub fn layer(&self, index: usize, x: &Tensor, packing: &Packing) -> Result<Tensor> {
+        let mut body = ReferenceBody {
+            config: self.config.clone(),
+            packing: packing.clone(),
+        };
+        self.layers[index].forward(&mut body, index, x.clone())
+    }
+
+    /// The last norm: from the residual stream after the last layer to the hidden states.
+    ///
+    /// # Errors
+    /// The shapes do not fit.
+    pub fn finish(&self, x: &Tensor) -> Result<Tensor> {
+        crate::ops::reference::rms_norm(
+            x,
+            &self.parameters["model.norm.weight"],
+            self.config.rms_norm_eps,
+        )
+    }
+
+    /// The hidden states (batch, tokens, hidden) of packed sequences; arguments as for
+    /// [`Decoder::packing`] and [`Decoder::embed`].
+    ///
+    /// # Errors
+    /// The shapes differ, or a token lies beyond the vocabulary.
+    pub fn hidden(&self, ids: &Tensor, positions: &Tensor, segments: &Tensor) -> Result<Tensor> {
+        let packing = self.packing(positions, segments)?;
+        let mut x = self.embed(ids)?;
+        for index in 0..self.layers.len() {
+            x = self.layer(index, &x, &packing)?;
+        }
+        self.finish(&x)
+    }
+
+    /// The head's output for hidden states (.., hidden): logits over the vocabulary, or over the labels.
+    ///
+    /// # Errors
+    /// The shapes do not fit.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        crate::ops::reference::linear(hidden, &self.parameters[self.config.head_weight()], None)
+    }
+
+    /// The head's output at chosen places: `last` are (row, token) of each sequence's last token in
+    /// `hidden` (batch, tokens, hidden). Returns (n, labels); one column for [`Head::Scalar`].
+    ///
+    /// # Errors
+    /// A place lies outside.
+    pub fn score(&self, hidden: &Tensor, last: &[(usize, usize)]) -> Result<Tensor> {
+        let (batch, tokens, features) = hidden.dims3()?;
+        let places: Vec<u32> = last
+            .iter()
+            .map(|(row, token)| (row * tokens + token) as u32)
+            .collect();
+        let places = Tensor::from_vec(places, last.len(), hidden.device())?;
+        let rows = hidden
+            .reshape((batch * tokens, features))?
+            .index_select(&places, 0)?;
+        self.logits(&rows)
+    }
+}
+
+fn check(
+    config: &ModelConfig,
+    parameters: &BTreeMap<String, Tensor>,
+    adapters: &BTreeMap<String, Adapter>,
+) -> Result<()> {
+    let shapes = config.parameter_shapes();
+    for (name, shape) in &shapes {
+        match parameters.get(name) {
+            None => candle_core::bail!("parameter `{name}` is missing"),
+            Some(tensor) if tensor.dims() != shape => {
+                candle_core::bail!(
+                    "parameter `{name}` has shape {:?}; expected {shape:?}",
+                    tensor.dims()
+                )
+            }
+            Some(_) => {}
+        }
+    }
+    if let Some(name) = parameters.keys().find(|name| !shapes.contains_key(*name)) {
+        candle_core::bail!("parameter `{name}` is not foreseen by the configuration");
+    }
+    for (name, Adapter { a, b, .. }) in adapters {
+        let Some(shape) = shapes
+            .get(&format!("{name}.weight"))
+            .filter(|_| name.ends_with("_proj"))
+        else {
+            candle_core::bail!("adapter `{name}` names no linear map of the model");
+        };
+        if a.dims() != [b.dim(1)?, shape[1]] || b.dim(0)? != shape[0] {
+            candle_core::bail!(
+                "adapter `{name}` is {:?} and {:?}; its weight is {shape:?}",
+                a.dims(),
+                b.dims()
+            );
+        }
+    }
+    Ok(())
+}
+
+impl Head {
+    /// How many numbers the head gives a token, in a model of this vocabulary.
+    pub fn width(self, vocab_size: usize) -> usize {
+        match self {
+            Self::LanguageModel => vocab_size,
+            Self::Scalar => 1,
+            Self::Classes(n) => n,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The reference body as the decoder's definition sees it: candle tensors of shape (batch, tokens,
+//! features), every operation differentiable, whole sequences without a cache.
+
+use candle_core::{Result, Tensor};
+
+use crate::model::ModelConfig;
+use crate::ops::{Body, reference, rotary};
+
+/// A low-rank addition to a frozen linear map: `scale * (x A^T) B^T` (Hu et al., 2021).
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    /// (rank, in).
+    pub a: Tensor,
+    /// (out, rank).
+    pub b: Tensor,
+    /// alpha / rank.
+    pub scale: f64,
+}
+
+/// A linear map as candle tensors.
+#[derive(Clone, Debug)]
+pub struct LinearMap {
+    pub(super) weight: Tensor,
+    pub(super) bias: Option<Tensor>,
+    pub(super) adapter: Option<Adapter>,
+}
+
+impl LinearMap {
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = reference::linear(x, &self.weight, self.bias.as_ref())?;
+        let Some(Adapter { a, b, scale }) = &self.adapter else {
+            return Ok(y);
+        };
+        let low = reference::linear(x, a, None)?;
+        y + (reference::linear(&low, b, None)? * *scale)?
+    }
+}
+
+/// How the tokens of a batch are packed: their rotary angles and who sees whom. Made once a batch, used by
+/// every layer.
+#[derive(Clone, Debug)]
+pub struct Packing {
+    cos: Tensor,
+    sin: Tensor,
+    mask: Tensor,
+}
+
+impl Packing {
+    /// `positions` and `segments`: (batch, tokens) u32; positions restart with every segment.
+    pub(super) fn new(frequencies: &[f32], positions: &Tensor, segments: &Tensor) -> Result<Self> {
+        let (batch, tokens) = positions.dims2()?;
+        let rows = positions.to_vec2::<u32>()?;
+        let (cos, sin): (Vec<f32>, Vec<f32>) = rows
+            .iter()
+            .flatten()
+            .flat_map(|position| rotary::angles(*position, frequencies))
+            .unzip();
+        let shape = (batch, 1, tokens, frequencies.len());
+        Ok(Self {
+            cos: Tensor::from_vec(cos, shape, positions.device())?,
+            sin: Tensor::from_vec(sin, shape, positions.device())?,
+            mask: reference::segment_mask(segments)?,
+        })
+    }
+}
+
+/// The reference body for one batch.
+pub struct ReferenceBody {
+    pub(super) config: ModelConfig,
+    pub(super) packing: Packing,
+}
+
+impl Body for ReferenceBody {
+    type Activation = Tensor;
+    type Linear = LinearMap;
+    type Scale = Tensor;
+    type Error = candle_core::Error;
+
+    fn rms_norm(&mut self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        reference::rms_norm(x, weight, self.config.rms_norm_eps)
+    }
+
+    fn project<const N: usize>(
+        &mut self,
+        x: &Tensor,
+        maps: [&LinearMap; N],
+    ) -> Result<[Tensor; N]> {
+        let outputs: Vec<Tensor> = maps
+            .into_iter()
+            .map(|map| map.forward(x))
+            .collect::<Result<_>>()?;
+        Ok(outputs.try_into().expect("as many outputs as maps"))
+    }
+
+    fn attend(&mut self, _layer: usize, q: Tensor, k: Tensor, v: Tensor) -> Result<Tensor> {
+        let (batch, tokens, _) = q.dims3()?;
+        let heads = |x: Tensor, count: usize| {
+            x.reshape((batch, tokens, count, self.config.head_dim))?
+                .transpose(1, 2)?
+                .contiguous()
+        };
+        let Packing { cos, sin, mask } = &self.packing;
+        let q = reference::rope(&heads(q, self.config.num_attention_heads)?, cos, sin)?;
+        let k = reference::rope(&heads(k, self.config.num_key_value_heads)?, cos, sin)?;
+        let v = heads(v, self.config.num_key_value_heads)?;
+        let attended = reference::attention(&q, &k, &v, mask)?;
+        attended
+            .transpose(1, 2)?
+            .reshape((batch, tokens, self.config.query_size()))
+    }
+
+    fn swiglu(&mut self, gate: Tensor, up: Tensor) -> Result<Tensor> {
+        reference::swiglu(&gate, &up)
+    }
+
+    fn add(&mut self, x: Tensor, y: Tensor) -> Result<Tensor> {
+        x + y
+    }
+}

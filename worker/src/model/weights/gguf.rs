@@ -1,0 +1,166 @@
+//! Tensors in a GGUF file, dequantised to f32 and brought into the Hugging Face layout: names are
+//! translated, and llama's query and key projections get their rotary order back.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use candle_core::quantized::gguf_file::Content;
+use candle_core::{Device, Tensor};
+use memmap2::Mmap;
+
+use super::map;
+use crate::model::ModelError;
+use crate::model::config::{Architecture, ModelConfig};
+
+pub(in crate::model) struct GgufFile {
+    path: PathBuf,
+    map: Mmap,
+    content: Content,
+    /// Checkpoint key to this format's name.
+    names: BTreeMap<String, String>,
+    /// Head counts by which query and key rows are interleaved, where the converter does so.
+    interleaved: Option<Interleaved>,
+}
+
+struct Interleaved {
+    query_heads: usize,
+    key_heads: usize,
+    head_dim: usize,
+}
+
+impl GgufFile {
+    /// Opens a GGUF file: reads its header and checks that every tensor lies within the file.
+    pub(in crate::model) fn open(path: &Path) -> Result<Self, ModelError> {
+        let map = map(path)?;
+        let content = Content::read(&mut Cursor::new(&map[..])).map_err(|error| {
+            ModelError::invalid(path, format!("not a readable GGUF file: {error}"))
+        })?;
+        let mut ends: Vec<(u64, &String)> = Vec::new();
+        for (name, info) in &content.tensor_infos {
+            let (elements, block) = (info.shape.elem_count(), info.ggml_dtype.block_size());
+            if !elements.is_multiple_of(block) {
+                let reason = format!("{elements} elements are not whole blocks of {block}");
+                return Err(ModelError::tensor(name, path, reason));
+            }
+            let bytes = (elements / block * info.ggml_dtype.type_size()) as u64;
+            let end = content
+                .tensor_data_offset
+                .saturating_add(info.offset)
+                .saturating_add(bytes);
+            if end > map.len() as u64 {
+                ends.push((end, name));
+            }
+        }
+        if let Some((end, name)) = ends.iter().min() {
+            let reason = format!(
+                "truncated: it ends at byte {end}, the file at {}; fetch it again",
+                map.len()
+            );
+            return Err(ModelError::tensor(
+                &checkpoint_key(name).unwrap_or(name.to_string()),
+                path,
+                reason,
+            ));
+        }
+        let names = content
+            .tensor_infos
+            .keys()
+            .filter_map(|name| checkpoint_key(name).map(|key| (key, name.clone())))
+            .collect();
+        Ok(Self {
+            path: path.to_owned(),
+            map,
+            content,
+            names,
+            interleaved: None,
+        })
+    }
+
+    /// Tells which model this is. llama.cpp's converter stores the query and key rows of the `llama`
+    /// architecture interleaved for its own rotary order; those of `qwen2` it leaves as they are.
+    pub(in crate::model) fn set_config(&mut self, config: &ModelConfig) {
+        self.interleaved = (config.architecture == Architecture::Llama).then_some(Interleaved {
+            query_heads: config.num_attention_heads,
+            key_heads: config.num_key_value_heads,
+            head_dim: config.head_dim,
+        });
+    }
+
+    pub(in crate::model) fn content(&self) -> &Content {
+        &self.content
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        let shape = |name: &String| self.content.tensor_infos[name].shape.dims().to_vec();
+        self.names
+            .iter()
+            .map(|(key, name)| (key.clone(), shape(name)))
+            .collect()
+    }
+
+    pub(super) fn tensor(&self, key: &str) -> Result<Tensor, ModelError> {
+        let name = self
+            .names
+            .get(key)
+            .ok_or_else(|| ModelError::tensor(key, &self.path, "missing"))?;
+        let tensor = self
+            .content
+            .tensor(&mut Cursor::new(&self.map[..]), name, &Device::Cpu)
+            .and_then(|quantised| quantised.dequantize(&Device::Cpu))
+            .map_err(|error| ModelError::tensor(key, &self.path, error))?;
+        let Some(interleaved) = &self.interleaved else {
+            return Ok(tensor);
+        };
+        let heads = if key.contains("self_attn.q_proj") {
+            interleaved.query_heads
+        } else if key.contains("self_attn.k_proj") {
+            interleaved.key_heads
+        } else {
+            return Ok(tensor);
+        };
+        separate_halves(&tensor, heads, interleaved.head_dim)
+            .map_err(|error| ModelError::tensor(key, &self.path, error))
+    }
+}
+
+/// Row `2 j + p` of a head becomes row `p * head_dim / 2 + j`: pairs next to each other become halves.
+fn separate_halves(tensor: &Tensor, heads: usize, head_dim: usize) -> candle_core::Result<Tensor> {
+    let width = tensor.elem_count() / (heads * head_dim);
+    tensor
+        .reshape((heads, head_dim / 2, 2, width))?
+        .transpose(1, 2)?
+        .contiguous()?
+        .reshape(tensor.shape())
+}
+
+fn checkpoint_key(name: &str) -> Option<String> {
+    let whole = match name {
+        "token_embd.weight" => Some("model.embed_tokens.weight"),
+        "output_norm.weight" => Some("model.norm.weight"),
+        "output.weight" => Some("lm_head.weight"),
+        _ => None,
+    };
+    if let Some(key) = whole {
+        return Some(key.to_owned());
+    }
+    let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
+    let (part, kind) = rest.rsplit_once('.')?;
+    let part = match part {
+        "attn_norm" => "input_layernorm",
+        "ffn_norm" => "post_attention_layernorm",
+        "attn_q" => "self_attn.q_proj",
+        "attn_k" => "self_attn.k_proj",
+        "attn_v" => "self_attn.v_proj",
+        "attn_output" => "self_attn.o_proj",
+        "ffn_gate" => "mlp.gate_proj",
+        "ffn_up" => "mlp.up_proj",
+        "ffn_down" => "mlp.down_proj",
+        _ => return None,
+    };
+    Some(format!("model.layers.{layer}.{part}.{kind}"))
+}

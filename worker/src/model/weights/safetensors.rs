@@ -1,0 +1,191 @@
+//! Tensors in safetensors files, one or several with an index. Offsets are checked against the file's
+//! length tensor by tensor, so that a truncated download names what it lacks.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorInfo};
+use serde::Deserialize;
+
+use super::map;
+use crate::model::ModelError;
+
+pub(in crate::model) struct SafetensorsFiles {
+    /// `model.safetensors` or the index.
+    root: PathBuf,
+    files: Vec<OpenFile>,
+    /// Checkpoint key to file and place in it.
+    tensors: BTreeMap<String, (usize, TensorInfo)>,
+}
+
+struct OpenFile {
+    path: PathBuf,
+    map: Mmap,
+    data_start: usize,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl SafetensorsFiles {
+    /// Opens the weights of a directory: `model.safetensors`, or the shards of its index.
+    pub(in crate::model) fn open(directory: &Path) -> Result<Self, ModelError> {
+        let index = directory.join("model.safetensors.index.json");
+        let single = directory.join("model.safetensors");
+        if single.is_file() || !index.is_file() {
+            let mut files = Self {
+                root: single.clone(),
+                files: Vec::new(),
+                tensors: BTreeMap::new(),
+            };
+            let (file, tensors) = OpenFile::open(&single)?;
+            files.files.push(file);
+            files.tensors = tensors
+                .into_iter()
+                .map(|(name, info)| (name, (0, info)))
+                .collect();
+            return Ok(files);
+        }
+        Self::open_shards(directory, index)
+    }
+
+    fn open_shards(directory: &Path, index: PathBuf) -> Result<Self, ModelError> {
+        let text = std::fs::read(&index).map_err(|error| ModelError::io("read", &index, error))?;
+        let Index { weight_map } =
+            serde_json::from_slice(&text).map_err(|error| ModelError::invalid(&index, error))?;
+        let mut files = Self {
+            root: index,
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+        };
+        let mut opened: BTreeMap<String, (usize, BTreeMap<String, TensorInfo>)> = BTreeMap::new();
+        for (name, shard) in weight_map {
+            if shard.contains('/') || shard.contains('\\') || shard.starts_with("..") {
+                let reason = format!(
+                    "`weight_map` places `{name}` in `{shard}`; expected a file of this directory"
+                );
+                return Err(ModelError::invalid(&files.root, reason));
+            }
+            if !opened.contains_key(&shard) {
+                let path = directory.join(&shard);
+                if !path.is_file() {
+                    return Err(ModelError::tensor(&name, &path, "the file is missing"));
+                }
+                let (file, tensors) = OpenFile::open(&path)?;
+                opened.insert(shard.clone(), (files.files.len(), tensors));
+                files.files.push(file);
+            }
+            let (file, tensors) = &opened[&shard];
+            let info = tensors.get(&name).ok_or_else(|| {
+                ModelError::tensor(
+                    &name,
+                    &files.files[*file].path,
+                    "missing, although the index places it here",
+                )
+            })?;
+            files.tensors.insert(name, (*file, info.clone()));
+        }
+        Ok(files)
+    }
+
+    pub(super) fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        self.tensors
+            .iter()
+            .map(|(name, (_, info))| (name.clone(), info.shape.clone()))
+            .collect()
+    }
+
+    pub(super) fn file_of(&self, name: &str) -> &Path {
+        self.tensors
+            .get(name)
+            .map_or(&self.root, |(file, _)| &self.files[*file].path)
+    }
+
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = self.files.iter().map(|file| file.path.clone()).collect();
+        if !files.contains(&self.root) {
+            files.push(self.root.clone());
+        }
+        files
+    }
+
+    pub(super) fn tensor(&self, name: &str) -> Result<Tensor, ModelError> {
+        let (file, info) = self
+            .tensors
+            .get(name)
+            .ok_or_else(|| ModelError::tensor(name, &self.root, "missing"))?;
+        let file = &self.files[*file];
+        let bytes =
+            &file.map[file.data_start + info.data_offsets.0..file.data_start + info.data_offsets.1];
+        let dtype = match info.dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            Dtype::F64 => DType::F64,
+            other => {
+                let reason = format!(
+                    "its type {other:?} is not supported; supported are F32, F16, BF16 and F64"
+                );
+                return Err(ModelError::tensor(name, &file.path, reason));
+            }
+        };
+        Ok(
+            Tensor::from_raw_buffer(bytes, dtype, &info.shape, &Device::Cpu)?
+                .to_dtype(DType::F32)?,
+        )
+    }
+}
+
+impl OpenFile {
+    fn open(path: &Path) -> Result<(Self, BTreeMap<String, TensorInfo>), ModelError> {
+        let map = map(path)?;
+        let header_length = map
+            .get(..8)
+            .map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
+            .filter(|length| *length <= map.len() as u64 - 8)
+            .ok_or_else(|| ModelError::invalid(path, "truncated, or not a safetensors file"))?;
+        let data_start = 8 + header_length as usize;
+        // `read_metadata` refuses a file that is too short without naming the tensor, so look first.
+        let header: BTreeMap<String, serde_json::Value> =
+            serde_json::from_slice(&map[8..data_start]).map_err(|error| {
+                ModelError::invalid(path, format!("its header is not valid: {error}"))
+            })?;
+        let mut truncated: Option<(&str, u64)> = None;
+        for (name, info) in &header {
+            if let Some(end) = info["data_offsets"][1].as_u64()
+                && data_start as u64 + end > map.len() as u64
+                && truncated.is_none_or(|(_, first)| end < first)
+            {
+                truncated = Some((name, end));
+            }
+        }
+        if let Some((name, end)) = truncated {
+            let needed = data_start as u64 + end;
+            let reason = format!(
+                "truncated: it ends at byte {needed}, the file at {}; fetch it again",
+                map.len()
+            );
+            return Err(ModelError::tensor(name, path, reason));
+        }
+        let (_, metadata) =
+            SafeTensors::read_metadata(&map).map_err(|error| ModelError::invalid(path, error))?;
+        let tensors = metadata
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| (name, info.clone()))
+            .collect();
+        Ok((
+            Self {
+                path: path.to_owned(),
+                map,
+                data_start,
+            },
+            tensors,
+        ))
+    }
+}

@@ -1,0 +1,60 @@
+//! Causal attention with grouped heads over packed sequences.
+
+use candle_core::{D, Result, Tensor};
+
+/// What a hidden place adds to a score; exp of it is zero in f32.
+const HIDDEN: f32 = f32::NEG_INFINITY;
+
+/// The additive mask of packed rows: a token sees those of its own segment that are not after it.
+///
+/// `segments`: (batch, tokens) u32, equal within a segment. Returns (batch, 1, tokens, tokens) f32 of 0 and
+/// negative infinity. Every token sees itself, so no row is all hidden.
+///
+/// # Errors
+/// `segments` is not a u32 matrix.
+pub fn segment_mask(segments: &Tensor) -> Result<Tensor> {
+    let (batch, tokens) = segments.dims2()?;
+    let mut mask = Vec::with_capacity(batch * tokens * tokens);
+    for row in segments.to_vec2::<u32>()? {
+        for (query, segment) in row.iter().enumerate() {
+            let visible = |key: usize| key <= query && row[key] == *segment;
+            mask.extend((0..tokens).map(|key| if visible(key) { 0.0 } else { HIDDEN }));
+        }
+    }
+    Tensor::from_vec(mask, (batch, 1, tokens, tokens), segments.device())
+}
+
+/// `softmax(q k^T / sqrt(head_dim) + mask) v`, query head `h` with key head `h / group`.
+///
+/// `q`: (batch, heads, tokens, head_dim); `k`, `v`: (batch, key_heads, tokens, head_dim); `mask`:
+/// (batch, 1, tokens, tokens). Returns the shape of `q`.
+///
+/// # Errors
+/// The shapes do not fit.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    let (batch, heads, tokens, head_dim) = q.dims4()?;
+    let key_heads = k.dim(1)?;
+    let group = heads / key_heads;
+    // The heads of a group become rows of one product with their shared keys: nothing is repeated.
+    let q = (q * (1.0 / (head_dim as f64).sqrt()))?.reshape((
+        batch,
+        key_heads,
+        group * tokens,
+        head_dim,
+    ))?;
+    let scores = q
+        .matmul(&k.transpose(2, 3)?.contiguous()?)?
+        .reshape((batch, heads, tokens, tokens))?;
+    let scores = scores.broadcast_add(mask)?;
+    let weights = softmax(&scores)?.reshape((batch, key_heads, group * tokens, tokens))?;
+    weights
+        .matmul(&v.contiguous()?)?
+        .reshape((batch, heads, tokens, head_dim))
+}
+
+fn softmax(scores: &Tensor) -> Result<Tensor> {
+    // The maximum only guards against overflow; its gradient is zero.
+    let largest = scores.max_keepdim(D::Minus1)?.detach();
+    let weights = scores.broadcast_sub(&largest)?.exp()?;
+    weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)
+}

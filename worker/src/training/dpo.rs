@@ -1,0 +1,221 @@
+//! Question preference optimisation (paper, section 3.2) by DPO (arXiv 2305.18290): for each pair
+//! `-log sigmoid(beta * ((log pi(chosen) - log ref(chosen)) - (log pi(rejected) - log ref(rejected))))`, where the
+//! log-probabilities are those of the question tokens after the prefix, the end token included. The reference is
+//! the model as it is before the first step; its log-probabilities are computed once and kept in checkpoints.
+
+use candle_core::{Device, Tensor};
+
+use super::TrainingError;
+use super::batch::{Example, log_probabilities};
+use super::draw::Draws;
+use super::trainer::{Objective, Part, micro_batches};
+use crate::model::Decoder;
+
+/// A question that is preferred to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// The rewrite.
+    pub chosen: Example,
+    /// The original.
+    pub rejected: Example,
+}
+
+/// The objective of preference optimisation. Measures: `margin`, the mean of what is inside the sigmoid, and
+/// `accuracy`, the share of pairs whose margin is positive.
+pub struct Preference {
+    pairs: Vec<Pair>,
+    beta: f64,
+    /// Log-probabilities (chosen, rejected) of the reference, pairs in order; shorter while they are being computed.
+    reference: Vec<f32>,
+    dropped: usize,
+}
+
+/// Pairs whose reference is computed between two looks at whether to stop.
+const PAIRS_AT_ONCE: usize = 16;
+
+impl Preference {
+    /// Takes pairs of which no member may be longer than `max_length` tokens: a longer pair is dropped and counted, because
+    /// to compare cut texts would reward where the cut falls. `beta` weighs the pull towards the reference.
+    ///
+    /// # Errors
+    /// No pair is left.
+    pub fn new(mut pairs: Vec<Pair>, beta: f64, max_length: usize) -> Result<Self, TrainingError> {
+        let all = pairs.len();
+        pairs.retain(|pair| {
+            [&pair.chosen, &pair.rejected]
+                .iter()
+                .all(|e| e.tokens.len() <= max_length && !e.learnt().is_empty())
+        });
+        if pairs.is_empty() {
+            let reason = format!("{all} preference pairs, none of them within {max_length} tokens");
+            return Err(TrainingError::NoExamples(reason));
+        }
+        Ok(Self {
+            dropped: all - pairs.len(),
+            pairs,
+            beta,
+            reference: Vec::new(),
+        })
+    }
+
+    /// How many pairs were too long.
+    pub fn dropped(&self) -> usize {
+        self.dropped
+    }
+
+    /// Pairs that are learnt from.
+    pub fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Never: a preference has at least one pair.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    /// Computes the whole reference with `model` at once.
+    ///
+    /// # Errors
+    /// As the forward pass.
+    pub fn with_reference(mut self, model: &Decoder) -> Result<Self, TrainingError> {
+        while !self.prepare(model)? {}
+        Ok(self)
+    }
+
+    /// Log-probabilities (chosen, rejected) of the pairs: (2 * pairs) f32.
+    fn log_probabilities(&self, model: &Decoder, pairs: &[usize]) -> Result<Tensor, TrainingError> {
+        let rows: Vec<Vec<&Example>> = pairs
+            .iter()
+            .flat_map(|&index| {
+                [
+                    vec![&self.pairs[index].chosen],
+                    vec![&self.pairs[index].rejected],
+                ]
+            })
+            .collect();
+        log_probabilities(model, &rows)?.sums()
+    }
+}
+
+impl Objective for Preference {
+    fn measures(&self) -> &'static [&'static str] {
+        &["margin", "accuracy"]
+    }
+
+    fn units(&self, draws: &mut Draws) -> Vec<Vec<usize>> {
+        let mut order: Vec<usize> = (0..self.pairs.len()).collect();
+        draws.shuffle(&mut order);
+        order.into_iter().map(|index| vec![index]).collect()
+    }
+
+    fn extent(&self, unit: &[usize]) -> (usize, usize) {
+        let longest = |index: &usize| {
+            let Pair { chosen, rejected } = &self.pairs[*index];
+            chosen.tokens.len().max(rejected.tokens.len())
+        };
+        (2 * unit.len(), unit.iter().map(longest).max().unwrap_or(0))
+    }
+
+    fn weight(&self, unit: &[usize]) -> f64 {
+        unit.len() as f64
+    }
+
+    fn notes(&self) -> &[f32] {
+        &self.reference
+    }
+
+    fn take_notes(&mut self, notes: Vec<f32>) -> Result<(), String> {
+        if notes.len() > 2 * self.pairs.len() || !notes.len().is_multiple_of(2) {
+            return Err(format!(
+                "it has {} reference values for {} pairs",
+                notes.len(),
+                self.pairs.len()
+            ));
+        }
+        self.reference = notes;
+        Ok(())
+    }
+
+    fn prepare(&mut self, model: &Decoder) -> Result<bool, TrainingError> {
+        let from = self.reference.len() / 2;
+        let to = (from + PAIRS_AT_ONCE).min(self.pairs.len());
+        let units: Vec<Vec<usize>> = (from..to).map(|index| vec![index]).collect();
+        for pairs in micro_batches(self, &units) {
+            let values = self
+                .log_probabilities(model, &pairs.concat())?
+                .detach()
+                .to_vec1::<f32>()?;
+            self.reference.extend(values);
+        }
+        Ok(to == self.pairs.len())
+    }
+
+    fn loss(&self, model: &Decoder, units: &[&[usize]]) -> Result<Part, TrainingError> {
+        let pairs = units.concat();
+        let reference: Vec<f32> = pairs
+            .iter()
+            .flat_map(|&index| &self.reference[2 * index..2 * index + 2])
+            .copied()
+            .collect();
+        let reference = Tensor::from_vec(reference, 2 * pairs.len(), &Device::Cpu)?;
+        let gains =
+            (self.log_probabilities(model, &pairs)? - reference)?.reshape((pairs.len(), 2))?;
+        let margins = ((gains.narrow(1, 0, 1)? - gains.narrow(1, 1, 1)?)? * self.beta)?;
+        let values = margins.flatten_all()?.to_vec1::<f32>()?;
+        let margin = values.iter().map(|&margin| f64::from(margin)).sum();
+        let accuracy = values.iter().filter(|margin| **margin > 0.0).count() as f64;
+        Ok(Part {
+            loss: negative_log_sigmoid(&margins)?.sum_all()?,
+            measures: vec![margin, accuracy],
+        })
+    }
+}
+
+/// `-log sigmoid(x) = log(1 + exp(-x))`, safe for any x. Written over a detached maximum, since the usual form
+/// over `abs` has a wrong gradient at 0, which is where DPO starts.
+fn negative_log_sigmoid(x: &Tensor) -> candle_core::Result<Tensor> {
+    let largest = x.neg()?.relu()?.detach();
+    let of_zero = largest.neg()?.exp()?;
+    let of_x = (x.neg()? - &largest)?.exp()?;
+    (of_zero + of_x)?.log()? + largest
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::*;
+
+    #[test]
+    fn negative_log_sigmoid_and_its_gradient_are_right_everywhere_and_at_zero() {
+        let x = Var::from_slice(&[0.0_f32, 1.5, -1.5, 60.0, -60.0], 5, &Device::Cpu).unwrap();
+        let y = negative_log_sigmoid(x.as_tensor()).unwrap();
+        let gradient = y
+            .sum_all()
+            .unwrap()
+            .backward()
+            .unwrap()
+            .get(&x)
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
+        let values = y.to_vec1::<f32>().unwrap();
+        for (i, x) in [0.0_f64, 1.5, -1.5, 60.0, -60.0].into_iter().enumerate() {
+            let expected = if x > 0.0 {
+                (-x).exp().ln_1p()
+            } else {
+                x.exp().ln_1p() - x
+            };
+            assert!(
+                (f64::from(values[i]) - expected).abs() < 1e-5,
+                "value at {x}"
+            );
+            let slope = -1.0 / (1.0 + x.exp());
+            assert!(
+                (f64::from(gradient[i]) - slope).abs() < 1e-6,
+                "gradient at {x}: {}",
+                gradient[i]
+            );
+        }
+    }
+}

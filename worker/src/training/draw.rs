@@ -1,0 +1,92 @@
+//! Random draws keyed by what they are for: (run seed, purpose, index). There is no state to save
+//! beyond the key, so a resumed training draws what an uninterrupted one would have drawn.
+
+use sha2::{Digest, Sha256};
+
+/// A stream of random numbers that depends on its key alone (SplitMix64 seeded by SHA-256 of the key).
+pub struct Draws {
+    state: u64,
+}
+
+impl Draws {
+    /// The stream of `(seed, purpose, index)`, for example `(42, "qft shuffle", epoch)`.
+    pub fn keyed(seed: i64, purpose: &str, index: u64) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(seed.to_le_bytes());
+        hash.update((purpose.len() as u64).to_le_bytes());
+        hash.update(purpose.as_bytes());
+        hash.update(index.to_le_bytes());
+        let digest = hash.finalize();
+        let mut first = [0; 8];
+        first.copy_from_slice(&digest[..8]);
+        Self {
+            state: u64::from_le_bytes(first),
+        }
+    }
+
+    /// The next 64 random bits.
+    pub fn next_u64(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut bits = self.state;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        bits ^ (bits >> 31)
+    }
+
+    /// A number in `[0, 1)` with 53 random bits.
+    pub fn uniform(&mut self) -> f64 {
+        (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// An index below `bound`, which must not be 0; the bias is below `bound / 2^64`.
+    pub fn below(&mut self, bound: usize) -> usize {
+        ((u128::from(self.next_u64()) * bound as u128) >> 64) as usize
+    }
+
+    /// A number of the standard normal distribution (Box-Muller, the cosine branch).
+    pub fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.uniform()).cos()
+    }
+
+    /// Puts `items` in random order (Fisher-Yates).
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last + 1));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_depend_on_every_part_of_the_key() {
+        let first = |seed, purpose, index| Draws::keyed(seed, purpose, index).next_u64();
+        assert_eq!(first(1, "a", 2), first(1, "a", 2));
+        assert_ne!(first(1, "a", 2), first(2, "a", 2));
+        assert_ne!(first(1, "a", 2), first(1, "b", 2));
+        assert_ne!(first(1, "a", 2), first(1, "a", 3));
+    }
+
+    #[test]
+    fn normal_draws_have_mean_zero_and_variance_one() {
+        let mut draws = Draws::keyed(7, "normal", 0);
+        let numbers: Vec<f64> = (0..20_000).map(|_| draws.normal()).collect();
+        let mean = numbers.iter().sum::<f64>() / numbers.len() as f64;
+        let variance =
+            numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / numbers.len() as f64;
+        assert!(mean.abs() < 0.03, "mean {mean}");
+        assert!((variance - 1.0).abs() < 0.05, "variance {variance}");
+    }
+
+    #[test]
+    fn a_shuffle_keeps_every_item() {
+        let mut items: Vec<usize> = (0..100).collect();
+        Draws::keyed(1, "shuffle", 0).shuffle(&mut items);
+        assert_ne!(items, (0..100).collect::<Vec<_>>());
+        items.sort_unstable();
+        assert_eq!(items, (0..100).collect::<Vec<_>>());
+    }
+}

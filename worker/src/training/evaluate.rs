@@ -1,0 +1,42 @@
+//! The loss of a model on held-out examples, by any objective. Nothing is trained.
+
+use super::TrainingError;
+use super::draw::Draws;
+use super::trainer::{Objective, micro_batches};
+use crate::model::Decoder;
+
+/// What a model is worth by an objective.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Mean loss: per learnt token for questions, per pair or per target otherwise.
+    pub loss: f64,
+    /// Means of the objective's measures, in its order.
+    pub measures: Vec<f64>,
+    /// What the means are over: tokens, pairs or targets.
+    pub weight: f64,
+}
+
+/// Evaluates `model` on every example of `objective`.
+///
+/// # Errors
+/// As the forward pass.
+pub fn evaluate<O: Objective>(objective: &O, model: &Decoder) -> Result<Evaluation, TrainingError> {
+    let units = objective.units(&mut Draws::keyed(0, "evaluate", 0));
+    let (mut loss, mut weight) = (0.0, 0.0);
+    let mut measures = vec![0.0; objective.measures().len()];
+    for units in micro_batches(objective, &units) {
+        let part = objective.loss(model, &units)?;
+        loss += f64::from(part.loss.to_scalar::<f32>()?);
+        weight += units.iter().map(|unit| objective.weight(unit)).sum::<f64>();
+        measures
+            .iter_mut()
+            .zip(&part.measures)
+            .for_each(|(sum, value)| *sum += value);
+    }
+    measures.iter_mut().for_each(|sum| *sum /= weight);
+    Ok(Evaluation {
+        loss: loss / weight,
+        measures,
+        weight,
+    })
+}

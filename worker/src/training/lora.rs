@@ -1,0 +1,61 @@
+//! Low-rank adapters (LoRA, arXiv 2106.09685) on every linear map of the decoder layers: `W + (alpha / rank) B A`.
+//! A starts as a Kaiming-uniform draw and B at zero, so training starts at the model itself. Saving adds them to
+//! their weights.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Var};
+use scalequest_crds::run::Lora;
+
+use super::TrainingError;
+use super::draw::Draws;
+use crate::model::ModelConfig;
+use crate::model::decoder::Adapter;
+
+/// New adapters for a model: the adapters by the name of their linear map, and their matrices as variables by the names
+/// `<linear map>.lora_A` (rank, in) and `<linear map>.lora_B` (out, rank).
+///
+/// # Errors
+/// The rank is not between 1 and the model's width.
+pub fn adapters(
+    config: &ModelConfig,
+    settings: &Lora,
+    seed: i64,
+) -> Result<(BTreeMap<String, Adapter>, BTreeMap<String, Var>), TrainingError> {
+    let rank = usize::try_from(settings.rank)
+        .ok()
+        .filter(|rank| (1..=config.hidden_size).contains(rank));
+    let rank = rank.ok_or_else(|| TrainingError::Setting {
+        field: "lora.rank",
+        value: settings.rank.to_string(),
+        reason: format!("a rank is 1 to {}, the model's width", config.hidden_size),
+    })?;
+    let (mut adapters, mut variables) = (BTreeMap::new(), BTreeMap::new());
+    for (name, shape) in config.parameter_shapes() {
+        let Some(map) = name
+            .strip_suffix(".weight")
+            .filter(|map| map.ends_with("_proj"))
+        else {
+            continue;
+        };
+        let (outer, inner) = (shape[0], shape[1]);
+        // Kaiming-uniform with a = sqrt(5), as the reference implementation draws it: bound sqrt(1 / in).
+        let bound = (1.0 / inner as f64).sqrt();
+        let mut draws = Draws::keyed(seed, &format!("{map}.lora_A"), 0);
+        let values = (0..rank * inner)
+            .map(|_| (bound * (2.0 * draws.uniform() - 1.0)) as f32)
+            .collect();
+        let a = Var::from_vec(values, (rank, inner), &Device::Cpu)?;
+        let b = Var::zeros((outer, rank), DType::F32, &Device::Cpu)?;
+        let scale = settings.alpha / rank as f64;
+        let adapter = Adapter {
+            a: a.as_tensor().clone(),
+            b: b.as_tensor().clone(),
+            scale,
+        };
+        adapters.insert(map.to_owned(), adapter);
+        variables.insert(format!("{map}.lora_A"), a);
+        variables.insert(format!("{map}.lora_B"), b);
+    }
+    Ok((adapters, variables))
+}

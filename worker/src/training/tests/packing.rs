@@ -1,0 +1,142 @@
+//! Packing changes what is computed together, and nothing else.
+
+use crate::model::Architecture;
+use crate::training::batch::{Example, log_probabilities};
+use crate::training::draw::Draws;
+use crate::training::fixtures::{adapted, config, full, parameters, questions};
+use crate::training::trainer::{Objective, micro_batches};
+use crate::training::{Preference, QuestionModelling, TrainingError, evaluate};
+
+#[test]
+fn packed_questions_have_the_log_probabilities_they_have_alone() {
+    for architecture in [Architecture::Qwen2, Architecture::Llama] {
+        let trainee = full(architecture);
+        let examples = questions(7);
+        let together: Vec<Vec<&Example>> = vec![
+            vec![&examples[0], &examples[1], &examples[2]],
+            vec![&examples[3]],
+            vec![&examples[4], &examples[5]],
+        ];
+        let packed = log_probabilities(trainee.decoder(), &together)
+            .unwrap()
+            .sums()
+            .unwrap();
+        for (index, packed) in packed.to_vec1::<f32>().unwrap().into_iter().enumerate() {
+            let alone = log_probabilities(trainee.decoder(), &[vec![&examples[index]]])
+                .unwrap()
+                .sums()
+                .unwrap();
+            let alone = alone.to_vec1::<f32>().unwrap()[0];
+            assert!(
+                (packed - alone).abs() < 1e-4 * alone.abs(),
+                "{packed} packed, {alone} alone"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_token_of_every_question_is_in_exactly_one_row_of_an_epoch() {
+    let objective = QuestionModelling::new(questions(40), 24).unwrap();
+    let units = objective.units(&mut Draws::keyed(1, "epoch", 0));
+    let mut indices = units.concat();
+    indices.sort_unstable();
+    assert_eq!(indices, (0..40).collect::<Vec<_>>());
+    let learnt: f64 = units.iter().map(|unit| objective.weight(unit)).sum();
+    let expected: usize = questions(40)
+        .iter()
+        .map(|example| example.learnt().len())
+        .sum();
+    assert_eq!(learnt, expected as f64);
+    assert_eq!(
+        micro_batches(&objective, &units).concat().concat(),
+        units.concat(),
+        "order is kept"
+    );
+    assert_ne!(
+        units,
+        objective.units(&mut Draws::keyed(1, "epoch", 1)),
+        "epochs differ"
+    );
+}
+
+#[test]
+fn the_mean_loss_does_not_depend_on_the_length_of_rows() {
+    let trainee = full(Architecture::Llama);
+    let loss = |max_length| {
+        let objective = QuestionModelling::new(questions(30), max_length).unwrap();
+        evaluate(&objective, trainee.decoder()).unwrap().loss
+    };
+    assert!((loss(16) - loss(64)).abs() < 1e-5);
+}
+
+#[test]
+fn a_question_that_is_too_long_is_cut_before_its_end_and_counted() {
+    let objective =
+        QuestionModelling::new(vec![Example::question(&[1], &[2, 3, 4, 5], 9)], 4).unwrap();
+    assert_eq!(objective.truncated(), 1);
+    assert_eq!(objective.examples()[0].tokens, [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_length_that_the_prefix_fills_is_refused_with_its_name() {
+    let error = QuestionModelling::new(vec![Example::question(&[1, 2, 3], &[4], 9)], 3)
+        .err()
+        .unwrap();
+    assert_eq!(
+        error.to_string(),
+        "`maxLength` is 3: the question prefix alone has 3 tokens"
+    );
+    assert!(matches!(
+        QuestionModelling::new(vec![], 8),
+        Err(TrainingError::NoExamples(_))
+    ));
+}
+
+#[test]
+fn pairs_that_are_too_long_are_dropped_and_counted() {
+    let pairs = crate::training::fixtures::pairs(20);
+    let longest = pairs
+        .iter()
+        .map(|pair| pair.chosen.tokens.len())
+        .max()
+        .unwrap();
+    let objective = Preference::new(pairs, 0.1, longest - 1).unwrap();
+    assert!(objective.dropped() > 0);
+    assert_eq!(objective.len() + objective.dropped(), 20);
+}
+
+#[test]
+fn adapters_start_at_the_model_itself_and_merge_into_what_they_compute() {
+    for architecture in [Architecture::Qwen2, Architecture::Llama] {
+        let (trainee, plain) = (adapted(architecture), full(architecture));
+        let objective = QuestionModelling::new(questions(5), 24).unwrap();
+        let loss = |model: &crate::model::Decoder| evaluate(&objective, model).unwrap().loss;
+        assert_eq!(loss(trainee.decoder()), loss(plain.decoder()));
+        for (name, variable) in trainee.variables() {
+            let mut draws = Draws::keyed(8, name, 0);
+            let values: Vec<f32> = (0..variable.elem_count())
+                .map(|_| draws.normal() as f32 * 0.1)
+                .collect();
+            variable
+                .set(
+                    &candle_core::Tensor::from_vec(
+                        values,
+                        variable.dims(),
+                        &candle_core::Device::Cpu,
+                    )
+                    .unwrap(),
+                )
+                .unwrap();
+        }
+        let merged =
+            crate::model::Decoder::new(config(architecture), trainee.merged_parameters().unwrap())
+                .unwrap();
+        assert!((loss(trainee.decoder()) - loss(&merged)).abs() < 1e-4);
+        assert!((loss(&merged) - loss(plain.decoder())).abs() > 1e-3);
+        assert_eq!(
+            parameters(&config(architecture)).len(),
+            merged.parameters().len()
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! A training that is stopped and resumed gives the bits of one that never was.
+
+use crate::model::Architecture;
+use crate::training::fixtures::{Recorder, adapted, bits, full, pairs, plan, questions, settings};
+use crate::training::{
+    Ended, Objective, Plan, Preference, QuestionModelling, Summary, Trainee, TrainingError, train,
+};
+
+/// Trains to the end, stopping after every `patience` looks and resuming with a fresh trainee and objective.
+fn in_pieces<O: Objective>(
+    trainee: impl Fn() -> Trainee,
+    objective: impl Fn() -> O,
+    patience: usize,
+) -> (Vec<u32>, Summary, usize) {
+    let (scratch, settings) = (tempfile::tempdir().unwrap(), settings());
+    let mut watcher = Recorder::new(scratch.path(), patience);
+    let mut pieces = 0;
+    loop {
+        pieces += 1;
+        assert!(pieces < 200, "no progress");
+        let resume = watcher.kept.take();
+        let (model, mut data) = (trainee(), objective());
+        let plan = Plan {
+            resume: resume.as_deref(),
+            ..plan(&settings, scratch.path())
+        };
+        match train(&model, &mut data, &plan, &mut watcher).unwrap() {
+            Ended::Finished(summary) => return (bits(&model), summary, pieces),
+            Ended::Stopped { .. } => watcher.patience = patience,
+        }
+    }
+}
+
+#[test]
+fn a_stopped_question_training_ends_with_the_bits_of_one_that_was_not() {
+    for make in [full, adapted] {
+        let run = |patience| {
+            in_pieces(
+                || make(Architecture::Qwen2),
+                || QuestionModelling::new(questions(20), 24).unwrap(),
+                patience,
+            )
+        };
+        let (whole, summary, pieces) = run(usize::MAX);
+        assert_eq!(pieces, 1);
+        for patience in [3, 4, 7] {
+            let (resumed, resumed_summary, pieces) = run(patience);
+            assert!(pieces > 1);
+            assert!(resumed == whole, "patience {patience}: weights differ");
+            assert_eq!(resumed_summary, summary);
+        }
+    }
+}
+
+#[test]
+fn a_stopped_preference_training_keeps_its_reference() {
+    let run = |patience| {
+        in_pieces(
+            || full(Architecture::Llama),
+            || Preference::new(pairs(40), 0.1, 64).unwrap(),
+            patience,
+        )
+    };
+    let (whole, summary, _) = run(usize::MAX);
+    for patience in [3, 5] {
+        let (resumed, resumed_summary, pieces) = run(patience);
+        assert!(pieces > 3);
+        assert!(resumed == whole, "patience {patience}: weights differ");
+        assert_eq!(resumed_summary, summary);
+    }
+}
+
+fn stopped_checkpoint(directory: &std::path::Path) -> std::path::PathBuf {
+    let (mut watcher, settings) = (Recorder::new(directory, 3), settings());
+    let mut objective = QuestionModelling::new(questions(20), 24).unwrap();
+    let ended = train(
+        &full(Architecture::Llama),
+        &mut objective,
+        &plan(&settings, directory),
+        &mut watcher,
+    )
+    .unwrap();
+    assert!(matches!(ended, Ended::Stopped { .. }));
+    watcher.kept.unwrap()
+}
+
+fn resume_error(
+    directory: &std::path::Path,
+    checkpoint: &std::path::Path,
+    identity: &str,
+    model: &Trainee,
+) -> String {
+    let (mut watcher, settings) = (Recorder::new(directory, usize::MAX), settings());
+    let mut objective = QuestionModelling::new(questions(20), 24).unwrap();
+    let plan = Plan {
+        resume: Some(checkpoint),
+        identity,
+        ..plan(&settings, directory)
+    };
+    let error = train(model, &mut objective, &plan, &mut watcher).unwrap_err();
+    assert!(matches!(error, TrainingError::Checkpoint { .. }), "{error}");
+    error.to_string()
+}
+
+#[test]
+fn a_checkpoint_of_another_training_or_model_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let checkpoint = stopped_checkpoint(directory.path());
+    let error = resume_error(
+        directory.path(),
+        &checkpoint,
+        "another",
+        &full(Architecture::Llama),
+    );
+    assert!(
+        error.contains("belongs to the training `this test`, not to `another`"),
+        "{error}"
+    );
+    let error = resume_error(
+        directory.path(),
+        &checkpoint,
+        "this test",
+        &adapted(Architecture::Llama),
+    );
+    assert!(error.contains("which is not trained"), "{error}");
+}
+
+#[test]
+fn a_cut_checkpoint_is_refused_with_its_path() {
+    let directory = tempfile::tempdir().unwrap();
+    let checkpoint = stopped_checkpoint(directory.path());
+    let bytes = std::fs::read(&checkpoint).unwrap();
+    for keep in [0, 4, 100, bytes.len() - 1] {
+        std::fs::write(&checkpoint, &bytes[..keep]).unwrap();
+        let error = resume_error(
+            directory.path(),
+            &checkpoint,
+            "this test",
+            &full(Architecture::Llama),
+        );
+        assert!(
+            error.contains("it is damaged") && error.contains(".safetensors"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_watcher_that_cannot_keep_a_checkpoint_ends_the_training_with_its_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut watcher, settings) = (
+        Recorder::new(&directory.path().join("absent"), usize::MAX),
+        settings(),
+    );
+    let mut objective = QuestionModelling::new(questions(20), 24).unwrap();
+    let error = train(
+        &full(Architecture::Llama),
+        &mut objective,
+        &plan(&settings, directory.path()),
+        &mut watcher,
+    )
+    .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("cannot keep the training checkpoint of step 1: "),
+        "{error}"
+    );
+}

@@ -1,0 +1,106 @@
+//! A decoder with the variables that training changes: all its parameters, or adapters on frozen ones. The
+//! variables are the f32 master weights themselves, since the reference body computes in f32.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Tensor, Var};
+use scalequest_crds::run::{Lora, Tuning};
+
+use super::TrainingError;
+use super::lora;
+use crate::model::{Decoder, ModelConfig};
+
+/// A model in training.
+pub struct Trainee {
+    decoder: Decoder,
+    variables: BTreeMap<String, Var>,
+}
+
+impl Trainee {
+    /// Makes the parameters trainable as `tuning` says. With `Lora`, the head of a scalar or classifying model is
+    /// trained too, since it is new. `seed` keys the adapters' first values.
+    ///
+    /// # Errors
+    /// The parameters do not fit the configuration, or the adapter settings are missing or impossible.
+    pub fn new(
+        config: ModelConfig,
+        parameters: BTreeMap<String, Tensor>,
+        tuning: Tuning,
+        lora: Option<&Lora>,
+        seed: i64,
+    ) -> Result<Self, TrainingError> {
+        match tuning {
+            Tuning::Full => Self::full(config, parameters),
+            Tuning::Lora => {
+                let lora = lora.ok_or_else(|| TrainingError::Setting {
+                    field: "lora",
+                    value: "absent".into(),
+                    reason: "tuning Lora needs a rank and an alpha".into(),
+                })?;
+                Self::adapted(config, parameters, lora, seed)
+            }
+        }
+    }
+
+    fn full(
+        config: ModelConfig,
+        parameters: BTreeMap<String, Tensor>,
+    ) -> Result<Self, TrainingError> {
+        let variables = parameters
+            .into_iter()
+            .map(|(name, tensor)| Ok((name, Var::from_tensor(&tensor)?)))
+            .collect::<Result<BTreeMap<_, _>, TrainingError>>()?;
+        let shared = variables
+            .iter()
+            .map(|(name, var)| (name.clone(), var.as_tensor().clone()))
+            .collect();
+        Ok(Self {
+            decoder: Decoder::new(config, shared)?,
+            variables,
+        })
+    }
+
+    fn adapted(
+        config: ModelConfig,
+        mut parameters: BTreeMap<String, Tensor>,
+        settings: &Lora,
+        seed: i64,
+    ) -> Result<Self, TrainingError> {
+        let (adapters, mut variables) = lora::adapters(&config, settings, seed)?;
+        if let Some(head) = parameters.get_mut("score.weight") {
+            let var = Var::from_tensor(head)?;
+            *head = var.as_tensor().clone();
+            variables.insert("score.weight".into(), var);
+        }
+        Ok(Self {
+            decoder: Decoder::with_adapters(config, parameters, adapters)?,
+            variables,
+        })
+    }
+
+    /// The decoder; changes with every step.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// What is trained, by name.
+    pub fn variables(&self) -> &BTreeMap<String, Var> {
+        &self.variables
+    }
+
+    /// Number of trained values.
+    pub fn trainable(&self) -> u64 {
+        self.variables
+            .values()
+            .map(|var| var.elem_count() as u64)
+            .sum()
+    }
+
+    /// Every parameter by checkpoint key with adapters added to their weights: what is saved.
+    ///
+    /// # Errors
+    /// The arithmetic fails.
+    pub fn merged_parameters(&self) -> Result<BTreeMap<String, Tensor>, TrainingError> {
+        Ok(self.decoder.merged_parameters()?)
+    }
+}
