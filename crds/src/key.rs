@@ -6,6 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::Stage;
+use crate::task::StageTask;
 
 /// Hex SHA-256 of `bytes`.
 pub fn sha256_hex(bytes: &[u8]) -> String {
@@ -23,8 +24,30 @@ pub fn hex(bytes: &[u8]) -> String {
         })
 }
 
+/// The content key of `task`, whatever its `key` says: [`content_key`] of what decides its bytes. A stage whose rows carry the names
+/// of their generator and wave (Sample, Generate) is addressed by those too; later stages have them by their inputs' digests. A
+/// publication is addressed with its location, since its output is there, and without its costs, which are shown and decide nothing.
+pub fn task_key(task: &StageTask) -> String {
+    let mut params = serde_json::to_value(&task.params).unwrap_or(Value::Null);
+    let publication = params.pointer_mut("/publish/publication").and_then(Value::as_object_mut);
+    let published_to = publication.and_then(|publication| {
+        publication.shift_remove("costs");
+        publication.get("location").cloned()
+    });
+    let rows_name_them = matches!(task.stage, Stage::Sample | Stage::Generate);
+    let addressed = serde_json::json!({
+        "params": params,
+        "generator": task.generator.as_ref().filter(|_| rows_name_them),
+        "wave": task.wave.filter(|_| rows_name_them),
+        "publishedTo": published_to,
+    });
+    let digests: Vec<String> = task.inputs.iter().map(|input| input.digest.clone()).collect();
+    content_key(task.stage, task.seed, task.rows, &addressed, &digests)
+}
+
 /// The content key of a stage: hash of stage, stage version, seed, number of rows, parameters and the digests of its inputs in
-/// order. Members named `location` are left out of `params`: where bytes lie does not change what they are.
+/// order. Members named `location` and `checkpointSteps` are left out of `params`: where bytes lie, and how often work in progress is
+/// saved, does not change what they are.
 pub fn content_key(
     stage: Stage,
     seed: i64,
@@ -64,6 +87,7 @@ fn strip_locations(value: &mut Value) {
     match value {
         Value::Object(members) => {
             members.shift_remove("location");
+            members.shift_remove("checkpointSteps");
             members.values_mut().for_each(strip_locations);
         }
         Value::Array(items) => items.iter_mut().for_each(strip_locations),

@@ -22,4 +22,9 @@ pub mod exit;
 
 pub mod key;
 
+pub mod conditions;
+
+mod crd;
+
+pub use crd::{crd_yaml, schema};
 pub use stage::Stage;

@@ -1,14 +1,26 @@
-//! The worker: executes one stage task of a synthesis run.
+//! The worker: executes one stage task of a synthesis run. `stages` drives the rooms below it, which do not know each other:
+//! `inference` and `training` over `model` over `ops`; `dataset`, `filters`, `publish`; and the words, `prompts` and `answers`.
+
+pub mod cli;
+
+pub mod stages;
+
+pub mod inspect;
+
+pub mod prompts;
+
+pub mod answers;
+
+pub mod publish;
 
 pub mod inference;
+
+pub mod training;
+
+pub mod filters;
 
 pub mod dataset;
 
 pub mod model;
 
 pub mod ops;
-
-pub mod training;
-
-pub mod answers;
-pub mod prompts;

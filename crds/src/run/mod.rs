@@ -15,6 +15,8 @@ pub mod pods;
 
 pub mod status;
 
+pub mod pattern;
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,6 +32,9 @@ pub use place::{Place, SeedQuestions, Store};
 pub use pods::{FailurePolicy, PodSettings};
 pub use response::{Agreement, AnswerFormat, Responses, Reward, Verification};
 pub use status::SynthesisRunStatus;
+
+/// Longest name of a run, in characters: the names of its Jobs and of their pods are made from it and end at 63.
+pub const MAX_NAME: usize = 40;
 
 /// A table of defaults for a kind of dataset. `scalequest recipes` prints them; what the spec sets wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

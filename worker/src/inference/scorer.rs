@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use super::remembered::{Remembered, better_after};
 use super::{Engine, InferenceError, KeyValueCache, Progress, Segment};
 use crate::model::{Head, ModelError, Tokenizer};
-use crate::ops::cpu::log_sum_exp;
+use crate::ops::cpu::{exp_in_place, log_sum_exp, sum_of_exponentials};
 
 /// Bounds of one call. They change speed and memory, never a result.
 #[derive(Clone, Copy, Debug)]
@@ -101,8 +101,14 @@ impl<'a> Scorer<'a> {
             let of = |tokens: &BTreeSet<u32>| -> Vec<f32> {
                 tokens.iter().map(|token| logits[*token as usize]).collect()
             };
-            let difference = log_sum_exp(&of(no)) - log_sum_exp(&of(yes));
-            probabilities.push(1.0 / (1.0 + difference.exp()));
+            let ((yes_largest, yes), (no_largest, no)) =
+                (sum_of_exponentials(&of(yes)), sum_of_exponentials(&of(no)));
+            // Only our own exponential enters a dataset: the platform's may differ in the last bits.
+            let mut scale =
+                [yes_largest - no_largest, no_largest - yes_largest].map(|x| x.min(0.0));
+            exp_in_place(&mut scale);
+            let (yes, no) = (yes * f64::from(scale[0]), no * f64::from(scale[1]));
+            probabilities.push(yes / (yes + no));
         })?;
         Ok(probabilities)
     }

@@ -46,44 +46,41 @@ impl Isa {
 
 static SELECTED: OnceLock<Isa> = OnceLock::new();
 
-/// The instructions in use: those that [`select`] chose, or else the fastest available.
+/// The instructions in use, chosen once a process: those that [`BODY_VARIABLE`] names, or else the fastest
+/// that the machine has. A name that cannot be used is ignored here, with a warning; a program says so at its
+/// start by [`from_environment`].
 pub fn isa() -> Isa {
-    *SELECTED.get_or_init(|| fastest(Isa::ALL))
+    *SELECTED.get_or_init(|| {
+        from_environment().unwrap_or_else(|reason| {
+            tracing::warn!(reason, "using the fastest instructions instead");
+            fastest()
+        })
+    })
 }
 
-/// Chooses by name, or the fastest for `None`; called once, before any arithmetic.
+/// The instructions that the environment asks for, or the fastest where it asks for none.
 ///
 /// # Errors
-/// The name is unknown, the machine cannot run it, or another choice is already in use.
-pub fn select(name: Option<&str>) -> Result<Isa, String> {
-    let wanted = match name {
-        None => fastest(Isa::ALL),
-        Some(name) => *Isa::ALL
-            .iter()
-            .find(|isa| isa.name() == name)
-            .ok_or_else(|| {
-                format!("{BODY_VARIABLE} is `{name}`; expected avx512, avx2 or portable")
-            })?,
+/// The name is unknown, or the machine cannot run it.
+pub fn from_environment() -> Result<Isa, String> {
+    let Ok(name) = std::env::var(BODY_VARIABLE) else {
+        return Ok(fastest());
     };
+    let wanted = Isa::ALL
+        .into_iter()
+        .find(|isa| isa.name() == name)
+        .ok_or_else(|| format!("{BODY_VARIABLE} is `{name}`; expected avx512, avx2 or portable"))?;
     if !wanted.is_available() {
         return Err(format!(
-            "{BODY_VARIABLE} is `{}`, which this machine cannot run",
-            wanted.name()
+            "{BODY_VARIABLE} is `{name}`, which this machine cannot run"
         ));
     }
-    let selected = *SELECTED.get_or_init(|| wanted);
-    if selected != wanted {
-        return Err(format!(
-            "`{}` is already in use, `{}` was asked for",
-            selected.name(),
-            wanted.name()
-        ));
-    }
-    Ok(selected)
+    Ok(wanted)
 }
 
-fn fastest(all: [Isa; 3]) -> Isa {
-    all.into_iter()
+fn fastest() -> Isa {
+    Isa::ALL
+        .into_iter()
         .find(|isa| isa.is_available())
         .unwrap_or(Isa::Portable)
 }

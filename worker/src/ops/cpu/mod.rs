@@ -11,9 +11,10 @@ mod kernel;
 mod packed;
 
 pub use attention::{AttentionShape, AttentionTask, BLOCK_TOKENS, KeyValueBlock, attend, store};
-pub use elementwise::{add, log_sum_exp, rms_norm, rotate, softmax, swiglu};
-pub use exp::exp_in_place;
-pub use isa::{BODY_VARIABLE, Isa, isa, select};
+pub use elementwise::{
+    add, exp_in_place, log_sum_exp, rms_norm, rotate, softmax, sum_of_exponentials, swiglu,
+};
+pub use isa::{BODY_VARIABLE, Isa, from_environment, isa};
 pub use packed::{PackedMatrix, linear};
 
 /// Accumulates as many elements side by side as the widest registers hold.

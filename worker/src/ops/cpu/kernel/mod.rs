@@ -82,7 +82,7 @@ pub(super) fn multiply(
     // SAFETY: the bounds were asserted above.
     #[allow(unsafe_code)]
     unsafe {
-        multiply_at(operands, rows, panels);
+        multiply_at(isa(), operands, rows, panels);
     }
 }
 
@@ -91,10 +91,10 @@ pub(super) fn multiply(
 /// # Safety
 /// Every place that the product reads or writes is valid, and nobody else writes them meanwhile.
 #[allow(unsafe_code)]
-unsafe fn multiply_at(operands: Operands, rows: usize, panels: usize) {
+unsafe fn multiply_at(isa: Isa, operands: Operands, rows: usize, panels: usize) {
     // SAFETY: as the caller promises; the instruction set was detected when it was chosen.
     unsafe {
-        match isa() {
+        match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => avx512::multiply(operands, rows, panels),
             #[cfg(target_arch = "x86_64")]
@@ -174,7 +174,7 @@ pub(super) unsafe fn multiply_columns(
                     y_stride: y.stride,
                     resume: start > 0,
                 };
-                multiply_at(operands, rows, count);
+                multiply_at(isa(), operands, rows, count);
             }
         }
     }
@@ -216,3 +216,57 @@ macro_rules! cover {
     }};
 }
 use cover;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{LANES, Lanes};
+    use super::{Isa, Operands, multiply_at};
+
+    /// Sums in the order that is promised, one element at a time.
+    fn by_definition(rows: usize, panels: usize, k: usize, x: &[f32], w: &[Lanes], y: &mut [f32]) {
+        for row in 0..rows {
+            for column in 0..panels * LANES {
+                let sum = &mut y[row * panels * LANES + column];
+                for i in 0..k {
+                    *sum =
+                        x[row * k + i].mul_add(w[column / LANES * k + i].0[column % LANES], *sum);
+                }
+            }
+        }
+    }
+
+    fn bits(values: &[f32]) -> Vec<u32> {
+        values.iter().map(|value| value.to_bits()).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_instruction_set_sums_in_the_promised_order(
+            rows in 1usize..20, panels in 1usize..14, k in 1usize..40, resume: bool, seed: u32,
+        ) {
+            let mut state = seed;
+            let mut random = || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+            };
+            let x: Vec<f32> = (0..rows * k).map(|_| random()).collect();
+            let w: Vec<Lanes> = (0..panels * k).map(|_| Lanes(std::array::from_fn(|_| random()))).collect();
+            let start: Vec<f32> = (0..rows * panels * LANES).map(|_| random()).collect();
+            let mut expected = if resume { start.clone() } else { vec![0.0; start.len()] };
+            by_definition(rows, panels, k, &x, &w, &mut expected);
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+                let mut y = start.clone();
+                let operands = Operands {
+                    x: x.as_ptr(), x_stride: k, w: w.as_ptr(), w_stride: k, k,
+                    y: y.as_mut_ptr(), y_stride: panels * LANES, resume,
+                };
+                // SAFETY: the vectors have the sizes that the strides say, and the machine has the instructions.
+                #[allow(unsafe_code)]
+                unsafe { multiply_at(isa, operands, rows, panels) };
+                prop_assert_eq!(bits(&y), bits(&expected), "{}", isa.name());
+            }
+        }
+    }
+}

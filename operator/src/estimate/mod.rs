@@ -1,0 +1,143 @@
+//! What a run will take before anything has run: a cost model of parameters, tokens and device rates. It is an order of magnitude with
+//! its assumptions in the open ([`Assumptions`]), for `scalequest plan`; once a pilot wave is over, the plan's own estimate replaces it.
+//!
+//! For a model of `P` parameters on a device of `F` FLOP/s and `B` bytes/s, with efficiencies `e`:
+//! reading a token takes `2 P / (e_read F)` seconds; making a token takes the larger of `2 P / (e_make F)` and
+//! `(2 P / n + K) / (e_bandwidth B)`, where `n` sequences share one reading of the weights (2 bytes a parameter) and `K` is the bytes of
+//! a sequence's cache; learning from a token takes `6 P / (e_learn F)` (forward 2, backward 4), and `2 P` more where a frozen reference
+//! reads it too (DPO).
+
+pub mod device;
+
+pub mod funnel;
+
+pub mod paper;
+
+mod sizes;
+
+use rust_decimal::Decimal;
+use rust_decimal::prelude::FromPrimitive;
+use scalequest_crds::Stage;
+use scalequest_crds::inspection::Inspection;
+
+use crate::validate::ValidRun;
+pub use device::{Device, devices};
+pub use funnel::{StageWork, work};
+pub use sizes::{ModelSize, model_sizes};
+
+/// What the model assumes. Token counts are means; those of texts that are made are never above the stage's `maxNewTokens`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assumptions {
+    /// Tokens in a question.
+    pub question_tokens: f64,
+    /// Tokens in a mathematics or code response.
+    pub response_tokens: f64,
+    /// Tokens of a judge's reasoning and verdict.
+    pub judgement_tokens: f64,
+    /// Tokens in a prompt around a question: instructions and template.
+    pub prompt_tokens: f64,
+    /// Share of questions that a language filter keeps (paper: 20.1% dropped).
+    pub language_kept: f64,
+    /// Share of questions that the judge keeps (paper: 19.4% of all dropped, of those that the language filter left).
+    pub judge_kept: f64,
+    /// Share of questions that difficulty sampling keeps (paper: 9.2% of all dropped).
+    pub difficulty_kept: f64,
+    /// Share of answered questions with a final answer on which enough responses agree. Not in the paper.
+    pub verified: f64,
+    /// Share of peak FLOP/s reached in reading prompts and scoring.
+    pub read_efficiency: f64,
+    /// Share of peak FLOP/s that bounds the making of tokens.
+    pub make_efficiency: f64,
+    /// Share of peak bandwidth reached in making tokens.
+    pub bandwidth_efficiency: f64,
+    /// Share of peak FLOP/s reached in training.
+    pub learn_efficiency: f64,
+    /// Sequences that share one reading of the weights, on average.
+    pub batch: f64,
+    /// Bytes of attention cache for a token of a model of 7e9 parameters; grows with the parameters' two thirds.
+    pub cache_bytes: f64,
+    /// Seed questions, where no file was looked at (paper: about 15,000).
+    pub seed_questions: i64,
+}
+
+impl Default for Assumptions {
+    fn default() -> Self {
+        Assumptions {
+            question_tokens: 80.0,
+            response_tokens: 450.0,
+            judgement_tokens: 350.0,
+            prompt_tokens: 60.0,
+            language_kept: 0.799,
+            judge_kept: 0.757,
+            difficulty_kept: 0.848,
+            verified: 0.9,
+            read_efficiency: 0.4,
+            make_efficiency: 0.25,
+            bandwidth_efficiency: 0.5,
+            learn_efficiency: 0.35,
+            batch: 64.0,
+            cache_bytes: 128.0 * 1024.0,
+            seed_questions: 15_000,
+        }
+    }
+}
+
+/// What one stage will take, over all generators and waves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageEstimate {
+    /// What is to be done.
+    pub work: StageWork,
+    /// Hours of one device.
+    pub hours: f64,
+}
+
+/// What a run will take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CostEstimate {
+    /// On which device.
+    pub device: Device,
+    /// The stages, in run order; those without a model are not counted.
+    pub stages: Vec<StageEstimate>,
+    /// Questions to generate.
+    pub questions: i64,
+    /// Accepted pairs per question.
+    pub yield_ratio: f64,
+    /// Device hours in all.
+    pub hours: f64,
+    /// Money, where the budget names a price.
+    pub cost: Option<Decimal>,
+    /// The models' sizes, with those that were guessed from names marked.
+    pub models: Vec<(String, ModelSize)>,
+}
+
+/// What `run` will take on devices like `device`.
+pub fn estimate(run: &ValidRun, inspection: Option<&Inspection>, device: &Device, assumptions: &Assumptions) -> CostEstimate {
+    let models = model_sizes(run.method(), inspection);
+    let (questions, yield_ratio) = funnel::questions(run.method(), run.limits().target, assumptions);
+    let work = work(run, inspection, assumptions);
+    let stages: Vec<StageEstimate> = work
+        .into_iter()
+        .map(|work| {
+            let parameters = models.get(&work.model).map_or(0.0, |size| size.parameters as f64);
+            let hours = seconds(&work, parameters, device, assumptions) / 3600.0;
+            StageEstimate { work, hours }
+        })
+        .collect();
+    let hours: f64 = stages.iter().map(|stage| stage.hours).sum();
+    let cost = run.limits().price_per_gpu_hour.and_then(|price| Some((Decimal::from_f64(hours)? * price).round_dp(2)));
+    CostEstimate { device: device.clone(), stages, questions, yield_ratio, hours, cost, models: models.into_iter().collect() }
+}
+
+/// Seconds that one device needs for `work` with a model of `parameters` parameters.
+pub fn seconds(work: &StageWork, parameters: f64, device: &Device, assumptions: &Assumptions) -> f64 {
+    let reading = 2.0 * parameters / (assumptions.read_efficiency * device.flops);
+    let weights = 2.0 * parameters;
+    let cache = assumptions.cache_bytes * (parameters / 7e9).powf(2.0 / 3.0) * work.sequence_tokens;
+    let room = ((0.9 * device.memory - weights) / cache.max(1.0)).max(1.0);
+    let batch = assumptions.batch.min(room).max(1.0);
+    let by_bandwidth = (weights / batch + cache) / (assumptions.bandwidth_efficiency * device.bandwidth);
+    let by_arithmetic = 2.0 * parameters / (assumptions.make_efficiency * device.flops);
+    let learning = parameters / (assumptions.learn_efficiency * device.flops);
+    let passes = if work.stage == Stage::Qpo { 8.0 } else { 6.0 };
+    work.tokens_read * reading + work.tokens_made * by_bandwidth.max(by_arithmetic) + work.tokens_learnt * passes * learning
+}

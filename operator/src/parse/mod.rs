@@ -1,0 +1,52 @@
+//! Reads a run from YAML. Everything wrong with its form is found at once: the text is read into a plain value first, and that is walked
+//! against the schema of the CRD, so that every fault has its field's path and no input can make the program panic.
+
+mod schema;
+
+mod shown;
+
+use scalequest_crds::inspection::Fault;
+use scalequest_crds::run::SynthesisRun;
+use serde_json::Value;
+
+use crate::validate::fault;
+
+pub use schema::check_schema;
+
+/// Largest file that is read, in bytes.
+pub const MAX_BYTES: usize = 1024 * 1024;
+
+/// The run that `text` describes.
+///
+/// # Errors
+/// Every fault of its form: the line, where it is no YAML; otherwise the path of each field that is unknown, missing, of a wrong type or
+/// out of bounds.
+pub fn parse(text: &str) -> Result<SynthesisRun, Vec<Fault>> {
+    let value = read_yaml(text).map_err(|fault| vec![fault])?;
+    let faults = check_schema(&value);
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    serde_json::from_value(value).map_err(|e| vec![fault("(document)", e.to_string())])
+}
+
+fn read_yaml(text: &str) -> Result<Value, Fault> {
+    if text.len() > MAX_BYTES {
+        return Err(fault("(document)", format!("holds {} bytes, a run has at most {MAX_BYTES}: is this the right file?", text.len())));
+    }
+    let options = serde_saphyr::options! { with_snippet: false };
+    let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options).map_err(|e| {
+        let place = e.location().map_or_else(|| "(document)".to_string(), |at| format!("line {}, column {}", at.line(), at.column()));
+        fault(place, format!("is no valid YAML: {}", one_line(&e.to_string())))
+    })?;
+    let count = documents.len();
+    match (documents.into_iter().next(), count) {
+        (Some(Value::Null) | None, _) => Err(fault("(document)", "is empty: write a SynthesisRun, or start from one of the examples")),
+        (Some(value), 1) => Ok(value),
+        (Some(_), _) => Err(fault("(document)", format!("holds {count} documents: a file describes one run, remove all but one"))),
+    }
+}
+
+fn one_line(message: &str) -> String {
+    message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,97 @@
+//! The task that writes the dataset: everything sealed, in run order, and what the dataset says of itself.
+
+use std::collections::BTreeMap;
+
+use scalequest_crds::Stage;
+use scalequest_crds::run::{ModelSource, SynthesisRun};
+use scalequest_crds::task::{Publication, PublishedModel, StageParams, StageTask, TaskInput};
+
+use super::chain::{Position, published};
+use super::task::finish;
+use crate::record::RunRecord;
+use crate::validate::ValidRun;
+
+/// The publication of what is sealed now; `short` says why it is less than was asked for.
+pub(super) fn build(run: &ValidRun, record: &RunRecord, short: Option<String>) -> StageTask {
+    let sealed = |position: Position| {
+        let sealed = record.sealed(position.stage, position.generator.as_deref(), position.wave)?;
+        let Position { stage, generator, wave } = position;
+        Some(TaskInput { stage, key: sealed.key, digest: sealed.digest, generator, wave })
+    };
+    let inputs = published(run.method(), record).into_iter().filter_map(sealed).collect();
+    let publication = Publication {
+        location: run.output().into(),
+        name: run.name().into(),
+        target: run.limits().target,
+        short,
+        resolved_spec: resolved_yaml(run),
+        models: models(run, record),
+        costs: record.costs().into_iter().filter(|cost| cost.stage != Stage::Publish).collect(),
+    };
+    let position = Position { stage: Stage::Publish, generator: None, wave: None };
+    finish(run, record, &position, inputs, record.accepted(), StageParams::Publish { publication })
+}
+
+/// The resolved run as YAML; running it gives the same bytes.
+fn resolved_yaml(run: &ValidRun) -> String {
+    let resolved = SynthesisRun::new(run.name(), run.spec().clone());
+    serde_saphyr::to_string(&resolved).unwrap_or_default()
+}
+
+/// Every declared model with the parts it plays.
+fn models(run: &ValidRun, record: &RunRecord) -> Vec<PublishedModel> {
+    let roles = roles(run);
+    let facts = |name: &str| record.inspection.models.iter().find(|facts| facts.name == name);
+    run.method()
+        .models
+        .iter()
+        .filter_map(|model| {
+            let facts = facts(&model.name)?;
+            Some(PublishedModel {
+                name: model.name.clone(),
+                source: model.source.as_ref().map(source).unwrap_or_default(),
+                digest: facts.digest.clone(),
+                license: facts.license.clone(),
+                roles: roles.get(model.name.as_str()).cloned().unwrap_or_default(),
+            })
+        })
+        .collect()
+}
+
+fn roles(run: &ValidRun) -> BTreeMap<&str, Vec<String>> {
+    let method = run.method();
+    let mut roles: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut plays = |name, role: &str| {
+        let parts: &mut Vec<String> = roles.entry(name).or_default();
+        if !parts.iter().any(|known| known == role) {
+            parts.push(role.into());
+        }
+    };
+    for generator in &method.generators {
+        plays(&generator.model, "generator");
+        if let Some(qpo) = &generator.qpo {
+            plays(&qpo.rewriter, "rewriter");
+        }
+    }
+    if let Some(judge) = &method.judge {
+        plays(&judge.model, "judge");
+    }
+    if let Some(difficulty) = &method.difficulty {
+        plays(&difficulty.base, "difficulty scorer");
+        plays(&difficulty.solver, "solver");
+    }
+    plays(&method.responder, "responder");
+    plays(&method.reward, "reward");
+    roles
+}
+
+/// Hub repository, image, or the last part of a path: never where on a machine it lay.
+fn source(source: &ModelSource) -> String {
+    let last = |path: &str| path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_string();
+    match source {
+        ModelSource { hub: Some(hub), .. } => format!("{}@{}", hub.repo, hub.revision),
+        ModelSource { image: Some(image), .. } => image.reference.clone(),
+        ModelSource { claim: Some(claim), .. } => last(claim.sub_path.as_deref().unwrap_or(&claim.name)),
+        ModelSource { path, uri, .. } => path.as_deref().or(uri.as_deref()).map(last).unwrap_or_default(),
+    }
+}

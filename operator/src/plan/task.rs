@@ -1,0 +1,221 @@
+//! Builds the task of a stage from the record: its inputs, its rows of work and its parameters. A stage whose inputs are not all sealed
+//! and intact has no task yet.
+
+use scalequest_crds::Stage;
+use scalequest_crds::key::task_key;
+use scalequest_crds::task::{ContaminationParams, DuplicateParams, ModelUse, StageParams, StageTask, TASK_VERSION, TaskInput};
+
+use super::chain::{Position, asked, before};
+use super::{Observed, models, shard};
+use crate::record::RunRecord;
+use crate::validate::ValidRun;
+use crate::validate::method::GeneratorMethod;
+
+/// The task at `position`; none while an input or a model is missing or damaged.
+pub(super) fn build(run: &ValidRun, record: &RunRecord, observed: &Observed, position: &Position) -> Option<StageTask> {
+    let builder = Builder { run, record, observed };
+    let inputs = builder.inputs(position)?;
+    let (rows, params) = builder.work(position, &inputs)?;
+    let inputs = inputs.into_iter().map(|(input, _)| input).collect();
+    Some(finish(run, record, position, inputs, rows, params))
+}
+
+/// Puts a task together; key and shard size are those on record where the stage was planned before.
+pub(super) fn finish(run: &ValidRun, record: &RunRecord, position: &Position, inputs: Vec<TaskInput>, rows: i64, params: StageParams) -> StageTask {
+    let mut task = StageTask {
+        version: TASK_VERSION,
+        run: run.name().into(),
+        stage: position.stage,
+        generator: position.generator.clone(),
+        wave: position.wave,
+        key: String::new(),
+        seed: run.method().seed,
+        rows,
+        shard_rows: shard::rows_per_shard(record, position.stage, rows),
+        inputs,
+        workspace: run.workspace().into(),
+        params,
+    };
+    task.key = task_key(&task);
+    let known = record.stages.iter().find(|stage| stage.stage == task.stage && stage.generator == task.generator && stage.wave == task.wave);
+    if task.stage == Stage::Publish {
+        return task;
+    }
+    if let Some(known) = known {
+        task.key = known.key.clone();
+        task.shard_rows = known.shard_rows;
+    } else if let Some(sealed) = record.sealed(task.stage, task.generator.as_deref(), task.wave) {
+        task.key = sealed.key;
+        task.shard_rows = sealed.shard_rows;
+    }
+    task
+}
+
+struct Builder<'a> {
+    run: &'a ValidRun,
+    record: &'a RunRecord,
+    observed: &'a Observed,
+}
+
+impl Builder<'_> {
+    /// The sealed stage at a position, with its rows, unless it is damaged.
+    fn input(&self, stage: Stage, generator: Option<&str>, wave: Option<i32>) -> Option<(TaskInput, i64)> {
+        let sealed = self.record.sealed(stage, generator, wave)?;
+        if self.observed.damaged.contains(&sealed.key) {
+            return None;
+        }
+        let input = TaskInput { stage, key: sealed.key, digest: sealed.digest, generator: generator.map(Into::into), wave };
+        Some((input, sealed.rows))
+    }
+
+    fn inputs(&self, position: &Position) -> Option<Vec<(TaskInput, i64)>> {
+        let method = self.run.method();
+        if position.stage == Stage::Filter {
+            let number = position.wave?;
+            let wave = self.record.waves.iter().find(|wave| wave.wave == number)?;
+            let generated = asked(method, wave).map(|(generator, _)| self.input(Stage::Generate, Some(&generator.name), position.wave));
+            let earlier = self.record.waves.iter().filter(|wave| wave.wave < number).map(|wave| self.input(Stage::Filter, None, Some(wave.wave)));
+            return generated.chain(earlier).collect();
+        }
+        match before(method, position.stage) {
+            None => Some(Vec::new()),
+            Some(stage) => Some(vec![self.input(stage, position.generator.as_deref(), position.wave)?]),
+        }
+    }
+
+    /// Rows of work and parameters of the stage at `position`.
+    fn work(&self, position: &Position, inputs: &[(TaskInput, i64)]) -> Option<(i64, StageParams)> {
+        let method = self.run.method();
+        let domain = method.domain;
+        let before = inputs.first().map_or(0, |(_, rows)| *rows);
+        let generator = || method.generators.iter().find(|each| Some(&each.name) == position.generator.as_ref());
+        let declared = |name: &str| models::declared(self.run, self.record, name);
+        let seeds = || models::seed_questions(self.run, self.record);
+        let seed_rows = || self.record.inspection.seed_questions.iter().map(|file| file.rows).sum();
+        Some(match position.stage {
+            Stage::Qft => {
+                let generator = generator()?;
+                let params = StageParams::Qft {
+                    model: declared(&generator.model)?,
+                    system_prompt: generator.system_prompt.clone(),
+                    seed_questions: seeds(),
+                    training: generator.qft.clone()?,
+                };
+                (seed_rows(), params)
+            }
+            Stage::Sample => {
+                let generator = generator()?;
+                let params = StageParams::Sample {
+                    model: self.fine_tuned(generator)?,
+                    system_prompt: generator.system_prompt.clone(),
+                    sampling: generator.sampling.clone(),
+                };
+                (generator.qpo.as_ref()?.pairs, params)
+            }
+            Stage::Rewrite => {
+                let qpo = generator()?.qpo.as_ref()?;
+                (before, StageParams::Rewrite { model: declared(&qpo.rewriter)?, sampling: qpo.rewriting.clone(), domain })
+            }
+            Stage::Qpo => {
+                let generator = generator()?;
+                let qpo = generator.qpo.as_ref()?;
+                let params = StageParams::Qpo {
+                    model: self.fine_tuned(generator)?,
+                    system_prompt: generator.system_prompt.clone(),
+                    beta: qpo.beta,
+                    training: qpo.training.clone(),
+                };
+                (before, params)
+            }
+            Stage::Label => {
+                let difficulty = method.difficulty.as_ref()?;
+                let params = StageParams::Label {
+                    model: declared(&difficulty.solver)?,
+                    seed_questions: seeds(),
+                    samples: difficulty.samples,
+                    sampling: difficulty.sampling.clone(),
+                    answer_format: method.answer_format,
+                    domain,
+                };
+                (seed_rows(), params)
+            }
+            Stage::Scorer => {
+                let difficulty = method.difficulty.as_ref()?;
+                (before, StageParams::Scorer { model: declared(&difficulty.base)?, training: difficulty.training.clone() })
+            }
+            Stage::Generate => {
+                let generator = generator()?;
+                let wave = self.record.waves.iter().find(|wave| Some(wave.wave) == position.wave)?;
+                let index = method.generators.iter().position(|each| each.name == generator.name)?;
+                let params = StageParams::Generate {
+                    model: self.trained_generator(generator)?,
+                    system_prompt: generator.system_prompt.clone(),
+                    sampling: generator.sampling.clone(),
+                    first_id: wave.first_id + wave.questions.iter().take(index).sum::<i64>(),
+                };
+                (*wave.questions.get(index)?, params)
+            }
+            Stage::Filter => {
+                let generated = inputs.iter().filter(|(input, _)| input.stage == Stage::Generate).map(|(_, rows)| rows).sum();
+                (generated, self.filter())
+            }
+            Stage::Judge => {
+                let judge = method.judge.as_ref()?;
+                (before, StageParams::Judge { model: declared(&judge.model)?, sampling: judge.sampling.clone(), domain })
+            }
+            Stage::Rate => {
+                let difficulty = method.difficulty.as_ref()?;
+                let (scorer, _) = self.input(Stage::Scorer, None, None)?;
+                let model = self.record.sealed(Stage::Scorer, None, None).map(|sealed| models::trained(&difficulty.base, Stage::Scorer, sealed))?;
+                debug_assert_eq!(scorer.digest, model.digest);
+                (before, StageParams::Rate { model, minimum: difficulty.minimum, generators: difficulty.generators.clone() })
+            }
+            Stage::Respond => {
+                let params = StageParams::Respond {
+                    model: declared(&method.responder)?,
+                    samples: method.samples,
+                    sampling: method.sampling.clone(),
+                    answer_format: method.answer_format,
+                    domain,
+                };
+                (before, params)
+            }
+            Stage::Reward => (before, StageParams::Reward { model: declared(&method.reward)?, domain }),
+            Stage::Verify => (before, StageParams::Verify { at_least: method.at_least, answer_format: method.answer_format }),
+            Stage::Publish => return None,
+        })
+    }
+
+    fn filter(&self) -> StageParams {
+        let filter = &self.run.method().filter;
+        StageParams::Filter {
+            languages: filter.languages.clone(),
+            contamination: filter
+                .contamination
+                .as_ref()
+                .map(|(ngram, benchmarks)| ContaminationParams { ngram: *ngram, benchmarks: models::benchmarks(benchmarks, self.record) }),
+            duplicates: filter.duplicates.map(|similarity| DuplicateParams { similarity }),
+        }
+    }
+
+    /// The generator after QFT, or as declared where QFT is off.
+    fn fine_tuned(&self, generator: &GeneratorMethod) -> Option<ModelUse> {
+        match generator.qft {
+            Some(_) => self.trained(Stage::Qft, &generator.name),
+            None => models::declared(self.run, self.record, &generator.model),
+        }
+    }
+
+    /// The generator after all its training.
+    fn trained_generator(&self, generator: &GeneratorMethod) -> Option<ModelUse> {
+        match generator.qpo {
+            Some(_) => self.trained(Stage::Qpo, &generator.name),
+            None => self.fine_tuned(generator),
+        }
+    }
+
+    fn trained(&self, stage: Stage, generator: &str) -> Option<ModelUse> {
+        self.input(stage, Some(generator), None)?;
+        self.record.sealed(stage, Some(generator), None).map(|sealed| models::trained(generator, stage, sealed))
+    }
+}

@@ -1,0 +1,71 @@
+//! Takes up a spec that was edited after acceptance: what may change does, what may not is refused with its field.
+
+use scalequest_crds::inspection::Fault;
+use serde_json::Value;
+
+use super::RunRecord;
+use crate::validate::ValidRun;
+
+/// Fields of the spec that never change once a run is accepted.
+pub const IMMUTABLE: [&str; 12] = [
+    "recipe", "domain", "seed", "models", "seedQuestions", "generators", "filters", "responses", "reward", "verification", "workspace", "output",
+];
+
+impl RunRecord {
+    /// Makes the mutable fields of the record's spec those of `run`; whether anything changed. Nothing changes on an error.
+    ///
+    /// # Errors
+    /// A fault for every field that differs and must not, and for a target that shrank.
+    pub fn amend(&mut self, run: &ValidRun) -> Result<bool, Vec<Fault>> {
+        let (Ok(old), Ok(new)) = (serde_json::to_value(&self.spec), serde_json::to_value(run.spec())) else {
+            return Ok(false);
+        };
+        let mut faults: Vec<Fault> = IMMUTABLE.iter().filter_map(|field| first_difference(&format!("spec.{field}"), &old[*field], &new[*field])).collect();
+        let (was, is) = (self.spec.target.examples, run.spec().target.examples);
+        if is < was {
+            faults.push(Fault { field: "spec.target.examples".into(), message: format!("{is} is less than {was}, with which the run was accepted: the target may only grow") });
+        }
+        if self.name != run.name() {
+            faults.push(Fault { field: "metadata.name".into(), message: format!("`{}` is not `{}`, whose record this is", run.name(), self.name) });
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let changed = self.spec != *run.spec();
+        self.spec = run.spec().clone();
+        Ok(changed)
+    }
+}
+
+/// The first place at which `old` and `new` differ, in the order of the fields.
+fn first_difference(path: &str, old: &Value, new: &Value) -> Option<Fault> {
+    if old == new {
+        return None;
+    }
+    match (old, new) {
+        (Value::Object(olds), Value::Object(news)) => {
+            let names = olds.keys().chain(news.keys().filter(|name| !olds.contains_key(*name)));
+            names.into_iter().find_map(|name| first_difference(&format!("{path}.{name}"), &old[name.as_str()], &new[name.as_str()]))
+        }
+        (Value::Array(olds), Value::Array(news)) if olds.len() == news.len() => {
+            (0..olds.len()).find_map(|index| first_difference(&format!("{path}[{index}]"), &olds[index], &news[index]))
+        }
+        _ => Some(Fault {
+            field: path.into(),
+            message: format!(
+                "was {} when the run was accepted and cannot change to {}: set it back, or make a run of another name on the same workspace, which reuses what did not change",
+                shown(old),
+                shown(new)
+            ),
+        }),
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "not set".into(),
+        Value::Array(items) => format!("a list of {}", items.len()),
+        Value::Object(_) => "set".into(),
+        other => format!("`{}`", other.to_string().chars().take(80).collect::<String>()),
+    }
+}

@@ -1,0 +1,38 @@
+//! Adds what work has taken. Usage is charged by worker lifetimes as they end, failed attempts included, so it only ever grows.
+
+use scalequest_crds::task::StageTask;
+
+use super::{GivenUp, RunRecord};
+
+/// Given-up shards that are kept by name.
+const GIVEN_UP_KEPT: usize = 16;
+
+/// Longest kept reason, in characters.
+const MESSAGE_KEPT: usize = 240;
+
+impl RunRecord {
+    /// Charges the lifetime of one worker, whatever its outcome, to `task`. Negative times count as none.
+    pub fn charge(&mut self, task: &StageTask, worker_millis: i64, gpu_millis: i64) {
+        let (worker_millis, gpu_millis) = (worker_millis.max(0), gpu_millis.max(0));
+        let usage = self.usage.entry(task.stage).or_default();
+        usage.worker_millis = usage.worker_millis.saturating_add(worker_millis);
+        usage.gpu_millis = usage.gpu_millis.saturating_add(gpu_millis);
+        if let Some(stage) = self.stages.iter_mut().find(|stage| stage.key == task.key) {
+            stage.worker_millis = stage.worker_millis.saturating_add(worker_millis);
+            stage.gpu_millis = stage.gpu_millis.saturating_add(gpu_millis);
+        }
+    }
+
+    /// Notes that a shard of `task` was given up.
+    pub fn give_up(&mut self, task: &StageTask, shard: i64, message: &str) {
+        if self.given_up.iter().any(|each| each.key == task.key && each.shard == shard) {
+            return;
+        }
+        self.given_up_total += 1;
+        if self.given_up.len() == GIVEN_UP_KEPT {
+            self.given_up.remove(0);
+        }
+        let message = message.chars().take(MESSAGE_KEPT).collect();
+        self.given_up.push(GivenUp { key: task.key.clone(), stage: task.stage, shard, message });
+    }
+}

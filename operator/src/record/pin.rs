@@ -1,0 +1,35 @@
+//! Takes up what a plan has fixed: the next wave's questions, each new stage's key and shard size. Executors save the record between
+//! pinning and acting, so that a crash at any moment repeats the same work.
+
+use super::{RunRecord, StageRecord, WaveRecord};
+use crate::plan::Pins;
+use scalequest_crds::Stage;
+
+impl RunRecord {
+    /// Takes up `pins`; whether anything changed. Pinning the same again changes nothing.
+    pub fn pin(&mut self, pins: &Pins) -> bool {
+        let Pins { wave, stages } = pins;
+        let mut changed = false;
+        if let Some(wave) = wave
+            && self.waves.iter().all(|known: &WaveRecord| known.wave != wave.wave)
+        {
+            self.waves.push(wave.clone());
+            changed = true;
+        }
+        for stage in stages {
+            if self.stages.iter().any(|known| known.key == stage.key && same_position(known, stage)) {
+                continue;
+            }
+            if stage.stage == Stage::Publish {
+                self.stages.retain(|known| known.stage != Stage::Publish);
+            }
+            self.stages.push(stage.clone());
+            changed = true;
+        }
+        changed
+    }
+}
+
+fn same_position(a: &StageRecord, b: &StageRecord) -> bool {
+    a.stage == b.stage && a.generator == b.generator && a.wave == b.wave
+}

@@ -1,0 +1,136 @@
+//! Takes up a seal's report, after checking that it can be true: a worker's word is the input here, and garbage must not enter.
+
+use scalequest_crds::Stage;
+use scalequest_crds::report::{Outcome, StageReport};
+use scalequest_crds::task::{StageParams, StageTask};
+
+use super::{PublicationRecord, RunRecord, SealRecord, WaveEnd};
+
+/// Why a report, or a record, cannot be taken up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// The report is about something else.
+    #[error("the report is for stage {reported} with key {key}, not for {expected}")]
+    OtherTask {
+        /// Stage in the report.
+        reported: Stage,
+        /// Key in the report.
+        key: String,
+        /// Stage of the task.
+        expected: Stage,
+    },
+    /// The report is no seal.
+    #[error("the report of stage {0} is no seal's")]
+    NotSealed(Stage),
+    /// The stage was never planned.
+    #[error("stage {0} with key {1} was never planned")]
+    NotPlanned(Stage, String),
+    /// The counts contradict each other.
+    #[error("the counts of stage {stage} do not add up: {message}")]
+    Counts {
+        /// The stage.
+        stage: Stage,
+        /// Which counts.
+        message: String,
+    },
+    /// A stage was made again and came out differently.
+    #[error("stage {stage} with key {key} was made again after damage and is not the same: digest {was} became {is}; later stages were made from the former, so start the run under another name")]
+    Changed {
+        /// The stage.
+        stage: Stage,
+        /// Its key.
+        key: String,
+        /// Digest on record.
+        was: String,
+        /// Digest now.
+        is: String,
+    },
+    /// The text is no record.
+    #[error("the run record cannot be read: {0}")]
+    Unreadable(String),
+    /// The record is of another version.
+    #[error("the run record has version {0}, this program reads version {version}: use the program that wrote it", version = super::RECORD_VERSION)]
+    OtherVersion(u64),
+}
+
+impl RunRecord {
+    /// Takes up the report of `task`'s seal. Taking up the same again changes nothing. `reused`: nothing was computed for it.
+    ///
+    /// # Errors
+    /// A report of another task, one whose counts do not add up, or a digest other than the one on record. Nothing changes then.
+    pub fn seal(&mut self, task: &StageTask, report: &StageReport, reused: bool) -> Result<(), RecordError> {
+        if report.stage != task.stage || report.key != task.key {
+            return Err(RecordError::OtherTask { reported: report.stage, key: report.key.clone(), expected: task.stage });
+        }
+        let Outcome::Sealed { digest, rows } = &report.outcome else {
+            return Err(RecordError::NotSealed(task.stage));
+        };
+        let rows = rows.get("rows").copied().unwrap_or(0);
+        check_counts(task, report, rows)?;
+        if let Some(known) = self.sealed(task.stage, task.generator.as_deref(), task.wave).filter(|known| known.key == task.key) {
+            if known.digest != *digest {
+                return Err(RecordError::Changed { stage: task.stage, key: task.key.clone(), was: known.digest, is: digest.clone() });
+            }
+            return Ok(());
+        }
+        let Some(stage) = self.stages.iter_mut().find(|stage| stage.key == task.key && stage.generator == task.generator && stage.wave == task.wave) else {
+            return Err(RecordError::NotPlanned(task.stage, task.key.clone()));
+        };
+        stage.seal = Some(SealRecord {
+            digest: digest.clone(),
+            rows,
+            reused,
+            counts: report.counts.clone(),
+            histograms: report.histograms.clone(),
+            bodies: report.bodies.clone(),
+        });
+        if !reused {
+            let usage = self.usage.entry(task.stage).or_default();
+            usage.rows = usage.rows.saturating_add(task.rows);
+            usage.tokens_in = usage.tokens_in.saturating_add(report.counts.tokens_in);
+            usage.tokens_out = usage.tokens_out.saturating_add(report.counts.tokens_out);
+        }
+        match (&task.params, task.wave) {
+            (StageParams::Verify { .. }, Some(number)) => {
+                if let Some(wave) = self.waves.iter_mut().find(|wave| wave.wave == number) {
+                    wave.end = Some(WaveEnd { generated: wave.total(), accepted: rows });
+                }
+            }
+            (StageParams::Publish { publication }, _) => {
+                self.publication = Some(PublicationRecord {
+                    key: task.key.clone(),
+                    digest: digest.clone(),
+                    rows: task.rows,
+                    short: publication.short.clone(),
+                });
+            }
+            _ => {}
+        }
+        self.compact();
+        Ok(())
+    }
+}
+
+/// From Generate to Verify, what went in came out or was dropped.
+fn check_counts(task: &StageTask, report: &StageReport, rows: i64) -> Result<(), RecordError> {
+    let fail = |message: String| Err(RecordError::Counts { stage: task.stage, message });
+    let counts = &report.counts;
+    let all = [rows, counts.rows_in, counts.rows_out, counts.tokens_in, counts.tokens_out];
+    if all.iter().chain(counts.dropped.values()).any(|count| *count < 0) {
+        return fail("a count is negative".into());
+    }
+    if !(Stage::Generate..=Stage::Verify).contains(&task.stage) {
+        return Ok(());
+    }
+    let dropped = counts.dropped.values().fold(0i64, |sum, count| sum.saturating_add(*count));
+    if counts.rows_in != task.rows {
+        return fail(format!("{} rows went in, the task has {}", counts.rows_in, task.rows));
+    }
+    if counts.rows_out.saturating_add(dropped) != counts.rows_in {
+        return fail(format!("{} rows went in, {} came out and {dropped} were dropped", counts.rows_in, counts.rows_out));
+    }
+    if counts.rows_out != rows {
+        return fail(format!("{} rows came out, the table has {rows}", counts.rows_out));
+    }
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! How long a run will still take, from the rates on record. Workers run side by side, so the time is the work left divided by how much
+//! of it has been done at once so far.
+
+use super::StageProgress;
+use crate::plan::chain::wave_stages;
+use crate::record::RunRecord;
+use crate::validate::ValidRun;
+
+/// Seconds left; none before the first wave is over.
+pub(super) fn seconds(run: &ValidRun, record: &RunRecord, progress: &[StageProgress], now_millis: i64) -> Option<i64> {
+    let (accepted, generated) = (record.accepted(), record.generated());
+    if accepted == 0 || generated == 0 {
+        return None;
+    }
+    let stages = record.waves.first().map(|wave| wave_stages(run.method(), wave)).unwrap_or_default();
+    let mut names: Vec<_> = stages.iter().map(|position| position.stage).collect();
+    names.dedup();
+    let spent: i64 = names.iter().filter_map(|stage| record.usage.get(stage)).map(|usage| usage.worker_millis).sum();
+    let shortfall = (run.limits().target - accepted).max(0) as f64;
+    let questions = shortfall * generated as f64 / accepted as f64;
+    let over: i64 = record.waves.iter().filter(|wave| wave.end.is_some()).map(|wave| wave.total()).sum();
+    let current = record.waves.iter().filter(|wave| wave.end.is_none()).map(|wave| wave.wave).next();
+    let spent_on_current: i64 = record.stages.iter().filter(|stage| stage.wave.is_some() && stage.wave == current).map(|stage| stage.worker_millis).sum();
+    let running: i64 = progress.iter().flat_map(|stage| &stage.shards).map(|shard| now_millis.saturating_sub(shard.since_millis).max(0)).sum();
+    let per_question = (spent - spent_on_current).max(0) as f64 / over.max(1) as f64;
+    let left = questions * per_question - (spent_on_current + running) as f64;
+    let elapsed = now_millis.saturating_sub(record.accepted_at_millis).max(1) as f64;
+    let at_once = ((record.total_usage().worker_millis + running) as f64 / elapsed).max(0.1);
+    Some((left.max(0.0) / at_once / 1000.0).ceil() as i64)
+}
+
+/// `2h17m`, `17m`, `40s`.
+pub fn for_people(seconds: i64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m"),
+        (0, ..) => format!("{hours}h{minutes:02}m"),
+        _ => format!("{days}d{hours:02}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::for_people;
+
+    #[test]
+    fn times_are_written_with_two_units_at_most() {
+        assert_eq!([0, 40, 61, 8220, 90_000].map(for_people), ["0s", "40s", "1m", "2h17m", "1d01h"]);
+    }
+}

@@ -1,0 +1,112 @@
+//! Turns a spec into a [`ValidRun`], for which the rest of the operator cannot fail, or into every fault a person must mend. Pure:
+//! files and models are looked at by the worker's inspection, whose findings [`check_inspection`] holds against the spec.
+
+pub mod method;
+
+pub mod nearest;
+
+mod models;
+
+mod references;
+
+mod limits;
+
+mod places;
+
+mod pods;
+
+mod inspection;
+
+use scalequest_crds::inspection::Fault;
+use scalequest_crds::run::{SynthesisRun, SynthesisRunSpec};
+
+pub use inspection::check_inspection;
+pub use limits::Limits;
+pub use method::Method;
+
+/// Where a run is to be executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Environment {
+    /// On this machine, by child processes.
+    Local,
+    /// In a cluster, by Jobs.
+    Cluster,
+}
+
+/// A run that can be planned. Made by [`validate`] alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidRun {
+    name: String,
+    spec: SynthesisRunSpec,
+    method: Method,
+    limits: Limits,
+    notes: Vec<Fault>,
+}
+
+impl ValidRun {
+    /// `metadata.name`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The spec with everything filled in from its recipe.
+    pub fn spec(&self) -> &SynthesisRunSpec {
+        &self.spec
+    }
+
+    /// What the stages are to do, with nothing left open.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// What stops the run.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What is set in the spec and not used in this environment, or odd: for a person, no obstacle.
+    pub fn notes(&self) -> &[Fault] {
+        &self.notes
+    }
+
+    /// Directory or URI of the workspace.
+    pub fn workspace(&self) -> &str {
+        places::location(&self.spec.workspace)
+    }
+
+    /// Directory or URI of the output.
+    pub fn output(&self) -> &str {
+        places::location(&self.spec.output)
+    }
+}
+
+/// Fills in the recipe's defaults and checks the run as a whole; all faults at once.
+///
+/// # Errors
+/// Every fault, in the order of the spec's fields.
+pub fn validate(run: &SynthesisRun, environment: Environment) -> Result<ValidRun, Vec<Fault>> {
+    let value = serde_json::to_value(run).map_err(|e| vec![fault("spec", e.to_string())])?;
+    let mut faults = crate::parse::check_schema(&value);
+    let spec = crate::recipe::resolve(&run.spec).map_err(|e| vec![fault("spec", e)])?;
+    let mut notes = Vec::new();
+
+    faults.extend(references::check(&spec));
+    models::check(&spec, environment, &mut faults, &mut notes);
+    places::check(&spec, environment, &mut faults, &mut notes);
+    pods::check(&spec, environment, &mut faults, &mut notes);
+    let limits = limits::read(&spec, &mut faults);
+    let method = method::read(&spec, &mut faults);
+
+    match method {
+        Some(method) if faults.is_empty() => {
+            let name = run.metadata.name.clone().unwrap_or_default();
+            Ok(ValidRun { name, spec, method, limits, notes })
+        }
+        _ => Err(faults),
+    }
+}
+
+/// A fault at `field`.
+pub(crate) fn fault(field: impl Into<String>, message: impl Into<String>) -> Fault {
+    Fault { field: field.into(), message: message.into() }
+}

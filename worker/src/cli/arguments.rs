@@ -1,0 +1,83 @@
+//! The command line. It only parses.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Executes one stage task of a synthesis run, seals a stage, or looks at what a spec refers to.
+///
+/// The operator writes the task and reads the report; people use `scalequest`. Exit codes: 0 done, 64 the task can never
+/// work, 65 this shard can never work, 75 stopped with its progress saved (run it again), anything else: try again.
+#[derive(Debug, Parser)]
+#[command(name = "scalequest-worker", version, arg_required_else_help = true)]
+pub struct Arguments {
+    /// How logs are written on standard error
+    #[arg(long, global = true, value_enum, default_value = "text", env = "SCALEQUEST_LOG_FORMAT")]
+    pub log_format: LogFormat,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line a message, for people
+    Text,
+    /// A JSON object a line, for machines
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Do one shard of a stage; progress as JSON lines on standard output
+    Run {
+        /// File with the stage task
+        #[arg(long, value_name = "FILE")]
+        task: PathBuf,
+        /// Index of the shard, from 0
+        #[arg(long, value_name = "N", env = "JOB_COMPLETION_INDEX")]
+        shard: i64,
+        /// File to write the report to; written on failure too
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+        /// Stop, progress saved, when standard input ends: so that no worker outlives its runner
+        #[arg(long)]
+        stop_on_stdin_eof: bool,
+    },
+    /// Check all shards of a stage and merge their manifests into a seal, or say which are missing
+    Seal {
+        /// File with the stage task
+        #[arg(long, value_name = "FILE")]
+        task: PathBuf,
+        /// File to write the report to; written on failure too
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+    },
+    /// Look at the models and files that a spec refers to; the findings, faults included, as JSON on standard output
+    Inspect {
+        /// File with the SynthesisRun, its defaults filled in: JSON or YAML
+        #[arg(long, value_name = "FILE")]
+        spec: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_run_is_parsed_with_all_its_settings() {
+        let words = ["scalequest-worker", "run", "--task", "t.json", "--shard", "3", "--report", "r.json", "--stop-on-stdin-eof", "--log-format", "json"];
+        let arguments = Arguments::try_parse_from(words).expect("it parses");
+        assert_eq!(arguments.log_format, LogFormat::Json);
+        assert!(matches!(arguments.command, Command::Run { shard: 3, stop_on_stdin_eof: true, report: Some(_), .. }));
+    }
+}

@@ -1,0 +1,107 @@
+//! `run` and `seal`: reads the task, does the work, and turns however it ends (panics included) into a report and an exit code.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Instant;
+
+use scalequest_crds::Stage;
+use scalequest_crds::exit::worker::{DONE, SHARD_CANNOT_WORK, STOPPED, TASK_CANNOT_WORK};
+use scalequest_crds::report::{Outcome, StageReport};
+use scalequest_crds::task::{StageTask, TASK_VERSION};
+
+use super::write_report::write_report;
+use crate::stages::{Finished, Progressing, StageError, Stop, run_task, seal_task};
+
+/// Exit code where trying again may help.
+const TRY_AGAIN: i32 = 1;
+
+/// Exit code of a panic: a mistake of ours, tried again as the world's.
+const PANICKED: i32 = 70;
+
+/// Runs shard `shard` of the task in `file`, or seals its stage, and returns the exit code.
+pub fn execute(file: &Path, shard: Option<i64>, report: Option<&Path>, stop: Stop) -> i32 {
+    let started = Instant::now();
+    let (task, ended) = match read_task(file) {
+        Err(error) => (None, Ok(Err(error))),
+        Ok(task) => {
+            let work = || match shard {
+                Some(shard) => run_task(&task, shard, &stop, &Progressing::on_stdout()),
+                None => seal_task(&task, &stop),
+            };
+            let ended = catch_unwind(AssertUnwindSafe(work));
+            (Some(task), ended)
+        }
+    };
+    let (exit, finished) = match ended {
+        Ok(Ok(finished)) => (DONE, finished),
+        Ok(Err(error)) => failed(error),
+        Err(panic) => (PANICKED, Finished::with(Outcome::Failed { message: format!("internal error: {}", words(&*panic)) })),
+    };
+    // A task that cannot be read has neither stage nor key; a report needs both.
+    let (stage, key) = task.map_or((Stage::Publish, String::new()), |task| (task.stage, task.key));
+    say(&finished.outcome);
+    let Some(path) = report else { return exit };
+    let Finished { outcome, counts, histograms, bodies, warnings } = finished;
+    let worker_millis = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+    let report = StageReport { stage, key, shard, outcome, counts, histograms, bodies, worker_millis, gpu_millis: 0, warnings };
+    if let Err(error) = write_report(&report, path) {
+        tracing::error!(path = %path.display(), %error, "the report cannot be written");
+        return if exit == DONE { TRY_AGAIN } else { exit };
+    }
+    exit
+}
+
+fn failed(error: StageError) -> (i32, Finished) {
+    let (exit, outcome) = match error {
+        StageError::Stopped => (STOPPED, Outcome::Stopped),
+        StageError::InputDamaged { stage, key, message } => (TRY_AGAIN, Outcome::InputDamaged { stage, key, message }),
+        StageError::Task(message) => (TASK_CANNOT_WORK, Outcome::Failed { message }),
+        StageError::Shard(message) => (SHARD_CANNOT_WORK, Outcome::Failed { message }),
+        StageError::World(message) => (TRY_AGAIN, Outcome::Failed { message }),
+    };
+    (exit, Finished::with(outcome))
+}
+
+fn say(outcome: &Outcome) {
+    match outcome {
+        Outcome::Done { reused } => tracing::info!(reused, "shard done"),
+        Outcome::Sealed { digest, .. } => tracing::info!(digest, "stage sealed"),
+        Outcome::Missing { total, .. } => tracing::info!(total, "shards are missing"),
+        Outcome::Stopped => tracing::info!("stopped, progress saved"),
+        Outcome::InputDamaged { stage, message, .. } => tracing::warn!(%stage, "{message}"),
+        Outcome::Failed { message } => tracing::error!("{message}"),
+    }
+}
+
+fn words(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words")
+}
+
+fn read_task(file: &Path) -> Result<StageTask, StageError> {
+    let cannot = |what: String| StageError::Task(format!("task {}: {what}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| cannot(format!("cannot be read: {error}")))?;
+    let version: Version = serde_json::from_str(&text).map_err(|error| cannot(format!("is not a stage task: {error}")))?;
+    if version.version != TASK_VERSION {
+        return Err(cannot(format!(
+            "has version {}, but this worker knows version {TASK_VERSION}: use the worker that belongs to the operator",
+            version.version
+        )));
+    }
+    let task: StageTask = serde_json::from_str(&text).map_err(|error| cannot(format!("is not a stage task: {error}")))?;
+    if task.params.stage() != task.stage {
+        return Err(cannot(format!("is for stage {} but its parameters are those of {}", task.stage, task.params.stage())));
+    }
+    if task.key.len() != 64 || !task.key.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(cannot("has no key of 64 hex digits".into()));
+    }
+    if task.rows < 0 || task.shard_rows < 1 {
+        return Err(cannot(format!("has {} rows in shards of {}; expected 0 or more, and 1 or more", task.rows, task.shard_rows)));
+    }
+    Ok(task)
+}
+
+#[derive(serde::Deserialize)]
+struct Version {
+    version: u32,
+}

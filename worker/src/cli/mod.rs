@@ -1,0 +1,48 @@
+//! The worker's edge: arguments, signals, logs, the report and the exit code. Everything that fails further in arrives here
+//! as a value; a panic is caught here and nowhere else.
+
+mod arguments;
+
+mod execute;
+
+mod inspect;
+
+mod log;
+
+mod signals;
+
+mod write_report;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use scalequest_crds::exit::worker::TASK_CANNOT_WORK;
+
+use arguments::{Arguments, Command};
+
+/// Exit code of a wrong command line: as for a task that can never work.
+const USAGE: i32 = TASK_CANNOT_WORK;
+
+/// Runs the command line and says with which code to end.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return code(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    log::start(arguments.log_format);
+    code(match arguments.command {
+        Command::Run { task, shard, report, stop_on_stdin_eof } => {
+            let stop = signals::listen(stop_on_stdin_eof);
+            execute::execute(&task, Some(shard), report.as_deref(), stop)
+        }
+        Command::Seal { task, report } => execute::execute(&task, None, report.as_deref(), signals::listen(false)),
+        Command::Inspect { spec } => inspect::inspect(&spec),
+    })
+}
+
+fn code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}

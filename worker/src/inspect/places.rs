@@ -1,0 +1,21 @@
+//! Looks at the stores of workspace and output: whether they can be reached with the credentials at hand. Directories are the
+//! runner's to look at, since it makes them.
+
+use scalequest_crds::inspection::Inspection;
+use scalequest_crds::run::SynthesisRunSpec;
+
+use super::fault;
+use crate::dataset::store::Store;
+
+/// An object that nobody writes: asking for it shows whether the store answers.
+const PROBE: &str = "stages/probe";
+
+/// Looks at the URIs of workspace and output.
+pub fn places(spec: &SynthesisRunSpec, inspection: &mut Inspection) {
+    for (field, uri) in [("spec.workspace.uri", &spec.workspace.uri), ("spec.output.uri", &spec.output.uri)] {
+        let Some(uri) = uri else { continue };
+        if let Err(error) = Store::open(uri).and_then(|store| store.exists(PROBE)) {
+            inspection.faults.push(fault(field.to_owned(), error));
+        }
+    }
+}

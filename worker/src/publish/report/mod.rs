@@ -1,0 +1,170 @@
+//! `report.html`: the dataset at a glance, in one file that needs nothing else. Numbers are the card's; time and cost stand
+//! here alone, since they differ between executions. Every text from a row is escaped by the template engine.
+
+mod plot;
+
+use std::collections::BTreeMap;
+
+use scalequest_crds::Stage;
+use scalequest_crds::row::{QuestionRow, ResponseRow};
+use scalequest_crds::task::StageCost;
+use serde::Serialize;
+use serde_json::json;
+
+use super::curves::Curve;
+use super::document::render as render_document;
+use super::merge::Outcome;
+use super::output::MARK;
+use super::settings::settings_of;
+use super::story::Story;
+use super::table::pairs::chosen_response;
+use super::table::rejects::{reason_name, reason_words};
+use super::words::{excerpt, real};
+use plot::{HistogramPlot, Labels, histogram, line};
+
+/// Characters of a question or response that the report shows.
+const TEXT_LENGTH: usize = 2000;
+
+#[derive(Serialize)]
+struct Sample {
+    id: i64,
+    generator: String,
+    wave: i32,
+    question: String,
+    difficulty: Option<String>,
+    stage: Option<&'static str>,
+    detail: Option<String>,
+    responses: Vec<SampleResponse>,
+    agreement: Option<i32>,
+}
+
+#[derive(Serialize)]
+struct SampleResponse {
+    text: String,
+    reward: Option<String>,
+    final_answer: Option<String>,
+    chosen: bool,
+}
+
+#[derive(Serialize)]
+struct Rejected {
+    reason: &'static str,
+    words: &'static str,
+    count: i64,
+    samples: Vec<Sample>,
+}
+
+#[derive(Default, Serialize)]
+struct Cost {
+    stage: &'static str,
+    millis: i64,
+    tokens_in: i64,
+    tokens_out: i64,
+    money: Option<String>,
+}
+
+/// The report as HTML.
+///
+/// # Errors
+/// The template engine's; never for what the rows hold.
+pub fn render(story: &Story<'_>, curves: &[Curve]) -> Result<String, minijinja::Error> {
+    let funnel = &story.manifest.funnel;
+    let budget = story.run.spec.budget.clone().unwrap_or_default();
+    let price = budget.price_per_gpu_hour.as_deref().and_then(|price| price.parse::<f64>().ok());
+    let costs = costs_by_stage(&story.publication.costs, price);
+    let total_millis: i64 = costs.iter().map(|cost| cost.millis).sum();
+    let context = json!({
+        "style": include_str!("report.css"),
+        "mark": MARK,
+        "name": story.publication.name,
+        "target": story.publication.target,
+        "complete": story.is_complete(),
+        "outcome": story.outcome(),
+        "notes": story.notes(),
+        "funnel": funnel,
+        "rejected": funnel.rejected_total(),
+        "steps": story.steps(),
+        "yields": story.yields(),
+        "pairs": story.pair_yields(),
+        "responses": story.manifest.rows.get("responses").copied().unwrap_or(0),
+        "histograms": histograms(story),
+        "curves": curves.iter().filter_map(line).collect::<Vec<_>>(),
+        "accepted_samples": story.facts.accepted_samples.rows().into_iter().map(sample).collect::<Vec<_>>(),
+        "rejected_samples": rejected_samples(story),
+        "costs": costs,
+        "total_millis": total_millis,
+        "total_money": price.map(|price| money(total_millis, price)),
+        "currency": budget.currency.unwrap_or_else(|| "USD".into()),
+        "models": story.publication.models,
+        "settings": settings_of(story.run),
+        "spec": story.publication.resolved_spec,
+        "bodies": story.manifest.bodies,
+        "files": story.manifest.files,
+        "digest": story.manifest.digest,
+        "created_by": story.manifest.created_by,
+    });
+    render_document("report.html", include_str!("report.html.jinja"), &context)
+}
+
+fn histograms(story: &Story<'_>) -> Vec<HistogramPlot> {
+    let facts = story.facts;
+    let labels = |id, title, unit, accepted, other| Labels { id, title, unit, accepted, other };
+    let plots = [
+        (labels("reward", "Reward", "reward of a response", "chosen", "not chosen"), &facts.reward),
+        (labels("agreement", "Agreement", "responses with the same final answer", "accepted", "rejected"), &facts.agreement),
+        (labels("difficulty", "Difficulty", "predicted fail rate", "accepted", "rejected"), &facts.difficulty),
+        (labels("question-length", "Question length", "tokens", "accepted", "rejected"), &facts.question_tokens),
+        (labels("response-length", "Response length", "tokens", "chosen", "not chosen"), &facts.response_tokens),
+    ];
+    plots.into_iter().filter_map(|(labels, distribution)| histogram(labels, distribution)).collect()
+}
+
+fn rejected_samples(story: &Story<'_>) -> Vec<Rejected> {
+    let rejected = |(reason, samples): (&_, &super::facts::Samples)| Rejected {
+        reason: reason_name(*reason),
+        words: reason_words(*reason),
+        count: story.manifest.funnel.rejected.get(reason).copied().unwrap_or(0),
+        samples: samples.rows().into_iter().map(sample).collect(),
+    };
+    story.facts.rejected_samples.iter().map(rejected).collect()
+}
+
+fn sample(outcome: &Outcome) -> Sample {
+    let QuestionRow { id, generator, wave, question, difficulty, .. } = outcome.question().clone();
+    let shown = |response: &ResponseRow, chosen: bool| SampleResponse {
+        text: excerpt(&response.text, TEXT_LENGTH),
+        reward: response.reward.map(real),
+        final_answer: response.final_answer.clone().map(|answer| excerpt(&answer, 200)),
+        chosen,
+    };
+    let (stage, detail, responses, agreement) = match outcome {
+        Outcome::Accepted(row) => {
+            (None, None, chosen_response(row).into_iter().map(|response| shown(response, true)).collect(), Some(row.agreement))
+        }
+        Outcome::Rejected(row) => {
+            let responses = row.responses.iter().map(|response| shown(response, false)).collect();
+            (Some(row.stage.slug()), row.detail.clone(), responses, None)
+        }
+    };
+    let question = excerpt(&question, TEXT_LENGTH);
+    Sample { id, generator, wave, question, difficulty: difficulty.map(real), stage, detail, responses, agreement }
+}
+
+/// Time and tokens by stage, in the order of a run, over generators and waves.
+fn costs_by_stage(costs: &[StageCost], price: Option<f64>) -> Vec<Cost> {
+    let mut by_stage: BTreeMap<Stage, Cost> = BTreeMap::new();
+    for cost in costs {
+        let sum = by_stage.entry(cost.stage).or_default();
+        sum.stage = cost.stage.slug();
+        sum.millis += cost.worker_millis;
+        sum.tokens_in += cost.tokens_in;
+        sum.tokens_out += cost.tokens_out;
+    }
+    by_stage.into_values().map(|cost| Cost { money: price.map(|price| money(cost.millis, price)), ..cost }).collect()
+}
+
+/// What `millis` cost at a price for an hour, to four decimals below 1.
+fn money(millis: i64, price: f64) -> String {
+    let cost = millis as f64 / 3_600_000.0 * price;
+    if cost < 1.0 { format!("{cost:.4}") } else { format!("{cost:.2}") }
+}

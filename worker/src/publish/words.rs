@@ -1,0 +1,106 @@
+//! Numbers and names for people: thousands, shares, durations, shortened digests; and text made safe for the place where it
+//! stands in Markdown.
+
+/// `1234567` as `1,234,567`.
+pub fn thousands(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3 + 1);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    if number < 0 { format!("-{grouped}") } else { grouped }
+}
+
+/// `part` of `whole` in percent, e.g. `12.5%`; a dash where there is no whole.
+pub fn share(part: i64, whole: i64) -> String {
+    if whole == 0 { "–".into() } else { format!("{:.1}%", 100.0 * part as f64 / whole as f64) }
+}
+
+/// A real number with as many decimals as it deserves: about four digits that count.
+pub fn real(value: f64) -> String {
+    let size = value.abs();
+    let text = match size {
+        _ if size >= 1000.0 => return thousands(value.round() as i64),
+        _ if size >= 100.0 => format!("{value:.1}"),
+        _ if size >= 1.0 || size == 0.0 => format!("{value:.2}"),
+        _ if size >= 0.001 => format!("{value:.3}"),
+        _ => format!("{value:.1e}"),
+    };
+    if text.contains('.') && !text.contains('e') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
+}
+
+/// Milliseconds as `1 h 02 min`, `3 min 20 s`, `4.2 s`.
+pub fn duration(millis: i64) -> String {
+    let seconds = millis / 1000;
+    match seconds {
+        ..60 => format!("{:.1} s", millis as f64 / 1000.0),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// The first 12 digits of a digest, without its algorithm's name.
+pub fn short_digest(digest: &str) -> String {
+    digest.rsplit(':').next().unwrap_or_default().chars().take(12).collect()
+}
+
+/// `text` without line breaks and other control characters.
+pub fn one_line(text: &str) -> String {
+    text.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// `text` as plain text in a Markdown line or table cell.
+pub fn markdown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in one_line(text).chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '&' => out.push_str("&amp;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '$' => out.extend(['\\', c]),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// `text` as inline code in a Markdown table cell.
+pub fn markdown_code(text: &str) -> String {
+    format!("`{}`", one_line(text).replace('`', "'").replace('|', "\\|"))
+}
+
+/// A fence that `text` cannot end: longer than any run of back-ticks in it.
+pub fn fence(text: &str) -> String {
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    "`".repeat(longest.max(2) + 1)
+}
+
+/// At most `most` characters of `text`, with a mark where something was left out.
+pub fn excerpt(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{} […]", &text[..end]),
+        None => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!([0, 999, 1000, -1234567].map(thousands), ["0", "999", "1,000", "-1,234,567"]);
+        assert_eq!([0.0, 0.5, 12.345, 123.45, 1e6, 0.0123, 1e-5].map(real), ["0", "0.5", "12.35", "123.5", "1,000,000", "0.012", "1.0e-5"]);
+        assert_eq!([4200, 200_000, 3_720_000].map(duration), ["4.2 s", "3 min 20 s", "1 h 02 min"]);
+        assert_eq!((share(1, 8), share(0, 0)), ("12.5%".into(), "–".into()));
+    }
+
+    #[test]
+    fn hostile_text_stays_text_in_markdown() {
+        assert_eq!(markdown("a|b\n<script>`x`"), "a\\|b &lt;script>\\`x\\`");
+        assert_eq!(fence("```` code"), "`````");
+        assert_eq!(excerpt("größer", 3), "grö […]");
+    }
+}

@@ -1,0 +1,42 @@
+//! QFT: the generator learns to ask, by supervised learning of seed questions without their solutions (paper, section 3.1).
+
+use scalequest_crds::row::SftRow;
+use scalequest_crds::task::StageParams;
+
+use super::StageError;
+use super::models::open_model;
+use super::run_training::{Beside, Starting, run_training};
+use super::seeds::read_seeds;
+use super::shard::{Finished, Shard, wrong_params};
+use crate::dataset::table::encode_rows;
+use crate::training::{Example, QuestionModelling};
+
+/// Fine-tunes a generator on questions.
+///
+/// # Errors
+/// The model or a seed file cannot be used, the workspace fails, or a stop was asked for.
+pub fn qft(shard: &Shard<'_>) -> Result<Finished, StageError> {
+    let StageParams::Qft { model, system_prompt, seed_questions, training } = &shard.task.params else {
+        return Err(wrong_params(shard));
+    };
+    let seeds = read_seeds(seed_questions, shard.range.clone())?;
+    let checkpoint = open_model(shard, model)?;
+    let tokenizer = checkpoint.tokenizer()?;
+    let template = checkpoint.chat_template(&tokenizer)?;
+    let prefix = template.question_prefix(system_prompt.as_deref())?;
+    let prefix_tokens = tokenizer.encode(&prefix.text)?;
+    let mut examples = Vec::with_capacity(seeds.len());
+    for seed in &seeds {
+        let question = tokenizer.encode_plain(seed.question.trim())?;
+        examples.push(Example::question(&prefix_tokens, &question, prefix.end_token));
+    }
+    let max_length = usize::try_from(training.max_length).unwrap_or(0);
+    let objective = || Ok(QuestionModelling::new(examples.clone(), max_length)?);
+    let cut = objective()?.truncated();
+    let warnings = (cut > 0).then(|| format!("{cut} of {} seed questions are longer than {max_length} tokens and were cut", seeds.len()));
+    let rows: Vec<_> = seeds.into_iter().map(|seed| SftRow { id: seed.id, question: seed.question }).collect();
+    let beside = Beside { count: rows.len() as i64, rows: encode_rows(&rows), warnings: warnings.into_iter().collect() };
+    let load = Box::new(move || Ok((checkpoint.config().clone(), checkpoint.parameters()?)));
+    let start = Starting { load, tokenizer, template: Some(template) };
+    run_training(shard, start, objective, training, beside)
+}

@@ -1,0 +1,47 @@
+//! QPO: the generator learns to prefer the rewritten question to the original, by DPO on the question tokens after the prefix
+//! (paper, section 3.2).
+
+use scalequest_crds::row::PreferenceRow;
+use scalequest_crds::task::StageParams;
+
+use super::StageError;
+use super::models::open_model;
+use super::run_training::{Beside, Starting, run_training};
+use super::shard::{Finished, Shard, wrong_params};
+use crate::training::{Example, Pair, Preference};
+
+/// Optimises a generator on preference pairs.
+///
+/// # Errors
+/// There are no pairs, an input is damaged, the model cannot be used, the workspace fails, or a stop was asked for.
+pub fn qpo(shard: &Shard<'_>) -> Result<Finished, StageError> {
+    let StageParams::Qpo { model, system_prompt, beta, training } = &shard.task.params else {
+        return Err(wrong_params(shard));
+    };
+    let rows: Vec<PreferenceRow> = shard.read_input(0, "rows", shard.range.clone())?;
+    if rows.is_empty() {
+        return Err(StageError::Task(
+            "there are no preference pairs: every sampled question or its rewrite was rejected; look at the rejects of Sample and Rewrite, then raise qpo.pairs or change the rewriter".into(),
+        ));
+    }
+    let checkpoint = open_model(shard, model)?;
+    let tokenizer = checkpoint.tokenizer()?;
+    let template = checkpoint.chat_template(&tokenizer)?;
+    let prefix = template.question_prefix(system_prompt.as_deref())?;
+    let prefix_tokens = tokenizer.encode(&prefix.text)?;
+    let mut pairs = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let example = |question: &str| -> Result<Example, StageError> {
+            Ok(Example::question(&prefix_tokens, &tokenizer.encode_plain(question.trim())?, prefix.end_token))
+        };
+        pairs.push(Pair { chosen: example(&row.chosen)?, rejected: example(&row.rejected)? });
+    }
+    let max_length = usize::try_from(training.max_length).unwrap_or(0);
+    let objective = || Ok(Preference::new(pairs.clone(), *beta, max_length)?);
+    let dropped = objective()?.dropped();
+    let warnings = (dropped > 0).then(|| format!("{dropped} of {} preference pairs are longer than {max_length} tokens and were left out", rows.len()));
+    let beside = Beside { rows: Vec::new(), count: 0, warnings: warnings.into_iter().collect() };
+    let load = Box::new(move || Ok((checkpoint.config().clone(), checkpoint.parameters()?)));
+    let start = Starting { load, tokenizer, template: Some(template) };
+    run_training(shard, start, objective, training, beside)
+}

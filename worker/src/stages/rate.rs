@@ -1,0 +1,77 @@
+//! Rate: a trained scorer predicts each question's fail rate, and what is too easy is dropped where the run asks for it
+//! (paper, section 3.3).
+
+use std::ops::Range;
+
+use scalequest_crds::report::Histogram;
+use scalequest_crds::row::{QuestionRow, Reason, RejectRow};
+use scalequest_crds::task::StageParams;
+
+use super::StageError;
+use super::run_shard::{Batch, RowStage, run_shard};
+use super::serving::{DifficultyModel, Scored};
+use super::shard::{Fate, Finished, Shard, reject, wrong_params};
+
+/// Rates one shard of questions.
+///
+/// # Errors
+/// The scorer does not load, an input is damaged, the workspace fails, or a stop was asked for.
+pub fn rate(shard: &Shard<'_>) -> Result<Finished, StageError> {
+    run_shard::<Rate>(shard)
+}
+
+struct Rate {
+    model: DifficultyModel,
+    minimum: f64,
+    generators: Vec<String>,
+}
+
+impl RowStage for Rate {
+    type Row = QuestionRow;
+    type Kept = QuestionRow;
+
+    fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
+        let StageParams::Rate { model, minimum, generators } = &shard.task.params else {
+            return Err(wrong_params(shard));
+        };
+        Ok(Rate { model: DifficultyModel::load(shard, model)?, minimum: *minimum, generators: generators.clone() })
+    }
+
+    fn read(shard: &Shard<'_>, rows: Range<i64>) -> Result<Vec<QuestionRow>, StageError> {
+        shard.read_input(0, "rows", rows)
+    }
+
+    fn work(&mut self, shard: &Shard<'_>, rows: Vec<QuestionRow>) -> Result<Batch<QuestionRow>, StageError> {
+        let questions: Vec<&str> = rows.iter().map(|row| row.question.as_str()).collect();
+        let scores = self.model.rate(shard, &questions)?;
+        let mut batch = Batch::default();
+        for (mut row, Scored { value, tokens }) in rows.into_iter().zip(scores) {
+            batch.tokens_in += tokens;
+            let Some(value) = value else {
+                batch.fates.push(reject(shard, Reason::PromptTooLong, row, &format!("{tokens} tokens do not fit the scorer's context")));
+                continue;
+            };
+            let difficulty = value.clamp(0.0, 1.0);
+            row.difficulty = Some(difficulty);
+            let too_easy = difficulty < self.minimum && self.generators.contains(&row.generator);
+            batch.fates.push(if too_easy {
+                let said = format!("predicted fail rate {difficulty:.3}, below {}", self.minimum);
+                reject(shard, Reason::TooEasy, row, &said)
+            } else {
+                Fate::Kept(row)
+            });
+        }
+        Ok(batch)
+    }
+
+    fn body(&self) -> String {
+        self.model.body()
+    }
+
+    fn histograms(kept: &[&QuestionRow], rejects: &[&RejectRow]) -> Vec<Histogram> {
+        let mut difficulty = Histogram::new("difficulty", 0.0, 1.0, 20);
+        let rejected = rejects.iter().filter_map(|row| row.question.difficulty);
+        kept.iter().filter_map(|row| row.difficulty).chain(rejected).for_each(|value| difficulty.record(value));
+        vec![difficulty]
+    }
+}

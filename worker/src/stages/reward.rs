@@ -1,0 +1,76 @@
+//! Reward: scores every response, by a model with a scalar head or by a chat model that is asked whether the solution is
+//! correct (the probability of Yes against No).
+
+use std::ops::Range;
+
+use scalequest_crds::report::Histogram;
+use scalequest_crds::row::{AnsweredRow, RejectRow};
+use scalequest_crds::run::Domain;
+use scalequest_crds::task::StageParams;
+
+use super::StageError;
+use super::run_shard::{Batch, RowStage, run_shard};
+use super::serving::{RewardModel, Scored};
+use super::shard::{Fate, Finished, Shard, wrong_params};
+
+/// Scores one shard of answered questions.
+///
+/// # Errors
+/// The model does not load, an input is damaged, the workspace fails, or a stop was asked for.
+pub fn reward(shard: &Shard<'_>) -> Result<Finished, StageError> {
+    run_shard::<Reward>(shard)
+}
+
+struct Reward {
+    model: RewardModel,
+    domain: Domain,
+}
+
+impl RowStage for Reward {
+    type Row = AnsweredRow;
+    type Kept = AnsweredRow;
+
+    fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
+        let StageParams::Reward { model, domain } = &shard.task.params else {
+            return Err(wrong_params(shard));
+        };
+        Ok(Reward { model: RewardModel::load(shard, model)?, domain: *domain })
+    }
+
+    fn read(shard: &Shard<'_>, rows: Range<i64>) -> Result<Vec<AnsweredRow>, StageError> {
+        shard.read_input(0, "rows", rows)
+    }
+
+    /// A response that does not fit the model's context, or whose score is not a number, stays without a reward; the question
+    /// is not dropped for it.
+    fn work(&mut self, shard: &Shard<'_>, rows: Vec<AnsweredRow>) -> Result<Batch<AnsweredRow>, StageError> {
+        let pairs: Vec<(&str, &str)> = rows
+            .iter()
+            .flat_map(|row| row.responses.iter().map(|response| (row.question.question.as_str(), response.text.as_str())))
+            .collect();
+        let mut scores = self.model.score(shard, &pairs, self.domain)?.into_iter();
+        let mut batch = Batch::default();
+        for mut row in rows {
+            for (response, scored) in row.responses.iter_mut().zip(&mut scores) {
+                let Scored { value, tokens } = scored;
+                response.reward = value.filter(|value| value.is_finite());
+                batch.tokens_in += tokens;
+            }
+            batch.fates.push(Fate::Kept(row));
+        }
+        Ok(batch)
+    }
+
+    fn body(&self) -> String {
+        self.model.body()
+    }
+
+    fn histograms(kept: &[&AnsweredRow], _: &[&RejectRow]) -> Vec<Histogram> {
+        let rewards = || kept.iter().flat_map(|row| &row.responses).filter_map(|response| response.reward);
+        // A verifier's probability lies in 0..=1; a scalar head has no range, so its own borders are fixed far out.
+        let (low, high) = if rewards().all(|reward| (0.0..=1.0).contains(&reward)) { (0.0, 1.0) } else { (-10.0, 10.0) };
+        let mut histogram = Histogram::new("reward", low, high, 20);
+        rewards().for_each(|reward| histogram.record(reward));
+        vec![histogram]
+    }
+}

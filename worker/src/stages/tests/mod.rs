@@ -1,0 +1,1 @@
+//! Whole stages on tiny models in temporary workspaces.

@@ -1,0 +1,204 @@
+//! The serving body against the reference, and its promise: a row's result depends on that row alone.
+
+mod tiny;
+
+use proptest::prelude::*;
+use scalequest_worker::inference::{Engine, KeyValueCache, Scorer, ScorerOptions, Segment};
+use scalequest_worker::model::{Architecture, Decoder, Head};
+use scalequest_worker::ops::{cpu, reference};
+use std::ops::ControlFlow;
+use tiny::{config, numbers, reference_logits};
+
+const ARCHITECTURES: [Architecture; 2] = [Architecture::Qwen2, Architecture::Llama];
+
+fn close(a: &[f32], b: &[f32], tolerance: f32) -> bool {
+    a.len() == b.len()
+        && a.iter()
+            .zip(b)
+            .all(|(a, b)| (a - b).abs() <= tolerance * (1.0 + b.abs()))
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// Feeds a sequence in the given pieces and returns the logits of every piece's last token.
+fn feed(engine: &Engine, pieces: &[&[u32]], cache: &mut KeyValueCache) -> Vec<Vec<f32>> {
+    let mut feed_piece = |tokens: &&[u32]| {
+        let hidden = engine
+            .last_hidden(&mut [Segment { tokens, cache }])
+            .expect("hidden states");
+        engine.head(&hidden).0[..engine.head_width()].to_vec()
+    };
+    pieces.iter().map(&mut feed_piece).collect()
+}
+
+fn tokens(seed: u64, count: usize) -> Vec<u32> {
+    let mut random = numbers(seed);
+    (0..count)
+        .map(|_| ((random() + 1.0) * 149.9) as u32)
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn a_packed_linear_map_agrees_with_the_reference(
+        rows in 1usize..40, outputs in 1usize..70, inputs in 1usize..600, seed: u64, biased: bool,
+    ) {
+        let mut random = numbers(seed);
+        let mut some = |count: usize| -> Vec<f32> { (0..count).map(|_| random()).collect() };
+        let (x, w, b) = (some(rows * inputs), some(outputs * inputs), some(outputs));
+        let packed = cpu::PackedMatrix::pack(&[&w], inputs);
+        let (y, stride) = cpu::linear(&x, &packed, biased.then_some(&b[..]));
+        let tensor = |values: &[f32], shape: (usize, usize)| {
+            candle_core::Tensor::from_slice(values, shape, &candle_core::Device::Cpu).unwrap()
+        };
+        let bias = candle_core::Tensor::new(b.as_slice(), &candle_core::Device::Cpu).unwrap();
+        let expected =
+            reference::linear(&tensor(&x, (rows, inputs)), &tensor(&w, (outputs, inputs)), biased.then_some(&bias));
+        for (row, expected) in y.chunks_exact(stride).zip(expected.unwrap().to_vec2::<f32>().unwrap()) {
+            prop_assert!(close(&row[..outputs], &expected, 1e-4));
+        }
+        let mut row = vec![0.0; inputs];
+        packed.copy_row(outputs - 1, &mut row);
+        prop_assert_eq!(&row[..], &w[(outputs - 1) * inputs..]);
+        // Alone, and on one thread, a row has the same bits as in the batch on several.
+        let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let last = rows - 1;
+        let (single, _) = alone.install(|| cpu::linear(&x[last * inputs..], &packed, biased.then_some(&b[..])));
+        prop_assert_eq!(bits(&single), bits(&y[last * stride..]));
+    }
+
+    #[test]
+    fn rows_have_the_same_bits_in_any_batch_and_in_any_pieces(
+        lengths in prop::collection::vec(1usize..90, 1..6), cut in 1usize..90, seed: u64, threads in 1usize..4,
+    ) {
+        let config = config(ARCHITECTURES[(seed % 2) as usize]);
+        let engine = Engine::from_decoder(&tiny::decoder(&config, 7)).unwrap();
+        let rows: Vec<Vec<u32>> =
+            lengths.iter().enumerate().map(|(row, length)| tokens(seed.wrapping_add(row as u64), *length)).collect();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let together = pool.install(|| {
+            let mut caches: Vec<_> = rows.iter().map(|_| engine.new_cache()).collect();
+            let mut segments: Vec<Segment<'_>> =
+                rows.iter().zip(&mut caches).map(|(tokens, cache)| Segment { tokens, cache }).collect();
+            engine.head(&engine.last_hidden(&mut segments).unwrap())
+        });
+        for (row, logits) in rows.iter().zip(together.0.chunks_exact(together.1)) {
+            let cut = cut.min(row.len());
+            let pieces = [&row[..cut], &row[cut..]];
+            let pieces = if cut == row.len() { &pieces[..1] } else { &pieces[..] };
+            let in_pieces = feed(&engine, pieces, &mut engine.new_cache()).pop().unwrap();
+            prop_assert_eq!(bits(&in_pieces), bits(&logits[..engine.head_width()]));
+        }
+    }
+}
+
+#[test]
+fn serving_agrees_with_the_reference_at_every_place() {
+    for architecture in ARCHITECTURES {
+        let decoder = tiny::decoder(&config(architecture), 3);
+        let engine = Engine::from_decoder(&decoder).expect("an engine");
+        let sequence = tokens(11, 150);
+        let one_by_one: Vec<&[u32]> = sequence.chunks(1).collect();
+        let served = feed(&engine, &one_by_one, &mut engine.new_cache());
+        for (place, (served, expected)) in served
+            .iter()
+            .zip(reference_logits(&decoder, &sequence))
+            .enumerate()
+        {
+            assert!(
+                close(served, &expected, 1e-4),
+                "{architecture:?} at {place}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_forked_cache_goes_on_as_its_own_sequence() {
+    let engine =
+        Engine::from_decoder(&tiny::decoder(&config(Architecture::Llama), 5)).expect("an engine");
+    let (first, second) = (tokens(1, 100), tokens(2, 30));
+    let mut cache = engine.new_cache();
+    feed(&engine, &[&first], &mut cache);
+    let mut fork = cache.fork(70);
+    let forked = feed(&engine, &[&second], &mut fork);
+    let whole = [&first[..70], &second[..]].concat();
+    assert_eq!(forked, feed(&engine, &[&whole], &mut engine.new_cache()));
+    // What the fork wrote did not reach the cache that it came from.
+    let on = feed(&engine, &[&second], &mut cache);
+    let whole = [&first[..], &second[..]].concat();
+    assert_eq!(on, feed(&engine, &[&whole], &mut engine.new_cache()));
+}
+
+#[test]
+fn scores_are_the_references_and_do_not_depend_on_their_company() {
+    let mut config = config(Architecture::Qwen2);
+    config.head = Head::Scalar;
+    let decoder = tiny::decoder(&config, 9);
+    let engine = Engine::from_decoder(&decoder).expect("an engine");
+    let question = tokens(1, 40);
+    let mut sequences: Vec<Vec<u32>> = (0..7)
+        .map(|row| [&question[..], &tokens(100 + row, 5 + 9 * row as usize)].concat())
+        .collect();
+    sequences.extend((0..4).map(|row| tokens(200 + row, 3 + 20 * row as usize)));
+    let scorer = Scorer::new(&engine, ScorerOptions { step_tokens: 120 });
+    let mut watch = |_| ControlFlow::Continue(());
+    let together = scorer.scores(&sequences, &mut watch).expect("scores");
+    for (sequence, score) in sequences.iter().zip(&together) {
+        let alone = scorer
+            .scores(std::slice::from_ref(sequence), &mut watch)
+            .expect("a score");
+        assert_eq!(alone[0].to_bits(), score.to_bits());
+        let expected = reference_logits(&decoder, sequence).pop().expect("a row")[0];
+        assert!((expected - score).abs() < 1e-4, "{expected} and {score}");
+    }
+}
+
+#[test]
+fn log_probabilities_are_the_references() {
+    let decoder: Decoder = tiny::decoder(&config(Architecture::Llama), 4);
+    let engine = Engine::from_decoder(&decoder).expect("an engine");
+    let sequence = tokens(5, 100);
+    let scorer = Scorer::new(&engine, ScorerOptions::default());
+    let from = 9;
+    let found = scorer.log_probabilities(&[(sequence.clone(), from)], &mut |_| {
+        ControlFlow::Continue(())
+    });
+    let logits = tiny::ids(&sequence); // the reference once more, in one piece
+    let positions: Vec<u32> = (0..100).collect();
+    let hidden = decoder
+        .hidden(&logits, &tiny::ids(&positions), &tiny::ids(&[0; 100]))
+        .unwrap();
+    let logits = decoder.logits(&hidden).unwrap().squeeze(0).unwrap();
+    let targets = candle_core::Tensor::new(&sequence[from..], logits.device()).unwrap();
+    let expected = reference::token_log_probabilities(
+        &logits.narrow(0, from - 1, 100 - from).unwrap(),
+        &targets,
+    )
+    .unwrap();
+    let expected = expected.sum_all().unwrap().to_scalar::<f32>().unwrap();
+    assert!((found.expect("a sum")[0] - f64::from(expected)).abs() < 1e-2);
+}
+
+#[test]
+fn a_damaged_weight_is_found_in_its_layer() {
+    let config = config(Architecture::Llama);
+    let mut parameters = tiny::parameters(&config, 1);
+    let name = "model.layers.1.mlp.down_proj.weight";
+    let damaged = parameters[name].affine(f64::NAN, 0.0).expect("a tensor");
+    parameters.insert(name.to_owned(), damaged);
+    let engine =
+        Engine::from_decoder(&Decoder::new(config, parameters).unwrap()).expect("an engine");
+    let error = engine.last_hidden(&mut [Segment {
+        tokens: &[1, 2],
+        cache: &mut engine.new_cache(),
+    }]);
+    assert_eq!(
+        error.expect_err("not finite").to_string(),
+        "layer 1 gives a value that is not finite for row 0; the model's weights are damaged"
+    );
+}
