@@ -107,7 +107,7 @@ impl FinishedRun {
         assert_eq!(number(&manifest["generated"]), number(&manifest["accepted"]) + rejected, "{manifest}");
         assert_eq!(number(&dataset.manifest["rows"]["data"]), number(&manifest["accepted"]), "{}", dataset.manifest);
         assert_eq!(number(&dataset.manifest["rows"]["rejects"]), rejected, "{}", dataset.manifest);
-        let funnel = &status["funnel"];
+        let funnel = &status["status"]["funnel"];
         assert_eq!((&funnel["generated"], &funnel["accepted"]), (&manifest["generated"], &manifest["accepted"]), "{funnel}");
         for entry in funnel["rejected"].as_array().expect("reasons") {
             let reason = entry["reason"].as_str().expect("a reason");

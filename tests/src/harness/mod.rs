@@ -16,6 +16,8 @@ pub mod crash;
 
 pub mod damage;
 
+pub mod broken_model;
+
 pub mod filesystem;
 
 pub mod object_server;

@@ -13,6 +13,7 @@ use super::dataset::files_below;
 
 /// A directory in which runs are made. Removed when dropped, unless the test fails.
 pub struct Workbench {
+    path: PathBuf,
     dir: Option<TempDir>,
 }
 
@@ -68,18 +69,28 @@ impl Workbench {
     pub fn new() -> Self {
         let dir = tempfile::Builder::new()
             .prefix("scalequest-test-")
-            .tempdir();
+            .tempdir()
+            .expect("a temporary directory");
+        let path = dir.path().canonicalize().expect("a real path");
         Workbench {
-            dir: Some(dir.expect("a temporary directory")),
+            path,
+            dir: Some(dir),
+        }
+    }
+
+    /// The directory at `path`, emptied first. It stays: for a run that all tests of a program look at.
+    pub fn lasting(path: impl AsRef<Path>) -> Self {
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).expect("a directory");
+        Workbench {
+            path: path.as_ref().canonicalize().expect("a real path"),
+            dir: None,
         }
     }
 
     /// The directory.
     pub fn path(&self) -> &Path {
-        self.dir
-            .as_ref()
-            .expect("lives as long as the workbench")
-            .path()
+        &self.path
     }
 
     /// Writes a file below the directory.
