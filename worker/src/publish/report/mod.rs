@@ -70,7 +70,10 @@ struct Cost {
 pub fn render(story: &Story<'_>, curves: &[Curve]) -> Result<String, minijinja::Error> {
     let funnel = &story.manifest.funnel;
     let budget = story.run.spec.budget.clone().unwrap_or_default();
-    let price = budget.price_per_gpu_hour.as_deref().and_then(|price| price.parse::<f64>().ok());
+    let price = budget
+        .price_per_gpu_hour
+        .as_deref()
+        .and_then(|price| price.parse::<f64>().ok());
     let costs = costs_by_stage(&story.publication.costs, price);
     let total_millis: i64 = costs.iter().map(|cost| cost.millis).sum();
     let context = json!({
@@ -108,46 +111,136 @@ pub fn render(story: &Story<'_>, curves: &[Curve]) -> Result<String, minijinja::
 
 fn histograms(story: &Story<'_>) -> Vec<HistogramPlot> {
     let facts = story.facts;
-    let labels = |id, title, unit, accepted, other| Labels { id, title, unit, accepted, other };
+    let labels = |id, title, unit, accepted, other| Labels {
+        id,
+        title,
+        unit,
+        accepted,
+        other,
+    };
     let plots = [
-        (labels("reward", "Reward", "reward of a response", "chosen", "not chosen"), &facts.reward),
-        (labels("agreement", "Agreement", "responses with the same final answer", "accepted", "rejected"), &facts.agreement),
-        (labels("difficulty", "Difficulty", "predicted fail rate", "accepted", "rejected"), &facts.difficulty),
-        (labels("question-length", "Question length", "tokens", "accepted", "rejected"), &facts.question_tokens),
-        (labels("response-length", "Response length", "tokens", "chosen", "not chosen"), &facts.response_tokens),
+        (
+            labels(
+                "reward",
+                "Reward",
+                "reward of a response",
+                "chosen",
+                "not chosen",
+            ),
+            &facts.reward,
+        ),
+        (
+            labels(
+                "agreement",
+                "Agreement",
+                "responses with the same final answer",
+                "accepted",
+                "rejected",
+            ),
+            &facts.agreement,
+        ),
+        (
+            labels(
+                "difficulty",
+                "Difficulty",
+                "predicted fail rate",
+                "accepted",
+                "rejected",
+            ),
+            &facts.difficulty,
+        ),
+        (
+            labels(
+                "question-length",
+                "Question length",
+                "tokens",
+                "accepted",
+                "rejected",
+            ),
+            &facts.question_tokens,
+        ),
+        (
+            labels(
+                "response-length",
+                "Response length",
+                "tokens",
+                "chosen",
+                "not chosen",
+            ),
+            &facts.response_tokens,
+        ),
     ];
-    plots.into_iter().filter_map(|(labels, distribution)| histogram(labels, distribution)).collect()
+    plots
+        .into_iter()
+        .filter_map(|(labels, distribution)| histogram(labels, distribution))
+        .collect()
 }
 
 fn rejected_samples(story: &Story<'_>) -> Vec<Rejected> {
     let rejected = |(reason, samples): (&_, &super::facts::Samples)| Rejected {
         reason: reason_name(*reason),
         words: reason_words(*reason),
-        count: story.manifest.funnel.rejected.get(reason).copied().unwrap_or(0),
+        count: story
+            .manifest
+            .funnel
+            .rejected
+            .get(reason)
+            .copied()
+            .unwrap_or(0),
         samples: samples.rows().into_iter().map(sample).collect(),
     };
     story.facts.rejected_samples.iter().map(rejected).collect()
 }
 
 fn sample(outcome: &Outcome) -> Sample {
-    let QuestionRow { id, generator, wave, question, difficulty, .. } = outcome.question().clone();
+    let QuestionRow {
+        id,
+        generator,
+        wave,
+        question,
+        difficulty,
+        ..
+    } = outcome.question().clone();
     let shown = |response: &ResponseRow, chosen: bool| SampleResponse {
         text: excerpt(&response.text, TEXT_LENGTH),
         reward: response.reward.map(real),
-        final_answer: response.final_answer.clone().map(|answer| excerpt(&answer, 200)),
+        final_answer: response
+            .final_answer
+            .clone()
+            .map(|answer| excerpt(&answer, 200)),
         chosen,
     };
     let (stage, detail, responses, agreement) = match outcome {
-        Outcome::Accepted(row) => {
-            (None, None, chosen_response(row).into_iter().map(|response| shown(response, true)).collect(), Some(row.agreement))
-        }
+        Outcome::Accepted(row) => (
+            None,
+            None,
+            chosen_response(row)
+                .into_iter()
+                .map(|response| shown(response, true))
+                .collect(),
+            Some(row.agreement),
+        ),
         Outcome::Rejected(row) => {
-            let responses = row.responses.iter().map(|response| shown(response, false)).collect();
+            let responses = row
+                .responses
+                .iter()
+                .map(|response| shown(response, false))
+                .collect();
             (Some(row.stage.slug()), row.detail.clone(), responses, None)
         }
     };
     let question = excerpt(&question, TEXT_LENGTH);
-    Sample { id, generator, wave, question, difficulty: difficulty.map(real), stage, detail, responses, agreement }
+    Sample {
+        id,
+        generator,
+        wave,
+        question,
+        difficulty: difficulty.map(real),
+        stage,
+        detail,
+        responses,
+        agreement,
+    }
 }
 
 /// Time and tokens by stage, in the order of a run, over generators and waves.
@@ -160,11 +253,21 @@ fn costs_by_stage(costs: &[StageCost], price: Option<f64>) -> Vec<Cost> {
         sum.tokens_in += cost.tokens_in;
         sum.tokens_out += cost.tokens_out;
     }
-    by_stage.into_values().map(|cost| Cost { money: price.map(|price| money(cost.millis, price)), ..cost }).collect()
+    by_stage
+        .into_values()
+        .map(|cost| Cost {
+            money: price.map(|price| money(cost.millis, price)),
+            ..cost
+        })
+        .collect()
 }
 
 /// What `millis` cost at a price for an hour, to four decimals below 1.
 fn money(millis: i64, price: f64) -> String {
     let cost = millis as f64 / 3_600_000.0 * price;
-    if cost < 1.0 { format!("{cost:.4}") } else { format!("{cost:.2}") }
+    if cost < 1.0 {
+        format!("{cost:.4}")
+    } else {
+        format!("{cost:.2}")
+    }
 }
