@@ -350,6 +350,6 @@ fn spec_file(publication: &Publication) -> String {
     let name = words::one_line(&publication.name);
     let spec = publication.resolved_spec.trim_end();
     format!(
-        "# The dataset `{name}` as it was made, every default filled in; {MARK}.\n# Again, byte for byte: scalequest run -f {SPEC}\n{spec}\n"
+        "# The dataset `{name}` as it was made, every default filled in; {MARK}.\n# To make it again: scalequest run -f {SPEC}\n{spec}\n"
     )
 }

@@ -74,8 +74,14 @@ pub fn render(story: &Story<'_>, curves: &[Curve]) -> Result<String, minijinja::
         .price_per_gpu_hour
         .as_deref()
         .and_then(|price| price.parse::<f64>().ok());
+    let total_millis: i64 = story
+        .publication
+        .costs
+        .iter()
+        .map(|cost| cost.worker_millis)
+        .sum();
+    let price = price.map(|price| Price::of(price, total_millis));
     let costs = costs_by_stage(&story.publication.costs, price);
-    let total_millis: i64 = costs.iter().map(|cost| cost.millis).sum();
     let context = json!({
         "style": include_str!("report.css"),
         "mark": MARK,
@@ -96,7 +102,7 @@ pub fn render(story: &Story<'_>, curves: &[Curve]) -> Result<String, minijinja::
         "rejected_samples": rejected_samples(story),
         "costs": costs,
         "total_millis": total_millis,
-        "total_money": price.map(|price| money(total_millis, price)),
+        "total_money": price.map(|price| price.of_millis(total_millis)),
         "currency": budget.currency.unwrap_or_else(|| "USD".into()),
         "models": story.publication.models,
         "settings": settings_of(story.run),
@@ -244,7 +250,7 @@ fn sample(outcome: &Outcome) -> Sample {
 }
 
 /// Time and tokens by stage, in the order of a run, over generators and waves.
-fn costs_by_stage(costs: &[StageCost], price: Option<f64>) -> Vec<Cost> {
+fn costs_by_stage(costs: &[StageCost], price: Option<Price>) -> Vec<Cost> {
     let mut by_stage: BTreeMap<Stage, Cost> = BTreeMap::new();
     for cost in costs {
         let sum = by_stage.entry(cost.stage).or_default();
@@ -256,18 +262,33 @@ fn costs_by_stage(costs: &[StageCost], price: Option<f64>) -> Vec<Cost> {
     by_stage
         .into_values()
         .map(|cost| Cost {
-            money: price.map(|price| money(cost.millis, price)),
+            money: price.map(|price| price.of_millis(cost.millis)),
             ..cost
         })
         .collect()
 }
 
-/// What `millis` cost at a price for an hour, to four decimals below 1.
-fn money(millis: i64, price: f64) -> String {
-    let cost = millis as f64 / 3_600_000.0 * price;
-    if cost < 1.0 {
-        format!("{cost:.4}")
-    } else {
-        format!("{cost:.2}")
+/// The price of an hour, and the decimals that do the whole sum justice.
+#[derive(Clone, Copy)]
+struct Price {
+    per_hour: f64,
+    decimals: usize,
+}
+
+impl Price {
+    fn of(per_hour: f64, total_millis: i64) -> Self {
+        let total = per_hour * total_millis as f64 / 3_600_000.0;
+        Self {
+            per_hour,
+            decimals: if total < 1.0 { 4 } else { 2 },
+        }
+    }
+
+    fn of_millis(self, millis: i64) -> String {
+        format!(
+            "{:.*}",
+            self.decimals,
+            self.per_hour * millis as f64 / 3_600_000.0
+        )
     }
 }

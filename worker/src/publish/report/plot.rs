@@ -62,7 +62,8 @@ pub struct HistogramPlot {
     unit: &'static str,
     accepted: &'static str,
     other: &'static str,
-    summary: String,
+    has_other: bool,
+    summary: Vec<String>,
     frame: Frame,
     bars: Vec<Bar>,
 }
@@ -131,6 +132,7 @@ pub fn histogram(labels: Labels, distribution: &Distribution) -> Option<Histogra
         unit: labels.unit,
         accepted: labels.accepted,
         other: labels.other,
+        has_other: distribution.count(Kind::Other) > 0,
         summary: summary(&labels, distribution),
         frame: frame(
             x_ticks
@@ -267,20 +269,23 @@ fn range_words(bin: &Bin, whole: bool) -> String {
     }
 }
 
-fn summary(labels: &Labels, distribution: &Distribution) -> String {
+fn summary(labels: &Labels, distribution: &Distribution) -> Vec<String> {
     let of = |kind: Kind, name: &str| {
         let (median, mean) = (distribution.median(kind)?, distribution.mean(kind)?);
         Some(format!(
-            "{name}: median {}, mean {}",
+            "{name}: median {}, mean {}, of {}",
             real(median),
-            real(mean)
+            real(mean),
+            thousands(distribution.count(kind))
         ))
     };
-    let parts = [
+    [
         of(Kind::Accepted, labels.accepted),
         of(Kind::Other, labels.other),
-    ];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn round(value: f64) -> f64 {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::fixture::Run;
+use crate::publish::table::Layout;
 
 const HOSTILE: &str = "</pre><script>alert(1)</script>\"'>&amp;\n---\n| `x` | ![](http://evil.example/x.png) {{ 7*7 }} ";
 
@@ -11,6 +12,29 @@ fn published(run: &Run) -> (String, String, tempfile::TempDir) {
     run.seal().publish(output.path()).unwrap();
     let read = |name: &str| std::fs::read_to_string(Path::new(output.path()).join(name)).unwrap();
     (read("README.md"), read("report.html"), output)
+}
+
+/// Writes what the other tests look at to `PUBLISH_EXAMPLE`, to be looked at by eye.
+#[test]
+fn an_example_is_written_where_the_environment_asks_for_one() {
+    if let Some(output) = std::env::var_os("PUBLISH_EXAMPLE") {
+        let run = Run {
+            waves: vec![120, 900, 340],
+            layout: Layout::PUBLISHED,
+            ..Run::default()
+        };
+        run.seal().publish(Path::new(&output)).unwrap();
+        let run = Run {
+            name: HOSTILE.into(),
+            text: HOSTILE.into(),
+            short: Some(HOSTILE.into()),
+            bodies: vec!["a".into(), "b".into()],
+            ..Run::default()
+        };
+        run.seal()
+            .publish(&Path::new(&output).join("hostile"))
+            .unwrap();
+    }
 }
 
 fn header(card: &str) -> serde_json::Value {
@@ -60,10 +84,10 @@ fn the_card_names_models_settings_and_the_papers_figures_as_the_papers() {
     let (card, ..) = published(&Run::default());
     for part in [
         "| `coder` | `qwen2.5-coder-0.5b-instruct.q4_k_m.gguf` | rewriter, judge, responder, reward | apache-2.0 |",
-        "| `generators[ask].qft.learningRate` | `2e-5` |",
+        "| `generators[ask].qft.learningRate` | `0.00002` |",
         "| `filters.contamination.benchmarks[0].file` | `test.jsonl` |",
         "5.6%",
-        "the paper's figures; nobody measured this dataset",
+        "the paper's figures; this dataset was not audited",
         "scalequest run -f run.yaml",
     ] {
         assert!(card.contains(part), "{part} is not in\n{card}");
@@ -103,20 +127,31 @@ fn hostile_text_stays_text() {
     };
     let (card, report, output) = published(&run);
     assert!(
-        !report.contains("<script") && !report.contains("</pre><"),
+        !report.contains("<script"),
+        "the report lets markup through"
+    );
+    assert!(
+        !report.contains("</pre><script"),
         "the report lets markup through"
     );
     assert!(report.contains("&lt;script&gt;alert(1)&lt;"));
     assert!(!report.contains("<img"));
     assert_eq!(report.matches("</html>").count(), 1);
     assert_eq!(header(&card)["pretty_name"], HOSTILE);
-    let outside_fences: String = card.split("\n```").step_by(2).collect();
+    let body = card.split_once("\n---\n").unwrap().1;
+    let outside_fences: String = body.split("\n```").step_by(2).collect();
+    let outside_code: String = outside_fences
+        .replace("\\`", "")
+        .split('`')
+        .step_by(2)
+        .collect();
+    assert!(outside_code.contains("Ended short") && outside_code.contains("alert(1)"));
     assert!(
-        !outside_fences.contains("<script"),
+        !outside_code.contains("<script"),
         "the card lets markup through"
     );
     assert!(
-        !outside_fences.contains("![]("),
+        !outside_code.contains("!["),
         "the card lets an image through"
     );
     let spec = std::fs::read_to_string(output.path().join("run.yaml")).unwrap();

@@ -26,7 +26,7 @@ use crate::publish::{PublishError, PublishedManifest, publish_as};
 pub const SMALL: Layout = Layout {
     units_per_file: 10,
     rows_per_group: 8,
-    rows_per_batch: 4,
+    rows_per_batch: 8,
 };
 
 /// Where questions end: the stage and the reason, or in the dataset.
@@ -68,6 +68,8 @@ pub struct Run {
     pub millis: i64,
     /// Whether the last wave has Generate only.
     pub last_wave_unfinished: bool,
+    /// How rows are laid out in files.
+    pub layout: Layout,
 }
 
 impl Default for Run {
@@ -83,6 +85,7 @@ impl Default for Run {
             target: 16,
             millis: 83_000,
             last_wave_unfinished: false,
+            layout: SMALL,
         }
     }
 }
@@ -95,6 +98,7 @@ pub struct Sealed {
     pub seals: Vec<Seal>,
     /// The workspace.
     pub workspace: Store,
+    layout: Layout,
     directory: TempDir,
 }
 
@@ -112,7 +116,7 @@ impl Sealed {
     ) -> Result<PublishedManifest, PublishError> {
         let output = Store::open(output.to_str().unwrap()).unwrap();
         publish_as(
-            SMALL,
+            self.layout,
             &self.task,
             &self.workspace,
             &self.seals,
@@ -184,6 +188,7 @@ impl Run {
             task,
             seals,
             workspace,
+            layout: self.layout,
             directory,
         }
     }
@@ -482,12 +487,17 @@ impl Maker<'_> {
                 sha256: sha256_hex(&bytes),
                 bytes: bytes.len() as i64,
             };
-            self.store
-                .put(
-                    &format!("stages/{}-{key}/objects/{}", stage.slug(), object.sha256),
-                    bytes,
-                )
+            // Written without the store: what it does to survive a crash takes its time, and nothing crashes here.
+            let path = self
+                .store
+                .local_path(&format!(
+                    "stages/{}-{key}/objects/{}",
+                    stage.slug(),
+                    object.sha256
+                ))
                 .unwrap();
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
             object
         };
         let shard = |index: i64| {
