@@ -85,34 +85,33 @@ pub fn truth(question: &str) -> Truth {
 }
 
 /// Pieces of text between names, things and numbers. With those they are the tokens of the micro tokenizer, longest first.
-pub const PIECES: [&str; 27] = [
+pub const PIECES: [&str; 26] = [
     " has ",
     " gets ",
-    " more.",
+    " more. ",
     " more and gives away ",
     " gives away ",
     " boxes with ",
-    " in each box.",
+    " in each box. ",
     ". ",
-    " How many ",
-    " Exactly how many ",
+    "How many ",
+    "Exactly how many ",
     " does ",
     " have now?",
     "some",
     "some number",
     " hat ",
     " bekommt ",
-    " dazu.",
+    " dazu. ",
     " gibt ",
-    " davon weg.",
-    " Wie viele ",
+    " davon weg. ",
+    "Wie viele ",
     " jetzt?",
     "Write a function f that returns ",
     "Write exactly one function f that returns ",
     "x",
     " plus ",
     " times ",
-    " more",
 ];
 
 impl Problem {

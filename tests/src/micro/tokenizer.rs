@@ -105,7 +105,7 @@ mod tests {
         for index in 0..500 {
             let question = drawing::raw(&mut Draws::keyed(1, "tokens", index)).text();
             let tokens = encode(&question);
-            assert!(tokens.len() <= 30, "{question}: {} tokens", tokens.len());
+            assert!(tokens.len() <= 22, "{question}: {} tokens", tokens.len());
             assert_eq!(tokenizer.decode(&tokens, false).unwrap(), question);
             for prompt in [
                 judging(&question, Domain::Mathematics),
@@ -114,7 +114,7 @@ mod tests {
                 rewarding(&question, "2 + 3 = 5\nThe answer is \\boxed{5}.", Domain::Mathematics),
             ] {
                 let tokens = encode(&prompt);
-                assert!(tokens.len() <= 50, "{prompt}: {} tokens", tokens.len());
+                assert!(tokens.len() <= 40, "{prompt}: {} tokens", tokens.len());
                 assert_eq!(tokenizer.decode(&tokens, false).unwrap(), prompt);
             }
         }

@@ -24,6 +24,8 @@ use super::tokenizer;
 pub const SEED: i64 = 20_241_018;
 /// Lessons of the chat model.
 pub const LESSONS: u64 = 36_000;
+/// Tokens of the longest lesson, and of a packed row.
+const LONGEST: usize = 64;
 /// Responses that the reward model learns from.
 const REWARDED: u64 = 6_000;
 
@@ -33,8 +35,8 @@ fn chat_settings() -> Training {
         epochs: 1,
         learning_rate: 3e-3,
         warmup_ratio: 0.05,
-        max_length: 128,
-        batch_size: 16,
+        max_length: LONGEST as i32,
+        batch_size: 24,
         tuning: Tuning::Full,
         lora: None,
         checkpoint_steps: 0,
@@ -43,7 +45,7 @@ fn chat_settings() -> Training {
 
 /// Settings of the reward model's training.
 fn reward_settings() -> Training {
-    Training { learning_rate: 1e-3, batch_size: 48, max_length: 128, ..chat_settings() }
+    Training { learning_rate: 1e-3, batch_size: 48, ..chat_settings() }
 }
 
 /// The shape: Qwen2's, with about a million parameters.
@@ -90,7 +92,8 @@ pub fn train_chat(directory: &Path, scratch: &Path, say: &mut dyn FnMut(String))
     let template = ChatTemplate::new(tokenizer::CHAT_TEMPLATE.into(), &tokenizer, directory)?;
 
     let examples = (0..LESSONS).map(|index| example(&lessons::lesson(SEED, index), &tokenizer, &template));
-    let mut objective = QuestionModelling::new(examples.collect::<Result<_>>()?, 128)?;
+    let mut objective = QuestionModelling::new(examples.collect::<Result<_>>()?, LONGEST)?;
+    anyhow::ensure!(objective.truncated() == 0, "a lesson is longer than {LONGEST} tokens");
     let config = config(vocab_size);
     let trainee = Trainee::new(config.clone(), initial_parameters(&config, SEED)?, Tuning::Full, None, SEED)?;
     run("chat", &trainee, &mut objective, &chat_settings(), scratch, say)?;
@@ -114,7 +117,7 @@ pub fn train_reward(chat: &Path, directory: &Path, scratch: &Path, say: &mut dyn
         let value = if lessons::is_right(&problem.truth(), &response) { 1.0 } else { -1.0 };
         Ok(Target { tokens: rewarded(&problem.text(), &response, &tokenizer, &template)?, value })
     });
-    let mut objective = Regression::new(targets.collect::<Result<_>>()?, 128)?;
+    let mut objective = Regression::new(targets.collect::<Result<_>>()?, LONGEST)?;
     let (config, parameters) = with_scalar_head(checkpoint.config().clone(), checkpoint.parameters()?, SEED)?;
     let trainee = Trainee::new(config.clone(), parameters, Tuning::Full, None, SEED)?;
     run("reward", &trainee, &mut objective, &reward_settings(), scratch, say)?;

@@ -1,0 +1,14 @@
+//! `scalequest completions`: a completion script for a shell.
+
+use clap::CommandFactory;
+use scalequest_crds::exit;
+
+use super::{Cli, Refusal, text};
+
+/// Prints the completion script of `shell`.
+pub fn completions(shell: clap_complete::Shell) -> Result<i32, Refusal> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "scalequest", &mut script);
+    text::print(&String::from_utf8_lossy(&script))?;
+    Ok(exit::run::DONE)
+}

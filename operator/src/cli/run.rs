@@ -1,0 +1,45 @@
+//! `scalequest run`: makes a dataset, or goes on making it.
+
+use scalequest_crds::exit;
+
+use super::{Refusal, RunArguments, spec_file, summary};
+use crate::local::accept::{Options, Refused, accept};
+use crate::local::drive::{Driver, Left};
+use crate::local::progress::{LogFormat, display};
+use crate::local::stop;
+
+/// Drives the run in a file to its end, or until it is stopped.
+pub fn run(arguments: &RunArguments, format: LogFormat, verbose: u8) -> Result<i32, Refusal> {
+    let RunArguments { spec, workers, cores, memory, no_check } = arguments;
+    let run = spec_file::read(&spec.file)?;
+    let wide = |number: Option<u32>| number.map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+    let options = Options { workers: wide(*workers), cores: wide(*cores), memory: *memory, trust: *no_check };
+    let session = accept(&run, options).map_err(refusal)?;
+    let output = session.run.output().to_string();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Refusal::Failed(format!("cannot start: {error}")))?;
+    let (left, status) = runtime.block_on(async {
+        let stop = stop::listen().map_err(|error| Refusal::Failed(format!("cannot listen to signals: {error}")))?;
+        Ok::<_, Refusal>(Driver::new(session, display(format, verbose > 0), stop).drive().await)
+    })?;
+    summary::tell(&left, &status, &output, format)?;
+    Ok(exit_code(&left))
+}
+
+/// A refusal to take up a run, as the command line says it.
+pub(super) fn refusal(refused: Refused) -> Refusal {
+    match refused {
+        Refused::BadInput(faults) => Refusal::BadInput(faults),
+        Refused::World(message) => Refusal::Failed(message),
+    }
+}
+
+fn exit_code(left: &Left) -> i32 {
+    use crate::plan::End;
+    match left {
+        Left::Ended(End::Complete) => exit::run::DONE,
+        Left::Ended(End::Short(_)) => exit::run::SHORT,
+        Left::Ended(End::Failed(_)) | Left::Broken(_) => exit::run::FAILED,
+        Left::Interrupted | Left::Held(_) => exit::run::INTERRUPTED,
+    }
+}

@@ -1,0 +1,29 @@
+//! `scalequest validate`: everything that is wrong with a spec, at once.
+
+use scalequest_crds::exit;
+
+use super::{Refusal, ValidateArguments, run::refusal, spec_file, text};
+use crate::local::accept::{Examined, Options, examine};
+use crate::validate::{Environment, validate as validate_spec};
+
+/// Checks the run in a file, and what it refers to.
+pub fn validate(arguments: &ValidateArguments) -> Result<i32, Refusal> {
+    let run = spec_file::read(&arguments.spec.file)?;
+    let (valid, found) = if arguments.spec_only {
+        (validate_spec(&run, Environment::Local).map_err(Refusal::BadInput)?, None)
+    } else {
+        let Examined { run, found, .. } = examine(&run, Options::default()).map_err(refusal)?;
+        (run, Some(found))
+    };
+    let notes: Vec<String> = valid.notes().iter().chain(found.iter().flat_map(|found| &found.warnings)).map(|note| format!("note: {note}\n")).collect();
+    let looked = match &found {
+        Some(found) => format!(
+            "; looked at {} models, {} files of questions",
+            found.models.len(),
+            found.seed_questions.len() + found.benchmarks.len()
+        ),
+        None => "; models and files were not looked at".into(),
+    };
+    text::print(&format!("{}run `{}` is valid{looked}\n", notes.concat(), valid.name()))?;
+    Ok(exit::run::DONE)
+}

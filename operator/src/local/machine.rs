@@ -1,0 +1,84 @@
+//! What this machine has: cores and memory, a container's limits included. It measures once, before the first worker
+//! starts, and must not know what they are used for.
+
+use sysinfo::{CGroupLimits, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// Cores and memory that workers may use together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Cores, as the scheduler lets this process use them.
+    pub cores: usize,
+    /// Bytes of memory that are available now.
+    pub memory: i64,
+}
+
+impl Machine {
+    /// Measures this machine; `cores` and `memory` override what is found.
+    pub fn measure(cores: Option<usize>, memory: Option<i64>) -> Machine {
+        let found = std::thread::available_parallelism().map_or(1, usize::from);
+        // A tenth is left to everything else.
+        let memory = memory.unwrap_or_else(|| available_memory() / 10 * 9);
+        Machine { cores: cores.unwrap_or(found).max(1), memory }
+    }
+}
+
+/// Available memory: the system's, or what a container's limit leaves, whichever is less. Page cache counts as available,
+/// since the kernel gives it up.
+fn available_memory() -> i64 {
+    // A system that does not say what it has is taken to have enough.
+    let Ok(mut system) = System::new() else { return i64::MAX };
+    system.refresh_memory();
+    let mut available = system.available_memory();
+    let below = |limits: CGroupLimits| limits.total_memory.saturating_sub(limits.rss);
+    if let Some(limits) = system.cgroup_limits() {
+        available = available.min(below(limits));
+    }
+    if let Ok(pid) = sysinfo::get_current_pid() {
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, ProcessRefreshKind::nothing());
+        if let Some(limits) = system.process(pid).and_then(|process| process.cgroup_limits()) {
+            available = available.min(below(limits));
+        }
+    }
+    i64::try_from(available).unwrap_or(i64::MAX)
+}
+
+/// The time now, in milliseconds since 1970.
+pub fn now_millis() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+/// `bytes` for people: `1.5 GiB`.
+pub fn show_bytes(bytes: i64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut value, mut unit) = (bytes as f64, 0);
+    while value.abs() >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_a_core_and_some_memory() {
+        let machine = Machine::measure(None, None);
+        assert!(machine.cores >= 1);
+        assert!(machine.memory > 1 << 20, "{machine:?}");
+    }
+
+    #[test]
+    fn what_the_user_says_wins() {
+        assert_eq!(Machine::measure(Some(3), Some(5)), Machine { cores: 3, memory: 5 });
+    }
+
+    #[test]
+    fn bytes_are_shown_in_the_unit_that_fits() {
+        let table = [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (8 << 30, "8.0 GiB"), (3 << 50, "3072.0 TiB")];
+        for (bytes, expected) in table {
+            assert_eq!(show_bytes(bytes), expected);
+        }
+    }
+}

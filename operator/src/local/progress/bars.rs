@@ -1,0 +1,98 @@
+//! Events on a terminal: a bar for each stage under way, sentences above them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::sentence::{progress_sentence, sentence};
+use super::{Display, Event, StageName};
+
+/// Draws bars on standard error.
+pub struct Bars {
+    all: MultiProgress,
+    stages: BTreeMap<StageName, ProgressBar>,
+    accepted: Option<ProgressBar>,
+}
+
+impl Bars {
+    /// A display that draws bars.
+    pub fn new() -> Self {
+        Bars { all: MultiProgress::new(), stages: BTreeMap::new(), accepted: None }
+    }
+
+    fn bar(&mut self, name: &StageName, total: i64) -> &ProgressBar {
+        let all = &self.all;
+        self.stages.entry(name.clone()).or_insert_with(|| {
+            let bar = all.insert(0, ProgressBar::new(unsigned(total))).with_prefix(name.to_string());
+            bar.set_style(style("{prefix:>26} {bar:24.cyan/blue} {msg}"));
+            bar.enable_steady_tick(Duration::from_millis(250));
+            bar
+        })
+    }
+
+    fn say(&self, event: &Event) {
+        if let Some(line) = sentence(event)
+            && self.all.println(&line).is_err()
+        {
+            eprintln!("{line}");
+        }
+    }
+
+    fn clear(&mut self) {
+        for bar in std::mem::take(&mut self.stages).into_values().chain(self.accepted.take()) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Display for Bars {
+    fn show(&mut self, event: &Event) {
+        match event {
+            Event::StageStarted { name, rows, .. } => {
+                self.bar(name, *rows).set_message("starts");
+            }
+            Event::StageProgressed { name, progress } => {
+                let bar = self.bar(name, progress.total);
+                bar.set_length(unsigned(progress.total.max(progress.done).max(1)));
+                bar.set_position(unsigned(progress.done));
+                bar.set_message(progress_sentence(progress));
+            }
+            Event::StageSealed { name, .. } => {
+                if let Some(bar) = self.stages.remove(name) {
+                    bar.finish_and_clear();
+                }
+                self.say(event);
+            }
+            Event::Status { status } => {
+                if let Some(progress) = &status.progress {
+                    let all = &self.all;
+                    let bar = self.accepted.get_or_insert_with(|| {
+                        let bar = all.add(ProgressBar::new(1)).with_prefix("accepted");
+                        bar.set_style(style("{prefix:>26} {bar:24.green/white} {pos}/{len} {msg}"));
+                        bar
+                    });
+                    bar.set_length(unsigned(progress.target));
+                    bar.set_position(unsigned(progress.accepted));
+                    bar.set_message(progress.eta.as_ref().map(|eta| format!("about {eta} left")).unwrap_or_default());
+                }
+            }
+            Event::Ended { .. } => self.clear(),
+            _ => self.say(event),
+        }
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

@@ -1,0 +1,49 @@
+//! Events for machines: one JSON object a line on standard error, each with its time.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::{Display, Event};
+
+/// Writes JSON lines to standard error.
+pub struct Json {}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: jiff::Timestamp,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+impl Json {
+    /// A display that writes JSON lines.
+    pub fn new() -> Self {
+        Json {}
+    }
+}
+
+impl Display for Json {
+    fn show(&mut self, event: &Event) {
+        if let Ok(line) = serde_json::to_string(&Line { time: jiff::Timestamp::now(), event }) {
+            // Nobody reads any more: the run goes on all the same.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::StageName;
+    use super::*;
+    use scalequest_crds::Stage;
+
+    #[test]
+    fn an_event_is_one_flat_object() {
+        let name = StageName { wave: Some(2), stage: Stage::Judge, generator: None };
+        let event = Event::StageStarted { name, rows: 5, shards: 1 };
+        let line = Line { time: jiff::Timestamp::UNIX_EPOCH, event: &event };
+        let json = serde_json::to_string(&line).unwrap();
+        assert_eq!(json, r#"{"time":"1970-01-01T00:00:00Z","event":"stageStarted","wave":2,"stage":"Judge","rows":5,"shards":1}"#);
+    }
+}

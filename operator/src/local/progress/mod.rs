@@ -1,0 +1,224 @@
+//! What a run tells the person who watches it: one event type, three ways of showing it. It must not decide anything.
+
+mod bars;
+
+mod json;
+
+mod lines;
+
+pub mod sentence;
+
+use std::io::IsTerminal;
+
+use scalequest_crds::progress::Progress;
+use scalequest_crds::report::Counts;
+use scalequest_crds::run::status::SynthesisRunStatus;
+use scalequest_crds::{Stage, task::StageTask};
+use serde::Serialize;
+
+use bars::Bars;
+use json::Json;
+use lines::Lines;
+
+/// A stage of a run, as a person names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StageName {
+    /// The wave, if per wave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wave: Option<i32>,
+    /// The stage.
+    pub stage: Stage,
+    /// The generator, if per generator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generator: Option<String>,
+}
+
+impl StageName {
+    /// The name of what `task` does.
+    pub fn of(task: &StageTask) -> StageName {
+        StageName { wave: task.wave, stage: task.stage, generator: task.generator.clone() }
+    }
+
+    /// A file name: `generate-qwen-wave-2`.
+    pub fn file_stem(&self) -> String {
+        let generator = self.generator.as_ref().map(|name| format!("-{name}")).unwrap_or_default();
+        let wave = self.wave.map(|wave| format!("-wave-{wave}")).unwrap_or_default();
+        format!("{}{generator}{wave}", self.stage)
+    }
+}
+
+impl std::fmt::Display for StageName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.stage)?;
+        if let Some(generator) = &self.generator {
+            write!(f, " {generator}")?;
+        }
+        if let Some(wave) = self.wave {
+            write!(f, " (wave {wave})")?;
+        }
+        Ok(())
+    }
+}
+
+/// How far a stage under way is: its finished shards, and what the running ones say.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StageProgress {
+    /// What it does now.
+    pub doing: String,
+    /// Rows or steps done.
+    pub done: i64,
+    /// Rows or steps in all; 0 where unknown.
+    pub total: i64,
+    /// Tokens so far.
+    pub tokens: i64,
+    /// Rows or steps in a second, since the stage began.
+    pub per_second: f64,
+    /// Tokens in a second.
+    pub tokens_per_second: f64,
+    /// Seconds left at this rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eta_seconds: Option<i64>,
+    /// Latest training loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+    /// Shards that are committed.
+    pub shards_done: i64,
+    /// Shards in all.
+    pub shards: i64,
+}
+
+impl StageProgress {
+    /// Adds what one running worker says.
+    pub fn add(&mut self, progress: &Progress) {
+        self.doing.clone_from(&progress.doing);
+        self.done += progress.done;
+        self.tokens += progress.tokens;
+        self.total = self.total.max(progress.total);
+        self.loss = progress.loss.or(self.loss);
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Event {
+    /// The run is driven from here on.
+    RunStarted {
+        /// Its name.
+        run: String,
+        /// Whether a record of it was found.
+        resumed: bool,
+        /// Where the workspace is.
+        workspace: String,
+        /// Where the dataset goes.
+        output: String,
+        /// Cores that workers share.
+        cores: usize,
+        /// Bytes of memory that workers share.
+        memory: i64,
+    },
+    /// Work on a stage begins.
+    StageStarted {
+        /// Which.
+        #[serde(flatten)]
+        name: StageName,
+        /// Rows of work.
+        rows: i64,
+        /// Shards.
+        shards: i64,
+    },
+    /// How far a stage is.
+    StageProgressed {
+        /// Which.
+        #[serde(flatten)]
+        name: StageName,
+        /// How far.
+        #[serde(flatten)]
+        progress: StageProgress,
+    },
+    /// A stage is finished and its output checked.
+    StageSealed {
+        /// Which.
+        #[serde(flatten)]
+        name: StageName,
+        /// Whether all of it was there already.
+        reused: bool,
+        /// What it counted.
+        counts: Counts,
+        /// Wall time of the stage.
+        millis: i64,
+    },
+    /// An attempt failed; it will be repeated, or its shard given up.
+    AttemptFailed {
+        /// Which stage.
+        #[serde(flatten)]
+        name: StageName,
+        /// The shard; absent for a seal.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        shard: Option<i64>,
+        /// Which attempt, from 1.
+        attempt: u32,
+        /// Why.
+        message: String,
+        /// Seconds until the next attempt; absent where there is none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_seconds: Option<u64>,
+        /// Where the whole log is.
+        log: String,
+    },
+    /// Something a person should know.
+    Warning {
+        /// What.
+        message: String,
+    },
+    /// The status changed in a way worth a line.
+    Status {
+        /// All of it.
+        status: Box<SynthesisRunStatus>,
+    },
+    /// The run is asked to stop.
+    Stopping {
+        /// Workers that save and end.
+        workers: usize,
+    },
+    /// The run has ended, or is left for now.
+    Ended {
+        /// `complete`, `short`, `failed` or `interrupted`.
+        outcome: String,
+        /// Why, and what to do.
+        message: String,
+        /// The report page, where there is one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        report: Option<String>,
+        /// The last status.
+        status: Box<SynthesisRunStatus>,
+    },
+}
+
+/// A way of showing events.
+pub trait Display {
+    /// Shows `event`.
+    fn show(&mut self, event: &Event);
+}
+
+/// The form of what is written to standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people: bars on a terminal, lines otherwise.
+    #[default]
+    Text,
+    /// For machines: a JSON object a line.
+    Json,
+}
+
+/// The display that fits: JSON where asked for, bars on a terminal, plain lines otherwise. A `chatty` log would tear bars
+/// apart, so there are none then.
+pub fn display(format: LogFormat, chatty: bool) -> Box<dyn Display> {
+    match format {
+        LogFormat::Json => Box::new(Json::new()),
+        LogFormat::Text if std::io::stderr().is_terminal() && !chatty => Box::new(Bars::new()),
+        LogFormat::Text => Box::new(Lines::new()),
+    }
+}
