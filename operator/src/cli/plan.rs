@@ -50,10 +50,10 @@ fn as_text(run: &ValidRun, cost: &CostEstimate) -> String {
     rows.extend(cost.stages.iter().map(row));
     let mut total = vec!["total".to_string()];
     total.extend(std::iter::repeat_n(String::new(), 5));
-    total.push(format!("{:.1}", cost.hours));
+    total.push(show_hours(cost.hours));
     rows.push(total);
     out.push_str(&text::table(&rows, &[3, 4, 5, 6]));
-    let _ = writeln!(out, "\nfilter, verify and publish run on CPUs, between judge, respond and the end, and are not counted.");
+    let _ = writeln!(out, "\nfilter (after generate), verify (after reward) and publish (at the end) run on CPUs and are not counted.");
     let _ = writeln!(out, "device: {} ({}); another: --device NAME", cost.device.name, cost.device.description);
     if let Some(money) = &cost.cost {
         let _ = writeln!(out, "cost: {money} {}", limits.currency);
@@ -80,8 +80,17 @@ fn row(stage: &StageEstimate) -> Vec<String> {
         text::number(work.rows),
         tokens(work.tokens_read + work.tokens_learnt),
         tokens(work.tokens_made),
-        if *hours > 0.0 && *hours < 0.05 { "<0.1".into() } else { format!("{hours:.1}") },
+        show_hours(*hours),
     ]
+}
+
+/// Hours with as many places as tell something.
+fn show_hours(hours: f64) -> String {
+    match hours {
+        h if h >= 10.0 => format!("{h:.1}"),
+        h if h >= 0.1 => format!("{h:.2}"),
+        h => format!("{h:.4}"),
+    }
 }
 
 /// Tokens for people: `1.2G`.

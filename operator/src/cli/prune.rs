@@ -26,7 +26,7 @@ pub fn prune(arguments: &PruneArguments) -> Result<i32, Refusal> {
     let kept = format!("kept: {} for {}", show(found.kept_bytes), if found.runs.is_empty() { "no run".into() } else { found.runs.join(", ") });
     if !*yes {
         let again = if found.removable.is_empty() && forget.is_empty() { "" } else { "; say --yes to remove it" };
-        let _ = writeln!(out, "would remove {total} in {} places{again}; {kept}", found.removable.len());
+        let _ = writeln!(out, "would remove {total} in {}{again}; {kept}", places(found.removable.len()));
         text::print(&out)?;
         return Ok(exit::run::DONE);
     }
@@ -34,11 +34,15 @@ pub fn prune(arguments: &PruneArguments) -> Result<i32, Refusal> {
     for path in &left {
         let _ = writeln!(out, "left, since a run works on it: {}", path.display());
     }
-    let _ = writeln!(out, "removed {total} in {} places; {kept}", found.removable.len() - left.len());
+    let _ = writeln!(out, "removed {total} in {}; {kept}", places(found.removable.len() - left.len()));
     text::print(&out)?;
     Ok(exit::run::DONE)
 }
 
 fn show(bytes: u64) -> String {
     show_bytes(i64::try_from(bytes).unwrap_or(i64::MAX))
+}
+
+fn places(count: usize) -> String {
+    if count == 1 { "1 place".into() } else { format!("{count} places") }
 }

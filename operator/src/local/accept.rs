@@ -212,7 +212,8 @@ fn identify(program: &Path) -> Result<WorkerIdentity, Refused> {
     Ok(WorkerIdentity { version, digest: Some(format!("sha256:{digest}")), gpu: false })
 }
 
-fn digest_file(path: &Path) -> io::Result<String> {
+/// SHA-256 of a file, in hex.
+pub(super) fn digest_file(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 1 << 20];

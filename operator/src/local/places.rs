@@ -84,7 +84,7 @@ fn check_writable(path: &Path) -> Result<(), String> {
                 let cannot = |error| format!("cannot write to {}: {error}; choose another path or change its permissions", ancestor.display());
                 return made.map(drop).map_err(cannot);
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
             Err(error) => return Err(format!("cannot look at {}: {error}", ancestor.display())),
         }
     }
@@ -98,24 +98,25 @@ fn check_owner(path: &Path, run: &str) -> Result<(), String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
     };
-    let Some(found) = entries.next() else { return Ok(()) };
+    if entries.next().is_none() {
+        return Ok(());
+    }
     let manifest = path.join("manifest.json");
     let advice = "choose an empty directory, or remove it if it is no longer needed";
     let text = match fs::read(&manifest) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // A publication that was interrupted has written data but no manifest yet.
-            if fs::read_dir(path).is_ok_and(|all| all.filter_map(Result::ok).all(|entry| is_ours(&entry.file_name().to_string_lossy()))) {
-                return Ok(());
-            }
-            return Err(format!("{} holds files that are no dataset of this run ({}): {advice}", path.display(), found.file_name().to_string_lossy()));
+            let entries = fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+            let foreign = entries.map(|entry| entry.path()).find(|path| !is_ours(path));
+            return match foreign {
+                None => Ok(()),
+                Some(foreign) => Err(format!("{} holds {}, which is of no dataset of this run: {advice}", path.display(), foreign.display())),
+            };
         }
         Err(error) => return Err(format!("cannot read {}: {error}", manifest.display())),
     };
-    let owner = serde_json::from_slice::<Value>(&text).ok().and_then(|value| {
-        let name = ["name", "run"].iter().find_map(|member| value.get(member)?.as_str().map(str::to_string));
-        name.or_else(|| Some(value.get("publication")?.get("name")?.as_str()?.to_string()))
-    });
+    let owner = serde_json::from_slice::<Value>(&text).ok().and_then(|value| Some(value.get("name")?.as_str()?.to_string()));
     match owner {
         Some(name) if name == run => Ok(()),
         Some(name) => Err(format!("{} holds the dataset of run `{name}`: {advice}", path.display())),
@@ -123,10 +124,15 @@ fn check_owner(path: &Path, run: &str) -> Result<(), String> {
     }
 }
 
-/// Names that a publication writes before its manifest.
-fn is_ours(name: &str) -> bool {
-    const NAMES: [&str; 8] = ["README.md", "report.html", "run.yaml", "data", "responses", "rejects", "preferences", "sft_questions"];
-    NAMES.contains(&name) || name.starts_with(".scalequest-") || name.starts_with(".tmp")
+/// Whether a publication writes such a file before its manifest: a table's directory, or a document that says so itself.
+fn is_ours(path: &Path) -> bool {
+    const TABLES: [&str; 5] = ["data", "responses", "rejects", "preferences", "sft_questions"];
+    const DOCUMENTS: [&str; 3] = ["README.md", "report.html", "run.yaml"];
+    // Stands in every document that a worker publishes.
+    const MARK: &[u8] = b"made by scalequest-worker";
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_marked = || fs::read(path).is_ok_and(|bytes| bytes.windows(MARK.len()).any(|window| window == MARK));
+    name.starts_with(".scalequest-") || name.starts_with(".tmp-") || TABLES.contains(&&*name) || (DOCUMENTS.contains(&&*name) && is_marked())
 }
 
 #[cfg(test)]
@@ -171,7 +177,12 @@ mod tests {
         fs::create_dir(&output).unwrap();
         fs::write(output.join("thesis.tex"), "").unwrap();
         let text = faults(&directory.path().join("w"), &output);
-        assert!(text.contains("no dataset of this run (thesis.tex)"), "{text}");
+        assert!(text.contains("thesis.tex, which is of no dataset of this run"), "{text}");
+        fs::remove_file(output.join("thesis.tex")).unwrap();
+        fs::write(output.join("README.md"), "my notes").unwrap();
+        assert!(faults(&directory.path().join("w"), &output).contains("README.md"));
+        fs::write(output.join("README.md"), "<!-- made by scalequest-worker 0.1 -->").unwrap();
+        assert_eq!(faults(&directory.path().join("w"), &output), "");
     }
 
     #[test]

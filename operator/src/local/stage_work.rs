@@ -186,8 +186,8 @@ impl StageWork {
         self.put_back(job);
     }
 
-    /// Runs the shard of an unsharded stage before anything is sealed, though the workspace holds it: what it made outside
-    /// the workspace is gone.
+    /// Runs the shard of an unsharded stage before anything is sealed, though the workspace may hold it: what it made outside
+    /// the workspace may be gone.
     pub fn make_again(mut self) -> StageWork {
         self.waiting.insert(Job::Shard(0));
         self.to_seal = false;

@@ -34,11 +34,18 @@ pub fn main() -> ExitCode {
     };
     log::start(arguments.log_format);
     code(match arguments.command {
-        Command::Run { task, shard, report, stop_on_stdin_eof } => {
+        Command::Run {
+            task,
+            shard,
+            report,
+            stop_on_stdin_eof,
+        } => {
             let stop = signals::listen(stop_on_stdin_eof);
             execute::execute(&task, Some(shard), report.as_deref(), stop)
         }
-        Command::Seal { task, report } => execute::execute(&task, None, report.as_deref(), signals::listen(false)),
+        Command::Seal { task, report } => {
+            execute::execute(&task, None, report.as_deref(), signals::listen(false))
+        }
         Command::Inspect { spec } => inspect::inspect(&spec),
     })
 }

@@ -18,3 +18,12 @@ pub mod checkpoint;
 pub mod model_files;
 
 pub mod jsonl;
+
+#[cfg(test)]
+mod fixtures;
+
+#[cfg(test)]
+mod s3_server;
+
+#[cfg(test)]
+mod tests;

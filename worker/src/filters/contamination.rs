@@ -57,7 +57,13 @@ impl Contamination {
                 runs.entry(run.into()).or_insert(number);
             }
         }
-        Contamination { ngram, vocabulary, runs, short, sources }
+        Contamination {
+            ngram,
+            vocabulary,
+            runs,
+            short,
+            sources,
+        }
     }
 
     /// Drops `question` if it shares a run of words with a benchmark, or equals a shorter benchmark question.
@@ -69,11 +75,19 @@ impl Contamination {
                 None => Verdict::Keep,
             };
         }
-        let ids: Vec<_> = words.iter().map(|word| self.vocabulary.get(word).copied()).collect();
+        let ids: Vec<_> = words
+            .iter()
+            .map(|word| self.vocabulary.get(word).copied())
+            .collect();
         for (start, run) in ids.windows(self.ngram).enumerate() {
-            let Some(run) = run.iter().copied().collect::<Option<Vec<u32>>>() else { continue };
+            let Some(run) = run.iter().copied().collect::<Option<Vec<u32>>>() else {
+                continue;
+            };
             if let Some(number) = self.runs.get(run.as_slice()) {
-                return self.drop(*number, &format!("shares {:?}", words[start..start + self.ngram].join(" ")));
+                return self.drop(
+                    *number,
+                    &format!("shares {:?}", words[start..start + self.ngram].join(" ")),
+                );
             }
         }
         Verdict::Keep
@@ -81,7 +95,10 @@ impl Contamination {
 
     fn drop(&self, number: u32, what: &str) -> Verdict {
         let (source, line) = &self.sources[number as usize];
-        Verdict::drop(Reason::Contaminated, format!("{source} line {line}: {what}"))
+        Verdict::drop(
+            Reason::Contaminated,
+            format!("{source} line {line}: {what}"),
+        )
     }
 }
 
@@ -92,8 +109,19 @@ mod tests {
     const LONG: &str = "A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?";
 
     fn rule(ngram: usize) -> Contamination {
-        let question = |line, text: &str| BenchmarkQuestion { source: "test.jsonl".into(), line, text: text.into() };
-        Contamination::new(ngram, [question(1, LONG), question(2, "What is 2 + 2?"), question(3, "Solve $x+1=3$.")])
+        let question = |line, text: &str| BenchmarkQuestion {
+            source: "test.jsonl".into(),
+            line,
+            text: text.into(),
+        };
+        Contamination::new(
+            ngram,
+            [
+                question(1, LONG),
+                question(2, "What is 2 + 2?"),
+                question(3, "Solve $x+1=3$."),
+            ],
+        )
     }
 
     #[test]
@@ -143,8 +171,14 @@ mod tests {
     #[test]
     fn a_detail_is_never_longer_than_the_contract_allows() {
         let text = format!("{} {}", "w".repeat(600), LONG);
-        let benchmark = BenchmarkQuestion { source: "b".into(), line: 1, text: text.clone() };
-        let Verdict::Drop { detail, .. } = Contamination::new(13, [benchmark]).judge(&text) else { panic!("kept") };
+        let benchmark = BenchmarkQuestion {
+            source: "b".into(),
+            line: 1,
+            text: text.clone(),
+        };
+        let Verdict::Drop { detail, .. } = Contamination::new(13, [benchmark]).judge(&text) else {
+            panic!("kept")
+        };
         assert_eq!(detail.chars().count(), 500);
     }
 }

@@ -32,7 +32,10 @@ pub enum Verdict {
 
 impl Verdict {
     fn drop(reason: Reason, detail: impl AsRef<str>) -> Self {
-        Verdict::Drop { reason, detail: detail.as_ref().chars().take(DETAIL).collect() }
+        Verdict::Drop {
+            reason,
+            detail: detail.as_ref().chars().take(DETAIL).collect(),
+        }
     }
 
     /// Whether the question stays.

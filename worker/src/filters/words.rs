@@ -6,14 +6,23 @@ use unicode_normalization::UnicodeNormalization;
 /// Words and mathematical signs of `text`, in order and in normal form: NFKC, lower case; letters and digits apart (`2x` is
 /// `2 x`), thousands separators gone, hyphens within words gone, LaTeX's grouping and spacing gone.
 pub fn tokens(text: &str) -> Vec<String> {
-    let characters: Vec<char> = text.nfkc().flat_map(char::to_lowercase).map(plain).collect();
+    let characters: Vec<char> = text
+        .nfkc()
+        .flat_map(char::to_lowercase)
+        .map(plain)
+        .collect();
     let mut tokens: Vec<String> = Vec::new();
     let mut at = 0;
     while at < characters.len() {
         let length = token_length(&characters[at..]);
         let token = &characters[at..at + length];
         if is_kept(&characters, at, length) {
-            tokens.push(token.iter().filter(|c| !matches!(c, ',' | '\'') || length == 1).collect());
+            tokens.push(
+                token
+                    .iter()
+                    .filter(|c| !matches!(c, ',' | '\'') || length == 1)
+                    .collect(),
+            );
         }
         at += length;
     }
@@ -50,7 +59,8 @@ fn token_length(rest: &[char]) -> usize {
     let mut length = 1;
     while let Some(&c) = rest.get(length) {
         // An apostrophe within a word joins it: "janet's" is one word, the primes of f'(x) are not.
-        let joins = c == '\'' && length > 1 && rest.get(length + 1).is_some_and(|next| is_letter(*next));
+        let joins =
+            c == '\'' && length > 1 && rest.get(length + 1).is_some_and(|next| is_letter(*next));
         if !joins && (!is_letter(c) || is_word_of_its_own(c)) {
             break;
         }
@@ -76,15 +86,20 @@ fn number_length(rest: &[char]) -> usize {
 
 /// Whether the token at `at` means something.
 fn is_kept(all: &[char], at: usize, length: usize) -> bool {
-    let before = |back: usize| at.checked_sub(back).and_then(|index| all.get(index)).copied();
+    let before = |back: usize| {
+        at.checked_sub(back)
+            .and_then(|index| all.get(index))
+            .copied()
+    };
     let after = all.get(at + length).copied();
     let first = all[at];
     if is_letter(first) || is_digit(first) {
         let word: String = all[at..at + length].iter().collect();
-        return before(1) != Some('\\') || !matches!(word.as_str(), "left" | "right" | "big" | "quad" | "qquad");
+        return before(1) != Some('\\')
+            || !matches!(word.as_str(), "left" | "right" | "big" | "quad" | "qquad");
     }
-    let single_letter_before =
-        before(1).is_some_and(|c| c.is_alphabetic()) && !before(2).is_some_and(|c| c.is_alphabetic());
+    let single_letter_before = before(1).is_some_and(|c| c.is_alphabetic())
+        && !before(2).is_some_and(|c| c.is_alphabetic());
     match first {
         // A factorial follows a number, a variable or a bracket; anything else is an exclamation.
         '!' => single_letter_before || before(1).is_some_and(|c| is_digit(c) || c == ')'),
@@ -96,7 +111,8 @@ fn is_kept(all: &[char], at: usize, length: usize) -> bool {
             let within_words = letters(before(1)) && letters(before(2)) && letters(after);
             !(within_words && letters(all.get(at + 2).copied()))
         }
-        '.' | ',' | ';' | ':' | '?' | '"' | '$' | '\\' | '{' | '}' | '&' | '~' | '¿' | '¡' | '…' | '•' => false,
+        '.' | ',' | ';' | ':' | '?' | '"' | '$' | '\\' | '{' | '}' | '&' | '~' | '¿' | '¡'
+        | '…' | '•' => false,
         '–' | '—' | '“' | '”' | '„' | '«' | '»' | '。' | '、' | '।' => false,
         c => !c.is_whitespace() && !c.is_control(),
     }
@@ -154,7 +170,10 @@ mod tests {
 
     #[test]
     fn words_leave_signs_out() {
-        assert_eq!(words("Solve x + 1 = 3, please!").join(" "), "solve x 1 3 please");
+        assert_eq!(
+            words("Solve x + 1 = 3, please!").join(" "),
+            "solve x 1 3 please"
+        );
     }
 
     proptest::proptest! {

@@ -17,7 +17,7 @@ pub fn judging(question: &str, domain: Domain) -> String {
     format!(
         "Decide whether the following {kind} can be solved as it is written.\n\n\
          Problem:\n{question}\n\n\
-         {checks} Do not solve the problem. Give your reasons in one or two sentences. Then end with one line that holds a single word: Yes if it can be \
-         solved, No if it cannot."
+         {checks} Do not solve the problem. First give your reasons in one or two sentences. Then, on the last line, write \
+         \"Verdict: Yes\" or \"Verdict: No\"."
     )
 }

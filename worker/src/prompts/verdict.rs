@@ -12,38 +12,39 @@ pub enum Verdict {
 
 /// The last stand-alone Yes or No of `text`; `None` where there is none.
 ///
-/// Stand-alone means: a word of its own before the end of a line, a mark of punctuation or closing mark-up; in lower case
-/// also at the start of a line or after a colon or mark-up. `Yes or No` and `Yes/No` repeat the question and count for nothing.
+/// Stand-alone means: a word of its own before the end of a line, a mark of punctuation or closing mark-up (a Yes with a
+/// capital, and a No before `because` and the like, may go on); in lower case also at the start of a line or after a colon or
+/// mark-up. `Yes or No` and `Yes/No` repeat the question and count for nothing.
 pub fn last_verdict(text: &str) -> Option<Verdict> {
-    let words = words(text);
-    let mut last = None;
-    for (at, &(start, end)) in words.iter().enumerate() {
-        let Some(verdict) = verdict_of(&text[start..end]) else {
-            continue;
+    let found: Vec<_> = words(text)
+        .into_iter()
+        .filter_map(|(start, end)| Some((start, end, verdict_of(&text[start..end])?)))
+        .collect();
+    let offered = |at: usize| {
+        let pair = |one: usize, other: usize| match (found.get(one), found.get(other)) {
+            (Some((_, end, _)), Some((start, _, _))) => offers(&text[*end..*start]),
+            _ => false,
         };
-        let beside = |other: Option<&(usize, usize)>| {
-            other.is_some_and(|&(s, e)| verdict_of(&text[s..e]).is_some())
-        };
-        let offers = |s: &str| {
-            matches!(
-                s.trim(),
-                "/" | "|" | "or" | "\" or \"" | "' or '" | "** or **"
-            )
-        };
-        let next = words.get(at + 1..).and_then(|rest| {
-            rest.iter()
-                .find(|&&(s, e)| !text[s..e].eq_ignore_ascii_case("or"))
-        });
-        let previous = words[..at]
-            .iter()
-            .rfind(|&&(s, e)| !text[s..e].eq_ignore_ascii_case("or"));
-        let offered = beside(next) && next.is_some_and(|&(s, _)| offers(&text[end..s]))
-            || beside(previous) && previous.is_some_and(|&(_, e)| offers(&text[e..start]));
-        if !offered && stands_alone(&text[..start], &text[start..end], &text[end..]) {
-            last = Some(verdict);
-        }
-    }
-    last
+        pair(at, at + 1) || at > 0 && pair(at - 1, at)
+    };
+    let stands = |at: &usize| {
+        let (start, end, _) = found[*at];
+        !offered(*at) && stands_alone(&text[..start], &text[start..end], &text[end..])
+    };
+    (0..found.len()).rev().find(stands).map(|at| found[at].2)
+}
+
+/// Whether what stands between a Yes and a No makes a choice of them: the question, not its answer.
+fn offers(between: &str) -> bool {
+    let words: Vec<_> = words(between)
+        .into_iter()
+        .map(|(start, end)| between[start..end].to_ascii_lowercase())
+        .collect();
+    let only = words
+        .iter()
+        .all(|word| matches!(word.as_str(), "or" | "verdict" | "answer"));
+    let mark = between.trim_matches(MARKUP).trim();
+    only && (words.iter().any(|word| word == "or") || matches!(mark, "/" | "|"))
 }
 
 fn verdict_of(word: &str) -> Option<Verdict> {
@@ -56,6 +57,14 @@ fn verdict_of(word: &str) -> Option<Verdict> {
 
 const MARKUP: [char; 12] = ['*', '_', '"', '\'', '`', '{', '}', '(', ')', '“', '”', '$'];
 
+/// Words after a No with which it stays a verdict.
+const REASONS: [&str; 6] = ["because", "since", "as", "if", "it", "this"];
+
+fn starts_with_word(text: &str, word: &str) -> bool {
+    let rest = text.trim_start_matches([' ', '\t']).strip_prefix(word);
+    rest.is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+}
+
 fn stands_alone(before: &str, word: &str, after: &str) -> bool {
     let after = after
         .trim_start_matches(MARKUP)
@@ -67,12 +76,16 @@ fn stands_alone(before: &str, word: &str, after: &str) -> bool {
         )
     });
     let capital = word.starts_with(char::is_uppercase);
+    // "Yes it is" is a verdict, "No information is missing" is none, "No because ..." is one again.
+    let goes_on = capital
+        && (word.eq_ignore_ascii_case("yes")
+            || REASONS.iter().any(|reason| starts_with_word(after, reason)));
     let before = before.trim_end_matches([' ', '\t']);
     let opens = before
         .chars()
         .next_back()
         .is_none_or(|last| matches!(last, '\n' | ':' | '>' | ']' | '=') || MARKUP.contains(&last));
-    ends && (capital || opens)
+    goes_on || ends && (capital || opens)
 }
 
 /// Byte ranges of the runs of letters, digits and marks inside words.
@@ -111,9 +124,13 @@ mod tests {
             ("No information is missing, so the verdict: yes", Some(Yes)),
             ("There is no such triangle, so the answer is No.", Some(No)),
             ("Verdict: NO!", Some(No)),
+            ("Yes if it can be solved.", Some(Yes)),
+            ("No because the radius is not given.", Some(No)),
+            ("No contradiction is found", None),
             ("The task says to answer Yes or No.", None),
             ("Answer Yes/No: No", Some(No)),
             ("I was asked \"Yes\" or \"No\". Yes.", Some(Yes)),
+            ("I am to write \"Verdict: Yes\" or \"Verdict: No\".", None),
             ("\\boxed{Yes}", Some(Yes)),
             ("\\boxed{\\text{No}}", Some(No)),
             ("Yesterday nobody knew; there is no doubt", None),

@@ -15,7 +15,7 @@ pub mod scorer;
 
 pub mod generate;
 
-//pub mod filter;
+pub mod filter;
 
 pub mod judge;
 

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use scalequest_crds::report::Outcome;
 use scalequest_crds::task::StageTask;
+use serde::Deserialize;
 use tokio::task::JoinSet;
 
 use super::Driver;
+use crate::local::accept::digest_file;
 use crate::local::attempt::{Attempt, Ended};
 use crate::local::lock::Lock;
 use crate::local::progress::StageName;
@@ -72,7 +74,7 @@ impl Driver {
         let stem = format!("{}-{}-check", StageName::of(task).file_stem(), &task.key[..task.key.len().min(8)]);
         Attempt {
             program: self.session.program.clone(),
-            arguments: vec!["seal".into(), "--verify".into(), "--task".into(), file.display().to_string()],
+            arguments: vec!["seal".into(), "--task".into(), file.display().to_string()],
             report: directory.join("reports").join(format!("{stem}.json")),
             log: directory.join("logs").join(format!("{stem}.log")),
             cores: 1,
@@ -112,17 +114,50 @@ impl Driver {
         tasks
     }
 
-    /// Whether the published dataset is where it was published.
+    /// Whether the published dataset is where it was published, whole.
     fn check_publication(&mut self) {
         let output = self.session.run.spec().output.path.as_deref().map(Path::new);
         if let (Some(publication), Some(output)) = (&self.session.record.publication, output)
-            && !output.join("manifest.json").is_file()
+            && let Err(problem) = check_dataset(output, self.session.trust)
         {
-            let message = format!("the published dataset is gone from {}; it is published again", output.display());
+            let message = format!("the published dataset in {} is not whole: {problem}; it is published again", output.display());
             self.observed.damaged.insert(publication.key.clone());
             self.warn(message);
         }
     }
+}
+
+/// Whether every file that a dataset's manifest names is there, with its bytes unless they are taken on trust.
+fn check_dataset(output: &Path, trust: bool) -> Result<(), String> {
+    let manifest = fs::read(output.join("manifest.json")).map_err(|error| format!("manifest.json: {error}"))?;
+    let manifest: Manifest = serde_json::from_slice(&manifest).map_err(|error| format!("manifest.json: {error}"))?;
+    for PublishedFile { path, bytes, sha256 } in &manifest.files {
+        let length = fs::metadata(output.join(path)).map_err(|error| format!("{path}: {error}"))?.len();
+        if i64::try_from(length) != Ok(*bytes) {
+            return Err(format!("{path} has {length} bytes instead of {bytes}"));
+        }
+        if !trust && digest_file(&output.join(path)).map_err(|error| format!("{path}: {error}"))? != *sha256 {
+            return Err(format!("{path} is damaged: its digest is not the one in manifest.json"));
+        }
+    }
+    match manifest.documents.iter().find(|path| !output.join(path).is_file()) {
+        Some(path) => Err(format!("{path} is gone")),
+        None => Ok(()),
+    }
+}
+
+/// What is checked of a dataset's `manifest.json`.
+#[derive(Deserialize)]
+struct Manifest {
+    files: Vec<PublishedFile>,
+    documents: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct PublishedFile {
+    path: String,
+    bytes: i64,
+    sha256: String,
 }
 
 fn held_logs(logs: &Path) -> Vec<PathBuf> {
@@ -136,4 +171,31 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 
 fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use scalequest_crds::key::sha256_hex;
+
+    use super::*;
+
+    #[test]
+    fn a_dataset_is_whole_only_with_every_byte_of_every_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let output = directory.path();
+        let check = || check_dataset(output, false).err().unwrap_or_default();
+        assert!(check().contains("manifest.json"));
+        let file = serde_json::json!({"path": "a.parquet", "table": "data", "rows": 1, "bytes": 3, "sha256": sha256_hex(b"abc")});
+        let manifest = serde_json::json!({"format": "f", "files": [file], "documents": ["README.md"]});
+        fs::write(output.join("manifest.json"), manifest.to_string()).unwrap();
+        assert!(check().starts_with("a.parquet"), "{}", check());
+        fs::write(output.join("a.parquet"), "ab").unwrap();
+        assert_eq!(check(), "a.parquet has 2 bytes instead of 3");
+        fs::write(output.join("a.parquet"), "abd").unwrap();
+        assert!(check().contains("a.parquet is damaged"));
+        fs::write(output.join("a.parquet"), "abc").unwrap();
+        assert_eq!(check(), "README.md is gone");
+        fs::write(output.join("README.md"), "").unwrap();
+        assert_eq!(check(), "");
+    }
 }

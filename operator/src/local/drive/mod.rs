@@ -98,6 +98,8 @@ pub struct Driver {
     last_plan: Plan,
     last_charge: Instant,
     told_accepted: Option<i64>,
+    /// Whether something happened that a plan may depend on.
+    is_stale: bool,
 }
 
 impl Driver {
@@ -118,6 +120,7 @@ impl Driver {
             last_plan: Plan::default(),
             last_charge: Instant::now(),
             told_accepted: None,
+            is_stale: true,
         }
     }
 
@@ -141,7 +144,7 @@ impl Driver {
     /// One decision: plans, pins, starts and stops. How the run was left, once nothing runs any more.
     fn step(&mut self) -> Option<Left> {
         let stopped = *self.stop.borrow() != Stop::No;
-        if !stopped && self.broken.is_none() {
+        if !stopped && self.broken.is_none() && std::mem::take(&mut self.is_stale) {
             self.observed.running_millis = self.uncharged_millis();
             let plan = plan(&self.session.run, &self.session.record, &self.observed, now_millis());
             if self.session.record.pin(&plan.pins) {
@@ -169,15 +172,20 @@ impl Driver {
 
     /// Waits until something happens, and takes it up.
     async fn wait(&mut self, tick: &mut tokio::time::Interval) {
+        let mut is_stale = true;
         tokio::select! {
             Some(joined) = self.attempts.join_next() => match joined {
                 Ok((id, result)) => self.ended(id, result),
                 Err(error) => self.broken = Some(format!("a worker's watcher failed: {error}")),
             },
-            Some((id, progress)) = self.said.1.recv() => self.progressed(id, progress),
+            Some((id, progress)) = self.said.1.recv() => {
+                self.progressed(id, progress);
+                is_stale = false;
+            }
             Ok(()) = self.stop.changed() => self.tell_stopping(),
             _ = tick.tick() => self.ticked(),
         }
+        self.is_stale |= is_stale;
     }
 
     fn ticked(&mut self) {

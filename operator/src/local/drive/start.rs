@@ -30,9 +30,9 @@ impl Driver {
                 continue;
             }
             let percent = i64::from(self.session.run.limits().max_failed_shards_percent);
-            let is_gone = task.stage == Stage::Publish && self.observed.damaged.contains(&task.key);
+            let writes_elsewhere = task.stage == Stage::Publish;
             let state = StageWork::new(task, percent);
-            let state = if is_gone { state.make_again() } else { state };
+            let state = if writes_elsewhere { state.make_again() } else { state };
             self.works.push(Work {
                 state,
                 name,

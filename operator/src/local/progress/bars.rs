@@ -83,6 +83,12 @@ impl Display for Bars {
     }
 }
 
+impl Drop for Bars {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -26,17 +26,10 @@ pub fn sentence(event: &Event) -> Option<String> {
         }
         Event::Warning { message } => format!("warning: {message}"),
         Event::Status { status } => status_sentence(status)?,
-        Event::Stopping { workers } => format!("stopping: {} saved; press Ctrl-C again to end at once", plural_is(*workers)),
+        Event::Stopping { workers: 0 } => "stopping".to_string(),
+        Event::Stopping { workers } => format!("stopping: {} still running, saving finished work; press Ctrl-C again to end at once", plural(*workers as i64, "worker")),
         Event::Ended { .. } => return None,
     })
-}
-
-fn plural_is(workers: usize) -> String {
-    match workers {
-        0 => "no worker has to be".into(),
-        1 => "1 worker is being".into(),
-        many => format!("{many} workers are being"),
-    }
 }
 
 fn plural(count: i64, noun: &str) -> String {
@@ -72,7 +65,7 @@ pub fn progress_sentence(progress: &StageProgress) -> String {
 
 fn status_sentence(status: &SynthesisRunStatus) -> Option<String> {
     let progress = status.progress.as_ref()?;
-    let eta = progress.eta.as_ref().map(|eta| format!(", about {eta} left")).unwrap_or_default();
+    let eta = progress.eta.as_ref().filter(|_| progress.accepted < progress.target).map(|eta| format!(", about {eta} left")).unwrap_or_default();
     Some(format!("accepted {} of {} pairs ({}%){eta}", progress.accepted, progress.target, progress.percent))
 }
 

@@ -1,19 +1,26 @@
 //! One interface to a directory and to object stores (S3, Google Cloud, Azure): small whole objects, listed, created
 //! once, replaced whole, read in pieces. Calls block: the rest of the worker needs no async. It knows nothing of stages.
 
+mod access;
+
 mod directory;
 
 mod error;
 
 mod objects;
 
+mod repeat;
+
 mod runtime;
+
+mod temporary;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use access::Access;
 use directory::Directory;
 pub use error::StoreError;
 use objects::Objects;
@@ -93,8 +100,13 @@ impl Store {
     /// from the usual environment variables (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP`,
     /// `GOOGLE_APPLICATION_CREDENTIALS`, `AZURE_STORAGE_ACCOUNT_NAME`, ...). Nothing is read or written yet.
     pub fn open(location: &str) -> Result<Store, StoreError> {
+        Self::open_with(location, &Access::from_env())
+    }
+
+    /// Like [`Store::open`], with other settings than those of this process.
+    pub fn open_with(location: &str, access: &Access) -> Result<Store, StoreError> {
         let place = if location.contains("://") && !location.starts_with("file://") {
-            Place::Objects(Arc::new(Objects::open(location)?))
+            Place::Objects(Arc::new(Objects::open(location, access)?))
         } else {
             let path = location.strip_prefix("file://").unwrap_or(location);
             Place::Directory(Arc::new(Directory::open(Path::new(path))?))
@@ -147,7 +159,7 @@ impl Store {
     /// Copies the object at `path` to the local file `target`, which appears whole or not at all.
     pub fn download(&self, path: &str, target: &Path) -> Result<(), StoreError> {
         let fail = |e| StoreError::from_io("write", target, e);
-        let mut download = directory::Temporary::beside(target).map_err(fail)?;
+        let mut download = temporary::Temporary::beside(target).map_err(fail)?;
         let mut written = Ok(());
         let present = self.scan(path, &mut |piece| {
             if written.is_ok() {
@@ -262,7 +274,7 @@ impl Store {
 /// Reads a whole file given by a path or a URI.
 pub fn read_location(location: &str) -> Result<Bytes, StoreError> {
     if location.contains("://") && !location.starts_with("file://") {
-        return Objects::open(location)?.get_itself();
+        return Objects::open(location, &Access::from_env())?.get_itself();
     }
     let path = Path::new(location.strip_prefix("file://").unwrap_or(location));
     std::fs::read(path)

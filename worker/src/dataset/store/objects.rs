@@ -3,7 +3,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -12,13 +11,13 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path as ObjectPath;
 use object_store::{
-    BackoffConfig, Error as ObjectError, GetOptions, ObjectStore, ObjectStoreExt,
-    ObjectStoreScheme, PutMode, RetryConfig, WriteMultipart,
+    Error as ObjectError, GetOptions, ObjectStore, ObjectStoreExt, PutMode, WriteMultipart,
 };
 use tokio::io::AsyncReadExt;
 use url::Url;
 
-use super::error::is_transport;
+use super::access::Access;
+use super::repeat::repeat;
 use super::runtime::block_on;
 use super::{Content, Created, Entry, StoreError};
 
@@ -27,9 +26,6 @@ const PART: u64 = 16 << 20;
 
 /// Parts on the way at the same time.
 const PARTS_AT_ONCE: usize = 4;
-
-/// How often a request is repeated whose reply was lost where the client library does not dare to repeat it.
-const REPEATS: u32 = 4;
 
 /// See [`super::Store`], which documents each operation.
 #[derive(Debug)]
@@ -40,7 +36,7 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    pub(super) fn open(uri: &str) -> Result<Self, StoreError> {
+    pub(super) fn open(uri: &str, access: &Access) -> Result<Self, StoreError> {
         let refuse = |problem: String| StoreError::Location {
             location: uri.to_string(),
             problem,
@@ -51,24 +47,38 @@ impl Objects {
                 "the URI names no bucket: write s3://bucket/prefix".into(),
             ));
         }
-        let (scheme, path) = ObjectStoreScheme::parse(&url).map_err(|e| refuse(e.to_string()))?;
-        let retry = retry();
-        let built: Result<Arc<dyn ObjectStore>, ObjectError> = match scheme {
-            ObjectStoreScheme::AmazonS3 => AmazonS3Builder::from_env()
-                .with_url(uri)
-                .with_retry(retry)
-                .build()
-                .map(|store| Arc::new(store) as _),
-            ObjectStoreScheme::GoogleCloudStorage => GoogleCloudStorageBuilder::from_env()
-                .with_url(uri)
-                .with_retry(retry)
-                .build()
-                .map(|store| Arc::new(store) as _),
-            ObjectStoreScheme::MicrosoftAzure => MicrosoftAzureBuilder::from_env()
-                .with_url(uri)
-                .with_retry(retry)
-                .build()
-                .map(|store| Arc::new(store) as _),
+        let prefix = url.path().trim_matches('/').to_string();
+        let built: Result<Arc<dyn ObjectStore>, ObjectError> = match url.scheme() {
+            "s3" => {
+                let options = access.options("AWS_");
+                let builder = AmazonS3Builder::new()
+                    .with_url(uri)
+                    .with_retry(access.retry());
+                let builder = options.fold(builder, |builder, (key, value)| {
+                    builder.with_config(key, value)
+                });
+                builder.build().map(|store| Arc::new(store) as _)
+            }
+            "gs" => {
+                let options = access.options("GOOGLE_");
+                let builder = GoogleCloudStorageBuilder::new()
+                    .with_url(uri)
+                    .with_retry(access.retry());
+                let builder = options.fold(builder, |builder, (key, value)| {
+                    builder.with_config(key, value)
+                });
+                builder.build().map(|store| Arc::new(store) as _)
+            }
+            "az" => {
+                let options = access.options("AZURE_");
+                let builder = MicrosoftAzureBuilder::new()
+                    .with_url(uri)
+                    .with_retry(access.retry());
+                let builder = options.fold(builder, |builder, (key, value)| {
+                    builder.with_config(key, value)
+                });
+                builder.build().map(|store| Arc::new(store) as _)
+            }
             _ => {
                 return Err(refuse(
                     "only directories and s3://, gs:// and az:// URIs are supported".into(),
@@ -77,10 +87,11 @@ impl Objects {
         };
         let store = built
             .map_err(|e| refuse(format!("{e}: check the environment variables of the store")))?;
+        let prefix = ObjectPath::parse(&prefix).map_err(|e| refuse(e.to_string()))?;
         Ok(Objects {
             uri: uri.trim_end_matches('/').to_string(),
             store,
-            prefix: path,
+            prefix,
         })
     }
 
@@ -295,50 +306,6 @@ impl Objects {
 enum Loaded {
     Small(Bytes),
     Large(std::path::PathBuf),
-}
-
-fn retry() -> RetryConfig {
-    RetryConfig {
-        backoff: BackoffConfig {
-            init_backoff: Duration::from_millis(100),
-            max_backoff: Duration::from_secs(8),
-            base: 2.0,
-        },
-        max_retries: 10,
-        retry_timeout: Duration::from_secs(60),
-    }
-}
-
-/// Repeats `attempt` where its request or reply was lost on the way. The library itself repeats what surely was not
-/// executed; our writes may all be executed twice, since a create that was done is recognised by its content.
-async fn repeat<T, F>(attempt: impl Fn() -> F) -> Result<T, ObjectError>
-where
-    F: Future<Output = Result<T, ObjectError>>,
-{
-    let mut pause = Duration::from_millis(200);
-    for _ in 0..REPEATS {
-        match attempt().await {
-            Err(error) if is_transport(&error) && !is_unreachable(&error) => {
-                tracing::debug!(%error, "lost a request to the store, repeating it");
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-            result => return result,
-        }
-    }
-    attempt().await
-}
-
-/// Whether no connection came about, which the library has then tried for a minute.
-fn is_unreachable(error: &ObjectError) -> bool {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(current) = source {
-        if let Some(http) = current.downcast_ref::<object_store::client::HttpError>() {
-            return http.kind() == object_store::client::HttpErrorKind::Connect;
-        }
-        source = current.source();
-    }
-    false
 }
 
 async fn send(parts: &mut WriteMultipart, file: &std::path::Path) -> Result<(), ObjectError> {

@@ -43,7 +43,10 @@ impl Chain {
     /// Judges all questions of a wave. The order in which they are given does not matter: of those alike the lowest id stays.
     pub fn apply(&mut self, mut rows: Vec<QuestionRow>) -> Filtered {
         rows.sort_by_key(|row| row.id);
-        let alone: Vec<_> = rows.par_iter().map(|row| self.judge_alone(&row.question)).collect();
+        let alone: Vec<_> = rows
+            .par_iter()
+            .map(|row| self.judge_alone(&row.question))
+            .collect();
         let mut filtered = Filtered::default();
         for (row, judged) in rows.into_iter().zip(alone) {
             let verdict = match (judged, &mut self.duplicates) {
@@ -69,9 +72,15 @@ impl Chain {
     fn judge_alone(&self, question: &str) -> Result<Option<Fingerprint>, Verdict> {
         let verdicts = [
             self.language.as_ref().map(|filter| filter.judge(question)),
-            self.contamination.as_ref().map(|filter| filter.judge(question)),
+            self.contamination
+                .as_ref()
+                .map(|filter| filter.judge(question)),
         ];
-        match verdicts.into_iter().flatten().find(|verdict| !verdict.keeps()) {
+        match verdicts
+            .into_iter()
+            .flatten()
+            .find(|verdict| !verdict.keeps())
+        {
             Some(verdict) => Err(verdict),
             None => Ok(self.duplicates.as_ref().map(|_| Fingerprint::of(question))),
         }

@@ -9,7 +9,11 @@ use super::*;
 const BENCHMARK: &str = "A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?";
 
 fn chain() -> Chain {
-    let benchmark = BenchmarkQuestion { source: "test.jsonl".into(), line: 1, text: BENCHMARK.into() };
+    let benchmark = BenchmarkQuestion {
+        source: "test.jsonl".into(),
+        line: 1,
+        text: BENCHMARK.into(),
+    };
     Chain {
         language: Some(LanguageFilter::new(&["en"]).unwrap()),
         contamination: Some(Contamination::new(13, [benchmark])),
@@ -18,11 +22,22 @@ fn chain() -> Chain {
 }
 
 fn row(id: i64, question: &str) -> QuestionRow {
-    QuestionRow { id, generator: "g".into(), wave: 1, question: question.into(), question_tokens: 1, difficulty: None }
+    QuestionRow {
+        id,
+        generator: "g".into(),
+        wave: 1,
+        question: question.into(),
+        question_tokens: 1,
+        difficulty: None,
+    }
 }
 
 fn reasons(filtered: &Filtered) -> Vec<(i64, Reason)> {
-    filtered.rejects.iter().map(|reject| (reject.question.id, reject.reason)).collect()
+    filtered
+        .rejects
+        .iter()
+        .map(|reject| (reject.question.id, reject.reason))
+        .collect()
 }
 
 fn ids(filtered: &Filtered) -> Vec<i64> {
@@ -34,7 +49,15 @@ fn drops_for_the_first_filter_that_applies() {
     let german = "Ein Zug fährt mit 60 Kilometern pro Stunde. Wie weit kommt er in drei Stunden?";
     let good = "How many ways are there to seat five people at a round table if two of them refuse to sit side by side?";
     let near = format!("{good} Explain.");
-    let rows = [(1, german), (2, german), (3, BENCHMARK), (4, BENCHMARK), (5, good), (6, good), (7, near.as_str())];
+    let rows = [
+        (1, german),
+        (2, german),
+        (3, BENCHMARK),
+        (4, BENCHMARK),
+        (5, good),
+        (6, good),
+        (7, near.as_str()),
+    ];
     let filtered = chain().apply(rows.map(|(id, question)| row(id, question)).to_vec());
     assert_eq!(ids(&filtered), [5]);
     assert_eq!(
@@ -50,7 +73,12 @@ fn drops_for_the_first_filter_that_applies() {
     );
     for reject in &filtered.rejects {
         assert_eq!(reject.stage, Stage::Filter);
-        assert!(reject.detail.as_ref().is_some_and(|detail| !detail.is_empty() && detail.chars().count() <= 500));
+        assert!(
+            reject
+                .detail
+                .as_ref()
+                .is_some_and(|detail| !detail.is_empty() && detail.chars().count() <= 500)
+        );
     }
 }
 
@@ -75,13 +103,25 @@ fn rows() -> impl Strategy<Value = Vec<QuestionRow>> {
     let question = proptest::collection::vec(0..5_usize, 1..14);
     proptest::collection::vec(question, 0..30).prop_map(|questions| {
         let words = ["seven", "apples", "plus", "nine", "oranges"];
-        let text = |picks: Vec<usize>| picks.into_iter().map(|pick| words[pick]).collect::<Vec<_>>().join(" ");
-        (0..).zip(questions).map(|(id, question)| row(id, &text(question))).collect()
+        let text = |picks: Vec<usize>| {
+            picks
+                .into_iter()
+                .map(|pick| words[pick])
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        (0..)
+            .zip(questions)
+            .map(|(id, question)| row(id, &text(question)))
+            .collect()
     })
 }
 
 fn duplicates_only() -> Chain {
-    Chain { duplicates: Some(Duplicates::new(0.6)), ..Chain::default() }
+    Chain {
+        duplicates: Some(Duplicates::new(0.6)),
+        ..Chain::default()
+    }
 }
 
 proptest! {

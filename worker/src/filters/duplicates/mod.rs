@@ -45,24 +45,36 @@ impl Fingerprint {
         };
         shingles.sort_unstable();
         shingles.dedup();
-        Fingerprint { exact, shingles: shingles.into() }
+        Fingerprint {
+            exact,
+            shingles: shingles.into(),
+        }
     }
 
     /// Jaccard similarity of the two sets of shingles, in 0..=1; that of two empty ones is 1.
     pub fn similarity(&self, other: &Fingerprint) -> f64 {
-        let (mut a, mut b, mut shared) = (self.shingles.iter().peekable(), other.shingles.iter().peekable(), 0);
+        let (mut a, mut b, mut shared) = (
+            self.shingles.iter().peekable(),
+            other.shingles.iter().peekable(),
+            0,
+        );
         while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
             match x.cmp(y) {
                 std::cmp::Ordering::Less => drop(a.next()),
                 std::cmp::Ordering::Greater => drop(b.next()),
                 std::cmp::Ordering::Equal => {
                     shared += 1;
-                    (a.next(), b.next());
+                    a.next();
+                    b.next();
                 }
             }
         }
         let union = self.shingles.len() + other.shingles.len() - shared;
-        if union == 0 { 1.0 } else { shared as f64 / union as f64 }
+        if union == 0 {
+            1.0
+        } else {
+            shared as f64 / union as f64
+        }
     }
 
     /// Keys of the LSH bands: questions that share one are candidates.
@@ -70,10 +82,17 @@ impl Fingerprint {
         let signature: Vec<u64> = (0..SIGNATURE as u64)
             .map(|function| {
                 let seed = mix(function + 1);
-                self.shingles.iter().map(|shingle| mix(shingle ^ seed)).min().unwrap_or(u64::MAX)
+                self.shingles
+                    .iter()
+                    .map(|shingle| mix(shingle ^ seed))
+                    .min()
+                    .unwrap_or(u64::MAX)
             })
             .collect();
-        signature.chunks_exact(rows).map(|band| band.iter().fold(0, |key, value| mix(key ^ value))).collect()
+        signature
+            .chunks_exact(rows)
+            .map(|band| band.iter().fold(0, |key, value| mix(key ^ value)))
+            .collect()
     }
 }
 
@@ -111,7 +130,10 @@ impl Duplicates {
     /// several, the same ones stay.
     pub fn judge(&mut self, id: i64, fingerprint: Fingerprint) -> Verdict {
         if let Some(first) = self.exact.get(&fingerprint.exact) {
-            return Verdict::drop(Reason::ExactDuplicate, format!("the same as question {first}"));
+            return Verdict::drop(
+                Reason::ExactDuplicate,
+                format!("the same as question {first}"),
+            );
         }
         let bands = fingerprint.bands(self.rows);
         match self.nearest(&fingerprint, &bands) {
@@ -128,15 +150,22 @@ impl Duplicates {
 
     /// The most similar candidate, of equals the one with the lowest id.
     fn nearest(&self, fingerprint: &Fingerprint, bands: &[u64]) -> Option<(f64, i64)> {
-        let mut indices: Vec<u32> =
-            (0..).zip(bands).filter_map(|(band, key)| self.candidates.get(&(band, *key))).flatten().copied().collect();
+        let mut indices: Vec<u32> = (0..)
+            .zip(bands)
+            .filter_map(|(band, key)| self.candidates.get(&(band, *key)))
+            .flatten()
+            .copied()
+            .collect();
         indices.sort_unstable();
         indices.dedup();
         let compare = |index: u32| {
             let (id, other) = &self.kept[index as usize];
             (fingerprint.similarity(other), *id)
         };
-        indices.into_iter().map(compare).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)))
+        indices
+            .into_iter()
+            .map(compare)
+            .max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)))
     }
 
     fn keep(&mut self, id: i64, fingerprint: Fingerprint, bands: Vec<u64>) {
@@ -156,13 +185,18 @@ fn band_rows(similarity: f64) -> usize {
         let bands = (SIGNATURE / rows) as f64;
         1.0 - (1.0 - similarity.powi(rows as i32)).powf(bands)
     };
-    (1..=16).rev().find(|rows| recall(*rows) >= RECALL).unwrap_or(1)
+    (1..=16)
+        .rev()
+        .find(|rows| recall(*rows) >= RECALL)
+        .unwrap_or(1)
 }
 
 /// FNV-1a (64 bit) over the tokens, each ended by a zero byte, then mixed. Fixed: published results depend on it.
 fn hash_shingle(tokens: &[String]) -> u64 {
     let bytes = tokens.iter().flat_map(|token| token.bytes().chain([0]));
-    mix(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)))
+    mix(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    }))
 }
 
 /// The finaliser of SplitMix64: every bit of the result depends on every bit of `x`.

@@ -9,7 +9,10 @@ const TRAIN: &str = "A train leaves the station at noon and travels at a constan
 /// Ids that stay of `questions`, which are numbered from 0.
 fn kept(questions: &[&str], similarity: f64) -> Vec<usize> {
     let mut rule = Duplicates::new(similarity);
-    let stays = |id: &usize| rule.judge(*id as i64, Fingerprint::of(questions[*id])).keeps();
+    let stays = |id: &usize| {
+        rule.judge(*id as i64, Fingerprint::of(questions[*id]))
+            .keeps()
+    };
     (0..questions.len()).filter(stays).collect()
 }
 
@@ -67,13 +70,22 @@ fn similarity_is_the_jaccard_similarity_of_three_word_shingles() {
 fn signatures_are_those_that_published_datasets_were_made_with() {
     // Raise the version of stage Filter if this has to change.
     assert_eq!(mix(0), 0xe220_a839_7b1d_cdaf);
-    assert_eq!(hash_shingle(&["what".into(), "is".into(), "2".into()]), 0x82bf_8e0f_7274_1652);
-    assert_eq!(Fingerprint::of("What is 2 + 2?").bands(64), [0xcf1f_8995_6ed5_ced9, 0x3299_36ef_9ad9_5746]);
+    assert_eq!(
+        hash_shingle(&["what".into(), "is".into(), "2".into()]),
+        0x82bf_8e0f_7274_1652
+    );
+    assert_eq!(
+        Fingerprint::of("What is 2 + 2?").bands(64),
+        [0xcf1f_8995_6ed5_ced9, 0x3299_36ef_9ad9_5746]
+    );
 }
 
 #[test]
 fn bands_find_pairs_at_the_threshold_and_are_as_wide_as_that_allows() {
-    assert_eq!([0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0].map(band_rows), [1, 1, 2, 4, 5, 8, 16]);
+    assert_eq!(
+        [0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0].map(band_rows),
+        [1, 1, 2, 4, 5, 8, 16]
+    );
 }
 
 #[test]
@@ -93,19 +105,32 @@ fn a_question_like_a_dropped_one_only_stays() {
 
 #[test]
 fn no_pair_above_the_threshold_is_left_in_a_real_corpus() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/gsm8k/test.jsonl");
+    let path =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/gsm8k/test.jsonl");
     let Ok(text) = std::fs::read_to_string(&path) else {
         eprintln!("skipped: {} is not there", path.display());
         return;
     };
-    let question = |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["question"].as_str().unwrap().to_string();
+    let question = |line| {
+        serde_json::from_str::<serde_json::Value>(line).unwrap()["question"]
+            .as_str()
+            .unwrap()
+            .to_string()
+    };
     let mut questions: Vec<String> = text.lines().map(question).collect();
     // Copies with a word changed, so that there is something to find.
-    let copies: Vec<_> = questions.iter().step_by(4).map(|q| q.replacen("How", "So how", 1)).collect();
+    let copies: Vec<_> = questions
+        .iter()
+        .step_by(4)
+        .map(|q| q.replacen("How", "So how", 1))
+        .collect();
     let originals = questions.len();
     questions.extend(copies);
 
-    let fingerprints: Vec<_> = questions.iter().map(|question| Fingerprint::of(question)).collect();
+    let fingerprints: Vec<_> = questions
+        .iter()
+        .map(|question| Fingerprint::of(question))
+        .collect();
     let mut rule = Duplicates::new(0.7);
     let mut stay = Vec::new();
     for (id, fingerprint) in (0..).zip(&fingerprints) {
@@ -120,7 +145,11 @@ fn no_pair_above_the_threshold_is_left_in_a_real_corpus() {
         }
     }
     let copies_left = stay.iter().filter(|id| **id >= originals).count();
-    println!("kept {} of {}, {copies_left} of them copies; pairs missed: {missed}", stay.len(), questions.len());
+    println!(
+        "kept {} of {}, {copies_left} of them copies; pairs missed: {missed}",
+        stay.len(),
+        questions.len()
+    );
     assert_eq!(missed, 0);
 }
 
@@ -128,7 +157,13 @@ fn no_pair_above_the_threshold_is_left_in_a_real_corpus() {
 fn questions() -> impl Strategy<Value = Vec<String>> {
     let question = proptest::collection::vec(0..4_u8, 0..12);
     proptest::collection::vec(question, 0..40).prop_map(|questions| {
-        let text = |words: Vec<u8>| words.iter().map(|word| format!("word{word}")).collect::<Vec<_>>().join(" ");
+        let text = |words: Vec<u8>| {
+            words
+                .iter()
+                .map(|word| format!("word{word}"))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
         questions.into_iter().map(text).collect()
     })
 }

@@ -81,8 +81,15 @@ pub struct LanguageFilter {
 
 impl std::fmt::Debug for LanguageFilter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let LanguageFilter { scripts, languages, detector: _ } = self;
-        f.debug_struct("LanguageFilter").field("scripts", scripts).field("languages", languages).finish_non_exhaustive()
+        let LanguageFilter {
+            scripts,
+            languages,
+            detector: _,
+        } = self;
+        f.debug_struct("LanguageFilter")
+            .field("scripts", scripts)
+            .field("languages", languages)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,8 +109,11 @@ pub enum LanguageError {
 
 /// ISO 639-1 codes of the languages that can be kept, sorted.
 pub fn supported() -> Vec<&'static str> {
-    let mut codes: Vec<_> =
-        LATIN.iter().map(|(code, _)| *code).chain(BY_SCRIPT.iter().map(|(code, _)| *code)).collect();
+    let mut codes: Vec<_> = LATIN
+        .iter()
+        .map(|(code, _)| *code)
+        .chain(BY_SCRIPT.iter().map(|(code, _)| *code))
+        .collect();
     codes.sort_unstable();
     codes
 }
@@ -119,14 +129,21 @@ impl LanguageFilter {
             } else if let Some((_, of)) = BY_SCRIPT.iter().find(|(known, _)| *known == code) {
                 scripts.extend(*of);
             } else {
-                return Err(LanguageError::Unsupported { code: code.to_string() });
+                return Err(LanguageError::Unsupported {
+                    code: code.to_string(),
+                });
             }
         }
         if scripts.is_empty() {
             return Err(LanguageError::None);
         }
-        let detector = LanguageDetectorBuilder::from_languages(&LATIN.map(|(_, language)| language)).build();
-        Ok(LanguageFilter { scripts, languages, detector })
+        let detector =
+            LanguageDetectorBuilder::from_languages(&LATIN.map(|(_, language)| language)).build();
+        Ok(LanguageFilter {
+            scripts,
+            languages,
+            detector,
+        })
     }
 
     /// Drops `question` if it, or a part of it, is in another language, or if it has no words at all.
@@ -139,9 +156,16 @@ impl LanguageFilter {
         }
         for (script, count) in &letters {
             let share = *count as f64 / total as f64;
-            let limit = if *script == Script::Latin { FOREIGN_LATIN } else { FOREIGN };
+            let limit = if *script == Script::Latin {
+                FOREIGN_LATIN
+            } else {
+                FOREIGN
+            };
             if !self.scripts.contains(script) && share > limit {
-                return Verdict::drop(Reason::Language, format!("{:.0}% in {} script", share * 100.0, script.name()));
+                return Verdict::drop(
+                    Reason::Language,
+                    format!("{:.0}% in {} script", share * 100.0, script.name()),
+                );
             }
         }
         let latin = letters.get(&Script::Latin).copied().unwrap_or_default();
@@ -173,9 +197,18 @@ impl LanguageFilter {
 
     /// Probability that `words` are in a kept language, by their letters, and what they look like otherwise.
     fn probability(&self, words: &[&str]) -> (f64, String) {
-        let values = self.detector.compute_language_confidence_values(words.join(" "));
-        let kept = values.iter().filter(|(language, _)| self.languages.contains(language)).map(|(_, p)| p).sum();
-        match values.iter().find(|(language, _)| !self.languages.contains(language)) {
+        let values = self
+            .detector
+            .compute_language_confidence_values(words.join(" "));
+        let kept = values
+            .iter()
+            .filter(|(language, _)| self.languages.contains(language))
+            .map(|(_, p)| p)
+            .sum();
+        match values
+            .iter()
+            .find(|(language, _)| !self.languages.contains(language))
+        {
             Some((other, p)) => (kept, format!("most like {other} ({:.0}%)", p * 100.0)),
             None => (kept, "unlike any known language".into()),
         }
@@ -185,7 +218,10 @@ impl LanguageFilter {
     fn common_share(&self, words: &[&str]) -> f64 {
         let count = |language: &Language| {
             let common = common_words(*language);
-            words.iter().filter(|word| common.contains(&word.to_lowercase().as_str())).count()
+            words
+                .iter()
+                .filter(|word| common.contains(&word.to_lowercase().as_str()))
+                .count()
         };
         self.languages.iter().map(count).max().unwrap_or(0) as f64 / words.len().max(1) as f64
     }
@@ -193,14 +229,22 @@ impl LanguageFilter {
 
 /// Those of `words` that are in Latin script; without the marks of sentence ends.
 fn latin_words(words: &[String]) -> Vec<&str> {
-    let latin = |word: &&String| word.chars().next().is_some_and(|c| Script::of(c) == Script::Latin);
+    let latin = |word: &&String| {
+        word.chars()
+            .next()
+            .is_some_and(|c| Script::of(c) == Script::Latin)
+    };
     words.iter().filter(latin).map(String::as_str).collect()
 }
 
 /// Letters of the words by script, weighted by how much text they carry. Han characters between kana are Japanese.
 fn letters_by_script(words: &[String]) -> BTreeMap<Script, usize> {
     let mut letters: BTreeMap<Script, usize> = BTreeMap::new();
-    for c in words.iter().flat_map(|word| word.chars()).filter(|c| c.is_alphabetic()) {
+    for c in words
+        .iter()
+        .flat_map(|word| word.chars())
+        .filter(|c| c.is_alphabetic())
+    {
         let script = Script::of(c);
         *letters.entry(script).or_default() += script.weight();
     }

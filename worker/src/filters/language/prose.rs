@@ -7,8 +7,8 @@ use super::script::Script;
 
 /// Names of functions and operators that stand in formulas without a backslash.
 const OPERATORS: [&str; 20] = [
-    "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "lim", "max", "min", "mod", "gcd", "lcm", "det", "deg",
-    "sqrt", "frac", "pi",
+    "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "lim", "max", "min", "mod",
+    "gcd", "lcm", "det", "deg", "sqrt", "frac", "pi",
 ];
 
 /// Capital letters in a row up to which a word is a label, as of the triangle ABC.
@@ -32,7 +32,12 @@ fn without_code(text: &str) -> String {
         let parts: Vec<_> = text.split(fence).collect();
         // An unclosed fence encloses nothing.
         match parts.len() % 2 {
-            1 => parts.iter().step_by(2).copied().collect::<Vec<_>>().join(" "),
+            1 => parts
+                .iter()
+                .step_by(2)
+                .copied()
+                .collect::<Vec<_>>()
+                .join(" "),
             _ => text.to_string(),
         }
     };
@@ -52,7 +57,9 @@ fn split(line: &str, words: &mut Vec<String>) {
             continue;
         }
         let mut end = at;
-        while end < characters.len() && (is_letter(characters[end]) || is_apostrophe(&characters, end)) {
+        while end < characters.len()
+            && (is_letter(characters[end]) || is_apostrophe(&characters, end))
+        {
             end += 1;
         }
         let word: String = characters[at..end].iter().collect();
@@ -77,12 +84,16 @@ fn is_apostrophe(all: &[char], at: usize) -> bool {
 fn is_prose(word: &str, before: Option<char>, after: Option<char>) -> bool {
     let letters = word.chars().count();
     if !word.is_ascii() {
-        let greek = word.chars().filter(|c| Script::of(*c) == Script::Greek).count();
+        let greek = word
+            .chars()
+            .filter(|c| Script::of(*c) == Script::Greek)
+            .count();
         let is_formula = greek > 0 && (letters <= 2 || greek < letters);
         // A single letter is a variable, a single Han character is a word.
         return !is_formula && (letters > 1 || word.chars().all(|c| Script::of(c) == Script::Han));
     }
-    let is_command = matches!(before, Some('\\' | '_' | '^' | '=')) || matches!(after, Some('_' | '^' | '='));
+    let is_command =
+        matches!(before, Some('\\' | '_' | '^' | '=')) || matches!(after, Some('_' | '^' | '='));
     let is_argument = before == Some('{') && after == Some('}');
     let is_label = letters <= LABEL && word.chars().all(char::is_uppercase);
     let is_operator = OPERATORS.contains(&word.to_ascii_lowercase().as_str());
@@ -113,7 +124,10 @@ mod tests {
             ("", ""),
         ];
         for (text, expected) in cases {
-            let words: Vec<_> = prose(text).into_iter().filter(|word| !word.is_empty()).collect();
+            let words: Vec<_> = prose(text)
+                .into_iter()
+                .filter(|word| !word.is_empty())
+                .collect();
             assert_eq!(words.join(" "), expected, "{text:?}");
         }
     }
@@ -121,7 +135,13 @@ mod tests {
     #[test]
     fn sentence_ends_are_marked() {
         let sentences = prose("One two. Three 3.5 four? Five");
-        let count = sentences.split(|word| word.is_empty()).filter(|sentence| !sentence.is_empty()).count();
-        assert_eq!(count, 4, "a decimal point ends a sentence too, which only makes sentences shorter: {sentences:?}");
+        let count = sentences
+            .split(|word| word.is_empty())
+            .filter(|sentence| !sentence.is_empty())
+            .count();
+        assert_eq!(
+            count, 4,
+            "a decimal point ends a sentence too, which only makes sentences shorter: {sentences:?}"
+        );
     }
 }

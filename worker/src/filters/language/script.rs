@@ -21,18 +21,26 @@ impl Script {
     /// The script of a letter (or of a vowel sign that stands for one).
     pub(super) fn of(letter: char) -> Script {
         match letter {
-            'a'..='z' | 'A'..='Z' | 'ª' | 'º' | '\u{c0}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}' => Script::Latin,
+            'a'..='z' | 'A'..='Z' | 'ª' | 'º' | '\u{c0}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}' => {
+                Script::Latin
+            }
             '\u{370}'..='\u{3ff}' | '\u{1f00}'..='\u{1fff}' => Script::Greek,
             // Letters that Russian does not have tell its neighbours from it.
-            'і' | 'ї' | 'є' | 'ґ' | 'ў' | 'ђ' | 'ћ' | 'љ' | 'њ' | 'џ' | 'ј' | 'ѓ' | 'ќ' | 'ѕ' => Script::Other,
-            'І' | 'Ї' | 'Є' | 'Ґ' | 'Ў' | 'Ђ' | 'Ћ' | 'Љ' | 'Њ' | 'Џ' | 'Ј' | 'Ѓ' | 'Ќ' | 'Ѕ' => Script::Other,
+            'і' | 'ї' | 'є' | 'ґ' | 'ў' | 'ђ' | 'ћ' | 'љ' | 'њ' | 'џ' | 'ј' | 'ѓ' | 'ќ' | 'ѕ' => {
+                Script::Other
+            }
+            'І' | 'Ї' | 'Є' | 'Ґ' | 'Ў' | 'Ђ' | 'Ћ' | 'Љ' | 'Њ' | 'Џ' | 'Ј' | 'Ѓ' | 'Ќ' | 'Ѕ' => {
+                Script::Other
+            }
             '\u{400}'..='\u{52f}' => Script::Cyrillic,
             '\u{590}'..='\u{5ff}' => Script::Hebrew,
             '\u{980}'..='\u{9ff}' => Script::Bengali,
             '\u{b80}'..='\u{bff}' => Script::Tamil,
             '\u{c00}'..='\u{c7f}' => Script::Telugu,
             '\u{e00}'..='\u{e7f}' => Script::Thai,
-            '\u{1100}'..='\u{11ff}' | '\u{3130}'..='\u{318f}' | '\u{ac00}'..='\u{d7af}' => Script::Hangul,
+            '\u{1100}'..='\u{11ff}' | '\u{3130}'..='\u{318f}' | '\u{ac00}'..='\u{d7af}' => {
+                Script::Hangul
+            }
             '\u{3040}'..='\u{30ff}' => Script::Kana,
             '\u{3005}' | '\u{3400}'..='\u{9fff}' | '\u{20000}'..='\u{3ffff}' => Script::Han,
             _ => Script::Other,

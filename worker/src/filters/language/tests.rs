@@ -71,7 +71,11 @@ fn keeps_the_languages_that_are_asked_for() {
     ];
     for (keep, question, expected) in cases {
         let verdict = LanguageFilter::new(keep).unwrap().judge(question);
-        assert_eq!(verdict.keeps(), expected, "{keep:?} {question}: {verdict:?}");
+        assert_eq!(
+            verdict.keeps(),
+            expected,
+            "{keep:?} {question}: {verdict:?}"
+        );
     }
 }
 
@@ -82,13 +86,19 @@ fn an_unknown_language_is_refused_with_the_known_ones() {
         error.to_string(),
         "cannot recognise the language \"xx\"; the languages are bn, de, el, en, es, fr, he, it, ja, ko, nl, pt, ru, sw, ta, te, th, zh"
     );
-    assert_eq!(LanguageFilter::new(&[] as &[&str]).unwrap_err(), LanguageError::None);
+    assert_eq!(
+        LanguageFilter::new(&[] as &[&str]).unwrap_err(),
+        LanguageError::None
+    );
 }
 
 #[test]
 fn a_drop_says_what_it_saw() {
     let detail = |question: &str| match english().judge(question) {
-        Verdict::Drop { reason: Reason::Language, detail } => detail,
+        Verdict::Drop {
+            reason: Reason::Language,
+            detail,
+        } => detail,
         other => panic!("{other:?}"),
     };
     assert_eq!(detail("Поезд едет."), "100% in Cyrillic script");
@@ -98,7 +108,9 @@ fn a_drop_says_what_it_saw() {
 
 /// A folder of the test data, or a note that it is not there.
 fn data(name: &str) -> Option<PathBuf> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../shared/data")
+        .join(name);
     if !path.exists() {
         eprintln!("skipped: {} is not there", path.display());
     }
@@ -106,20 +118,35 @@ fn data(name: &str) -> Option<PathBuf> {
 }
 
 fn mgsm(language: &str) -> Vec<String> {
-    let Some(path) = data(&format!("mgsm/mgsm_{language}.tsv")) else { return Vec::new() };
+    let Some(path) = data(&format!("mgsm/mgsm_{language}.tsv")) else {
+        return Vec::new();
+    };
     let text = std::fs::read_to_string(path).unwrap();
-    text.lines().filter_map(|line| line.split('\t').next()).map(str::to_string).collect()
+    text.lines()
+        .filter_map(|line| line.split('\t').next())
+        .map(str::to_string)
+        .collect()
 }
 
 fn questions(file: &str, member: &str) -> Vec<String> {
-    let Some(path) = data(file) else { return Vec::new() };
+    let Some(path) = data(file) else {
+        return Vec::new();
+    };
     let text = std::fs::read_to_string(path).unwrap();
-    let question = |line| serde_json::from_str::<Value>(line).unwrap()[member].as_str().unwrap().to_string();
+    let question = |line| {
+        serde_json::from_str::<Value>(line).unwrap()[member]
+            .as_str()
+            .unwrap()
+            .to_string()
+    };
     text.lines().map(question).collect()
 }
 
 fn count_kept(filter: &LanguageFilter, questions: &[String]) -> usize {
-    questions.iter().filter(|question| filter.judge(question).keeps()).count()
+    questions
+        .iter()
+        .filter(|question| filter.judge(question).keeps())
+        .count()
 }
 
 #[test]
@@ -134,13 +161,19 @@ fn measured_on_real_english_questions_it_keeps_nearly_all() {
         let questions = questions(file, member);
         let kept = count_kept(&english(), &questions);
         println!("{file}: kept {kept} of {}", questions.len());
-        assert!(kept as f64 >= least * questions.len() as f64, "{file}: kept {kept} of {}", questions.len());
+        assert!(
+            kept as f64 >= least * questions.len() as f64,
+            "{file}: kept {kept} of {}",
+            questions.len()
+        );
     }
 }
 
 #[test]
 fn measured_on_eleven_languages_it_separates_each_from_all_others() {
-    let languages = ["en", "de", "es", "fr", "sw", "bn", "ja", "ru", "te", "th", "zh"];
+    let languages = [
+        "en", "de", "es", "fr", "sw", "bn", "ja", "ru", "te", "th", "zh",
+    ];
     let all = languages.map(|language| (language, mgsm(language)));
     for keep in languages {
         let filter = LanguageFilter::new(&[keep]).unwrap();
@@ -148,10 +181,20 @@ fn measured_on_eleven_languages_it_separates_each_from_all_others() {
             let kept = count_kept(&filter, questions);
             if *language == keep {
                 println!("keep {keep}: kept {kept} of its {}", questions.len());
-                assert!(kept * 100 >= questions.len() * 98, "keep {keep}: kept {kept} of its {}", questions.len());
+                assert!(
+                    kept * 100 >= questions.len() * 98,
+                    "keep {keep}: kept {kept} of its {}",
+                    questions.len()
+                );
             } else if kept > 0 {
-                println!("keep {keep}: kept {kept} of {} in {language}", questions.len());
-                assert!(kept * 100 <= questions.len(), "keep {keep}: kept {kept} in {language}");
+                println!(
+                    "keep {keep}: kept {kept} of {} in {language}",
+                    questions.len()
+                );
+                assert!(
+                    kept * 100 <= questions.len(),
+                    "keep {keep}: kept {kept} in {language}"
+                );
             }
         }
     }
@@ -162,8 +205,17 @@ fn measured_on_mixed_questions_it_finds_the_foreign_sentence() {
     let english_questions = mgsm("en");
     for language in ["de", "es", "fr", "sw", "ru", "zh", "ja", "th"] {
         let foreign = mgsm(language);
-        let sentence = |question: &String| question.split(['.', '。']).next().unwrap_or_default().to_string();
-        let long = |sentence: &String| sentence.split_whitespace().count() >= 8 || !sentence.is_ascii() && sentence.chars().count() > 25;
+        let sentence = |question: &String| {
+            question
+                .split(['.', '。'])
+                .next()
+                .unwrap_or_default()
+                .to_string()
+        };
+        let long = |sentence: &String| {
+            sentence.split_whitespace().count() >= 8
+                || !sentence.is_ascii() && sentence.chars().count() > 25
+        };
         let mixed: Vec<String> = english_questions
             .iter()
             .zip(foreign.iter().map(sentence))
@@ -171,7 +223,15 @@ fn measured_on_mixed_questions_it_finds_the_foreign_sentence() {
             .map(|(question, sentence)| format!("{question} {sentence}."))
             .collect();
         let kept = count_kept(&english(), &mixed);
-        println!("one sentence in {language}: dropped {} of {}", mixed.len() - kept, mixed.len());
-        assert!(kept * 100 <= mixed.len() * 15, "one sentence in {language}: kept {kept} of {}", mixed.len());
+        println!(
+            "one sentence in {language}: dropped {} of {}",
+            mixed.len() - kept,
+            mixed.len()
+        );
+        assert!(
+            kept * 100 <= mixed.len() * 15,
+            "one sentence in {language}: kept {kept} of {}",
+            mixed.len()
+        );
     }
 }

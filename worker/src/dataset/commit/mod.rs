@@ -150,3 +150,6 @@ fn measure(content: &Content) -> Result<(ObjectRef, i64), StoreError> {
 pub(super) fn count_lines(piece: &[u8]) -> i64 {
     piece.iter().map(|byte| i64::from(*byte == b'\n')).sum()
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,3 +168,6 @@ pub(super) fn read_object(dir: &StageDir, object: &ObjectRef) -> Result<Bytes, R
         false => Err(dir.damaged(&name, "its bytes do not have the digest that is its name")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! A real S3 server (versitygw) on loopback over a temporary directory, which can be killed and started again.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::store::{Access, Store};
+
+pub(super) struct Server {
+    program: PathBuf,
+    folder: tempfile::TempDir,
+    port: u16,
+    process: Child,
+}
+
+impl Server {
+    /// Starts a server with one bucket, `bucket`; `None` where versitygw is not there, which in CI is a failure.
+    pub(super) fn start() -> Option<Server> {
+        let Some(program) = find() else {
+            let hint =
+                "versitygw is not there: run .ci/tools.sh versitygw, or set SCALEQUEST_VERSITYGW";
+            assert!(std::env::var_os("CI").is_none(), "{hint}");
+            eprintln!("skipped: {hint}");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("data/bucket")).unwrap();
+        std::fs::create_dir_all(folder.path().join("metadata")).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let process = launch(&program, &folder, port);
+        Some(Server {
+            program,
+            folder,
+            port,
+            process,
+        })
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(super) fn store(&self, prefix: &str) -> Store {
+        let access = self.access(self.port, Duration::from_secs(60));
+        Store::open_with(&format!("s3://bucket/{prefix}"), &access).unwrap()
+    }
+
+    /// The bucket by way of another port.
+    pub(super) fn store_through(&self, port: u16, patience: Duration) -> Store {
+        Store::open_with("s3://bucket", &self.access(port, patience)).unwrap()
+    }
+
+    pub(super) fn access(&self, port: u16, patience: Duration) -> Access {
+        let variables = [
+            ("AWS_ACCESS_KEY_ID", "user".to_string()),
+            ("AWS_SECRET_ACCESS_KEY", "password".to_string()),
+            ("AWS_REGION", "us-east-1".to_string()),
+            ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}")),
+            ("AWS_ALLOW_HTTP", "true".to_string()),
+        ];
+        Access {
+            variables: variables
+                .map(|(name, value)| (name.to_string(), value))
+                .into(),
+            patience,
+        }
+    }
+
+    /// An object's text, read behind the server's back.
+    pub(super) fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.file(path)).unwrap()
+    }
+
+    /// The file in which the server keeps an object.
+    pub(super) fn file(&self, path: &str) -> PathBuf {
+        self.folder.path().join("data/bucket").join(path)
+    }
+
+    pub(super) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    pub(super) fn start_again(&mut self) {
+        self.process = launch(&self.program, &self.folder, self.port);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn launch(program: &PathBuf, folder: &tempfile::TempDir, port: u16) -> Child {
+    let address = format!("127.0.0.1:{port}");
+    let process = Command::new(program)
+        .args([
+            "--port",
+            &address,
+            "--access",
+            "user",
+            "--secret",
+            "password",
+            "--quiet",
+            "posix",
+            "--sidecar",
+        ])
+        .arg(folder.path().join("metadata"))
+        .arg(folder.path().join("data"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while TcpStream::connect(&address).is_err() {
+        assert!(
+            Instant::now() < deadline,
+            "versitygw does not listen on {address}"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    process
+}
+
+/// By variable, in PATH, or in the cache that the tree's own script fills.
+fn find() -> Option<PathBuf> {
+    if let Some(program) = std::env::var_os("SCALEQUEST_VERSITYGW") {
+        return Some(program.into());
+    }
+    let cache = std::env::var_os("SCALEQUEST_CACHE").map(PathBuf::from);
+    let home =
+        || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/scalequest"));
+    let tools = cache.or_else(home).map(|cache| cache.join("tools/bin"));
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<_> = tools.into_iter().collect();
+    folders.extend(std::env::split_paths(&search));
+    folders
+        .into_iter()
+        .map(|folder| folder.join("versitygw"))
+        .find(|program| program.is_file())
+}
