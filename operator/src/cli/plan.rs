@@ -5,7 +5,8 @@ use std::fmt::Write;
 use scalequest_crds::exit;
 use serde_json::json;
 
-use super::{OutputFormat, PlanArguments, Refusal, spec_file, text};
+use super::arguments::{OutputFormat, PlanArguments};
+use super::{Refusal, spec_file, text};
 use crate::estimate::paper::PAPER_COST;
 use crate::estimate::{Assumptions, CostEstimate, Device, StageEstimate, devices, estimate};
 use crate::plan::size::pilot;

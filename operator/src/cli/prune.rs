@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use scalequest_crds::exit;
 
-use super::{PruneArguments, Refusal, text};
+use super::arguments::PruneArguments;
+use super::{Refusal, text};
 use crate::local::machine::show_bytes;
 use crate::local::prune::{remove, survey};
 

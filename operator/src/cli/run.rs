@@ -2,7 +2,8 @@
 
 use scalequest_crds::exit;
 
-use super::{Refusal, RunArguments, spec_file, summary};
+use super::arguments::RunArguments;
+use super::{Refusal, spec_file, summary};
 use crate::local::accept::{Options, Refused, accept};
 use crate::local::drive::{Driver, Left};
 use crate::local::progress::{LogFormat, display};

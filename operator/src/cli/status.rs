@@ -10,7 +10,8 @@ use scalequest_crds::run::{Place, SynthesisRun};
 use serde_json::{Value, json};
 
 use super::summary::numbers;
-use super::{OutputFormat, Refusal, StatusArguments, text};
+use super::arguments::{OutputFormat, StatusArguments};
+use super::{Refusal, text};
 use crate::local::drive::live::Live;
 use crate::local::lock::Lock;
 use crate::local::machine::now_millis;

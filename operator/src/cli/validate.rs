@@ -2,7 +2,8 @@
 
 use scalequest_crds::exit;
 
-use super::{Refusal, ValidateArguments, run::refusal, spec_file, text};
+use super::arguments::ValidateArguments;
+use super::{Refusal, run::refusal, spec_file, text};
 use crate::local::accept::{Examined, Options, examine};
 use crate::validate::{Environment, validate as validate_spec};
 
