@@ -84,7 +84,13 @@ rules.";
 #[command(name = "scalequest", version, about = ABOUT, after_help = AFTER, max_term_width = 120, propagate_version = true)]
 pub(super) struct Cli {
     /// Form of what is written to standard error
-    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
     pub(super) log_format: LogFormat,
 
     /// Say more: -v what is decided, -vv every detail
@@ -221,7 +227,9 @@ pub(super) enum OutputFormat {
 
 /// Bytes from `6GiB`, `500M`, `1073741824`.
 fn parse_size(text: &str) -> Result<i64, String> {
-    let digits = text.trim().trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let digits = text
+        .trim()
+        .trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text.trim()[digits.len()..].to_ascii_lowercase();
     let scale: f64 = match unit.as_str() {
         "" | "b" => 1.0,
@@ -233,11 +241,18 @@ fn parse_size(text: &str) -> Result<i64, String> {
         "gi" | "gib" => 1024.0 * 1024.0 * 1024.0,
         "t" | "tb" => 1e12,
         "ti" | "tib" => 1024.0f64.powi(4),
-        other => return Err(format!("`{other}` is no unit of memory: use KiB, MiB, GiB or TiB")),
+        other => {
+            return Err(format!(
+                "`{other}` is no unit of memory: use KiB, MiB, GiB or TiB"
+            ));
+        }
     };
-    let number: f64 = digits.trim().parse().map_err(|_| format!("`{text}` is no size: write a number and a unit, for example 6GiB"))?;
+    let number: f64 = digits
+        .trim()
+        .parse()
+        .map_err(|_| format!("`{text}` is no size: write a number and a unit, for example 6GiB"))?;
     let bytes = number * scale;
-    if !(bytes >= 1.0 && bytes < 9e18) {
+    if !(1.0..9e18).contains(&bytes) {
         return Err(format!("`{text}` is no size of memory"));
     }
     Ok(bytes as i64)
@@ -256,7 +271,13 @@ mod tests {
 
     #[test]
     fn sizes_are_read_in_the_usual_units() {
-        for (text, bytes) in [("6GiB", 6 << 30), ("500M", 500_000_000), ("1.5Ki", 1536), ("17", 17), ("2 GiB", 2 << 30)] {
+        for (text, bytes) in [
+            ("6GiB", 6 << 30),
+            ("500M", 500_000_000),
+            ("1.5Ki", 1536),
+            ("17", 17),
+            ("2 GiB", 2 << 30),
+        ] {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
         for text in ["", "GiB", "-1GiB", "5 apples", "1e30G", "NaN"] {

@@ -20,9 +20,18 @@ const DETAIL: &str = "the shard was given up after repeated failures";
 ///
 /// # Errors
 /// The stage's rows are no questions on their way (training, filter, verify, publish), or the workspace fails.
-pub fn give_up(task: &StageTask, index: i64, stop: &Stop, progressing: &Progressing) -> Result<Finished, StageError> {
+pub fn give_up(
+    task: &StageTask,
+    index: i64,
+    stop: &Stop,
+    progressing: &Progressing,
+) -> Result<Finished, StageError> {
     if !(0..task.shards()).contains(&index) {
-        return Err(StageError::Task(format!("stage {} has {} shards, there is no shard {index}", task.stage, task.shards())));
+        return Err(StageError::Task(format!(
+            "stage {} has {} shards, there is no shard {index}",
+            task.stage,
+            task.shards()
+        )));
     }
     stop.check()?;
     let store = Store::open(&task.workspace)?;
@@ -31,7 +40,16 @@ pub fn give_up(task: &StageTask, index: i64, stop: &Stop, progressing: &Progress
     if let Some(manifest) = dir.committed(&range)? {
         return Ok(Finished::committed((manifest, true)));
     }
-    let shard = Shard { task, index, range: range.clone(), store, dir, stop, progressing, base: Cell::new(Base::default()) };
+    let shard = Shard {
+        task,
+        index,
+        range: range.clone(),
+        store,
+        dir,
+        stop,
+        progressing,
+        base: Cell::new(Base::default()),
+    };
     let fates = rejects(&shard, range)?;
     run_whole::<QuestionRow>(&shard, fates, |_, _| Vec::new())
 }
@@ -48,22 +66,42 @@ fn rejects(shard: &Shard<'_>, range: Range<i64>) -> Result<Vec<Fate<QuestionRow>
     };
     let reject = |question: QuestionRow, responses| {
         let detail = Some(DETAIL.to_string());
-        Fate::Rejected(RejectRow { stage: shard.task.stage, reason: Reason::ShardGivenUp, question, detail, responses })
+        Fate::Rejected(RejectRow {
+            stage: shard.task.stage,
+            reason: Reason::ShardGivenUp,
+            question,
+            detail,
+            responses,
+        })
     };
     Ok(match &shard.task.params {
         StageParams::Sample { .. } => range.map(|row| reject(drawn(row), Vec::new())).collect(),
-        StageParams::Generate { first_id, .. } => range.map(|row| reject(drawn(first_id + row), Vec::new())).collect(),
+        StageParams::Generate { first_id, .. } => range
+            .map(|row| reject(drawn(first_id + row), Vec::new()))
+            .collect(),
         // Seed questions are no questions of the run: they are passed over, as those without an answer are.
         StageParams::Label { .. } => range.map(|_| Fate::PassedOver).collect(),
-        StageParams::Rewrite { .. } | StageParams::Judge { .. } | StageParams::Rate { .. } | StageParams::Respond { .. } => {
+        StageParams::Rewrite { .. }
+        | StageParams::Judge { .. }
+        | StageParams::Rate { .. }
+        | StageParams::Respond { .. } => {
             let rows: Vec<QuestionRow> = shard.read_input(0, "rows", range)?;
-            rows.into_iter().map(|row| reject(row, Vec::new())).collect()
+            rows.into_iter()
+                .map(|row| reject(row, Vec::new()))
+                .collect()
         }
         StageParams::Reward { .. } => {
             let rows: Vec<AnsweredRow> = shard.read_input(0, "rows", range)?;
-            rows.into_iter().map(|row| reject(row.question, row.responses)).collect()
+            rows.into_iter()
+                .map(|row| reject(row.question, row.responses))
+                .collect()
         }
-        _ => return Err(StageError::Task(format!("stage {} cannot give up a shard: it has only one", shard.task.stage))),
+        _ => {
+            return Err(StageError::Task(format!(
+                "stage {} cannot give up a shard: it has only one",
+                shard.task.stage
+            )));
+        }
     })
 }
 
@@ -97,8 +135,17 @@ mod tests {
     fn a_shard_that_is_given_up_is_committed_with_all_its_rows_as_rejects() {
         let workspace = tempfile::tempdir().unwrap();
         // The model is not there: giving up loads none.
-        let model = ModelUse { name: "m".into(), location: ModelLocation::Path("gone.gguf".into()), digest: String::new() };
-        let params = StageParams::Generate { model, system_prompt: None, sampling: Sampling::default(), first_id: 100 };
+        let model = ModelUse {
+            name: "m".into(),
+            location: ModelLocation::Path("gone.gguf".into()),
+            digest: String::new(),
+        };
+        let params = StageParams::Generate {
+            model,
+            system_prompt: None,
+            sampling: Sampling::default(),
+            first_id: 100,
+        };
         let task = task(workspace.path(), Stage::Generate, params);
         let finished = give_up(&task, 1, &Stop::default(), &Progressing::silent()).unwrap();
         assert_eq!(finished.outcome, Outcome::Done { reused: false });
@@ -111,7 +158,14 @@ mod tests {
     #[test]
     fn a_stage_of_one_shard_cannot_give_it_up() {
         let workspace = tempfile::tempdir().unwrap();
-        let task = task(workspace.path(), Stage::Verify, StageParams::Verify { at_least: 1, answer_format: AnswerFormat::Boxed });
+        let task = task(
+            workspace.path(),
+            Stage::Verify,
+            StageParams::Verify {
+                at_least: 1,
+                answer_format: AnswerFormat::Boxed,
+            },
+        );
         let error = give_up(&task, 0, &Stop::default(), &Progressing::silent()).unwrap_err();
         assert!(matches!(error, StageError::Task(_)), "{error:?}");
     }

@@ -144,7 +144,10 @@ impl StageWork {
     /// `job` has ended at `now`.
     pub fn ended(&mut self, job: Job, ended: &Ended, now: Instant) -> Next {
         self.active.remove(&job);
-        let report = ended.report.as_ref().filter(|report| report.key == self.task.key);
+        let report = ended
+            .report
+            .as_ref()
+            .filter(|report| report.key == self.task.key);
         match (ended.code, report.map(|report| (&report.outcome, report))) {
             (Some(worker::DONE), Some((Outcome::Done { reused }, _))) if job != Job::Seal => {
                 self.committed += 1;
@@ -152,12 +155,24 @@ impl StageWork {
                 self.to_seal = true;
                 Next::GoOn
             }
-            (Some(worker::DONE), Some((Outcome::Sealed { .. }, report))) if job == Job::Seal => Next::Sealed(Box::new(report.clone())),
+            (Some(worker::DONE), Some((Outcome::Sealed { .. }, report))) if job == Job::Seal => {
+                Next::Sealed(Box::new(report.clone()))
+            }
             (_, Some((Outcome::Missing { shards, total }, _))) if job == Job::Seal => {
                 self.to_seal = true;
                 self.committed = (self.task.shards() - total).max(0);
-                let all: Vec<i64> = if *total == self.task.shards() { (0..*total).collect() } else { shards.clone() };
-                self.waiting.extend(all.iter().map(|index| if self.given_up.contains(index) { Job::GiveUp(*index) } else { Job::Shard(*index) }));
+                let all: Vec<i64> = if *total == self.task.shards() {
+                    (0..*total).collect()
+                } else {
+                    shards.clone()
+                };
+                self.waiting.extend(all.iter().map(|index| {
+                    if self.given_up.contains(index) {
+                        Job::GiveUp(*index)
+                    } else {
+                        Job::Shard(*index)
+                    }
+                }));
                 Next::FoundMissing(*total)
             }
             (_, Some((Outcome::InputDamaged { .. }, report))) => {
@@ -217,8 +232,14 @@ impl StageWork {
         };
         self.given_up.insert(index);
         if self.given_up() * 100 > self.max_given_up_percent * self.task.shards() {
-            let (count, total, allowed) = (self.given_up(), self.task.shards(), self.max_given_up_percent);
-            return Next::Failed(format!("{count} of {total} shards were given up, failurePolicy.maxFailedShardsPercent allows {allowed}%; the last one: {message}"));
+            let (count, total, allowed) = (
+                self.given_up(),
+                self.task.shards(),
+                self.max_given_up_percent,
+            );
+            return Next::Failed(format!(
+                "{count} of {total} shards were given up, failurePolicy.maxFailedShardsPercent allows {allowed}%; the last one: {message}"
+            ));
         }
         self.waiting.insert(Job::GiveUp(index));
         Next::GivenUp

@@ -20,7 +20,10 @@ fn task(rows: i64, shard_rows: i64) -> StageTask {
         shard_rows,
         inputs: vec![],
         workspace: "w".into(),
-        params: StageParams::Verify { at_least: 1, answer_format: scalequest_crds::run::AnswerFormat::Boxed },
+        params: StageParams::Verify {
+            at_least: 1,
+            answer_format: scalequest_crds::run::AnswerFormat::Boxed,
+        },
     }
 }
 
@@ -40,7 +43,13 @@ fn report(outcome: Outcome) -> StageReport {
 }
 
 fn ended(code: i32, outcome: Option<Outcome>) -> Ended {
-    Ended { code: Some(code), signal: None, report: outcome.map(report), last_words: String::new(), millis: 1 }
+    Ended {
+        code: Some(code),
+        signal: None,
+        report: outcome.map(report),
+        last_words: String::new(),
+        millis: 1,
+    }
 }
 
 fn done() -> Ended {
@@ -48,11 +57,23 @@ fn done() -> Ended {
 }
 
 fn missing(shards: &[i64]) -> Ended {
-    ended(0, Some(Outcome::Missing { shards: shards.to_vec(), total: i64::try_from(shards.len()).unwrap() }))
+    ended(
+        0,
+        Some(Outcome::Missing {
+            shards: shards.to_vec(),
+            total: i64::try_from(shards.len()).unwrap(),
+        }),
+    )
 }
 
 fn sealed() -> Ended {
-    ended(0, Some(Outcome::Sealed { digest: "d".into(), rows: BTreeMap::new() }))
+    ended(
+        0,
+        Some(Outcome::Sealed {
+            digest: "d".into(),
+            rows: BTreeMap::new(),
+        }),
+    )
 }
 
 /// A stage of three shards of which the first seal found all missing.
@@ -61,7 +82,10 @@ fn begun(percent: i64) -> (StageWork, Instant) {
     let mut work = StageWork::new(task(30, 10), percent);
     assert_eq!(work.ready(now), [Job::Seal]);
     work.started(Job::Seal);
-    assert_eq!(work.ended(Job::Seal, &missing(&[0, 1, 2]), now), Next::FoundMissing(3));
+    assert_eq!(
+        work.ended(Job::Seal, &missing(&[0, 1, 2]), now),
+        Next::FoundMissing(3)
+    );
     (work, now)
 }
 
@@ -74,30 +98,48 @@ fn run(work: &mut StageWork, job: Job, ended: &Ended, now: Instant) -> Next {
 fn a_stage_that_the_workspace_holds_is_sealed_at_once() {
     let now = Instant::now();
     let mut work = StageWork::new(task(30, 10), 5);
-    assert!(matches!(run(&mut work, Job::Seal, &sealed(), now), Next::Sealed(_)));
+    assert!(matches!(
+        run(&mut work, Job::Seal, &sealed(), now),
+        Next::Sealed(_)
+    ));
     assert!(!work.has_computed());
 }
 
 #[test]
 fn missing_shards_are_run_and_then_sealed() {
     let (mut work, now) = begun(5);
-    assert_eq!(work.ready(now), [Job::Shard(0), Job::Shard(1), Job::Shard(2)]);
+    assert_eq!(
+        work.ready(now),
+        [Job::Shard(0), Job::Shard(1), Job::Shard(2)]
+    );
     for index in 0..3 {
         assert!(!work.ready(now).contains(&Job::Seal));
         assert_eq!(run(&mut work, Job::Shard(index), &done(), now), Next::GoOn);
     }
-    assert_eq!((work.ready(now), work.committed(), work.has_computed()), (vec![Job::Seal], 3, true));
+    assert_eq!(
+        (work.ready(now), work.committed(), work.has_computed()),
+        (vec![Job::Seal], 3, true)
+    );
 }
 
 #[test]
 fn a_crashed_shard_is_repeated_after_a_wait_and_then_given_up() {
     let (mut work, now) = begun(50);
-    assert_eq!(run(&mut work, Job::Shard(0), &ended(101, None), now), Next::Repeat(Duration::from_secs(1)));
+    assert_eq!(
+        run(&mut work, Job::Shard(0), &ended(101, None), now),
+        Next::Repeat(Duration::from_secs(1))
+    );
     assert!(!work.ready(now).contains(&Job::Shard(0)));
     let later = now + Duration::from_secs(1);
     assert!(work.ready(later).contains(&Job::Shard(0)));
-    assert_eq!(run(&mut work, Job::Shard(0), &ended(101, None), later), Next::Repeat(Duration::from_secs(2)));
-    assert_eq!(run(&mut work, Job::Shard(0), &ended(101, None), later), Next::GivenUp);
+    assert_eq!(
+        run(&mut work, Job::Shard(0), &ended(101, None), later),
+        Next::Repeat(Duration::from_secs(2))
+    );
+    assert_eq!(
+        run(&mut work, Job::Shard(0), &ended(101, None), later),
+        Next::GivenUp
+    );
     assert!(work.ready(later).contains(&Job::GiveUp(0)));
     assert_eq!(work.given_up(), 1);
 }
@@ -105,15 +147,40 @@ fn a_crashed_shard_is_repeated_after_a_wait_and_then_given_up() {
 #[test]
 fn more_shards_given_up_than_allowed_fail_the_stage() {
     let (mut work, now) = begun(5);
-    let next = run(&mut work, Job::Shard(2), &ended(65, Some(Outcome::Failed { message: "bad row".into() })), now);
-    let Next::Failed(message) = next else { panic!("{next:?}") };
-    assert!(message.contains("1 of 3 shards") && message.contains("bad row"), "{message}");
+    let next = run(
+        &mut work,
+        Job::Shard(2),
+        &ended(
+            65,
+            Some(Outcome::Failed {
+                message: "bad row".into(),
+            }),
+        ),
+        now,
+    );
+    let Next::Failed(message) = next else {
+        panic!("{next:?}")
+    };
+    assert!(
+        message.contains("1 of 3 shards") && message.contains("bad row"),
+        "{message}"
+    );
 }
 
 #[test]
 fn a_task_that_can_never_work_fails_the_stage_with_the_workers_message() {
     let (mut work, now) = begun(5);
-    let next = run(&mut work, Job::Shard(1), &ended(64, Some(Outcome::Failed { message: "no tensor x".into() })), now);
+    let next = run(
+        &mut work,
+        Job::Shard(1),
+        &ended(
+            64,
+            Some(Outcome::Failed {
+                message: "no tensor x".into(),
+            }),
+        ),
+        now,
+    );
     assert_eq!(next, Next::Failed("no tensor x".into()));
 }
 
@@ -121,16 +188,29 @@ fn a_task_that_can_never_work_fails_the_stage_with_the_workers_message() {
 fn a_worker_that_was_stopped_goes_on_and_it_is_no_failure() {
     let (mut work, now) = begun(5);
     for _ in 0..10 {
-        assert_eq!(run(&mut work, Job::Shard(1), &ended(75, None), now), Next::GoOn);
+        assert_eq!(
+            run(&mut work, Job::Shard(1), &ended(75, None), now),
+            Next::GoOn
+        );
     }
-    assert!(work.ready(now + Duration::from_secs(1)).contains(&Job::Shard(1)));
+    assert!(
+        work.ready(now + Duration::from_secs(1))
+            .contains(&Job::Shard(1))
+    );
 }
 
 #[test]
 fn damaged_input_is_reported_and_the_job_is_kept() {
     let (mut work, now) = begun(5);
-    let outcome = Outcome::InputDamaged { stage: Stage::Judge, key: "j".into(), message: "m".into() };
-    assert!(matches!(run(&mut work, Job::Shard(1), &ended(1, Some(outcome)), now), Next::InputDamaged(_)));
+    let outcome = Outcome::InputDamaged {
+        stage: Stage::Judge,
+        key: "j".into(),
+        message: "m".into(),
+    };
+    assert!(matches!(
+        run(&mut work, Job::Shard(1), &ended(1, Some(outcome)), now),
+        Next::InputDamaged(_)
+    ));
     assert!(work.ready(now).contains(&Job::Shard(1)));
 }
 
@@ -139,7 +219,10 @@ fn a_report_of_another_task_counts_for_nothing() {
     let (mut work, now) = begun(5);
     let mut other = done();
     other.report.as_mut().unwrap().key = "other".into();
-    assert!(matches!(run(&mut work, Job::Shard(0), &other, now), Next::Repeat(_)));
+    assert!(matches!(
+        run(&mut work, Job::Shard(0), &other, now),
+        Next::Repeat(_)
+    ));
 }
 
 proptest! {
