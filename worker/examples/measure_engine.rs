@@ -27,6 +27,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         rayon::current_num_threads()
     );
     let vocabulary = engine.config().vocab_size as u32;
+    let hidden = engine.last_hidden(&mut [Segment {
+        tokens: &[1],
+        cache: &mut engine.new_cache(),
+    }])?;
+    let (logits, _) = engine.head(&hidden);
+    let start = Instant::now();
+    for step in 0..64 {
+        choose(
+            &logits[..engine.head_width()],
+            &Sampling::new(1.0, 0.99),
+            f64::from(step) / 64.0,
+        );
+    }
+    println!(
+        "sampling with top-p: {:.2} ms a row",
+        1e3 * start.elapsed().as_secs_f64() / 64.0
+    );
     for batch in [1, 8, 32] {
         let prompts: Vec<Vec<u32>> = (0..batch as u32)
             .map(|row| {

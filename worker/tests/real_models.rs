@@ -212,3 +212,52 @@ fn greedy_answers_are_sensible_and_the_same_alone_and_in_a_batch() {
         );
     }
 }
+
+#[test]
+fn greedy_tokens_are_those_of_transformers_on_the_same_weights() {
+    let reference =
+        std::fs::read(root().join("tests/reference/greedy.json")).expect("reference values");
+    let reference: serde_json::Value = serde_json::from_slice(&reference).expect("json");
+    let question = reference["question"].as_str().expect("a question");
+    let tokens = |value: &serde_json::Value| -> Vec<u32> {
+        value
+            .as_array()
+            .expect("tokens")
+            .iter()
+            .map(|token| token.as_u64().expect("a token") as u32)
+            .collect()
+    };
+    for name in [SMOLLM2, QWEN2] {
+        let Some(model) = model(name) else { continue };
+        let tokenizer = model.tokenizer().expect("a tokenizer");
+        let template = model.chat_template(&tokenizer).expect("a template");
+        let text = template
+            .render(&[ChatMessage::user(question)], true)
+            .expect("text");
+        let prompt = tokenizer.encode(&text).expect("tokens");
+        assert_eq!(
+            prompt,
+            tokens(&reference[name]["prompt"]),
+            "{name}: the prompt"
+        );
+        let engine = Engine::load(&model).expect("an engine");
+        let request = GenerateRequest {
+            id: 0,
+            prompt,
+            sampling: Sampling::GREEDY,
+            max_new_tokens: 32,
+            stop_tokens: Vec::new(),
+            stop_strings: Vec::new(),
+        };
+        let rows = Generator::new(
+            &engine,
+            &tokenizer,
+            Draw::new(0, "test"),
+            GeneratorOptions::default(),
+        )
+        .generate(&[request], &mut |_| ControlFlow::Continue(()))
+        .expect("text");
+        let expected = tokens(&reference[name]["tokens"]);
+        assert_eq!(rows[0].tokens[..expected.len()], expected, "{name}");
+    }
+}

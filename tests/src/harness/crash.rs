@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::processes::{Worker, signal, workers_below};
 
 /// Whom to kill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Victim {
     /// The runner.
     Runner,
@@ -16,58 +16,79 @@ pub enum Victim {
     Worker,
 }
 
-/// A moment of a run: this long after a worker for the stage is first seen.
-#[derive(Clone, Debug)]
+/// What a worker is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Doing {
+    /// A shard of the stage.
+    Shard,
+    /// Sealing it.
+    Seal,
+}
+
+/// A moment of a run: this long after a worker at the stage is first seen.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
     /// The stage's name in paths.
     pub stage: &'static str,
-    /// Delay after the first sight of it.
-    pub after: Duration,
-    /// Whom to kill then.
+    /// What the worker does there.
+    pub doing: Doing,
+    /// Whom to kill.
     pub victim: Victim,
+    /// Delay after the first sight of the worker.
+    pub after: Duration,
 }
 
 /// What came of waiting for a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Struck {
-    /// The victim got SIGKILL.
+    /// The victim got SIGKILL while a worker was at the stage.
     Killed,
+    /// The worker was done before the moment.
+    Missed,
     /// The run ended first.
     Ended,
 }
 
-/// Waits until `moment` comes in the run of `runner`, whose workers mention `directory`, and kills the victim.
+/// Waits until `moment` comes in the run of `runner` in `directory`, and kills the victim.
+///
+/// # Panics
+/// If no worker is seen at the stage within `patience`.
 pub fn strike(runner: &mut Child, directory: &Path, moment: &Moment, patience: Duration) -> Struck {
     let begun = Instant::now();
-    let mut seen: Option<Instant> = None;
-    while begun.elapsed() < patience {
+    let is_there = |worker: &Worker| is_at(worker, moment);
+    let first = loop {
+        assert!(begun.elapsed() < patience, "no worker at {moment:?} was seen within {patience:?}");
         if matches!(runner.try_wait(), Ok(Some(_))) {
             return Struck::Ended;
         }
-        let worker = workers_below(directory).into_iter().find(|worker| is_at(worker, moment.stage));
-        seen = seen.or_else(|| worker.as_ref().map(|_| Instant::now()));
-        if seen.is_some_and(|since| since.elapsed() >= moment.after) {
-            match (moment.victim, worker) {
-                (Victim::Runner, _) => {
-                    signal(runner.id(), "KILL");
-                    let _ = runner.wait();
-                    return Struck::Killed;
-                }
-                (Victim::Worker, Some(worker)) => {
-                    signal(worker.pid, "KILL");
-                    return Struck::Killed;
-                }
-                // The worker was faster than the moment; its next shard is as good.
-                (Victim::Worker, None) => {}
-            }
+        if let Some(worker) = workers_below(directory).into_iter().find(is_there) {
+            break worker;
         }
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    std::thread::sleep(moment.after);
+    let now = workers_below(directory).into_iter().filter(is_there).map(|worker| worker.pid).collect::<Vec<_>>();
+    let Some(pid) = now.iter().copied().find(|pid| *pid == first.pid).or(now.first().copied()) else {
+        return Struck::Missed;
+    };
+    match moment.victim {
+        Victim::Worker => signal(pid, "KILL"),
+        Victim::Runner => {
+            signal(runner.id(), "KILL");
+            let _ = runner.wait();
+        }
     }
-    panic!("no worker at {} was seen within {patience:?}", moment.stage);
+    Struck::Killed
 }
 
-fn is_at(worker: &Worker, stage: &str) -> bool {
+/// Whether a worker is at the stage of `moment`, and does there what the moment says.
+fn is_at(worker: &Worker, moment: &Moment) -> bool {
+    let verb = match moment.doing {
+        Doing::Shard => "run",
+        Doing::Seal => "seal",
+    };
     let task = worker.arguments.iter().skip_while(|a| *a != "--task").nth(1);
-    task.and_then(|path| Path::new(path).file_name()?.to_str().map(str::to_owned))
-        .is_some_and(|file| file.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| part == stage))
+    let file = task.and_then(|path| Path::new(path).file_name()?.to_str());
+    let is_stage = file.is_some_and(|file| file.split('-').next() == Some(moment.stage));
+    is_stage && worker.arguments.get(1).is_some_and(|a| a == verb) && !worker.arguments.iter().any(|a| a == "--verify")
 }

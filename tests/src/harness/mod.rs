@@ -4,10 +4,24 @@ pub mod binaries;
 
 pub mod workbench;
 
+pub mod micro_run;
+
+pub mod finished_run;
+
 pub mod processes;
 
 pub mod dataset;
 
 pub mod crash;
 
+pub mod damage;
+
+pub mod broken_model;
+
+pub mod filesystem;
+
+pub mod object_server;
+
+pub use finished_run::FinishedRun;
+pub use micro_run::MicroRun;
 pub use workbench::{Finished, Workbench};

@@ -1,7 +1,8 @@
 //! Looking at and killing the processes of a run from the outside, as a cluster or a person would.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// A running worker.
 #[derive(Clone, Debug)]
@@ -12,8 +13,8 @@ pub struct Worker {
     pub arguments: Vec<String>,
 }
 
-/// The workers whose command line mentions `directory`.
-pub fn workers_below(directory: &std::path::Path) -> Vec<Worker> {
+/// The workers that belong to runs in `directory`: they work there, or their command line names it.
+pub fn workers_below(directory: &Path) -> Vec<Worker> {
     let needle = directory.to_string_lossy().into_owned();
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
@@ -27,20 +28,33 @@ pub fn workers_below(directory: &std::path::Path) -> Vec<Worker> {
                 .split(|byte| *byte == 0)
                 .map(|part| String::from_utf8_lossy(part).into_owned())
                 .collect();
-            let is_worker = arguments
-                .first()
-                .is_some_and(|a| a.ends_with("scalequest-worker"));
+            if !arguments.first().is_some_and(|program| program.ends_with("scalequest-worker")) {
+                return None;
+            }
             let cwd: Option<PathBuf> = std::fs::read_link(entry.path().join("cwd")).ok();
-            let is_here = cwd.is_some_and(|dir| dir.to_string_lossy().starts_with(&needle))
-                || arguments.iter().any(|a| a.contains(&needle));
-            (is_worker && is_here).then_some(Worker { pid, arguments })
+            let is_here = cwd.is_some_and(|dir| dir.starts_with(directory)) || arguments.iter().any(|a| a.contains(&needle));
+            is_here.then_some(Worker { pid, arguments })
         })
         .collect()
 }
 
 /// Sends a signal by name (`KILL`, `TERM`, `INT`); a process that is gone already is no error.
 pub fn signal(pid: u32, name: &str) {
-    let _ = Command::new("kill")
-        .args([&format!("-{name}"), &pid.to_string()])
-        .output();
+    let _ = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).output();
+}
+
+/// Looks every few milliseconds until `look` finds something.
+///
+/// # Panics
+/// If it finds nothing within `patience`.
+#[track_caller]
+pub fn wait_until<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < patience, "{what} did not happen within {patience:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -1,14 +1,19 @@
 //! A scenario's own directory, with the means to run `scalequest` in it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use scalequest_crds::key::sha256_hex;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::binaries::binary;
+use super::dataset::files_below;
 
 /// A directory in which runs are made. Removed when dropped, unless the test fails.
 pub struct Workbench {
+    path: PathBuf,
     dir: Option<TempDir>,
 }
 
@@ -64,18 +69,28 @@ impl Workbench {
     pub fn new() -> Self {
         let dir = tempfile::Builder::new()
             .prefix("scalequest-test-")
-            .tempdir();
+            .tempdir()
+            .expect("a temporary directory");
+        let path = dir.path().canonicalize().expect("a real path");
         Workbench {
-            dir: Some(dir.expect("a temporary directory")),
+            path,
+            dir: Some(dir),
+        }
+    }
+
+    /// The directory at `path`, emptied first. It stays: for a run that all tests of a program look at.
+    pub fn lasting(path: impl AsRef<Path>) -> Self {
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).expect("a directory");
+        Workbench {
+            path: path.as_ref().canonicalize().expect("a real path"),
+            dir: None,
         }
     }
 
     /// The directory.
     pub fn path(&self) -> &Path {
-        self.dir
-            .as_ref()
-            .expect("lives as long as the workbench")
-            .path()
+        &self.path
     }
 
     /// Writes a file below the directory.
@@ -102,6 +117,39 @@ impl Workbench {
             .output()
             .expect("scalequest starts")
             .into()
+    }
+
+    /// Runs `run.yaml` to its end.
+    pub fn run(&self) -> Finished {
+        self.scalequest(&["run", "-f", "run.yaml"])
+    }
+
+    /// Runs `run.yaml` to its end and tells what happened as events.
+    pub fn run_with_events(&self) -> (Finished, Vec<Value>) {
+        let finished = self.scalequest(&["--log-format", "json", "run", "-f", "run.yaml"]);
+        let events = finished.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        (finished, events)
+    }
+
+    /// The status of the only run in the workspace, as `scalequest status` tells it to machines.
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        let finished = self.scalequest(&["status", "workspace", "--output", "json"]).exits_with(0);
+        serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {}", finished.stdout))
+    }
+
+    /// A directory with the same content.
+    pub fn copy(&self) -> Workbench {
+        let copy = Workbench::new();
+        let status = Command::new("cp").arg("-a").arg(self.path().join(".")).arg(copy.path()).status();
+        assert!(status.is_ok_and(|status| status.success()), "{} cannot be copied", self.path().display());
+        copy
+    }
+
+    /// Every file below the directory, with the hash of its content: what is compared to see that nothing was written.
+    pub fn snapshot(&self) -> BTreeMap<String, String> {
+        let digest = |path: &String| sha256_hex(&std::fs::read(self.path().join(path)).unwrap_or_default());
+        files_below(self.path()).into_iter().map(|path| (path.clone(), digest(&path))).collect()
     }
 
     /// Starts `scalequest` with its output kept in `log`.

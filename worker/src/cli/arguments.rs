@@ -12,7 +12,13 @@ use clap::{Parser, Subcommand, ValueEnum};
 #[command(name = "scalequest-worker", version, arg_required_else_help = true)]
 pub struct Arguments {
     /// How logs are written on standard error
-    #[arg(long, global = true, value_enum, default_value = "text", env = "SCALEQUEST_LOG_FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        env = "SCALEQUEST_LOG_FORMAT"
+    )]
     pub log_format: LogFormat,
     #[command(subcommand)]
     pub command: Command,
@@ -78,9 +84,29 @@ mod tests {
 
     #[test]
     fn a_run_is_parsed_with_all_its_settings() {
-        let words = ["scalequest-worker", "run", "--task", "t.json", "--shard", "3", "--report", "r.json", "--stop-on-stdin-eof", "--log-format", "json"];
+        let words = [
+            "scalequest-worker",
+            "run",
+            "--task",
+            "t.json",
+            "--shard",
+            "3",
+            "--report",
+            "r.json",
+            "--stop-on-stdin-eof",
+            "--log-format",
+            "json",
+        ];
         let arguments = Arguments::try_parse_from(words).expect("it parses");
         assert_eq!(arguments.log_format, LogFormat::Json);
-        assert!(matches!(arguments.command, Command::Run { shard: 3, stop_on_stdin_eof: true, report: Some(_), .. }));
+        assert!(matches!(
+            arguments.command,
+            Command::Run {
+                shard: 3,
+                stop_on_stdin_eof: true,
+                report: Some(_),
+                ..
+            }
+        ));
     }
 }

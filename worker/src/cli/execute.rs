@@ -47,19 +47,43 @@ pub fn execute(file: &Path, work: Work, report: Option<&Path>, stop: Stop) -> i3
     let (exit, finished) = match ended {
         Ok(Ok(finished)) => (DONE, finished),
         Ok(Err(error)) => failed(error),
-        Err(panic) => (PANICKED, Finished::with(Outcome::Failed { message: format!("internal error: {}", words(&*panic)) })),
+        Err(panic) => (
+            PANICKED,
+            Finished::with(Outcome::Failed {
+                message: format!("internal error: {}", words(&*panic)),
+            }),
+        ),
     };
     let shard = match work {
         Work::Shard(shard) | Work::GiveUp(shard) => Some(shard),
         Work::Seal => None,
     };
     // A task that cannot be read has neither stage nor key; a report needs both.
-    let (stage, key) = task.map_or((Stage::Publish, String::new()), |task| (task.stage, task.key));
+    let (stage, key) = task.map_or((Stage::Publish, String::new()), |task| {
+        (task.stage, task.key)
+    });
     say(&finished.outcome);
     let Some(path) = report else { return exit };
-    let Finished { outcome, counts, histograms, bodies, warnings } = finished;
+    let Finished {
+        outcome,
+        counts,
+        histograms,
+        bodies,
+        warnings,
+    } = finished;
     let worker_millis = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
-    let report = StageReport { stage, key, shard, outcome, counts, histograms, bodies, worker_millis, gpu_millis: 0, warnings };
+    let report = StageReport {
+        stage,
+        key,
+        shard,
+        outcome,
+        counts,
+        histograms,
+        bodies,
+        worker_millis,
+        gpu_millis: 0,
+        warnings,
+    };
     if let Err(error) = write_report(&report, path) {
         tracing::error!(path = %path.display(), %error, "the report cannot be written");
         return if exit == DONE { TRY_AGAIN } else { exit };
@@ -70,7 +94,18 @@ pub fn execute(file: &Path, work: Work, report: Option<&Path>, stop: Stop) -> i3
 fn failed(error: StageError) -> (i32, Finished) {
     let (exit, outcome) = match error {
         StageError::Stopped => (STOPPED, Outcome::Stopped),
-        StageError::InputDamaged { stage, key, message } => (TRY_AGAIN, Outcome::InputDamaged { stage, key, message }),
+        StageError::InputDamaged {
+            stage,
+            key,
+            message,
+        } => (
+            TRY_AGAIN,
+            Outcome::InputDamaged {
+                stage,
+                key,
+                message,
+            },
+        ),
         StageError::Task(message) => (TASK_CANNOT_WORK, Outcome::Failed { message }),
         StageError::Shard(message) => (SHARD_CANNOT_WORK, Outcome::Failed { message }),
         StageError::World(message) => (TRY_AGAIN, Outcome::Failed { message }),
@@ -91,28 +126,39 @@ fn say(outcome: &Outcome) {
 
 fn words(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words")
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without words")
 }
 
 fn read_task(file: &Path) -> Result<StageTask, StageError> {
     let cannot = |what: String| StageError::Task(format!("task {}: {what}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| cannot(format!("cannot be read: {error}")))?;
-    let version: Version = serde_json::from_str(&text).map_err(|error| cannot(format!("is not a stage task: {error}")))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| cannot(format!("cannot be read: {error}")))?;
+    let version: Version = serde_json::from_str(&text)
+        .map_err(|error| cannot(format!("is not a stage task: {error}")))?;
     if version.version != TASK_VERSION {
         return Err(cannot(format!(
             "has version {}, but this worker knows version {TASK_VERSION}: use the worker that belongs to the operator",
             version.version
         )));
     }
-    let task: StageTask = serde_json::from_str(&text).map_err(|error| cannot(format!("is not a stage task: {error}")))?;
+    let task: StageTask = serde_json::from_str(&text)
+        .map_err(|error| cannot(format!("is not a stage task: {error}")))?;
     if task.params.stage() != task.stage {
-        return Err(cannot(format!("is for stage {} but its parameters are those of {}", task.stage, task.params.stage())));
+        return Err(cannot(format!(
+            "is for stage {} but its parameters are those of {}",
+            task.stage,
+            task.params.stage()
+        )));
     }
     if task.key.len() != 64 || !task.key.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(cannot("has no key of 64 hex digits".into()));
     }
     if task.rows < 0 || task.shard_rows < 1 {
-        return Err(cannot(format!("has {} rows in shards of {}; expected 0 or more, and 1 or more", task.rows, task.shard_rows)));
+        return Err(cannot(format!(
+            "has {} rows in shards of {}; expected 0 or more, and 1 or more",
+            task.rows, task.shard_rows
+        )));
     }
     Ok(task)
 }

@@ -35,12 +35,24 @@ pub fn main() -> ExitCode {
     };
     log::start(arguments.log_format);
     code(match arguments.command {
-        Command::Run { task, shard, report, stop_on_stdin_eof, give_up } => {
+        Command::Run {
+            task,
+            shard,
+            report,
+            stop_on_stdin_eof,
+            give_up,
+        } => {
             let stop = signals::listen(stop_on_stdin_eof);
-            let work = if give_up { Work::GiveUp(shard) } else { Work::Shard(shard) };
+            let work = if give_up {
+                Work::GiveUp(shard)
+            } else {
+                Work::Shard(shard)
+            };
             execute::execute(&task, work, report.as_deref(), stop)
         }
-        Command::Seal { task, report } => execute::execute(&task, Work::Seal, report.as_deref(), signals::listen(false)),
+        Command::Seal { task, report } => {
+            execute::execute(&task, Work::Seal, report.as_deref(), signals::listen(false))
+        }
         Command::Inspect { spec } => inspect::inspect(&spec),
     })
 }

@@ -19,7 +19,10 @@ pub fn listen(stop_on_stdin_eof: bool) -> Stop {
         let flag = stop.clone();
         std::thread::spawn(move || {
             let mut buffer = [0; 64];
-            while std::io::stdin().read(&mut buffer).is_ok_and(|read| read > 0) {}
+            while std::io::stdin()
+                .read(&mut buffer)
+                .is_ok_and(|read| read > 0)
+            {}
             flag.ask();
         });
     }
@@ -27,9 +30,14 @@ pub fn listen(stop_on_stdin_eof: bool) -> Stop {
 }
 
 fn wait_for_signals(stop: &Stop) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
     runtime.block_on(async {
-        let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+        let mut signals = [
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        ];
         any_of(&mut signals).await;
         stop.ask();
         any_of(&mut signals).await;

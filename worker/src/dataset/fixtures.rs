@@ -28,6 +28,11 @@ impl Fixture {
     pub(super) fn new(rows: i64, shard_rows: i64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().to_str().unwrap()).unwrap();
+        Fixture::on(store, folder, rows, shard_rows)
+    }
+
+    /// The same in another store; `folder` is for local files.
+    pub(super) fn on(store: Store, folder: tempfile::TempDir, rows: i64, shard_rows: i64) -> Self {
         let task = StageTask {
             version: TASK_VERSION,
             run: "test".into(),

@@ -21,3 +21,9 @@ pub mod jsonl;
 
 #[cfg(test)]
 mod fixtures;
+
+#[cfg(test)]
+mod s3_server;
+
+#[cfg(test)]
+mod tests;

@@ -6,81 +6,11 @@ use std::ops::ControlFlow;
 use rayon::prelude::*;
 
 use super::remembered::{Remembered, better_after};
-use super::{Draw, Engine, InferenceError, KeyValueCache, Sampling, Segment, choose};
+use super::{
+    Draw, Engine, Finish, GenerateRequest, Generation, GeneratorOptions, InferenceError,
+    KeyValueCache, Progress, Segment, choose,
+};
 use crate::model::Tokenizer;
-
-/// One row to generate.
-#[derive(Clone, Debug)]
-pub struct GenerateRequest {
-    /// Keys the row's random draws; unique within a stage.
-    pub id: u64,
-    /// The tokens before the generated ones; at least one.
-    pub prompt: Vec<u32>,
-    /// How tokens are chosen.
-    pub sampling: Sampling,
-    /// The most tokens to generate; the model's context may allow fewer.
-    pub max_new_tokens: usize,
-    /// Tokens that end the row; not part of its result.
-    pub stop_tokens: Vec<u32>,
-    /// Texts that end the row, wherever tokens cut them; the result's text ends before the first.
-    pub stop_strings: Vec<String>,
-}
-
-/// Why a row ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finish {
-    /// A stop token or a stop string came.
-    Stop,
-    /// `max_new_tokens`, or the end of the model's context.
-    Length,
-    /// The prompt leaves no room in the model's context; nothing was generated.
-    PromptTooLong,
-}
-
-/// A finished row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Generation {
-    /// The request's id.
-    pub id: u64,
-    /// What was sampled, without a stop token. Where a stop string ended the row, its tokens are in here.
-    pub tokens: Vec<u32>,
-    /// The text, without special tokens, cut before a stop string.
-    pub text: String,
-    /// Why it ended.
-    pub finish: Finish,
-}
-
-/// How far a call is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Rows finished.
-    pub rows: usize,
-    /// Prompt tokens of the rows begun, whether computed or shared.
-    pub prompt_tokens: u64,
-    /// Tokens sampled.
-    pub new_tokens: u64,
-}
-
-/// Bounds of one call. They change speed and memory, never a result.
-#[derive(Clone, Copy, Debug)]
-pub struct GeneratorOptions {
-    /// Rows in flight.
-    pub rows: usize,
-    /// Prompt tokens computed in one step, unless one prompt alone is longer.
-    pub step_tokens: usize,
-    /// Bytes of keys and values, unless one row alone needs more.
-    pub cache_bytes: u64,
-}
-
-impl Default for GeneratorOptions {
-    fn default() -> Self {
-        Self {
-            rows: 32,
-            step_tokens: 512,
-            cache_bytes: 2 << 30,
-        }
-    }
-}
 
 /// Generates with one model.
 pub struct Generator<'a> {
@@ -127,13 +57,34 @@ impl<'a> Generator<'a> {
         requests: &[GenerateRequest],
         watch: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Vec<Generation>, InferenceError> {
+        let mut all = Vec::with_capacity(requests.len());
+        self.generate_in_order(requests, watch, &mut |generation| all.push(generation))?;
+        Ok(all)
+    }
+
+    /// The same, handing each result to `take` in the requests' order as soon as it and all before it are
+    /// finished, so that what is finished when `watch` breaks off is not lost.
+    ///
+    /// # Errors
+    /// As [`Generator::generate`].
+    pub fn generate_in_order(
+        &self,
+        requests: &[GenerateRequest],
+        watch: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        take: &mut dyn FnMut(Generation),
+    ) -> Result<(), InferenceError> {
         self.check(requests)?;
+        let mut taken = 0;
         let mut finished: Vec<Option<Generation>> = vec![None; requests.len()];
         let mut waiting = requests.iter().enumerate().peekable();
         let mut rows: Vec<Row<'_>> = Vec::new();
         let mut remembered = Remembered::default();
         let mut progress = Progress::default();
         loop {
+            while let Some(generation) = finished.get_mut(taken).and_then(Option::take) {
+                take(generation);
+                taken += 1;
+            }
             let flow = watch(progress);
             if rows.is_empty() && waiting.peek().is_none() {
                 break;
@@ -168,7 +119,7 @@ impl<'a> Generator<'a> {
             }
             rows = going;
         }
-        Ok(finished.into_iter().flatten().collect())
+        Ok(())
     }
 
     fn check(&self, requests: &[GenerateRequest]) -> Result<(), InferenceError> {

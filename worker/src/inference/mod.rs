@@ -6,12 +6,14 @@ mod engine;
 mod error;
 mod generator;
 mod remembered;
+mod request;
 mod sample;
 mod scorer;
 
 pub use draw::Draw;
 pub use engine::{Engine, KeyValueCache, Segment};
 pub use error::InferenceError;
-pub use generator::{Finish, GenerateRequest, Generation, Generator, GeneratorOptions, Progress};
+pub use generator::Generator;
+pub use request::{Finish, GenerateRequest, Generation, GeneratorOptions, Progress};
 pub use sample::{Sampling, choose};
 pub use scorer::{Scorer, ScorerOptions, first_tokens};

@@ -22,5 +22,8 @@ pub fn inspect(spec: &SynthesisRunSpec) -> Inspection {
 }
 
 fn fault(field: String, message: impl std::fmt::Display) -> Fault {
-    Fault { field, message: message.to_string() }
+    Fault {
+        field,
+        message: message.to_string(),
+    }
 }

@@ -26,7 +26,11 @@ pub fn models(spec: &SynthesisRunSpec, inspection: &mut Inspection) {
             Ok(path) => {
                 let field = format!("spec.models[{index}].source.path");
                 let (facts, faults) = look(&path, model, &needs(spec, &model.name), &mut digests);
-                inspection.faults.extend(faults.into_iter().map(|message| fault(field.clone(), message)));
+                inspection.faults.extend(
+                    faults
+                        .into_iter()
+                        .map(|message| fault(field.clone(), message)),
+                );
                 inspection.models.extend(facts);
             }
         }
@@ -36,30 +40,61 @@ pub fn models(spec: &SynthesisRunSpec, inspection: &mut Inspection) {
 /// Where the model's files are on this machine, or the field that is in the way.
 fn location(model: &Model, index: usize) -> Result<PathBuf, (String, String)> {
     let field = |name: &str| format!("spec.models[{index}].{name}");
-    if let Some(engine) = model.engine.as_ref().filter(|engine| engine.kind != EngineType::Candle) {
+    if let Some(engine) = model
+        .engine
+        .as_ref()
+        .filter(|engine| engine.kind != EngineType::Candle)
+    {
         return Err((
             field("engine.type"),
-            format!("this worker runs models itself (type Candle), it does not drive type {:?} yet: leave `engine` out and give a source", engine.kind),
+            format!(
+                "this worker runs models itself (type Candle), it does not drive type {:?} yet: leave `engine` out and give a source",
+                engine.kind
+            ),
         ));
     }
-    let source = model.source.as_ref().ok_or_else(|| (field("source"), "missing: say where the model's files are (path)".to_owned()))?;
+    let source = model.source.as_ref().ok_or_else(|| {
+        (
+            field("source"),
+            "missing: say where the model's files are (path)".to_owned(),
+        )
+    })?;
     if let Some(path) = &source.path {
         return Ok(PathBuf::from(path));
     }
     let (name, advice) = if source.hub.is_some() {
-        ("source.hub", "fetch the repository at that revision first (for example `hf download REPO --revision COMMIT --local-dir DIR`), and give its folder as `path`")
+        (
+            "source.hub",
+            "fetch the repository at that revision first (for example `hf download REPO --revision COMMIT --local-dir DIR`), and give its folder as `path`",
+        )
     } else if source.uri.is_some() {
-        ("source.uri", "copy the model to a folder of this machine first, and give that as `path`")
+        (
+            "source.uri",
+            "copy the model to a folder of this machine first, and give that as `path`",
+        )
     } else {
-        ("source", "a claim or an image is for a cluster: give a folder or a .gguf file of this machine as `path`")
+        (
+            "source",
+            "a claim or an image is for a cluster: give a folder or a .gguf file of this machine as `path`",
+        )
     };
     Err((field(name), format!("not read on one machine: {advice}")))
 }
 
-fn look(path: &Path, model: &Model, needs: &Needs, digests: &mut BTreeMap<PathBuf, String>) -> (Option<ModelFacts>, Vec<String>) {
+fn look(
+    path: &Path,
+    model: &Model,
+    needs: &Needs,
+    digests: &mut BTreeMap<PathBuf, String>,
+) -> (Option<ModelFacts>, Vec<String>) {
     let checkpoint = match Checkpoint::open(path) {
         Ok(checkpoint) => checkpoint,
-        Err(error) => return (None, vec![missing(path, &error).unwrap_or_else(|| error.to_string())]),
+        Err(error) => {
+            return (
+                None,
+                vec![missing(path, &error).unwrap_or_else(|| error.to_string())],
+            );
+        }
     };
     let mut faults: Vec<String> = Vec::new();
     if let Err(error) = weights_hold_something(&checkpoint) {
@@ -79,7 +114,9 @@ fn look(path: &Path, model: &Model, needs: &Needs, digests: &mut BTreeMap<PathBu
         Head::Classes(_) => "classes",
     };
     if let Some(part) = needs.speaks.filter(|_| config.head != Head::LanguageModel) {
-        faults.push(format!("the model has a {head} head and says no text, but is {part}: give a language model"));
+        faults.push(format!(
+            "the model has a {head} head and says no text, but is {part}: give a language model"
+        ));
     }
     let digest = match digests.get(path) {
         Some(digest) => Ok(digest.clone()),
@@ -99,7 +136,11 @@ fn look(path: &Path, model: &Model, needs: &Needs, digests: &mut BTreeMap<PathBu
         architecture: config.architecture.model_type().to_owned(),
         parameters: number(parameters),
         serving_bytes: number(config.inference_bytes(rows, tokens)),
-        training_bytes: number(config.training_bytes(parameters, TRAINED_TOKENS, config.num_hidden_layers)),
+        training_bytes: number(config.training_bytes(
+            parameters,
+            TRAINED_TOKENS,
+            config.num_hidden_layers,
+        )),
         context_length: number(config.max_position_embeddings as u64),
         has_chat_template,
         head: head.to_owned(),
@@ -110,22 +151,37 @@ fn look(path: &Path, model: &Model, needs: &Needs, digests: &mut BTreeMap<PathBu
 
 /// A path at which there is nothing, said with what is near it.
 fn missing(path: &Path, error: &ModelError) -> Option<String> {
-    let ModelError::Io { source, .. } = error else { return None };
+    let ModelError::Io { source, .. } = error else {
+        return None;
+    };
     if source.kind() != std::io::ErrorKind::NotFound || path.exists() {
         return None;
     }
     let known = path.ancestors().skip(1).find(|folder| folder.is_dir())?;
-    Some(format!("there is no file or folder {} ({} exists): correct the path, or fetch the model", path.display(), known.display()))
+    Some(format!(
+        "there is no file or folder {} ({} exists): correct the path, or fetch the model",
+        path.display(),
+        known.display()
+    ))
 }
 
 /// Whether the weights are more than placeholders: embedding, head and last norm are checked, and one projection must hold a
 /// value.
 fn weights_hold_something(checkpoint: &Checkpoint) -> Result<(), ModelError> {
-    for name in ["model.embed_tokens.weight", "model.norm.weight", checkpoint.config().head_weight()] {
+    for name in [
+        "model.embed_tokens.weight",
+        "model.norm.weight",
+        checkpoint.config().head_weight(),
+    ] {
         checkpoint.tensor(name)?;
     }
     let mut first = None;
-    for name in checkpoint.config().parameter_shapes().into_keys().filter(|name| name.ends_with("_proj.weight")) {
+    for name in checkpoint
+        .config()
+        .parameter_shapes()
+        .into_keys()
+        .filter(|name| name.ends_with("_proj.weight"))
+    {
         let tensor = checkpoint.tensor(&name)?;
         if tensor.abs()?.max_all()?.to_scalar::<f32>()? > 0.0 {
             return Ok(());
@@ -133,7 +189,11 @@ fn weights_hold_something(checkpoint: &Checkpoint) -> Result<(), ModelError> {
         first.get_or_insert(name);
     }
     let reason = "all its values are zero, and so are all other projections; the files are placeholders or damaged, fetch them again".to_owned();
-    Err(ModelError::Tensor { name: first.unwrap_or_default(), path: checkpoint.path().to_owned(), reason })
+    Err(ModelError::Tensor {
+        name: first.unwrap_or_default(),
+        path: checkpoint.path().to_owned(),
+        reason,
+    })
 }
 
 /// Tokenizer and template, as the model's parts need them; whether it has a template.
@@ -143,37 +203,58 @@ fn speech(checkpoint: &Checkpoint, needs: &Needs) -> Result<bool, String> {
         (Ok(template), _) => template,
         (Err(_), None) => return Ok(false),
         (Err(error), Some(part)) => {
-            return Err(format!("{error}; the model is {part} and is asked in conversations: give a chat model, or add its template as chat_template.jinja"));
+            return Err(format!(
+                "{error}; the model is {part} and is asked in conversations: give a chat model, or add its template as chat_template.jinja"
+            ));
         }
     };
     for system in &needs.prefixes {
-        template.question_prefix(system.as_deref()).map_err(|error| error.to_string())?;
+        template
+            .question_prefix(system.as_deref())
+            .map_err(|error| error.to_string())?;
     }
     Ok(true)
 }
 
 /// The licence that the model's own files name: GGUF metadata, or the header of its README.
 fn license(path: &Path) -> Option<String> {
-    let found = if path.is_dir() { from_readme(&path.join("README.md")).or_else(|| from_gguf(&only_gguf(path)?)) } else { from_gguf(path) };
-    found.map(|license| license.trim().to_owned()).filter(|license| !license.is_empty() && license.chars().count() <= 100)
+    let found = if path.is_dir() {
+        from_readme(&path.join("README.md")).or_else(|| from_gguf(&only_gguf(path)?))
+    } else {
+        from_gguf(path)
+    };
+    found
+        .map(|license| license.trim().to_owned())
+        .filter(|license| !license.is_empty() && license.chars().count() <= 100)
 }
 
 fn only_gguf(folder: &Path) -> Option<PathBuf> {
-    let files = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
-    let mut files = files.filter(|file| file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")));
+    let files = std::fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path());
+    let mut files = files.filter(|file| {
+        file.extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+    });
     files.next()
 }
 
 fn from_gguf(path: &Path) -> Option<String> {
     let mut reader = std::io::BufReader::new(std::fs::File::open(path).ok()?);
     let content = candle_core::quantized::gguf_file::Content::read(&mut reader).ok()?;
-    let value = content.metadata.get("general.license").or_else(|| content.metadata.get("general.license.name"))?;
+    let value = content
+        .metadata
+        .get("general.license")
+        .or_else(|| content.metadata.get("general.license.name"))?;
     value.to_string().ok().cloned()
 }
 
 fn from_readme(path: &Path) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     let header = text.strip_prefix("---")?.split("\n---").next()?;
-    let line = header.lines().find_map(|line| line.strip_prefix("license:"))?;
+    let line = header
+        .lines()
+        .find_map(|line| line.strip_prefix("license:"))?;
     Some(line.trim().trim_matches(['"', '\'']).to_owned())
 }

@@ -12,7 +12,10 @@ const PROBE: &str = "stages/probe";
 
 /// Looks at the URIs of workspace and output.
 pub fn places(spec: &SynthesisRunSpec, inspection: &mut Inspection) {
-    for (field, uri) in [("spec.workspace.uri", &spec.workspace.uri), ("spec.output.uri", &spec.output.uri)] {
+    for (field, uri) in [
+        ("spec.workspace.uri", &spec.workspace.uri),
+        ("spec.output.uri", &spec.output.uri),
+    ] {
         let Some(uri) = uri else { continue };
         if let Err(error) = Store::open(uri).and_then(|store| store.exists(PROBE)) {
             inspection.faults.push(fault(field.to_owned(), error));

@@ -36,8 +36,13 @@ pub fn last_verdict(text: &str) -> Option<Verdict> {
 
 /// Whether what stands between a Yes and a No makes a choice of them: the question, not its answer.
 fn offers(between: &str) -> bool {
-    let words: Vec<_> = words(between).into_iter().map(|(start, end)| between[start..end].to_ascii_lowercase()).collect();
-    let only = words.iter().all(|word| matches!(word.as_str(), "or" | "verdict" | "answer"));
+    let words: Vec<_> = words(between)
+        .into_iter()
+        .map(|(start, end)| between[start..end].to_ascii_lowercase())
+        .collect();
+    let only = words
+        .iter()
+        .all(|word| matches!(word.as_str(), "or" | "verdict" | "answer"));
     let mark = between.trim_matches(MARKUP).trim();
     only && (words.iter().any(|word| word == "or") || matches!(mark, "/" | "|"))
 }
@@ -72,7 +77,9 @@ fn stands_alone(before: &str, word: &str, after: &str) -> bool {
     });
     let capital = word.starts_with(char::is_uppercase);
     // "Yes it is" is a verdict, "No information is missing" is none, "No because ..." is one again.
-    let goes_on = capital && (word.eq_ignore_ascii_case("yes") || REASONS.iter().any(|reason| starts_with_word(after, reason)));
+    let goes_on = capital
+        && (word.eq_ignore_ascii_case("yes")
+            || REASONS.iter().any(|reason| starts_with_word(after, reason)));
     let before = before.trim_end_matches([' ', '\t']);
     let opens = before
         .chars()

@@ -37,12 +37,17 @@ pub struct GeneratorStages<'a> {
 impl<'a> GeneratorStages<'a> {
     /// The sealed stage, where the run has it.
     pub fn get(&self, stage: Stage) -> Option<Sealed<'a>> {
-        self.stages.iter().copied().find(|sealed| sealed.input.stage == stage)
+        self.stages
+            .iter()
+            .copied()
+            .find(|sealed| sealed.input.stage == stage)
     }
 
     /// The digest of the trained generator: of its last training stage.
     pub fn digest(&self) -> Option<&'a str> {
-        self.get(Stage::Qpo).or(self.get(Stage::Qft)).map(|sealed| sealed.input.digest.as_str())
+        self.get(Stage::Qpo)
+            .or(self.get(Stage::Qft))
+            .map(|sealed| sealed.input.digest.as_str())
     }
 }
 
@@ -58,7 +63,10 @@ pub struct WaveStages<'a> {
 impl<'a> WaveStages<'a> {
     /// The sealed outputs of a stage.
     pub fn of(&self, stage: Stage) -> impl Iterator<Item = Sealed<'a>> {
-        self.stages.iter().copied().filter(move |sealed| sealed.input.stage == stage)
+        self.stages
+            .iter()
+            .copied()
+            .filter(move |sealed| sealed.input.stage == stage)
     }
 }
 
@@ -78,12 +86,19 @@ pub struct Arranged<'a> {
 impl<'a> Arranged<'a> {
     /// The per-wave stages that the run has, in order.
     pub fn wave_stages(&self) -> BTreeSet<Stage> {
-        self.waves.iter().flat_map(|wave| &wave.stages).map(|sealed| sealed.input.stage).collect()
+        self.waves
+            .iter()
+            .flat_map(|wave| &wave.stages)
+            .map(|sealed| sealed.input.stage)
+            .collect()
     }
 
     /// The arithmetic bodies that took part, sorted; stages without arithmetic do not count.
     pub fn bodies(&self) -> BTreeSet<&'a str> {
-        let made = self.generators.iter().flat_map(|generator| &generator.stages);
+        let made = self
+            .generators
+            .iter()
+            .flat_map(|generator| &generator.stages);
         let waves = self.waves.iter().flat_map(|wave| &wave.stages);
         bodies_of(made.chain(&self.scorer).chain(waves).copied())
     }
@@ -91,7 +106,11 @@ impl<'a> Arranged<'a> {
 
 /// The arithmetic bodies of some stages, sorted, without `none`.
 pub fn bodies_of<'a>(sealed: impl Iterator<Item = Sealed<'a>>) -> BTreeSet<&'a str> {
-    sealed.flat_map(|sealed| &sealed.seal.bodies).map(String::as_str).filter(|body| *body != "none").collect()
+    sealed
+        .flat_map(|sealed| &sealed.seal.bodies)
+        .map(String::as_str)
+        .filter(|body| *body != "none")
+        .collect()
 }
 
 /// Puts `seals`, which belong to the task's inputs one by one, in order.
@@ -100,7 +119,11 @@ pub fn bodies_of<'a>(sealed: impl Iterator<Item = Sealed<'a>>) -> BTreeSet<&'a s
 /// Where seals and inputs do not belong together, or an input lacks its generator or wave.
 pub fn arrange<'a>(task: &'a StageTask, seals: &'a [Seal]) -> Result<Arranged<'a>, PublishError> {
     if task.inputs.len() != seals.len() {
-        return Err(PublishError::Task(format!("{} inputs but {} seals", task.inputs.len(), seals.len())));
+        return Err(PublishError::Task(format!(
+            "{} inputs but {} seals",
+            task.inputs.len(),
+            seals.len()
+        )));
     }
     let mut arranged = Arranged::default();
     let mut waves: Vec<WaveStages<'a>> = Vec::new();
@@ -114,28 +137,50 @@ pub fn arrange<'a>(task: &'a StageTask, seals: &'a [Seal]) -> Result<Arranged<'a
         let sealed = Sealed { input, seal };
         match input.stage {
             Stage::Qft | Stage::Sample | Stage::Rewrite | Stage::Qpo => {
-                let name = input.generator.as_deref().ok_or_else(|| lacks(input, "generator"))?;
-                match arranged.generators.iter_mut().find(|known| known.name == name) {
+                let name = input
+                    .generator
+                    .as_deref()
+                    .ok_or_else(|| lacks(input, "generator"))?;
+                match arranged
+                    .generators
+                    .iter_mut()
+                    .find(|known| known.name == name)
+                {
                     Some(known) => known.stages.push(sealed),
-                    None => arranged.generators.push(GeneratorStages { name, stages: vec![sealed] }),
+                    None => arranged.generators.push(GeneratorStages {
+                        name,
+                        stages: vec![sealed],
+                    }),
                 }
             }
             Stage::Label | Stage::Scorer => arranged.scorer.push(sealed),
-            Stage::Publish => return Err(PublishError::Task("a publication is no input of a publication".into())),
+            Stage::Publish => {
+                return Err(PublishError::Task(
+                    "a publication is no input of a publication".into(),
+                ));
+            }
             _ => {
                 let wave = input.wave.ok_or_else(|| lacks(input, "wave"))?;
                 match waves.iter_mut().find(|known| known.wave == wave) {
                     Some(known) => known.stages.push(sealed),
-                    None => waves.push(WaveStages { wave, stages: vec![sealed] }),
+                    None => waves.push(WaveStages {
+                        wave,
+                        stages: vec![sealed],
+                    }),
                 }
             }
         }
     }
     waves.sort_by_key(|wave| wave.wave);
-    let (finished, open): (Vec<_>, Vec<_>) = waves.into_iter().partition(|wave| wave.of(Stage::Verify).next().is_some());
+    let (finished, open): (Vec<_>, Vec<_>) = waves
+        .into_iter()
+        .partition(|wave| wave.of(Stage::Verify).next().is_some());
     arranged.waves = finished;
-    arranged.unfinished =
-        open.iter().flat_map(|wave| wave.of(Stage::Generate)).map(|sealed| sealed.rows("rows") + sealed.rows("rejects")).sum();
+    arranged.unfinished = open
+        .iter()
+        .flat_map(|wave| wave.of(Stage::Generate))
+        .map(|sealed| sealed.rows("rows") + sealed.rows("rejects"))
+        .sum();
     Ok(arranged)
 }
 

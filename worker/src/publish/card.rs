@@ -42,9 +42,17 @@ struct Example {
 pub fn render(story: &Story<'_>) -> Result<String, minijinja::Error> {
     let spec = &story.run.spec;
     let filters = spec.filters.clone().unwrap_or_default();
-    let languages = filters.language.as_ref().map(|language| language.keep.clone().unwrap_or_else(|| vec!["en".into()]));
-    let benchmarks = filters.contamination.as_ref().map(|contamination| contamination.benchmarks.len());
-    let programming = spec.domain.map_or(spec.recipe == Recipe::Code, |domain| domain == Domain::Programming);
+    let languages = filters
+        .language
+        .as_ref()
+        .map(|language| language.keep.clone().unwrap_or_else(|| vec!["en".into()]));
+    let benchmarks = filters
+        .contamination
+        .as_ref()
+        .map(|contamination| contamination.benchmarks.len());
+    let programming = spec.domain.map_or(spec.recipe == Recipe::Code, |domain| {
+        domain == Domain::Programming
+    });
     let context = json!({
         "mark": MARK,
         "name": story.publication.name,
@@ -76,28 +84,53 @@ pub fn render(story: &Story<'_>) -> Result<String, minijinja::Error> {
 }
 
 fn config(story: &Story<'_>, directory: &'static str) -> Config {
-    let files = story.manifest.files.iter().filter(|file| file.table == directory).map(|file| file.path.clone());
+    let files = story
+        .manifest
+        .files
+        .iter()
+        .filter(|file| file.table == directory)
+        .map(|file| file.path.clone());
     Config {
-        name: if directory == DATA { "default" } else { directory },
+        name: if directory == DATA {
+            "default"
+        } else {
+            directory
+        },
         default: directory == DATA,
         rows: story.manifest.rows.get(directory).copied().unwrap_or(0),
         about: match directory {
-            "data" => "accepted pairs: question, response, `messages` in chat form, every score, where each comes from",
-            "responses" => "all responses to every question that was answered, with their scores, kept or not",
+            "data" => {
+                "accepted pairs: question, response, `messages` in chat form, every score, where each comes from"
+            }
+            "responses" => {
+                "all responses to every question that was answered, with their scores, kept or not"
+            }
             "rejects" => "every rejected question with the stage that rejected it and why",
-            "preferences" => "question pairs of QPO: `chosen` is the rewrite, `rejected` the original",
-            "preference_rejects" => "questions sampled for such pairs that gave none, and why; no part of the funnel",
-            _ => "the seed questions from which each generator learnt to ask (QFT); their licence is their own",
+            "preferences" => {
+                "question pairs of QPO: `chosen` is the rewrite, `rejected` the original"
+            }
+            "preference_rejects" => {
+                "questions sampled for such pairs that gave none, and why; no part of the funnel"
+            }
+            _ => {
+                "the seed questions from which each generator learnt to ask (QFT); their licence is their own"
+            }
         },
         files: files.collect(),
     }
 }
 
 fn example(samples: &Samples) -> Option<Example> {
-    let Some(Outcome::Accepted(row)) = samples.rows().first().copied() else { return None };
+    let Some(Outcome::Accepted(row)) = samples.rows().first().copied() else {
+        return None;
+    };
     let question = excerpt(&row.answered.question.question, EXAMPLE_LENGTH);
     let response = excerpt(&chosen_response(row)?.text, EXAMPLE_LENGTH);
-    Some(Example { fence: fence(&format!("{question}\n{response}")), question, response })
+    Some(Example {
+        fence: fence(&format!("{question}\n{response}")),
+        question,
+        response,
+    })
 }
 
 /// The hub's size category for a number of rows.
@@ -119,6 +152,9 @@ mod tests {
 
     #[test]
     fn sizes_are_the_hubs() {
-        assert_eq!([0, 999, 1_000, 99_999, 1_000_000].map(size_category), ["n<1K", "n<1K", "1K<n<10K", "10K<n<100K", "1M<n<10M"]);
+        assert_eq!(
+            [0, 999, 1_000, 99_999, 1_000_000].map(size_category),
+            ["n<1K", "n<1K", "1K<n<10K", "10K<n<100K", "1M<n<10M"]
+        );
     }
 }

@@ -32,7 +32,11 @@ pub struct Curve {
 /// # Errors
 /// Where a log cannot be read. Lines that are no JSON are passed over: a log decides nothing.
 pub fn read(workspace: &Store, arranged: &Arranged<'_>) -> Result<Vec<Curve>, PublishError> {
-    let trained = arranged.generators.iter().flat_map(|generator| &generator.stages).chain(&arranged.scorer);
+    let trained = arranged
+        .generators
+        .iter()
+        .flat_map(|generator| &generator.stages)
+        .chain(&arranged.scorer);
     let mut curves = Vec::new();
     for sealed in trained.filter(|sealed| sealed.input.stage.makes_a_model()) {
         if let Some(log) = read_file(workspace, sealed.seal, LOG)? {
@@ -43,9 +47,15 @@ pub fn read(workspace: &Store, arranged: &Arranged<'_>) -> Result<Vec<Curve>, Pu
 }
 
 fn curves_of(sealed: &Sealed<'_>, log: &str) -> Vec<Curve> {
-    let steps: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let steps: Vec<Value> = log
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
     let curve = |measure: &str| {
-        let points: Vec<_> = steps.iter().filter_map(|step| Some((step["step"].as_f64()?, step[measure].as_f64()?))).collect();
+        let points: Vec<_> = steps
+            .iter()
+            .filter_map(|step| Some((step["step"].as_f64()?, step[measure].as_f64()?)))
+            .collect();
         (points.len() >= 2).then(|| Curve {
             stage: sealed.input.stage,
             generator: sealed.input.generator.clone(),
@@ -53,7 +63,10 @@ fn curves_of(sealed: &Sealed<'_>, log: &str) -> Vec<Curve> {
             points: thin(points),
         })
     };
-    ["loss", "margin", "accuracy", "heldOutLoss"].into_iter().filter_map(curve).collect()
+    ["loss", "margin", "accuracy", "heldOutLoss"]
+        .into_iter()
+        .filter_map(curve)
+        .collect()
 }
 
 /// At most [`MOST_POINTS`] of the points, evenly chosen, first and last among them.
@@ -61,5 +74,7 @@ fn thin(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     if points.len() <= MOST_POINTS {
         return points;
     }
-    (0..MOST_POINTS).map(|i| points[i * (points.len() - 1) / (MOST_POINTS - 1)]).collect()
+    (0..MOST_POINTS)
+        .map(|i| points[i * (points.len() - 1) / (MOST_POINTS - 1)])
+        .collect()
 }

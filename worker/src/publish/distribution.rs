@@ -42,12 +42,23 @@ pub struct Bin {
 impl Distribution {
     /// For whole numbers.
     pub fn whole() -> Self {
-        Self { width: 1.0, bins: BTreeMap::new(), least: f64::INFINITY, greatest: f64::NEG_INFINITY, sums: [0.0; 2], whole: true }
+        Self {
+            width: 1.0,
+            bins: BTreeMap::new(),
+            least: f64::INFINITY,
+            greatest: f64::NEG_INFINITY,
+            sums: [0.0; 2],
+            whole: true,
+        }
     }
 
     /// For real numbers, to 1/4096 where the range allows.
     pub fn real() -> Self {
-        Self { width: 1.0 / 4096.0, whole: false, ..Self::whole() }
+        Self {
+            width: 1.0 / 4096.0,
+            whole: false,
+            ..Self::whole()
+        }
     }
 
     /// Whether the numbers are whole.
@@ -64,7 +75,9 @@ impl Distribution {
         self.least = self.least.min(value);
         self.greatest = self.greatest.max(value);
         self.sums[kind as usize] += value;
-        self.bins.entry((value / self.width).floor() as i64).or_default()[kind as usize] += 1;
+        self.bins
+            .entry((value / self.width).floor() as i64)
+            .or_default()[kind as usize] += 1;
         while self.bins.len() > MOST_BINS {
             self.width *= 2.0;
             for (bin, counts) in std::mem::take(&mut self.bins) {
@@ -101,19 +114,28 @@ impl Distribution {
         let mut seen = 0;
         self.bins.iter().find_map(|(bin, counts)| {
             seen += counts[kind as usize];
-            (middle > 0 && seen >= middle).then(|| (*bin as f64 * self.width).clamp(self.least, self.greatest))
+            (middle > 0 && seen >= middle)
+                .then(|| (*bin as f64 * self.width).clamp(self.least, self.greatest))
         })
     }
 
     /// At most about `most` bins with round borders, from the least to the greatest number, empty ones included.
     pub fn bins(&self, most: usize) -> Vec<Bin> {
-        let Some((least, greatest)) = self.range() else { return Vec::new() };
+        let Some((least, greatest)) = self.range() else {
+            return Vec::new();
+        };
         let finest = if self.whole { 1.0 } else { 0.001 };
-        let step = round_step((greatest - least) / most.max(1) as f64).max(self.width).max(finest);
+        let step = round_step((greatest - least) / most.max(1) as f64)
+            .max(self.width)
+            .max(finest);
         let first = (least / step + 1e-9).floor();
         let count = ((greatest / step + 1e-9).floor() - first) as usize + 1;
         let mut bins: Vec<Bin> = (0..count)
-            .map(|i| Bin { low: (first + i as f64) * step, high: (first + i as f64 + 1.0) * step, counts: [0; 2] })
+            .map(|i| Bin {
+                low: (first + i as f64) * step,
+                high: (first + i as f64 + 1.0) * step,
+                counts: [0; 2],
+            })
             .collect();
         for (bin, counts) in &self.bins {
             let low = (*bin as f64 * self.width).clamp(least, greatest);
@@ -131,7 +153,11 @@ pub fn round_step(step: f64) -> f64 {
         return 0.0;
     }
     let power = 10f64.powf(step.log10().floor());
-    [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|round| *round >= step * (1.0 - 1e-9)).unwrap_or(step)
+    [1.0, 2.0, 2.5, 5.0, 10.0]
+        .into_iter()
+        .map(|factor| factor * power)
+        .find(|round| *round >= step * (1.0 - 1e-9))
+        .unwrap_or(step)
 }
 
 #[cfg(test)]
@@ -142,7 +168,9 @@ mod tests {
 
     fn of(values: &[f64]) -> Distribution {
         let mut distribution = Distribution::real();
-        values.iter().for_each(|value| distribution.record(*value, Kind::Accepted));
+        values
+            .iter()
+            .for_each(|value| distribution.record(*value, Kind::Accepted));
         distribution
     }
 
@@ -150,14 +178,24 @@ mod tests {
     fn borders_are_round() {
         let bins = of(&[0.02, 0.31, 0.98]).bins(20);
         assert_eq!((bins[0].low, bins.len()), (0.0, 20));
-        assert!((bins[6].low - 0.3).abs() < 1e-12 && bins[6].counts[0] == 1, "{bins:?}");
+        assert!(
+            (bins[6].low - 0.3).abs() < 1e-12 && bins[6].counts[0] == 1,
+            "{bins:?}"
+        );
     }
 
     #[test]
     fn one_value_has_one_bin() {
         let mut tokens = Distribution::whole();
         tokens.record(17.0, Kind::Other);
-        assert_eq!(tokens.bins(24), [Bin { low: 17.0, high: 18.0, counts: [0, 1] }]);
+        assert_eq!(
+            tokens.bins(24),
+            [Bin {
+                low: 17.0,
+                high: 18.0,
+                counts: [0, 1]
+            }]
+        );
         assert_eq!(tokens.median(Kind::Other), Some(17.0));
         assert_eq!(tokens.median(Kind::Accepted), None);
     }

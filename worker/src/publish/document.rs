@@ -15,7 +15,13 @@ use super::words::{duration, markdown, markdown_code, share, short_digest, thous
 /// The template engine's: the template itself is wrong, never the context's texts.
 pub fn render(name: &'static str, template: &'static str, context: &Json) -> Result<String, Error> {
     let mut engine = Environment::new();
-    engine.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?);
+    engine.set_syntax(
+        SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .keep_trailing_newline(true)
+            .build()?,
+    );
     engine.add_filter("thousands", thousands);
     engine.add_filter("share", share);
     engine.add_filter("duration", duration);
@@ -38,9 +44,12 @@ fn value_of(json: &Json) -> Value {
         },
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(items) => items.iter().map(value_of).collect(),
-        Json::Object(members) => {
-            Value::from(members.iter().map(|(name, member)| (name.clone(), value_of(member))).collect::<BTreeMap<_, _>>())
-        }
+        Json::Object(members) => Value::from(
+            members
+                .iter()
+                .map(|(name, member)| (name.clone(), value_of(member)))
+                .collect::<BTreeMap<_, _>>(),
+        ),
     }
 }
 
@@ -51,7 +60,13 @@ mod tests {
     #[test]
     fn the_name_decides_on_escaping() {
         let context = serde_json::json!({"text": "<b> & \"c\""});
-        assert_eq!(render("a.html", "{{ text }}", &context).unwrap(), "&lt;b&gt; &amp; &quot;c&quot;");
-        assert_eq!(render("a.md", "{{ text | yaml }}", &context).unwrap(), r#""<b> & \"c\"""#);
+        assert_eq!(
+            render("a.html", "{{ text }}", &context).unwrap(),
+            "&lt;b&gt; &amp; &quot;c&quot;"
+        );
+        assert_eq!(
+            render("a.md", "{{ text | yaml }}", &context).unwrap(),
+            r#""<b> & \"c\"""#
+        );
     }
 }

@@ -48,7 +48,12 @@ impl Samples {
     fn offer(&mut self, seed: i64, outcome: &Outcome, most: usize) {
         let id = outcome.question().id;
         let key = (sha256_hex(format!("sample {seed} {id}").as_bytes()), id);
-        if self.kept.len() < most || self.kept.last_key_value().is_some_and(|(last, _)| key < *last) {
+        if self.kept.len() < most
+            || self
+                .kept
+                .last_key_value()
+                .is_some_and(|(last, _)| key < *last)
+        {
             self.kept.insert(key, outcome.clone());
         }
         if self.kept.len() > most {
@@ -109,36 +114,54 @@ impl Facts {
     pub fn record_generated(&mut self, wave: &WaveStages<'_>) {
         for sealed in wave.of(Stage::Generate) {
             let generator = sealed.input.generator.clone().unwrap_or_default();
-            self.yields.entry((wave.wave, generator)).or_default().generated += sealed.rows("rows") + sealed.rows("rejects");
+            self.yields
+                .entry((wave.wave, generator))
+                .or_default()
+                .generated += sealed.rows("rows") + sealed.rows("rejects");
         }
     }
 
     /// Counts what became of a question.
     pub fn record(&mut self, wave: i32, outcome: &Outcome) {
         let question = outcome.question();
-        let counted = self.yields.entry((wave, question.generator.clone())).or_default();
+        let counted = self
+            .yields
+            .entry((wave, question.generator.clone()))
+            .or_default();
         let (kind, responses, chosen) = match outcome {
             Outcome::Accepted(row) => {
                 counted.accepted += 1;
                 self.agreement.record(row.agreement.into(), Kind::Accepted);
-                self.accepted_samples.offer(self.seed, outcome, ACCEPTED_SAMPLES);
+                self.accepted_samples
+                    .offer(self.seed, outcome, ACCEPTED_SAMPLES);
                 (Kind::Accepted, &row.answered.responses, Some(row.chosen))
             }
             Outcome::Rejected(row) => {
                 *counted.rejected.entry((row.stage, row.reason)).or_default() += 1;
-                self.rejected_samples.entry(row.reason).or_default().offer(self.seed, outcome, REJECTED_SAMPLES);
+                self.rejected_samples.entry(row.reason).or_default().offer(
+                    self.seed,
+                    outcome,
+                    REJECTED_SAMPLES,
+                );
                 (Kind::Other, &row.responses, None)
             }
         };
-        self.question_tokens.record(question.question_tokens.into(), kind);
+        self.question_tokens
+            .record(question.question_tokens.into(), kind);
         if let Some(difficulty) = question.difficulty {
             self.difficulty.record(difficulty, kind);
         }
-        responses.iter().for_each(|response| self.record_response(response, chosen));
+        responses
+            .iter()
+            .for_each(|response| self.record_response(response, chosen));
     }
 
     fn record_response(&mut self, response: &ResponseRow, chosen: Option<i32>) {
-        let kind = if chosen == Some(response.index) { Kind::Accepted } else { Kind::Other };
+        let kind = if chosen == Some(response.index) {
+            Kind::Accepted
+        } else {
+            Kind::Other
+        };
         self.response_tokens.record(response.tokens.into(), kind);
         if let Some(reward) = response.reward {
             self.reward.record(reward, kind);
@@ -147,7 +170,13 @@ impl Facts {
 
     /// Counts a preference pair.
     pub fn record_preference(&mut self, row: &PreferenceRow) {
-        *self.preferences.entry(row.generator.clone()).or_default().pairs.entry(row.direction).or_default() += 1;
+        *self
+            .preferences
+            .entry(row.generator.clone())
+            .or_default()
+            .pairs
+            .entry(row.direction)
+            .or_default() += 1;
     }
 
     /// Counts a question that gave no preference pair.

@@ -21,8 +21,17 @@ const KNOWN: [&str; 12] = [
 
 /// The licence in a card's header: a hub identifier that every model of the run names, or else `other`.
 pub fn license_of(models: &[PublishedModel]) -> &'static str {
-    let mut named = models.iter().map(|model| model.license.as_deref().unwrap_or_default().trim().to_ascii_lowercase());
-    let Some(first) = named.next() else { return "other" };
+    let mut named = models.iter().map(|model| {
+        model
+            .license
+            .as_deref()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase()
+    });
+    let Some(first) = named.next() else {
+        return "other";
+    };
     match KNOWN.into_iter().find(|known| *known == first) {
         Some(known) if named.all(|other| other == known) => known,
         _ => "other",
@@ -46,12 +55,20 @@ mod tests {
 
     #[test]
     fn models_that_agree_give_their_licence_to_the_dataset() {
-        assert_eq!(license_of(&models(&[Some("Apache-2.0"), Some("apache-2.0")])), "apache-2.0");
+        assert_eq!(
+            license_of(&models(&[Some("Apache-2.0"), Some("apache-2.0")])),
+            "apache-2.0"
+        );
     }
 
     #[test]
     fn models_that_differ_or_are_silent_make_it_other() {
-        for licenses in [&[Some("mit"), Some("apache-2.0")][..], &[Some("mit"), None], &[Some("tongyi-qianwen")], &[]] {
+        for licenses in [
+            &[Some("mit"), Some("apache-2.0")][..],
+            &[Some("mit"), None],
+            &[Some("tongyi-qianwen")],
+            &[],
+        ] {
             assert_eq!(license_of(&models(licenses)), "other", "{licenses:?}");
         }
     }

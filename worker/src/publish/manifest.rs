@@ -93,6 +93,9 @@ impl PublishedManifest {
 
 /// The digest of a dataset: over its data files alone.
 pub fn digest_of(files: &[PublishedFile]) -> String {
-    let lines: String = files.iter().map(|file| format!("{} {} {}\n", file.table, file.rows, file.sha256)).collect();
+    let lines: String = files
+        .iter()
+        .map(|file| format!("{} {} {}\n", file.table, file.rows, file.sha256))
+        .collect();
     format!("sha256:{}", sha256_hex(lines.as_bytes()))
 }

@@ -43,10 +43,12 @@ impl Source<'_> {
     fn peek(&mut self, store: &Store) -> Result<Option<i64>, PublishError> {
         while self.waiting.is_empty() && self.next_shard < self.sealed.seal.shards.len() {
             let mut rows: Vec<Outcome> = match self.table {
-                "rows" => read_shard::<AcceptedRow>(store, self.sealed.seal, self.next_shard, self.table)?
-                    .into_iter()
-                    .map(Outcome::Accepted)
-                    .collect(),
+                "rows" => {
+                    read_shard::<AcceptedRow>(store, self.sealed.seal, self.next_shard, self.table)?
+                        .into_iter()
+                        .map(Outcome::Accepted)
+                        .collect()
+                }
                 _ => read_shard::<RejectRow>(store, self.sealed.seal, self.next_shard, self.table)?
                     .into_iter()
                     .map(Outcome::Rejected)
@@ -71,18 +73,34 @@ impl<'a> Merge<'a> {
     /// All outcomes of a wave.
     pub fn of_wave(store: &'a Store, wave: &WaveStages<'a>) -> Self {
         let rejects = wave.stages.iter().map(|sealed| (*sealed, "rejects"));
-        Self::of(store, wave.of(Stage::Verify).map(|sealed| (sealed, "rows")).chain(rejects))
+        Self::of(
+            store,
+            wave.of(Stage::Verify)
+                .map(|sealed| (sealed, "rows"))
+                .chain(rejects),
+        )
     }
 
     /// The questions sampled from a generator that gave no preference pair.
     pub fn of_preference_rejects(store: &'a Store, generator: &GeneratorStages<'a>) -> Self {
-        let stages = [Stage::Sample, Stage::Rewrite].into_iter().filter_map(|stage| generator.get(stage));
+        let stages = [Stage::Sample, Stage::Rewrite]
+            .into_iter()
+            .filter_map(|stage| generator.get(stage));
         Self::of(store, stages.map(|sealed| (sealed, "rejects")))
     }
 
     fn of(store: &'a Store, tables: impl Iterator<Item = (Sealed<'a>, &'static str)>) -> Self {
-        let source = |(sealed, table)| Source { sealed, table, next_shard: 0, waiting: VecDeque::new() };
-        Self { store, sources: tables.map(source).collect(), last: None }
+        let source = |(sealed, table)| Source {
+            sealed,
+            table,
+            next_shard: 0,
+            waiting: VecDeque::new(),
+        };
+        Self {
+            store,
+            sources: tables.map(source).collect(),
+            last: None,
+        }
     }
 
     /// The next outcome.
@@ -98,7 +116,9 @@ impl<'a> Merge<'a> {
                 least = Some((id, index));
             }
         }
-        let Some((id, index)) = least else { return Ok(None) };
+        let Some((id, index)) = least else {
+            return Ok(None);
+        };
         let source = &mut self.sources[index];
         if self.last.is_some_and(|last| id <= last) {
             return Err(PublishError::Inconsistent(format!(

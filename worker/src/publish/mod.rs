@@ -96,7 +96,10 @@ fn publish_as(
     stop: &dyn Fn() -> bool,
 ) -> Result<PublishedManifest, PublishError> {
     let StageParams::Publish { publication } = &task.params else {
-        return Err(PublishError::Task(format!("its parameters are those of {}", task.params.stage())));
+        return Err(PublishError::Task(format!(
+            "its parameters are those of {}",
+            task.params.stage()
+        )));
     };
     let run = settings::parse_spec(&publication.resolved_spec)?;
     let arranged = arrange::arrange(task, seals)?;
@@ -104,14 +107,30 @@ fn publish_as(
     let before = output.previous(&publication.name, &[CARD, REPORT, SPEC])?;
 
     let mut facts = Facts::new(task.seed);
-    let mut files = write_outcomes(layout, task, publication, workspace, &arranged, &output, &mut facts)?;
-    files.extend(write_preferences(layout, workspace, &arranged, &output, &mut facts)?);
+    let mut files = write_outcomes(
+        layout,
+        task,
+        publication,
+        workspace,
+        &arranged,
+        &output,
+        &mut facts,
+    )?;
+    files.extend(write_preferences(
+        layout, workspace, &arranged, &output, &mut facts,
+    )?);
     files.extend(write_sft_questions(layout, workspace, &arranged, &output)?);
     facts.check()?;
 
     let manifest = manifest_of(publication, &arranged, &facts, files);
     let curves = curves::read(workspace, &arranged)?;
-    let story = Story { publication, run: &run, arranged: &arranged, facts: &facts, manifest: &manifest };
+    let story = Story {
+        publication,
+        run: &run,
+        arranged: &arranged,
+        facts: &facts,
+        manifest: &manifest,
+    };
     output.place(SPEC, spec_file(publication).into_bytes())?;
     output.place(CARD, card::render(&story)?.into_bytes())?;
     output.place(REPORT, report::render(&story, &curves)?.into_bytes())?;
@@ -131,11 +150,18 @@ fn write_outcomes(
     facts: &mut Facts,
 ) -> Result<Vec<PublishedFile>, PublishError> {
     let all = || arranged.waves.iter().flat_map(|wave| &wave.stages);
-    let accepted = all().filter(|sealed| sealed.input.stage == Stage::Verify).map(|sealed| sealed.rows("rows")).sum();
+    let accepted = all()
+        .filter(|sealed| sealed.input.stage == Stage::Verify)
+        .map(|sealed| sealed.rows("rows"))
+        .sum();
     let rejected = all().map(|sealed| sealed.rows("rejects")).sum();
-    let answered = all().filter(|sealed| sealed.input.stage == Stage::Respond).map(|sealed| sealed.rows("rows")).sum();
+    let answered = all()
+        .filter(|sealed| sealed.input.stage == Stage::Respond)
+        .map(|sealed| sealed.rows("rows"))
+        .sum();
     let mut pairs = TableWriter::<Pairs>::new(output, table::DATA, layout, accepted);
-    let mut responses = TableWriter::<Responses>::new(output, table::RESPONSES, layout.answered(), answered);
+    let mut responses =
+        TableWriter::<Responses>::new(output, table::RESPONSES, layout.answered(), answered);
     let mut rejects = TableWriter::<Rejects>::new(output, table::REJECTS, layout, rejected);
     for wave in &arranged.waves {
         facts.record_generated(wave);
@@ -147,11 +173,24 @@ fn write_outcomes(
                 Outcome::Accepted(row) => {
                     let question = &row.answered.question;
                     if chosen_response(&row).is_none() {
-                        return Err(PublishError::Inconsistent(format!("accepted question {} has no response {}", question.id, row.chosen)));
+                        return Err(PublishError::Inconsistent(format!(
+                            "accepted question {} has no response {}",
+                            question.id, row.chosen
+                        )));
                     }
-                    responses.push(Answer::all(question, &row.answered.responses, Some(row.chosen)))?;
-                    let origin = origins.get(question.generator.as_str()).cloned().unwrap_or_default();
-                    pairs.push([Pair { accepted: row, origin }])?;
+                    responses.push(Answer::all(
+                        question,
+                        &row.answered.responses,
+                        Some(row.chosen),
+                    ))?;
+                    let origin = origins
+                        .get(question.generator.as_str())
+                        .cloned()
+                        .unwrap_or_default();
+                    pairs.push([Pair {
+                        accepted: row,
+                        origin,
+                    }])?;
                 }
                 Outcome::Rejected(row) => {
                     if row.stage > Stage::Respond {
@@ -173,24 +212,41 @@ fn origins_of<'a>(
     wave: &WaveStages<'a>,
 ) -> BTreeMap<&'a str, Arc<Origin>> {
     let digest_of_role = |role: &str| {
-        let model = publication.models.iter().find(|model| model.roles.iter().any(|played| played == role))?;
+        let model = publication
+            .models
+            .iter()
+            .find(|model| model.roles.iter().any(|played| played == role))?;
         Some(model.digest.clone())
     };
     let origin = |name: &'a str| {
-        let own = wave.of(Stage::Generate).filter(|sealed| sealed.input.generator.as_deref() == Some(name));
-        let later = wave.stages.iter().copied().filter(|sealed| sealed.input.stage > Stage::Generate);
+        let own = wave
+            .of(Stage::Generate)
+            .filter(|sealed| sealed.input.generator.as_deref() == Some(name));
+        let later = wave
+            .stages
+            .iter()
+            .copied()
+            .filter(|sealed| sealed.input.stage > Stage::Generate);
         let bodies: Vec<_> = bodies_of(own.chain(later)).into_iter().collect();
-        let trained = arranged.generators.iter().find(|generator| generator.name == name);
+        let trained = arranged
+            .generators
+            .iter()
+            .find(|generator| generator.name == name);
         let origin = Origin {
             seed: task.seed,
-            generator_digest: trained.and_then(|generator| generator.digest()).map(Into::into),
+            generator_digest: trained
+                .and_then(|generator| generator.digest())
+                .map(Into::into),
             responder_digest: digest_of_role("responder"),
             reward_digest: digest_of_role("reward"),
             body: bodies.join("+"),
         };
         (name, Arc::new(origin))
     };
-    wave.of(Stage::Generate).filter_map(|sealed| sealed.input.generator.as_deref()).map(origin).collect()
+    wave.of(Stage::Generate)
+        .filter_map(|sealed| sealed.input.generator.as_deref())
+        .map(origin)
+        .collect()
 }
 
 /// Writes the preference pairs, and the sampled questions that gave none; by generator, then by id.
@@ -202,11 +258,22 @@ fn write_preferences(
     facts: &mut Facts,
 ) -> Result<Vec<PublishedFile>, PublishError> {
     let rows_of = |stage: Stage, table: &str| -> i64 {
-        arranged.generators.iter().filter_map(|generator| generator.get(stage)).map(|sealed| sealed.rows(table)).sum()
+        arranged
+            .generators
+            .iter()
+            .filter_map(|generator| generator.get(stage))
+            .map(|sealed| sealed.rows(table))
+            .sum()
     };
     let rejected = rows_of(Stage::Sample, "rejects") + rows_of(Stage::Rewrite, "rejects");
-    let mut pairs = TableWriter::<Preferences>::new(output, table::PREFERENCES, layout, rows_of(Stage::Rewrite, "rows"));
-    let mut rejects = TableWriter::<Rejects>::new(output, table::PREFERENCE_REJECTS, layout, rejected);
+    let mut pairs = TableWriter::<Preferences>::new(
+        output,
+        table::PREFERENCES,
+        layout,
+        rows_of(Stage::Rewrite, "rows"),
+    );
+    let mut rejects =
+        TableWriter::<Rejects>::new(output, table::PREFERENCE_REJECTS, layout, rejected);
     for generator in &arranged.generators {
         if let Some(sealed) = generator.get(Stage::Rewrite) {
             for row in all_rows::<PreferenceRow>(workspace, sealed.seal, "rows") {
@@ -233,20 +300,36 @@ fn write_sft_questions(
     arranged: &Arranged<'_>,
     output: &Output<'_>,
 ) -> Result<Vec<PublishedFile>, PublishError> {
-    let learnt = || arranged.generators.iter().filter_map(|generator| Some((generator.name, generator.get(Stage::Qft)?)));
+    let learnt = || {
+        arranged
+            .generators
+            .iter()
+            .filter_map(|generator| Some((generator.name, generator.get(Stage::Qft)?)))
+    };
     let total = learnt().map(|(_, sealed)| sealed.rows("rows")).sum();
-    let mut questions = TableWriter::<SftQuestions>::new(output, table::SFT_QUESTIONS, layout, total);
+    let mut questions =
+        TableWriter::<SftQuestions>::new(output, table::SFT_QUESTIONS, layout, total);
     for (generator, sealed) in learnt() {
         for row in all_rows::<SftRow>(workspace, sealed.seal, "rows") {
-            questions.push([Learnt { generator: generator.into(), row: row? }])?;
+            questions.push([Learnt {
+                generator: generator.into(),
+                row: row?,
+            }])?;
         }
     }
     questions.finish()
 }
 
-fn manifest_of(publication: &Publication, arranged: &Arranged<'_>, facts: &Facts, files: Vec<PublishedFile>) -> PublishedManifest {
+fn manifest_of(
+    publication: &Publication,
+    arranged: &Arranged<'_>,
+    facts: &Facts,
+    files: Vec<PublishedFile>,
+) -> PublishedManifest {
     let mut rows = BTreeMap::new();
-    files.iter().for_each(|file| *rows.entry(file.table.clone()).or_default() += file.rows);
+    files
+        .iter()
+        .for_each(|file| *rows.entry(file.table.clone()).or_default() += file.rows);
     let bodies: BTreeSet<_> = arranged.bodies();
     PublishedManifest {
         format: FORMAT.into(),
@@ -266,5 +349,7 @@ fn manifest_of(publication: &Publication, arranged: &Arranged<'_>, facts: &Facts
 fn spec_file(publication: &Publication) -> String {
     let name = words::one_line(&publication.name);
     let spec = publication.resolved_spec.trim_end();
-    format!("# The dataset `{name}` as it was made, every default filled in; {MARK}.\n# Again, byte for byte: scalequest run -f {SPEC}\n{spec}\n")
+    format!(
+        "# The dataset `{name}` as it was made, every default filled in; {MARK}.\n# To make it again: scalequest run -f {SPEC}\n{spec}\n"
+    )
 }

@@ -29,32 +29,52 @@ impl<'a> Output<'a> {
     /// # Errors
     /// [`PublishError::Stopped`].
     pub fn check_stop(&self) -> Result<(), PublishError> {
-        if (self.stop)() { Err(PublishError::Stopped) } else { Ok(()) }
+        if (self.stop)() {
+            Err(PublishError::Stopped)
+        } else {
+            Ok(())
+        }
     }
 
     /// The dataset published here before, if any.
     ///
     /// # Errors
     /// Where the output holds another dataset, or documents that are not ours.
-    pub fn previous(&self, name: &str, documents: &[&str]) -> Result<Option<PublishedManifest>, PublishError> {
-        let foreign = |path: &str, what: String| PublishError::Foreign { path: path.into(), what };
+    pub fn previous(
+        &self,
+        name: &str,
+        documents: &[&str],
+    ) -> Result<Option<PublishedManifest>, PublishError> {
+        let foreign = |path: &str, what: String| PublishError::Foreign {
+            path: path.into(),
+            what,
+        };
         let Some(bytes) = self.store.get_if_present(MANIFEST)? else {
             for document in documents {
                 if let Some(bytes) = self.store.get_if_present(document)?
                     && !contains(&bytes, MARK.as_bytes())
                 {
-                    return Err(foreign(document, "is there already and was not made by a publication".into()));
+                    return Err(foreign(
+                        document,
+                        "is there already and was not made by a publication".into(),
+                    ));
                 }
             }
             return Ok(None);
         };
-        let manifest: PublishedManifest =
-            serde_json::from_slice(&bytes).map_err(|_| foreign(MANIFEST, "is no manifest of a published dataset".into()))?;
+        let manifest: PublishedManifest = serde_json::from_slice(&bytes)
+            .map_err(|_| foreign(MANIFEST, "is no manifest of a published dataset".into()))?;
         if manifest.format != FORMAT {
-            return Err(foreign(MANIFEST, format!("has the format `{}`, not `{FORMAT}`", manifest.format)));
+            return Err(foreign(
+                MANIFEST,
+                format!("has the format `{}`, not `{FORMAT}`", manifest.format),
+            ));
         }
         if manifest.name != name {
-            return Err(foreign(MANIFEST, format!("is of the dataset `{}`, not `{name}`", manifest.name)));
+            return Err(foreign(
+                MANIFEST,
+                format!("is of the dataset `{}`, not `{name}`", manifest.name),
+            ));
         }
         Ok(Some(manifest))
     }
@@ -82,14 +102,26 @@ impl<'a> Output<'a> {
     ///
     /// # Errors
     /// The store's.
-    pub fn sweep(&self, now: &PublishedManifest, before: Option<&PublishedManifest>) -> Result<(), PublishError> {
+    pub fn sweep(
+        &self,
+        now: &PublishedManifest,
+        before: Option<&PublishedManifest>,
+    ) -> Result<(), PublishError> {
         for directory in DIRECTORIES {
-            for path in self.store.list(directory)?.into_iter().map(|entry| entry.path) {
-                let Some(hash) = hash_in_name(directory, &path) else { continue };
+            for path in self
+                .store
+                .list(directory)?
+                .into_iter()
+                .map(|entry| entry.path)
+            {
+                let Some(hash) = hash_in_name(directory, &path) else {
+                    continue;
+                };
                 if now.files.iter().any(|file| file.path == path) {
                     continue;
                 }
-                let named = before.is_some_and(|before| before.files.iter().any(|file| file.path == path));
+                let named =
+                    before.is_some_and(|before| before.files.iter().any(|file| file.path == path));
                 if named || self.sha256(&path)?.starts_with(hash) {
                     self.store.delete(&path)?;
                 }
@@ -101,17 +133,24 @@ impl<'a> Output<'a> {
 
 /// Name of data file `index` of `total` in `directory`: as the hub names them, with the beginning of the content's hash.
 pub fn data_path(directory: &str, index: i64, total: i64, sha256: &str) -> String {
-    format!("{directory}/train-{index:05}-of-{total:05}-{}.parquet", &sha256[..16])
+    format!(
+        "{directory}/train-{index:05}-of-{total:05}-{}.parquet",
+        &sha256[..16]
+    )
 }
 
 /// The hash in a data file's name, where `path` is one.
 fn hash_in_name<'p>(directory: &str, path: &'p str) -> Option<&'p str> {
-    let name = path.strip_prefix(directory)?.strip_prefix("/train-")?.strip_suffix(".parquet")?;
+    let name = path
+        .strip_prefix(directory)?
+        .strip_prefix("/train-")?
+        .strip_suffix(".parquet")?;
     let mut parts = name.split('-');
     let (index, of, total, hash) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let digits = |text: &str| text.len() >= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_ours = parts.next().is_none() && digits(index) && of == "of" && digits(total);
-    (is_ours && hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(hash)
+    (is_ours && hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .then_some(hash)
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {

@@ -12,23 +12,48 @@ use crate::dataset::workspace::{ReadError, StageDir};
 ///
 /// # Errors
 /// Where the store does not answer, or the shard's object is damaged.
-pub fn read_shard<T: DeserializeOwned>(workspace: &Store, seal: &Seal, shard: usize, table: &str) -> Result<Vec<T>, ReadError> {
-    let rows_of = |index: usize| seal.shards.get(index).and_then(|shard| shard.tables.get(table)).map_or(0, |table| table.rows);
+pub fn read_shard<T: DeserializeOwned>(
+    workspace: &Store,
+    seal: &Seal,
+    shard: usize,
+    table: &str,
+) -> Result<Vec<T>, ReadError> {
+    let rows_of = |index: usize| {
+        seal.shards
+            .get(index)
+            .and_then(|shard| shard.tables.get(table))
+            .map_or(0, |table| table.rows)
+    };
     let start: i64 = (0..shard).map(rows_of).sum();
-    read_rows(&StageDir::new(workspace, seal.stage, &seal.key), seal, table, start..start + rows_of(shard))
+    read_rows(
+        &StageDir::new(workspace, seal.stage, &seal.key),
+        seal,
+        table,
+        start..start + rows_of(shard),
+    )
 }
 
 /// All rows of `table` of a sealed stage, one object at a time.
 pub fn all_rows<T: DeserializeOwned>(workspace: &Store, seal: &Seal, table: &str) -> RowReader<T> {
-    RowReader::all(&StageDir::new(workspace, seal.stage, &seal.key), seal, table)
+    RowReader::all(
+        &StageDir::new(workspace, seal.stage, &seal.key),
+        seal,
+        table,
+    )
 }
 
 /// The bytes of a file of a sealed stage, if it made one of that name.
 ///
 /// # Errors
 /// Where the store does not answer, or the file is gone or altered.
-pub fn read_file(workspace: &Store, seal: &Seal, name: &str) -> Result<Option<bytes::Bytes>, ReadError> {
-    let Some(object) = seal.shards.iter().find_map(|shard| shard.files.get(name)) else { return Ok(None) };
+pub fn read_file(
+    workspace: &Store,
+    seal: &Seal,
+    name: &str,
+) -> Result<Option<bytes::Bytes>, ReadError> {
+    let Some(object) = seal.shards.iter().find_map(|shard| shard.files.get(name)) else {
+        return Ok(None);
+    };
     let dir = StageDir::new(workspace, seal.stage, &seal.key);
     let path = dir.object_path(&object.sha256);
     match workspace.get_if_present(&path)? {
@@ -37,7 +62,12 @@ pub fn read_file(workspace: &Store, seal: &Seal, name: &str) -> Result<Option<by
             stage: seal.stage,
             key: seal.key.clone(),
             object: workspace.describe(&path),
-            problem: if found.is_some() { "its bytes do not have the digest that is its name" } else { "it is gone" }.into(),
+            problem: if found.is_some() {
+                "its bytes do not have the digest that is its name"
+            } else {
+                "it is gone"
+            }
+            .into(),
         }),
     }
 }

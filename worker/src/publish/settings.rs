@@ -8,7 +8,17 @@ use serde_json::Value;
 use super::error::PublishError;
 
 /// The members of the spec that decide the content, in the order of a run.
-const SECTIONS: [&str; 9] = ["recipe", "domain", "seed", "target", "generators", "filters", "responses", "reward", "verification"];
+const SECTIONS: [&str; 9] = [
+    "recipe",
+    "domain",
+    "seed",
+    "target",
+    "generators",
+    "filters",
+    "responses",
+    "reward",
+    "verification",
+];
 
 /// A setting: where it stands in the spec, and what it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,7 +34,11 @@ pub struct Setting {
 /// # Errors
 /// Where it is no SynthesisRun.
 pub fn parse_spec(yaml: &str) -> Result<SynthesisRun, PublishError> {
-    serde_saphyr::from_str(yaml).map_err(|e| PublishError::Task(format!("params.publish.publication.resolvedSpec is no SynthesisRun: {e}")))
+    serde_saphyr::from_str(yaml).map_err(|e| {
+        PublishError::Task(format!(
+            "params.publish.publication.resolvedSpec is no SynthesisRun: {e}"
+        ))
+    })
 }
 
 /// The settings of `run`, in the order of the spec.
@@ -45,7 +59,10 @@ fn flatten(path: &str, value: &Value, settings: &mut Vec<Setting>) {
                 match (name.as_str(), member) {
                     ("path" | "uri", Value::String(place)) => {
                         let file = place.rsplit(['/', '\\']).next().unwrap_or_default();
-                        settings.push(Setting { path: format!("{path}.file"), value: file.into() });
+                        settings.push(Setting {
+                            path: format!("{path}.file"),
+                            value: file.into(),
+                        });
                     }
                     _ => flatten(&format!("{path}.{name}"), member, settings),
                 }
@@ -53,15 +70,23 @@ fn flatten(path: &str, value: &Value, settings: &mut Vec<Setting>) {
         }
         Value::Array(items) if items.iter().all(|item| !item.is_object()) => {
             let items: Vec<_> = items.iter().map(plain).collect();
-            settings.push(Setting { path: path.into(), value: items.join(", ") });
+            settings.push(Setting {
+                path: path.into(),
+                value: items.join(", "),
+            });
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                let name = item["name"].as_str().map_or_else(|| index.to_string(), Into::into);
+                let name = item["name"]
+                    .as_str()
+                    .map_or_else(|| index.to_string(), Into::into);
                 flatten(&format!("{path}[{name}]"), item, settings);
             }
         }
-        other => settings.push(Setting { path: path.into(), value: plain(other) }),
+        other => settings.push(Setting {
+            path: path.into(),
+            value: plain(other),
+        }),
     }
 }
 
@@ -78,7 +103,17 @@ mod tests {
         let mut settings = Vec::new();
         let value = serde_json::json!({"benchmarks": [{"path": "/home/somebody/test.jsonl", "questionField": "q"}], "keep": ["en", "de"]});
         flatten("filters", &value, &mut settings);
-        let lines: Vec<_> = settings.iter().map(|setting| format!("{}={}", setting.path, setting.value)).collect();
-        assert_eq!(lines, ["filters.benchmarks[0].file=test.jsonl", "filters.benchmarks[0].questionField=q", "filters.keep=en, de"]);
+        let lines: Vec<_> = settings
+            .iter()
+            .map(|setting| format!("{}={}", setting.path, setting.value))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "filters.benchmarks[0].file=test.jsonl",
+                "filters.benchmarks[0].questionField=q",
+                "filters.keep=en, de"
+            ]
+        );
     }
 }

@@ -89,11 +89,21 @@ impl Story<'_> {
         let mut steps = Vec::new();
         for stage in self.arranged.wave_stages() {
             let dropped = |((of, reason), count): (&(Stage, _), &i64)| {
-                (*of == stage).then(|| Dropped { reason: reason_name(*reason), words: reason_words(*reason), count: *count })
+                (*of == stage).then(|| Dropped {
+                    reason: reason_name(*reason),
+                    words: reason_words(*reason),
+                    count: *count,
+                })
             };
             let reasons: Vec<_> = rejected.iter().filter_map(dropped).collect();
             let dropped = reasons.iter().map(|dropped| dropped.count).sum();
-            steps.push(Step { label: step_words(stage), entered, left: entered - dropped, dropped, reasons });
+            steps.push(Step {
+                label: step_words(stage),
+                entered,
+                left: entered - dropped,
+                dropped,
+                reasons,
+            });
             entered -= dropped;
         }
         steps
@@ -101,13 +111,14 @@ impl Story<'_> {
 
     /// Yields by wave and generator.
     pub fn yields(&self) -> Vec<WaveYield> {
-        let row = |((wave, generator), counted): (&(i32, String), &super::facts::Yield)| WaveYield {
-            wave: *wave,
-            generator: generator.clone(),
-            generated: counted.generated,
-            accepted: counted.accepted,
-            share: share(counted.accepted, counted.generated),
-        };
+        let row =
+            |((wave, generator), counted): (&(i32, String), &super::facts::Yield)| WaveYield {
+                wave: *wave,
+                generator: generator.clone(),
+                generated: counted.generated,
+                accepted: counted.accepted,
+                share: share(counted.accepted, counted.generated),
+            };
         self.facts.yields.iter().map(row).collect()
     }
 
@@ -116,8 +127,16 @@ impl Story<'_> {
         let row = |(generator, facts): (&String, &PreferenceFacts)| PairYield {
             generator: generator.clone(),
             sampled: facts.pairs.values().sum::<i64>() + facts.rejected.values().sum::<i64>(),
-            pairs: facts.pairs.iter().map(|(direction, count)| (direction_name(*direction), *count)).collect(),
-            rejected: facts.rejected.iter().map(|((_, reason), count)| (reason_name(*reason), *count)).collect(),
+            pairs: facts
+                .pairs
+                .iter()
+                .map(|(direction, count)| (direction_name(*direction), *count))
+                .collect(),
+            rejected: facts
+                .rejected
+                .iter()
+                .map(|((_, reason), count)| (reason_name(*reason), *count))
+                .collect(),
         };
         self.facts.preferences.iter().map(row).collect()
     }
@@ -133,7 +152,9 @@ impl Story<'_> {
         let target = thousands(self.publication.target);
         match &self.publication.short {
             Some(why) => format!("Ended short: {accepted} of {target} pairs ({why})."),
-            None if self.is_complete() => format!("Complete: {accepted} accepted pairs; {target} were asked for."),
+            None if self.is_complete() => {
+                format!("Complete: {accepted} accepted pairs; {target} were asked for.")
+            }
             None => format!("Under way: {accepted} of {target} pairs so far."),
         }
     }

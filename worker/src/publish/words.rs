@@ -11,12 +11,20 @@ pub fn thousands(number: i64) -> String {
         }
         grouped.push(digit);
     }
-    if number < 0 { format!("-{grouped}") } else { grouped }
+    if number < 0 {
+        format!("-{grouped}")
+    } else {
+        grouped
+    }
 }
 
 /// `part` of `whole` in percent, e.g. `12.5%`; a dash where there is no whole.
 pub fn share(part: i64, whole: i64) -> String {
-    if whole == 0 { "–".into() } else { format!("{:.1}%", 100.0 * part as f64 / whole as f64) }
+    if whole == 0 {
+        "–".into()
+    } else {
+        format!("{:.1}%", 100.0 * part as f64 / whole as f64)
+    }
 }
 
 /// A real number with as many decimals as it deserves: about four digits that count.
@@ -29,7 +37,11 @@ pub fn real(value: f64) -> String {
         _ if size >= 0.001 => format!("{value:.3}"),
         _ => format!("{value:.1e}"),
     };
-    if text.contains('.') && !text.contains('e') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
+    if text.contains('.') && !text.contains('e') {
+        text.trim_end_matches('0').trim_end_matches('.').into()
+    } else {
+        text
+    }
 }
 
 /// Milliseconds as `1 h 02 min`, `3 min 20 s`, `4.2 s`.
@@ -44,12 +56,21 @@ pub fn duration(millis: i64) -> String {
 
 /// The first 12 digits of a digest, without its algorithm's name.
 pub fn short_digest(digest: &str) -> String {
-    digest.rsplit(':').next().unwrap_or_default().chars().take(12).collect()
+    digest
+        .rsplit(':')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(12)
+        .collect()
 }
 
 /// `text` without line breaks and other control characters.
 pub fn one_line(text: &str) -> String {
-    text.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    text.split(|c: char| c.is_control() || c.is_whitespace())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// `text` as plain text in a Markdown line or table cell.
@@ -91,9 +112,18 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        assert_eq!([0, 999, 1000, -1234567].map(thousands), ["0", "999", "1,000", "-1,234,567"]);
-        assert_eq!([0.0, 0.5, 12.345, 123.45, 1e6, 0.0123, 1e-5].map(real), ["0", "0.5", "12.35", "123.5", "1,000,000", "0.012", "1.0e-5"]);
-        assert_eq!([4200, 200_000, 3_720_000].map(duration), ["4.2 s", "3 min 20 s", "1 h 02 min"]);
+        assert_eq!(
+            [0, 999, 1000, -1234567].map(thousands),
+            ["0", "999", "1,000", "-1,234,567"]
+        );
+        assert_eq!(
+            [0.0, 0.5, 12.345, 123.45, 1e6, 0.0123, 1e-5].map(real),
+            ["0", "0.5", "12.35", "123.5", "1,000,000", "0.012", "1.0e-5"]
+        );
+        assert_eq!(
+            [4200, 200_000, 3_720_000].map(duration),
+            ["4.2 s", "3 min 20 s", "1 h 02 min"]
+        );
         assert_eq!((share(1, 8), share(0, 0)), ("12.5%".into(), "–".into()));
     }
 

@@ -32,7 +32,11 @@ pub enum StageError {
 
 impl From<crate::dataset::store::StoreError> for StageError {
     fn from(error: crate::dataset::store::StoreError) -> Self {
-        if error.is_permanent() { StageError::Task(error.to_string()) } else { StageError::World(error.to_string()) }
+        if error.is_permanent() {
+            StageError::Task(error.to_string())
+        } else {
+            StageError::World(error.to_string())
+        }
     }
 }
 
@@ -41,7 +45,11 @@ impl From<crate::dataset::workspace::ReadError> for StageError {
         use crate::dataset::workspace::ReadError;
         let message = error.to_string();
         match error {
-            ReadError::Damaged { stage, key, .. } => StageError::InputDamaged { stage, key, message },
+            ReadError::Damaged { stage, key, .. } => StageError::InputDamaged {
+                stage,
+                key,
+                message,
+            },
             error if error.is_permanent() => StageError::Task(message),
             _ => StageError::World(message),
         }
@@ -50,12 +58,20 @@ impl From<crate::dataset::workspace::ReadError> for StageError {
 
 impl From<crate::model::ModelError> for StageError {
     fn from(error: crate::model::ModelError) -> Self {
-        if error.is_permanent() { StageError::Task(error.to_string()) } else { StageError::World(error.to_string()) }
+        if error.is_permanent() {
+            StageError::Task(error.to_string())
+        } else {
+            StageError::World(error.to_string())
+        }
     }
 }
 
 impl From<crate::training::TrainingError> for StageError {
     fn from(error: crate::training::TrainingError) -> Self {
-        if error.is_permanent() { StageError::Task(error.to_string()) } else { StageError::World(error.to_string()) }
+        if error.is_permanent() {
+            StageError::Task(error.to_string())
+        } else {
+            StageError::World(error.to_string())
+        }
     }
 }

@@ -63,34 +63,64 @@ impl FinishedRows {
     /// The workspace cannot be read.
     pub fn load(shard: &Shard<'_>) -> Result<Self, StageError> {
         let start = shard.range.start;
-        let mark = Mark { row: start, line: 0, tokens_in: 0, tokens_out: 0 };
-        let mut finished =
-            FinishedRows { end: start, tokens_in: 0, tokens_out: 0, body: "none".into(), lines: Vec::new(), unsaved: mark };
+        let mark = Mark {
+            row: start,
+            line: 0,
+            tokens_in: 0,
+            tokens_out: 0,
+        };
+        let mut finished = FinishedRows {
+            end: start,
+            tokens_in: 0,
+            tokens_out: 0,
+            body: "none".into(),
+            lines: Vec::new(),
+            unsaved: mark,
+        };
         let mut pieces: BTreeMap<(i64, i64), Piece> = BTreeMap::new();
         for entry in shard.store.list(&folder(shard))? {
-            let Some(bytes) = shard.store.get_if_present(&entry.path)? else { continue };
+            let Some(bytes) = shard.store.get_if_present(&entry.path)? else {
+                continue;
+            };
             match envelope::open::<Piece>(&bytes) {
                 Ok(piece) if piece.key == shard.task.key => {
                     pieces.insert((piece.start, piece.end), piece);
                 }
                 Ok(_) => {}
-                Err(problem) => tracing::warn!(path = entry.path, "a saved piece of the shard is damaged, its rows are made again: {problem}"),
+                Err(problem) => tracing::warn!(
+                    path = entry.path,
+                    "a saved piece of the shard is damaged, its rows are made again: {problem}"
+                ),
             }
         }
         // Two workers on one shard may have saved pieces that overlap: from each row the longest one goes on.
-        while let Some((_, piece)) = pieces.range((finished.end, i64::MIN)..(finished.end + 1, i64::MIN)).next_back() {
+        while let Some((_, piece)) = pieces
+            .range((finished.end, i64::MIN)..(finished.end + 1, i64::MIN))
+            .next_back()
+        {
             if piece.end <= finished.end || piece.end > shard.range.end {
                 break;
             }
             finished.body.clone_from(&piece.body);
-            finished.add(piece.end, piece.lines.clone(), piece.tokens_in, piece.tokens_out);
+            finished.add(
+                piece.end,
+                piece.lines.clone(),
+                piece.tokens_in,
+                piece.tokens_out,
+            );
         }
         finished.unsaved = finished.mark();
         Ok(finished)
     }
 
     /// Adds the rows up to `end`.
-    pub fn add(&mut self, end: i64, lines: Vec<Line>, tokens_in: i64, tokens_out: i64) {
+    pub fn add(
+        &mut self,
+        end: i64,
+        lines: impl IntoIterator<Item = Line>,
+        tokens_in: i64,
+        tokens_out: i64,
+    ) {
         self.end = end;
         self.lines.extend(lines);
         self.tokens_in += tokens_in;
@@ -102,7 +132,12 @@ impl FinishedRows {
     /// # Errors
     /// The workspace cannot be written.
     pub fn save(&mut self, shard: &Shard<'_>) -> Result<(), StageError> {
-        let Mark { row, line, tokens_in, tokens_out } = self.unsaved;
+        let Mark {
+            row,
+            line,
+            tokens_in,
+            tokens_out,
+        } = self.unsaved;
         if row == self.end {
             return Ok(());
         }
@@ -115,7 +150,12 @@ impl FinishedRows {
             body: self.body.clone(),
             lines: self.lines[line..].to_vec(),
         };
-        let path = format!("{}/{:012}-{:012}.json", folder(shard), piece.start, piece.end);
+        let path = format!(
+            "{}/{:012}-{:012}.json",
+            folder(shard),
+            piece.start,
+            piece.end
+        );
         shard.store.put(&path, envelope::wrap(&piece))?;
         self.unsaved = self.mark();
         Ok(())
@@ -150,11 +190,19 @@ impl FinishedRows {
     }
 
     fn mark(&self) -> Mark {
-        Mark { row: self.end, line: self.lines.len(), tokens_in: self.tokens_in, tokens_out: self.tokens_out }
+        Mark {
+            row: self.end,
+            line: self.lines.len(),
+            tokens_in: self.tokens_in,
+            tokens_out: self.tokens_out,
+        }
     }
 }
 
 /// Where the pieces of a shard lie.
 fn folder(shard: &Shard<'_>) -> String {
-    shard.dir.path(&format!("checkpoint/rows-{:012}-{:012}", shard.range.start, shard.range.end))
+    shard.dir.path(&format!(
+        "checkpoint/rows-{:012}-{:012}",
+        shard.range.start, shard.range.end
+    ))
 }

@@ -10,7 +10,7 @@ use scalequest_crds::task::StageParams;
 
 use super::StageError;
 use super::question_model::QuestionModel;
-use super::run_shard::{Batch, RowStage, run_shard};
+use super::run_shard::{Fates, RowStage, run_shard};
 use super::shard::{Finished, Shard, wrong_params};
 
 /// Makes one shard of questions.
@@ -31,11 +31,22 @@ impl RowStage for Generate {
     type Row = i64;
     type Kept = QuestionRow;
 
+    const ROWS_AT_ONCE: i64 = 256;
+
     fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
-        let StageParams::Generate { model, system_prompt, sampling, .. } = &shard.task.params else {
+        let StageParams::Generate {
+            model,
+            system_prompt,
+            sampling,
+            ..
+        } = &shard.task.params
+        else {
             return Err(wrong_params(shard));
         };
-        Ok(Generate { model: QuestionModel::load(shard, model, system_prompt.as_deref())?, sampling: sampling.clone() })
+        Ok(Generate {
+            model: QuestionModel::load(shard, model, system_prompt.as_deref())?,
+            sampling: sampling.clone(),
+        })
     }
 
     fn read(shard: &Shard<'_>, rows: Range<i64>) -> Result<Vec<i64>, StageError> {
@@ -45,8 +56,13 @@ impl RowStage for Generate {
         Ok(rows.map(|row| first_id + row).collect())
     }
 
-    fn work(&mut self, shard: &Shard<'_>, ids: Vec<i64>) -> Result<Batch<QuestionRow>, StageError> {
-        self.model.draw(shard, &ids, &self.sampling)
+    fn work(
+        &mut self,
+        shard: &Shard<'_>,
+        ids: &[i64],
+        fates: &mut Fates<'_>,
+    ) -> Result<(), StageError> {
+        self.model.draw(shard, ids, &self.sampling, fates)
     }
 
     fn body(&self) -> String {
@@ -62,6 +78,9 @@ impl RowStage for Generate {
 pub(super) fn question_tokens(kept: &[&QuestionRow], rejects: &[&RejectRow]) -> Vec<Histogram> {
     let mut tokens = Histogram::new("questionTokens", 0.0, 512.0, 16);
     let rejected = rejects.iter().map(|row| row.question.question_tokens);
-    kept.iter().map(|row| row.question_tokens).chain(rejected).for_each(|count| tokens.record(count.into()));
+    kept.iter()
+        .map(|row| row.question_tokens)
+        .chain(rejected)
+        .for_each(|count| tokens.record(count.into()));
     vec![tokens]
 }

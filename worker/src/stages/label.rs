@@ -9,9 +9,9 @@ use scalequest_crds::run::{AnswerFormat, Domain, Sampling};
 use scalequest_crds::task::StageParams;
 
 use super::StageError;
-use super::run_shard::{Batch, RowStage, run_shard};
+use super::run_shard::{Fates, RowStage, run_shard};
 use super::seeds::{SeedRow, read_seeds};
-use super::serving::{Asked, ChatModel, Prompt};
+use super::serving::{Answers, Asked, ChatModel, Prompt, Said};
 use super::shard::{Fate, Finished, Shard, reject, wrong_params};
 use crate::answers::{final_answer, reference_answer, same_answer};
 use crate::prompts::responding::responding;
@@ -36,12 +36,28 @@ impl RowStage for Label {
     type Row = SeedRow;
     type Kept = LabelRow;
 
+    const ROWS_AT_ONCE: i64 = 128;
+
     fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
-        let StageParams::Label { model, samples, sampling, answer_format, domain, .. } = &shard.task.params else {
+        let StageParams::Label {
+            model,
+            samples,
+            sampling,
+            answer_format,
+            domain,
+            ..
+        } = &shard.task.params
+        else {
             return Err(wrong_params(shard));
         };
         let (samples, format, domain) = (*samples, *answer_format, *domain);
-        Ok(Label { model: ChatModel::load(shard, model)?, samples, sampling: sampling.clone(), format, domain })
+        Ok(Label {
+            model: ChatModel::load(shard, model)?,
+            samples,
+            sampling: sampling.clone(),
+            format,
+            domain,
+        })
     }
 
     fn read(shard: &Shard<'_>, rows: Range<i64>) -> Result<Vec<SeedRow>, StageError> {
@@ -51,34 +67,54 @@ impl RowStage for Label {
         read_seeds(seed_questions, rows)
     }
 
-    fn work(&mut self, shard: &Shard<'_>, rows: Vec<SeedRow>) -> Result<Batch<LabelRow>, StageError> {
-        let reference = |row: &SeedRow| row.answer.as_deref().and_then(|answer| reference_answer(answer, self.format));
-        let (known, unknown): (Vec<_>, Vec<_>) = rows.into_iter().map(|row| (reference(&row), row)).partition(|(answer, _)| answer.is_some());
-        let prompts: Vec<_> =
-            known.iter().map(|(_, row)| Prompt::new(row.id, responding(&row.question, self.domain, self.format))).collect();
-        let asked = self.model.ask(shard, &prompts, self.samples, &self.sampling)?;
-        let mut batch = Batch::default();
-        batch.fates.extend(unknown.iter().map(|_| Fate::PassedOver));
-        for ((answer, row), asked) in known.into_iter().zip(asked) {
-            let SeedRow { id, question, .. } = row;
-            let fate = match asked {
-                Asked::TooLong(said) => {
-                    let row = QuestionRow { id, generator: String::new(), wave: 0, question, question_tokens: 0, difficulty: None };
-                    reject(shard, Reason::PromptTooLong, row, &said)
+    /// Rows without an answer get their fate when their turn comes: fates are in order.
+    fn work(
+        &mut self,
+        shard: &Shard<'_>,
+        rows: &[SeedRow],
+        fates: &mut Fates<'_>,
+    ) -> Result<(), StageError> {
+        let reference = |row: &SeedRow| {
+            row.answer
+                .as_deref()
+                .and_then(|answer| reference_answer(answer, self.format))
+        };
+        let known: Vec<_> = rows
+            .iter()
+            .enumerate()
+            .filter_map(|(at, row)| Some((at, row, reference(row)?)))
+            .collect();
+        let prompt = |(_, row, _): &(usize, &SeedRow, String)| {
+            Prompt::new(row.id, responding(&row.question, self.domain, self.format))
+        };
+        let prompts: Vec<_> = known.iter().map(prompt).collect();
+        let mut next = 0;
+        let pass_over = |fates: &mut Fates<'_>, count: usize| {
+            (0..count).for_each(|_| fates.push(&Fate::<LabelRow>::PassedOver, 0, 0))
+        };
+        self.model.ask(
+            shard,
+            &prompts,
+            self.samples,
+            &self.sampling,
+            &mut |place, asked| {
+                let (at, row, answer) = &known[place];
+                pass_over(fates, at - next);
+                next = at + 1;
+                match asked {
+                    Asked::TooLong(said) => fates.push(&too_long(shard, row, &said), 0, 0),
+                    Asked::Said(answers) => {
+                        fates.push(
+                            &Fate::Kept(self.labelled(row, answer, &answers)),
+                            answers.prompt_tokens,
+                            answers.new_tokens(),
+                        );
+                    }
                 }
-                Asked::Said(said) => {
-                    let said = batch.count_said(&said);
-                    let wrong = said.iter().filter(|said| {
-                        let found = final_answer(&said.text, self.format).unwrap_or_default();
-                        !same_answer(&found, answer.as_deref().unwrap_or_default())
-                    });
-                    let fail_rate = wrong.count() as f64 / said.len().max(1) as f64;
-                    Fate::Kept(LabelRow { id, question, fail_rate, samples: self.samples })
-                }
-            };
-            batch.fates.push(fate);
-        }
-        Ok(batch)
+            },
+        )?;
+        pass_over(fates, rows.len() - next);
+        Ok(())
     }
 
     fn body(&self) -> String {
@@ -90,4 +126,36 @@ impl RowStage for Label {
         kept.iter().for_each(|row| rates.record(row.fail_rate));
         vec![rates]
     }
+}
+
+impl Label {
+    fn labelled(&self, row: &SeedRow, answer: &str, answers: &Answers) -> LabelRow {
+        let is_wrong = |said: &&Said| {
+            !same_answer(
+                &final_answer(&said.text, self.format).unwrap_or_default(),
+                answer,
+            )
+        };
+        let wrong = answers.texts.iter().filter(is_wrong).count();
+        let fail_rate = wrong as f64 / answers.texts.len().max(1) as f64;
+        LabelRow {
+            id: row.id,
+            question: row.question.clone(),
+            fail_rate,
+            samples: self.samples,
+        }
+    }
+}
+
+fn too_long(shard: &Shard<'_>, row: &SeedRow, said: &str) -> Fate<LabelRow> {
+    let (id, generator, question) = (row.id, String::new(), row.question.clone());
+    let row = QuestionRow {
+        id,
+        generator,
+        wave: 0,
+        question,
+        question_tokens: 0,
+        difficulty: None,
+    };
+    reject(shard, Reason::PromptTooLong, row, said)
 }

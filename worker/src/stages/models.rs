@@ -18,7 +18,8 @@ pub fn open_model(shard: &Shard<'_>, model: &ModelUse) -> Result<Checkpoint, Sta
     shard.progressing.begin("check model");
     match &model.location {
         ModelLocation::Path(path) => {
-            let checkpoint = Checkpoint::open(&PathBuf::from(path)).map_err(|error| named(model, error))?;
+            let checkpoint =
+                Checkpoint::open(&PathBuf::from(path)).map_err(|error| named(model, error))?;
             let digest = checkpoint.digest().map_err(|error| named(model, error))?;
             if digest != model.digest {
                 return Err(StageError::Task(format!(
@@ -37,10 +38,17 @@ pub fn open_model(shard: &Shard<'_>, model: &ModelUse) -> Result<Checkpoint, Sta
 
 /// Where trained models are fetched to from an object store.
 fn cache() -> PathBuf {
-    std::env::var_os("SCALEQUEST_CACHE").map_or_else(|| std::env::temp_dir().join("scalequest-models"), PathBuf::from)
+    std::env::var_os("SCALEQUEST_CACHE").map_or_else(
+        || std::env::temp_dir().join("scalequest-models"),
+        PathBuf::from,
+    )
 }
 
 fn named(model: &ModelUse, error: ModelError) -> StageError {
     let message = format!("model `{}`: {error}", model.name);
-    if error.is_permanent() { StageError::Task(message) } else { StageError::World(message) }
+    if error.is_permanent() {
+        StageError::Task(message)
+    } else {
+        StageError::World(message)
+    }
 }

@@ -28,7 +28,10 @@ impl Progressing {
 
     /// Says progress to `sink`, a line of JSON at a time.
     pub fn to(sink: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { sink: Box::new(sink), said: Mutex::new(None) }
+        Self {
+            sink: Box::new(sink),
+            said: Mutex::new(None),
+        }
     }
 
     /// Says nothing.
@@ -38,7 +41,9 @@ impl Progressing {
 
     /// Says `progress`, unless it was said a moment ago; a new activity and the end of one are always said.
     pub fn say(&self, progress: Progress) {
-        let Ok(mut said) = self.said.lock() else { return };
+        let Ok(mut said) = self.said.lock() else {
+            return;
+        };
         let at_end = progress.total > 0 && progress.done >= progress.total;
         if let Some((when, before)) = &*said
             && before.doing == progress.doing
@@ -54,7 +59,10 @@ impl Progressing {
 
     /// Says that `doing` begins.
     pub fn begin(&self, doing: &str) {
-        self.say(Progress { doing: doing.into(), ..Progress::default() });
+        self.say(Progress {
+            doing: doing.into(),
+            ..Progress::default()
+        });
     }
 }
 
@@ -68,9 +76,15 @@ mod tests {
     fn progress_within_half_a_second_is_said_once_and_the_end_always() {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let sink = lines.clone();
-        let progressing = Progressing::to(move |line| sink.lock().expect("a lock").push(line.to_owned()));
+        let progressing =
+            Progressing::to(move |line| sink.lock().expect("a lock").push(line.to_owned()));
         for done in 0..=100 {
-            progressing.say(Progress { doing: "generate".into(), done, total: 100, ..Progress::default() });
+            progressing.say(Progress {
+                doing: "generate".into(),
+                done,
+                total: 100,
+                ..Progress::default()
+            });
         }
         progressing.begin("commit");
         let lines = lines.lock().expect("a lock");

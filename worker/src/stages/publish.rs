@@ -18,11 +18,19 @@ pub fn publish(shard: &Shard<'_>) -> Result<Finished, StageError> {
         return Err(wrong_params(shard));
     };
     let output = Store::open(&publication.location)?;
-    let seals = (0..shard.task.inputs.len()).map(|index| shard.input(index).map(|(_, seal)| seal)).collect::<Result<Vec<_>, _>>()?;
+    let seals = (0..shard.task.inputs.len())
+        .map(|index| shard.input(index).map(|(_, seal)| seal))
+        .collect::<Result<Vec<_>, _>>()?;
     shard.progressing.begin("publish");
-    publish::publish(shard.task, &shard.store, &seals, &output, &|| shard.stop.is_asked())?;
-    let output = ShardOutput::new("none").table("rows", Vec::new()).table("rejects", Vec::new());
-    Ok(Finished::committed(shard.dir.commit(&shard.range, &output)?))
+    publish::publish(shard.task, &shard.store, &seals, &output, &|| {
+        shard.stop.is_asked()
+    })?;
+    let output = ShardOutput::new("none")
+        .table("rows", Vec::new())
+        .table("rejects", Vec::new());
+    Ok(Finished::committed(
+        shard.dir.commit(&shard.range, &output)?,
+    ))
 }
 
 impl From<PublishError> for StageError {
@@ -30,7 +38,9 @@ impl From<PublishError> for StageError {
         match error {
             PublishError::Stopped => StageError::Stopped,
             PublishError::Read(error) => error.into(),
-            PublishError::Output(error) if !error.is_permanent() => StageError::World(format!("output: {error}")),
+            PublishError::Output(error) if !error.is_permanent() => {
+                StageError::World(format!("output: {error}"))
+            }
             error => StageError::Task(error.to_string()),
         }
     }

@@ -16,7 +16,13 @@ use crate::training::{Example, QuestionModelling};
 /// # Errors
 /// The model or a seed file cannot be used, the workspace fails, or a stop was asked for.
 pub fn qft(shard: &Shard<'_>) -> Result<Finished, StageError> {
-    let StageParams::Qft { model, system_prompt, seed_questions, training } = &shard.task.params else {
+    let StageParams::Qft {
+        model,
+        system_prompt,
+        seed_questions,
+        training,
+    } = &shard.task.params
+    else {
         return Err(wrong_params(shard));
     };
     let seeds = read_seeds(seed_questions, shard.range.clone())?;
@@ -28,15 +34,38 @@ pub fn qft(shard: &Shard<'_>) -> Result<Finished, StageError> {
     let mut examples = Vec::with_capacity(seeds.len());
     for seed in &seeds {
         let question = tokenizer.encode_plain(seed.question.trim())?;
-        examples.push(Example::question(&prefix_tokens, &question, prefix.end_token));
+        examples.push(Example::question(
+            &prefix_tokens,
+            &question,
+            prefix.end_token,
+        ));
     }
     let max_length = usize::try_from(training.max_length).unwrap_or(0);
     let objective = || Ok(QuestionModelling::new(examples.clone(), max_length)?);
     let cut = objective()?.truncated();
-    let warnings = (cut > 0).then(|| format!("{cut} of {} seed questions are longer than {max_length} tokens and were cut", seeds.len()));
-    let rows: Vec<_> = seeds.into_iter().map(|seed| SftRow { id: seed.id, question: seed.question }).collect();
-    let beside = Beside { count: rows.len() as i64, rows: encode_rows(&rows), warnings: warnings.into_iter().collect() };
+    let warnings = (cut > 0).then(|| {
+        format!(
+            "{cut} of {} seed questions are longer than {max_length} tokens and were cut",
+            seeds.len()
+        )
+    });
+    let rows: Vec<_> = seeds
+        .into_iter()
+        .map(|seed| SftRow {
+            id: seed.id,
+            question: seed.question,
+        })
+        .collect();
+    let beside = Beside {
+        count: rows.len() as i64,
+        rows: encode_rows(&rows),
+        warnings: warnings.into_iter().collect(),
+    };
     let load = Box::new(move || Ok((checkpoint.config().clone(), checkpoint.parameters()?)));
-    let start = Starting { load, tokenizer, template: Some(template) };
+    let start = Starting {
+        load,
+        tokenizer,
+        template: Some(template),
+    };
     run_training(shard, start, objective, training, beside)
 }

@@ -15,7 +15,13 @@ use crate::training::{Example, Pair, Preference};
 /// # Errors
 /// There are no pairs, an input is damaged, the model cannot be used, the workspace fails, or a stop was asked for.
 pub fn qpo(shard: &Shard<'_>) -> Result<Finished, StageError> {
-    let StageParams::Qpo { model, system_prompt, beta, training } = &shard.task.params else {
+    let StageParams::Qpo {
+        model,
+        system_prompt,
+        beta,
+        training,
+    } = &shard.task.params
+    else {
         return Err(wrong_params(shard));
     };
     let rows: Vec<PreferenceRow> = shard.read_input(0, "rows", shard.range.clone())?;
@@ -32,16 +38,31 @@ pub fn qpo(shard: &Shard<'_>) -> Result<Finished, StageError> {
     let mut pairs = Vec::with_capacity(rows.len());
     for row in &rows {
         let example = |question: &str| -> Result<Example, StageError> {
-            Ok(Example::question(&prefix_tokens, &tokenizer.encode_plain(question.trim())?, prefix.end_token))
+            Ok(Example::question(
+                &prefix_tokens,
+                &tokenizer.encode_plain(question.trim())?,
+                prefix.end_token,
+            ))
         };
-        pairs.push(Pair { chosen: example(&row.chosen)?, rejected: example(&row.rejected)? });
+        pairs.push(Pair {
+            chosen: example(&row.chosen)?,
+            rejected: example(&row.rejected)?,
+        });
     }
     let max_length = usize::try_from(training.max_length).unwrap_or(0);
     let objective = || Ok(Preference::new(pairs.clone(), *beta, max_length)?);
     let dropped = objective()?.dropped();
     let warnings = (dropped > 0).then(|| format!("{dropped} of {} preference pairs are longer than {max_length} tokens and were left out", rows.len()));
-    let beside = Beside { rows: Vec::new(), count: 0, warnings: warnings.into_iter().collect() };
+    let beside = Beside {
+        rows: Vec::new(),
+        count: 0,
+        warnings: warnings.into_iter().collect(),
+    };
     let load = Box::new(move || Ok((checkpoint.config().clone(), checkpoint.parameters()?)));
-    let start = Starting { load, tokenizer, template: Some(template) };
+    let start = Starting {
+        load,
+        tokenizer,
+        template: Some(template),
+    };
     run_training(shard, start, objective, training, beside)
 }

@@ -6,7 +6,7 @@ use scalequest_crds::run::Sampling;
 use scalequest_crds::task::ModelUse;
 
 use super::StageError;
-use super::run_shard::Batch;
+use super::run_shard::Fates;
 use super::serving::{Asked, Serving, stop_tokens};
 use super::shard::{Fate, Shard, reject};
 
@@ -22,7 +22,11 @@ impl QuestionModel {
     ///
     /// # Errors
     /// The model does not load, or its template has no question prefix.
-    pub fn load(shard: &Shard<'_>, model: &ModelUse, system_prompt: Option<&str>) -> Result<Self, StageError> {
+    pub fn load(
+        shard: &Shard<'_>,
+        model: &ModelUse,
+        system_prompt: Option<&str>,
+    ) -> Result<Self, StageError> {
         let serving = Serving::load(shard, model)?;
         let prefix = serving.template()?.question_prefix(system_prompt)?;
         let tokens = serving.tokenizer().encode(&prefix.text)?;
@@ -31,49 +35,80 @@ impl QuestionModel {
         if !stops.contains(&prefix.end_token) {
             stops.push(prefix.end_token);
         }
-        Ok(QuestionModel { serving, prefix: tokens, stops })
+        Ok(QuestionModel {
+            serving,
+            prefix: tokens,
+            stops,
+        })
     }
 
-    /// Draws a question for each id. The draws depend on run seed, stage, generator and id.
+    /// Draws a question for each id and gives `fates` what came of it. The draws depend on run seed, stage, generator and id.
     ///
     /// # Errors
     /// The arithmetic fails, or a stop was asked for.
-    pub fn draw(&mut self, shard: &Shard<'_>, ids: &[i64], sampling: &Sampling) -> Result<Batch<QuestionRow>, StageError> {
-        let generator = shard.task.generator.clone().unwrap_or_default();
+    pub fn draw(
+        &self,
+        shard: &Shard<'_>,
+        ids: &[i64],
+        sampling: &Sampling,
+        fates: &mut Fates<'_>,
+    ) -> Result<(), StageError> {
         let prompts: Vec<_> = ids.iter().map(|id| (*id, self.prefix.clone())).collect();
-        let asked = self.serving.complete(shard, &prompts, &self.stops, 1, sampling)?;
-        let mut batch = Batch::default();
-        for (&id, asked) in ids.iter().zip(asked) {
-            let row = |question: &str, tokens: i32| QuestionRow {
-                id,
-                generator: generator.clone(),
-                wave: shard.task.wave.unwrap_or(0),
-                question: question.to_owned(),
-                question_tokens: tokens,
-                difficulty: None,
-            };
-            let said = match asked {
-                Asked::TooLong(said) => {
-                    batch.fates.push(reject(shard, Reason::PromptTooLong, row("", 0), &said));
-                    continue;
+        self.serving.complete(
+            shard,
+            &prompts,
+            &self.stops,
+            1,
+            sampling,
+            &mut |place, asked| match asked {
+                Asked::TooLong(said) => fates.push(
+                    &reject::<QuestionRow>(
+                        shard,
+                        Reason::PromptTooLong,
+                        row(shard, ids[place], "", 0),
+                        &said,
+                    ),
+                    0,
+                    0,
+                ),
+                Asked::Said(answers) => {
+                    let (text, tokens, finished) =
+                        answers.texts.first().map_or(("", 0, true), |said| {
+                            (said.text.trim(), said.tokens, said.finished)
+                        });
+                    let question = row(shard, ids[place], text, tokens);
+                    let fate = if text.is_empty() {
+                        reject(shard, Reason::Empty, question, "")
+                    } else if finished {
+                        Fate::Kept(question)
+                    } else {
+                        reject(
+                            shard,
+                            Reason::Unfinished,
+                            question,
+                            &format!("cut at {tokens} tokens"),
+                        )
+                    };
+                    fates.push(&fate, answers.prompt_tokens, answers.new_tokens());
                 }
-                Asked::Said(answers) => batch.count_said(&answers).into_iter().next(),
-            };
-            let (question, tokens, finished) = said.as_ref().map_or(("", 0, true), |said| (said.text.trim(), said.tokens, said.finished));
-            let row = row(question, tokens);
-            batch.fates.push(if question.is_empty() {
-                reject(shard, Reason::Empty, row, "")
-            } else if finished {
-                Fate::Kept(row)
-            } else {
-                reject(shard, Reason::Unfinished, row, &format!("cut at {tokens} tokens"))
-            });
-        }
-        Ok(batch)
+            },
+        )
     }
 
     /// The arithmetic body.
     pub fn body(&self) -> String {
         self.serving.body()
+    }
+}
+
+fn row(shard: &Shard<'_>, id: i64, question: &str, question_tokens: i32) -> QuestionRow {
+    let generator = shard.task.generator.clone().unwrap_or_default();
+    QuestionRow {
+        id,
+        generator,
+        wave: shard.task.wave.unwrap_or(0),
+        question: question.to_owned(),
+        question_tokens,
+        difficulty: None,
     }
 }

@@ -8,7 +8,7 @@ use scalequest_crds::row::{QuestionRow, Reason, RejectRow};
 use scalequest_crds::task::StageParams;
 
 use super::StageError;
-use super::run_shard::{Batch, RowStage, run_shard};
+use super::run_shard::{Fates, RowStage, run_shard};
 use super::serving::{DifficultyModel, Scored};
 use super::shard::{Fate, Finished, Shard, reject, wrong_params};
 
@@ -30,38 +30,40 @@ impl RowStage for Rate {
     type Row = QuestionRow;
     type Kept = QuestionRow;
 
+    const ROWS_AT_ONCE: i64 = 64;
+
     fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
-        let StageParams::Rate { model, minimum, generators } = &shard.task.params else {
+        let StageParams::Rate {
+            model,
+            minimum,
+            generators,
+        } = &shard.task.params
+        else {
             return Err(wrong_params(shard));
         };
-        Ok(Rate { model: DifficultyModel::load(shard, model)?, minimum: *minimum, generators: generators.clone() })
+        Ok(Rate {
+            model: DifficultyModel::load(shard, model)?,
+            minimum: *minimum,
+            generators: generators.clone(),
+        })
     }
 
     fn read(shard: &Shard<'_>, rows: Range<i64>) -> Result<Vec<QuestionRow>, StageError> {
         shard.read_input(0, "rows", rows)
     }
 
-    fn work(&mut self, shard: &Shard<'_>, rows: Vec<QuestionRow>) -> Result<Batch<QuestionRow>, StageError> {
+    fn work(
+        &mut self,
+        shard: &Shard<'_>,
+        rows: &[QuestionRow],
+        fates: &mut Fates<'_>,
+    ) -> Result<(), StageError> {
         let questions: Vec<&str> = rows.iter().map(|row| row.question.as_str()).collect();
         let scores = self.model.rate(shard, &questions)?;
-        let mut batch = Batch::default();
-        for (mut row, Scored { value, tokens }) in rows.into_iter().zip(scores) {
-            batch.tokens_in += tokens;
-            let Some(value) = value else {
-                batch.fates.push(reject(shard, Reason::PromptTooLong, row, &format!("{tokens} tokens do not fit the scorer's context")));
-                continue;
-            };
-            let difficulty = value.clamp(0.0, 1.0);
-            row.difficulty = Some(difficulty);
-            let too_easy = difficulty < self.minimum && self.generators.contains(&row.generator);
-            batch.fates.push(if too_easy {
-                let said = format!("predicted fail rate {difficulty:.3}, below {}", self.minimum);
-                reject(shard, Reason::TooEasy, row, &said)
-            } else {
-                Fate::Kept(row)
-            });
+        for (row, Scored { value, tokens }) in rows.iter().zip(scores) {
+            fates.push(&self.fate(shard, row.clone(), value, tokens), tokens, 0);
         }
-        Ok(batch)
+        Ok(())
     }
 
     fn body(&self) -> String {
@@ -71,7 +73,39 @@ impl RowStage for Rate {
     fn histograms(kept: &[&QuestionRow], rejects: &[&RejectRow]) -> Vec<Histogram> {
         let mut difficulty = Histogram::new("difficulty", 0.0, 1.0, 20);
         let rejected = rejects.iter().filter_map(|row| row.question.difficulty);
-        kept.iter().filter_map(|row| row.difficulty).chain(rejected).for_each(|value| difficulty.record(value));
+        kept.iter()
+            .filter_map(|row| row.difficulty)
+            .chain(rejected)
+            .for_each(|value| difficulty.record(value));
         vec![difficulty]
+    }
+}
+
+impl Rate {
+    fn fate(
+        &self,
+        shard: &Shard<'_>,
+        mut row: QuestionRow,
+        value: Option<f64>,
+        tokens: i64,
+    ) -> Fate<QuestionRow> {
+        let Some(value) = value else {
+            return reject(
+                shard,
+                Reason::PromptTooLong,
+                row,
+                &format!("{tokens} tokens do not fit the scorer's context"),
+            );
+        };
+        let difficulty = value.clamp(0.0, 1.0);
+        row.difficulty = Some(difficulty);
+        if difficulty < self.minimum && self.generators.contains(&row.generator) {
+            let said = format!(
+                "predicted fail rate {difficulty:.3}, below {}",
+                self.minimum
+            );
+            return reject(shard, Reason::TooEasy, row, &said);
+        }
+        Fate::Kept(row)
     }
 }

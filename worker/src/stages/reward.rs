@@ -9,7 +9,7 @@ use scalequest_crds::run::Domain;
 use scalequest_crds::task::StageParams;
 
 use super::StageError;
-use super::run_shard::{Batch, RowStage, run_shard};
+use super::run_shard::{Fates, RowStage, run_shard};
 use super::serving::{RewardModel, Scored};
 use super::shard::{Fate, Finished, Shard, wrong_params};
 
@@ -30,11 +30,16 @@ impl RowStage for Reward {
     type Row = AnsweredRow;
     type Kept = AnsweredRow;
 
+    const ROWS_AT_ONCE: i64 = 16;
+
     fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
         let StageParams::Reward { model, domain } = &shard.task.params else {
             return Err(wrong_params(shard));
         };
-        Ok(Reward { model: RewardModel::load(shard, model)?, domain: *domain })
+        Ok(Reward {
+            model: RewardModel::load(shard, model)?,
+            domain: *domain,
+        })
     }
 
     fn read(shard: &Shard<'_>, rows: Range<i64>) -> Result<Vec<AnsweredRow>, StageError> {
@@ -43,22 +48,30 @@ impl RowStage for Reward {
 
     /// A response that does not fit the model's context, or whose score is not a number, stays without a reward; the question
     /// is not dropped for it.
-    fn work(&mut self, shard: &Shard<'_>, rows: Vec<AnsweredRow>) -> Result<Batch<AnsweredRow>, StageError> {
+    fn work(
+        &mut self,
+        shard: &Shard<'_>,
+        rows: &[AnsweredRow],
+        fates: &mut Fates<'_>,
+    ) -> Result<(), StageError> {
         let pairs: Vec<(&str, &str)> = rows
             .iter()
-            .flat_map(|row| row.responses.iter().map(|response| (row.question.question.as_str(), response.text.as_str())))
+            .flat_map(|row| {
+                row.responses
+                    .iter()
+                    .map(|response| (row.question.question.as_str(), response.text.as_str()))
+            })
             .collect();
         let mut scores = self.model.score(shard, &pairs, self.domain)?.into_iter();
-        let mut batch = Batch::default();
-        for mut row in rows {
-            for (response, scored) in row.responses.iter_mut().zip(&mut scores) {
-                let Scored { value, tokens } = scored;
+        for row in rows {
+            let (mut row, mut read) = (row.clone(), 0);
+            for (response, Scored { value, tokens }) in row.responses.iter_mut().zip(&mut scores) {
                 response.reward = value.filter(|value| value.is_finite());
-                batch.tokens_in += tokens;
+                read += tokens;
             }
-            batch.fates.push(Fate::Kept(row));
+            fates.push(&Fate::Kept(row), read, 0);
         }
-        Ok(batch)
+        Ok(())
     }
 
     fn body(&self) -> String {
@@ -66,9 +79,17 @@ impl RowStage for Reward {
     }
 
     fn histograms(kept: &[&AnsweredRow], _: &[&RejectRow]) -> Vec<Histogram> {
-        let rewards = || kept.iter().flat_map(|row| &row.responses).filter_map(|response| response.reward);
+        let rewards = || {
+            kept.iter()
+                .flat_map(|row| &row.responses)
+                .filter_map(|response| response.reward)
+        };
         // A verifier's probability lies in 0..=1; a scalar head has no range, so its own borders are fixed far out.
-        let (low, high) = if rewards().all(|reward| (0.0..=1.0).contains(&reward)) { (0.0, 1.0) } else { (-10.0, 10.0) };
+        let (low, high) = if rewards().all(|reward| (0.0..=1.0).contains(&reward)) {
+            (0.0, 1.0)
+        } else {
+            (-10.0, 10.0)
+        };
         let mut histogram = Histogram::new("reward", low, high, 20);
         rewards().for_each(|reward| histogram.record(reward));
         vec![histogram]

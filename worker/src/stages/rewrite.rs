@@ -9,8 +9,8 @@ use scalequest_crds::run::{Domain, Sampling};
 use scalequest_crds::task::StageParams;
 
 use super::StageError;
-use super::run_shard::{Batch, RowStage, run_shard};
-use super::serving::{Asked, ChatModel, Prompt, draws};
+use super::run_shard::{Fates, RowStage, run_shard};
+use super::serving::{Asked, ChatModel, Prompt, Said, draws};
 use super::shard::{Fate, Finished, Shard, reject, wrong_params};
 use crate::prompts::rewriting::{read_rewrite, rewriting};
 
@@ -32,47 +32,57 @@ impl RowStage for Rewrite {
     type Row = QuestionRow;
     type Kept = PreferenceRow;
 
+    const ROWS_AT_ONCE: i64 = 256;
+
     fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
-        let StageParams::Rewrite { model, sampling, domain } = &shard.task.params else {
+        let StageParams::Rewrite {
+            model,
+            sampling,
+            domain,
+        } = &shard.task.params
+        else {
             return Err(wrong_params(shard));
         };
-        Ok(Rewrite { model: ChatModel::load(shard, model)?, sampling: sampling.clone(), domain: *domain })
+        Ok(Rewrite {
+            model: ChatModel::load(shard, model)?,
+            sampling: sampling.clone(),
+            domain: *domain,
+        })
     }
 
     fn read(shard: &Shard<'_>, rows: Range<i64>) -> Result<Vec<QuestionRow>, StageError> {
         shard.read_input(0, "rows", rows)
     }
 
-    fn work(&mut self, shard: &Shard<'_>, rows: Vec<QuestionRow>) -> Result<Batch<PreferenceRow>, StageError> {
+    fn work(
+        &mut self,
+        shard: &Shard<'_>,
+        rows: &[QuestionRow],
+        fates: &mut Fates<'_>,
+    ) -> Result<(), StageError> {
         let directions: Vec<_> = rows.iter().map(|row| direction(shard, row)).collect();
         let prompt = |(row, direction): (&QuestionRow, &Direction)| {
             Prompt::new(row.id, rewriting(&row.question, *direction, self.domain))
         };
         let prompts: Vec<_> = rows.iter().zip(&directions).map(prompt).collect();
-        let asked = self.model.ask(shard, &prompts, 1, &self.sampling)?;
-        let mut batch = Batch::default();
-        for ((row, direction), asked) in rows.into_iter().zip(directions).zip(asked) {
-            let said = match asked {
-                Asked::Said(said) => batch.count_said(&said).into_iter().next(),
-                Asked::TooLong(said) => {
-                    batch.fates.push(reject(shard, Reason::PromptTooLong, row, &said));
-                    continue;
+        self.model
+            .ask(shard, &prompts, 1, &self.sampling, &mut |place, asked| {
+                let (row, direction) = (rows[place].clone(), directions[place]);
+                match asked {
+                    Asked::TooLong(said) => fates.push(
+                        &reject::<PreferenceRow>(shard, Reason::PromptTooLong, row, &said),
+                        0,
+                        0,
+                    ),
+                    Asked::Said(answers) => {
+                        fates.push(
+                            &fate(shard, row, direction, answers.texts.first()),
+                            answers.prompt_tokens,
+                            answers.new_tokens(),
+                        );
+                    }
                 }
-            };
-            let rewritten = match &said {
-                Some(said) if said.finished => read_rewrite(&said.text, &row.question),
-                _ => Err("the rewrite was cut at the token limit"),
-            };
-            let text = said.as_ref().map_or("", |said| said.text.as_str());
-            batch.fates.push(match rewritten {
-                Ok(chosen) => {
-                    let QuestionRow { id, generator, question: rejected, .. } = row;
-                    Fate::Kept(PreferenceRow { id, generator, direction, chosen, rejected })
-                }
-                Err(why) => reject(shard, Reason::BadRewrite, row, &format!("{why} ({direction:?}): {text}")),
-            });
-        }
-        Ok(batch)
+            })
     }
 
     fn body(&self) -> String {
@@ -81,6 +91,45 @@ impl RowStage for Rewrite {
 
     fn histograms(_: &[&PreferenceRow], _: &[&RejectRow]) -> Vec<Histogram> {
         Vec::new()
+    }
+}
+
+/// A pair, if what the rewriter said is a rewrite.
+fn fate(
+    shard: &Shard<'_>,
+    row: QuestionRow,
+    direction: Direction,
+    said: Option<&Said>,
+) -> Fate<PreferenceRow> {
+    let rewritten = match said {
+        Some(said) if said.finished => read_rewrite(&said.text, &row.question),
+        _ => Err("the rewrite was cut at the token limit"),
+    };
+    match rewritten {
+        Ok(chosen) => {
+            let QuestionRow {
+                id,
+                generator,
+                question: rejected,
+                ..
+            } = row;
+            Fate::Kept(PreferenceRow {
+                id,
+                generator,
+                direction,
+                chosen,
+                rejected,
+            })
+        }
+        Err(why) => {
+            let text = said.map_or("", |said| said.text.as_str());
+            reject(
+                shard,
+                Reason::BadRewrite,
+                row,
+                &format!("{why} ({direction:?}): {text}"),
+            )
+        }
     }
 }
 

@@ -15,7 +15,6 @@ use super::StageError;
 use super::finished_rows::{FinishedRows, Line};
 use super::shard::{Base, Fate, Finished, Shard};
 use crate::dataset::commit::ShardOutput;
-use crate::stages::serving::Said;
 
 /// Longest time between two saves: what a killed worker loses.
 const BETWEEN_SAVES: Duration = Duration::from_secs(10);
@@ -26,6 +25,9 @@ pub trait RowStage: Sized {
     type Row;
     /// What becomes of a row that goes on.
     type Kept: Serialize + DeserializeOwned;
+
+    /// Rows that are worked on together. It changes speed and memory, never a result.
+    const ROWS_AT_ONCE: i64;
 
     /// Loads what the work needs. Called once, and only where there is work left.
     ///
@@ -39,47 +41,42 @@ pub trait RowStage: Sized {
     /// An input cannot be read.
     fn read(shard: &Shard<'_>, rows: Range<i64>) -> Result<Vec<Self::Row>, StageError>;
 
-    /// Does the work on some rows: a fate for each, in order.
+    /// Does the work on some rows: gives `fates` one for each, in order, as soon as it is known.
     ///
     /// # Errors
     /// The arithmetic fails, or a stop was asked for. A row that cannot be worked on is a reject, not an error.
-    fn work(&mut self, shard: &Shard<'_>, rows: Vec<Self::Row>) -> Result<Batch<Self::Kept>, StageError>;
+    fn work(
+        &mut self,
+        shard: &Shard<'_>,
+        rows: &[Self::Row],
+        fates: &mut Fates<'_>,
+    ) -> Result<(), StageError>;
 
     /// The arithmetic body.
     fn body(&self) -> String;
-
-    /// Rows that are worked on together.
-    fn rows_at_once(&self) -> i64 {
-        32
-    }
 
     /// Distributions over all rows of the shard.
     fn histograms(kept: &[&Self::Kept], rejects: &[&RejectRow]) -> Vec<Histogram>;
 }
 
-/// What came of some rows.
-#[derive(Clone, Debug)]
-pub struct Batch<T> {
-    /// One for each row, in order.
-    pub fates: Vec<Fate<T>>,
-    /// Prompt tokens read.
-    pub tokens_in: i64,
-    /// Tokens made.
-    pub tokens_out: i64,
+/// Takes the fates of rows as they become known, and saves them every now and then.
+pub struct Fates<'a> {
+    shard: &'a Shard<'a>,
+    finished: &'a mut FinishedRows,
+    saved: &'a mut Instant,
+    failed: Option<StageError>,
 }
 
-impl<T> Default for Batch<T> {
-    fn default() -> Self {
-        Batch { fates: Vec::new(), tokens_in: 0, tokens_out: 0 }
-    }
-}
-
-impl<T> Batch<T> {
-    /// Counts the tokens of what was said to one prompt, and hands on the texts.
-    pub fn count_said(&mut self, said: &super::serving::Answers) -> Vec<Said> {
-        self.tokens_in += said.prompt_tokens;
-        self.tokens_out += said.texts.iter().map(|said| i64::from(said.tokens)).sum::<i64>();
-        said.texts.clone()
+impl Fates<'_> {
+    /// The fate of the next row, with the prompt tokens read and the tokens made for it.
+    pub fn push<T: Serialize>(&mut self, fate: &Fate<T>, tokens_in: i64, tokens_out: i64) {
+        self.finished
+            .add(self.finished.end + 1, line(fate), tokens_in, tokens_out);
+        let last = self.finished.end == self.shard.range.end;
+        if self.saved.elapsed() >= BETWEEN_SAVES && !last && self.failed.is_none() {
+            self.failed = self.finished.save(self.shard).err();
+            *self.saved = Instant::now();
+        }
     }
 }
 
@@ -96,7 +93,7 @@ pub fn run_shard<S: RowStage>(shard: &Shard<'_>) -> Result<Finished, StageError>
         shard.stop.check()?;
         let mut stage = S::start(shard)?;
         finished.body = stage.body();
-        let worked = work_through(&mut stage, shard, rows, &mut finished);
+        let worked = work_through(&mut stage, shard, &rows, &mut finished);
         if worked == Err(StageError::Stopped) {
             finished.save(shard)?;
         }
@@ -108,27 +105,28 @@ pub fn run_shard<S: RowStage>(shard: &Shard<'_>) -> Result<Finished, StageError>
 fn work_through<S: RowStage>(
     stage: &mut S,
     shard: &Shard<'_>,
-    rows: Vec<S::Row>,
+    rows: &[S::Row],
     finished: &mut FinishedRows,
 ) -> Result<(), StageError> {
-    let mut rows = rows.into_iter();
     let mut saved = Instant::now();
-    let size = stage.rows_at_once().max(1);
-    while finished.end < shard.range.end {
+    for rows in rows.chunks(usize::try_from(S::ROWS_AT_ONCE).unwrap_or(1).max(1)) {
         say(shard, finished);
         shard.stop.check()?;
-        // Batches end on a grid of global row numbers, so that a resumed shard forms the same ones.
-        let end = (finished.end.div_euclid(size) * size + size).min(shard.range.end);
-        let count = usize::try_from(end - finished.end).unwrap_or(0);
-        let batch = stage.work(shard, rows.by_ref().take(count).collect())?;
-        if batch.fates.len() != count {
-            return Err(StageError::World(format!("internal error: {} fates for {count} rows", batch.fates.len())));
-        }
-        let lines = batch.fates.iter().filter_map(line).collect();
-        finished.add(end, lines, batch.tokens_in, batch.tokens_out);
-        if saved.elapsed() >= BETWEEN_SAVES && end < shard.range.end {
-            finished.save(shard)?;
-            saved = Instant::now();
+        let end = finished.end + rows.len() as i64;
+        let mut fates = Fates {
+            shard,
+            finished,
+            saved: &mut saved,
+            failed: None,
+        };
+        let worked = stage.work(shard, rows, &mut fates);
+        fates.failed.map_or(Ok(()), Err)?;
+        worked?;
+        if finished.end != end {
+            return Err(StageError::World(format!(
+                "internal error: rows up to {end} were worked on, and {} have a fate",
+                finished.end
+            )));
         }
     }
     say(shard, finished);
@@ -136,9 +134,21 @@ fn work_through<S: RowStage>(
 }
 
 fn say(shard: &Shard<'_>, finished: &FinishedRows) {
-    let (done, total) = (finished.end - shard.range.start, shard.range.end - shard.range.start);
-    shard.base.set(Base { rows: done, tokens: finished.tokens() });
-    shard.progressing.say(Progress { doing: shard.task.stage.slug().into(), done, total, tokens: finished.tokens(), loss: None });
+    let (done, total) = (
+        finished.end - shard.range.start,
+        shard.range.end - shard.range.start,
+    );
+    shard.base.set(Base {
+        rows: done,
+        tokens: finished.tokens(),
+    });
+    shard.progressing.say(Progress {
+        doing: shard.task.stage.slug().into(),
+        done,
+        total,
+        tokens: finished.tokens(),
+        loss: None,
+    });
 }
 
 /// A fate as the line that is committed.
@@ -146,7 +156,9 @@ fn line<T: Serialize>(fate: &Fate<T>) -> Option<Line> {
     // Rows are structs of strings and numbers: they always serialise.
     match fate {
         Fate::Kept(row) => Some(Line::Kept(serde_json::to_string(row).unwrap_or_default())),
-        Fate::Rejected(row) => Some(Line::Rejected(serde_json::to_string(row).unwrap_or_default())),
+        Fate::Rejected(row) => Some(Line::Rejected(
+            serde_json::to_string(row).unwrap_or_default(),
+        )),
         Fate::PassedOver => None,
     }
 }
@@ -162,7 +174,9 @@ fn commit<S: RowStage>(shard: &Shard<'_>, finished: &FinishedRows) -> Result<Fin
         tokens_out: finished.tokens_out,
         ..Counts::default()
     };
-    rejects.iter().for_each(|row| *counts.dropped.entry(row.reason).or_default() += 1);
+    rejects
+        .iter()
+        .for_each(|row| *counts.dropped.entry(row.reason).or_default() += 1);
     let mut output = ShardOutput::new(&finished.body)
         .table("rows", lines(finished.kept()))
         .table("rejects", lines(finished.rejects()))
@@ -176,7 +190,9 @@ fn commit<S: RowStage>(shard: &Shard<'_>, finished: &FinishedRows) -> Result<Fin
 }
 
 fn parsed<T: DeserializeOwned>(line: &str) -> Result<T, StageError> {
-    serde_json::from_str(line).map_err(|error| StageError::World(format!("internal error: a row does not read back: {error}")))
+    serde_json::from_str(line).map_err(|error| {
+        StageError::World(format!("internal error: a row does not read back: {error}"))
+    })
 }
 
 fn lines<'a>(rows: impl Iterator<Item = &'a str>) -> Vec<u8> {

@@ -7,7 +7,10 @@ use scalequest_crds::task::StageTask;
 
 use super::shard::{Base, Finished, Shard};
 use super::{Progressing, StageError, Stop};
-use super::{filter, generate, judge, label, publish, qft, qpo, rate, respond, reward, rewrite, sample, scorer, verify};
+use super::{
+    filter, generate, judge, label, publish, qft, qpo, rate, respond, reward, rewrite, sample,
+    scorer, verify,
+};
 use crate::dataset::store::Store;
 use crate::dataset::workspace::StageDir;
 
@@ -15,9 +18,18 @@ use crate::dataset::workspace::StageDir;
 ///
 /// # Errors
 /// The task has no such shard, or what its stage returns.
-pub fn run_task(task: &StageTask, index: i64, stop: &Stop, progressing: &Progressing) -> Result<Finished, StageError> {
+pub fn run_task(
+    task: &StageTask,
+    index: i64,
+    stop: &Stop,
+    progressing: &Progressing,
+) -> Result<Finished, StageError> {
     if !(0..task.shards()).contains(&index) {
-        return Err(StageError::Task(format!("stage {} has {} shards, there is no shard {index}", task.stage, task.shards())));
+        return Err(StageError::Task(format!(
+            "stage {} has {} shards, there is no shard {index}",
+            task.stage,
+            task.shards()
+        )));
     }
     stop.check()?;
     let store = Store::open(&task.workspace)?;
@@ -29,7 +41,16 @@ pub fn run_task(task: &StageTask, index: i64, stop: &Stop, progressing: &Progres
     {
         return Ok(Finished::committed((manifest, true)));
     }
-    let shard = Shard { task, index, range, store, dir, stop, progressing, base: Cell::new(Base::default()) };
+    let shard = Shard {
+        task,
+        index,
+        range,
+        store,
+        dir,
+        stop,
+        progressing,
+        base: Cell::new(Base::default()),
+    };
     match task.stage {
         Stage::Qft => qft::qft(&shard),
         Stage::Sample => sample::sample(&shard),

@@ -19,7 +19,9 @@ use crate::dataset::store::Content;
 use crate::model::decoder::save;
 use crate::model::{ChatTemplate, ModelConfig, Tokenizer};
 use crate::training::optimizer::AdamWSettings;
-use crate::training::{Ended, Objective, Plan, Summary, Trainee, TrainingError, TrainingProgress, Watcher, train};
+use crate::training::{
+    Ended, Objective, Plan, Summary, Trainee, TrainingError, TrainingProgress, Watcher, train,
+};
 
 /// The arithmetic body of training.
 const BODY: &str = "reference-f32";
@@ -71,11 +73,31 @@ pub fn run_training<O: Objective>(
         None => None,
     };
     let run = |trainee: &Trainee, objective: &mut O, resume: Option<&Path>| {
-        let purpose = [shard.task.stage.slug(), shard.task.generator.as_deref().unwrap_or_default()].join(" ");
+        let purpose = [
+            shard.task.stage.slug(),
+            shard.task.generator.as_deref().unwrap_or_default(),
+        ]
+        .join(" ");
         let optimizer = AdamWSettings::default();
-        let plan =
-            Plan { settings, seed: shard.task.seed, purpose: &purpose, identity: &shard.task.key, optimizer, scratch: scratch.path(), resume };
-        train(trainee, objective, &plan, &mut Watching { shard, stop: shard.stop, progress: &progress })
+        let plan = Plan {
+            settings,
+            seed: shard.task.seed,
+            purpose: &purpose,
+            identity: &shard.task.key,
+            optimizer,
+            scratch: scratch.path(),
+            resume,
+        };
+        train(
+            trainee,
+            objective,
+            &plan,
+            &mut Watching {
+                shard,
+                stop: shard.stop,
+                progress: &progress,
+            },
+        )
     };
     let ended = match run(&trained, &mut made, state.as_deref()) {
         // A checkpoint that cannot serve costs time, not the training.
@@ -92,17 +114,29 @@ pub fn run_training<O: Objective>(
     match ended {
         Ended::Stopped { .. } => Err(StageError::Stopped),
         Ended::Finished(summary) => {
-            let finished = commit(shard, &start, &trained, &scratch, &summary, measures, beside)?;
+            let finished = commit(
+                shard, &start, &trained, &scratch, &summary, measures, beside,
+            )?;
             progress.remove()?;
             Ok(finished)
         }
     }
 }
 
-fn trainee(shard: &Shard<'_>, start: &Starting, settings: &Training) -> Result<Trainee, StageError> {
+fn trainee(
+    shard: &Shard<'_>,
+    start: &Starting,
+    settings: &Training,
+) -> Result<Trainee, StageError> {
     shard.progressing.begin("load model");
     let (config, parameters) = (start.load)()?;
-    Ok(Trainee::new(config, parameters, settings.tuning, settings.lora.as_ref(), shard.task.seed)?)
+    Ok(Trainee::new(
+        config,
+        parameters,
+        settings.tuning,
+        settings.lora.as_ref(),
+        shard.task.seed,
+    )?)
 }
 
 fn commit(
@@ -116,7 +150,13 @@ fn commit(
 ) -> Result<Finished, StageError> {
     shard.progressing.begin("save model");
     let folder = scratch.folder("model")?;
-    save(&folder, trained.decoder().config(), &trained.merged_parameters()?, &start.tokenizer, start.template.as_ref())?;
+    save(
+        &folder,
+        trained.decoder().config(),
+        &trained.merged_parameters()?,
+        &start.tokenizer,
+        start.template.as_ref(),
+    )?;
     write_log(&folder.join(LOG), summary, measures)?;
     let counts = Counts {
         rows_in: shard.range.end - shard.range.start,
@@ -124,9 +164,16 @@ fn commit(
         tokens_in: i64::try_from(summary.tokens).unwrap_or(i64::MAX),
         ..Counts::default()
     };
-    let mut output = ShardOutput::new(BODY).table("rows", beside.rows).table("rejects", Vec::new()).counts(counts);
+    let mut output = ShardOutput::new(BODY)
+        .table("rows", beside.rows)
+        .table("rejects", Vec::new())
+        .counts(counts);
     for file in files(&folder)? {
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         output = output.file(&name, file);
     }
     let mut finished = Finished::committed(shard.dir.commit(&shard.range, &output)?);
@@ -142,18 +189,27 @@ fn write_log(path: &Path, summary: &Summary, measures: &[&str]) -> Result<(), St
         line.insert("loss".into(), json!(record.loss));
         line.insert("learningRate".into(), json!(record.learning_rate));
         line.insert("gradientNorm".into(), json!(record.gradient_norm));
-        measures.iter().zip(&record.measures).for_each(|(name, value)| {
-            line.insert((*name).into(), json!(value));
-        });
+        measures
+            .iter()
+            .zip(&record.measures)
+            .for_each(|(name, value)| {
+                line.insert((*name).into(), json!(value));
+            });
         lines.push_str(&Value::Object(line).to_string());
         lines.push('\n');
     }
-    std::fs::write(path, lines).map_err(|error| StageError::World(format!("cannot write {}: {error}", path.display())))
+    std::fs::write(path, lines)
+        .map_err(|error| StageError::World(format!("cannot write {}: {error}", path.display())))
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>, StageError> {
-    let entries = std::fs::read_dir(folder).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>());
-    let mut files = entries.map_err(|error| StageError::World(format!("cannot read {}: {error}", folder.display())))?;
+    let entries = std::fs::read_dir(folder).and_then(|entries| {
+        entries
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<Vec<_>, _>>()
+    });
+    let mut files = entries
+        .map_err(|error| StageError::World(format!("cannot read {}: {error}", folder.display())))?;
     files.sort();
     Ok(files)
 }
@@ -179,7 +235,11 @@ impl Watcher for Watching<'_> {
         self.stop.is_asked()
     }
 
-    fn keep(&mut self, checkpoint: &Path, _: u64) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fn keep(
+        &mut self,
+        checkpoint: &Path,
+        _: u64,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let parts = BTreeMap::from([(STATE.to_owned(), Content::File(checkpoint.to_owned()))]);
         Ok(self.progress.save(&parts)?)
     }

@@ -27,8 +27,14 @@ pub fn run_whole<T: Serialize>(
             Fate::PassedOver => {}
         }
     }
-    let mut counts = Counts { rows_in: shard.range.end - shard.range.start, rows_out: kept.len() as i64, ..Counts::default() };
-    rejects.iter().for_each(|row| *counts.dropped.entry(row.reason).or_default() += 1);
+    let mut counts = Counts {
+        rows_in: shard.range.end - shard.range.start,
+        rows_out: kept.len() as i64,
+        ..Counts::default()
+    };
+    rejects
+        .iter()
+        .for_each(|row| *counts.dropped.entry(row.reason).or_default() += 1);
     let mut output = ShardOutput::new("none")
         .table("rows", encode_rows(kept.iter().copied()))
         .table("rejects", encode_rows(rejects.iter().copied()))
@@ -36,5 +42,7 @@ pub fn run_whole<T: Serialize>(
     for histogram in histograms(&kept, &rejects) {
         output = output.histogram(histogram);
     }
-    Ok(Finished::committed(shard.dir.commit(&shard.range, &output)?))
+    Ok(Finished::committed(
+        shard.dir.commit(&shard.range, &output)?,
+    ))
 }

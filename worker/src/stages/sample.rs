@@ -10,7 +10,7 @@ use scalequest_crds::task::StageParams;
 use super::StageError;
 use super::generate::question_tokens;
 use super::question_model::QuestionModel;
-use super::run_shard::{Batch, RowStage, run_shard};
+use super::run_shard::{Fates, RowStage, run_shard};
 use super::shard::{Finished, Shard, wrong_params};
 
 /// Samples one shard of questions.
@@ -31,19 +31,34 @@ impl RowStage for Sample {
     type Row = i64;
     type Kept = QuestionRow;
 
+    const ROWS_AT_ONCE: i64 = 256;
+
     fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
-        let StageParams::Sample { model, system_prompt, sampling } = &shard.task.params else {
+        let StageParams::Sample {
+            model,
+            system_prompt,
+            sampling,
+        } = &shard.task.params
+        else {
             return Err(wrong_params(shard));
         };
-        Ok(Sample { model: QuestionModel::load(shard, model, system_prompt.as_deref())?, sampling: sampling.clone() })
+        Ok(Sample {
+            model: QuestionModel::load(shard, model, system_prompt.as_deref())?,
+            sampling: sampling.clone(),
+        })
     }
 
     fn read(_: &Shard<'_>, rows: Range<i64>) -> Result<Vec<i64>, StageError> {
         Ok(rows.collect())
     }
 
-    fn work(&mut self, shard: &Shard<'_>, ids: Vec<i64>) -> Result<Batch<QuestionRow>, StageError> {
-        self.model.draw(shard, &ids, &self.sampling)
+    fn work(
+        &mut self,
+        shard: &Shard<'_>,
+        ids: &[i64],
+        fates: &mut Fates<'_>,
+    ) -> Result<(), StageError> {
+        self.model.draw(shard, ids, &self.sampling, fates)
     }
 
     fn body(&self) -> String {

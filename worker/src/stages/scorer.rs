@@ -29,17 +29,38 @@ pub fn scorer(shard: &Shard<'_>) -> Result<Finished, StageError> {
     let template = checkpoint.chat_template(&tokenizer).ok();
     let mut targets = Vec::with_capacity(rows.len());
     for row in &rows {
-        targets.push(Target { tokens: difficulty_tokens(&tokenizer, &row.question)?, value: row.fail_rate as f32 });
+        targets.push(Target {
+            tokens: difficulty_tokens(&tokenizer, &row.question)?,
+            value: row.fail_rate as f32,
+        });
     }
     let max_length = usize::try_from(training.max_length).unwrap_or(0);
     let objective = || Ok(Regression::new(targets.clone(), max_length)?);
     let dropped = objective()?.dropped();
     let warnings = (dropped > 0).then(|| format!("{dropped} of {} labelled questions are longer than {max_length} tokens and were left out", rows.len()));
-    let beside = Beside { rows: Vec::new(), count: 0, warnings: warnings.into_iter().collect() };
+    let beside = Beside {
+        rows: Vec::new(),
+        count: 0,
+        warnings: warnings.into_iter().collect(),
+    };
     let seed = shard.task.seed;
     let load = Box::new(move || match checkpoint.config().head {
         Head::Scalar => Ok((checkpoint.config().clone(), checkpoint.parameters()?)),
-        _ => Ok(with_scalar_head(checkpoint.config().clone(), checkpoint.parameters()?, seed)?),
+        _ => Ok(with_scalar_head(
+            checkpoint.config().clone(),
+            checkpoint.parameters()?,
+            seed,
+        )?),
     });
-    run_training(shard, Starting { load, tokenizer, template }, objective, training, beside)
+    run_training(
+        shard,
+        Starting {
+            load,
+            tokenizer,
+            template,
+        },
+        objective,
+        training,
+        beside,
+    )
 }

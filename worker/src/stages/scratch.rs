@@ -48,17 +48,31 @@ impl Drop for Scratch {
 }
 
 fn make(path: &Path) -> Result<(), StageError> {
-    std::fs::create_dir_all(path)
-        .map_err(|error| StageError::World(format!("cannot make {}: {error}; set TMPDIR to a folder with room", path.display())))
+    std::fs::create_dir_all(path).map_err(|error| {
+        StageError::World(format!(
+            "cannot make {}: {error}; set TMPDIR to a folder with room",
+            path.display()
+        ))
+    })
 }
 
 /// Removes the folders of processes that are no more.
 fn sweep(base: &Path) {
-    let Ok(entries) = std::fs::read_dir(base) else { return };
+    let Ok(entries) = std::fs::read_dir(base) else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let process = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
-        if process.is_some_and(|process| Path::new("/proc/self").exists() && !Path::new(&format!("/proc/{process}")).exists()) {
+        let process = name.to_str().and_then(|name| {
+            name.strip_prefix(PREFIX)?
+                .split('-')
+                .next()?
+                .parse::<u32>()
+                .ok()
+        });
+        if process.is_some_and(|process| {
+            Path::new("/proc/self").exists() && !Path::new(&format!("/proc/{process}")).exists()
+        }) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }

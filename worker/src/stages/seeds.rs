@@ -26,14 +26,30 @@ pub fn read_seeds(files: &[QuestionFile], rows: Range<i64>) -> Result<Vec<SeedRo
     let mut seeds = Vec::new();
     for file in files {
         let questions = read_questions(file)?;
-        seeds.extend(questions.into_iter().map(|question| (question.question, question.answer)));
+        seeds.extend(
+            questions
+                .into_iter()
+                .map(|question| (question.question, question.answer)),
+        );
     }
     let total = seeds.len() as i64;
     if rows.end > total {
-        return Err(StageError::Task(format!("the task reads seed questions {}..{}, the files have {total}", rows.start, rows.end)));
+        return Err(StageError::Task(format!(
+            "the task reads seed questions {}..{}, the files have {total}",
+            rows.start, rows.end
+        )));
     }
-    let wanted = seeds.into_iter().zip(0..).filter(|(_, id)| rows.contains(id));
-    Ok(wanted.map(|((question, answer), id)| SeedRow { id, question, answer }).collect())
+    let wanted = seeds
+        .into_iter()
+        .zip(0..)
+        .filter(|(_, id)| rows.contains(id));
+    Ok(wanted
+        .map(|((question, answer), id)| SeedRow {
+            id,
+            question,
+            answer,
+        })
+        .collect())
 }
 
 impl From<JsonlError> for StageError {

@@ -11,8 +11,11 @@ use scalequest_crds::task::ModelUse;
 use super::StageError;
 use super::difficulty_tokens::difficulty_tokens;
 use super::models::open_model;
-use super::shard::Shard;
-use crate::inference::{self, Draw, Engine, Finish, GenerateRequest, Generator, GeneratorOptions, InferenceError, Scorer, ScorerOptions};
+use super::shard::{Base, Shard};
+use crate::inference::{
+    self, Draw, Engine, Finish, GenerateRequest, Generation, Generator, GeneratorOptions,
+    InferenceError, Scorer, ScorerOptions,
+};
 use crate::model::{ChatMessage, ChatTemplate, Head, Tokenizer};
 use crate::prompts::rewarding::{rewarding, says};
 
@@ -45,6 +48,13 @@ pub struct Answers {
     pub texts: Vec<Said>,
 }
 
+impl Answers {
+    /// Tokens drawn for all texts.
+    pub fn new_tokens(&self) -> i64 {
+        self.texts.iter().map(|said| i64::from(said.tokens)).sum()
+    }
+}
+
 /// One text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
@@ -64,11 +74,18 @@ impl Serving {
     pub fn load(shard: &Shard<'_>, model: &ModelUse) -> Result<Self, StageError> {
         let checkpoint = open_model(shard, model)?;
         let tokenizer = checkpoint.tokenizer()?;
-        let template = checkpoint.chat_template(&tokenizer).map_err(|error| error.to_string());
+        let template = checkpoint
+            .chat_template(&tokenizer)
+            .map_err(|error| error.to_string());
         shard.stop.check()?;
         shard.progressing.begin("load model");
         let engine = Engine::load(&checkpoint)?;
-        Ok(Serving { name: model.name.clone(), engine, tokenizer, template })
+        Ok(Serving {
+            name: model.name.clone(),
+            engine,
+            tokenizer,
+            template,
+        })
     }
 
     /// The model's chat template.
@@ -76,7 +93,9 @@ impl Serving {
     /// # Errors
     /// It has none.
     pub fn template(&self) -> Result<&ChatTemplate, StageError> {
-        self.template.as_ref().map_err(|error| StageError::Task(format!("model `{}`: {error}", self.name)))
+        self.template
+            .as_ref()
+            .map_err(|error| StageError::Task(format!("model `{}`: {error}", self.name)))
     }
 
     /// The model's tokenizer.
@@ -89,7 +108,8 @@ impl Serving {
         ENGINE_BODY.to_owned()
     }
 
-    /// Completes each prompt `samples` times. Draws are keyed by run seed, stage, generator and `id * samples + index`.
+    /// Completes each prompt `samples` times and hands what came of it to `take`, with the prompt's place, in order and as soon as it
+    /// is known. Draws are keyed by run seed, stage, generator and `id * samples + index`.
     ///
     /// # Errors
     /// The model's values are not finite, or a stop was asked for.
@@ -100,42 +120,73 @@ impl Serving {
         stops: &[u32],
         samples: i32,
         sampling: &Sampling,
-    ) -> Result<Vec<Asked>, StageError> {
+        take: &mut dyn FnMut(usize, Asked),
+    ) -> Result<(), StageError> {
         let count = usize::try_from(samples).unwrap_or(0).max(1);
         let requests: Vec<_> = prompts
             .iter()
             .flat_map(|(id, prompt)| (0..count).map(move |index| (*id, prompt, index)))
             .map(|(id, prompt, index)| GenerateRequest {
-                id: (id as u64).wrapping_mul(count as u64).wrapping_add(index as u64),
+                id: (id as u64)
+                    .wrapping_mul(count as u64)
+                    .wrapping_add(index as u64),
                 prompt: prompt.clone(),
                 sampling: resolved(sampling),
-                max_new_tokens: sampling.max_new_tokens.and_then(|n| usize::try_from(n).ok()).unwrap_or(512),
+                max_new_tokens: sampling
+                    .max_new_tokens
+                    .and_then(|n| usize::try_from(n).ok())
+                    .unwrap_or(512),
                 stop_tokens: stops.to_vec(),
                 stop_strings: Vec::new(),
             })
             .collect();
-        let draw = draws(shard, "");
-        let generator = Generator::new(&self.engine, &self.tokenizer, draw, GeneratorOptions::default());
-        let generated = generator
-            .generate(&requests, &mut |progress| watch(shard, progress, count))
-            .map_err(|error| self.failed(error))?;
-        let mut generated = generated.into_iter();
-        let mut asked = Vec::with_capacity(prompts.len());
-        for (_, prompt) in prompts {
-            let texts: Vec<_> = generated.by_ref().take(count).collect();
-            asked.push(if texts.iter().any(|generation| generation.finish == Finish::PromptTooLong) {
-                let context = self.engine.config().max_position_embeddings;
-                Asked::TooLong(format!("{} prompt tokens leave no room in the model's context of {context}", prompt.len()))
-            } else {
-                let said = |generation: inference::Generation| Said {
-                    tokens: i32::try_from(generation.tokens.len()).unwrap_or(i32::MAX),
-                    finished: generation.finish == Finish::Stop,
-                    text: generation.text,
-                };
-                Asked::Said(Answers { prompt_tokens: prompt.len() as i64, texts: texts.into_iter().map(said).collect() })
-            });
+        let generator = Generator::new(
+            &self.engine,
+            &self.tokenizer,
+            draws(shard, ""),
+            GeneratorOptions::default(),
+        );
+        let base = shard.base.get();
+        let mut place = 0;
+        let mut texts = Vec::with_capacity(count);
+        let mut gather = |generation: Generation| {
+            texts.push(generation);
+            if texts.len() == count {
+                take(
+                    place,
+                    self.asked(prompts[place].1.len(), std::mem::take(&mut texts)),
+                );
+                place += 1;
+            }
+        };
+        generator
+            .generate_in_order(
+                &requests,
+                &mut |progress| watch(shard, base, progress, count),
+                &mut gather,
+            )
+            .map_err(|error| self.failed(error))
+    }
+
+    fn asked(&self, prompt_tokens: usize, texts: Vec<Generation>) -> Asked {
+        if texts
+            .iter()
+            .any(|generation| generation.finish == Finish::PromptTooLong)
+        {
+            let context = self.engine.config().max_position_embeddings;
+            return Asked::TooLong(format!(
+                "{prompt_tokens} prompt tokens leave no room in the model's context of {context}"
+            ));
         }
-        Ok(asked)
+        let said = |generation: Generation| Said {
+            tokens: i32::try_from(generation.tokens.len()).unwrap_or(i32::MAX),
+            finished: generation.finish == Finish::Stop,
+            text: generation.text,
+        };
+        Asked::Said(Answers {
+            prompt_tokens: prompt_tokens as i64,
+            texts: texts.into_iter().map(said).collect(),
+        })
     }
 
     fn failed(&self, error: InferenceError) -> StageError {
@@ -152,7 +203,11 @@ impl Serving {
         let mut tokens = Vec::new();
         let mut rest = rendered;
         for content in contents.iter().map(|content| content.trim()) {
-            let hostile = self.tokenizer.control_tokens().values().any(|special| !special.is_empty() && content.contains(special.as_str()));
+            let hostile = self
+                .tokenizer
+                .control_tokens()
+                .values()
+                .any(|special| !special.is_empty() && content.contains(special.as_str()));
             if hostile && let Some((before, after)) = rest.split_once(content) {
                 tokens.extend(self.tokenizer.encode(before)?);
                 tokens.extend(self.tokenizer.encode_plain(content)?);
@@ -172,21 +227,36 @@ pub fn draws(shard: &Shard<'_>, purpose: &str) -> Draw {
 }
 
 fn resolved(sampling: &Sampling) -> inference::Sampling {
-    let top_k = sampling.top_k.and_then(|k| usize::try_from(k).ok()).filter(|k| *k > 0);
-    inference::Sampling { temperature: sampling.temperature.unwrap_or(0.0), top_p: sampling.top_p.unwrap_or(1.0), top_k }
+    let top_k = sampling
+        .top_k
+        .and_then(|k| usize::try_from(k).ok())
+        .filter(|k| *k > 0);
+    inference::Sampling {
+        temperature: sampling.temperature.unwrap_or(0.0),
+        top_p: sampling.top_p.unwrap_or(1.0),
+        top_k,
+    }
 }
 
-/// Says how far a call is, and whether to break off.
-fn watch(shard: &Shard<'_>, progress: inference::Progress, samples: usize) -> ControlFlow<()> {
-    let done = shard.base.get();
+/// Says how far a call is that began at `base`, and whether to break off.
+fn watch(
+    shard: &Shard<'_>,
+    base: Base,
+    progress: inference::Progress,
+    samples: usize,
+) -> ControlFlow<()> {
     shard.progressing.say(Progress {
         doing: shard.task.stage.slug().into(),
-        done: done.rows + (progress.rows / samples.max(1)) as i64,
+        done: base.rows + (progress.rows / samples.max(1)) as i64,
         total: shard.range.end - shard.range.start,
-        tokens: done.tokens + (progress.prompt_tokens + progress.new_tokens) as i64,
+        tokens: base.tokens + (progress.prompt_tokens + progress.new_tokens) as i64,
         loss: None,
     });
-    if shard.stop.is_asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    if shard.stop.is_asked() {
+        ControlFlow::Break(())
+    } else {
+        ControlFlow::Continue(())
+    }
 }
 
 /// A chat model.
@@ -224,11 +294,19 @@ impl ChatModel {
         Ok(ChatModel { serving, stops })
     }
 
-    /// Asks every prompt `samples` times, each as a conversation of its own.
+    /// Asks every prompt `samples` times, each as a conversation of its own; `take` hears what came of it as in
+    /// [`Serving::complete`].
     ///
     /// # Errors
     /// The template does not render, or as [`Serving::complete`].
-    pub fn ask(&self, shard: &Shard<'_>, prompts: &[Prompt], samples: i32, sampling: &Sampling) -> Result<Vec<Asked>, StageError> {
+    pub fn ask(
+        &self,
+        shard: &Shard<'_>,
+        prompts: &[Prompt],
+        samples: i32,
+        sampling: &Sampling,
+        take: &mut dyn FnMut(usize, Asked),
+    ) -> Result<(), StageError> {
         let template = self.serving.template()?;
         let mut opened = false;
         let mut encoded = Vec::with_capacity(prompts.len());
@@ -237,12 +315,24 @@ impl ChatModel {
             opened |= rendered.trim_end().ends_with(THINK);
             encoded.push((*id, self.serving.tokens(&rendered, &[text])?));
         }
-        let mut asked = self.serving.complete(shard, &encoded, &self.stops, samples, sampling)?;
-        if opened {
-            let texts = asked.iter_mut().filter_map(|asked| if let Asked::Said(answers) = asked { Some(&mut answers.texts) } else { None });
-            texts.flatten().for_each(|said| said.text.insert_str(0, "<think>\n"));
-        }
-        Ok(asked)
+        self.serving.complete(
+            shard,
+            &encoded,
+            &self.stops,
+            samples,
+            sampling,
+            &mut |place, mut asked| {
+                if let Asked::Said(answers) = &mut asked
+                    && opened
+                {
+                    answers
+                        .texts
+                        .iter_mut()
+                        .for_each(|said| said.text.insert_str(0, "<think>\n"));
+                }
+                take(place, asked);
+            },
+        )
     }
 
     /// The arithmetic body.
@@ -277,7 +367,10 @@ enum Verifier {
     /// By its scalar head.
     Head,
     /// By the tokens that begin Yes and No.
-    Words { yes: BTreeSet<u32>, no: BTreeSet<u32> },
+    Words {
+        yes: BTreeSet<u32>,
+        no: BTreeSet<u32>,
+    },
 }
 
 impl RewardModel {
@@ -294,7 +387,8 @@ impl RewardModel {
                 let [yes, no] = [true, false].map(|answer| word_tokens(&serving.tokenizer, answer));
                 let (yes, no) = (yes?, no?);
                 let both: BTreeSet<_> = yes.intersection(&no).copied().collect();
-                let [yes, no] = [yes, no].map(|tokens| tokens.difference(&both).copied().collect::<BTreeSet<_>>());
+                let [yes, no] = [yes, no]
+                    .map(|tokens| tokens.difference(&both).copied().collect::<BTreeSet<_>>());
                 if yes.is_empty() || no.is_empty() {
                     return Err(StageError::Task(format!(
                         "model `{}`: its tokenizer begins Yes and No with the same token, so it cannot be asked as a verifier; use a model with a scalar head",
@@ -304,7 +398,10 @@ impl RewardModel {
                 Verifier::Words { yes, no }
             }
             Head::Classes(count) => {
-                return Err(StageError::Task(format!("model `{}` sorts into {count} classes; a reward model has a scalar head, or is a chat model", model.name)));
+                return Err(StageError::Task(format!(
+                    "model `{}` sorts into {count} classes; a reward model has a scalar head, or is a chat model",
+                    model.name
+                )));
             }
         };
         Ok(RewardModel { serving, asked })
@@ -314,30 +411,66 @@ impl RewardModel {
     ///
     /// # Errors
     /// The template does not render, the model's values are not finite, or a stop was asked for.
-    pub fn score(&self, shard: &Shard<'_>, pairs: &[(&str, &str)], domain: Domain) -> Result<Vec<Scored>, StageError> {
+    pub fn score(
+        &self,
+        shard: &Shard<'_>,
+        pairs: &[(&str, &str)],
+        domain: Domain,
+    ) -> Result<Vec<Scored>, StageError> {
         let template = self.serving.template()?;
         let mut sequences = Vec::with_capacity(pairs.len());
         for (question, response) in pairs {
             sequences.push(match &self.asked {
                 Verifier::Head => {
-                    let rendered = template.render(&[ChatMessage::user(*question), ChatMessage::assistant(*response)], false)?;
+                    let rendered = template.render(
+                        &[
+                            ChatMessage::user(*question),
+                            ChatMessage::assistant(*response),
+                        ],
+                        false,
+                    )?;
                     self.serving.tokens(&rendered, &[question, response])?
                 }
                 Verifier::Words { .. } => {
                     let text = rewarding(question, response, domain);
-                    self.serving.tokens(&template.render(&[ChatMessage::user(text.as_str())], true)?, &[&text])?
+                    self.serving.tokens(
+                        &template.render(&[ChatMessage::user(text.as_str())], true)?,
+                        &[&text],
+                    )?
                 }
             });
         }
-        self.serving.scored(sequences, |scorer, sequences| match &self.asked {
-            Verifier::Head => {
-                let values = scorer.scores(sequences, &mut |progress| watch(shard, inference::Progress { rows: 0, ..progress }, 1))?;
-                Ok(values.into_iter().map(f64::from).collect())
-            }
-            Verifier::Words { yes, no } => {
-                scorer.yes_probabilities(sequences, yes, no, &mut |progress| watch(shard, inference::Progress { rows: 0, ..progress }, 1))
-            }
-        })
+        let base = shard.base.get();
+        self.serving
+            .scored(sequences, |scorer, sequences| match &self.asked {
+                Verifier::Head => {
+                    let values = scorer.scores(sequences, &mut |progress| {
+                        watch(
+                            shard,
+                            base,
+                            inference::Progress {
+                                rows: 0,
+                                ..progress
+                            },
+                            1,
+                        )
+                    })?;
+                    Ok(values.into_iter().map(f64::from).collect())
+                }
+                Verifier::Words { yes, no } => {
+                    scorer.yes_probabilities(sequences, yes, no, &mut |progress| {
+                        watch(
+                            shard,
+                            base,
+                            inference::Progress {
+                                rows: 0,
+                                ..progress
+                            },
+                            1,
+                        )
+                    })
+                }
+            })
     }
 
     /// The arithmetic body.
@@ -352,7 +485,9 @@ fn word_tokens(tokenizer: &Tokenizer, answer: bool) -> Result<BTreeSet<u32>, Sta
     let (mut whole, mut first) = (BTreeSet::new(), BTreeSet::new());
     for word in [word.to_owned(), word.to_lowercase(), word.to_uppercase()] {
         for spelling in [word.clone(), format!(" {word}")] {
-            let Some(&token) = tokenizer.encode_plain(&spelling)?.first() else { continue };
+            let Some(&token) = tokenizer.encode_plain(&spelling)?.first() else {
+                continue;
+            };
             first.insert(token);
             if says(&tokenizer.decode(&[token])?) == Some(answer) {
                 whole.insert(token);
@@ -376,7 +511,10 @@ impl DifficultyModel {
         let serving = Serving::load(shard, model)?;
         match serving.engine.config().head {
             Head::Scalar => Ok(DifficultyModel { serving }),
-            _ => Err(StageError::Task(format!("model `{}` has no scalar head (`score.weight` with one row)", model.name))),
+            _ => Err(StageError::Task(format!(
+                "model `{}` has no scalar head (`score.weight` with one row)",
+                model.name
+            ))),
         }
     }
 
@@ -385,9 +523,14 @@ impl DifficultyModel {
     /// # Errors
     /// The model's values are not finite, or a stop was asked for.
     pub fn rate(&self, shard: &Shard<'_>, questions: &[&str]) -> Result<Vec<Scored>, StageError> {
-        let sequences = questions.iter().map(|question| difficulty_tokens(&self.serving.tokenizer, question)).collect::<Result<_, _>>()?;
+        let sequences = questions
+            .iter()
+            .map(|question| difficulty_tokens(&self.serving.tokenizer, question))
+            .collect::<Result<_, _>>()?;
+        let base = shard.base.get();
         self.serving.scored(sequences, |scorer, sequences| {
-            let values = scorer.scores(sequences, &mut |progress| watch(shard, progress, 1))?;
+            let values =
+                scorer.scores(sequences, &mut |progress| watch(shard, base, progress, 1))?;
             Ok(values.into_iter().map(f64::from).collect())
         })
     }
@@ -405,14 +548,24 @@ impl Serving {
         sequences: Vec<Vec<u32>>,
         score: impl FnOnce(&Scorer<'_>, &[Vec<u32>]) -> Result<Vec<f64>, InferenceError>,
     ) -> Result<Vec<Scored>, StageError> {
-        let fits = |tokens: &Vec<u32>| (1..=self.engine.config().max_position_embeddings).contains(&tokens.len());
-        let lengths: Vec<_> = sequences.iter().map(|tokens| (tokens.len() as i64, fits(tokens))).collect();
+        let fits = |tokens: &Vec<u32>| {
+            (1..=self.engine.config().max_position_embeddings).contains(&tokens.len())
+        };
+        let lengths: Vec<_> = sequences
+            .iter()
+            .map(|tokens| (tokens.len() as i64, fits(tokens)))
+            .collect();
         let fitting: Vec<_> = sequences.into_iter().filter(fits).collect();
         let scorer = Scorer::new(&self.engine, ScorerOptions::default());
-        let mut values = score(&scorer, &fitting).map_err(|error| self.failed(error))?.into_iter();
+        let mut values = score(&scorer, &fitting)
+            .map_err(|error| self.failed(error))?
+            .into_iter();
         Ok(lengths
             .into_iter()
-            .map(|(tokens, fits)| Scored { value: if fits { values.next() } else { None }, tokens })
+            .map(|(tokens, fits)| Scored {
+                value: if fits { values.next() } else { None },
+                tokens,
+            })
             .collect())
     }
 }

@@ -62,13 +62,27 @@ pub struct Finished {
 impl Finished {
     /// An end of which nothing was counted.
     pub fn with(outcome: Outcome) -> Self {
-        Finished { outcome, counts: Counts::default(), histograms: Vec::new(), bodies: Vec::new(), warnings: Vec::new() }
+        Finished {
+            outcome,
+            counts: Counts::default(),
+            histograms: Vec::new(),
+            bodies: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     /// The end of a committed shard.
     pub fn committed((manifest, reused): (ShardManifest, bool)) -> Self {
-        let ShardManifest { counts, histograms, .. } = manifest;
-        Finished { outcome: Outcome::Done { reused }, counts, histograms, bodies: Vec::new(), warnings: Vec::new() }
+        let ShardManifest {
+            counts, histograms, ..
+        } = manifest;
+        Finished {
+            outcome: Outcome::Done { reused },
+            counts,
+            histograms,
+            bodies: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 }
 
@@ -90,7 +104,12 @@ impl Shard<'_> {
     /// There is no such input, or its seal is gone, damaged or of other content.
     pub fn input(&self, index: usize) -> Result<(StageDir, Seal), StageError> {
         let input = self.task.inputs.get(index).ok_or_else(|| {
-            StageError::Task(format!("stage {} needs {} inputs, the task has {}", self.task.stage, index + 1, self.task.inputs.len()))
+            StageError::Task(format!(
+                "stage {} needs {} inputs, the task has {}",
+                self.task.stage,
+                index + 1,
+                self.task.inputs.len()
+            ))
         })?;
         Ok(StageDir::input(&self.store, input)?)
     }
@@ -99,7 +118,12 @@ impl Shard<'_> {
     ///
     /// # Errors
     /// As [`Shard::input`]; an object is damaged; or the input has fewer rows than the task says.
-    pub fn read_input<T: DeserializeOwned>(&self, index: usize, table: &str, range: Range<i64>) -> Result<Vec<T>, StageError> {
+    pub fn read_input<T: DeserializeOwned>(
+        &self,
+        index: usize,
+        table: &str,
+        range: Range<i64>,
+    ) -> Result<Vec<T>, StageError> {
         let (dir, seal) = self.input(index)?;
         let rows = read_rows(&dir, &seal, table, range.clone())?;
         if rows.len() as i64 != range.end - range.start {
@@ -115,11 +139,26 @@ impl Shard<'_> {
 
 /// The error of a task whose parameters are another stage's.
 pub fn wrong_params(shard: &Shard<'_>) -> StageError {
-    StageError::Task(format!("stage {} has the parameters of {}", shard.task.stage, shard.task.params.stage()))
+    StageError::Task(format!(
+        "stage {} has the parameters of {}",
+        shard.task.stage,
+        shard.task.params.stage()
+    ))
 }
 
 /// A question that is dropped by this stage, and what led to it.
-pub fn reject<T>(shard: &Shard<'_>, reason: Reason, question: QuestionRow, detail: &str) -> Fate<T> {
+pub fn reject<T>(
+    shard: &Shard<'_>,
+    reason: Reason,
+    question: QuestionRow,
+    detail: &str,
+) -> Fate<T> {
     let detail = Some(bounds::detail(detail)).filter(|detail| !detail.is_empty());
-    Fate::Rejected(RejectRow { stage: shard.task.stage, reason, question, detail, responses: Vec::new() })
+    Fate::Rejected(RejectRow {
+        stage: shard.task.stage,
+        reason,
+        question,
+        detail,
+        responses: Vec::new(),
+    })
 }

@@ -25,6 +25,10 @@ impl Stop {
     /// # Errors
     /// [`StageError::Stopped`].
     pub fn check(&self) -> Result<(), StageError> {
-        if self.is_asked() { Err(StageError::Stopped) } else { Ok(()) }
+        if self.is_asked() {
+            Err(StageError::Stopped)
+        } else {
+            Ok(())
+        }
     }
 }

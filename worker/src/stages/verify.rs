@@ -20,21 +20,35 @@ use crate::answers::final_answer;
 /// # Errors
 /// An input is damaged, or the workspace fails.
 pub fn verify(shard: &Shard<'_>) -> Result<Finished, StageError> {
-    let StageParams::Verify { at_least, answer_format } = &shard.task.params else {
+    let StageParams::Verify {
+        at_least,
+        answer_format,
+    } = &shard.task.params
+    else {
         return Err(wrong_params(shard));
     };
     let rows: Vec<AnsweredRow> = shard.read_input(0, "rows", shard.range.clone())?;
-    let fates = rows.into_iter().map(|row| fate(row, *at_least, *answer_format)).collect();
+    let fates = rows
+        .into_iter()
+        .map(|row| fate(row, *at_least, *answer_format))
+        .collect();
     run_whole(shard, fates, histograms)
 }
 
 fn fate(row: AnsweredRow, at_least: i32, format: AnswerFormat) -> Fate<AcceptedRow> {
     let mut answered = row;
     for response in &mut answered.responses {
-        response.final_answer = response.final_answer.take().or_else(|| final_answer(&response.text, format));
+        response.final_answer = response
+            .final_answer
+            .take()
+            .or_else(|| final_answer(&response.text, format));
     }
     match choose(&answered.responses, at_least) {
-        Ok(Choice { chosen, agreement }) => Fate::Kept(AcceptedRow { answered, chosen, agreement }),
+        Ok(Choice { chosen, agreement }) => Fate::Kept(AcceptedRow {
+            answered,
+            chosen,
+            agreement,
+        }),
         Err((reason, detail)) => Fate::Rejected(RejectRow {
             stage: Stage::Verify,
             reason,
@@ -62,30 +76,57 @@ struct Choice {
 fn choose(responses: &[ResponseRow], at_least: i32) -> Result<Choice, (Reason, String)> {
     let mut groups: BTreeMap<&str, Vec<&ResponseRow>> = BTreeMap::new();
     for response in responses {
-        if let Some(answer) = response.final_answer.as_deref().filter(|answer| !answer.is_empty()) {
+        if let Some(answer) = response
+            .final_answer
+            .as_deref()
+            .filter(|answer| !answer.is_empty())
+        {
             groups.entry(answer).or_default().push(response);
         }
     }
-    let best_of = |group: &Vec<&ResponseRow>| group.iter().copied().max_by(|a, b| rank(a, b)).map(|best| (best.clone(), group.len()));
-    let best = groups.values().filter_map(best_of).max_by(|(a, sized_a), (b, sized_b)| sized_a.cmp(sized_b).then_with(|| rank(a, b)));
+    let best_of = |group: &Vec<&ResponseRow>| {
+        group
+            .iter()
+            .copied()
+            .max_by(|a, b| rank(a, b))
+            .map(|best| (best.clone(), group.len()))
+    };
+    let best = groups
+        .values()
+        .filter_map(best_of)
+        .max_by(|(a, sized_a), (b, sized_b)| sized_a.cmp(sized_b).then_with(|| rank(a, b)));
     match best {
-        None => Err((Reason::NoFinalAnswer, format!("none of {} responses has a final answer", responses.len()))),
-        Some((_, size)) if (size as i64) < i64::from(at_least) => {
-            Err((Reason::NoAgreement, format!("at most {size} of {} responses agree, {at_least} must", responses.len())))
-        }
-        Some((best, size)) => Ok(Choice { chosen: best.index, agreement: i32::try_from(size).unwrap_or(i32::MAX) }),
+        None => Err((
+            Reason::NoFinalAnswer,
+            format!("none of {} responses has a final answer", responses.len()),
+        )),
+        Some((_, size)) if (size as i64) < i64::from(at_least) => Err((
+            Reason::NoAgreement,
+            format!(
+                "at most {size} of {} responses agree, {at_least} must",
+                responses.len()
+            ),
+        )),
+        Some((best, size)) => Ok(Choice {
+            chosen: best.index,
+            agreement: i32::try_from(size).unwrap_or(i32::MAX),
+        }),
     }
 }
 
 /// Greater is better.
 fn rank(a: &ResponseRow, b: &ResponseRow) -> std::cmp::Ordering {
     let reward = |response: &ResponseRow| response.reward.unwrap_or(f64::NEG_INFINITY);
-    a.finished.cmp(&b.finished).then_with(|| reward(a).total_cmp(&reward(b))).then_with(|| b.index.cmp(&a.index))
+    a.finished
+        .cmp(&b.finished)
+        .then_with(|| reward(a).total_cmp(&reward(b)))
+        .then_with(|| b.index.cmp(&a.index))
 }
 
 fn histograms(kept: &[&AcceptedRow], _: &[&RejectRow]) -> Vec<Histogram> {
     let mut agreement = Histogram::new("agreement", 0.5, 10.5, 10);
-    kept.iter().for_each(|row| agreement.record(row.agreement.into()));
+    kept.iter()
+        .for_each(|row| agreement.record(row.agreement.into()));
     vec![agreement]
 }
 
@@ -95,39 +136,103 @@ mod tests {
 
     use super::*;
 
-    fn response(index: i32, answer: Option<&str>, reward: Option<f64>, finished: bool) -> ResponseRow {
-        ResponseRow { index, text: String::new(), tokens: 1, finished, final_answer: answer.map(str::to_owned), reward }
+    fn response(
+        index: i32,
+        answer: Option<&str>,
+        reward: Option<f64>,
+        finished: bool,
+    ) -> ResponseRow {
+        ResponseRow {
+            index,
+            text: String::new(),
+            tokens: 1,
+            finished,
+            final_answer: answer.map(str::to_owned),
+            reward,
+        }
     }
 
     #[test]
     fn the_best_of_the_largest_agreeing_group_is_chosen() {
         let plain = |answers: &[(Option<&str>, f64)]| {
-            answers.iter().enumerate().map(|(at, (answer, reward))| response(at as i32, *answer, Some(*reward), true)).collect::<Vec<_>>()
+            answers
+                .iter()
+                .enumerate()
+                .map(|(at, (answer, reward))| response(at as i32, *answer, Some(*reward), true))
+                .collect::<Vec<_>>()
         };
         let cases = [
-            ("a larger group beats a higher reward", plain(&[(Some("1"), 0.9), (Some("2"), 0.1), (Some("2"), 0.2)]), 2, Ok((2, 2))),
-            ("equal groups: the higher reward", plain(&[(Some("1"), 0.1), (Some("2"), 0.3), (Some("1"), 0.2), (Some("2"), 0.1)]), 2, Ok((1, 2))),
-            ("equal rewards: the lower index", plain(&[(Some("1"), 0.5), (Some("1"), 0.5)]), 2, Ok((0, 2))),
-            ("equal groups and rewards: the lower index", plain(&[(Some("9"), 0.5), (Some("1"), 0.5)]), 1, Ok((0, 1))),
-            ("one is enough where one is asked for", plain(&[(None, 0.9), (Some("1"), 0.1)]), 1, Ok((1, 1))),
-            ("too few agree", plain(&[(Some("1"), 0.9), (Some("2"), 0.1)]), 2, Err(Reason::NoAgreement)),
-            ("no answers", plain(&[(None, 0.9), (Some(""), 0.8)]), 1, Err(Reason::NoFinalAnswer)),
+            (
+                "a larger group beats a higher reward",
+                plain(&[(Some("1"), 0.9), (Some("2"), 0.1), (Some("2"), 0.2)]),
+                2,
+                Ok((2, 2)),
+            ),
+            (
+                "equal groups: the higher reward",
+                plain(&[
+                    (Some("1"), 0.1),
+                    (Some("2"), 0.3),
+                    (Some("1"), 0.2),
+                    (Some("2"), 0.1),
+                ]),
+                2,
+                Ok((1, 2)),
+            ),
+            (
+                "equal rewards: the lower index",
+                plain(&[(Some("1"), 0.5), (Some("1"), 0.5)]),
+                2,
+                Ok((0, 2)),
+            ),
+            (
+                "equal groups and rewards: the lower index",
+                plain(&[(Some("9"), 0.5), (Some("1"), 0.5)]),
+                1,
+                Ok((0, 1)),
+            ),
+            (
+                "one is enough where one is asked for",
+                plain(&[(None, 0.9), (Some("1"), 0.1)]),
+                1,
+                Ok((1, 1)),
+            ),
+            (
+                "too few agree",
+                plain(&[(Some("1"), 0.9), (Some("2"), 0.1)]),
+                2,
+                Err(Reason::NoAgreement),
+            ),
+            (
+                "no answers",
+                plain(&[(None, 0.9), (Some(""), 0.8)]),
+                1,
+                Err(Reason::NoFinalAnswer),
+            ),
             ("no responses", vec![], 1, Err(Reason::NoFinalAnswer)),
             (
                 "a finished response goes before a cut one",
-                vec![response(0, Some("1"), Some(0.9), false), response(1, Some("1"), Some(0.1), true)],
+                vec![
+                    response(0, Some("1"), Some(0.9), false),
+                    response(1, Some("1"), Some(0.1), true),
+                ],
                 2,
                 Ok((1, 2)),
             ),
             (
                 "a response without a reward comes last",
-                vec![response(0, Some("1"), None, true), response(1, Some("1"), Some(-7.0), true)],
+                vec![
+                    response(0, Some("1"), None, true),
+                    response(1, Some("1"), Some(-7.0), true),
+                ],
                 2,
                 Ok((1, 2)),
             ),
         ];
         for (name, responses, at_least, expected) in cases {
-            let chosen = choose(&responses, at_least).map(|choice| (choice.chosen, choice.agreement)).map_err(|(reason, _)| reason);
+            let chosen = choose(&responses, at_least)
+                .map(|choice| (choice.chosen, choice.agreement))
+                .map_err(|(reason, _)| reason);
             assert_eq!(chosen, expected, "{name}");
         }
     }

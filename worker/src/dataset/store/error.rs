@@ -7,6 +7,8 @@ use std::path::Path;
 
 use object_store::Error as ObjectError;
 
+use super::repeat::transport;
+
 /// A store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -123,7 +125,7 @@ impl StoreError {
                     source: error.into(),
                 }
             }
-            _ if is_transport(&error) => StoreError::NotReachable {
+            _ if transport(&error).is_some() => StoreError::NotReachable {
                 doing,
                 object,
                 source: error.into(),
@@ -135,21 +137,6 @@ impl StoreError {
             },
         }
     }
-}
-
-/// Whether the request or its reply was lost on the way, so that the same request may well succeed.
-pub(super) fn is_transport(error: &ObjectError) -> bool {
-    let mut source: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(current) = source {
-        if current
-            .downcast_ref::<object_store::client::HttpError>()
-            .is_some()
-        {
-            return true;
-        }
-        source = current.source();
-    }
-    false
 }
 
 fn bucket_is_missing(source: &(dyn Error + Send + Sync + 'static)) -> bool {

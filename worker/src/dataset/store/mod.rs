@@ -9,7 +9,11 @@ mod error;
 
 mod objects;
 
+mod repeat;
+
 mod runtime;
+
+mod temporary;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -155,7 +159,7 @@ impl Store {
     /// Copies the object at `path` to the local file `target`, which appears whole or not at all.
     pub fn download(&self, path: &str, target: &Path) -> Result<(), StoreError> {
         let fail = |e| StoreError::from_io("write", target, e);
-        let mut download = directory::Temporary::beside(target).map_err(fail)?;
+        let mut download = temporary::Temporary::beside(target).map_err(fail)?;
         let mut written = Ok(());
         let present = self.scan(path, &mut |piece| {
             if written.is_ok() {

@@ -3,7 +3,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -18,7 +17,7 @@ use tokio::io::AsyncReadExt;
 use url::Url;
 
 use super::access::Access;
-use super::error::is_transport;
+use super::repeat::repeat;
 use super::runtime::block_on;
 use super::{Content, Created, Entry, StoreError};
 
@@ -27,9 +26,6 @@ const PART: u64 = 16 << 20;
 
 /// Parts on the way at the same time.
 const PARTS_AT_ONCE: usize = 4;
-
-/// How often a request is repeated whose reply was lost where the client library does not dare to repeat it.
-const REPEATS: u32 = 4;
 
 /// See [`super::Store`], which documents each operation.
 #[derive(Debug)]
@@ -310,38 +306,6 @@ impl Objects {
 enum Loaded {
     Small(Bytes),
     Large(std::path::PathBuf),
-}
-
-/// Repeats `attempt` where its request or reply was lost on the way. The library itself repeats what surely was not
-/// executed; our writes may all be executed twice, since a create that was done is recognised by its content.
-async fn repeat<T, F>(attempt: impl Fn() -> F) -> Result<T, ObjectError>
-where
-    F: Future<Output = Result<T, ObjectError>>,
-{
-    let mut pause = Duration::from_millis(200);
-    for _ in 0..REPEATS {
-        match attempt().await {
-            Err(error) if is_transport(&error) && !is_unreachable(&error) => {
-                tracing::debug!(%error, "lost a request to the store, repeating it");
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-            result => return result,
-        }
-    }
-    attempt().await
-}
-
-/// Whether no connection came about, which the library has then tried for a minute.
-fn is_unreachable(error: &ObjectError) -> bool {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(current) = source {
-        if let Some(http) = current.downcast_ref::<object_store::client::HttpError>() {
-            return http.kind() == object_store::client::HttpErrorKind::Connect;
-        }
-        source = current.source();
-    }
-    false
 }
 
 async fn send(parts: &mut WriteMultipart, file: &std::path::Path) -> Result<(), ObjectError> {

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::{Value, json};
-
 use super::ModelError;
 
 mod gguf;
 mod hugging_face;
+mod memory;
+mod to_hugging_face;
 
 /// The decoder families that the one definition covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,98 +263,6 @@ impl ModelConfig {
         };
         (0..self.head_dim / 2).map(frequency).collect()
     }
-
-    /// The number of parameters.
-    pub fn parameter_count(&self) -> u64 {
-        self.parameter_shapes()
-            .values()
-            .map(|shape| shape.iter().map(|&n| n as u64).product::<u64>())
-            .sum()
-    }
-
-    /// Bytes of the weights once loaded, as f32.
-    pub fn weight_bytes(&self) -> u64 {
-        4 * self.parameter_count()
-    }
-
-    /// Bytes that one token of context takes in the key-value cache, as f32.
-    pub fn cache_bytes_per_token(&self) -> u64 {
-        (2 * 4 * self.num_hidden_layers * self.key_value_size()) as u64
-    }
-
-    /// Bytes needed to generate or score with this model: weights, the largest tensor once more while
-    /// it is being packed, a cache of `rows` rows of `tokens` tokens each, and one step's activations.
-    pub fn inference_bytes(&self, rows: usize, tokens: usize) -> u64 {
-        let embedding = 4 * (self.vocab_size * self.hidden_size) as u64;
-        let cache = self.cache_bytes_per_token() * rows as u64 * tokens as u64;
-        let step =
-            rows.max(256) as u64 * (8 * self.hidden_size + 3 * self.intermediate_size) as u64 * 4;
-        let logits = 2 * 4 * rows as u64 * self.vocab_size as u64;
-        self.weight_bytes() + embedding + cache + step + logits
-    }
-
-    /// Bytes needed to train `trainable` parameters of this model with AdamW on `tokens` tokens a
-    /// step: weights, gradients, two moments, and every activation that the backward pass reads
-    /// (`kept_layers` layers of them at a time).
-    pub fn training_bytes(&self, trainable: u64, tokens: usize, kept_layers: usize) -> u64 {
-        let a_layer = 16 * self.hidden_size + 8 * self.intermediate_size;
-        let logits = 4 * self.vocab_size;
-        self.weight_bytes()
-            + 12 * trainable
-            + 4 * tokens as u64 * (kept_layers * a_layer + logits) as u64
-    }
-
-    /// This configuration as a Hugging Face `config.json`.
-    pub fn to_hugging_face(&self) -> Value {
-        let suffix = match self.head {
-            Head::LanguageModel => "ForCausalLM",
-            Head::Scalar | Head::Classes(_) => "ForSequenceClassification",
-        };
-        let mut config = json!({
-            "architectures": [format!("{}{suffix}", self.architecture.class_prefix())],
-            "model_type": self.architecture.model_type(),
-            "vocab_size": self.vocab_size,
-            "hidden_size": self.hidden_size,
-            "intermediate_size": self.intermediate_size,
-            "num_hidden_layers": self.num_hidden_layers,
-            "num_attention_heads": self.num_attention_heads,
-            "num_key_value_heads": self.num_key_value_heads,
-            "head_dim": self.head_dim,
-            "hidden_act": "silu",
-            "rms_norm_eps": self.rms_norm_eps,
-            "rope_theta": self.rope_theta,
-            "max_position_embeddings": self.max_position_embeddings,
-            "tie_word_embeddings": self.tie_word_embeddings,
-            "torch_dtype": "float32",
-        });
-        if let Some(scaling) = self.rope_scaling {
-            config["rope_scaling"] = scaling.to_hugging_face();
-        }
-        match self.architecture {
-            Architecture::Llama => {
-                config["attention_bias"] = json!(self.output_bias);
-                config["mlp_bias"] = json!(false);
-            }
-            Architecture::Qwen2 => config["use_sliding_window"] = json!(false),
-        }
-        if let Head::Classes(_) | Head::Scalar = self.head {
-            let labels = if let Head::Classes(n) = self.head {
-                n
-            } else {
-                1
-            };
-            let names = || (0..labels).map(|i| (i.to_string(), format!("LABEL_{i}")));
-            config["id2label"] = names()
-                .map(|(i, name)| (i, json!(name)))
-                .collect::<serde_json::Map<_, _>>()
-                .into();
-            config["label2id"] = (0..labels)
-                .map(|i| (format!("LABEL_{i}"), json!(i)))
-                .collect::<serde_json::Map<_, _>>()
-                .into();
-        }
-        config
-    }
 }
 
 impl RopeScaling {
@@ -379,24 +287,6 @@ impl RopeScaling {
                     (1.0 - keep) * frequency / factor + keep * frequency
                 }
             }
-        }
-    }
-
-    fn to_hugging_face(self) -> Value {
-        match self {
-            Self::Linear { factor } => json!({"rope_type": "linear", "factor": factor}),
-            Self::Llama3 {
-                factor,
-                low_freq_factor,
-                high_freq_factor,
-                original_max_position_embeddings,
-            } => json!({
-                "rope_type": "llama3",
-                "factor": factor,
-                "low_freq_factor": low_freq_factor,
-                "high_freq_factor": high_freq_factor,
-                "original_max_position_embeddings": original_max_position_embeddings,
-            }),
         }
     }
 }

@@ -70,9 +70,18 @@ struct Cost {
 pub fn render(story: &Story<'_>, curves: &[Curve]) -> Result<String, minijinja::Error> {
     let funnel = &story.manifest.funnel;
     let budget = story.run.spec.budget.clone().unwrap_or_default();
-    let price = budget.price_per_gpu_hour.as_deref().and_then(|price| price.parse::<f64>().ok());
+    let price = budget
+        .price_per_gpu_hour
+        .as_deref()
+        .and_then(|price| price.parse::<f64>().ok());
+    let total_millis: i64 = story
+        .publication
+        .costs
+        .iter()
+        .map(|cost| cost.worker_millis)
+        .sum();
+    let price = price.map(|price| Price::of(price, total_millis));
     let costs = costs_by_stage(&story.publication.costs, price);
-    let total_millis: i64 = costs.iter().map(|cost| cost.millis).sum();
     let context = json!({
         "style": include_str!("report.css"),
         "mark": MARK,
@@ -93,7 +102,7 @@ pub fn render(story: &Story<'_>, curves: &[Curve]) -> Result<String, minijinja::
         "rejected_samples": rejected_samples(story),
         "costs": costs,
         "total_millis": total_millis,
-        "total_money": price.map(|price| money(total_millis, price)),
+        "total_money": price.map(|price| price.of_millis(total_millis)),
         "currency": budget.currency.unwrap_or_else(|| "USD".into()),
         "models": story.publication.models,
         "settings": settings_of(story.run),
@@ -108,50 +117,140 @@ pub fn render(story: &Story<'_>, curves: &[Curve]) -> Result<String, minijinja::
 
 fn histograms(story: &Story<'_>) -> Vec<HistogramPlot> {
     let facts = story.facts;
-    let labels = |id, title, unit, accepted, other| Labels { id, title, unit, accepted, other };
+    let labels = |id, title, unit, accepted, other| Labels {
+        id,
+        title,
+        unit,
+        accepted,
+        other,
+    };
     let plots = [
-        (labels("reward", "Reward", "reward of a response", "chosen", "not chosen"), &facts.reward),
-        (labels("agreement", "Agreement", "responses with the same final answer", "accepted", "rejected"), &facts.agreement),
-        (labels("difficulty", "Difficulty", "predicted fail rate", "accepted", "rejected"), &facts.difficulty),
-        (labels("question-length", "Question length", "tokens", "accepted", "rejected"), &facts.question_tokens),
-        (labels("response-length", "Response length", "tokens", "chosen", "not chosen"), &facts.response_tokens),
+        (
+            labels(
+                "reward",
+                "Reward",
+                "reward of a response",
+                "chosen",
+                "not chosen",
+            ),
+            &facts.reward,
+        ),
+        (
+            labels(
+                "agreement",
+                "Agreement",
+                "responses with the same final answer",
+                "accepted",
+                "rejected",
+            ),
+            &facts.agreement,
+        ),
+        (
+            labels(
+                "difficulty",
+                "Difficulty",
+                "predicted fail rate",
+                "accepted",
+                "rejected",
+            ),
+            &facts.difficulty,
+        ),
+        (
+            labels(
+                "question-length",
+                "Question length",
+                "tokens",
+                "accepted",
+                "rejected",
+            ),
+            &facts.question_tokens,
+        ),
+        (
+            labels(
+                "response-length",
+                "Response length",
+                "tokens",
+                "chosen",
+                "not chosen",
+            ),
+            &facts.response_tokens,
+        ),
     ];
-    plots.into_iter().filter_map(|(labels, distribution)| histogram(labels, distribution)).collect()
+    plots
+        .into_iter()
+        .filter_map(|(labels, distribution)| histogram(labels, distribution))
+        .collect()
 }
 
 fn rejected_samples(story: &Story<'_>) -> Vec<Rejected> {
     let rejected = |(reason, samples): (&_, &super::facts::Samples)| Rejected {
         reason: reason_name(*reason),
         words: reason_words(*reason),
-        count: story.manifest.funnel.rejected.get(reason).copied().unwrap_or(0),
+        count: story
+            .manifest
+            .funnel
+            .rejected
+            .get(reason)
+            .copied()
+            .unwrap_or(0),
         samples: samples.rows().into_iter().map(sample).collect(),
     };
     story.facts.rejected_samples.iter().map(rejected).collect()
 }
 
 fn sample(outcome: &Outcome) -> Sample {
-    let QuestionRow { id, generator, wave, question, difficulty, .. } = outcome.question().clone();
+    let QuestionRow {
+        id,
+        generator,
+        wave,
+        question,
+        difficulty,
+        ..
+    } = outcome.question().clone();
     let shown = |response: &ResponseRow, chosen: bool| SampleResponse {
         text: excerpt(&response.text, TEXT_LENGTH),
         reward: response.reward.map(real),
-        final_answer: response.final_answer.clone().map(|answer| excerpt(&answer, 200)),
+        final_answer: response
+            .final_answer
+            .clone()
+            .map(|answer| excerpt(&answer, 200)),
         chosen,
     };
     let (stage, detail, responses, agreement) = match outcome {
-        Outcome::Accepted(row) => {
-            (None, None, chosen_response(row).into_iter().map(|response| shown(response, true)).collect(), Some(row.agreement))
-        }
+        Outcome::Accepted(row) => (
+            None,
+            None,
+            chosen_response(row)
+                .into_iter()
+                .map(|response| shown(response, true))
+                .collect(),
+            Some(row.agreement),
+        ),
         Outcome::Rejected(row) => {
-            let responses = row.responses.iter().map(|response| shown(response, false)).collect();
+            let responses = row
+                .responses
+                .iter()
+                .map(|response| shown(response, false))
+                .collect();
             (Some(row.stage.slug()), row.detail.clone(), responses, None)
         }
     };
     let question = excerpt(&question, TEXT_LENGTH);
-    Sample { id, generator, wave, question, difficulty: difficulty.map(real), stage, detail, responses, agreement }
+    Sample {
+        id,
+        generator,
+        wave,
+        question,
+        difficulty: difficulty.map(real),
+        stage,
+        detail,
+        responses,
+        agreement,
+    }
 }
 
 /// Time and tokens by stage, in the order of a run, over generators and waves.
-fn costs_by_stage(costs: &[StageCost], price: Option<f64>) -> Vec<Cost> {
+fn costs_by_stage(costs: &[StageCost], price: Option<Price>) -> Vec<Cost> {
     let mut by_stage: BTreeMap<Stage, Cost> = BTreeMap::new();
     for cost in costs {
         let sum = by_stage.entry(cost.stage).or_default();
@@ -160,11 +259,36 @@ fn costs_by_stage(costs: &[StageCost], price: Option<f64>) -> Vec<Cost> {
         sum.tokens_in += cost.tokens_in;
         sum.tokens_out += cost.tokens_out;
     }
-    by_stage.into_values().map(|cost| Cost { money: price.map(|price| money(cost.millis, price)), ..cost }).collect()
+    by_stage
+        .into_values()
+        .map(|cost| Cost {
+            money: price.map(|price| price.of_millis(cost.millis)),
+            ..cost
+        })
+        .collect()
 }
 
-/// What `millis` cost at a price for an hour, to four decimals below 1.
-fn money(millis: i64, price: f64) -> String {
-    let cost = millis as f64 / 3_600_000.0 * price;
-    if cost < 1.0 { format!("{cost:.4}") } else { format!("{cost:.2}") }
+/// The price of an hour, and the decimals that do the whole sum justice.
+#[derive(Clone, Copy)]
+struct Price {
+    per_hour: f64,
+    decimals: usize,
+}
+
+impl Price {
+    fn of(per_hour: f64, total_millis: i64) -> Self {
+        let total = per_hour * total_millis as f64 / 3_600_000.0;
+        Self {
+            per_hour,
+            decimals: if total < 1.0 { 4 } else { 2 },
+        }
+    }
+
+    fn of_millis(self, millis: i64) -> String {
+        format!(
+            "{:.*}",
+            self.decimals,
+            self.per_hour * millis as f64 / 3_600_000.0
+        )
+    }
 }

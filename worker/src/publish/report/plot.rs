@@ -62,7 +62,8 @@ pub struct HistogramPlot {
     unit: &'static str,
     accepted: &'static str,
     other: &'static str,
-    summary: String,
+    has_other: bool,
+    summary: Vec<String>,
     frame: Frame,
     bars: Vec<Bar>,
 }
@@ -131,10 +132,23 @@ pub fn histogram(labels: Labels, distribution: &Distribution) -> Option<Histogra
         unit: labels.unit,
         accepted: labels.accepted,
         other: labels.other,
+        has_other: distribution.count(Kind::Other) > 0,
         summary: summary(&labels, distribution),
         frame: frame(
-            x_ticks.into_iter().map(|(value, label)| Tick { at: round(x(value + shift)), label }).collect(),
-            y_ticks.into_iter().map(|(count, label)| Tick { at: round(y(count)), label }).collect(),
+            x_ticks
+                .into_iter()
+                .map(|(value, label)| Tick {
+                    at: round(x(value + shift)),
+                    label,
+                })
+                .collect(),
+            y_ticks
+                .into_iter()
+                .map(|(count, label)| Tick {
+                    at: round(y(count)),
+                    label,
+                })
+                .collect(),
         ),
         bars: bins.iter().map(bar).collect(),
     })
@@ -147,39 +161,89 @@ pub fn line(curve: &Curve) -> Option<LinePlot> {
         return None;
     }
     let values = || curve.points.iter().map(|point| point.1);
-    let (least, greatest) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
-    let room = if greatest > least { 0.08 * (greatest - least) } else { 0.5 };
+    let (least, greatest) = (
+        values().fold(f64::INFINITY, f64::min),
+        values().fold(f64::NEG_INFINITY, f64::max),
+    );
+    let room = if greatest > least {
+        0.08 * (greatest - least)
+    } else {
+        0.5
+    };
     let (low, high) = (least - room, greatest + room);
-    let x = |step: f64| LEFT + (step - first.0) / (last.0 - first.0).max(1.0) * (WIDTH - LEFT - RIGHT);
+    let x =
+        |step: f64| LEFT + (step - first.0) / (last.0 - first.0).max(1.0) * (WIDTH - LEFT - RIGHT);
     let y = |value: f64| HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - BOTTOM - TOP);
-    let points: Vec<_> = curve.points.iter().map(|(step, value)| format!("{},{}", round(x(*step)), round(y(*value)))).collect();
+    let points: Vec<_> = curve
+        .points
+        .iter()
+        .map(|(step, value)| format!("{},{}", round(x(*step)), round(y(*value))))
+        .collect();
     let title = match &curve.generator {
         Some(generator) => format!("{} of {generator}", curve.stage.slug().to_uppercase()),
         None => curve.stage.slug().to_uppercase(),
     };
     Some(LinePlot {
-        id: format!("curve-{}-{}-{}", curve.stage.slug(), curve.generator.as_deref().unwrap_or("all"), curve.measure),
+        id: format!(
+            "curve-{}-{}-{}",
+            curve.stage.slug(),
+            curve.generator.as_deref().unwrap_or("all"),
+            curve.measure
+        ),
         title,
         measure: curve.measure.clone(),
-        summary: format!("from {} to {} in {} steps", real(first.1), real(last.1), thousands(last.0 as i64)),
+        summary: format!(
+            "from {} to {} in {} steps",
+            real(first.1),
+            real(last.1),
+            thousands(last.0 as i64)
+        ),
         frame: frame(
-            value_ticks(first.0, last.0, 5, true).into_iter().map(|(step, label)| Tick { at: round(x(step)), label }).collect(),
-            value_ticks(low, high, 4, false).into_iter().map(|(value, label)| Tick { at: round(y(value)), label }).collect(),
+            value_ticks(first.0, last.0, 5, true)
+                .into_iter()
+                .map(|(step, label)| Tick {
+                    at: round(x(step)),
+                    label,
+                })
+                .collect(),
+            value_ticks(low, high, 4, false)
+                .into_iter()
+                .map(|(value, label)| Tick {
+                    at: round(y(value)),
+                    label,
+                })
+                .collect(),
         ),
         points: points.join(" "),
-        rows: curve.points.iter().map(|(step, value)| (thousands(*step as i64), real(*value))).collect(),
+        rows: curve
+            .points
+            .iter()
+            .map(|(step, value)| (thousands(*step as i64), real(*value)))
+            .collect(),
     })
 }
 
 fn frame(x_ticks: Vec<Tick>, y_ticks: Vec<Tick>) -> Frame {
-    Frame { width: WIDTH, height: HEIGHT, left: LEFT, right: WIDTH - RIGHT, top: TOP, bottom: HEIGHT - BOTTOM, x_ticks, y_ticks }
+    Frame {
+        width: WIDTH,
+        height: HEIGHT,
+        left: LEFT,
+        right: WIDTH - RIGHT,
+        top: TOP,
+        bottom: HEIGHT - BOTTOM,
+        x_ticks,
+        y_ticks,
+    }
 }
 
 /// Ticks from 0 to a round number that is at least `highest`.
 fn count_ticks(highest: i64) -> Vec<(f64, String)> {
     let step = round_step(highest as f64 / 4.0).max(1.0).ceil();
     let last = (highest as f64 / step).ceil().max(1.0) as i64;
-    (0..=last).map(|i| i as f64 * step).map(|count| (count, thousands(count as i64))).collect()
+    (0..=last)
+        .map(|i| i as f64 * step)
+        .map(|count| (count, thousands(count as i64)))
+        .collect()
 }
 
 /// Round values between `low` and `high`, about `most` of them.
@@ -190,7 +254,11 @@ fn value_ticks(low: f64, high: f64, most: usize, whole: bool) -> Vec<(f64, Strin
     }
     let step = if whole { step.ceil() } else { step };
     let first = (low / step - 1e-9).ceil();
-    (0..).map(|i| (first + f64::from(i)) * step).take_while(|value| *value <= high + step * 1e-6).map(|value| (value, real(value))).collect()
+    (0..)
+        .map(|i| (first + f64::from(i)) * step)
+        .take_while(|value| *value <= high + step * 1e-6)
+        .map(|value| (value, real(value)))
+        .collect()
 }
 
 fn range_words(bin: &Bin, whole: bool) -> String {
@@ -201,13 +269,23 @@ fn range_words(bin: &Bin, whole: bool) -> String {
     }
 }
 
-fn summary(labels: &Labels, distribution: &Distribution) -> String {
+fn summary(labels: &Labels, distribution: &Distribution) -> Vec<String> {
     let of = |kind: Kind, name: &str| {
         let (median, mean) = (distribution.median(kind)?, distribution.mean(kind)?);
-        Some(format!("{name}: median {}, mean {}", real(median), real(mean)))
+        Some(format!(
+            "{name}: median {}, mean {}, of {}",
+            real(median),
+            real(mean),
+            thousands(distribution.count(kind))
+        ))
     };
-    let parts = [of(Kind::Accepted, labels.accepted), of(Kind::Other, labels.other)];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+    [
+        of(Kind::Accepted, labels.accepted),
+        of(Kind::Other, labels.other),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn round(value: f64) -> f64 {
@@ -221,7 +299,13 @@ mod tests {
 
     use super::*;
 
-    const LABELS: Labels = Labels { id: "reward", title: "Reward", unit: "reward", accepted: "chosen", other: "other" };
+    const LABELS: Labels = Labels {
+        id: "reward",
+        title: "Reward",
+        unit: "reward",
+        accepted: "chosen",
+        other: "other",
+    };
 
     #[test]
     fn an_empty_distribution_has_no_plot() {
@@ -230,9 +314,18 @@ mod tests {
 
     #[test]
     fn a_curve_spans_the_frame() {
-        let curve = Curve { stage: Stage::Qft, generator: None, measure: "loss".into(), points: vec![(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)] };
+        let curve = Curve {
+            stage: Stage::Qft,
+            generator: None,
+            measure: "loss".into(),
+            points: vec![(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)],
+        };
         let plot = line(&curve).unwrap();
-        assert!(plot.points.starts_with("42,") && plot.points.contains(" 330,"), "{}", plot.points);
+        assert!(
+            plot.points.starts_with("42,") && plot.points.contains(" 330,"),
+            "{}",
+            plot.points
+        );
         assert_eq!(plot.summary, "from 3 to 1 in 3 steps");
     }
 

@@ -37,7 +37,14 @@ pub const PREFERENCE_REJECTS: &str = "preference_rejects";
 pub const SFT_QUESTIONS: &str = "sft_questions";
 
 /// Every table's directory, in the order of the card.
-pub const DIRECTORIES: [&str; 6] = [DATA, RESPONSES, REJECTS, PREFERENCES, PREFERENCE_REJECTS, SFT_QUESTIONS];
+pub const DIRECTORIES: [&str; 6] = [
+    DATA,
+    RESPONSES,
+    REJECTS,
+    PREFERENCES,
+    PREFERENCE_REJECTS,
+    SFT_QUESTIONS,
+];
 
 /// A named column.
 pub type Column = (Field, ArrayRef);

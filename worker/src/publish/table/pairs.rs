@@ -32,7 +32,10 @@ pub struct Pair {
 
 /// The response that was chosen, if `row` has it.
 pub fn chosen_response(row: &AcceptedRow) -> Option<&ResponseRow> {
-    row.answered.responses.iter().find(|response| response.index == row.chosen)
+    row.answered
+        .responses
+        .iter()
+        .find(|response| response.index == row.chosen)
 }
 
 /// The table of accepted pairs.
@@ -49,7 +52,12 @@ impl Table for Pairs {
             long("id", question().map(|q| q.id)),
             text("question", question().map(|q| q.question.as_str())),
             text("response", chosen().map(|r| r.text.as_str())),
-            chat("messages", question().zip(chosen()).map(|(q, r)| (q.question.as_str(), r.text.as_str()))),
+            chat(
+                "messages",
+                question()
+                    .zip(chosen())
+                    .map(|(q, r)| (q.question.as_str(), r.text.as_str())),
+            ),
             maybe_text("final_answer", chosen().map(|r| r.final_answer.as_deref())),
             maybe_real("reward", chosen().map(|r| r.reward)),
             int("agreement", rows.iter().map(|row| row.accepted.agreement)),
@@ -60,9 +68,18 @@ impl Table for Pairs {
             int("wave", question().map(|q| q.wave)),
             int("sample_index", rows.iter().map(|row| row.accepted.chosen)),
             long("seed", origin().map(|o| o.seed)),
-            maybe_text("generator_digest", origin().map(|o| o.generator_digest.as_deref())),
-            maybe_text("responder_digest", origin().map(|o| o.responder_digest.as_deref())),
-            maybe_text("reward_digest", origin().map(|o| o.reward_digest.as_deref())),
+            maybe_text(
+                "generator_digest",
+                origin().map(|o| o.generator_digest.as_deref()),
+            ),
+            maybe_text(
+                "responder_digest",
+                origin().map(|o| o.responder_digest.as_deref()),
+            ),
+            maybe_text(
+                "reward_digest",
+                origin().map(|o| o.reward_digest.as_deref()),
+            ),
             text("body", origin().map(|o| o.body.as_str())),
         ]
     }

@@ -15,7 +15,10 @@ impl Table for Preferences {
         vec![
             long("id", rows.iter().map(|row| row.id)),
             text("generator", rows.iter().map(|row| row.generator.as_str())),
-            text("direction", rows.iter().map(|row| direction_name(row.direction))),
+            text(
+                "direction",
+                rows.iter().map(|row| direction_name(row.direction)),
+            ),
             text("chosen", rows.iter().map(|row| row.chosen.as_str())),
             text("rejected", rows.iter().map(|row| row.rejected.as_str())),
         ]

@@ -23,7 +23,10 @@ impl Table for Rejects {
             maybe_real("difficulty", question().map(|q| q.difficulty)),
             text("generator", question().map(|q| q.generator.as_str())),
             int("wave", question().map(|q| q.wave)),
-            int("responses", rows.iter().map(|row| row.responses.len() as i32)),
+            int(
+                "responses",
+                rows.iter().map(|row| row.responses.len() as i32),
+            ),
         ]
     }
 }

@@ -23,7 +23,11 @@ pub struct Answer {
 
 impl Answer {
     /// The responses to `question`; `chosen` is the index of the one that was kept, if the question was accepted.
-    pub fn all(question: &QuestionRow, responses: &[ResponseRow], chosen: Option<i32>) -> Vec<Answer> {
+    pub fn all(
+        question: &QuestionRow,
+        responses: &[ResponseRow],
+        chosen: Option<i32>,
+    ) -> Vec<Answer> {
         let answer = |response: &ResponseRow| Answer {
             question_id: question.id,
             generator: question.generator.clone(),
@@ -50,7 +54,10 @@ impl Table for Responses {
             text("response", response().map(|r| r.text.as_str())),
             int("response_tokens", response().map(|r| r.tokens)),
             yes_no("finished", response().map(|r| r.finished)),
-            maybe_text("final_answer", response().map(|r| r.final_answer.as_deref())),
+            maybe_text(
+                "final_answer",
+                response().map(|r| r.final_answer.as_deref()),
+            ),
             maybe_real("reward", response().map(|r| r.reward)),
             yes_no("chosen", rows.iter().map(|row| row.chosen)),
             yes_no("accepted", rows.iter().map(|row| row.accepted)),

@@ -22,8 +22,14 @@ impl Table for SftQuestions {
     fn columns(rows: &[Learnt]) -> Vec<Column> {
         vec![
             long("id", rows.iter().map(|learnt| learnt.row.id)),
-            text("generator", rows.iter().map(|learnt| learnt.generator.as_str())),
-            text("question", rows.iter().map(|learnt| learnt.row.question.as_str())),
+            text(
+                "generator",
+                rows.iter().map(|learnt| learnt.generator.as_str()),
+            ),
+            text(
+                "question",
+                rows.iter().map(|learnt| learnt.row.question.as_str()),
+            ),
         ]
     }
 }

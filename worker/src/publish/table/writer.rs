@@ -26,11 +26,18 @@ pub struct Layout {
 
 impl Layout {
     /// The layout of published datasets.
-    pub const PUBLISHED: Layout = Layout { units_per_file: 50_000, rows_per_group: 10_000, rows_per_batch: 1_000 };
+    pub const PUBLISHED: Layout = Layout {
+        units_per_file: 50_000,
+        rows_per_group: 10_000,
+        rows_per_batch: 1_000,
+    };
 
     /// The same for the responses to questions: fewer questions to a file, since each has several.
     pub fn answered(self) -> Layout {
-        Layout { units_per_file: (self.units_per_file / 5).max(1), ..self }
+        Layout {
+            units_per_file: (self.units_per_file / 5).max(1),
+            ..self
+        }
     }
 }
 
@@ -49,8 +56,23 @@ pub struct TableWriter<'a, T: Table> {
 
 impl<'a, T: Table> TableWriter<'a, T> {
     /// A writer of `table`, which will be given `total_units` units: file names tell how many files there are.
-    pub fn new(output: &'a Output<'a>, table: &'static str, layout: Layout, total_units: i64) -> Self {
-        Self { output, table, layout, total_units, seen_units: 0, batch: Vec::new(), open: None, rows: 0, files: Vec::new() }
+    pub fn new(
+        output: &'a Output<'a>,
+        table: &'static str,
+        layout: Layout,
+        total_units: i64,
+    ) -> Self {
+        Self {
+            output,
+            table,
+            layout,
+            total_units,
+            seen_units: 0,
+            batch: Vec::new(),
+            open: None,
+            rows: 0,
+            files: Vec::new(),
+        }
     }
 
     /// Adds a unit.
@@ -88,7 +110,10 @@ impl<'a, T: Table> TableWriter<'a, T> {
 
     fn write_batch(&mut self) -> Result<(), PublishError> {
         self.output.check_stop()?;
-        self.encode().map_err(|source| PublishError::Parquet { table: self.table, source })
+        self.encode().map_err(|source| PublishError::Parquet {
+            table: self.table,
+            source,
+        })
     }
 
     fn encode(&mut self) -> Result<(), ParquetError> {
@@ -107,10 +132,20 @@ impl<'a, T: Table> TableWriter<'a, T> {
         if !self.batch.is_empty() || self.open.is_none() {
             self.write_batch()?;
         }
-        let Some(writer) = self.open.take() else { return Ok(()) };
-        let bytes = writer.into_inner().map_err(|source| PublishError::Parquet { table: self.table, source })?;
+        let Some(writer) = self.open.take() else {
+            return Ok(());
+        };
+        let bytes = writer
+            .into_inner()
+            .map_err(|source| PublishError::Parquet {
+                table: self.table,
+                source,
+            })?;
         let sha256 = sha256_hex(&bytes);
-        let total = self.total_units.max(1).div_euclid(self.layout.units_per_file)
+        let total = self
+            .total_units
+            .max(1)
+            .div_euclid(self.layout.units_per_file)
             + i64::from(self.total_units.max(1) % self.layout.units_per_file != 0);
         let path = data_path(self.table, self.files.len() as i64, total, &sha256);
         self.files.push(PublishedFile {

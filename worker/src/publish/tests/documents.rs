@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::fixture::Run;
+use crate::publish::table::Layout;
 
 const HOSTILE: &str = "</pre><script>alert(1)</script>\"'>&amp;\n---\n| `x` | ![](http://evil.example/x.png) {{ 7*7 }} ";
 
@@ -13,8 +14,35 @@ fn published(run: &Run) -> (String, String, tempfile::TempDir) {
     (read("README.md"), read("report.html"), output)
 }
 
+/// Writes what the other tests look at to `PUBLISH_EXAMPLE`, to be looked at by eye.
+#[test]
+fn an_example_is_written_where_the_environment_asks_for_one() {
+    if let Some(output) = std::env::var_os("PUBLISH_EXAMPLE") {
+        let run = Run {
+            waves: vec![120, 900, 340],
+            layout: Layout::PUBLISHED,
+            ..Run::default()
+        };
+        run.seal().publish(Path::new(&output)).unwrap();
+        let run = Run {
+            name: HOSTILE.into(),
+            text: HOSTILE.into(),
+            short: Some(HOSTILE.into()),
+            bodies: vec!["a".into(), "b".into()],
+            ..Run::default()
+        };
+        run.seal()
+            .publish(&Path::new(&output).join("hostile"))
+            .unwrap();
+    }
+}
+
 fn header(card: &str) -> serde_json::Value {
-    let yaml = card.strip_prefix("---\n").and_then(|rest| rest.split_once("\n---\n")).expect("a header").0;
+    let yaml = card
+        .strip_prefix("---\n")
+        .and_then(|rest| rest.split_once("\n---\n"))
+        .expect("a header")
+        .0;
     serde_saphyr::from_str(yaml).unwrap()
 }
 
@@ -26,11 +54,27 @@ fn the_cards_header_is_yaml_as_the_hub_wants_it() {
     assert_eq!(header["language"], serde_json::json!(["en"]));
     assert_eq!(header["size_categories"], serde_json::json!(["n<1K"]));
     let configs = header["configs"].as_array().unwrap();
-    let names: Vec<_> = configs.iter().map(|config| config["config_name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["default", "responses", "rejects", "preferences", "preference_rejects", "sft_questions"]);
+    let names: Vec<_> = configs
+        .iter()
+        .map(|config| config["config_name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "default",
+            "responses",
+            "rejects",
+            "preferences",
+            "preference_rejects",
+            "sft_questions"
+        ]
+    );
     for config in configs {
         for path in config["data_files"][0]["path"].as_array().unwrap() {
-            assert!(output.path().join(path.as_str().unwrap()).is_file(), "{path}");
+            assert!(
+                output.path().join(path.as_str().unwrap()).is_file(),
+                "{path}"
+            );
         }
     }
 }
@@ -40,10 +84,10 @@ fn the_card_names_models_settings_and_the_papers_figures_as_the_papers() {
     let (card, ..) = published(&Run::default());
     for part in [
         "| `coder` | `qwen2.5-coder-0.5b-instruct.q4_k_m.gguf` | rewriter, judge, responder, reward | apache-2.0 |",
-        "| `generators[ask].qft.learningRate` | `2e-5` |",
+        "| `generators[ask].qft.learningRate` | `0.00002` |",
         "| `filters.contamination.benchmarks[0].file` | `test.jsonl` |",
         "5.6%",
-        "the paper's figures; nobody measured this dataset",
+        "the paper's figures; this dataset was not audited",
         "scalequest run -f run.yaml",
     ] {
         assert!(card.contains(part), "{part} is not in\n{card}");
@@ -55,11 +99,18 @@ fn the_card_names_models_settings_and_the_papers_figures_as_the_papers() {
 #[test]
 fn a_run_of_mixed_arithmetic_or_ended_short_says_so() {
     let bodies = vec!["avx2".to_string(), "reference-f32".to_string()];
-    let run = Run { bodies, short: Some("the budget of 2 worker hours is spent".into()), target: 500, ..Run::default() };
+    let run = Run {
+        bodies,
+        short: Some("the budget of 2 worker hours is spent".into()),
+        target: 500,
+        ..Run::default()
+    };
     let (card, report, output) = published(&run);
     let accepted = run.ids().filter(|id| run.fate(*id).is_none()).count();
     for document in [&card, &report] {
-        assert!(document.contains(&format!("Ended short: {accepted} of 500 pairs (the budget of 2 worker hours is spent).")));
+        assert!(document.contains(&format!(
+            "Ended short: {accepted} of 500 pairs (the budget of 2 worker hours is spent)."
+        )));
         assert!(document.contains("(avx2, reference-f32)"));
     }
     let manifest = std::fs::read_to_string(output.path().join("manifest.json")).unwrap();
@@ -68,31 +119,76 @@ fn a_run_of_mixed_arithmetic_or_ended_short_says_so() {
 
 #[test]
 fn hostile_text_stays_text() {
-    let run = Run { name: HOSTILE.into(), text: HOSTILE.into(), short: Some(HOSTILE.into()), ..Run::default() };
+    let run = Run {
+        name: HOSTILE.into(),
+        text: HOSTILE.into(),
+        short: Some(HOSTILE.into()),
+        ..Run::default()
+    };
     let (card, report, output) = published(&run);
-    assert!(!report.contains("<script") && !report.contains("</pre><"), "the report lets markup through");
+    assert!(
+        !report.contains("<script"),
+        "the report lets markup through"
+    );
+    assert!(
+        !report.contains("</pre><script"),
+        "the report lets markup through"
+    );
     assert!(report.contains("&lt;script&gt;alert(1)&lt;"));
     assert!(!report.contains("<img"));
     assert_eq!(report.matches("</html>").count(), 1);
     assert_eq!(header(&card)["pretty_name"], HOSTILE);
-    let outside_fences: String = card.split("\n```").step_by(2).collect();
-    assert!(!outside_fences.contains("<script"), "the card lets markup through");
-    assert!(!outside_fences.contains("![]("), "the card lets an image through");
+    let body = card.split_once("\n---\n").unwrap().1;
+    let outside_fences: String = body.split("\n```").step_by(2).collect();
+    let outside_code: String = outside_fences
+        .replace("\\`", "")
+        .split('`')
+        .step_by(2)
+        .collect();
+    assert!(outside_code.contains("Ended short") && outside_code.contains("alert(1)"));
+    assert!(
+        !outside_code.contains("<script"),
+        "the card lets markup through"
+    );
+    assert!(
+        !outside_code.contains("!["),
+        "the card lets an image through"
+    );
     let spec = std::fs::read_to_string(output.path().join("run.yaml")).unwrap();
-    assert_eq!(spec.lines().nth(2), Some("apiVersion: scalequest.dev/v1alpha1"));
+    assert_eq!(
+        spec.lines().nth(2),
+        Some("apiVersion: scalequest.dev/v1alpha1")
+    );
 }
 
 #[test]
 fn the_report_refers_to_nothing_outside_itself() {
     let (_, report, _) = published(&Run::default());
-    for attribute in ["src=", "@import", "url(", "<script", "<link rel=\"stylesheet\""] {
+    for attribute in [
+        "src=",
+        "@import",
+        "url(",
+        "<script",
+        "<link rel=\"stylesheet\"",
+    ] {
         assert!(!report.contains(attribute), "{attribute}");
     }
     for link in report.split("href=\"").skip(1) {
-        assert!(link.starts_with('#') || link.starts_with("data:,"), "{}", &link[..40]);
+        assert!(
+            link.starts_with('#') || link.starts_with("data:,"),
+            "{}",
+            &link[..40]
+        );
     }
-    for target in report.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next()) {
-        assert!(report.contains(&format!("id=\"{target}\"")), "#{target} leads nowhere");
+    for target in report
+        .split("href=\"#")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+    {
+        assert!(
+            report.contains(&format!("id=\"{target}\"")),
+            "#{target} leads nowhere"
+        );
     }
 }
 
@@ -100,10 +196,21 @@ fn the_report_refers_to_nothing_outside_itself() {
 fn the_report_shows_every_distribution_curve_and_reason() {
     let run = Run::default();
     let (_, report, _) = published(&run);
-    for title in ["Reward", "Agreement", "Difficulty", "Question length", "Response length", "QFT of ask", "QPO of quiz"] {
+    for title in [
+        "Reward",
+        "Agreement",
+        "Difficulty",
+        "Question length",
+        "Response length",
+        "QFT of ask",
+        "QPO of quiz",
+    ] {
         assert!(report.contains(&format!("<h3>{title}</h3>")), "{title}");
     }
     for (_, reason) in run.ids().filter_map(|id| run.fate(id)) {
-        assert!(report.contains(&format!("id=\"rejected-{reason:?}\"")), "{reason:?}");
+        assert!(
+            report.contains(&format!("id=\"rejected-{reason:?}\"")),
+            "{reason:?}"
+        );
     }
 }

@@ -9,9 +9,12 @@ use scalequest_crds::key::sha256_hex;
 use scalequest_crds::manifest::{ObjectRef, Seal, ShardManifest, TableRef};
 use scalequest_crds::report::Counts;
 use scalequest_crds::row::{
-    AcceptedRow, AnsweredRow, Direction, PreferenceRow, QuestionRow, Reason, RejectRow, ResponseRow, SftRow,
+    AcceptedRow, AnsweredRow, Direction, PreferenceRow, QuestionRow, Reason, RejectRow,
+    ResponseRow, SftRow,
 };
-use scalequest_crds::task::{Publication, PublishedModel, StageCost, StageParams, StageTask, TASK_VERSION, TaskInput};
+use scalequest_crds::task::{
+    Publication, PublishedModel, StageCost, StageParams, StageTask, TASK_VERSION, TaskInput,
+};
 use serde::Serialize;
 use tempfile::TempDir;
 
@@ -20,7 +23,11 @@ use crate::publish::table::Layout;
 use crate::publish::{PublishError, PublishedManifest, publish_as};
 
 /// Files of few rows, so that small fixtures have several.
-pub const SMALL: Layout = Layout { units_per_file: 10, rows_per_group: 8, rows_per_batch: 4 };
+pub const SMALL: Layout = Layout {
+    units_per_file: 10,
+    rows_per_group: 8,
+    rows_per_batch: 8,
+};
 
 /// Where questions end: the stage and the reason, or in the dataset.
 pub const FATES: [Option<(Stage, Reason)>; 12] = [
@@ -61,6 +68,8 @@ pub struct Run {
     pub millis: i64,
     /// Whether the last wave has Generate only.
     pub last_wave_unfinished: bool,
+    /// How rows are laid out in files.
+    pub layout: Layout,
 }
 
 impl Default for Run {
@@ -76,6 +85,7 @@ impl Default for Run {
             target: 16,
             millis: 83_000,
             last_wave_unfinished: false,
+            layout: SMALL,
         }
     }
 }
@@ -88,6 +98,7 @@ pub struct Sealed {
     pub seals: Vec<Seal>,
     /// The workspace.
     pub workspace: Store,
+    layout: Layout,
     directory: TempDir,
 }
 
@@ -98,9 +109,20 @@ impl Sealed {
     }
 
     /// Publishes into `output` until `stop` says stop.
-    pub fn publish_until(&self, output: &Path, stop: &dyn Fn() -> bool) -> Result<PublishedManifest, PublishError> {
+    pub fn publish_until(
+        &self,
+        output: &Path,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<PublishedManifest, PublishError> {
         let output = Store::open(output.to_str().unwrap()).unwrap();
-        publish_as(SMALL, &self.task, &self.workspace, &self.seals, &output, stop)
+        publish_as(
+            self.layout,
+            &self.task,
+            &self.workspace,
+            &self.seals,
+            &output,
+            stop,
+        )
     }
 
     /// Where the workspace lies.
@@ -126,13 +148,23 @@ impl Run {
     pub fn seal(&self) -> Sealed {
         let directory = tempfile::tempdir().unwrap();
         let workspace = Store::open(directory.path().to_str().unwrap()).unwrap();
-        let mut maker = Maker { run: self, store: &workspace, inputs: Vec::new(), seals: Vec::new() };
+        let mut maker = Maker {
+            run: self,
+            store: &workspace,
+            inputs: Vec::new(),
+            seals: Vec::new(),
+        };
         for generator in ["ask", "quiz"] {
             maker.generator(generator);
         }
         let mut first = 0;
         for (index, count) in self.waves.iter().enumerate() {
-            maker.wave(index as i32 + 1, first, *count, self.last_wave_unfinished && index + 1 == self.waves.len());
+            maker.wave(
+                index as i32 + 1,
+                first,
+                *count,
+                self.last_wave_unfinished && index + 1 == self.waves.len(),
+            );
             first += 2 * count;
         }
         let Maker { inputs, seals, .. } = maker;
@@ -148,9 +180,17 @@ impl Run {
             shard_rows: 1,
             inputs,
             workspace: workspace.location().into(),
-            params: StageParams::Publish { publication: self.publication() },
+            params: StageParams::Publish {
+                publication: self.publication(),
+            },
         };
-        Sealed { task, seals, workspace, directory }
+        Sealed {
+            task,
+            seals,
+            workspace,
+            layout: self.layout,
+            directory,
+        }
     }
 
     fn publication(&self) -> Publication {
@@ -177,9 +217,17 @@ impl Run {
             resolved_spec: SPEC.into(),
             models: vec![
                 model("smol", "smollm2-135m-instruct.q4_1.gguf", &["generator"]),
-                model("coder", "qwen2.5-coder-0.5b-instruct.q4_k_m.gguf", &["rewriter", "judge", "responder", "reward"]),
+                model(
+                    "coder",
+                    "qwen2.5-coder-0.5b-instruct.q4_k_m.gguf",
+                    &["rewriter", "judge", "responder", "reward"],
+                ),
             ],
-            costs: Stage::ALL.into_iter().filter(|stage| *stage != Stage::Publish).map(cost).collect(),
+            costs: Stage::ALL
+                .into_iter()
+                .filter(|stage| *stage != Stage::Publish)
+                .map(cost)
+                .collect(),
         }
     }
 }
@@ -194,29 +242,81 @@ struct Maker<'a> {
 impl Maker<'_> {
     fn generator(&mut self, generator: &str) {
         let question = |id: i64| self.question(id, 0, generator);
-        let sft: Vec<_> = (0..30).map(|id| (id, SftRow { id, question: format!("{}What is {id} + 1?", self.run.text) })).collect();
-        let sampled: Vec<_> = (0..20).filter(|id| id % 7 != 3).map(|id| (id, question(id))).collect();
-        let empty: Vec<_> = (0..20).filter(|id| id % 7 == 3).map(|id| self.reject(question(id), Stage::Sample, Reason::Empty)).collect();
+        let sft: Vec<_> = (0..30)
+            .map(|id| {
+                (
+                    id,
+                    SftRow {
+                        id,
+                        question: format!("{}What is {id} + 1?", self.run.text),
+                    },
+                )
+            })
+            .collect();
+        let sampled: Vec<_> = (0..20)
+            .filter(|id| id % 7 != 3)
+            .map(|id| (id, question(id)))
+            .collect();
+        let empty: Vec<_> = (0..20)
+            .filter(|id| id % 7 == 3)
+            .map(|id| self.reject(question(id), Stage::Sample, Reason::Empty))
+            .collect();
         let pair = |(id, row): &(i64, QuestionRow)| PreferenceRow {
             id: *id,
             generator: generator.into(),
-            direction: if draw(generator, *id) % 2 == 0 { Direction::Solvability } else { Direction::Difficulty },
+            direction: if draw(generator, *id) % 2 == 0 {
+                Direction::Solvability
+            } else {
+                Direction::Difficulty
+            },
             chosen: format!("{} Show that the answer is unique.", row.question),
             rejected: row.question.clone(),
         };
-        let pairs: Vec<_> = sampled.iter().filter(|(id, _)| id % 5 != 0).map(|row| (row.0, pair(row))).collect();
-        let bad: Vec<_> =
-            sampled.iter().filter(|(id, _)| id % 5 == 0).map(|row| self.reject(row.1.clone(), Stage::Rewrite, Reason::BadRewrite)).collect();
+        let pairs: Vec<_> = sampled
+            .iter()
+            .filter(|(id, _)| id % 5 != 0)
+            .map(|row| (row.0, pair(row)))
+            .collect();
+        let bad: Vec<_> = sampled
+            .iter()
+            .filter(|(id, _)| id % 5 == 0)
+            .map(|row| self.reject(row.1.clone(), Stage::Rewrite, Reason::BadRewrite))
+            .collect();
         let log: String = (1..=60)
-            .map(|step| format!("{{\"step\":{step},\"loss\":{},\"learningRate\":0.00002}}\n", 1.2 + 2.0 / f64::from(step) + noise(step)))
+            .map(|step| {
+                format!(
+                    "{{\"step\":{step},\"loss\":{},\"learningRate\":0.00002}}\n",
+                    1.2 + 2.0 / f64::from(step) + noise(step)
+                )
+            })
             .collect();
         let margins: String = (1..=40)
-            .map(|step| format!("{{\"step\":{step},\"loss\":{},\"margin\":{}}}\n", 0.693 - 0.004 * f64::from(step), 0.01 * f64::from(step)))
+            .map(|step| {
+                format!(
+                    "{{\"step\":{step},\"loss\":{},\"margin\":{}}}\n",
+                    0.693 - 0.004 * f64::from(step),
+                    0.01 * f64::from(step)
+                )
+            })
             .collect();
-        self.put(Stage::Qft, Some(generator), None, &sft, &Vec::<(i64, RejectRow)>::new(), Some(log));
+        self.put(
+            Stage::Qft,
+            Some(generator),
+            None,
+            &sft,
+            &Vec::<(i64, RejectRow)>::new(),
+            Some(log),
+        );
         self.put(Stage::Sample, Some(generator), None, &sampled, &empty, None);
         self.put(Stage::Rewrite, Some(generator), None, &pairs, &bad, None);
-        self.put(Stage::Qpo, Some(generator), None, &Vec::<(i64, SftRow)>::new(), &Vec::<(i64, RejectRow)>::new(), Some(margins));
+        self.put(
+            Stage::Qpo,
+            Some(generator),
+            None,
+            &Vec::<(i64, SftRow)>::new(),
+            &Vec::<(i64, RejectRow)>::new(),
+            Some(margins),
+        );
     }
 
     fn wave(&mut self, wave: i32, first: i64, count: i64, unfinished: bool) {
@@ -233,7 +333,9 @@ impl Maker<'_> {
         }
         for stage in [Stage::Respond, Stage::Reward, Stage::Verify] {
             let generator_of = |id: i64| if id < first + count { "ask" } else { "quiz" };
-            let left = ids.clone().filter(|id| self.run.fate(*id).is_none_or(|(end, _)| end >= stage));
+            let left = ids
+                .clone()
+                .filter(|id| self.run.fate(*id).is_none_or(|(end, _)| end >= stage));
             let (mut rows, mut accepted, mut rejects) = (Vec::new(), Vec::new(), Vec::new());
             for id in left {
                 let question = self.question(id, wave, generator_of(id));
@@ -241,14 +343,34 @@ impl Maker<'_> {
                 match self.run.fate(id) {
                     Some((end, reason)) if end == stage => {
                         let (_, mut row) = self.reject(question, stage, reason);
-                        row.responses = if stage == Stage::Verify { responses } else { vec![] };
+                        row.responses = if stage == Stage::Verify {
+                            responses
+                        } else {
+                            vec![]
+                        };
                         rejects.push((id, row));
                     }
                     _ if stage == Stage::Verify => {
                         let chosen = (draw("chosen", id) % 4) as i32;
-                        accepted.push((id, AcceptedRow { answered: AnsweredRow { question, responses }, chosen, agreement: 2 + chosen % 3 }));
+                        accepted.push((
+                            id,
+                            AcceptedRow {
+                                answered: AnsweredRow {
+                                    question,
+                                    responses,
+                                },
+                                chosen,
+                                agreement: 2 + chosen % 3,
+                            },
+                        ));
                     }
-                    _ => rows.push((id, AnsweredRow { question, responses })),
+                    _ => rows.push((
+                        id,
+                        AnsweredRow {
+                            question,
+                            responses,
+                        },
+                    )),
                 }
             }
             match stage {
@@ -258,13 +380,31 @@ impl Maker<'_> {
         }
     }
 
-    fn questions(&mut self, stage: Stage, generator: Option<&str>, wave: i32, ids: std::ops::Range<i64>) {
+    fn questions(
+        &mut self,
+        stage: Stage,
+        generator: Option<&str>,
+        wave: i32,
+        ids: std::ops::Range<i64>,
+    ) {
         let half = (ids.start + ids.end) / 2;
-        let row = |id: i64| self.question(id, wave, generator.unwrap_or(if id < half { "ask" } else { "quiz" }));
+        let row = |id: i64| {
+            self.question(
+                id,
+                wave,
+                generator.unwrap_or(if id < half { "ask" } else { "quiz" }),
+            )
+        };
         let fate = |id: &i64| self.run.fate(*id);
-        let rows: Vec<_> = ids.clone().filter(|id| fate(id).is_none_or(|(end, _)| end > stage)).map(|id| (id, row(id))).collect();
+        let rows: Vec<_> = ids
+            .clone()
+            .filter(|id| fate(id).is_none_or(|(end, _)| end > stage))
+            .map(|id| (id, row(id)))
+            .collect();
         let rejected = ids.filter(|id| fate(id).is_some_and(|(end, _)| end == stage));
-        let rejects: Vec<_> = rejected.map(|id| self.reject(row(id), stage, fate(&id).unwrap().1)).collect();
+        let rejects: Vec<_> = rejected
+            .map(|id| self.reject(row(id), stage, fate(&id).unwrap().1))
+            .collect();
         self.put(stage, generator, Some(wave), &rows, &rejects, None);
     }
 
@@ -304,7 +444,16 @@ impl Maker<'_> {
 
     fn reject(&self, question: QuestionRow, stage: Stage, reason: Reason) -> (i64, RejectRow) {
         let detail = Some(format!("{}found by {stage}", self.run.text));
-        (question.id, RejectRow { stage, reason, question, detail, responses: vec![] })
+        (
+            question.id,
+            RejectRow {
+                stage,
+                reason,
+                question,
+                detail,
+                responses: vec![],
+            },
+        )
     }
 
     /// Puts a sealed stage into the workspace, its rows cut into shards by id.
@@ -318,22 +467,63 @@ impl Maker<'_> {
         log: Option<String>,
     ) {
         let key = sha256_hex(format!("{stage} {generator:?} {wave:?}").as_bytes());
-        let shards = if stage.is_sharded() { self.run.shards } else { 1 };
-        let ids = || rows.iter().map(|(id, _)| *id).chain(rejects.iter().map(|(id, _)| *id));
-        let (low, high) = (ids().min().unwrap_or(0), ids().max().map_or(0, |last| last + 1));
+        let shards = if stage.is_sharded() {
+            self.run.shards
+        } else {
+            1
+        };
+        let ids = || {
+            rows.iter()
+                .map(|(id, _)| *id)
+                .chain(rejects.iter().map(|(id, _)| *id))
+        };
+        let (low, high) = (
+            ids().min().unwrap_or(0),
+            ids().max().map_or(0, |last| last + 1),
+        );
         let border = |shard: i64| low + (high - low) * shard / shards;
         let put = |bytes: Vec<u8>| {
-            let object = ObjectRef { sha256: sha256_hex(&bytes), bytes: bytes.len() as i64 };
-            self.store.put(&format!("stages/{}-{key}/objects/{}", stage.slug(), object.sha256), bytes).unwrap();
+            let object = ObjectRef {
+                sha256: sha256_hex(&bytes),
+                bytes: bytes.len() as i64,
+            };
+            // Written without the store: what it does to survive a crash takes its time, and nothing crashes here.
+            let path = self
+                .store
+                .local_path(&format!(
+                    "stages/{}-{key}/objects/{}",
+                    stage.slug(),
+                    object.sha256
+                ))
+                .unwrap();
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
             object
         };
         let shard = |index: i64| {
             let range = border(index)..border(index + 1);
-            let tables = [("rows", lines(rows, &range)), ("rejects", lines(rejects, &range))];
+            let tables = [
+                ("rows", lines(rows, &range)),
+                ("rejects", lines(rejects, &range)),
+            ];
             let table = |(name, lines): (&str, Vec<String>)| {
-                (name.to_string(), TableRef { rows: lines.len() as i64, object: put(lines.concat().into_bytes()) })
+                (
+                    name.to_string(),
+                    TableRef {
+                        rows: lines.len() as i64,
+                        object: put(lines.concat().into_bytes()),
+                    },
+                )
             };
-            let files = log.iter().map(|log| ("training_log.jsonl".to_string(), put(log.clone().into_bytes()))).collect();
+            let files = log
+                .iter()
+                .map(|log| {
+                    (
+                        "training_log.jsonl".to_string(),
+                        put(log.clone().into_bytes()),
+                    )
+                })
+                .collect();
             ShardManifest {
                 stage,
                 key: key.clone(),
@@ -347,10 +537,21 @@ impl Maker<'_> {
             }
         };
         let shards: Vec<_> = (0..shards).map(shard).collect();
-        let everything = [lines(rows, &(low..high)), lines(rejects, &(low..high))].concat().concat();
+        let everything = [lines(rows, &(low..high)), lines(rejects, &(low..high))]
+            .concat()
+            .concat();
         let digest = sha256_hex(format!("{key} {everything}").as_bytes());
-        let totals = [("rows".to_string(), rows.len() as i64), ("rejects".to_string(), rejects.len() as i64)];
-        self.inputs.push(TaskInput { stage, key: key.clone(), digest: digest.clone(), generator: generator.map(Into::into), wave });
+        let totals = [
+            ("rows".to_string(), rows.len() as i64),
+            ("rejects".to_string(), rejects.len() as i64),
+        ];
+        self.inputs.push(TaskInput {
+            stage,
+            key: key.clone(),
+            digest: digest.clone(),
+            generator: generator.map(Into::into),
+            wave,
+        });
         self.seals.push(Seal {
             stage,
             key,
@@ -359,14 +560,20 @@ impl Maker<'_> {
             rows: BTreeMap::from(totals),
             counts: Counts::default(),
             histograms: vec![],
-            bodies: if stage == Stage::Filter { vec!["none".into()] } else { self.run.bodies.clone() },
+            bodies: if stage == Stage::Filter {
+                vec!["none".into()]
+            } else {
+                self.run.bodies.clone()
+            },
         });
     }
 }
 
 fn lines<T: Serialize>(rows: &[(i64, T)], range: &std::ops::Range<i64>) -> Vec<String> {
     let inside = rows.iter().filter(|(id, _)| range.contains(id));
-    inside.map(|(_, row)| format!("{}\n", serde_json::to_string(row).unwrap())).collect()
+    inside
+        .map(|(_, row)| format!("{}\n", serde_json::to_string(row).unwrap()))
+        .collect()
 }
 
 fn draw(what: &str, id: i64) -> u64 {

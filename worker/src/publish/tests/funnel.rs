@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::fixture::{FATES, Run};
+use crate::publish::table::Layout;
 use crate::publish::words::thousands;
 
 proptest! {
@@ -15,7 +16,7 @@ proptest! {
         fates in prop::collection::vec(0..FATES.len(), 64),
         shards in 1i64..5,
     ) {
-        let run = Run { waves, fates, shards, ..Run::default() };
+        let run = Run { waves, fates, shards, layout: Layout::PUBLISHED, ..Run::default() };
         let output = tempfile::tempdir().unwrap();
         let manifest = run.seal().publish(output.path()).unwrap();
         let mut rejected = BTreeMap::new();

@@ -2,14 +2,12 @@
 
 mod proxy;
 
-mod server;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::super::s3_server::Server;
 use super::*;
 use proxy::Proxy;
-use server::Server;
 
 fn directory() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::super::{Access, Store};
+use super::store::{Access, Store};
 
 pub(super) struct Server {
     program: PathBuf,
@@ -73,7 +73,12 @@ impl Server {
 
     /// An object's text, read behind the server's back.
     pub(super) fn read(&self, path: &str) -> String {
-        std::fs::read_to_string(self.folder.path().join("data/bucket").join(path)).unwrap()
+        std::fs::read_to_string(self.file(path)).unwrap()
+    }
+
+    /// The file in which the server keeps an object.
+    pub(super) fn file(&self, path: &str) -> PathBuf {
+        self.folder.path().join("data/bucket").join(path)
     }
 
     pub(super) fn kill(&mut self) {

@@ -1,0 +1,135 @@
+//! Runs on the micro models, as values: a spec that goes through every stage in seconds, and the means to change any part of
+//! it. It starts nothing.
+
+use serde_json::{Value, json};
+
+use super::workbench::Workbench;
+use crate::micro::{MicroModels, models};
+
+/// A run's spec in the making.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MicroRun {
+    spec: Value,
+    seeds: usize,
+}
+
+/// The micro models, trained by whoever comes first.
+///
+/// # Panics
+/// If they can neither be found nor trained.
+pub fn micro_models() -> MicroModels {
+    models().unwrap_or_else(|error| panic!("no micro models: {error:#}; make them with `cargo run --release --bin micro-model -- --cache`"))
+}
+
+impl MicroRun {
+    /// A run with every optional stage on: two generators (one trained in full, one by adapters), QFT, QPO, all filters,
+    /// difficulty, a scalar reward model, agreement; in at least two waves, since the pilot asks 32 questions.
+    pub fn full(name: &str) -> Self {
+        let models = micro_models();
+        let qft = |tuning: &str| json!({"epochs": 1, "learningRate": 2.0e-4, "maxLength": 64, "batchSize": 1, "tuning": tuning});
+        let qpo = |tuning: &str| {
+            let rewriting = json!({"temperature": 0, "maxNewTokens": 64});
+            json!({"pairs": 24, "rewriter": "chat", "rewriting": rewriting, "learningRate": 1.0e-4, "maxLength": 96, "batchSize": 1, "tuning": tuning})
+        };
+        let sampling = json!({"temperature": 1.0, "topP": 0.99, "maxNewTokens": 48});
+        let spec = json!({
+            "apiVersion": "scalequest.dev/v1alpha1",
+            "kind": "SynthesisRun",
+            "metadata": {"name": name},
+            "spec": {
+                "recipe": "Math",
+                "seed": 11,
+                "target": {"examples": 30, "maxWaves": 12},
+                "models": [
+                    {"name": "chat", "source": {"path": models.chat}},
+                    {"name": "reward", "source": {"path": models.reward}},
+                ],
+                "seedQuestions": [{"path": "seeds.jsonl", "answerField": "answer"}],
+                "generators": [
+                    {"name": "ada", "model": "chat", "weight": 60, "qft": qft("Full"), "qpo": qpo("Full"), "sampling": sampling},
+                    {"name": "bob", "model": "chat", "weight": 40, "qft": qft("Lora"), "qpo": qpo("Lora"), "sampling": sampling},
+                ],
+                "filters": {
+                    "language": {"keep": ["en"]},
+                    "contamination": {"ngram": 13, "benchmarks": [{"path": models.benchmark, "questionField": "problem"}]},
+                    "duplicates": {},
+                    "solvability": {"model": "chat", "sampling": {"temperature": 0, "maxNewTokens": 24}},
+                    "difficulty": {
+                        "base": "chat", "solver": "chat", "samples": 2, "epochs": 1, "batchSize": 2, "minimum": 0.02,
+                        "sampling": {"temperature": 0.7, "maxNewTokens": 48},
+                    },
+                },
+                "responses": {"model": "chat", "samples": 3, "sampling": {"temperature": 0.7, "topP": 0.95, "maxNewTokens": 48}},
+                "reward": {"model": "reward"},
+                "verification": {"agreement": {"atLeast": 2}},
+                "workspace": {"path": "workspace"},
+                "output": {"path": "dataset"},
+            },
+        });
+        MicroRun { spec, seeds: 72 }
+    }
+
+    /// The smallest run that publishes: one untrained generator, no filter but the duplicates', one model in every part.
+    pub fn small(name: &str) -> Self {
+        Self::full(name)
+            .set("/spec/recipe", "MathSimple")
+            .set("/spec/generators", json!([{"name": "ada", "model": "chat", "qft": {"epochs": 0}, "qpo": {"pairs": 0}, "sampling": {"temperature": 1.0, "topP": 0.99, "maxNewTokens": 48}}]))
+            .set("/spec/models", json!([{"name": "chat", "source": {"path": micro_models().chat}}]))
+            .set("/spec/filters", json!({"duplicates": {}}))
+            .set("/spec/reward", json!({"model": "chat"}))
+            .set("/spec/target", json!({"examples": 8, "maxWaves": 6}))
+    }
+
+    /// Puts a value at a JSON pointer; the member is made where its parent has none.
+    ///
+    /// # Panics
+    /// If the parent is not there.
+    #[track_caller]
+    pub fn set(mut self, pointer: &str, value: impl Into<Value>) -> Self {
+        let (parent, name) = pointer.rsplit_once('/').expect("a JSON pointer");
+        let parent = self.spec.pointer_mut(parent).unwrap_or_else(|| panic!("nothing is at {parent}"));
+        match parent {
+            Value::Object(members) => {
+                members.insert(name.into(), value.into());
+            }
+            Value::Array(items) => items[name.parse::<usize>().expect("an index")] = value.into(),
+            other => panic!("{other} has no members"),
+        }
+        self
+    }
+
+    /// Removes the member at a JSON pointer.
+    #[track_caller]
+    pub fn remove(mut self, pointer: &str) -> Self {
+        let (parent, name) = pointer.rsplit_once('/').expect("a JSON pointer");
+        let members = self.spec.pointer_mut(parent).and_then(Value::as_object_mut).expect("a parent with members");
+        assert!(members.shift_remove(name).is_some(), "nothing is at {pointer}");
+        self
+    }
+
+    /// What is at a JSON pointer.
+    #[track_caller]
+    pub fn at(&self, pointer: &str) -> &Value {
+        self.spec.pointer(pointer).unwrap_or_else(|| panic!("nothing is at {pointer}"))
+    }
+
+    /// With this many seed questions.
+    pub fn seeds(mut self, seeds: usize) -> Self {
+        self.seeds = seeds;
+        self
+    }
+
+    /// The spec as text. JSON is YAML.
+    pub fn text(&self) -> String {
+        serde_json::to_string_pretty(&self.spec).expect("a value serialises")
+    }
+
+    /// Writes `run.yaml` and its seed questions into a workbench.
+    pub fn write(&self, bench: &Workbench) {
+        let all = std::fs::read_to_string(micro_models().seed_questions).expect("seed questions");
+        let some: Vec<&str> = all.lines().take(self.seeds).collect();
+        assert_eq!(some.len(), self.seeds, "the micro seed questions are fewer");
+        bench.write("seeds.jsonl", some.join("\n") + "\n");
+        bench.write("run.yaml", self.text());
+    }
+}
