@@ -59,14 +59,35 @@ impl Bench {
         let mut command = Command::new(env!("CARGO_BIN_EXE_scalequest"));
         // Any program serves as the worker here: none of these tests comes to the point of starting it.
         let own = std::env::current_exe().unwrap();
-        let Output { status, stdout, stderr } = command.args(arguments).current_dir(self.path()).env("SCALEQUEST_WORKER", own).output().unwrap();
-        Said { code: status.code(), out: String::from_utf8(stdout).unwrap(), err: String::from_utf8(stderr).unwrap() }
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = command
+            .args(arguments)
+            .current_dir(self.path())
+            .env("SCALEQUEST_WORKER", own)
+            .output()
+            .unwrap();
+        Said {
+            code: status.code(),
+            out: String::from_utf8(stdout).unwrap(),
+            err: String::from_utf8(stderr).unwrap(),
+        }
     }
 
     /// Accepts the spec, as a run that was started once and stopped at once.
     fn accepted(self) -> Bench {
         let run = validate(&parse(SPEC).unwrap(), Environment::Local).unwrap();
-        let record = RunRecord::new(&run, Inspection::default(), WorkerIdentity { version: "1".into(), ..Default::default() }, 1);
+        let record = RunRecord::new(
+            &run,
+            Inspection::default(),
+            WorkerIdentity {
+                version: "1".into(),
+                ..Default::default()
+            },
+            1,
+        );
         fs::create_dir_all(self.run_directory()).unwrap();
         record_file::save(&self.run_directory(), &record).unwrap();
         self
@@ -77,7 +98,10 @@ impl Bench {
     }
 
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(self.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(self.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -87,19 +111,51 @@ impl Bench {
 fn help_teaches_exit_codes_and_examples() {
     let said = Bench::new().run(&["--help"]);
     assert_eq!(said.code, Some(0));
-    for word in ["run", "validate", "plan", "status", "recipes", "crd", "prune", "completions", "Exit codes:", "130", "Examples:"] {
-        assert!(said.out.contains(word), "{word} is missing in:\n{}", said.out);
+    for word in [
+        "run",
+        "validate",
+        "plan",
+        "status",
+        "recipes",
+        "crd",
+        "prune",
+        "completions",
+        "Exit codes:",
+        "130",
+        "Examples:",
+    ] {
+        assert!(
+            said.out.contains(word),
+            "{word} is missing in:\n{}",
+            said.out
+        );
     }
     let said = Bench::new().run(&["run", "--help"]);
-    for word in ["same command goes on", "record.json", "report.html", "manifest.json", "SCALEQUEST_WORKER", "current directory"] {
-        assert!(said.out.contains(word), "{word} is missing in:\n{}", said.out);
+    for word in [
+        "same command goes on",
+        "record.json",
+        "report.html",
+        "manifest.json",
+        "SCALEQUEST_WORKER",
+        "current directory",
+    ] {
+        assert!(
+            said.out.contains(word),
+            "{word} is missing in:\n{}",
+            said.out
+        );
     }
 }
 
 #[test]
 fn a_wrong_command_line_is_bad_input() {
     let bench = Bench::new();
-    for arguments in [&["fly"][..], &["run"], &["run", "-f", "run.yaml", "--workers", "0"], &["run", "-f", "run.yaml", "--memory", "much"]] {
+    for arguments in [
+        &["fly"][..],
+        &["run"],
+        &["run", "-f", "run.yaml", "--workers", "0"],
+        &["run", "-f", "run.yaml", "--memory", "much"],
+    ] {
         assert_eq!(bench.run(arguments).code, Some(2), "{arguments:?}");
     }
 }
@@ -109,19 +165,34 @@ fn a_valid_spec_is_said_to_be_valid_and_nothing_is_written() {
     let bench = Bench::new();
     let said = bench.run(&["validate", "--spec-only", "-f", "run.yaml"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
-    assert_eq!(said.out, "run `tiny` is valid; models and files were not looked at\n");
+    assert_eq!(
+        said.out,
+        "run `tiny` is valid; models and files were not looked at\n"
+    );
     assert_eq!(bench.names(), ["run.yaml"]);
 }
 
 #[test]
 fn every_mistake_is_named_at_once() {
-    let wrong = SPEC.replace("model: m}", "model: n}").replace("examples: 10", "examples: 0").replace("{path: ws}", "{path: ws, uri: s3://b/ws}");
+    let wrong = SPEC
+        .replace("model: m}", "model: n}")
+        .replace("examples: 10", "examples: 0")
+        .replace("{path: ws}", "{path: ws, uri: s3://b/ws}");
     let bench = Bench::new().write("wrong.yaml", &wrong);
     for command in ["validate", "run"] {
         let said = bench.run(&[command, "-f", "wrong.yaml"]);
         assert_eq!(said.code, Some(2), "{command}: {}", said.err);
-        for field in ["spec.target.examples", "spec.generators[0].model", "spec.workspace", "nothing was started"] {
-            assert!(said.err.contains(field), "{command}: {field} is missing in:\n{}", said.err);
+        for field in [
+            "spec.target.examples",
+            "spec.generators[0].model",
+            "spec.workspace",
+            "nothing was started",
+        ] {
+            assert!(
+                said.err.contains(field),
+                "{command}: {field} is missing in:\n{}",
+                said.err
+            );
         }
     }
     assert_eq!(bench.names(), ["run.yaml", "wrong.yaml"]);
@@ -132,22 +203,40 @@ fn mistakes_are_one_object_for_machines() {
     let bench = Bench::new().write("wrong.yaml", &SPEC.replace("seedQuestions", "seedQuestion"));
     let said = bench.run(&["--log-format", "json", "validate", "-f", "wrong.yaml"]);
     let value: serde_json::Value = serde_json::from_str(&said.err).unwrap();
-    assert_eq!((said.code, value["event"].as_str()), (Some(2), Some("refused")));
-    assert!(value["faults"].as_array().unwrap().iter().any(|fault| fault["field"].as_str().unwrap().contains("seedQuestion")), "{value}");
+    assert_eq!(
+        (said.code, value["event"].as_str()),
+        (Some(2), Some("refused"))
+    );
+    assert!(
+        value["faults"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|fault| fault["field"].as_str().unwrap().contains("seedQuestion")),
+        "{value}"
+    );
 }
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
     let said = Bench::new().run(&["validate", "-f", "gone.yaml"]);
     assert_eq!(said.code, Some(2));
-    assert!(said.err.starts_with("error: gone.yaml: cannot be read"), "{}", said.err);
+    assert!(
+        said.err.starts_with("error: gone.yaml: cannot be read"),
+        "{}",
+        said.err
+    );
 }
 
 #[test]
 fn the_spec_may_come_from_standard_input() {
     let bench = Bench::new();
     let file = fs::File::open(bench.path().join("run.yaml")).unwrap();
-    let status = Command::new(env!("CARGO_BIN_EXE_scalequest")).args(["validate", "--spec-only", "-f", "-"]).stdin(file).output().unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_scalequest"))
+        .args(["validate", "--spec-only", "-f", "-"])
+        .stdin(file)
+        .output()
+        .unwrap();
     assert!(status.status.success());
 }
 
@@ -156,13 +245,32 @@ fn a_plan_lists_the_stages_in_order_with_their_hours() {
     let bench = Bench::new();
     let said = bench.run(&["plan", "-f", "run.yaml"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
-    let order = ["qft", "sample", "rewrite", "qpo", "generate", "respond", "reward", "total"];
-    let places: Vec<_> = order.iter().map(|stage| said.out.find(&format!("\n{stage} ")).unwrap_or_else(|| panic!("{stage}: {}", said.out))).collect();
+    let order = [
+        "qft", "sample", "rewrite", "qpo", "generate", "respond", "reward", "total",
+    ];
+    let places: Vec<_> = order
+        .iter()
+        .map(|stage| {
+            said.out
+                .find(&format!("\n{stage} "))
+                .unwrap_or_else(|| panic!("{stage}: {}", said.out))
+        })
+        .collect();
     assert!(places.is_sorted(), "{}", said.out);
-    let said = bench.run(&["plan", "-f", "run.yaml", "--output", "json", "--device", "h100"]);
+    let said = bench.run(&[
+        "plan", "-f", "run.yaml", "--output", "json", "--device", "h100",
+    ]);
     let value: serde_json::Value = serde_json::from_str(&said.out).unwrap();
-    let sum: f64 = value["stages"].as_array().unwrap().iter().map(|stage| stage["gpuHours"].as_f64().unwrap()).sum();
-    assert!(sum > 0.0 && (sum - value["gpuHours"].as_f64().unwrap()).abs() < 1e-9, "{value}");
+    let sum: f64 = value["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stage| stage["gpuHours"].as_f64().unwrap())
+        .sum();
+    assert!(
+        sum > 0.0 && (sum - value["gpuHours"].as_f64().unwrap()).abs() < 1e-9,
+        "{value}"
+    );
     assert_eq!(bench.names(), ["run.yaml"]);
 }
 
@@ -179,17 +287,34 @@ fn a_million_examples_of_the_paper_are_planned_in_under_a_second() {
     let started = std::time::Instant::now();
     let said = Bench::new().run(&["plan", "-f", &spec.display().to_string()]);
     assert_eq!(said.code, Some(0), "{}", said.err);
-    assert!(said.out.contains("GPU-hours") && said.out.contains("rate"), "{}", said.out);
-    assert!(started.elapsed().as_secs_f64() < 1.0, "{:?}", started.elapsed());
+    assert!(
+        said.out.contains("GPU-hours") && said.out.contains("rate"),
+        "{}",
+        said.out
+    );
+    assert!(
+        started.elapsed().as_secs_f64() < 1.0,
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[test]
 fn recipes_are_listed_and_shown() {
     let bench = Bench::new();
     let list = bench.run(&["recipes"]).out;
-    let names: Vec<_> = list.lines().take(4).map(|line| line.split_whitespace().next().unwrap()).collect();
+    let names: Vec<_> = list
+        .lines()
+        .take(4)
+        .map(|line| line.split_whitespace().next().unwrap())
+        .collect();
     assert_eq!(names, ["Math", "MathSimple", "Code", "LongCot"]);
-    assert!(bench.run(&["recipes", "longcot"]).out.contains("maxNewTokens"));
+    assert!(
+        bench
+            .run(&["recipes", "longcot"])
+            .out
+            .contains("maxNewTokens")
+    );
     let said = bench.run(&["recipes", "Maht"]);
     assert_eq!(said.code, Some(2));
     assert!(said.err.contains("did you mean"), "{}", said.err);
@@ -208,7 +333,10 @@ fn every_shell_gets_a_completion_script() {
     let bench = Bench::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let said = bench.run(&["completions", shell]);
-        assert!(said.code == Some(0) && said.out.contains("scalequest"), "{shell}");
+        assert!(
+            said.code == Some(0) && said.out.contains("scalequest"),
+            "{shell}"
+        );
     }
 }
 
@@ -218,11 +346,23 @@ fn the_status_of_a_stopped_run_is_read_from_its_record() {
     for place in ["ws", "ws/runs/tiny"] {
         let said = bench.run(&["status", place]);
         assert_eq!(said.code, Some(0), "{}", said.err);
-        assert!(said.out.contains("accepted  0 of 10 pairs (0%)") && said.out.contains("not being driven"), "{}", said.out);
+        assert!(
+            said.out.contains("accepted  0 of 10 pairs (0%)")
+                && said.out.contains("not being driven"),
+            "{}",
+            said.out
+        );
     }
     let said = bench.run(&["status", "ws", "--output", "json"]);
     let value: serde_json::Value = serde_json::from_str(&said.out).unwrap();
-    assert_eq!((&value["run"], &value["driven"], &value["status"]["progress"]["target"]), (&"tiny".into(), &false.into(), &10.into()));
+    assert_eq!(
+        (
+            &value["run"],
+            &value["driven"],
+            &value["status"]["progress"]["target"]
+        ),
+        (&"tiny".into(), &false.into(), &10.into())
+    );
 }
 
 #[test]
@@ -238,31 +378,57 @@ fn a_run_that_another_process_drives_is_left_to_it() {
     let _held = Lock::take(&bench.run_directory().join("lock"), "run tiny").unwrap();
     let said = bench.run(&["run", "-f", "run.yaml"]);
     assert_eq!(said.code, Some(1), "{}", said.err);
-    assert!(said.err.contains(&format!("process {}", std::process::id())), "{}", said.err);
-    assert!(bench.run(&["status", "ws", "--output", "json"]).out.contains("\"driven\": true"));
+    assert!(
+        said.err
+            .contains(&format!("process {}", std::process::id())),
+        "{}",
+        said.err
+    );
+    assert!(
+        bench
+            .run(&["status", "ws", "--output", "json"])
+            .out
+            .contains("\"driven\": true")
+    );
 }
 
 #[test]
 fn what_cannot_change_is_refused_with_its_field() {
-    let bench = Bench::new().accepted().write("other.yaml", &SPEC.replace("recipe: MathSimple", "recipe: MathSimple\n  seed: 7"));
+    let bench = Bench::new().accepted().write(
+        "other.yaml",
+        &SPEC.replace("recipe: MathSimple", "recipe: MathSimple\n  seed: 7"),
+    );
     let before = fs::read(bench.run_directory().join("record.json")).unwrap();
     let said = bench.run(&["run", "-f", "other.yaml"]);
     assert_eq!(said.code, Some(2), "{}", said.err);
     assert!(said.err.contains("spec.seed: was `0`"), "{}", said.err);
-    assert_eq!(fs::read(bench.run_directory().join("record.json")).unwrap(), before);
+    assert_eq!(
+        fs::read(bench.run_directory().join("record.json")).unwrap(),
+        before
+    );
 }
 
 #[test]
 fn prune_shows_first_and_removes_when_told() {
     let bench = Bench::new().accepted();
-    let loose = bench.path().join(format!("ws/stages/judge-{}", "a".repeat(64)));
+    let loose = bench
+        .path()
+        .join(format!("ws/stages/judge-{}", "a".repeat(64)));
     fs::create_dir_all(loose.join("objects")).unwrap();
     fs::write(loose.join("objects/x"), "12345").unwrap();
     let said = bench.run(&["prune", "ws"]);
-    assert!(said.code == Some(0) && said.out.contains("would remove 5 B in 1 place;"), "{}", said.out);
+    assert!(
+        said.code == Some(0) && said.out.contains("would remove 5 B in 1 place;"),
+        "{}",
+        said.out
+    );
     assert!(loose.exists());
     let said = bench.run(&["prune", "ws", "--yes"]);
-    assert!(said.out.contains("removed 5 B") && said.out.contains("tiny"), "{}", said.out);
+    assert!(
+        said.out.contains("removed 5 B") && said.out.contains("tiny"),
+        "{}",
+        said.out
+    );
     assert!(!loose.exists() && bench.run_directory().exists());
     assert_eq!(bench.run(&["prune", "."]).code, Some(2));
 }

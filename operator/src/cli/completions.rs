@@ -3,7 +3,8 @@
 use clap::CommandFactory;
 use scalequest_crds::exit;
 
-use super::{Cli, Refusal, text};
+use super::arguments::Cli;
+use super::{Refusal, text};
 
 /// Prints the completion script of `shell`.
 pub fn completions(shell: clap_complete::Shell) -> Result<i32, Refusal> {

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use scalequest_crds::exit;
 use serde_json::json;
 
-use super::{OutputFormat, PlanArguments, Refusal, spec_file, text};
+use super::arguments::{OutputFormat, PlanArguments};
+use super::{Refusal, spec_file, text};
 use crate::estimate::paper::PAPER_COST;
 use crate::estimate::{Assumptions, CostEstimate, Device, StageEstimate, devices, estimate};
 use crate::plan::size::pilot;
@@ -15,7 +16,9 @@ use crate::validate::{Environment, ValidRun, validate};
 /// Prints the plan of the run in a file.
 pub fn plan(arguments: &PlanArguments) -> Result<i32, Refusal> {
     let run = spec_file::read(&arguments.spec.file)?;
-    let valid = validate(&run, Environment::Local).or_else(|faults| validate(&run, Environment::Cluster).map_err(|_| Refusal::BadInput(faults)))?;
+    let valid = validate(&run, Environment::Local).or_else(|faults| {
+        validate(&run, Environment::Cluster).map_err(|_| Refusal::BadInput(faults))
+    })?;
     let device = device(&arguments.device)?;
     let cost = estimate(&valid, None, device, &Assumptions::default());
     let answer = match arguments.output {
@@ -28,16 +31,33 @@ pub fn plan(arguments: &PlanArguments) -> Result<i32, Refusal> {
 
 fn device(name: &str) -> Result<&'static Device, Refusal> {
     let names = || devices().iter().map(|device| device.name.as_str());
-    devices().iter().find(|device| device.name == name).ok_or_else(|| {
-        let hint = nearest(name, names()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        Refusal::input("--device", format!("`{name}` is no device: the devices are {}{hint}", names().collect::<Vec<_>>().join(", ")))
-    })
+    devices()
+        .iter()
+        .find(|device| device.name == name)
+        .ok_or_else(|| {
+            let hint = nearest(name, names())
+                .map(|near| format!("; did you mean {near}?"))
+                .unwrap_or_default();
+            Refusal::input(
+                "--device",
+                format!(
+                    "`{name}` is no device: the devices are {}{hint}",
+                    names().collect::<Vec<_>>().join(", ")
+                ),
+            )
+        })
 }
 
 fn as_text(run: &ValidRun, cost: &CostEstimate) -> String {
     let mut out = String::new();
     let limits = run.limits();
-    let _ = writeln!(out, "run {}: {} pairs wanted, in {} waves at most", run.name(), text::number(limits.target), limits.max_waves);
+    let _ = writeln!(
+        out,
+        "run {}: {} pairs wanted, in {} waves at most",
+        run.name(),
+        text::number(limits.target),
+        limits.max_waves
+    );
     let _ = writeln!(
         out,
         "about {} questions at a yield of {:.3} (assumed); wave 1, the pilot, asks for {} and measures it\n",
@@ -45,7 +65,17 @@ fn as_text(run: &ValidRun, cost: &CostEstimate) -> String {
         cost.yield_ratio,
         text::number(pilot(limits.target))
     );
-    let heading = ["stage", "generator", "model", "rows", "tokens read", "tokens made", "GPU-hours"].map(String::from).to_vec();
+    let heading = [
+        "stage",
+        "generator",
+        "model",
+        "rows",
+        "tokens read",
+        "tokens made",
+        "GPU-hours",
+    ]
+    .map(String::from)
+    .to_vec();
     let mut rows = vec![heading];
     rows.extend(cost.stages.iter().map(row));
     let mut total = vec!["total".to_string()];
@@ -53,19 +83,46 @@ fn as_text(run: &ValidRun, cost: &CostEstimate) -> String {
     total.push(show_hours(cost.hours));
     rows.push(total);
     out.push_str(&text::table(&rows, &[3, 4, 5, 6]));
-    let _ = writeln!(out, "\nfilter (after generate), verify (after reward) and publish (at the end) run on CPUs and are not counted.");
-    let _ = writeln!(out, "device: {} ({}); another: --device NAME", cost.device.name, cost.device.description);
+    let _ = writeln!(
+        out,
+        "\nfilter (after generate), verify (after reward) and publish (at the end) run on CPUs and are not counted."
+    );
+    let _ = writeln!(
+        out,
+        "device: {} ({}); another: --device NAME",
+        cost.device.name, cost.device.description
+    );
     if let Some(money) = &cost.cost {
         let _ = writeln!(out, "cost: {money} {}", limits.currency);
     }
-    let guessed: Vec<_> = cost.models.iter().filter(|(_, size)| size.guessed).map(|(name, size)| format!("{name} {}", billions(size.parameters))).collect();
+    let guessed: Vec<_> = cost
+        .models
+        .iter()
+        .filter(|(_, size)| size.guessed)
+        .map(|(name, size)| format!("{name} {}", billions(size.parameters)))
+        .collect();
     if !guessed.is_empty() {
-        let _ = writeln!(out, "parameters, from the models' names: {}", guessed.join(", "));
+        let _ = writeln!(
+            out,
+            "parameters, from the models' names: {}",
+            guessed.join(", ")
+        );
     }
-    let _ = writeln!(out, "\nthe paper's own table, 8 x A100-40G, recipe Math at 1,000,000 pairs:");
+    let _ = writeln!(
+        out,
+        "\nthe paper's own table, 8 x A100-40G, recipe Math at 1,000,000 pairs:"
+    );
     let paper: Vec<Vec<String>> = PAPER_COST
         .iter()
-        .map(|phase| vec![format!("  {}", phase.phase), phase.gpu_hours.map_or("-".into(), |hours| format!("{hours:.1}")), format!("GPU-hours for {}", phase.samples)])
+        .map(|phase| {
+            vec![
+                format!("  {}", phase.phase),
+                phase
+                    .gpu_hours
+                    .map_or("-".into(), |hours| format!("{hours:.1}")),
+                format!("GPU-hours for {}", phase.samples),
+            ]
+        })
         .collect();
     out.push_str(&text::table(&paper, &[1]));
     out
@@ -105,7 +162,11 @@ fn tokens(count: f64) -> String {
 
 fn billions(parameters: i64) -> String {
     let parameters = parameters as f64;
-    if parameters >= 1e9 { format!("{:.1}B", parameters / 1e9) } else { format!("{:.0}M", parameters / 1e6) }
+    if parameters >= 1e9 {
+        format!("{:.1}B", parameters / 1e9)
+    } else {
+        format!("{:.0}M", parameters / 1e6)
+    }
 }
 
 fn as_json(run: &ValidRun, cost: &CostEstimate) -> serde_json::Value {

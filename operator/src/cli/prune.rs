@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use scalequest_crds::exit;
 
-use super::{PruneArguments, Refusal, text};
+use super::arguments::PruneArguments;
+use super::{Refusal, text};
 use crate::local::machine::show_bytes;
 use crate::local::prune::{remove, survey};
 
@@ -12,21 +13,51 @@ use crate::local::prune::{remove, survey};
 pub fn prune(arguments: &PruneArguments) -> Result<i32, Refusal> {
     let PruneArguments { dir, yes, forget } = arguments;
     if dir.to_string_lossy().contains("://") {
-        return Err(Refusal::input("DIR", "is an object store: remove what is old there by the store's lifecycle rules"));
+        return Err(Refusal::input(
+            "DIR",
+            "is an object store: remove what is old there by the store's lifecycle rules",
+        ));
     }
     let found = survey(dir, forget).map_err(|message| Refusal::input("DIR", message))?;
     let mut out = String::new();
     for each in &found.removable {
-        let _ = writeln!(out, "{:>10}  {}  ({})", show(each.bytes), each.path.display(), each.reason);
+        let _ = writeln!(
+            out,
+            "{:>10}  {}  ({})",
+            show(each.bytes),
+            each.path.display(),
+            each.reason
+        );
     }
     for name in forget {
-        let _ = writeln!(out, "{:>10}  {}  (the run is forgotten)", "", dir.join("runs").join(name).display());
+        let _ = writeln!(
+            out,
+            "{:>10}  {}  (the run is forgotten)",
+            "",
+            dir.join("runs").join(name).display()
+        );
     }
     let total = show(found.removable.iter().map(|each| each.bytes).sum());
-    let kept = format!("kept: {} for {}", show(found.kept_bytes), if found.runs.is_empty() { "no run".into() } else { found.runs.join(", ") });
+    let kept = format!(
+        "kept: {} for {}",
+        show(found.kept_bytes),
+        if found.runs.is_empty() {
+            "no run".into()
+        } else {
+            found.runs.join(", ")
+        }
+    );
     if !*yes {
-        let again = if found.removable.is_empty() && forget.is_empty() { "" } else { "; say --yes to remove it" };
-        let _ = writeln!(out, "would remove {total} in {}{again}; {kept}", places(found.removable.len()));
+        let again = if found.removable.is_empty() && forget.is_empty() {
+            ""
+        } else {
+            "; say --yes to remove it"
+        };
+        let _ = writeln!(
+            out,
+            "would remove {total} in {}{again}; {kept}",
+            places(found.removable.len())
+        );
         text::print(&out)?;
         return Ok(exit::run::DONE);
     }
@@ -34,7 +65,11 @@ pub fn prune(arguments: &PruneArguments) -> Result<i32, Refusal> {
     for path in &left {
         let _ = writeln!(out, "left, since a run works on it: {}", path.display());
     }
-    let _ = writeln!(out, "removed {total} in {}; {kept}", places(found.removable.len() - left.len()));
+    let _ = writeln!(
+        out,
+        "removed {total} in {}; {kept}",
+        places(found.removable.len() - left.len())
+    );
     text::print(&out)?;
     Ok(exit::run::DONE)
 }
@@ -44,5 +79,9 @@ fn show(bytes: u64) -> String {
 }
 
 fn places(count: usize) -> String {
-    if count == 1 { "1 place".into() } else { format!("{count} places") }
+    if count == 1 {
+        "1 place".into()
+    } else {
+        format!("{count} places")
+    }
 }

@@ -19,7 +19,10 @@ pub enum Refusal {
 impl Refusal {
     /// A single mistake in what the person gave.
     pub fn input(field: impl Into<String>, message: impl Into<String>) -> Refusal {
-        Refusal::BadInput(vec![Fault { field: field.into(), message: message.into() }])
+        Refusal::BadInput(vec![Fault {
+            field: field.into(),
+            message: message.into(),
+        }])
     }
 
     /// Says it on standard error; the exit code.
@@ -58,9 +61,15 @@ mod tests {
 
     #[test]
     fn every_mistake_is_a_line_of_its_own() {
-        let fault = |field: &str| Fault { field: field.into(), message: "is wrong".into() };
+        let fault = |field: &str| Fault {
+            field: field.into(),
+            message: "is wrong".into(),
+        };
         let refusal = Refusal::BadInput(vec![fault("spec.a"), fault("spec.b")]);
-        assert_eq!(refusal.show(LogFormat::Text), "error: spec.a: is wrong\nerror: spec.b: is wrong\n2 errors; nothing was started");
+        assert_eq!(
+            refusal.show(LogFormat::Text),
+            "error: spec.a: is wrong\nerror: spec.b: is wrong\n2 errors; nothing was started"
+        );
         let json: serde_json::Value = serde_json::from_str(&refusal.show(LogFormat::Json)).unwrap();
         assert_eq!(json["faults"][1]["field"], "spec.b");
     }

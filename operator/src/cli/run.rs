@@ -2,7 +2,8 @@
 
 use scalequest_crds::exit;
 
-use super::{Refusal, RunArguments, spec_file, summary};
+use super::arguments::RunArguments;
+use super::{Refusal, spec_file, summary};
 use crate::local::accept::{Options, Refused, accept};
 use crate::local::drive::{Driver, Left};
 use crate::local::progress::{LogFormat, display};
@@ -10,17 +11,36 @@ use crate::local::stop;
 
 /// Drives the run in a file to its end, or until it is stopped.
 pub fn run(arguments: &RunArguments, format: LogFormat, verbose: u8) -> Result<i32, Refusal> {
-    let RunArguments { spec, workers, cores, memory, no_check } = arguments;
+    let RunArguments {
+        spec,
+        workers,
+        cores,
+        memory,
+        no_check,
+    } = arguments;
     let run = spec_file::read(&spec.file)?;
-    let wide = |number: Option<u32>| number.map(|number| usize::try_from(number).unwrap_or(usize::MAX));
-    let options = Options { workers: wide(*workers), cores: wide(*cores), memory: *memory, trust: *no_check };
+    let wide =
+        |number: Option<u32>| number.map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+    let options = Options {
+        workers: wide(*workers),
+        cores: wide(*cores),
+        memory: *memory,
+        trust: *no_check,
+    };
     let session = accept(&run, options).map_err(refusal)?;
     let output = session.run.output().to_string();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| Refusal::Failed(format!("cannot start: {error}")))?;
     let (left, status) = runtime.block_on(async {
-        let stop = stop::listen().map_err(|error| Refusal::Failed(format!("cannot listen to signals: {error}")))?;
-        Ok::<_, Refusal>(Driver::new(session, display(format, verbose > 0), stop).drive().await)
+        let stop = stop::listen()
+            .map_err(|error| Refusal::Failed(format!("cannot listen to signals: {error}")))?;
+        Ok::<_, Refusal>(
+            Driver::new(session, display(format, verbose > 0), stop)
+                .drive()
+                .await,
+        )
     })?;
     summary::tell(&left, &status, &output, format)?;
     Ok(exit_code(&left))

@@ -9,8 +9,9 @@ use scalequest_crds::run::status::{StageStatus, SynthesisRunStatus};
 use scalequest_crds::run::{Place, SynthesisRun};
 use serde_json::{Value, json};
 
+use super::arguments::{OutputFormat, StatusArguments};
 use super::summary::numbers;
-use super::{OutputFormat, Refusal, StatusArguments, text};
+use super::{Refusal, text};
 use crate::local::drive::live::Live;
 use crate::local::lock::Lock;
 use crate::local::machine::now_millis;
@@ -27,8 +28,13 @@ pub fn status(arguments: &StatusArguments) -> Result<i32, Refusal> {
     let directory = run_directory(&arguments.dir, arguments.run.as_deref())?;
     let loaded = record_file::load(&directory).map_err(Refusal::Failed)?;
     let record = loaded.record.ok_or_else(|| {
-        let why = loaded.damage.unwrap_or_else(|| format!("{} is not there", directory.join(RECORD).display()));
-        Refusal::input("DIR", format!("holds no record of a run that can be read: {why}"))
+        let why = loaded
+            .damage
+            .unwrap_or_else(|| format!("{} is not there", directory.join(RECORD).display()));
+        Refusal::input(
+            "DIR",
+            format!("holds no record of a run that can be read: {why}"),
+        )
     })?;
     let is_driven = Lock::is_held(&directory.join("lock"));
     let live = Live::read(&directory).filter(|_| is_driven);
@@ -38,9 +44,15 @@ pub fn status(arguments: &StatusArguments) -> Result<i32, Refusal> {
     };
     let answer = match arguments.output {
         OutputFormat::Json => {
-            let active = live.as_ref().map(|live| live.active.clone()).unwrap_or_default();
+            let active = live
+                .as_ref()
+                .map(|live| live.active.clone())
+                .unwrap_or_default();
             let pid = live.as_ref().map(|live| live.pid);
-            format!("{:#}\n", json!({"run": record.name, "driven": is_driven, "pid": pid, "status": status, "active": active}))
+            format!(
+                "{:#}\n",
+                json!({"run": record.name, "driven": is_driven, "pid": pid, "status": status, "active": active})
+            )
         }
         OutputFormat::Text => as_text(&record.name, is_driven, &status, live.as_ref()),
     };
@@ -60,7 +72,10 @@ fn projected(record: &RunRecord) -> Result<SynthesisRunStatus, Refusal> {
 fn run_directory(dir: &Path, run: Option<&str>) -> Result<PathBuf, Refusal> {
     let name = dir.to_string_lossy();
     let workspace = match name.contains("://") {
-        true => state_directory(&Place { uri: Some(name.to_string()), ..Place::default() }),
+        true => state_directory(&Place {
+            uri: Some(name.to_string()),
+            ..Place::default()
+        }),
         false => dir.to_path_buf(),
     };
     if workspace.join(RECORD).is_file() {
@@ -69,19 +84,45 @@ fn run_directory(dir: &Path, run: Option<&str>) -> Result<PathBuf, Refusal> {
     let mut runs: Vec<String> = fs::read_dir(workspace.join("runs"))
         .into_iter()
         .flatten()
-        .filter_map(|entry| entry.ok().filter(|entry| entry.path().is_dir())?.file_name().into_string().ok())
+        .filter_map(|entry| {
+            entry
+                .ok()
+                .filter(|entry| entry.path().is_dir())?
+                .file_name()
+                .into_string()
+                .ok()
+        })
         .collect();
     runs.sort();
     match (run, runs.as_slice()) {
-        (_, []) => Err(Refusal::input("DIR", format!("{name} holds no run: name a run's workspace, or <workspace>/runs/<run>"))),
-        (Some(run), _) if runs.iter().any(|known| known == run) => Ok(workspace.join("runs").join(run)),
-        (Some(run), _) => Err(Refusal::input("--run", format!("{name} holds no run `{run}`; it holds: {}", runs.join(", ")))),
+        (_, []) => Err(Refusal::input(
+            "DIR",
+            format!("{name} holds no run: name a run's workspace, or <workspace>/runs/<run>"),
+        )),
+        (Some(run), _) if runs.iter().any(|known| known == run) => {
+            Ok(workspace.join("runs").join(run))
+        }
+        (Some(run), _) => Err(Refusal::input(
+            "--run",
+            format!("{name} holds no run `{run}`; it holds: {}", runs.join(", ")),
+        )),
         (None, [only]) => Ok(workspace.join("runs").join(only)),
-        (None, _) => Err(Refusal::input("DIR", format!("{name} holds several runs: choose one with --run: {}", runs.join(", ")))),
+        (None, _) => Err(Refusal::input(
+            "DIR",
+            format!(
+                "{name} holds several runs: choose one with --run: {}",
+                runs.join(", ")
+            ),
+        )),
     }
 }
 
-fn as_text(name: &str, is_driven: bool, status: &SynthesisRunStatus, live: Option<&Live>) -> String {
+fn as_text(
+    name: &str,
+    is_driven: bool,
+    status: &SynthesisRunStatus,
+    live: Option<&Live>,
+) -> String {
     let mut out = String::new();
     let phase = status.phase.clone().unwrap_or_default();
     let driver = match live {
@@ -95,23 +136,50 @@ fn as_text(name: &str, is_driven: bool, status: &SynthesisRunStatus, live: Optio
     };
     let _ = writeln!(out, "{}", numbers(status));
     if let Some(estimate) = &status.estimate {
-        let cost = estimate.cost.as_ref().map(|cost| format!(", cost {cost}")).unwrap_or_default();
-        let _ = writeln!(out, "estimate  {} questions, {} hours of workers, yield {}{cost}", text::number(estimate.questions), estimate.gpu_hours, estimate.yield_ratio);
+        let cost = estimate
+            .cost
+            .as_ref()
+            .map(|cost| format!(", cost {cost}"))
+            .unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "estimate  {} questions, {} hours of workers, yield {}{cost}",
+            text::number(estimate.questions),
+            estimate.gpu_hours,
+            estimate.yield_ratio
+        );
     }
     if let Some(dataset) = &status.dataset {
-        let _ = writeln!(out, "dataset   {} ({} pairs)", dataset.uri, text::number(dataset.rows));
+        let _ = writeln!(
+            out,
+            "dataset   {} ({} pairs)",
+            dataset.uri,
+            text::number(dataset.rows)
+        );
     }
     let active = live.map(|live| live.active.as_slice()).unwrap_or_default();
-    let mut rows = vec![["stage", "generator", "wave", "state", "shards", ""].map(String::from).to_vec()];
+    let mut rows = vec![
+        ["stage", "generator", "wave", "state", "shards", ""]
+            .map(String::from)
+            .to_vec(),
+    ];
     rows.extend(status.stages.iter().map(|stage| row(stage, active)));
     let _ = write!(out, "\n{}", text::table(&rows, &[2, 4]));
     out
 }
 
 fn row(stage: &StageStatus, active: &[Value]) -> Vec<String> {
-    let StageStatus { name, wave, generator, state, shards } = stage;
+    let StageStatus {
+        name,
+        wave,
+        generator,
+        state,
+        shards,
+    } = stage;
     let is_it = |event: &&Value| {
-        event["stage"] == json!(name) && event.get("wave").cloned() == wave.map(|wave| json!(wave)) && event.get("generator").cloned() == generator.as_ref().map(|g| json!(g))
+        event["stage"] == json!(name)
+            && event.get("wave").cloned() == wave.map(|wave| json!(wave))
+            && event.get("generator").cloned() == generator.as_ref().map(|g| json!(g))
     };
     let doing = active.iter().find(is_it).map(progress).unwrap_or_default();
     vec![
@@ -119,7 +187,11 @@ fn row(stage: &StageStatus, active: &[Value]) -> Vec<String> {
         generator.clone().unwrap_or_default(),
         wave.map(|wave| wave.to_string()).unwrap_or_default(),
         state.clone(),
-        if shards.total > 0 { format!("{}/{}", shards.succeeded, shards.total) } else { String::new() },
+        if shards.total > 0 {
+            format!("{}/{}", shards.succeeded, shards.total)
+        } else {
+            String::new()
+        },
         doing,
     ]
 }

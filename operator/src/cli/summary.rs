@@ -11,17 +11,35 @@ use crate::local::progress::{Event, LogFormat, display};
 use crate::plan::End;
 
 /// Says how a run was left: on standard output for people, as an event for machines.
-pub fn tell(left: &Left, status: &SynthesisRunStatus, output: &str, format: LogFormat) -> Result<(), Refusal> {
+pub fn tell(
+    left: &Left,
+    status: &SynthesisRunStatus,
+    output: &str,
+    format: LogFormat,
+) -> Result<(), Refusal> {
     let (outcome, message) = outcome(left);
-    let report = status.dataset.as_ref().map(|_| format!("{}/report.html", output.trim_end_matches('/')));
+    let report = status
+        .dataset
+        .as_ref()
+        .map(|_| format!("{}/report.html", output.trim_end_matches('/')));
     if format == LogFormat::Json {
-        let event = Event::Ended { outcome: outcome.into(), message, report, status: Box::new(status.clone()) };
+        let event = Event::Ended {
+            outcome: outcome.into(),
+            message,
+            report,
+            status: Box::new(status.clone()),
+        };
         display(format, false).show(&event);
         return Ok(());
     }
     let mut out = format!("{}\n", numbers(status));
     if let (Some(dataset), Some(report)) = (&status.dataset, report) {
-        let _ = writeln!(out, "dataset   {} ({} pairs; README.md is its card)", dataset.uri, text::number(dataset.rows));
+        let _ = writeln!(
+            out,
+            "dataset   {} ({} pairs; README.md is its card)",
+            dataset.uri,
+            text::number(dataset.rows)
+        );
         let _ = writeln!(out, "report    {report}");
     }
     text::print(&out)?;
@@ -33,9 +51,22 @@ pub fn tell(left: &Left, status: &SynthesisRunStatus, output: &str, format: LogF
 fn outcome(left: &Left) -> (&'static str, String) {
     match left {
         Left::Ended(End::Complete) => ("complete", "done".into()),
-        Left::Ended(End::Short(why)) => ("short", format!("stopped short: {why}; what was accepted is published; raise the limit and say the same command to go on")),
-        Left::Ended(End::Failed(why)) => ("failed", format!("error: {why}\nfinished work is kept: mend the cause, then the same command goes on")),
-        Left::Interrupted => ("interrupted", "stopped; everything finished is kept: the same command goes on".into()),
+        Left::Ended(End::Short(why)) => (
+            "short",
+            format!(
+                "stopped short: {why}; what was accepted is published; raise the limit and say the same command to go on"
+            ),
+        ),
+        Left::Ended(End::Failed(why)) => (
+            "failed",
+            format!(
+                "error: {why}\nfinished work is kept: mend the cause, then the same command goes on"
+            ),
+        ),
+        Left::Interrupted => (
+            "interrupted",
+            "stopped; everything finished is kept: the same command goes on".into(),
+        ),
         Left::Held(why) => ("interrupted", format!("suspended: {why}")),
         Left::Broken(why) => ("failed", format!("error: {why}")),
     }
@@ -45,13 +76,32 @@ fn outcome(left: &Left) -> (&'static str, String) {
 pub fn numbers(status: &SynthesisRunStatus) -> String {
     let mut lines = Vec::new();
     if let Some(progress) = &status.progress {
-        let eta = progress.eta.as_ref().map(|eta| format!(", about {eta} left")).unwrap_or_default();
-        lines.push(format!("accepted  {} of {} pairs ({}%), wave {}{eta}", text::number(progress.accepted), text::number(progress.target), progress.percent, progress.wave));
+        let eta = progress
+            .eta
+            .as_ref()
+            .map(|eta| format!(", about {eta} left"))
+            .unwrap_or_default();
+        lines.push(format!(
+            "accepted  {} of {} pairs ({}%), wave {}{eta}",
+            text::number(progress.accepted),
+            text::number(progress.target),
+            progress.percent,
+            progress.wave
+        ));
     }
     if let Some(funnel) = &status.funnel {
-        let mut line = format!("funnel    {} generated = {} accepted", text::number(funnel.generated), text::number(funnel.accepted));
+        let mut line = format!(
+            "funnel    {} generated = {} accepted",
+            text::number(funnel.generated),
+            text::number(funnel.accepted)
+        );
         for rejected in &funnel.rejected {
-            let _ = write!(line, " + {} {:?}", text::number(rejected.count), rejected.reason);
+            let _ = write!(
+                line,
+                " + {} {:?}",
+                text::number(rejected.count),
+                rejected.reason
+            );
         }
         if funnel.pending > 0 {
             let _ = write!(line, "; {} more on their way", text::number(funnel.pending));
@@ -59,7 +109,11 @@ pub fn numbers(status: &SynthesisRunStatus) -> String {
         lines.push(line);
     }
     if let Some(usage) = &status.usage {
-        let cost = usage.cost.as_ref().map(|cost| format!(", cost {cost}")).unwrap_or_default();
+        let cost = usage
+            .cost
+            .as_ref()
+            .map(|cost| format!(", cost {cost}"))
+            .unwrap_or_default();
         lines.push(format!(
             "usage     {} of workers, {} tokens read, {} tokens made{cost}",
             show_seconds(usage.worker_seconds),
@@ -79,8 +133,28 @@ mod tests {
 
     #[test]
     fn the_funnel_is_written_as_the_sum_it_is() {
-        let rejected = vec![Rejected { reason: Reason::Language, count: 1200 }, Rejected { reason: Reason::TooEasy, count: 3 }];
-        let status = SynthesisRunStatus { funnel: Some(Funnel { generated: 1300, accepted: 97, pending: 0, rejected }), ..Default::default() };
-        assert_eq!(numbers(&status), "funnel    1,300 generated = 97 accepted + 1,200 Language + 3 TooEasy");
+        let rejected = vec![
+            Rejected {
+                reason: Reason::Language,
+                count: 1200,
+            },
+            Rejected {
+                reason: Reason::TooEasy,
+                count: 3,
+            },
+        ];
+        let status = SynthesisRunStatus {
+            funnel: Some(Funnel {
+                generated: 1300,
+                accepted: 97,
+                pending: 0,
+                rejected,
+            }),
+            ..Default::default()
+        };
+        assert_eq!(
+            numbers(&status),
+            "funnel    1,300 generated = 97 accepted + 1,200 Language + 3 TooEasy"
+        );
     }
 }

@@ -11,7 +11,9 @@ use crate::local::progress::LogFormat;
 pub fn print(text: &str) -> Result<(), Refusal> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Refusal::Failed(format!("cannot write to standard output: {error}"))),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Refusal::Failed(format!(
+            "cannot write to standard output: {error}"
+        ))),
         _ => Ok(()),
     }
 }
@@ -19,7 +21,13 @@ pub fn print(text: &str) -> Result<(), Refusal> {
 /// Columns of equal width, two spaces apart; the columns named in `right` are set to the right. The first row is the heading.
 pub fn table(rows: &[Vec<String>], right: &[usize]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<_> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
@@ -28,7 +36,11 @@ pub fn table(rows: &[Vec<String>], right: &[usize]) -> String {
             .enumerate()
             .map(|(column, cell)| {
                 let width = widths[column];
-                if right.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+                if right.contains(&column) {
+                    format!("{cell:>width$}")
+                } else {
+                    format!("{cell:<width$}")
+                }
             })
             .collect();
         text.push_str(cells.join("  ").trim_end());
@@ -42,7 +54,7 @@ pub fn number(value: i64) -> String {
     let digits = value.unsigned_abs().to_string();
     let mut text = String::new();
     for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position) % 3 == 0 {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -57,7 +69,9 @@ pub fn log_to_stderr(format: LogFormat, verbose: u8) {
         1 => LevelFilter::INFO,
         _ => LevelFilter::DEBUG,
     };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr);
     // A log that is set up already (in a test) stays.
     let _ = match format {
         LogFormat::Text => builder.without_time().with_target(false).try_init(),
@@ -71,13 +85,21 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let rows = [vec!["stage".to_string(), "rows".into()], vec!["qft".into(), "12".into()]];
+        let rows = [
+            vec!["stage".to_string(), "rows".into()],
+            vec!["qft".into(), "12".into()],
+        ];
         assert_eq!(table(&rows, &[1]), "stage  rows\nqft      12\n");
     }
 
     #[test]
     fn thousands_are_set_apart() {
-        for (value, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (-1_234_567, "-1,234,567")] {
+        for (value, expected) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (-1_234_567, "-1,234,567"),
+        ] {
             assert_eq!(number(value), expected);
         }
     }

@@ -2,7 +2,8 @@
 
 use scalequest_crds::exit;
 
-use super::{Refusal, ValidateArguments, run::refusal, spec_file, text};
+use super::arguments::ValidateArguments;
+use super::{Refusal, run::refusal, spec_file, text};
 use crate::local::accept::{Examined, Options, examine};
 use crate::validate::{Environment, validate as validate_spec};
 
@@ -10,12 +11,20 @@ use crate::validate::{Environment, validate as validate_spec};
 pub fn validate(arguments: &ValidateArguments) -> Result<i32, Refusal> {
     let run = spec_file::read(&arguments.spec.file)?;
     let (valid, found) = if arguments.spec_only {
-        (validate_spec(&run, Environment::Local).map_err(Refusal::BadInput)?, None)
+        (
+            validate_spec(&run, Environment::Local).map_err(Refusal::BadInput)?,
+            None,
+        )
     } else {
         let Examined { run, found, .. } = examine(&run, Options::default()).map_err(refusal)?;
         (run, Some(found))
     };
-    let notes: Vec<String> = valid.notes().iter().chain(found.iter().flat_map(|found| &found.warnings)).map(|note| format!("note: {note}\n")).collect();
+    let notes: Vec<String> = valid
+        .notes()
+        .iter()
+        .chain(found.iter().flat_map(|found| &found.warnings))
+        .map(|note| format!("note: {note}\n"))
+        .collect();
     let looked = match &found {
         Some(found) => format!(
             "; looked at {} models, {} files of questions",
@@ -24,6 +33,10 @@ pub fn validate(arguments: &ValidateArguments) -> Result<i32, Refusal> {
         ),
         None => "; models and files were not looked at".into(),
     };
-    text::print(&format!("{}run `{}` is valid{looked}\n", notes.concat(), valid.name()))?;
+    text::print(&format!(
+        "{}run `{}` is valid{looked}\n",
+        notes.concat(),
+        valid.name()
+    ))?;
     Ok(exit::run::DONE)
 }

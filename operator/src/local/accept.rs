@@ -89,7 +89,11 @@ pub fn examine(run: &SynthesisRun, options: Options) -> Result<Examined, Refused
     let machine = Machine::measure(options.cores, options.memory);
     let mut faults = check_places(valid.name(), &valid.spec().workspace, &valid.spec().output);
     let found = inspect_all(&program, run, &valid, machine, None, &mut faults)?;
-    if faults.is_empty() { Ok(Examined { run: valid, found }) } else { Err(Refused::BadInput(faults)) }
+    if faults.is_empty() {
+        Ok(Examined { run: valid, found })
+    } else {
+        Err(Refused::BadInput(faults))
+    }
 }
 
 /// Takes up `run`: checks everything, then locks the run and begins or loads its record.
@@ -105,7 +109,11 @@ pub fn accept(run: &SynthesisRun, options: Options) -> Result<Session, Refused> 
     let mut warnings: Vec<String> = valid.notes().iter().map(ToString::to_string).collect();
 
     // A run that exists is locked first: its record must not move while it is looked at.
-    let mut lock = if directory.is_dir() { Some(take_lock(&directory, valid.name())?) } else { None };
+    let mut lock = if directory.is_dir() {
+        Some(take_lock(&directory, valid.name())?)
+    } else {
+        None
+    };
     let loaded = record_file::load(&directory).map_err(Refused::World)?;
     warnings.extend(loaded.damage.clone());
     let mut known = loaded.record;
@@ -113,7 +121,11 @@ pub fn accept(run: &SynthesisRun, options: Options) -> Result<Session, Refused> 
         record.amend(&valid).map_err(Refused::BadInput)?;
     }
 
-    let is_over = known.as_ref().is_some_and(|record| plan(&valid, record, &Observed::default(), now_millis()).finished.is_some());
+    let is_over = known.as_ref().is_some_and(|record| {
+        plan(&valid, record, &Observed::default(), now_millis())
+            .finished
+            .is_some()
+    });
     let mut faults = check_places(valid.name(), &valid.spec().workspace, &valid.spec().output);
     let found = match is_over {
         true => Inspection::default(),
@@ -124,7 +136,9 @@ pub fn accept(run: &SynthesisRun, options: Options) -> Result<Session, Refused> 
     }
     warnings.extend(found.warnings.iter().map(ToString::to_string));
 
-    let world = |what: &Path, error: io::Error| Refused::World(format!("cannot write {}: {error}", what.display()));
+    let world = |what: &Path, error: io::Error| {
+        Refused::World(format!("cannot write {}: {error}", what.display()))
+    };
     for name in ["tasks", "reports", "logs"] {
         let path = directory.join(name);
         fs::create_dir_all(&path).map_err(|error| world(&path, error))?;
@@ -140,7 +154,8 @@ pub fn accept(run: &SynthesisRun, options: Options) -> Result<Session, Refused> 
     }
     let identity = identify(&program)?;
     let resumed = known.is_some();
-    let record = known.unwrap_or_else(|| RunRecord::new(&valid, found, identity.clone(), now_millis()));
+    let record =
+        known.unwrap_or_else(|| RunRecord::new(&valid, found, identity.clone(), now_millis()));
     if record.worker != identity {
         warnings.push(format!(
             "the worker is version {}, the run was accepted with version {} or another build of it: rows that are made from here on may differ",
@@ -149,7 +164,19 @@ pub fn accept(run: &SynthesisRun, options: Options) -> Result<Session, Refused> 
     }
     record_file::save(&directory, &record).map_err(|error| world(&directory, error))?;
     let limit = options.workers.unwrap_or(usize::MAX);
-    Ok(Session { run: valid, record, resumed, program, machine, limit, trust: options.trust, state, directory, warnings, _lock: lock })
+    Ok(Session {
+        run: valid,
+        record,
+        resumed,
+        program,
+        machine,
+        limit,
+        trust: options.trust,
+        state,
+        directory,
+        warnings,
+        _lock: lock,
+    })
 }
 
 /// Has everything looked at that the spec refers to; what is wrong goes to `faults`.
@@ -178,15 +205,36 @@ fn changed_since(accepted: &Inspection, found: &Inspection) -> Vec<Fault> {
     let message = |what: &str| format!("{what} has changed since the run was accepted: {advice}");
     let mut faults = Vec::new();
     for (index, model) in accepted.models.iter().enumerate() {
-        if found.models.iter().any(|now| now.name == model.name && now.digest != model.digest) {
-            faults.push(Fault { field: format!("spec.models[{index}]"), message: message(&format!("model `{}`", model.name)) });
+        if found
+            .models
+            .iter()
+            .any(|now| now.name == model.name && now.digest != model.digest)
+        {
+            faults.push(Fault {
+                field: format!("spec.models[{index}]"),
+                message: message(&format!("model `{}`", model.name)),
+            });
         }
     }
-    let files = [("spec.seedQuestions", &accepted.seed_questions, &found.seed_questions), ("spec.filters.contamination.benchmarks", &accepted.benchmarks, &found.benchmarks)];
+    let files = [
+        (
+            "spec.seedQuestions",
+            &accepted.seed_questions,
+            &found.seed_questions,
+        ),
+        (
+            "spec.filters.contamination.benchmarks",
+            &accepted.benchmarks,
+            &found.benchmarks,
+        ),
+    ];
     for (field, before, now) in files {
         for (index, (before, now)) in before.iter().zip(now).enumerate() {
             if before.digest != now.digest {
-                faults.push(Fault { field: format!("{field}[{index}]"), message: message(&now.location) });
+                faults.push(Fault {
+                    field: format!("{field}[{index}]"),
+                    message: message(&now.location),
+                });
             }
         }
     }
@@ -204,12 +252,28 @@ fn take_lock(directory: &Path, run: &str) -> Result<Lock, Refused> {
 
 /// Which worker this is.
 fn identify(program: &Path) -> Result<WorkerIdentity, Refused> {
-    let cannot = |error: io::Error| Refused::World(format!("cannot run {} --version: {error}", program.display()));
-    let output = Command::new(program).arg("--version").output().map_err(cannot)?;
+    let cannot = |error: io::Error| {
+        Refused::World(format!(
+            "cannot run {} --version: {error}",
+            program.display()
+        ))
+    };
+    let output = Command::new(program)
+        .arg("--version")
+        .output()
+        .map_err(cannot)?;
     let said = String::from_utf8_lossy(&output.stdout);
-    let version = said.split_whitespace().last().unwrap_or("unknown").to_string();
+    let version = said
+        .split_whitespace()
+        .last()
+        .unwrap_or("unknown")
+        .to_string();
     let digest = digest_file(program).map_err(cannot)?;
-    Ok(WorkerIdentity { version, digest: Some(format!("sha256:{digest}")), gpu: false })
+    Ok(WorkerIdentity {
+        version,
+        digest: Some(format!("sha256:{digest}")),
+        gpu: false,
+    })
 }
 
 /// SHA-256 of a file, in hex.

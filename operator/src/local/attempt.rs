@@ -54,7 +54,11 @@ pub struct Ended {
 
 impl Attempt {
     /// Runs the child to its end. `progress` is called for each progress line. An error means that no child was started.
-    pub async fn run(&self, mut stop: watch::Receiver<Stop>, mut progress: impl FnMut(Progress)) -> io::Result<Ended> {
+    pub async fn run(
+        &self,
+        mut stop: watch::Receiver<Stop>,
+        mut progress: impl FnMut(Progress),
+    ) -> io::Result<Ended> {
         if let Err(error) = fs::remove_file(&self.report)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -65,7 +69,10 @@ impl Attempt {
         // Held here, because waiting for the child would close it.
         let mut stdin = child.stdin.take();
         let mut kill = stop.clone();
-        let mut lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
+        let mut lines = child
+            .stdout
+            .take()
+            .map(|stdout| BufReader::new(stdout).lines());
         let mut deadline = None;
         let status = loop {
             tokio::select! {
@@ -90,23 +97,44 @@ impl Attempt {
         // The child inherits the locked file, so the lock lives exactly as long as the child.
         log.try_lock().map_err(io::Error::from)?;
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).arg("--report").arg(&self.report);
+        command
+            .args(&self.arguments)
+            .arg("--report")
+            .arg(&self.report);
         command.env("RAYON_NUM_THREADS", self.cores.to_string());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log);
         // A terminal's Ctrl-C goes to a whole process group: workers are asked by the runner, not by the terminal.
         command.process_group(0).kill_on_drop(true);
-        command.spawn().map_err(|error| io::Error::new(error.kind(), format!("cannot start {}: {error}", self.program.display())))
+        command.spawn().map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("cannot start {}: {error}", self.program.display()),
+            )
+        })
     }
 
     fn ended(&self, status: ExitStatus, took: Duration) -> Ended {
-        let report = fs::read(&self.report).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let report = fs::read(&self.report)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let millis = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
-        Ended { code: status.code(), signal: status.signal(), report, last_words: last_lines(&self.log, 5), millis }
+        Ended {
+            code: status.code(),
+            signal: status.signal(),
+            report,
+            last_words: last_lines(&self.log, 5),
+            millis,
+        }
     }
 }
 
 /// The next line of the child's output; never, once it has ended or cannot be read.
-async fn next_line<R: AsyncRead + Unpin>(lines: &mut Option<tokio::io::Lines<BufReader<R>>>) -> Option<String> {
+async fn next_line<R: AsyncRead + Unpin>(
+    lines: &mut Option<tokio::io::Lines<BufReader<R>>>,
+) -> Option<String> {
     if let Some(open) = lines {
         match open.next_line().await {
             Ok(Some(line)) => return Some(line),
@@ -142,7 +170,10 @@ pub fn last_lines(path: &Path, count: usize) -> String {
         Ok(bytes)
     };
     let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
-    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
@@ -150,16 +181,24 @@ impl Ended {
     /// What went wrong, for a person: the report's message, or the end of the log, or how the process ended.
     pub fn message(&self) -> String {
         use scalequest_crds::report::Outcome;
-        if let Some(Outcome::Failed { message }) = self.report.as_ref().map(|report| &report.outcome) {
+        if let Some(Outcome::Failed { message }) =
+            self.report.as_ref().map(|report| &report.outcome)
+        {
             return message.clone();
         }
         let end = match (self.code, self.signal) {
-            (_, Some(9)) => "it was killed (signal 9; out of memory is the usual cause)".to_string(),
+            (_, Some(9)) => {
+                "it was killed (signal 9; out of memory is the usual cause)".to_string()
+            }
             (_, Some(signal)) => format!("it was ended by signal {signal}"),
             (Some(code), None) => format!("it ended with exit code {code}"),
             (None, None) => "it ended for an unknown cause".to_string(),
         };
-        if self.last_words.is_empty() { end } else { format!("{end}; the end of its log:\n{}", self.last_words) }
+        if self.last_words.is_empty() {
+            end
+        } else {
+            format!("{end}; the end of its log:\n{}", self.last_words)
+        }
     }
 }
 
@@ -174,7 +213,13 @@ mod tests {
         let program = directory.join("worker");
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        Attempt { program, arguments: vec!["run".into()], report: directory.join("report.json"), log: directory.join("log"), cores: 3 }
+        Attempt {
+            program,
+            arguments: vec!["run".into()],
+            report: directory.join("report.json"),
+            log: directory.join("log"),
+            cores: 3,
+        }
     }
 
     #[tokio::test]
@@ -184,8 +229,14 @@ mod tests {
         let attempt = attempt(directory.path(), script);
         let (_sender, stop) = watch::channel(Stop::No);
         let mut seen = Vec::new();
-        let ended = attempt.run(stop, |progress| seen.push(progress.doing)).await.unwrap();
-        assert_eq!((ended.code, ended.last_words.as_str()), (Some(7), "threads 3"));
+        let ended = attempt
+            .run(stop, |progress| seen.push(progress.doing))
+            .await
+            .unwrap();
+        assert_eq!(
+            (ended.code, ended.last_words.as_str()),
+            (Some(7), "threads 3")
+        );
         assert!(ended.message().contains("exit code 7"));
         assert!(seen.is_empty() || seen == ["train"]);
     }
@@ -204,11 +255,15 @@ mod tests {
     #[tokio::test]
     async fn a_second_stop_kills_and_the_log_is_locked_until_then() {
         let directory = tempfile::tempdir().unwrap();
-        let attempt = attempt(directory.path(), "echo '{\"doing\":\"up\",\"done\":0,\"total\":0,\"tokens\":0}'; exec sleep 600");
+        let attempt = attempt(
+            directory.path(),
+            "echo '{\"doing\":\"up\",\"done\":0,\"total\":0,\"tokens\":0}'; exec sleep 600",
+        );
         let log = attempt.log.clone();
         let (sender, stop) = watch::channel(Stop::No);
         let (up, mut is_up) = tokio::sync::mpsc::unbounded_channel();
-        let running = tokio::spawn(async move { attempt.run(stop, move |_| up.send(()).unwrap()).await });
+        let running =
+            tokio::spawn(async move { attempt.run(stop, move |_| up.send(()).unwrap()).await });
         is_up.recv().await.unwrap();
         assert!(Lock::is_held(&log));
         sender.send(Stop::Gently).unwrap();
@@ -220,8 +275,18 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_is_not_there_is_named() {
         let directory = tempfile::tempdir().unwrap();
-        let attempt = Attempt { program: directory.path().join("gone"), ..attempt(directory.path(), "") };
+        let attempt = Attempt {
+            program: directory.path().join("gone"),
+            ..attempt(directory.path(), "")
+        };
         let (_sender, stop) = watch::channel(Stop::No);
-        assert!(attempt.run(stop, |_| ()).await.unwrap_err().to_string().contains("gone"));
+        assert!(
+            attempt
+                .run(stop, |_| ())
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("gone")
+        );
     }
 }

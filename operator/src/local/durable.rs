@@ -11,7 +11,9 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
     let aside = path.with_extension(format!("tmp-{}", std::process::id()));
-    let written = write_synced(&aside, bytes).and_then(|()| fs::rename(&aside, path)).and_then(|()| File::open(directory)?.sync_all());
+    let written = write_synced(&aside, bytes)
+        .and_then(|()| fs::rename(&aside, path))
+        .and_then(|()| File::open(directory)?.sync_all());
     if written.is_err() {
         let _ = fs::remove_file(&aside);
     }

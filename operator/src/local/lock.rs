@@ -33,11 +33,24 @@ pub enum LockError {
 impl Lock {
     /// Takes the lock at `path`, whose directory must exist, and writes `process <pid> (<note>)` into it for others to read.
     pub fn take(path: &Path, note: &str) -> Result<Lock, LockError> {
-        let io = |source| LockError::Io { path: path.display().to_string(), source };
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+        let io = |source| LockError::Io {
+            path: path.display().to_string(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LockError::Held { holder: read_holder(&mut file) }),
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockError::Held {
+                    holder: read_holder(&mut file),
+                });
+            }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
         file.set_len(0).map_err(io)?;
@@ -47,7 +60,9 @@ impl Lock {
 
     /// Whether somebody holds the lock at `path`. A file that is not there is not held.
     pub fn is_held(path: &Path) -> bool {
-        let Ok(file) = File::open(path) else { return false };
+        let Ok(file) = File::open(path) else {
+            return false;
+        };
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
 }
@@ -55,8 +70,14 @@ impl Lock {
 /// What the holder of the lock wrote into its file.
 fn read_holder(file: &mut File) -> String {
     let mut text = String::new();
-    let read = file.rewind().and_then(|()| file.take(200).read_to_string(&mut text));
-    if read.is_err() || text.trim().is_empty() { "another process".into() } else { text.trim().into() }
+    let read = file
+        .rewind()
+        .and_then(|()| file.take(200).read_to_string(&mut text));
+    if read.is_err() || text.trim().is_empty() {
+        "another process".into()
+    } else {
+        text.trim().into()
+    }
 }
 
 #[cfg(test)]
@@ -71,7 +92,10 @@ mod tests {
         let path = directory.path().join("lock");
         let held = Lock::take(&path, "run a").unwrap();
         let error = Lock::take(&path, "run b").unwrap_err().to_string();
-        assert_eq!(error, format!("held by process {} (run a)", std::process::id()));
+        assert_eq!(
+            error,
+            format!("held by process {} (run a)", std::process::id())
+        );
         assert!(Lock::is_held(&path));
         drop(held);
         assert!(!Lock::is_held(&path));
@@ -85,8 +109,15 @@ mod tests {
         let file = File::create(&path).unwrap();
         file.lock().unwrap();
         // The child shares the locked file as its standard error, and so holds the lock alone once ours is closed.
-        let mut child = Command::new("sleep").arg("600").stderr(Stdio::from(file)).spawn().unwrap();
-        assert!(matches!(Lock::take(&path, "us"), Err(LockError::Held { .. })));
+        let mut child = Command::new("sleep")
+            .arg("600")
+            .stderr(Stdio::from(file))
+            .spawn()
+            .unwrap();
+        assert!(matches!(
+            Lock::take(&path, "us"),
+            Err(LockError::Held { .. })
+        ));
         child.kill().unwrap();
         child.wait().unwrap();
         Lock::take(&path, "us").unwrap();

@@ -18,7 +18,10 @@ impl Machine {
         let found = std::thread::available_parallelism().map_or(1, usize::from);
         // A tenth is left to everything else.
         let memory = memory.unwrap_or_else(|| available_memory() / 10 * 9);
-        Machine { cores: cores.unwrap_or(found).max(1), memory }
+        Machine {
+            cores: cores.unwrap_or(found).max(1),
+            memory,
+        }
     }
 }
 
@@ -26,7 +29,9 @@ impl Machine {
 /// since the kernel gives it up.
 fn available_memory() -> i64 {
     // A system that does not say what it has is taken to have enough.
-    let Ok(mut system) = System::new() else { return i64::MAX };
+    let Ok(mut system) = System::new() else {
+        return i64::MAX;
+    };
     system.refresh_memory();
     let mut available = system.available_memory();
     let below = |limits: CGroupLimits| limits.total_memory.saturating_sub(limits.rss);
@@ -34,8 +39,15 @@ fn available_memory() -> i64 {
         available = available.min(below(limits));
     }
     if let Ok(pid) = sysinfo::get_current_pid() {
-        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, ProcessRefreshKind::nothing());
-        if let Some(limits) = system.process(pid).and_then(|process| process.cgroup_limits()) {
+        system.refresh_processes_specifics(
+            ProcessesToUpdate::Some(&[pid]),
+            false,
+            ProcessRefreshKind::nothing(),
+        );
+        if let Some(limits) = system
+            .process(pid)
+            .and_then(|process| process.cgroup_limits())
+        {
             available = available.min(below(limits));
         }
     }
@@ -55,7 +67,11 @@ pub fn show_bytes(bytes: i64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 #[cfg(test)]
@@ -71,12 +87,24 @@ mod tests {
 
     #[test]
     fn what_the_user_says_wins() {
-        assert_eq!(Machine::measure(Some(3), Some(5)), Machine { cores: 3, memory: 5 });
+        assert_eq!(
+            Machine::measure(Some(3), Some(5)),
+            Machine {
+                cores: 3,
+                memory: 5
+            }
+        );
     }
 
     #[test]
     fn bytes_are_shown_in_the_unit_that_fits() {
-        let table = [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (8 << 30, "8.0 GiB"), (3 << 50, "3072.0 TiB")];
+        let table = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (8 << 30, "8.0 GiB"),
+            (3 << 50, "3072.0 TiB"),
+        ];
         for (bytes, expected) in table {
             assert_eq!(show_bytes(bytes), expected);
         }

@@ -18,23 +18,53 @@ struct ModelPart<'a> {
 }
 
 /// The model that `stage` holds in memory, by the (resolved) spec; none for stages without one, or whose part is not filled.
-fn model_part<'a>(stage: Stage, generator: Option<&'a Generator>, spec: &'a SynthesisRunSpec) -> Option<ModelPart<'a>> {
-    let serve = |model: &'a str| Some(ModelPart { model, trains: None, has_reference: false });
+fn model_part<'a>(
+    stage: Stage,
+    generator: Option<&'a Generator>,
+    spec: &'a SynthesisRunSpec,
+) -> Option<ModelPart<'a>> {
+    let serve = |model: &'a str| {
+        Some(ModelPart {
+            model,
+            trains: None,
+            has_reference: false,
+        })
+    };
     let filters = spec.filters.as_ref();
     let difficulty = filters.and_then(|filters| filters.difficulty.as_ref());
     match stage {
         Stage::Qft => {
-            let tuning = generator?.qft.as_ref().and_then(|qft| qft.tuning).unwrap_or_default();
-            Some(ModelPart { model: &generator?.model, trains: Some(tuning), has_reference: false })
+            let tuning = generator?
+                .qft
+                .as_ref()
+                .and_then(|qft| qft.tuning)
+                .unwrap_or_default();
+            Some(ModelPart {
+                model: &generator?.model,
+                trains: Some(tuning),
+                has_reference: false,
+            })
         }
         Stage::Qpo => {
-            let tuning = generator?.qpo.as_ref().and_then(|qpo| qpo.tuning).unwrap_or_default();
-            Some(ModelPart { model: &generator?.model, trains: Some(tuning), has_reference: true })
+            let tuning = generator?
+                .qpo
+                .as_ref()
+                .and_then(|qpo| qpo.tuning)
+                .unwrap_or_default();
+            Some(ModelPart {
+                model: &generator?.model,
+                trains: Some(tuning),
+                has_reference: true,
+            })
         }
         Stage::Sample | Stage::Generate => serve(&generator?.model),
         Stage::Rewrite => serve(generator?.qpo.as_ref()?.rewriter.as_deref()?),
         Stage::Label => serve(&difficulty?.solver),
-        Stage::Scorer => Some(ModelPart { model: &difficulty?.base, trains: Some(Tuning::Full), has_reference: false }),
+        Stage::Scorer => Some(ModelPart {
+            model: &difficulty?.base,
+            trains: Some(Tuning::Full),
+            has_reference: false,
+        }),
         Stage::Judge => serve(filters?.solvability.as_ref()?.model.as_deref()?),
         Stage::Rate => serve(&difficulty?.base),
         Stage::Respond => serve(&spec.responses.model),
@@ -50,29 +80,65 @@ fn bytes(part: &ModelPart<'_>, facts: &ModelFacts) -> i64 {
         // Adapters need no gradients and no optimizer state for the model's own weights, a third of what a full training holds.
         Some(Tuning::Lora) => facts.serving_bytes.max(facts.training_bytes / 3),
     };
-    own + if part.has_reference { facts.serving_bytes } else { 0 }
+    own + if part.has_reference {
+        facts.serving_bytes
+    } else {
+        0
+    }
 }
 
 /// Bytes of memory that a worker of `stage` takes. A model of which nothing is known (an endpoint) takes none here.
-pub fn stage_memory(stage: Stage, generator: Option<&str>, spec: &SynthesisRunSpec, facts: &[ModelFacts]) -> i64 {
-    let generator = generator.and_then(|name| spec.generators.iter().find(|generator| generator.name == name));
+pub fn stage_memory(
+    stage: Stage,
+    generator: Option<&str>,
+    spec: &SynthesisRunSpec,
+    facts: &[ModelFacts],
+) -> i64 {
+    let generator = generator.and_then(|name| {
+        spec.generators
+            .iter()
+            .find(|generator| generator.name == name)
+    });
     let part = model_part(stage, generator, spec);
-    let model = part.and_then(|part| Some(bytes(&part, facts.iter().find(|facts| facts.name == part.model)?)));
+    let model = part.and_then(|part| {
+        Some(bytes(
+            &part,
+            facts.iter().find(|facts| facts.name == part.model)?,
+        ))
+    });
     BASE + model.unwrap_or(0)
 }
 
 /// Every model that takes more memory than `available` in some stage, with the numbers.
 pub fn too_large(spec: &SynthesisRunSpec, facts: &[ModelFacts], available: i64) -> Vec<Fault> {
-    let generators = || spec.generators.iter().map(|generator| Some(generator.name.as_str()));
+    let generators = || {
+        spec.generators
+            .iter()
+            .map(|generator| Some(generator.name.as_str()))
+    };
     let stages = Stage::ALL.into_iter().flat_map(|stage| match stage {
-        Stage::Qft | Stage::Sample | Stage::Rewrite | Stage::Qpo | Stage::Generate => generators().map(|name| (stage, name)).collect::<Vec<_>>(),
+        Stage::Qft | Stage::Sample | Stage::Rewrite | Stage::Qpo | Stage::Generate => {
+            generators().map(|name| (stage, name)).collect::<Vec<_>>()
+        }
         _ => vec![(stage, None)],
     });
     let mut worst: Vec<(usize, i64, Stage)> = Vec::new();
     for (stage, name) in stages {
-        let generator = name.and_then(|name| spec.generators.iter().find(|generator| generator.name == name));
-        let Some(part) = model_part(stage, generator, spec) else { continue };
-        let Some(position) = spec.models.iter().position(|model| model.name == part.model) else { continue };
+        let generator = name.and_then(|name| {
+            spec.generators
+                .iter()
+                .find(|generator| generator.name == name)
+        });
+        let Some(part) = model_part(stage, generator, spec) else {
+            continue;
+        };
+        let Some(position) = spec
+            .models
+            .iter()
+            .position(|model| model.name == part.model)
+        else {
+            continue;
+        };
         let needed = stage_memory(stage, name, spec, facts);
         match worst.iter_mut().find(|(known, ..)| *known == position) {
             Some(entry) if entry.1 < needed => *entry = (position, needed, stage),
@@ -80,7 +146,9 @@ pub fn too_large(spec: &SynthesisRunSpec, facts: &[ModelFacts], available: i64) 
             None => worst.push((position, needed, stage)),
         }
     }
-    let over = worst.into_iter().filter(|(_, needed, _)| *needed > available);
+    let over = worst
+        .into_iter()
+        .filter(|(_, needed, _)| *needed > available);
     over.map(|(position, needed, stage)| Fault {
         field: format!("spec.models[{position}]"),
         message: format!(
@@ -142,7 +210,11 @@ mod tests {
             (Stage::Reward, None, GIB),
         ];
         for (stage, generator, expected) in table {
-            assert_eq!(stage_memory(stage, generator, &spec(), &facts()) - BASE, expected, "{stage}");
+            assert_eq!(
+                stage_memory(stage, generator, &spec(), &facts()) - BASE,
+                expected,
+                "{stage}"
+            );
         }
     }
 
@@ -152,7 +224,17 @@ mod tests {
         let faults = too_large(&spec(), &facts(), 2 * GIB);
         assert_eq!(faults.len(), 2, "{faults:?}");
         assert_eq!(faults[0].field, "spec.models[0]");
-        assert!(faults[0].message.contains("6.2 GiB of memory in stage qft, and 2.0 GiB are available"), "{}", faults[0].message);
-        assert!(faults[1].message.contains("`large` takes 4.2 GiB"), "{}", faults[1].message);
+        assert!(
+            faults[0]
+                .message
+                .contains("6.2 GiB of memory in stage qft, and 2.0 GiB are available"),
+            "{}",
+            faults[0].message
+        );
+        assert!(
+            faults[1].message.contains("`large` takes 4.2 GiB"),
+            "{}",
+            faults[1].message
+        );
     }
 }

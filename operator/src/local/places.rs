@@ -12,7 +12,11 @@ use serde_json::Value;
 
 /// Where a place is, as a worker is told: the directory or the URI.
 pub fn location(place: &Place) -> &str {
-    place.path.as_deref().or(place.uri.as_deref()).unwrap_or_default()
+    place
+        .path
+        .as_deref()
+        .or(place.uri.as_deref())
+        .unwrap_or_default()
 }
 
 /// The directory that holds a workspace's `runs/`: the workspace itself or, for one in an object store, a directory of its own
@@ -21,8 +25,14 @@ pub fn state_directory(workspace: &Place) -> PathBuf {
     if let Some(path) = &workspace.path {
         return PathBuf::from(path);
     }
-    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let state = named("XDG_STATE_HOME").or_else(|| Some(named("HOME")?.join(".local/state"))).unwrap_or_else(std::env::temp_dir);
+    let named = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let state = named("XDG_STATE_HOME")
+        .or_else(|| Some(named("HOME")?.join(".local/state")))
+        .unwrap_or_else(std::env::temp_dir);
     let digest = sha256_hex(location(workspace).trim_end_matches('/').as_bytes());
     state.join("scalequest").join(&digest[..16])
 }
@@ -35,20 +45,30 @@ pub fn run_directory(state: &Path, run: &str) -> PathBuf {
 /// What is wrong with workspace and output, for a run of this name.
 pub fn check_places(run: &str, workspace: &Place, output: &Place) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let mut fault = |field: &str, message: String| faults.push(Fault { field: field.into(), message });
-    if let Some(path) = workspace.path.as_deref().map(Path::new) {
-        if let Err(message) = check_writable(path) {
-            fault("spec.workspace.path", message);
-        }
+    let mut fault = |field: &str, message: String| {
+        faults.push(Fault {
+            field: field.into(),
+            message,
+        })
+    };
+    if let Some(path) = workspace.path.as_deref().map(Path::new)
+        && let Err(message) = check_writable(path)
+    {
+        fault("spec.workspace.path", message);
     }
     if let Some(path) = output.path.as_deref().map(Path::new) {
         match check_writable(path).and_then(|()| check_owner(path, run)) {
             Err(message) => fault("spec.output.path", message),
             Ok(()) => {
                 if let Some(workspace) = workspace.path.as_deref().map(Path::new)
-                    && (whole(path).starts_with(whole(workspace)) || whole(workspace).starts_with(whole(path)))
+                    && (whole(path).starts_with(whole(workspace))
+                        || whole(workspace).starts_with(whole(path)))
                 {
-                    let message = format!("output {} and workspace {} lie in each other: give each a directory of its own", path.display(), workspace.display());
+                    let message = format!(
+                        "output {} and workspace {} lie in each other: give each a directory of its own",
+                        path.display(),
+                        workspace.display()
+                    );
                     fault("spec.output.path", message);
                 }
             }
@@ -60,9 +80,13 @@ pub fn check_places(run: &str, workspace: &Place, output: &Place) -> Vec<Fault> 
 /// The path without `.`, `..` and links, as far as it exists.
 fn whole(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let existing = absolute.ancestors().find_map(|ancestor| Some((ancestor, ancestor.canonicalize().ok()?)));
+    let existing = absolute
+        .ancestors()
+        .find_map(|ancestor| Some((ancestor, ancestor.canonicalize().ok()?)));
     match existing {
-        Some((ancestor, real)) => real.join(absolute.strip_prefix(ancestor).unwrap_or(Path::new(""))),
+        Some((ancestor, real)) => {
+            real.join(absolute.strip_prefix(ancestor).unwrap_or(Path::new("")))
+        }
         None => absolute,
     }
 }
@@ -73,18 +97,36 @@ fn check_writable(path: &Path) -> Result<(), String> {
     if path.as_os_str().is_empty() {
         return Err("is empty: name a directory".into());
     }
-    let absolute = std::path::absolute(path).map_err(|error| format!("{} is no usable path: {error}", path.display()))?;
+    let absolute = std::path::absolute(path)
+        .map_err(|error| format!("{} is no usable path: {error}", path.display()))?;
     for ancestor in absolute.ancestors() {
         match fs::metadata(ancestor) {
-            Ok(metadata) if !metadata.is_dir() => return Err(format!("{} is not a directory: choose another path", ancestor.display())),
+            Ok(metadata) if !metadata.is_dir() => {
+                return Err(format!(
+                    "{} is not a directory: choose another path",
+                    ancestor.display()
+                ));
+            }
             Ok(_) => {
                 let probe = ancestor.join(format!(".scalequest-probe-{}", std::process::id()));
-                let made = fs::OpenOptions::new().write(true).create_new(true).open(&probe);
+                let made = fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .open(&probe);
                 let _ = fs::remove_file(&probe);
-                let cannot = |error| format!("cannot write to {}: {error}; choose another path or change its permissions", ancestor.display());
+                let cannot = |error| {
+                    format!(
+                        "cannot write to {}: {error}; choose another path or change its permissions",
+                        ancestor.display()
+                    )
+                };
                 return made.map(drop).map_err(cannot);
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) => {}
             Err(error) => return Err(format!("cannot look at {}: {error}", ancestor.display())),
         }
     }
@@ -94,7 +136,12 @@ fn check_writable(path: &Path) -> Result<(), String> {
 /// Whether the output directory is free, or holds the dataset of the run itself.
 fn check_owner(path: &Path, run: &str) -> Result<(), String> {
     let mut entries = match fs::read_dir(path) {
-        Ok(entries) => entries.filter_map(Result::ok).filter(|entry| !entry.file_name().to_string_lossy().starts_with(".scalequest-")),
+        Ok(entries) => entries.filter_map(Result::ok).filter(|entry| {
+            !entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(".scalequest-")
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
     };
@@ -107,32 +154,59 @@ fn check_owner(path: &Path, run: &str) -> Result<(), String> {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // A publication that was interrupted has written data but no manifest yet.
-            let entries = fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
-            let foreign = entries.map(|entry| entry.path()).find(|path| !is_ours(path));
+            let entries = fs::read_dir(path)
+                .into_iter()
+                .flatten()
+                .filter_map(Result::ok);
+            let foreign = entries
+                .map(|entry| entry.path())
+                .find(|path| !is_ours(path));
             return match foreign {
                 None => Ok(()),
-                Some(foreign) => Err(format!("{} holds {}, which is of no dataset of this run: {advice}", path.display(), foreign.display())),
+                Some(foreign) => Err(format!(
+                    "{} holds {}, which is of no dataset of this run: {advice}",
+                    path.display(),
+                    foreign.display()
+                )),
             };
         }
         Err(error) => return Err(format!("cannot read {}: {error}", manifest.display())),
     };
-    let owner = serde_json::from_slice::<Value>(&text).ok().and_then(|value| Some(value.get("name")?.as_str()?.to_string()));
+    let owner = serde_json::from_slice::<Value>(&text)
+        .ok()
+        .and_then(|value| Some(value.get("name")?.as_str()?.to_string()));
     match owner {
         Some(name) if name == run => Ok(()),
-        Some(name) => Err(format!("{} holds the dataset of run `{name}`: {advice}", path.display())),
-        None => Err(format!("{} is no manifest of ours: {advice}", manifest.display())),
+        Some(name) => Err(format!(
+            "{} holds the dataset of run `{name}`: {advice}",
+            path.display()
+        )),
+        None => Err(format!(
+            "{} is no manifest of ours: {advice}",
+            manifest.display()
+        )),
     }
 }
 
 /// Whether a publication writes such a file before its manifest: a table's directory, or a document that says so itself.
 fn is_ours(path: &Path) -> bool {
-    const TABLES: [&str; 5] = ["data", "responses", "rejects", "preferences", "sft_questions"];
+    const TABLES: [&str; 5] = [
+        "data",
+        "responses",
+        "rejects",
+        "preferences",
+        "sft_questions",
+    ];
     const DOCUMENTS: [&str; 3] = ["README.md", "report.html", "run.yaml"];
     // Stands in every document that a worker publishes.
     const MARK: &[u8] = b"made by scalequest-worker";
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let is_marked = || fs::read(path).is_ok_and(|bytes| bytes.windows(MARK.len()).any(|window| window == MARK));
-    name.starts_with(".scalequest-") || name.starts_with(".tmp-") || TABLES.contains(&&*name) || (DOCUMENTS.contains(&&*name) && is_marked())
+    let is_marked =
+        || fs::read(path).is_ok_and(|bytes| bytes.windows(MARK.len()).any(|window| window == MARK));
+    name.starts_with(".scalequest-")
+        || name.starts_with(".tmp-")
+        || TABLES.contains(&&*name)
+        || (DOCUMENTS.contains(&&*name) && is_marked())
 }
 
 #[cfg(test)]
@@ -140,18 +214,28 @@ mod tests {
     use super::*;
 
     fn place(path: &Path) -> Place {
-        Place { path: Some(path.display().to_string()), ..Default::default() }
+        Place {
+            path: Some(path.display().to_string()),
+            ..Default::default()
+        }
     }
 
     fn faults(workspace: &Path, output: &Path) -> String {
         let faults = check_places("mine", &place(workspace), &place(output));
-        faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        faults
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     #[test]
     fn directories_that_do_not_exist_yet_are_fine_and_are_not_made() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(faults(&directory.path().join("a/b"), &directory.path().join("c/d")), "");
+        assert_eq!(
+            faults(&directory.path().join("a/b"), &directory.path().join("c/d")),
+            ""
+        );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
@@ -159,15 +243,27 @@ mod tests {
     fn a_file_in_the_way_is_named() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("file"), "").unwrap();
-        let text = faults(&directory.path().join("file/w"), &directory.path().join("o"));
-        assert!(text.starts_with("spec.workspace.path:") && text.contains("file is not a directory"), "{text}");
+        let text = faults(
+            &directory.path().join("file/w"),
+            &directory.path().join("o"),
+        );
+        assert!(
+            text.starts_with("spec.workspace.path:") && text.contains("file is not a directory"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_place_that_cannot_be_written_to_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let text = faults(&directory.path().join("w"), Path::new("/proc/scalequest/out"));
-        assert!(text.contains("spec.output.path: cannot write to /proc"), "{text}");
+        let text = faults(
+            &directory.path().join("w"),
+            Path::new("/proc/scalequest/out"),
+        );
+        assert!(
+            text.contains("spec.output.path: cannot write to /proc"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -177,11 +273,18 @@ mod tests {
         fs::create_dir(&output).unwrap();
         fs::write(output.join("thesis.tex"), "").unwrap();
         let text = faults(&directory.path().join("w"), &output);
-        assert!(text.contains("thesis.tex, which is of no dataset of this run"), "{text}");
+        assert!(
+            text.contains("thesis.tex, which is of no dataset of this run"),
+            "{text}"
+        );
         fs::remove_file(output.join("thesis.tex")).unwrap();
         fs::write(output.join("README.md"), "my notes").unwrap();
         assert!(faults(&directory.path().join("w"), &output).contains("README.md"));
-        fs::write(output.join("README.md"), "<!-- made by scalequest-worker 0.1 -->").unwrap();
+        fs::write(
+            output.join("README.md"),
+            "<!-- made by scalequest-worker 0.1 -->",
+        )
+        .unwrap();
         assert_eq!(faults(&directory.path().join("w"), &output), "");
     }
 
@@ -190,9 +293,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("o");
         fs::create_dir_all(output.join("data")).unwrap();
-        assert_eq!(faults(&directory.path().join("w"), &output), "", "an interrupted publication is ours");
+        assert_eq!(
+            faults(&directory.path().join("w"), &output),
+            "",
+            "an interrupted publication is ours"
+        );
         fs::write(output.join("manifest.json"), r#"{"name": "other"}"#).unwrap();
-        assert!(faults(&directory.path().join("w"), &output).contains("the dataset of run `other`"));
+        assert!(
+            faults(&directory.path().join("w"), &output).contains("the dataset of run `other`")
+        );
         fs::write(output.join("manifest.json"), r#"{"name": "mine"}"#).unwrap();
         assert_eq!(faults(&directory.path().join("w"), &output), "");
     }
@@ -207,7 +316,12 @@ mod tests {
 
     #[test]
     fn a_workspace_in_a_store_has_its_runs_elsewhere() {
-        let uri = |uri: &str| state_directory(&Place { uri: Some(uri.into()), ..Default::default() });
+        let uri = |uri: &str| {
+            state_directory(&Place {
+                uri: Some(uri.into()),
+                ..Default::default()
+            })
+        };
         assert_eq!(uri("s3://a/b"), uri("s3://a/b/"));
         assert_ne!(uri("s3://a/b"), uri("s3://a/c"));
         assert_eq!(run_directory(Path::new("w"), "r"), Path::new("w/runs/r"));

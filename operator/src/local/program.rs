@@ -11,8 +11,11 @@ const WORKER_NAME: &str = "scalequest-worker";
 /// Finds `scalequest-worker`: the file that [`WORKER_VARIABLE`] names, or the one beside this program. The error says what
 /// to do, for a person.
 pub fn find_worker() -> Result<PathBuf, String> {
-    let named = std::env::var_os(WORKER_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let own = std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))?;
+    let named = std::env::var_os(WORKER_VARIABLE)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from);
+    let own = std::env::current_exe()
+        .map_err(|error| format!("cannot find this program's own file: {error}"))?;
     choose(named, &own)
 }
 
@@ -21,13 +24,19 @@ fn choose(named: Option<PathBuf>, own: &Path) -> Result<PathBuf, String> {
         if path.is_file() {
             return Ok(path);
         }
-        return Err(format!("{WORKER_VARIABLE} names {}, which is no file: set it to the scalequest-worker program or unset it", path.display()));
+        return Err(format!(
+            "{WORKER_VARIABLE} names {}, which is no file: set it to the scalequest-worker program or unset it",
+            path.display()
+        ));
     }
     let beside = own.with_file_name(WORKER_NAME);
     if beside.is_file() {
         return Ok(beside);
     }
-    Err(format!("no worker at {}: build it (cargo build --release) or set {WORKER_VARIABLE} to the scalequest-worker program", beside.display()))
+    Err(format!(
+        "no worker at {}: build it (cargo build --release) or set {WORKER_VARIABLE} to the scalequest-worker program",
+        beside.display()
+    ))
 }
 
 #[cfg(test)]
@@ -39,9 +48,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let own = directory.path().join("scalequest");
         let error = choose(None, &own).unwrap_err();
-        assert!(error.contains("scalequest-worker") && error.contains(WORKER_VARIABLE), "{error}");
+        assert!(
+            error.contains("scalequest-worker") && error.contains(WORKER_VARIABLE),
+            "{error}"
+        );
         std::fs::write(directory.path().join("scalequest-worker"), b"").unwrap();
-        assert_eq!(choose(None, &own).unwrap(), directory.path().join("scalequest-worker"));
+        assert_eq!(
+            choose(None, &own).unwrap(),
+            directory.path().join("scalequest-worker")
+        );
     }
 
     #[test]
@@ -49,7 +64,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let own = directory.path().join("scalequest");
         let named = directory.path().join("mine");
-        assert!(choose(Some(named.clone()), &own).unwrap_err().contains("is no file"));
+        assert!(
+            choose(Some(named.clone()), &own)
+                .unwrap_err()
+                .contains("is no file")
+        );
         std::fs::write(&named, b"").unwrap();
         assert_eq!(choose(Some(named.clone()), &own).unwrap(), named);
     }

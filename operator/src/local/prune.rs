@@ -47,19 +47,28 @@ pub fn stage_lock(state: &Path, stage: Stage, key: &str) -> PathBuf {
 /// No workspace, or a run whose record cannot be read, so that it is not known what it needs; for a person.
 pub fn survey(workspace: &Path, forget: &[String]) -> Result<Survey, String> {
     if !workspace.join("stages").is_dir() && !workspace.join("runs").is_dir() {
-        return Err(format!("{} is no workspace: it holds neither stages/ nor runs/", workspace.display()));
+        return Err(format!(
+            "{} is no workspace: it holds neither stages/ nor runs/",
+            workspace.display()
+        ));
     }
     let mut survey = Survey::default();
     let mut kept = BTreeSet::new();
     let names = list(&workspace.join("runs"))?;
     if let Some(unknown) = forget.iter().find(|name| !names.contains(name)) {
-        return Err(format!("{} holds no run `{unknown}`; it holds: {}", workspace.display(), names.join(", ")));
+        return Err(format!(
+            "{} holds no run `{unknown}`; it holds: {}",
+            workspace.display(),
+            names.join(", ")
+        ));
     }
     for name in names {
         let directory = workspace.join("runs").join(&name);
         if forget.contains(&name) {
             if Lock::is_held(&directory.join("lock")) {
-                return Err(format!("run `{name}` is being driven now: stop it before it is forgotten"));
+                return Err(format!(
+                    "run `{name}` is being driven now: stop it before it is forgotten"
+                ));
             }
             continue;
         }
@@ -71,16 +80,25 @@ pub fn survey(workspace: &Path, forget: &[String]) -> Result<Survey, String> {
             }
             (None, None) => {}
             (_, Some(damage)) => {
-                return Err(format!("{damage}: run it again first, which mends the record, or forget it with --forget {name}"));
+                return Err(format!(
+                    "{damage}: run it again first, which mends the record, or forget it with --forget {name}"
+                ));
             }
         }
     }
     for name in list(&workspace.join("stages"))? {
         let path = workspace.join("stages").join(&name);
-        let Some((stage, key)) = parse_name(&name) else { continue };
+        let Some((stage, key)) = parse_name(&name) else {
+            continue;
+        };
         let lock = stage_lock(workspace, stage, key);
         if !kept.contains(&name) {
-            survey.removable.push(Removable { bytes: size(&path), path, reason: "no kept run refers to it".into(), lock });
+            survey.removable.push(Removable {
+                bytes: size(&path),
+                path,
+                reason: "no kept run refers to it".into(),
+                lock,
+            });
             continue;
         }
         let checkpoint = path.join("checkpoint");
@@ -88,7 +106,12 @@ pub fn survey(workspace: &Path, forget: &[String]) -> Result<Survey, String> {
         if path.join("sealed.json").is_file() && checkpoint.is_dir() {
             let bytes = size(&checkpoint);
             survey.kept_bytes -= bytes;
-            survey.removable.push(Removable { bytes, path: checkpoint, reason: "checkpoint of a finished stage".into(), lock });
+            survey.removable.push(Removable {
+                bytes,
+                path: checkpoint,
+                reason: "checkpoint of a finished stage".into(),
+                lock,
+            });
         }
     }
     Ok(survey)
@@ -98,8 +121,13 @@ pub fn survey(workspace: &Path, forget: &[String]) -> Result<Survey, String> {
 ///
 /// # Errors
 /// A directory could not be removed; for a person.
-pub fn remove(workspace: &Path, survey: &Survey, forget: &[String]) -> Result<Vec<PathBuf>, String> {
-    let failed = |path: &Path, error: io::Error| format!("cannot remove {}: {error}", path.display());
+pub fn remove(
+    workspace: &Path,
+    survey: &Survey,
+    forget: &[String],
+) -> Result<Vec<PathBuf>, String> {
+    let failed =
+        |path: &Path, error: io::Error| format!("cannot remove {}: {error}", path.display());
     for name in forget {
         let directory = workspace.join("runs").join(name);
         fs::remove_dir_all(&directory).map_err(|error| failed(&directory, error))?;
@@ -122,9 +150,18 @@ pub fn remove(workspace: &Path, survey: &Survey, forget: &[String]) -> Result<Ve
 /// Directory names `<stage>-<key>` of every stage that a record refers to.
 fn keys(record: &RunRecord) -> BTreeSet<String> {
     let name = |stage: Stage, key: &str| format!("{}-{key}", stage.slug());
-    let mut names: BTreeSet<_> = record.stages.iter().map(|stage| name(stage.stage, &stage.key)).collect();
+    let mut names: BTreeSet<_> = record
+        .stages
+        .iter()
+        .map(|stage| name(stage.stage, &stage.key))
+        .collect();
     names.extend(record.past.iter().map(|past| name(past.0, &past.3)));
-    names.extend(record.publication.iter().map(|publication| name(Stage::Publish, &publication.key)));
+    names.extend(
+        record
+            .publication
+            .iter()
+            .map(|publication| name(Stage::Publish, &publication.key)),
+    );
     names
 }
 
@@ -140,13 +177,24 @@ fn list(directory: &Path) -> Result<Vec<String>, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(format!("cannot read {}: {error}", directory.display())),
     };
-    let mut names: Vec<_> = entries.filter_map(|entry| entry.ok().filter(|entry| entry.path().is_dir())?.file_name().into_string().ok()).collect();
+    let mut names: Vec<_> = entries
+        .filter_map(|entry| {
+            entry
+                .ok()
+                .filter(|entry| entry.path().is_dir())?
+                .file_name()
+                .into_string()
+                .ok()
+        })
+        .collect();
     names.sort();
     Ok(names)
 }
 
 fn size(path: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(path) else { return 0 };
+    let Ok(entries) = fs::read_dir(path) else {
+        return 0;
+    };
     let each = |entry: fs::DirEntry| match entry.metadata() {
         Ok(metadata) if metadata.is_dir() => size(&entry.path()),
         Ok(metadata) => metadata.len(),
@@ -166,7 +214,11 @@ mod tests {
     fn workspace() -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
-        for (name, files) in [(format!("judge-{KEPT}"), vec!["sealed.json", "checkpoint/a"]), (format!("rate-{LOOSE}"), vec!["objects/x"]), ("mine".into(), vec!["x"])] {
+        for (name, files) in [
+            (format!("judge-{KEPT}"), vec!["sealed.json", "checkpoint/a"]),
+            (format!("rate-{LOOSE}"), vec!["objects/x"]),
+            ("mine".into(), vec!["x"]),
+        ] {
             for file in files {
                 let path = root.join("stages").join(&name).join(file);
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -183,23 +235,45 @@ mod tests {
             "inspection": {"models": [], "seedQuestions": [], "benchmarks": [], "faults": []},
             "stages": [{"stage": "Judge", "wave": 1, "key": KEPT, "work": 1, "shardRows": 1}],
         });
-        record_file::save(&root.join("runs/r"), &serde_json::from_value(record).unwrap()).unwrap();
+        record_file::save(
+            &root.join("runs/r"),
+            &serde_json::from_value(record).unwrap(),
+        )
+        .unwrap();
         directory
     }
 
     fn names(survey: &Survey, root: &Path) -> Vec<String> {
-        survey.removable.iter().map(|each| each.path.strip_prefix(root).unwrap().display().to_string()).collect()
+        survey
+            .removable
+            .iter()
+            .map(|each| each.path.strip_prefix(root).unwrap().display().to_string())
+            .collect()
     }
 
     #[test]
     fn what_no_run_refers_to_is_removable_and_what_is_not_ours_is_not() {
         let directory = workspace();
         let found = survey(directory.path(), &[]).unwrap();
-        assert_eq!(names(&found, directory.path()), [format!("stages/judge-{KEPT}/checkpoint"), format!("stages/rate-{LOOSE}")]);
-        assert_eq!((found.runs.as_slice(), found.kept_bytes), (&["r".to_string()][..], 5));
+        assert_eq!(
+            names(&found, directory.path()),
+            [
+                format!("stages/judge-{KEPT}/checkpoint"),
+                format!("stages/rate-{LOOSE}")
+            ]
+        );
+        assert_eq!(
+            (found.runs.as_slice(), found.kept_bytes),
+            (&["r".to_string()][..], 5)
+        );
         remove(directory.path(), &found, &[]).unwrap();
         assert!(survey(directory.path(), &[]).unwrap().removable.is_empty());
-        assert!(directory.path().join(format!("stages/judge-{KEPT}/sealed.json")).is_file());
+        assert!(
+            directory
+                .path()
+                .join(format!("stages/judge-{KEPT}/sealed.json"))
+                .is_file()
+        );
         assert!(directory.path().join("stages/mine/x").is_file());
     }
 
@@ -211,7 +285,11 @@ mod tests {
         assert_eq!(found.removable.len(), 2);
         remove(directory.path(), &found, &forget).unwrap();
         assert!(!directory.path().join("runs/r").exists());
-        assert!(survey(directory.path(), &["q".into()]).unwrap_err().contains("no run `q`"));
+        assert!(
+            survey(directory.path(), &["q".into()])
+                .unwrap_err()
+                .contains("no run `q`")
+        );
     }
 
     #[test]
@@ -221,7 +299,10 @@ mod tests {
         fs::create_dir_all(directory.path().join("locks")).unwrap();
         let _held = Lock::take(&stage_lock(directory.path(), Stage::Rate, LOOSE), "run q").unwrap();
         let left = remove(directory.path(), &found, &[]).unwrap();
-        assert_eq!(left, [directory.path().join(format!("stages/rate-{LOOSE}"))]);
+        assert_eq!(
+            left,
+            [directory.path().join(format!("stages/rate-{LOOSE}"))]
+        );
         assert!(left[0].is_dir());
     }
 
@@ -237,6 +318,10 @@ mod tests {
     #[test]
     fn a_directory_that_is_no_workspace_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(survey(directory.path(), &[]).unwrap_err().contains("is no workspace"));
+        assert!(
+            survey(directory.path(), &[])
+                .unwrap_err()
+                .contains("is no workspace")
+        );
     }
 }

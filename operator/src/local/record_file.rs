@@ -32,26 +32,43 @@ pub fn load(directory: &Path) -> Result<Loaded, String> {
     let path = directory.join(RECORD);
     let problem = match read(&path)? {
         None => None,
-        Some(Ok(record)) => return Ok(Loaded { record: Some(record), damage: None }),
+        Some(Ok(record)) => {
+            return Ok(Loaded {
+                record: Some(record),
+                damage: None,
+            });
+        }
         Some(Err(problem)) => Some(problem),
     };
     let before = read(&directory.join(PREVIOUS))?.and_then(Result::ok);
     let damage = match (problem, before.is_some()) {
         (None, false) => None,
-        (None, true) => Some(format!("{} is gone; going on from the record before it", path.display())),
-        (Some(problem), true) => Some(format!("{} is damaged ({problem}); going on from the record before it", path.display())),
-        (Some(problem), false) => {
-            Some(format!("{} is damaged ({problem}); it is made again from the spec and from what the workspace holds", path.display()))
-        }
+        (None, true) => Some(format!(
+            "{} is gone; going on from the record before it",
+            path.display()
+        )),
+        (Some(problem), true) => Some(format!(
+            "{} is damaged ({problem}); going on from the record before it",
+            path.display()
+        )),
+        (Some(problem), false) => Some(format!(
+            "{} is damaged ({problem}); it is made again from the spec and from what the workspace holds",
+            path.display()
+        )),
     };
-    Ok(Loaded { record: before, damage })
+    Ok(Loaded {
+        record: before,
+        damage,
+    })
 }
 
 fn read(path: &Path) -> Result<Option<Result<RunRecord, String>>, String> {
     match fs::read(path) {
         Ok(bytes) => match RunRecord::from_json(&String::from_utf8_lossy(&bytes)) {
             Ok(record) => Ok(Some(Ok(record))),
-            Err(error @ RecordError::OtherVersion(_)) => Err(format!("{}: {error}", path.display())),
+            Err(error @ RecordError::OtherVersion(_)) => {
+                Err(format!("{}: {error}", path.display()))
+            }
             Err(error) => Ok(Some(Err(error.to_string()))),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -65,7 +82,9 @@ pub fn put_aside(directory: &Path) -> io::Result<Option<PathBuf>> {
     if !path.exists() {
         return Ok(None);
     }
-    let free = (1..).map(|n| directory.join(format!("record.damaged-{n}.json"))).find(|path| !path.exists());
+    let free = (1..)
+        .map(|n| directory.join(format!("record.damaged-{n}.json")))
+        .find(|path| !path.exists());
     let aside = free.unwrap_or_else(|| directory.join("record.damaged.json"));
     fs::rename(&path, &aside)?;
     Ok(Some(aside))
@@ -105,10 +124,22 @@ mod tests {
     #[test]
     fn what_was_saved_is_loaded() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(load(directory.path()), Ok(Loaded { record: None, damage: None }));
+        assert_eq!(
+            load(directory.path()),
+            Ok(Loaded {
+                record: None,
+                damage: None
+            })
+        );
         save(directory.path(), &record(1)).unwrap();
         save(directory.path(), &record(2)).unwrap();
-        assert_eq!(load(directory.path()), Ok(Loaded { record: Some(record(2)), damage: None }));
+        assert_eq!(
+            load(directory.path()),
+            Ok(Loaded {
+                record: Some(record(2)),
+                damage: None
+            })
+        );
     }
 
     #[test]
@@ -129,10 +160,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(RECORD), "garbage").unwrap();
         let found = load(directory.path()).unwrap();
-        assert!(found.record.is_none() && found.damage.unwrap().contains("made again from the spec"));
+        assert!(
+            found.record.is_none() && found.damage.unwrap().contains("made again from the spec")
+        );
         let aside = put_aside(directory.path()).unwrap().unwrap();
         assert_eq!(fs::read_to_string(aside).unwrap(), "garbage");
-        assert_eq!(load(directory.path()), Ok(Loaded { record: None, damage: None }));
+        assert_eq!(
+            load(directory.path()),
+            Ok(Loaded {
+                record: None,
+                damage: None
+            })
+        );
     }
 
     #[test]

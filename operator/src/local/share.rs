@@ -39,7 +39,11 @@ pub fn share(free: Free, waiting: &[Need], limit: usize) -> Vec<usize> {
         let fits = need.memory <= memory || (free.idle && admitted.is_empty());
         let is_narrow = need.max_cores < CORES_PER_WORKER;
         let wide = admitted.len() - narrow;
-        let room = if is_narrow { admitted.len() < limit && admitted.len() < free.cores } else { wide < most && admitted.len() < limit };
+        let room = if is_narrow {
+            admitted.len() < limit && admitted.len() < free.cores
+        } else {
+            wide < most && admitted.len() < limit
+        };
         if !fits || !room || admitted.len() >= free.cores {
             break;
         }
@@ -55,7 +59,14 @@ fn divide(cores: usize, most: &[usize]) -> Vec<usize> {
     let mut shares = vec![1; most.len()];
     let mut left = cores - most.len().min(cores);
     while left > 0 {
-        let Some((position, _)) = shares.iter().enumerate().filter(|(i, share)| **share < most[*i]).min_by_key(|(_, share)| **share) else { break };
+        let Some((position, _)) = shares
+            .iter()
+            .enumerate()
+            .filter(|(i, share)| **share < most[*i])
+            .min_by_key(|(_, share)| **share)
+        else {
+            break;
+        };
         shares[position] += 1;
         left -= 1;
     }
@@ -71,28 +82,109 @@ mod tests {
     const GIB: i64 = 1 << 30;
 
     fn needs(list: &[(i64, usize)]) -> Vec<Need> {
-        list.iter().map(|(gib, max_cores)| Need { memory: gib * GIB, max_cores: *max_cores }).collect()
+        list.iter()
+            .map(|(gib, max_cores)| Need {
+                memory: gib * GIB,
+                max_cores: *max_cores,
+            })
+            .collect()
     }
 
     fn free(cores: usize, gib: i64, idle: bool) -> Free {
-        Free { cores, memory: gib * GIB, idle }
+        Free {
+            cores,
+            memory: gib * GIB,
+            idle,
+        }
     }
 
     #[test]
     fn the_table_of_shares_holds() {
         let table: &[(&str, Free, &[(i64, usize)], usize, &[usize])] = &[
-            ("one worker takes the machine", free(8, 16, true), &[(2, 99)], 99, &[8]),
-            ("two workers take half each", free(8, 16, true), &[(2, 99), (2, 99)], 99, &[4, 4]),
-            ("an odd core goes to the first", free(7, 16, true), &[(2, 99), (2, 99)], 99, &[4, 3]),
-            ("two cores stay together", free(2, 16, true), &[(2, 99), (2, 99)], 99, &[2]),
-            ("memory limits the number", free(8, 5, true), &[(2, 99), (2, 99), (2, 99)], 99, &[4, 4]),
-            ("the first that does not fit holds up the rest", free(8, 5, false), &[(2, 99), (9, 99), (1, 99)], 99, &[8]),
-            ("an idle machine starts even what does not fit", free(8, 1, true), &[(9, 99), (1, 99)], 99, &[8]),
-            ("a busy one does not", free(8, 1, false), &[(9, 99), (1, 99)], 99, &[]),
-            ("no core, no worker", free(0, 16, false), &[(1, 99)], 99, &[]),
-            ("a narrow worker leaves its cores to others", free(8, 16, true), &[(0, 1), (2, 99)], 99, &[1, 7]),
-            ("narrow workers may run one a core", free(2, 16, true), &[(0, 1), (0, 1), (0, 1)], 99, &[1, 1]),
-            ("a limit of one holds", free(8, 16, true), &[(1, 99), (1, 99)], 1, &[8]),
+            (
+                "one worker takes the machine",
+                free(8, 16, true),
+                &[(2, 99)],
+                99,
+                &[8],
+            ),
+            (
+                "two workers take half each",
+                free(8, 16, true),
+                &[(2, 99), (2, 99)],
+                99,
+                &[4, 4],
+            ),
+            (
+                "an odd core goes to the first",
+                free(7, 16, true),
+                &[(2, 99), (2, 99)],
+                99,
+                &[4, 3],
+            ),
+            (
+                "two cores stay together",
+                free(2, 16, true),
+                &[(2, 99), (2, 99)],
+                99,
+                &[2],
+            ),
+            (
+                "memory limits the number",
+                free(8, 5, true),
+                &[(2, 99), (2, 99), (2, 99)],
+                99,
+                &[4, 4],
+            ),
+            (
+                "the first that does not fit holds up the rest",
+                free(8, 5, false),
+                &[(2, 99), (9, 99), (1, 99)],
+                99,
+                &[8],
+            ),
+            (
+                "an idle machine starts even what does not fit",
+                free(8, 1, true),
+                &[(9, 99), (1, 99)],
+                99,
+                &[8],
+            ),
+            (
+                "a busy one does not",
+                free(8, 1, false),
+                &[(9, 99), (1, 99)],
+                99,
+                &[],
+            ),
+            (
+                "no core, no worker",
+                free(0, 16, false),
+                &[(1, 99)],
+                99,
+                &[],
+            ),
+            (
+                "a narrow worker leaves its cores to others",
+                free(8, 16, true),
+                &[(0, 1), (2, 99)],
+                99,
+                &[1, 7],
+            ),
+            (
+                "narrow workers may run one a core",
+                free(2, 16, true),
+                &[(0, 1), (0, 1), (0, 1)],
+                99,
+                &[1, 1],
+            ),
+            (
+                "a limit of one holds",
+                free(8, 16, true),
+                &[(1, 99), (1, 99)],
+                1,
+                &[8],
+            ),
         ];
         for (name, free, waiting, limit, expected) in table {
             assert_eq!(&share(*free, &needs(waiting), *limit), expected, "{name}");

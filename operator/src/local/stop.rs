@@ -27,7 +27,11 @@ pub fn listen() -> std::io::Result<watch::Receiver<Stop>> {
                 _ = terminate.recv() => {}
                 _ = hang_up.recv() => {}
             }
-            let next = if *sender.borrow() == Stop::No { Stop::Gently } else { Stop::AtOnce };
+            let next = if *sender.borrow() == Stop::No {
+                Stop::Gently
+            } else {
+                Stop::AtOnce
+            };
             if sender.send(next).is_err() {
                 return;
             }

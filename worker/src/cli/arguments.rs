@@ -50,6 +50,9 @@ pub enum Command {
         /// Stop, progress saved, when standard input ends: so that no worker outlives its runner
         #[arg(long)]
         stop_on_stdin_eof: bool,
+        /// Compute nothing: commit the shard with all its rows as rejects, after repeated failures
+        #[arg(long)]
+        give_up: bool,
     },
     /// Check all shards of a stage and merge their manifests into a seal, or say which are missing
     Seal {

@@ -10,7 +10,7 @@ use scalequest_crds::report::{Outcome, StageReport};
 use scalequest_crds::task::{StageTask, TASK_VERSION};
 
 use super::write_report::write_report;
-use crate::stages::{Finished, Progressing, StageError, Stop, run_task, seal_task};
+use crate::stages::{Finished, Progressing, StageError, Stop, give_up, run_task, seal_task};
 
 /// Exit code where trying again may help.
 const TRY_AGAIN: i32 = 1;
@@ -18,17 +18,29 @@ const TRY_AGAIN: i32 = 1;
 /// Exit code of a panic: a mistake of ours, tried again as the world's.
 const PANICKED: i32 = 70;
 
-/// Runs shard `shard` of the task in `file`, or seals its stage, and returns the exit code.
-pub fn execute(file: &Path, shard: Option<i64>, report: Option<&Path>, stop: Stop) -> i32 {
+/// What is to be done of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Make a shard.
+    Shard(i64),
+    /// Commit a shard as given up.
+    GiveUp(i64),
+    /// Seal the stage.
+    Seal,
+}
+
+/// Does `work` of the task in `file`, and returns the exit code.
+pub fn execute(file: &Path, work: Work, report: Option<&Path>, stop: Stop) -> i32 {
     let started = Instant::now();
     let (task, ended) = match read_task(file) {
         Err(error) => (None, Ok(Err(error))),
         Ok(task) => {
-            let work = || match shard {
-                Some(shard) => run_task(&task, shard, &stop, &Progressing::on_stdout()),
-                None => seal_task(&task, &stop),
+            let does = || match work {
+                Work::Shard(shard) => run_task(&task, shard, &stop, &Progressing::on_stdout()),
+                Work::GiveUp(shard) => give_up(&task, shard, &stop, &Progressing::on_stdout()),
+                Work::Seal => seal_task(&task, &stop),
             };
-            let ended = catch_unwind(AssertUnwindSafe(work));
+            let ended = catch_unwind(AssertUnwindSafe(does));
             (Some(task), ended)
         }
     };
@@ -41,6 +53,10 @@ pub fn execute(file: &Path, shard: Option<i64>, report: Option<&Path>, stop: Sto
                 message: format!("internal error: {}", words(&*panic)),
             }),
         ),
+    };
+    let shard = match work {
+        Work::Shard(shard) | Work::GiveUp(shard) => Some(shard),
+        Work::Seal => None,
     };
     // A task that cannot be read has neither stage nor key; a report needs both.
     let (stage, key) = task.map_or((Stage::Publish, String::new()), |task| {

@@ -19,6 +19,7 @@ use clap::Parser;
 use scalequest_crds::exit::worker::TASK_CANNOT_WORK;
 
 use arguments::{Arguments, Command};
+use execute::Work;
 
 /// Exit code of a wrong command line: as for a task that can never work.
 const USAGE: i32 = TASK_CANNOT_WORK;
@@ -39,12 +40,18 @@ pub fn main() -> ExitCode {
             shard,
             report,
             stop_on_stdin_eof,
+            give_up,
         } => {
             let stop = signals::listen(stop_on_stdin_eof);
-            execute::execute(&task, Some(shard), report.as_deref(), stop)
+            let work = if give_up {
+                Work::GiveUp(shard)
+            } else {
+                Work::Shard(shard)
+            };
+            execute::execute(&task, work, report.as_deref(), stop)
         }
         Command::Seal { task, report } => {
-            execute::execute(&task, None, report.as_deref(), signals::listen(false))
+            execute::execute(&task, Work::Seal, report.as_deref(), signals::listen(false))
         }
         Command::Inspect { spec } => inspect::inspect(&spec),
     })

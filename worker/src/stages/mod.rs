@@ -31,6 +31,8 @@ pub mod publish;
 
 pub mod run_task;
 
+pub mod give_up;
+
 pub mod seal_task;
 
 pub mod run_shard;
@@ -67,6 +69,7 @@ pub mod error;
 mod tests;
 
 pub use error::StageError;
+pub use give_up::give_up;
 pub use progressing::Progressing;
 pub use run_task::run_task;
 pub use seal_task::seal_task;

@@ -34,7 +34,10 @@ impl Driver {
             }
             if !told {
                 told = true;
-                self.warn(format!("{} of a runner that was killed still save what they have; waiting for them", count(left.len(), "worker")));
+                self.warn(format!(
+                    "{} of a runner that was killed still save what they have; waiting for them",
+                    count(left.len(), "worker")
+                ));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -59,7 +62,9 @@ impl Driver {
                 let stop = self.stop.clone();
                 checks.spawn(async move { (task, attempt.run(stop, |_| ()).await) });
             }
-            let Some(joined) = checks.join_next().await else { return };
+            let Some(joined) = checks.join_next().await else {
+                return;
+            };
             if *self.stop.borrow() != Stop::No {
                 return;
             }
@@ -71,7 +76,11 @@ impl Driver {
 
     fn check(&self, task: &StageTask, file: &Path) -> Attempt {
         let directory = &self.session.directory;
-        let stem = format!("{}-{}-check", StageName::of(task).file_stem(), &task.key[..task.key.len().min(8)]);
+        let stem = format!(
+            "{}-{}-check",
+            StageName::of(task).file_stem(),
+            &task.key[..task.key.len().min(8)]
+        );
         Attempt {
             program: self.session.program.clone(),
             arguments: vec!["seal".into(), "--task".into(), file.display().to_string()],
@@ -93,7 +102,9 @@ impl Driver {
                 self.observed.damaged.insert(task.key.clone());
             }
             Outcome::Sealed { .. } => {}
-            other => tracing::warn!(stage = %StageName::of(task), outcome = ?other, "a finished stage could not be checked"),
+            other => {
+                tracing::warn!(stage = %StageName::of(task), outcome = ?other, "a finished stage could not be checked")
+            }
         }
     }
 
@@ -102,12 +113,21 @@ impl Driver {
         let record = &self.session.record;
         let is_sealed = |task: &StageTask| {
             let sealed = record.sealed(task.stage, task.generator.as_deref(), task.wave);
-            sealed.is_some_and(|sealed| sealed.key == task.key) && task.stage != scalequest_crds::Stage::Publish
+            sealed.is_some_and(|sealed| sealed.key == task.key)
+                && task.stage != scalequest_crds::Stage::Publish
         };
         let mut tasks: Vec<_> = files(&self.session.directory.join("tasks"))
             .into_iter()
-            .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
-            .filter_map(|path| Some((serde_json::from_slice::<StageTask>(&fs::read(&path).ok()?).ok()?, path)))
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "json")
+            })
+            .filter_map(|path| {
+                Some((
+                    serde_json::from_slice::<StageTask>(&fs::read(&path).ok()?).ok()?,
+                    path,
+                ))
+            })
             .filter(|(task, _)| is_sealed(task))
             .collect();
         tasks.sort_by_key(|(task, _)| (task.wave, task.stage, task.generator.clone()));
@@ -116,11 +136,21 @@ impl Driver {
 
     /// Whether the published dataset is where it was published, whole.
     fn check_publication(&mut self) {
-        let output = self.session.run.spec().output.path.as_deref().map(Path::new);
+        let output = self
+            .session
+            .run
+            .spec()
+            .output
+            .path
+            .as_deref()
+            .map(Path::new);
         if let (Some(publication), Some(output)) = (&self.session.record.publication, output)
             && let Err(problem) = check_dataset(output, self.session.trust)
         {
-            let message = format!("the published dataset in {} is not whole: {problem}; it is published again", output.display());
+            let message = format!(
+                "the published dataset in {} is not whole: {problem}; it is published again",
+                output.display()
+            );
             self.observed.damaged.insert(publication.key.clone());
             self.warn(message);
         }
@@ -129,18 +159,36 @@ impl Driver {
 
 /// Whether every file that a dataset's manifest names is there, with its bytes unless they are taken on trust.
 fn check_dataset(output: &Path, trust: bool) -> Result<(), String> {
-    let manifest = fs::read(output.join("manifest.json")).map_err(|error| format!("manifest.json: {error}"))?;
-    let manifest: Manifest = serde_json::from_slice(&manifest).map_err(|error| format!("manifest.json: {error}"))?;
-    for PublishedFile { path, bytes, sha256 } in &manifest.files {
-        let length = fs::metadata(output.join(path)).map_err(|error| format!("{path}: {error}"))?.len();
+    let manifest = fs::read(output.join("manifest.json"))
+        .map_err(|error| format!("manifest.json: {error}"))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&manifest).map_err(|error| format!("manifest.json: {error}"))?;
+    for PublishedFile {
+        path,
+        bytes,
+        sha256,
+    } in &manifest.files
+    {
+        let length = fs::metadata(output.join(path))
+            .map_err(|error| format!("{path}: {error}"))?
+            .len();
         if i64::try_from(length) != Ok(*bytes) {
             return Err(format!("{path} has {length} bytes instead of {bytes}"));
         }
-        if !trust && digest_file(&output.join(path)).map_err(|error| format!("{path}: {error}"))? != *sha256 {
-            return Err(format!("{path} is damaged: its digest is not the one in manifest.json"));
+        if !trust
+            && digest_file(&output.join(path)).map_err(|error| format!("{path}: {error}"))?
+                != *sha256
+        {
+            return Err(format!(
+                "{path} is damaged: its digest is not the one in manifest.json"
+            ));
         }
     }
-    match manifest.documents.iter().find(|path| !output.join(path).is_file()) {
+    match manifest
+        .documents
+        .iter()
+        .find(|path| !output.join(path).is_file())
+    {
         Some(path) => Err(format!("{path} is gone")),
         None => Ok(()),
     }
@@ -161,16 +209,25 @@ struct PublishedFile {
 }
 
 fn held_logs(logs: &Path) -> Vec<PathBuf> {
-    files(logs).into_iter().filter(|path| Lock::is_held(path)).collect()
+    files(logs)
+        .into_iter()
+        .filter(|path| Lock::is_held(path))
+        .collect()
 }
 
 fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten();
-    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect()
 }
 
 fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+    if number == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{number} {noun}s")
+    }
 }
 
 #[cfg(test)]
@@ -186,7 +243,8 @@ mod tests {
         let check = || check_dataset(output, false).err().unwrap_or_default();
         assert!(check().contains("manifest.json"));
         let file = serde_json::json!({"path": "a.parquet", "table": "data", "rows": 1, "bytes": 3, "sha256": sha256_hex(b"abc")});
-        let manifest = serde_json::json!({"format": "f", "files": [file], "documents": ["README.md"]});
+        let manifest =
+            serde_json::json!({"format": "f", "files": [file], "documents": ["README.md"]});
         fs::write(output.join("manifest.json"), manifest.to_string()).unwrap();
         assert!(check().starts_with("a.parquet"), "{}", check());
         fs::write(output.join("a.parquet"), "ab").unwrap();

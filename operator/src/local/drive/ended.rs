@@ -19,8 +19,16 @@ const DAMAGES: u32 = 5;
 impl Driver {
     /// Takes up how worker `id` ended.
     pub(super) fn ended(&mut self, id: u64, result: io::Result<Ended>) {
-        let Some(running) = self.running.remove(&id) else { return };
-        let Some(index) = self.works.iter().position(|work| work.name == running.name && work.state.task().key == running.key) else { return };
+        let Some(running) = self.running.remove(&id) else {
+            return;
+        };
+        let Some(index) = self
+            .works
+            .iter()
+            .position(|work| work.name == running.name && work.state.task().key == running.key)
+        else {
+            return;
+        };
         let rest = running.began.elapsed().saturating_sub(running.charged);
         let task = self.works[index].state.task().clone();
         self.session.record.charge(&task, millis(rest), 0);
@@ -28,17 +36,26 @@ impl Driver {
         let now = Instant::now();
         let (next, message) = match &result {
             Ok(ended) => {
-                let is_success = matches!(ended.report.as_ref().map(|report| &report.outcome), Some(Outcome::Done { .. } | Outcome::Sealed { .. } | Outcome::Missing { .. }));
+                let is_success = matches!(
+                    ended.report.as_ref().map(|report| &report.outcome),
+                    Some(Outcome::Done { .. } | Outcome::Sealed { .. } | Outcome::Missing { .. })
+                );
                 if running.is_asked_to_stop() && !(is_success && ended.code == Some(0)) {
                     self.works[index].state.interrupted(running.job);
                     return self.save_or_break();
                 }
                 self.tell_warnings(ended.report.as_ref());
-                (self.works[index].state.ended(running.job, ended, now), ended.message())
+                (
+                    self.works[index].state.ended(running.job, ended, now),
+                    ended.message(),
+                )
             }
             Err(error) => {
                 let message = error.to_string();
-                (self.works[index].state.failed(running.job, &message, now), message)
+                (
+                    self.works[index].state.failed(running.job, &message, now),
+                    message,
+                )
             }
         };
         self.follow(index, &running, next, &message);
@@ -46,7 +63,10 @@ impl Driver {
     }
 
     fn tell_warnings(&mut self, report: Option<&StageReport>) {
-        for message in report.into_iter().flat_map(|report| report.warnings.clone()) {
+        for message in report
+            .into_iter()
+            .flat_map(|report| report.warnings.clone())
+        {
             self.warn(message);
         }
     }
@@ -83,48 +103,90 @@ impl Driver {
 
     fn fail(&mut self, index: usize, message: String) {
         let work = &self.works[index];
-        let failure = StageFailure { key: work.state.task().key.clone(), name: work.name.to_string(), message };
+        let failure = StageFailure {
+            key: work.state.task().key.clone(),
+            name: work.name.to_string(),
+            message,
+        };
         self.observed.failed.push(failure);
     }
 
     fn found_missing(&mut self, index: usize, total: i64) {
         let work = &self.works[index];
         let task = work.state.task();
-        let was_sealed = self.session.record.sealed(task.stage, task.generator.as_deref(), task.wave).is_some();
+        let was_sealed = self
+            .session
+            .record
+            .sealed(task.stage, task.generator.as_deref(), task.wave)
+            .is_some();
         if was_sealed && !work.state.has_computed() {
-            let message = format!("{}: {total} of {} shards are damaged or gone and are made again", work.name, task.shards());
+            let message = format!(
+                "{}: {total} of {} shards are damaged or gone and are made again",
+                work.name,
+                task.shards()
+            );
             self.warn(message);
         }
         let work = &self.works[index];
         let (name, task) = (work.name.clone(), work.state.task());
-        let event = Event::StageStarted { name, rows: task.rows, shards: task.shards() };
+        let event = Event::StageStarted {
+            name,
+            rows: task.rows,
+            shards: task.shards(),
+        };
         self.show(&event);
     }
 
     fn input_damaged(&mut self, index: usize, report: &StageReport) {
-        let Outcome::InputDamaged { stage, key, message } = &report.outcome else { return };
+        let Outcome::InputDamaged {
+            stage,
+            key,
+            message,
+        } = &report.outcome
+        else {
+            return;
+        };
         let record = &self.session.record;
-        let is_ours = record.stages.iter().any(|known| known.key == *key) || record.past.iter().any(|past| past.3 == *key);
+        let is_ours = record.stages.iter().any(|known| known.key == *key)
+            || record.past.iter().any(|past| past.3 == *key);
         let times = self.damages.entry(key.clone()).or_default();
         *times += 1;
         if !is_ours || *times > DAMAGES {
-            return self.fail(index, format!("the output of stage {stage} that it reads is damaged: {message}"));
+            return self.fail(
+                index,
+                format!("the output of stage {stage} that it reads is damaged: {message}"),
+            );
         }
         self.observed.damaged.insert(key.clone());
-        self.warn(format!("{message}; stage {stage} is checked and made again"));
+        self.warn(format!(
+            "{message}; stage {stage} is checked and made again"
+        ));
     }
 
     fn sealed(&mut self, index: usize, report: &StageReport) {
         let work = &self.works[index];
         let task = work.state.task().clone();
-        let task_file = self.session.directory.join("tasks").join(format!("{}-{}.json", work.name.file_stem(), task.key));
+        let task_file = self.session.directory.join("tasks").join(format!(
+            "{}-{}.json",
+            work.name.file_stem(),
+            task.key
+        ));
         let reused = !work.state.has_computed() && !begun_marker(&task_file).exists();
-        let was_sealed = self.session.record.sealed(task.stage, task.generator.as_deref(), task.wave).is_some_and(|known| known.key == task.key);
+        let was_sealed = self
+            .session
+            .record
+            .sealed(task.stage, task.generator.as_deref(), task.wave)
+            .is_some_and(|known| known.key == task.key);
         if let Err(error) = self.session.record.seal(&task, report, reused) {
             return self.fail(index, error.to_string());
         }
         self.observed.damaged.remove(&task.key);
-        let event = Event::StageSealed { name: work.name.clone(), reused, counts: report.counts.clone(), millis: millis(work.began.elapsed()) };
+        let event = Event::StageSealed {
+            name: work.name.clone(),
+            reused,
+            counts: report.counts.clone(),
+            millis: millis(work.began.elapsed()),
+        };
         if !was_sealed || work.state.has_computed() {
             self.show(&event);
         }
@@ -161,7 +223,8 @@ impl Driver {
 /// Writes and removes as much as a record takes.
 fn probe(directory: &Path) -> io::Result<()> {
     let path = directory.join(format!("probe-{}", std::process::id()));
-    let written = std::fs::write(&path, vec![b'x'; 128 << 10]).and_then(|()| std::fs::File::open(&path)?.sync_all());
+    let written = std::fs::write(&path, vec![b'x'; 128 << 10])
+        .and_then(|()| std::fs::File::open(&path)?.sync_all());
     let _ = std::fs::remove_file(&path);
     written
 }

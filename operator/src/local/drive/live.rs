@@ -29,7 +29,9 @@ impl Live {
     pub fn write(&self, directory: &Path) {
         let aside = directory.join("status.tmp");
         // For display only: where it cannot be written, the record cannot either, and that is said.
-        let _ = serde_json::to_vec(self).map(|json| fs::write(&aside, json).and_then(|()| fs::rename(&aside, directory.join(LIVE))));
+        let _ = serde_json::to_vec(self).map(|json| {
+            fs::write(&aside, json).and_then(|()| fs::rename(&aside, directory.join(LIVE)))
+        });
     }
 
     /// Reads the file; none where there is none that can be read.

@@ -80,6 +80,9 @@ struct Running {
     log: String,
 }
 
+/// Both ends of a channel.
+type Channel<T> = (mpsc::UnboundedSender<T>, mpsc::UnboundedReceiver<T>);
+
 /// Everything about a run that is being driven.
 pub struct Driver {
     session: Session,
@@ -89,7 +92,7 @@ pub struct Driver {
     running: BTreeMap<u64, Running>,
     next_id: u64,
     attempts: JoinSet<(u64, io::Result<Ended>)>,
-    said: (mpsc::UnboundedSender<(u64, Progress)>, mpsc::UnboundedReceiver<(u64, Progress)>),
+    said: Channel<(u64, Progress)>,
     observed: Observed,
     /// How often each stage's output was found damaged.
     damages: BTreeMap<String, u32>,
@@ -146,7 +149,12 @@ impl Driver {
         let stopped = *self.stop.borrow() != Stop::No;
         if !stopped && self.broken.is_none() && std::mem::take(&mut self.is_stale) {
             self.observed.running_millis = self.uncharged_millis();
-            let plan = plan(&self.session.run, &self.session.record, &self.observed, now_millis());
+            let plan = plan(
+                &self.session.run,
+                &self.session.record,
+                &self.observed,
+                now_millis(),
+            );
             if self.session.record.pin(&plan.pins) {
                 self.save_or_break();
             }
@@ -158,13 +166,28 @@ impl Driver {
                 self.start_ready();
             }
         }
-        if stopped || self.broken.is_some() || self.last_plan.finished.is_some() || self.last_plan.held.is_some() {
-            self.stop_all(if *self.stop.borrow() == Stop::AtOnce { Stop::AtOnce } else { Stop::Gently });
+        if stopped
+            || self.broken.is_some()
+            || self.last_plan.finished.is_some()
+            || self.last_plan.held.is_some()
+        {
+            self.stop_all(if *self.stop.borrow() == Stop::AtOnce {
+                Stop::AtOnce
+            } else {
+                Stop::Gently
+            });
             if self.running.is_empty() {
                 let plan = &self.last_plan;
-                let planned = || plan.finished.clone().map(Left::Ended).or_else(|| plan.held.clone().map(Left::Held));
+                let planned = || {
+                    plan.finished
+                        .clone()
+                        .map(Left::Ended)
+                        .or_else(|| plan.held.clone().map(Left::Held))
+                };
                 let broken = self.broken.clone().map(Left::Broken);
-                return broken.or_else(planned).or(stopped.then_some(Left::Interrupted));
+                return broken
+                    .or_else(planned)
+                    .or(stopped.then_some(Left::Interrupted));
             }
         }
         None
@@ -204,14 +227,23 @@ impl Driver {
             let total = running.began.elapsed();
             let more = total.saturating_sub(running.charged);
             running.charged = total;
-            if let Some(work) = self.works.iter().find(|work| work.state.task().key == running.key && work.name == running.name) {
-                self.session.record.charge(work.state.task(), millis(more), 0);
+            if let Some(work) = self
+                .works
+                .iter()
+                .find(|work| work.state.task().key == running.key && work.name == running.name)
+            {
+                self.session
+                    .record
+                    .charge(work.state.task(), millis(more), 0);
             }
         }
     }
 
     fn uncharged_millis(&self) -> i64 {
-        self.running.values().map(|running| millis(running.began.elapsed().saturating_sub(running.charged))).sum()
+        self.running
+            .values()
+            .map(|running| millis(running.began.elapsed().saturating_sub(running.charged)))
+            .sum()
     }
 
     fn save(&self) -> Result<(), String> {
@@ -240,14 +272,21 @@ impl Driver {
     fn drop_unplanned(&mut self, start: &[StageTask]) {
         for work in &mut self.works {
             let task = work.state.task();
-            work.dropped = !start.iter().any(|wanted| wanted.key == task.key && StageName::of(wanted) == work.name);
+            work.dropped = !start
+                .iter()
+                .any(|wanted| wanted.key == task.key && StageName::of(wanted) == work.name);
         }
         for running in self.running.values() {
-            if self.works.iter().any(|work| work.dropped && work.name == running.name) {
+            if self
+                .works
+                .iter()
+                .any(|work| work.dropped && work.name == running.name)
+            {
                 running.ask_to_stop(Stop::Gently);
             }
         }
-        self.works.retain(|work| !work.dropped || work.state.active() > 0);
+        self.works
+            .retain(|work| !work.dropped || work.state.active() > 0);
     }
 
     fn show(&mut self, event: &Event) {
@@ -263,7 +302,11 @@ impl Running {
     /// Raises the urgency with which the worker is to stop.
     fn ask_to_stop(&self, how: Stop) {
         // A seal is short and saves nothing on its way.
-        let how = if self.job == Job::Seal { how.max(Stop::AtOnce) } else { how };
+        let how = if self.job == Job::Seal {
+            how.max(Stop::AtOnce)
+        } else {
+            how
+        };
         self.stop.send_if_modified(|now| {
             let raised = *now < how;
             *now = how.max(*now);

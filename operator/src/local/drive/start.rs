@@ -26,13 +26,21 @@ impl Driver {
     pub(super) fn take_up(&mut self) {
         for task in self.last_plan.start.clone() {
             let name = StageName::of(&task);
-            if self.works.iter().any(|work| work.name == name && work.state.task().key == task.key) {
+            if self
+                .works
+                .iter()
+                .any(|work| work.name == name && work.state.task().key == task.key)
+            {
                 continue;
             }
             let percent = i64::from(self.session.run.limits().max_failed_shards_percent);
             let writes_elsewhere = task.stage == Stage::Publish;
             let state = StageWork::new(task, percent);
-            let state = if writes_elsewhere { state.make_again() } else { state };
+            let state = if writes_elsewhere {
+                state.make_again()
+            } else {
+                state
+            };
             self.works.push(Work {
                 state,
                 name,
@@ -46,7 +54,13 @@ impl Driver {
             });
         }
         // In the order of the plan, whatever order they became known in.
-        let order = |work: &Work| self.last_plan.start.iter().position(|task| StageName::of(task) == work.name).unwrap_or(usize::MAX);
+        let order = |work: &Work| {
+            self.last_plan
+                .start
+                .iter()
+                .position(|task| StageName::of(task) == work.name)
+                .unwrap_or(usize::MAX)
+        };
         self.works.sort_by_key(order);
         for index in 0..self.works.len() {
             if self.works[index].lock.is_none() && !self.works[index].dropped {
@@ -67,15 +81,22 @@ impl Driver {
             }
             Err(LockError::Held { holder }) => {
                 // A stage of our own with the same content (two generators alike): its turn comes by itself.
-                let is_ours = self.works.iter().any(|other| other.lock.is_some() && other.state.task().key == task.key);
+                let is_ours = self
+                    .works
+                    .iter()
+                    .any(|other| other.lock.is_some() && other.state.task().key == task.key);
                 if !is_ours && !work.told_wait {
-                    let message = format!("{}: waiting for {holder}, which makes the same stage", work.name);
+                    let message = format!(
+                        "{}: waiting for {holder}, which makes the same stage",
+                        work.name
+                    );
                     self.works[index].told_wait = true;
                     self.warn(message);
                 }
             }
             Err(LockError::Io { path, source }) => {
-                self.broken.get_or_insert(format!("cannot lock {path}: {source}"));
+                self.broken
+                    .get_or_insert(format!("cannot lock {path}: {source}"));
             }
         }
     }
@@ -87,10 +108,16 @@ impl Driver {
         for (index, work) in self.works.iter().enumerate() {
             if work.lock.is_some() && !work.dropped && waiting.len() < LOOK_AHEAD {
                 let jobs = work.state.ready(now);
-                waiting.extend(jobs.into_iter().take(LOOK_AHEAD).map(|job| (index, job, self.need(work, job))));
+                waiting.extend(
+                    jobs.into_iter()
+                        .take(LOOK_AHEAD)
+                        .map(|job| (index, job, self.need(work, job))),
+                );
             }
         }
-        let held: (usize, i64) = self.running.values().fold((0, 0), |sum, running| (sum.0 + running.cores, sum.1 + running.memory));
+        let held: (usize, i64) = self.running.values().fold((0, 0), |sum, running| {
+            (sum.0 + running.cores, sum.1 + running.memory)
+        });
         let free = Free {
             cores: self.session.machine.cores.saturating_sub(held.0),
             memory: self.session.machine.memory - held.1,
@@ -111,9 +138,15 @@ impl Driver {
         let spec = self.session.run.spec();
         let facts = &self.session.record.inspection.models;
         match job {
-            Job::Shard(_) => Need { memory: stage_memory(task.stage, task.generator.as_deref(), spec, facts), max_cores: usize::MAX },
+            Job::Shard(_) => Need {
+                memory: stage_memory(task.stage, task.generator.as_deref(), spec, facts),
+                max_cores: usize::MAX,
+            },
             // Checking digests and writing rejects: a core each, next to no memory.
-            Job::Seal | Job::GiveUp(_) => Need { memory: stage_memory(Stage::Filter, None, spec, facts), max_cores: 1 },
+            Job::Seal | Job::GiveUp(_) => Need {
+                memory: stage_memory(Stage::Filter, None, spec, facts),
+                max_cores: 1,
+            },
         }
     }
 
@@ -123,12 +156,24 @@ impl Driver {
         let work = &mut self.works[index];
         let task = work.state.task().clone();
         let number = work.state.started(job);
-        let stem = format!("{}-{}", work.name.file_stem(), &task.key[..task.key.len().min(8)]);
+        let stem = format!(
+            "{}-{}",
+            work.name.file_stem(),
+            &task.key[..task.key.len().min(8)]
+        );
         let (what, mut arguments) = match job {
             Job::Seal => ("seal".to_string(), vec!["seal".to_string()]),
             Job::Shard(shard) | Job::GiveUp(shard) => {
                 let stop_with_us = "--stop-on-stdin-eof".to_string();
-                (format!("shard-{shard}"), vec!["run".to_string(), "--shard".into(), shard.to_string(), stop_with_us])
+                (
+                    format!("shard-{shard}"),
+                    vec![
+                        "run".to_string(),
+                        "--shard".into(),
+                        shard.to_string(),
+                        stop_with_us,
+                    ],
+                )
             }
         };
         match job {
@@ -141,8 +186,12 @@ impl Driver {
         let attempt = Attempt {
             program: self.session.program.clone(),
             arguments,
-            report: directory.join("reports").join(format!("{stem}-{what}.json")),
-            log: directory.join("logs").join(format!("{stem}-{what}-attempt-{number}.log")),
+            report: directory
+                .join("reports")
+                .join(format!("{stem}-{what}.json")),
+            log: directory
+                .join("logs")
+                .join(format!("{stem}-{what}-attempt-{number}.log")),
             cores,
         };
         let id = self.next_id;
@@ -177,12 +226,22 @@ impl Driver {
     /// Writes the stage's task where workers read it.
     fn write_task(&self, index: usize) -> Result<PathBuf, String> {
         let task = self.works[index].state.task();
-        let path = self.session.directory.join("tasks").join(format!("{}-{}.json", self.works[index].name.file_stem(), task.key));
-        let json = serde_json::to_vec(task).map_err(|error| format!("cannot write a task: {error}"))?;
+        let path = self.session.directory.join("tasks").join(format!(
+            "{}-{}.json",
+            self.works[index].name.file_stem(),
+            task.key
+        ));
+        let json =
+            serde_json::to_vec(task).map_err(|error| format!("cannot write a task: {error}"))?;
         if std::fs::read(&path).is_ok_and(|there| there == json) {
             return Ok(path);
         }
-        replace_file(&path, &json).map_err(|error| format!("cannot write {}: {error}; mend that, then the same command goes on", path.display()))?;
+        replace_file(&path, &json).map_err(|error| {
+            format!(
+                "cannot write {}: {error}; mend that, then the same command goes on",
+                path.display()
+            )
+        })?;
         Ok(path)
     }
 }

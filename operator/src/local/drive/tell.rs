@@ -41,7 +41,13 @@ impl Driver {
 
     /// Tells how far the dataset is, when that changed.
     pub(super) fn tell_status(&mut self) {
-        let accepted = self.session.record.waves.iter().any(|wave| wave.end.is_some()).then(|| self.session.record.accepted());
+        let accepted = self
+            .session
+            .record
+            .waves
+            .iter()
+            .any(|wave| wave.end.is_some())
+            .then(|| self.session.record.accepted());
         if accepted.is_some() && accepted != self.told_accepted {
             self.told_accepted = accepted;
             let status = Box::new(self.status());
@@ -51,12 +57,23 @@ impl Driver {
 
     /// Takes up what a worker says of itself.
     pub(super) fn progressed(&mut self, id: u64, progress: Progress) {
-        let Some(running) = self.running.get_mut(&id) else { return };
+        let Some(running) = self.running.get_mut(&id) else {
+            return;
+        };
         running.progress = progress;
         let (name, key) = (running.name.clone(), running.key.clone());
         let now = Instant::now();
-        let Some(index) = self.works.iter().position(|work| work.name == name && work.state.task().key == key) else { return };
-        if self.works[index].shown.is_some_and(|shown| now.duration_since(shown) < PACE) {
+        let Some(index) = self
+            .works
+            .iter()
+            .position(|work| work.name == name && work.state.task().key == key)
+        else {
+            return;
+        };
+        if self.works[index]
+            .shown
+            .is_some_and(|shown| now.duration_since(shown) < PACE)
+        {
             return;
         }
         let progress = self.stage_progress(index, now);
@@ -73,8 +90,17 @@ impl Driver {
         let work = &self.works[index];
         let task = work.state.task();
         let committed = (work.state.committed() * task.shard_rows).min(task.rows);
-        let mut progress = StageProgress { tokens: work.tokens, shards_done: work.state.committed(), shards: task.shards(), ..StageProgress::default() };
-        for running in self.running.values().filter(|running| running.name == work.name && running.key == task.key) {
+        let mut progress = StageProgress {
+            tokens: work.tokens,
+            shards_done: work.state.committed(),
+            shards: task.shards(),
+            ..StageProgress::default()
+        };
+        for running in self
+            .running
+            .values()
+            .filter(|running| running.name == work.name && running.key == task.key)
+        {
             progress.add(&running.progress);
         }
         if task.stage.is_sharded() {
@@ -87,18 +113,34 @@ impl Driver {
 
     /// The status of the run, projected from its record.
     pub(super) fn status(&self) -> SynthesisRunStatus {
-        project(&self.session.run, &self.session.record, &self.last_plan, &self.at_work(), now_millis())
+        project(
+            &self.session.run,
+            &self.session.record,
+            &self.last_plan,
+            &self.at_work(),
+            now_millis(),
+        )
     }
 
     /// What is known of the stages at work.
     fn at_work(&self) -> Vec<AtWork> {
         let shards = |work: &Work| {
-            let mine = |running: &&super::Running| running.name == work.name && running.key == work.state.task().key;
+            let mine = |running: &&super::Running| {
+                running.name == work.name && running.key == work.state.task().key
+            };
             let shard = |running: &super::Running| {
                 let since_millis = now_millis() - super::millis(running.began.elapsed());
-                Some(ShardProgress { shard: running.job.shard()?, since_millis, latest: running.progress.clone() })
+                Some(ShardProgress {
+                    shard: running.job.shard()?,
+                    since_millis,
+                    latest: running.progress.clone(),
+                })
             };
-            self.running.values().filter(mine).filter_map(shard).collect()
+            self.running
+                .values()
+                .filter(mine)
+                .filter_map(shard)
+                .collect()
         };
         let at_work = |work: &Work| AtWork {
             key: work.state.task().key.clone(),
@@ -112,26 +154,44 @@ impl Driver {
     pub(super) fn write_live(&self) {
         let now = Instant::now();
         let event = |index: usize| {
-            let (name, progress) = (self.works[index].name.clone(), self.stage_progress(index, now));
+            let (name, progress) = (
+                self.works[index].name.clone(),
+                self.stage_progress(index, now),
+            );
             serde_json::to_value(Event::StageProgressed { name, progress }).ok()
         };
         let is_active = |index: &usize| self.works[*index].state.active() > 0;
-        let active = (0..self.works.len()).filter(is_active).filter_map(event).collect();
-        let live = Live { pid: std::process::id(), at_millis: now_millis(), status: self.status(), active };
+        let active = (0..self.works.len())
+            .filter(is_active)
+            .filter_map(event)
+            .collect();
+        let live = Live {
+            pid: std::process::id(),
+            at_millis: now_millis(),
+            status: self.status(),
+            active,
+        };
         live.write(&self.session.directory);
     }
 
     /// The last status, written for those who look later.
     pub(super) fn finish(&mut self) -> SynthesisRunStatus {
         let status = self.status();
-        let live = Live { pid: std::process::id(), at_millis: now_millis(), status: status.clone(), active: Vec::new() };
+        let live = Live {
+            pid: std::process::id(),
+            at_millis: now_millis(),
+            status: status.clone(),
+            active: Vec::new(),
+        };
         live.write(&self.session.directory);
         status
     }
 }
 
 fn rates(progress: &mut StageProgress, work: &Work, now: Instant) {
-    let Some((since, done, tokens)) = work.baseline else { return };
+    let Some((since, done, tokens)) = work.baseline else {
+        return;
+    };
     let seconds = now.duration_since(since).as_secs_f64();
     if seconds < 0.5 {
         return;
@@ -139,6 +199,7 @@ fn rates(progress: &mut StageProgress, work: &Work, now: Instant) {
     progress.per_second = (progress.done - done).max(0) as f64 / seconds;
     progress.tokens_per_second = (progress.tokens - tokens).max(0) as f64 / seconds;
     if progress.per_second > 0.0 && progress.total > progress.done {
-        progress.eta_seconds = Some(((progress.total - progress.done) as f64 / progress.per_second).ceil() as i64);
+        progress.eta_seconds =
+            Some(((progress.total - progress.done) as f64 / progress.per_second).ceil() as i64);
     }
 }

@@ -18,13 +18,19 @@ pub struct Bars {
 impl Bars {
     /// A display that draws bars.
     pub fn new() -> Self {
-        Bars { all: MultiProgress::new(), stages: BTreeMap::new(), accepted: None }
+        Bars {
+            all: MultiProgress::new(),
+            stages: BTreeMap::new(),
+            accepted: None,
+        }
     }
 
     fn bar(&mut self, name: &StageName, total: i64) -> &ProgressBar {
         let all = &self.all;
         self.stages.entry(name.clone()).or_insert_with(|| {
-            let bar = all.insert(0, ProgressBar::new(unsigned(total))).with_prefix(name.to_string());
+            let bar = all
+                .insert(0, ProgressBar::new(unsigned(total)))
+                .with_prefix(name.to_string());
             bar.set_style(style("{prefix:>26} {bar:24.cyan/blue} {msg}"));
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
@@ -40,7 +46,10 @@ impl Bars {
     }
 
     fn clear(&mut self) {
-        for bar in std::mem::take(&mut self.stages).into_values().chain(self.accepted.take()) {
+        for bar in std::mem::take(&mut self.stages)
+            .into_values()
+            .chain(self.accepted.take())
+        {
             bar.finish_and_clear();
         }
     }
@@ -74,7 +83,13 @@ impl Display for Bars {
                     });
                     bar.set_length(unsigned(progress.target));
                     bar.set_position(unsigned(progress.accepted));
-                    bar.set_message(progress.eta.as_ref().map(|eta| format!("about {eta} left")).unwrap_or_default());
+                    bar.set_message(
+                        progress
+                            .eta
+                            .as_ref()
+                            .map(|eta| format!("about {eta} left"))
+                            .unwrap_or_default(),
+                    );
                 }
             }
             Event::Ended { .. } => self.clear(),

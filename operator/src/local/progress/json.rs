@@ -25,7 +25,10 @@ impl Json {
 
 impl Display for Json {
     fn show(&mut self, event: &Event) {
-        if let Ok(line) = serde_json::to_string(&Line { time: jiff::Timestamp::now(), event }) {
+        if let Ok(line) = serde_json::to_string(&Line {
+            time: jiff::Timestamp::now(),
+            event,
+        }) {
             // Nobody reads any more: the run goes on all the same.
             let _ = writeln!(std::io::stderr(), "{line}");
         }
@@ -40,10 +43,24 @@ mod tests {
 
     #[test]
     fn an_event_is_one_flat_object() {
-        let name = StageName { wave: Some(2), stage: Stage::Judge, generator: None };
-        let event = Event::StageStarted { name, rows: 5, shards: 1 };
-        let line = Line { time: jiff::Timestamp::UNIX_EPOCH, event: &event };
+        let name = StageName {
+            wave: Some(2),
+            stage: Stage::Judge,
+            generator: None,
+        };
+        let event = Event::StageStarted {
+            name,
+            rows: 5,
+            shards: 1,
+        };
+        let line = Line {
+            time: jiff::Timestamp::UNIX_EPOCH,
+            event: &event,
+        };
         let json = serde_json::to_string(&line).unwrap();
-        assert_eq!(json, r#"{"time":"1970-01-01T00:00:00Z","event":"stageStarted","wave":2,"stage":"Judge","rows":5,"shards":1}"#);
+        assert_eq!(
+            json,
+            r#"{"time":"1970-01-01T00:00:00Z","event":"stageStarted","wave":2,"stage":"Judge","rows":5,"shards":1}"#
+        );
     }
 }

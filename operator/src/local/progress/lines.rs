@@ -18,7 +18,9 @@ pub struct Lines {
 impl Lines {
     /// A display that writes plain lines.
     pub fn new() -> Self {
-        Lines { told: BTreeMap::new() }
+        Lines {
+            told: BTreeMap::new(),
+        }
     }
 
     fn is_too_soon(&mut self, event: &Event) -> bool {

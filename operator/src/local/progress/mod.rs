@@ -37,13 +37,24 @@ pub struct StageName {
 impl StageName {
     /// The name of what `task` does.
     pub fn of(task: &StageTask) -> StageName {
-        StageName { wave: task.wave, stage: task.stage, generator: task.generator.clone() }
+        StageName {
+            wave: task.wave,
+            stage: task.stage,
+            generator: task.generator.clone(),
+        }
     }
 
     /// A file name: `generate-qwen-wave-2`.
     pub fn file_stem(&self) -> String {
-        let generator = self.generator.as_ref().map(|name| format!("-{name}")).unwrap_or_default();
-        let wave = self.wave.map(|wave| format!("-wave-{wave}")).unwrap_or_default();
+        let generator = self
+            .generator
+            .as_ref()
+            .map(|name| format!("-{name}"))
+            .unwrap_or_default();
+        let wave = self
+            .wave
+            .map(|wave| format!("-wave-{wave}"))
+            .unwrap_or_default();
         format!("{}{generator}{wave}", self.stage)
     }
 }
@@ -102,7 +113,11 @@ impl StageProgress {
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "event",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 pub enum Event {
     /// The run is driven from here on.
     RunStarted {

@@ -11,34 +11,92 @@ use crate::local::machine::show_bytes;
 /// The sentence for `event`; none for what is only of use as a bar.
 pub fn sentence(event: &Event) -> Option<String> {
     Some(match event {
-        Event::RunStarted { run, resumed, workspace, output, cores, memory } => {
+        Event::RunStarted {
+            run,
+            resumed,
+            workspace,
+            output,
+            cores,
+            memory,
+        } => {
             let verb = if *resumed { "goes on" } else { "starts" };
-            format!("run {run} {verb}: workspace {workspace}, output {output}, {cores} cores, {} of memory", show_bytes(*memory))
+            format!(
+                "run {run} {verb}: workspace {workspace}, output {output}, {cores} cores, {} of memory",
+                show_bytes(*memory)
+            )
         }
-        Event::StageStarted { name, rows, shards } => format!("{name}: starts, {rows} rows in {}", plural(*shards, "shard")),
-        Event::StageProgressed { name, progress } => format!("{name}: {}", progress_sentence(progress)),
-        Event::StageSealed { name, reused: true, counts, .. } => format!("{name}: reused{}", counts_phrase(counts)),
-        Event::StageSealed { name, counts, millis, .. } => format!("{name}: done in {}{}", show_seconds(millis / 1000), counts_phrase(counts)),
-        Event::AttemptFailed { name, shard, attempt, message, retry_seconds, log } => {
+        Event::StageStarted { name, rows, shards } => format!(
+            "{name}: starts, {rows} rows in {}",
+            plural(*shards, "shard")
+        ),
+        Event::StageProgressed { name, progress } => {
+            format!("{name}: {}", progress_sentence(progress))
+        }
+        Event::StageSealed {
+            name,
+            reused: true,
+            counts,
+            ..
+        } => format!("{name}: reused{}", counts_phrase(counts)),
+        Event::StageSealed {
+            name,
+            counts,
+            millis,
+            ..
+        } => format!(
+            "{name}: done in {}{}",
+            show_seconds(millis / 1000),
+            counts_phrase(counts)
+        ),
+        Event::AttemptFailed {
+            name,
+            shard,
+            attempt,
+            message,
+            retry_seconds,
+            log,
+        } => {
             let what = shard.map_or("seal".to_string(), |shard| format!("shard {shard}"));
-            let next = retry_seconds.map_or("not repeated".to_string(), |seconds| format!("repeated in {seconds} s"));
-            format!("warning: {name}: {what}, attempt {attempt} failed, {next}: {message} (log: {log})")
+            let next = retry_seconds.map_or("not repeated".to_string(), |seconds| {
+                format!("repeated in {seconds} s")
+            });
+            format!(
+                "warning: {name}: {what}, attempt {attempt} failed, {next}: {message} (log: {log})"
+            )
         }
         Event::Warning { message } => format!("warning: {message}"),
         Event::Status { status } => status_sentence(status)?,
         Event::Stopping { workers: 0 } => "stopping".to_string(),
-        Event::Stopping { workers } => format!("stopping: {} still running, saving finished work; press Ctrl-C again to end at once", plural(*workers as i64, "worker")),
+        Event::Stopping { workers } => format!(
+            "stopping: {} still running, saving finished work; press Ctrl-C again to end at once",
+            plural(*workers as i64, "worker")
+        ),
         Event::Ended { .. } => return None,
     })
 }
 
 fn plural(count: i64, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+    if count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {noun}s")
+    }
 }
 
 /// `12/50 (24%), 3.1/s, 410 tokens/s, loss 2.31, about 12s left`.
 pub fn progress_sentence(progress: &StageProgress) -> String {
-    let StageProgress { doing, done, total, tokens: _, per_second, tokens_per_second, eta_seconds, loss, shards_done, shards } = progress;
+    let StageProgress {
+        doing,
+        done,
+        total,
+        tokens: _,
+        per_second,
+        tokens_per_second,
+        eta_seconds,
+        loss,
+        shards_done,
+        shards,
+    } = progress;
     let mut text = doing.clone();
     if *total > 0 {
         let _ = write!(text, " {done}/{total} ({}%)", done * 100 / total);
@@ -65,18 +123,36 @@ pub fn progress_sentence(progress: &StageProgress) -> String {
 
 fn status_sentence(status: &SynthesisRunStatus) -> Option<String> {
     let progress = status.progress.as_ref()?;
-    let eta = progress.eta.as_ref().filter(|_| progress.accepted < progress.target).map(|eta| format!(", about {eta} left")).unwrap_or_default();
-    Some(format!("accepted {} of {} pairs ({}%){eta}", progress.accepted, progress.target, progress.percent))
+    let eta = progress
+        .eta
+        .as_ref()
+        .filter(|_| progress.accepted < progress.target)
+        .map(|eta| format!(", about {eta} left"))
+        .unwrap_or_default();
+    Some(format!(
+        "accepted {} of {} pairs ({}%){eta}",
+        progress.accepted, progress.target, progress.percent
+    ))
 }
 
 fn counts_phrase(counts: &Counts) -> String {
-    let Counts { rows_in, rows_out, dropped, tokens_in: _, tokens_out } = counts;
+    let Counts {
+        rows_in,
+        rows_out,
+        dropped,
+        tokens_in: _,
+        tokens_out,
+    } = counts;
     let mut text = String::new();
     if *rows_in > 0 {
         let _ = write!(text, ", {rows_out} of {rows_in} rows kept");
     }
     if !dropped.is_empty() {
-        let reasons: Vec<_> = dropped.iter().filter(|(_, count)| **count > 0).map(|(reason, count)| format!("{reason:?} {count}")).collect();
+        let reasons: Vec<_> = dropped
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(reason, count)| format!("{reason:?} {count}"))
+            .collect();
         if !reasons.is_empty() {
             let _ = write!(text, " ({})", reasons.join(", "));
         }
@@ -88,7 +164,11 @@ fn counts_phrase(counts: &Counts) -> String {
 }
 
 fn show_rate(rate: f64) -> String {
-    if rate >= 100.0 { format!("{rate:.0}") } else { format!("{rate:.1}") }
+    if rate >= 100.0 {
+        format!("{rate:.0}")
+    } else {
+        format!("{rate:.1}")
+    }
 }
 
 /// Seconds for people: `45s`, `12m05s`, `3h07m`, `2d04h`.
@@ -114,7 +194,15 @@ mod tests {
 
     #[test]
     fn seconds_are_shown_with_two_units_at_most() {
-        let table = [(0, "0s"), (59, "59s"), (60, "1m00s"), (3599, "59m59s"), (3660, "1h01m"), (90_000, "1d01h"), (-5, "0s")];
+        let table = [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m00s"),
+            (3599, "59m59s"),
+            (3660, "1h01m"),
+            (90_000, "1d01h"),
+            (-5, "0s"),
+        ];
         for (seconds, expected) in table {
             assert_eq!(show_seconds(seconds), expected);
         }
@@ -122,18 +210,52 @@ mod tests {
 
     #[test]
     fn a_sealed_stage_says_what_became_of_its_rows() {
-        let name = StageName { wave: Some(1), stage: Stage::Filter, generator: None };
+        let name = StageName {
+            wave: Some(1),
+            stage: Stage::Filter,
+            generator: None,
+        };
         let dropped = BTreeMap::from([(Reason::Language, 2), (Reason::NearDuplicate, 1)]);
-        let counts = Counts { rows_in: 10, rows_out: 7, dropped, tokens_in: 0, tokens_out: 0 };
-        let event = Event::StageSealed { name, reused: false, counts, millis: 65_000 };
-        assert_eq!(sentence(&event).unwrap(), "filter (wave 1): done in 1m05s, 7 of 10 rows kept (Language 2, NearDuplicate 1)");
+        let counts = Counts {
+            rows_in: 10,
+            rows_out: 7,
+            dropped,
+            tokens_in: 0,
+            tokens_out: 0,
+        };
+        let event = Event::StageSealed {
+            name,
+            reused: false,
+            counts,
+            millis: 65_000,
+        };
+        assert_eq!(
+            sentence(&event).unwrap(),
+            "filter (wave 1): done in 1m05s, 7 of 10 rows kept (Language 2, NearDuplicate 1)"
+        );
     }
 
     #[test]
     fn progress_says_only_what_is_known() {
-        let nothing = StageProgress { doing: "load model".into(), shards: 1, ..Default::default() };
+        let nothing = StageProgress {
+            doing: "load model".into(),
+            shards: 1,
+            ..Default::default()
+        };
         assert_eq!(progress_sentence(&nothing), "load model");
-        let training = StageProgress { doing: "train".into(), done: 5, total: 20, per_second: 0.5, loss: Some(2.25), eta_seconds: Some(30), shards: 1, ..Default::default() };
-        assert_eq!(progress_sentence(&training), "train 5/20 (25%), 0.5/s, loss 2.2500, about 30s left");
+        let training = StageProgress {
+            doing: "train".into(),
+            done: 5,
+            total: 20,
+            per_second: 0.5,
+            loss: Some(2.25),
+            eta_seconds: Some(30),
+            shards: 1,
+            ..Default::default()
+        };
+        assert_eq!(
+            progress_sentence(&training),
+            "train 5/20 (25%), 0.5/s, loss 2.2500, about 30s left"
+        );
     }
 }

@@ -1,0 +1,287 @@
+//! What may be typed, and the help that teaches it. It only parses.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::local::progress::LogFormat;
+
+const ABOUT: &str = "Makes datasets of reasoning questions and responses, as a SynthesisRun describes them, on this machine";
+
+const AFTER: &str = "\
+Exit codes:
+  0    done: the dataset holds what was asked for
+  1    failed; the message says what to mend
+  2    what you gave is wrong; nothing was started or written
+  3    stopped short by budget or maxWaves; what was accepted is published
+  130  interrupted; the same command goes on
+
+Examples:
+  scalequest validate -f examples/quickstart.yaml    is it right? all errors at once
+  scalequest plan -f examples/quickstart.yaml        what would run, and what it takes
+  scalequest run -f examples/quickstart.yaml         make the dataset, or go on making it
+  scalequest status demo/workspace                   how far it is, in another terminal";
+
+const RUN_HELP: &str = "\
+Makes the dataset that FILE describes, or goes on making it.
+
+The run may be interrupted at any moment, by Ctrl-C, kill -9 or a power cut: the same command goes on from the last finished
+shard or checkpoint, and the dataset's data files are the same bytes as those of an uninterrupted run. One Ctrl-C lets the
+workers save what they have; a second one ends them at once. A finished run that is started again recomputes nothing.
+
+Target, budget, maxWaves and failurePolicy may be changed between two commands; to change anything else, give the run another
+name. On the same workspace, whatever did not change is reused.
+
+Relative paths in FILE are relative to the current directory.";
+
+const RUN_AFTER: &str = "\
+What is written:
+  <workspace>/stages/<stage>-<key>/       finished shards, trained models, checkpoints, addressed by content; may be shared by runs
+  <workspace>/runs/<run>/record.json      what was decided: resolved spec, seals, usage so far
+  <workspace>/runs/<run>/logs/            a log of every worker
+  <output>/                               the dataset: data/, responses/, rejects/, preferences/, sft_questions/ (Parquet),
+                                          README.md (card), report.html, run.yaml (resolved spec), manifest.json (written last)
+For a workspace in an object store, runs/<run>/ lies in $XDG_STATE_HOME/scalequest (default ~/.local/state/scalequest).
+
+Environment:
+  SCALEQUEST_WORKER  the scalequest-worker program, where it is not beside this one
+  OPENAI_API_KEY     key of endpoints (engine OpenAI)
+  AWS_*, GOOGLE_*, AZURE_*  credentials and endpoints of object stores
+
+Examples:
+  scalequest run -f run.yaml
+  scalequest run -f run.yaml --workers 1 --memory 6GiB
+  scalequest --log-format json run -f run.yaml 2> events.jsonl";
+
+const VALIDATE_HELP: &str = "\
+Checks FILE as `run` would, and names everything that is wrong at once, each with the field's path and what to do.
+
+Models and question files are looked at too (architecture, tensors, tokenizer, chat template; each line of the seeds), unless
+--spec-only is given. Nothing is written. Exit code 0: it is right; 2: it is not.";
+
+const PLAN_HELP: &str = "\
+Shows which stages would run, in which order, over how many rows, and what they are expected to take: GPU-hours per stage, from
+the models' parameters, the tokens of each row and the device's rates. Nothing is read but FILE, and nothing is written.
+
+The estimate assumes yields; the run itself measures them in its first wave (the pilot) and writes the better estimate into its
+status.";
+
+const STATUS_HELP: &str = "\
+Shows how far a run is: the funnel, the stages, usage and the time left; while it runs and afterwards.
+
+DIR is a run's workspace (with --run where it holds several runs), or a run's directory in it (<workspace>/runs/<run>).";
+
+const PRUNE_HELP: &str = "\
+Removes from a workspace what no kept run refers to: stages whose key no run's record names, and files that a crash left
+behind. Without --yes it only shows what it would remove. What a run that is being driven now works on is never removed.
+
+A run is kept as long as its record is in <workspace>/runs/<run>/; --forget removes the record, so that what only this run used
+becomes removable. Published datasets are never touched. Workspaces in object stores are not pruned: use the store's lifecycle
+rules.";
+
+/// What is typed.
+#[derive(Debug, Parser)]
+#[command(name = "scalequest", version, about = ABOUT, after_help = AFTER, max_term_width = 120, propagate_version = true)]
+pub(super) struct Cli {
+    /// Form of what is written to standard error
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
+    pub(super) log_format: LogFormat,
+
+    /// Say more: -v what is decided, -vv every detail
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(super) verbose: u8,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a dataset, or go on making it
+    #[command(long_about = RUN_HELP, after_long_help = RUN_AFTER)]
+    Run(RunArguments),
+    /// Check a SynthesisRun: all errors at once
+    #[command(long_about = VALIDATE_HELP)]
+    Validate(ValidateArguments),
+    /// Show what would run, in which order, and what it takes
+    #[command(long_about = PLAN_HELP)]
+    Plan(PlanArguments),
+    /// Show how far a run is
+    #[command(long_about = STATUS_HELP)]
+    Status(StatusArguments),
+    /// List the recipes, or show one in full
+    Recipes {
+        /// Recipe to show: Math, MathSimple, Code or LongCot
+        name: Option<String>,
+    },
+    /// Print the CustomResourceDefinition of SynthesisRun as YAML
+    Crd,
+    /// Remove from a workspace what no kept run refers to
+    #[command(long_about = PRUNE_HELP)]
+    Prune(PruneArguments),
+    /// Print a completion script for a shell
+    ///
+    /// For example: scalequest completions bash > ~/.local/share/bash-completion/completions/scalequest
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// A file with a SynthesisRun.
+#[derive(Debug, Args)]
+pub(super) struct SpecArgument {
+    /// YAML or JSON file with a SynthesisRun; - for standard input
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub(super) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    #[command(flatten)]
+    pub(super) spec: SpecArgument,
+
+    /// Most workers at once [default: as many as memory and cores allow]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) workers: Option<u32>,
+
+    /// Cores that the workers share [default: all that this process may use]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) cores: Option<u32>,
+
+    /// Memory that the workers share, e.g. 6GiB [default: what is available, less a tenth]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(super) memory: Option<i64>,
+
+    /// Take finished stages on trust instead of checking their digests first
+    #[arg(long)]
+    pub(super) no_check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ValidateArguments {
+    #[command(flatten)]
+    pub(super) spec: SpecArgument,
+
+    /// Check the file alone: look at no model and no question file
+    #[arg(long)]
+    pub(super) spec_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArguments {
+    #[command(flatten)]
+    pub(super) spec: SpecArgument,
+
+    /// Accelerator to estimate for: a100-40g, h100 or h200
+    #[arg(long, default_value = "a100-40g", value_name = "NAME")]
+    pub(super) device: String,
+
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub(super) output: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArguments {
+    /// Workspace, or a run's directory in it
+    pub(super) dir: PathBuf,
+
+    /// Name of the run, where the workspace holds several
+    #[arg(long, value_name = "NAME")]
+    pub(super) run: Option<String>,
+
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub(super) output: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PruneArguments {
+    /// Workspace: a directory
+    pub(super) dir: PathBuf,
+
+    /// Remove it, instead of showing what would be removed
+    #[arg(long)]
+    pub(super) yes: bool,
+
+    /// Forget this run first; may be given several times
+    #[arg(long, value_name = "RUN")]
+    pub(super) forget: Vec<String>,
+}
+
+/// The form of an answer on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum OutputFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Bytes from `6GiB`, `500M`, `1073741824`.
+fn parse_size(text: &str) -> Result<i64, String> {
+    let digits = text
+        .trim()
+        .trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text.trim()[digits.len()..].to_ascii_lowercase();
+    let scale: f64 = match unit.as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "ki" | "kib" => 1024.0,
+        "m" | "mb" => 1e6,
+        "mi" | "mib" => 1024.0 * 1024.0,
+        "g" | "gb" => 1e9,
+        "gi" | "gib" => 1024.0 * 1024.0 * 1024.0,
+        "t" | "tb" => 1e12,
+        "ti" | "tib" => 1024.0f64.powi(4),
+        other => {
+            return Err(format!(
+                "`{other}` is no unit of memory: use KiB, MiB, GiB or TiB"
+            ));
+        }
+    };
+    let number: f64 = digits
+        .trim()
+        .parse()
+        .map_err(|_| format!("`{text}` is no size: write a number and a unit, for example 6GiB"))?;
+    let bytes = number * scale;
+    if !(1.0..9e18).contains(&bytes) {
+        return Err(format!("`{text}` is no size of memory"));
+    }
+    Ok(bytes as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_read_in_the_usual_units() {
+        for (text, bytes) in [
+            ("6GiB", 6 << 30),
+            ("500M", 500_000_000),
+            ("1.5Ki", 1536),
+            ("17", 17),
+            ("2 GiB", 2 << 30),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "GiB", "-1GiB", "5 apples", "1e30G", "NaN"] {
+            parse_size(text).unwrap_err();
+        }
+    }
+}
