@@ -1,8 +1,11 @@
 //! Filters: which questions are dropped before they are answered. A filter that is absent is off, `{}` turns it on with
 //! its defaults.
 
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::{pattern, rules};
 
 use super::generator::Sampling;
 
@@ -28,38 +31,48 @@ pub struct Filters {
 }
 
 /// The language filter.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Language {
     /// ISO 639-1 codes of the languages to keep. Default: `[en]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    #[schemars(inner(regex(pattern = pattern::LANGUAGE)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub keep: Option<Vec<String>>,
 }
 
 /// The contamination filter.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Contamination {
     /// Words in a row that must not be shared with a benchmark question. Default: 13.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 100))]
     pub ngram: Option<i32>,
     /// The benchmarks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 0, max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub benchmarks: Vec<Benchmark>,
 }
 
 /// A benchmark: JSON lines with questions. Exactly one of `path` and `uri`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = rules::exactly_one(&["path", "uri"]))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Benchmark {
     /// A file. One machine only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
     pub path: Option<String>,
     /// An object store URI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
     pub uri: Option<String>,
     /// Member of each line that holds the question. Default: `question`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
     pub question_field: Option<String>,
 }
 
@@ -69,6 +82,7 @@ pub struct Benchmark {
 pub struct Duplicates {
     /// Similarity from which two questions are near duplicates: estimated Jaccard similarity of their word shingles. Default: 0.7.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.05, max = 1.0))]
     pub similarity: Option<f64>,
 }
 
@@ -78,6 +92,7 @@ pub struct Duplicates {
 pub struct Solvability {
     /// Name of the judge. Default: the model named in `responses`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 40))]
     pub model: Option<String>,
     /// How the judge draws. Default: temperature 0, 2048 tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,32 +100,42 @@ pub struct Solvability {
 }
 
 /// Difficulty sampling: a scorer, trained on the solver's fail rates on seed questions, drops what is too easy.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Difficulty {
     /// Name of the model on which the scorer is trained.
+    #[schemars(length(min = 1, max = 40))]
     pub base: String,
     /// Name of the model whose fail rates are the labels.
+    #[schemars(length(min = 1, max = 40))]
     pub solver: String,
     /// Responses per seed question. Default: 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
     pub samples: Option<i32>,
     /// How the solver draws. Default: as in `responses`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,
     /// Names of the generators whose questions may be dropped. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 8))]
+    #[schemars(inner(length(min = 1, max = 40)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub generators: Option<Vec<String>>,
     /// Predicted fail rate below which a question is dropped. Default: 0.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub minimum: Option<f64>,
     /// Passes of the scorer's training over the labels. Default: 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
     pub epochs: Option<i32>,
     /// Peak learning rate of the scorer's training. Default: 1e-5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub learning_rate: Option<f64>,
     /// Rows in a step of the scorer's training. Default: 32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65536))]
     pub batch_size: Option<i32>,
 }

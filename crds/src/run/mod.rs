@@ -17,7 +17,9 @@ pub mod status;
 
 pub mod pattern;
 
-use kube::CustomResource;
+mod rules;
+
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -59,19 +61,59 @@ pub enum Domain {
 }
 
 /// Which dataset is wanted and how it is made.
-#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "scalequest.dev",
     version = "v1alpha1",
     kind = "SynthesisRun",
     plural = "synthesisruns",
     shortname = "srun",
-    namespaced
-)]
-#[kube(
+    category = "scalequest",
+    namespaced,
+    cel,
     status = "SynthesisRunStatus",
     derive = "PartialEq",
     doc = "A dataset of reasoning questions and responses to be made, and how far it is."
+)]
+#[kube(
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "What the run is doing"),
+    printcolumn(name = "Accepted", type_ = "string", json_path = ".status.progress.summary", description = "Accepted pairs of those wanted"),
+    printcolumn(name = "Percent", type_ = "integer", json_path = ".status.progress.percent", description = "Accepted pairs in percent of those wanted"),
+    printcolumn(name = "Wave", type_ = "integer", json_path = ".status.progress.wave", description = "The wave under way"),
+    printcolumn(name = "ETA", type_ = "string", json_path = ".status.progress.eta", description = "Time left, estimated"),
+    printcolumn(name = "GPU-h", type_ = "string", json_path = ".status.estimate.gpuHours", description = "GPU hours expected in all", priority = 1),
+    printcolumn(name = "Cost", type_ = "string", json_path = ".status.usage.cost", description = "Money spent so far", priority = 1),
+    printcolumn(name = "Queue", type_ = "string", json_path = ".spec.queueName", description = "Kueue queue", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[kube(
+    validation = rules::short_name(),
+    validation = rules::fixed_once_accepted("recipe", true),
+    validation = rules::fixed_once_accepted("domain", false),
+    validation = rules::fixed_once_accepted("seed", true),
+    validation = rules::fixed_once_accepted("models", true),
+    validation = rules::fixed_once_accepted("seedQuestions", true),
+    validation = rules::fixed_once_accepted("generators", true),
+    validation = rules::fixed_once_accepted("filters", false),
+    validation = rules::fixed_once_accepted("responses", true),
+    validation = rules::fixed_once_accepted("reward", false),
+    validation = rules::fixed_once_accepted("verification", false),
+    validation = rules::fixed_once_accepted("workspace", true),
+    validation = rules::fixed_once_accepted("output", true),
+    validation = rules::target_only_grows(),
+    validation = rules::target_rests_once_complete(),
+    validation = rules::managed_by_never_changes(),
+    validation = rules::queue_changes_while_suspended()
+)]
+#[x_kube(
+    validation = rules::every_generator_is_of_a_model(),
+    validation = rules::every_rewriter_is_a_model(),
+    validation = rules::refers_to_a_model("responses.model", "true"),
+    validation = rules::refers_to_a_model("reward.model", "has(self.reward) && has(self.reward.model)"),
+    validation = rules::refers_to_a_model("filters.solvability.model", "has(self.filters) && has(self.filters.solvability) && has(self.filters.solvability.model)"),
+    validation = rules::refers_to_a_model("filters.difficulty.base", "has(self.filters) && has(self.filters.difficulty)"),
+    validation = rules::refers_to_a_model("filters.difficulty.solver", "has(self.filters) && has(self.filters.difficulty)"),
+    validation = rules::difficulty_names_generators()
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SynthesisRunSpec {
@@ -82,6 +124,7 @@ pub struct SynthesisRunSpec {
     pub domain: Option<Domain>,
     /// Seed of every random draw: same spec and seed, same bytes. Default: 0. Immutable once accepted.
     #[serde(default)]
+    #[schemars(range(min = 0, max = 9007199254740991_i64))]
     pub seed: i64,
     /// Whether to hold the run: running shards stop at their next checkpoint, none is started. Default: false. Mutable.
     #[serde(default)]
@@ -92,10 +135,16 @@ pub struct SynthesisRunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
     /// The models, declared once and referred to by name. Immutable once accepted.
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub models: Vec<Model>,
     /// Questions from which the generators learn to ask. Immutable once accepted.
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub seed_questions: Vec<SeedQuestions>,
     /// The question generators. Immutable once accepted.
+    #[schemars(length(min = 1, max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub generators: Vec<Generator>,
     /// Which questions are dropped. The order is fixed, cheap filters first. Default: the recipe's. Immutable once accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,24 +163,33 @@ pub struct SynthesisRunSpec {
     pub output: Place,
     /// How URIs are reached; on one machine the usual environment variables serve as well. Mutable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 0, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["prefix".into()]))]
     pub stores: Vec<Store>,
     /// Kueue queue. Cluster only. Mutable while suspended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
     pub queue_name: Option<String>,
     /// Which controller looks after the run. Cluster only. Default: `scalequest.dev/operator`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
     pub managed_by: Option<String>,
     /// Priority class of the pods. Cluster only. Mutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
     pub priority_class_name: Option<String>,
     /// Service account of the pods, for workload identity. Cluster only. Mutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
     pub service_account_name: Option<String>,
     /// Seconds after its end when the run and what it owns are deleted; dataset and workspace stay. Cluster only. Mutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2147483647))]
     pub ttl_seconds_after_finished: Option<i32>,
     /// Resources and placement of the stages' pods. Cluster only. Mutable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 0, max = 14))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub pods: Vec<PodSettings>,
     /// When failed shards fail the run. Mutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -143,29 +201,41 @@ pub struct SynthesisRunSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Target {
     /// Accepted pairs wanted, at least 1. All accepted pairs are published, so there may be more.
+    #[schemars(range(min = 1, max = 100000000))]
     pub examples: i64,
     /// Waves after which the run stops short. Default: 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
     pub max_waves: Option<i32>,
 }
 
 /// Limits that stop the run short; what was accepted by then is published.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("!has(self.cost) || has(self.pricePerGpuHour)")
+    .message("cost cannot be kept without a price: set pricePerGpuHour as well"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Budget {
     /// GPU hours (on a machine without a GPU: worker hours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0001, max = 10000000.0))]
     pub gpu_hours: Option<f64>,
     /// Money, a decimal string. Needs `pricePerGpuHour`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    #[schemars(regex(pattern = pattern::DECIMAL))]
     pub cost: Option<String>,
     /// ISO 4217 code of the currency. Default: USD.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = pattern::CURRENCY))]
+    #[schemars(length(min = 3, max = 3))]
     pub currency: Option<String>,
     /// Price of a GPU hour, a decimal string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    #[schemars(regex(pattern = pattern::DECIMAL))]
     pub price_per_gpu_hour: Option<String>,
     /// Seconds from acceptance after which no stage is started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 315360000))]
     pub deadline_seconds: Option<i64>,
 }

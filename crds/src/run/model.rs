@@ -1,13 +1,20 @@
 //! Models: where they come from and what runs them.
 
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{pattern, rules};
+
 /// A model, referred to by name from the rest of the spec.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("has(self.source) != (has(self.engine) && self.engine.type == 'OpenAI')")
+    .message("a model has a source, unless its engine is of type OpenAI, which serves it from elsewhere"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Model {
     /// Name within the spec.
+    #[schemars(length(min = 1, max = 40))]
+    #[schemars(regex(pattern = pattern::NAME))]
     pub name: String,
     /// Where the weights are. Absent only where an endpoint serves the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -18,7 +25,8 @@ pub struct Model {
 }
 
 /// Where a model's weights are. Exactly one member.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = rules::exactly_one(&["hub", "path", "uri", "claim", "image"]))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModelSource {
     /// A repository of the Hugging Face hub.
@@ -26,9 +34,11 @@ pub struct ModelSource {
     pub hub: Option<HubSource>,
     /// A GGUF file, or a directory in the Hugging Face layout. One machine only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
     pub path: Option<String>,
     /// An object store URI (`s3://`, `gs://`, `az://`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
     pub uri: Option<String>,
     /// A persistent volume claim. Cluster only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,8 +53,11 @@ pub struct ModelSource {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HubSource {
     /// `owner/name`.
+    #[schemars(length(min = 1, max = 256))]
     pub repo: String,
     /// Commit: 40 hex digits, so that the same spec means the same weights.
+    #[schemars(regex(pattern = pattern::COMMIT))]
+    #[schemars(length(min = 40, max = 40))]
     pub revision: String,
 }
 
@@ -53,9 +66,11 @@ pub struct HubSource {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClaimSource {
     /// Name of the claim, in the run's namespace.
+    #[schemars(length(min = 1, max = 253))]
     pub name: String,
     /// Directory in the volume. Default: its root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
     pub sub_path: Option<String>,
 }
 
@@ -64,11 +79,13 @@ pub struct ClaimSource {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ImageSource {
     /// Image reference; a digest is advised.
+    #[schemars(length(min = 1, max = 512))]
     pub reference: String,
 }
 
 /// What runs a model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = rules::member_of_its_type("server", "Server"), validation = rules::member_of_its_type("openAI", "OpenAI"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Engine {
     /// Which engine.
@@ -94,13 +111,17 @@ pub enum EngineType {
 }
 
 /// A server that a stage starts for itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServerEngine {
     /// Image of the sidecar container. Cluster only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
     /// Command; `{model}` and `{port}` are replaced.
+    #[schemars(length(min = 1, max = 32))]
+    #[schemars(inner(length(max = 512)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub command: Vec<String>,
 }
 
@@ -109,8 +130,10 @@ pub struct ServerEngine {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OpenAiEngine {
     /// Base URL, up to and with `/v1`.
+    #[schemars(length(min = 8, max = 1024))]
     pub base_url: String,
     /// Name under which the endpoint serves the model.
+    #[schemars(length(min = 1, max = 256))]
     pub model: String,
     /// Secret (cluster) with the key. On one machine the key is read from the environment variable `OPENAI_API_KEY`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,8 +148,10 @@ pub struct OpenAiEngine {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecretKey {
     /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
     pub name: String,
     /// Key in it.
+    #[schemars(length(min = 1, max = 253))]
     pub key: String,
 }
 
@@ -135,7 +160,11 @@ pub struct SecretKey {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Prices {
     /// For a million prompt tokens.
+    #[schemars(length(min = 1, max = 32))]
+    #[schemars(regex(pattern = pattern::DECIMAL))]
     pub input_per_million: String,
     /// For a million tokens made.
+    #[schemars(length(min = 1, max = 32))]
+    #[schemars(regex(pattern = pattern::DECIMAL))]
     pub output_per_million: String,
 }

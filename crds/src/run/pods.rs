@@ -2,30 +2,41 @@
 
 use std::collections::BTreeMap;
 
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::pattern;
 
 use crate::Stage;
 
 /// Resources and placement of some stages' pods.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PodSettings {
     /// Name within the spec.
+    #[schemars(length(min = 1, max = 40))]
+    #[schemars(regex(pattern = pattern::NAME))]
     pub name: String,
     /// The stages it is for. A stage named by two entries is refused.
+    #[schemars(length(min = 1, max = 14))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub stages: Vec<Stage>,
     /// Shards at once. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
     pub parallelism: Option<i32>,
     /// Requests and limits of the worker container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
     /// Labels that a node must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
     pub node_selector: BTreeMap<String, String>,
     /// Taints that are tolerated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 0, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub tolerations: Vec<Toleration>,
 }
 
@@ -35,9 +46,11 @@ pub struct PodSettings {
 pub struct Resources {
     /// Requests by resource name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
     pub requests: BTreeMap<String, Quantity>,
     /// Limits by resource name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
     pub limits: BTreeMap<String, Quantity>,
 }
 
@@ -50,15 +63,19 @@ pub type Quantity = k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 pub struct Toleration {
     /// Taint key; all keys if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 0, max = 253))]
     pub key: Option<String>,
     /// `Exists` or `Equal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 0, max = 253))]
     pub operator: Option<String>,
     /// Value, with operator `Equal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 0, max = 253))]
     pub value: Option<String>,
     /// Effect; all effects if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 0, max = 253))]
     pub effect: Option<String>,
 }
 
@@ -68,5 +85,6 @@ pub struct Toleration {
 pub struct FailurePolicy {
     /// Share of a stage's shards, in percent, that may be given up, counted as rejects, before the run fails. Default: 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
     pub max_failed_shards_percent: Option<i32>,
 }

@@ -10,9 +10,11 @@ use super::generator::Sampling;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Responses {
     /// Name of the model that answers.
+    #[schemars(length(min = 1, max = 40))]
     pub model: String,
     /// Responses per question. Default: the recipe's (paper: 5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
     pub samples: Option<i32>,
     /// How they are drawn. Default: the recipe's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,6 +40,7 @@ pub struct Reward {
     /// Name of the reward model: one with a scalar head, or a chat model, which is then asked as a verifier (probability of
     /// Yes). Default: the model named in `responses`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 40))]
     pub model: Option<String>,
 }
 
@@ -55,5 +58,6 @@ pub struct Verification {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Agreement {
     /// Responses that must have the same final answer, 1 to `responses.samples`.
+    #[schemars(range(min = 1, max = 256))]
     pub at_least: i32,
 }

@@ -1,6 +1,7 @@
 //! Status: what a person reads of a run. A projection; nothing is decided from it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,7 @@ use crate::Stage;
 use crate::row::Reason;
 
 /// How far a run is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SynthesisRunStatus {
     /// The generation of the spec that this status describes.
@@ -19,6 +20,8 @@ pub struct SynthesisRunStatus {
     pub phase: Option<String>,
     /// Accepted, Progressing, Suspended, Complete, Failed, Degraded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 0, max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
     /// How far the dataset is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,6 +37,8 @@ pub struct SynthesisRunStatus {
     pub usage: Option<Usage>,
     /// The stages begun so far.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 0, max = 100))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub stages: Vec<StageStatus>,
     /// The published dataset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,7 +68,7 @@ pub struct RunProgress {
 }
 
 /// What became of the questions. `generated = accepted + sum of rejected` over sealed waves, exactly.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Funnel {
     /// Questions generated.
@@ -73,6 +78,8 @@ pub struct Funnel {
     /// Questions still on their way through a wave.
     pub pending: i64,
     /// Questions rejected, by reason.
+    #[schemars(length(min = 0, max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["reason".into()]))]
     pub rejected: Vec<Rejected>,
 }
 

@@ -208,3 +208,6 @@ fn pin_stage(record: &RunRecord, task: &StageTask, pins: &mut Pins) {
         seal: None,
     });
 }
+
+#[cfg(test)]
+mod simulation;

@@ -1,0 +1,121 @@
+//! The CEL rules of the CRD: what the API server checks beyond types and bounds. Root rules name the field, since their own path is lost.
+
+use kube::core::{Message, Rule};
+
+/// `has(oldSelf...)`: whether the run had been accepted.
+const ACCEPTED: &str = "has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Accepted' && c.status == 'True')";
+
+fn at(field: &str, rule: Rule) -> Rule {
+    Rule { field_path: Some(field.into()), ..rule }
+}
+
+/// Exactly one of `members` is set.
+pub(super) fn exactly_one(members: &[&str]) -> Rule {
+    let all: Vec<String> = members.iter().map(|member| format!("has(self.{member})")).collect();
+    Rule::new(format!("[{}].filter(x, x).size() == 1", all.join(", "))).message(Message::Message(format!("set exactly one of {}", members.join(", "))))
+}
+
+/// `member` is set if and only if the discriminator is `kind`.
+pub(super) fn member_of_its_type(member: &str, kind: &str) -> Rule {
+    Rule::new(format!("has(self.{member}) == (self.type == '{kind}')")).message(Message::Message(format!("{member} is set with type {kind}, and only then")))
+}
+
+/// Job and pod names are made from the run's.
+pub(super) fn short_name() -> Rule {
+    at(
+        ".metadata.name",
+        Rule::new("size(self.metadata.name) <= 40").message("metadata.name has at most 40 characters: the names of Jobs and pods are made from it"),
+    )
+}
+
+/// `spec.<field>` does not change once the run is accepted; a refused spec can still be mended.
+pub(super) fn fixed_once_accepted(field: &str, is_required: bool) -> Rule {
+    let same = if is_required {
+        format!("self.spec.{field} == oldSelf.spec.{field}")
+    } else {
+        format!(
+            "has(self.spec.{field}) == has(oldSelf.spec.{field}) && (!has(self.spec.{field}) || self.spec.{field} == oldSelf.spec.{field})"
+        )
+    };
+    at(
+        &format!(".spec.{field}"),
+        Rule::new(format!("!({ACCEPTED}) || ({same})"))
+            .message(Message::Message(format!("spec.{field} cannot change once the run is accepted: make a new run on the same workspace, what did not change is reused"))),
+    )
+}
+
+/// Accepted pairs are never thrown away.
+pub(super) fn target_only_grows() -> Rule {
+    at(
+        ".spec.target.examples",
+        Rule::new(format!("!({ACCEPTED}) || self.spec.target.examples >= oldSelf.spec.target.examples")).message(Message::Expression(
+            "'spec.target.examples may only grow: ' + string(self.spec.target.examples) + ' is less than ' + string(oldSelf.spec.target.examples)".into(),
+        )),
+    )
+}
+
+/// A complete run has ended.
+pub(super) fn target_rests_once_complete() -> Rule {
+    let complete = ACCEPTED.replace("'Accepted'", "'Complete'");
+    at(
+        ".spec.target.examples",
+        Rule::new(format!("!({complete}) || self.spec.target.examples == oldSelf.spec.target.examples"))
+            .message("spec.target.examples cannot grow once the run is complete: make a new run on the same workspace, everything made so far is reused"),
+    )
+}
+
+/// Two controllers must never both look after a run.
+pub(super) fn managed_by_never_changes() -> Rule {
+    at(
+        ".spec.managedBy",
+        Rule::new("has(self.spec.managedBy) == has(oldSelf.spec.managedBy) && (!has(self.spec.managedBy) || self.spec.managedBy == oldSelf.spec.managedBy)")
+            .message("spec.managedBy never changes"),
+    )
+}
+
+/// Jobs of a running run are in its queue already.
+pub(super) fn queue_changes_while_suspended() -> Rule {
+    at(
+        ".spec.queueName",
+        Rule::new(
+            "oldSelf.spec.suspend || (has(self.spec.queueName) == has(oldSelf.spec.queueName) && (!has(self.spec.queueName) || self.spec.queueName == oldSelf.spec.queueName))",
+        )
+        .message("spec.queueName changes while the run is suspended only: set spec.suspend first"),
+    )
+}
+
+/// The model of every generator is declared.
+pub(super) fn every_generator_is_of_a_model() -> Rule {
+    at(
+        ".generators",
+        Rule::new("self.generators.all(g, self.models.exists(m, m.name == g.model))").message("generators: every model must be a name in spec.models"),
+    )
+}
+
+/// Every rewriter is declared.
+pub(super) fn every_rewriter_is_a_model() -> Rule {
+    at(
+        ".generators",
+        Rule::new("self.generators.all(g, !has(g.qpo) || !has(g.qpo.rewriter) || self.models.exists(m, m.name == g.qpo.rewriter))")
+            .message("generators: every qpo.rewriter must be a name in spec.models"),
+    )
+}
+
+/// `spec.<field>` is a declared model, where `is_set` holds.
+pub(super) fn refers_to_a_model(field: &str, is_set: &str) -> Rule {
+    at(
+        &format!(".{field}"),
+        Rule::new(format!("!({is_set}) || self.models.exists(m, m.name == self.{field})")).message(Message::Message(format!("{field} must be a name in spec.models"))),
+    )
+}
+
+/// Difficulty sampling refers to generators that exist.
+pub(super) fn difficulty_names_generators() -> Rule {
+    at(
+        ".filters.difficulty.generators",
+        Rule::new(
+            "!has(self.filters) || !has(self.filters.difficulty) || !has(self.filters.difficulty.generators) || self.filters.difficulty.generators.all(n, self.generators.exists(g, g.name == n))",
+        )
+        .message("filters.difficulty.generators: every entry must be a name in spec.generators"),
+    )
+}

@@ -1,0 +1,189 @@
+//! The contract's values survive being written and read, stay within their bounds, and are addressed by their content.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use scalequest_crds::Stage;
+use scalequest_crds::key::{canonical, content_key, task_key};
+use scalequest_crds::report::{Counts, Histogram, Outcome, REPORT_MAX_BYTES, StageReport};
+use scalequest_crds::row::Reason;
+use scalequest_crds::run::Sampling;
+use scalequest_crds::task::{ModelLocation, ModelUse, Publication, StageCost, StageParams, StageTask, TASK_VERSION, TaskInput};
+
+fn model() -> ModelUse {
+    ModelUse { name: "g".into(), location: ModelLocation::Path("/a/model".into()), digest: "d1".into() }
+}
+
+fn task() -> StageTask {
+    let sampling = Sampling { temperature: Some(1.0), top_p: Some(0.99), top_k: Some(0), max_new_tokens: Some(512) };
+    let mut task = StageTask {
+        version: TASK_VERSION,
+        run: "run".into(),
+        stage: Stage::Generate,
+        generator: Some("g".into()),
+        wave: Some(2),
+        key: String::new(),
+        seed: 42,
+        rows: 100,
+        shard_rows: 30,
+        inputs: vec![TaskInput { stage: Stage::Qpo, key: "k".into(), digest: "d".into(), generator: Some("g".into()), wave: None }],
+        workspace: "/w".into(),
+        params: StageParams::Generate { model: model(), system_prompt: None, sampling, first_id: 32 },
+    };
+    task.key = task_key(&task);
+    task
+}
+
+fn report(message: String, warnings: Vec<String>, histograms: Vec<Histogram>) -> StageReport {
+    StageReport {
+        stage: Stage::Reward,
+        key: "k".repeat(64),
+        shard: Some(3),
+        outcome: Outcome::Failed { message },
+        counts: Counts { rows_in: 5, rows_out: 3, dropped: BTreeMap::from([(Reason::TooEasy, 2)]), tokens_in: 7, tokens_out: 9 },
+        histograms,
+        bodies: vec!["reference-f32".into()],
+        worker_millis: 17,
+        gpu_millis: 0,
+        warnings,
+    }
+}
+
+#[test]
+fn a_task_survives_being_written_and_read() {
+    let task = task();
+    let json = serde_json::to_string(&task).unwrap();
+    assert_eq!(serde_json::from_str::<StageTask>(&json).unwrap(), task);
+    assert_eq!(task.params.stage(), task.stage);
+    let misspelt = json.replace("shardRows", "shardRow");
+    assert!(serde_json::from_str::<StageTask>(&misspelt).is_err());
+}
+
+#[test]
+fn the_shards_of_a_task_cover_its_rows_once() {
+    for (rows, shard_rows) in [(100, 30), (90, 30), (1, 30), (0, 30), (29, 1)] {
+        let task = StageTask { rows, shard_rows, ..task() };
+        let covered: Vec<i64> = (0..task.shards()).flat_map(|shard| task.range(shard)).collect();
+        assert_eq!(covered, (0..rows).collect::<Vec<_>>());
+        assert!(task.shards() >= 1);
+    }
+}
+
+#[test]
+fn a_key_depends_on_what_decides_the_bytes_and_on_nothing_else() {
+    let key = task_key(&task());
+    assert_eq!(key.len(), 64);
+    let same = [
+        StageTask { workspace: "/elsewhere".into(), ..task() },
+        StageTask { shard_rows: 1, run: "other".into(), key: "x".into(), ..task() },
+        {
+            let mut moved = task();
+            let StageParams::Generate { model, .. } = &mut moved.params else { unreachable!() };
+            model.location = ModelLocation::Path("/b/model".into());
+            moved
+        },
+    ];
+    for other in &same {
+        assert_eq!(task_key(other), key);
+    }
+    let mut digest = task();
+    digest.inputs[0].digest = "e".into();
+    let mut first_id = task();
+    let StageParams::Generate { first_id: id, .. } = &mut first_id.params else { unreachable!() };
+    *id = 33;
+    let others = [
+        StageTask { seed: 43, ..task() },
+        StageTask { rows: 101, ..task() },
+        StageTask { wave: Some(3), ..task() },
+        StageTask { generator: Some("h".into()), ..task() },
+        digest,
+        first_id,
+    ];
+    for other in &others {
+        assert_ne!(task_key(other), key, "{other:?}");
+    }
+}
+
+#[test]
+fn a_publication_is_addressed_by_its_place_and_not_by_its_costs() {
+    let publication = Publication {
+        location: "out".into(),
+        name: "run".into(),
+        target: 5,
+        short: None,
+        resolved_spec: "spec".into(),
+        models: vec![],
+        costs: vec![],
+    };
+    let of = |publication: Publication| StageTask { stage: Stage::Publish, params: StageParams::Publish { publication }, ..task() };
+    let key = task_key(&of(publication.clone()));
+    let cost = StageCost { stage: Stage::Judge, generator: None, wave: Some(1), worker_millis: 5, tokens_in: 1, tokens_out: 2 };
+    assert_eq!(task_key(&of(Publication { costs: vec![cost], ..publication.clone() })), key);
+    assert_ne!(task_key(&of(Publication { location: "elsewhere".into(), ..publication.clone() })), key);
+    assert_ne!(task_key(&of(Publication { target: 6, ..publication })), key);
+}
+
+#[test]
+fn canonical_json_has_one_form() {
+    let a: serde_json::Value = serde_json::from_str(r#"{"b": [1, {"d": null, "c": "é\n"}], "a": 0.5}"#).unwrap();
+    assert_eq!(canonical(&a), "{\"a\":0.5,\"b\":[1,{\"c\":\"é\\n\",\"d\":null}]}");
+    let key = |value: &serde_json::Value| content_key(Stage::Judge, 0, 1, value, &[]);
+    let b: serde_json::Value = serde_json::from_str(r#"{"a": 0.5, "b": [1, {"c": "é\n", "d": null}]}"#).unwrap();
+    assert_eq!(key(&a), key(&b));
+}
+
+#[test]
+fn a_histogram_counts_every_value_once_and_adds_up() {
+    let mut histogram = Histogram::new("reward", 0.0, 1.0, 4);
+    for value in [-5.0, 0.0, 0.3, 0.99, 1.0, 7.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
+        histogram.record(value);
+    }
+    assert_eq!(histogram.bins, [3, 1, 0, 4]);
+    let mut sum = histogram.clone();
+    sum.add(&histogram);
+    assert_eq!(sum.bins, [6, 2, 0, 8]);
+    sum.add(&Histogram::new("reward", 0.0, 2.0, 4));
+    assert_eq!(sum.bins.iter().sum::<i64>(), 16);
+}
+
+#[test]
+fn stages_have_their_order_and_their_names() {
+    assert!(Stage::ALL.windows(2).all(|pair| pair[0] < pair[1]));
+    let slugs: std::collections::BTreeSet<_> = Stage::ALL.iter().map(|stage| stage.slug()).collect();
+    assert_eq!(slugs.len(), Stage::ALL.len());
+    assert!(Reason::ALL.windows(2).all(|pair| pair[0] < pair[1]));
+}
+
+proptest! {
+    #[test]
+    fn a_report_is_never_too_long_and_stays_readable(message in "\\PC{0,4000}", warnings in proptest::collection::vec("\\PC{0,300}", 0..20), bins in 0usize..12) {
+        let histograms = (0..bins).map(|i| Histogram::new(&format!("h{i}"), 0.0, 1.0, 20)).collect();
+        let report = report(message, warnings, histograms);
+        let json = report.to_bounded_json();
+        prop_assert!(json.len() <= REPORT_MAX_BYTES, "{} bytes", json.len());
+        let read: StageReport = serde_json::from_str(&json).unwrap();
+        prop_assert_eq!(&read.counts, &report.counts);
+        prop_assert_eq!(read.worker_millis, report.worker_millis);
+    }
+
+    #[test]
+    fn missing_shards_stay_a_beginning_of_the_list(total in 0i64..3000) {
+        let mut report = report(String::new(), vec![], vec![]);
+        report.outcome = Outcome::Missing { shards: (0..total).collect(), total };
+        let json = report.to_bounded_json();
+        prop_assert!(json.len() <= REPORT_MAX_BYTES);
+        let Outcome::Missing { shards, total: named } = serde_json::from_str::<StageReport>(&json).unwrap().outcome else { panic!() };
+        prop_assert_eq!(named, total);
+        prop_assert!(shards.iter().copied().eq(0..i64::try_from(shards.len()).unwrap()));
+        prop_assert!(total == 0 || !shards.is_empty());
+    }
+
+    #[test]
+    fn counts_add_up(a in 0i64..1000, b in 0i64..1000) {
+        let counts = |n| Counts { rows_in: n, rows_out: n / 2, dropped: BTreeMap::from([(Reason::Empty, n - n / 2)]), tokens_in: n, tokens_out: n };
+        let mut sum = counts(a);
+        sum.add(&counts(b));
+        prop_assert_eq!(sum.rows_in, a + b);
+        prop_assert_eq!(sum.rows_in, sum.rows_out + sum.dropped_total());
+    }
+}

@@ -1,0 +1,179 @@
+//! The simulated executor: it does what an executor does (pin, save, run, charge, seal, save) and checks what must hold as it goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use scalequest_crds::Stage;
+use scalequest_crds::key::{sha256_hex, task_key};
+use scalequest_crds::report::{Counts, Histogram, Outcome, StageReport};
+use scalequest_crds::row::Reason;
+use scalequest_crds::task::StageTask;
+
+use super::imagine::accepted;
+use crate::plan::{End, Observed, Plan, plan};
+use crate::record::RunRecord;
+use crate::validate::ValidRun;
+
+/// The workspace, and how the work turns out: each a function of the task's key alone.
+#[derive(Clone)]
+pub struct World {
+    pub sealed: BTreeMap<String, StageReport>,
+    pub kept_percent: u64,
+    pub millis_per_row: i64,
+    pub last_publish: Option<StageTask>,
+}
+
+impl World {
+    pub fn new(kept_percent: u64) -> World {
+        World { sealed: BTreeMap::new(), kept_percent, millis_per_row: 3, last_publish: None }
+    }
+
+    /// The outcome of a task.
+    fn outcome(&self, task: &StageTask) -> StageReport {
+        let luck = u64::from_str_radix(&task.key[..8], 16).unwrap();
+        let is_wave_stage = (Stage::Generate..=Stage::Verify).contains(&task.stage);
+        let kept = if !is_wave_stage {
+            task.rows
+        } else if self.kept_percent == 0 && task.stage == Stage::Filter {
+            0
+        } else {
+            let percent = (100 - (100 - self.kept_percent.max(20)) * (luck % 100) / 150).min(100);
+            task.rows * i64::try_from(percent).unwrap() / 100
+        };
+        let reason = Reason::ALL[usize::try_from(luck % 12).unwrap()];
+        let mut dropped = BTreeMap::new();
+        if kept < task.rows {
+            dropped.insert(reason, task.rows - kept);
+        }
+        let rows = if task.stage.makes_a_model() { 0 } else { kept };
+        StageReport {
+            stage: task.stage,
+            key: task.key.clone(),
+            shard: None,
+            outcome: Outcome::Sealed { digest: sha256_hex(format!("{}{}", task.key, rows).as_bytes()), rows: BTreeMap::from([("rows".into(), rows)]) },
+            counts: Counts { rows_in: task.rows, rows_out: kept, dropped, tokens_in: task.rows * 50, tokens_out: task.rows * 90 },
+            histograms: vec![Histogram::new("questionTokens", 0.0, 512.0, 20), Histogram::new("reward", -5.0, 5.0, 20)],
+            bodies: vec!["reference-f32".into()],
+            worker_millis: 1,
+            gpu_millis: 0,
+            warnings: vec![],
+        }
+    }
+}
+
+pub struct Executor {
+    pub record: RunRecord,
+    pub world: World,
+    pub crash_percent: u64,
+    pub damage_percent: u64,
+    pub computed: usize,
+    pub largest_record: usize,
+    saved: String,
+    random: u64,
+}
+
+impl Executor {
+    pub fn new(run: &ValidRun, world: World, seed: u64) -> Executor {
+        let record = accepted(run);
+        let saved = record.to_json();
+        Executor { record, world, crash_percent: 0, damage_percent: 0, computed: 0, largest_record: 0, saved, random: seed | 1 }
+    }
+
+    /// Drives the run to its end.
+    pub fn drive(&mut self, run: &ValidRun) -> End {
+        self.saved = self.record.to_json();
+        let mut observed = Observed::default();
+        let mut most_accepted = self.record.accepted();
+        for _ in 0..20_000 {
+            let plan = plan(run, &self.record, &observed, 0);
+            self.check(run, &plan);
+            if let Some(end) = plan.finished {
+                return end;
+            }
+            self.record.pin(&plan.pins);
+            if self.crashes() {
+                continue;
+            }
+            self.save();
+            assert!(!plan.start.is_empty(), "nothing to do, and not over");
+            let task = plan.start[usize::try_from(self.next() % plan.start.len() as u64).unwrap()].clone();
+            self.execute(&task, &mut observed);
+            if self.crashes() {
+                observed = Observed::default();
+                continue;
+            }
+            self.save();
+            assert!(self.record.accepted() >= most_accepted || self.crash_percent > 0);
+            most_accepted = most_accepted.max(self.record.accepted());
+        }
+        panic!("the run does not end");
+    }
+
+    fn execute(&mut self, task: &StageTask, observed: &mut Observed) {
+        for input in &task.inputs {
+            assert!(self.world.sealed.contains_key(&input.key), "{} reads what is not there", task.stage);
+        }
+        if self.next() % 100 < self.damage_percent
+            && let Some(input) = task.inputs.first()
+        {
+            self.world.sealed.remove(&input.key);
+            observed.damaged.insert(input.key.clone());
+            return;
+        }
+        let found = self.world.sealed.get(&task.key).cloned();
+        let reused = found.is_some();
+        let report = found.unwrap_or_else(|| {
+            self.computed += usize::from(task.stage != Stage::Publish);
+            self.record.charge(task, task.rows.max(1) * self.world.millis_per_row, 0);
+            self.world.outcome(task)
+        });
+        if task.stage == Stage::Publish {
+            self.world.last_publish = Some(task.clone());
+        }
+        self.world.sealed.insert(task.key.clone(), report.clone());
+        self.record.seal(task, &report, reused).unwrap();
+        observed.damaged.remove(&task.key);
+        self.largest_record = self.largest_record.max(self.record.to_json().len());
+    }
+
+    /// What must hold of every plan and record.
+    fn check(&self, run: &ValidRun, plan: &Plan) {
+        let mut places = BTreeSet::new();
+        for task in &plan.start {
+            assert!(places.insert((task.stage, task.generator.clone(), task.wave)), "{} twice", task.stage);
+            assert_eq!(task.params.stage(), task.stage);
+            assert_eq!(task.key, task_key(task), "{}", task.stage);
+            assert!(task.shard_rows >= 1);
+        }
+        if let Some(wave) = &plan.pins.wave {
+            assert!(self.record.waves.iter().all(|wave| wave.end.is_some()));
+            assert!(self.record.accepted() < run.limits().target);
+            assert!(self.record.waves.len() < usize::try_from(run.limits().max_waves).unwrap());
+            assert_eq!(wave.first_id, self.record.generated());
+            assert!(wave.total() > 0);
+        }
+        let rejected: i64 = self.record.rejected().values().sum();
+        assert_eq!(self.record.generated(), self.record.accepted() + rejected);
+        assert_eq!(&super::plan(run, &self.record, &Observed::default(), 0).estimate, &plan.estimate);
+    }
+
+    fn save(&mut self) {
+        self.saved = self.record.to_json();
+    }
+
+    /// Sometimes everything since the last save is forgotten; the workspace is not.
+    fn crashes(&mut self) -> bool {
+        let crashes = self.next() % 100 < self.crash_percent;
+        if crashes {
+            self.record = RunRecord::from_json(&self.saved).unwrap();
+        }
+        crashes
+    }
+
+    /// A xorshift generator.
+    fn next(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random >> 8
+    }
+}
