@@ -100,7 +100,13 @@ pub fn validate(run: &SynthesisRun, environment: Environment) -> Result<ValidRun
     match method {
         Some(method) if faults.is_empty() => {
             let name = run.metadata.name.clone().unwrap_or_default();
-            Ok(ValidRun { name, spec, method, limits, notes })
+            Ok(ValidRun {
+                name,
+                spec,
+                method,
+                limits,
+                notes,
+            })
         }
         _ => Err(faults),
     }
@@ -108,5 +114,11 @@ pub fn validate(run: &SynthesisRun, environment: Environment) -> Result<ValidRun
 
 /// A fault at `field`.
 pub(crate) fn fault(field: impl Into<String>, message: impl Into<String>) -> Fault {
-    Fault { field: field.into(), message: message.into() }
+    Fault {
+        field: field.into(),
+        message: message.into(),
+    }
 }
+
+#[cfg(test)]
+mod tests;
