@@ -100,7 +100,13 @@ pub fn validate(run: &SynthesisRun, environment: Environment) -> Result<ValidRun
     match method {
         Some(method) if faults.is_empty() => {
             let name = run.metadata.name.clone().unwrap_or_default();
-            Ok(ValidRun { name, spec, method, limits, notes })
+            Ok(ValidRun {
+                name,
+                spec,
+                method,
+                limits,
+                notes,
+            })
         }
         _ => Err(faults),
     }
@@ -122,3 +128,6 @@ fn readable(message: &str) -> String {
     };
     line.split(' ').map(cut).collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests;
