@@ -20,7 +20,8 @@ fn main() -> Result<()> {
             Ok(())
         }
         [destination] if !destination.starts_with('-') => {
-            let models = write_models(&PathBuf::from(destination), &mut |line| eprintln!("{line}"))?;
+            let models =
+                write_models(&PathBuf::from(destination), &mut |line| eprintln!("{line}"))?;
             println!("{}\n{}", models.chat.display(), models.reward.display());
             Ok(())
         }
@@ -31,14 +32,29 @@ fn main() -> Result<()> {
 fn measure(models: &MicroModels) -> Result<()> {
     let chat = Player::load(&models.chat)?;
     println!("valid questions taught:      {}", taught_validity(4000));
-    println!("valid questions asked:       {}", chat.valid_questions(400)?);
-    println!("well-formed questions asked: {}", chat.well_formed_questions(400)?);
+    println!(
+        "valid questions asked:       {}",
+        chat.valid_questions(400)?
+    );
+    println!(
+        "well-formed questions asked: {}",
+        chat.well_formed_questions(400)?
+    );
     println!("right verdicts:              {}", chat.right_verdicts(400)?);
     println!("valid rewrites:              {}", chat.valid_rewrites(400)?);
-    println!("right responses, greedy:     {}", chat.right_responses(400, 0.0)?);
-    println!("right responses, T = 0.7:    {}", chat.right_responses(400, 0.7)?);
+    println!(
+        "right responses, greedy:     {}",
+        chat.right_responses(400, 0.0)?
+    );
+    println!(
+        "right responses, T = 0.7:    {}",
+        chat.right_responses(400, 0.7)?
+    );
     println!("pairs ordered by verifier:   {}", chat.verified_pairs(400)?);
-    println!("pairs ordered by reward:     {}", Player::load(&models.reward)?.rewarded_pairs(400)?);
+    println!(
+        "pairs ordered by reward:     {}",
+        Player::load(&models.reward)?.rewarded_pairs(400)?
+    );
     for question in chat.ask(12, 1.0)? {
         println!("  {question}");
     }

@@ -52,7 +52,8 @@ pub fn models() -> Result<MicroModels> {
             .join(".cache/scalequest"),
     };
     let directory = root.join("micro");
-    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
     let key = key();
     let (place, lock) = (directory.join(&key), directory.join(format!("{key}.lock")));
     let lock = File::create(&lock).with_context(|| format!("cannot make {}", lock.display()))?;

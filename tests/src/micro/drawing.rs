@@ -24,35 +24,57 @@ fn between(draws: &mut Draws, low: i64, high: i64) -> i64 {
 /// A valid word problem in English.
 pub fn valid(draws: &mut Draws) -> Problem {
     let story = match draws.below(5) {
-        0 => Story::Gets(Some(between(draws, 2, 12)), Some(between(draws, 2, 9))),
+        0 => Story::Gets(Some(between(draws, 2, 9)), Some(between(draws, 2, 6))),
         1 => {
-            let b = between(draws, 2, 9);
-            Story::Gives(Some(b + between(draws, 1, 9)), Some(b))
+            let b = between(draws, 2, 6);
+            Story::Gives(Some(b + between(draws, 1, 6)), Some(b))
         }
-        2 => Story::Boxes(Some(between(draws, 2, 6)), Some(between(draws, 2, 6))),
+        2 => Story::Boxes(Some(between(draws, 2, 5)), Some(between(draws, 2, 5))),
         3 => {
-            let (a, b) = (between(draws, 2, 9), between(draws, 2, 9));
-            Story::GetsGives(Some(a), Some(b), Some(between(draws, 2, (a + b - 1).min(9))))
+            let (a, b) = (between(draws, 2, 6), between(draws, 2, 6));
+            Story::GetsGives(
+                Some(a),
+                Some(b),
+                Some(between(draws, 2, (a + b - 1).min(5))),
+            )
         }
         _ => {
-            let (a, b) = (between(draws, 2, 5), between(draws, 2, 5));
-            Story::BoxesGives(Some(a), Some(b), Some(between(draws, 2, (a * b - 1).min(9))))
+            let (a, b) = (between(draws, 2, 4), between(draws, 2, 4));
+            Story::BoxesGives(
+                Some(a),
+                Some(b),
+                Some(between(draws, 2, (a * b - 1).min(5))),
+            )
         }
     };
     let thing = draws.below(THINGS.len());
     let exactly = draws.uniform() < 0.15;
-    Problem { story, name: draws.below(NAMES.len()), thing, asked: thing, exactly, german: false }
+    Problem {
+        story,
+        name: draws.below(NAMES.len()),
+        thing,
+        asked: thing,
+        exactly,
+        german: false,
+    }
 }
 
 /// A valid programming task.
 pub fn program(draws: &mut Draws) -> Problem {
-    let a = Some(between(draws, 2, 12));
+    let a = Some(between(draws, 2, 9));
     let story = match draws.below(3) {
         0 => Story::Plus(a),
         1 => Story::Times(a),
-        _ => Story::TimesPlus(a, Some(between(draws, 2, 12))),
+        _ => Story::TimesPlus(a, Some(between(draws, 2, 9))),
     };
-    Problem { story, name: 0, thing: 0, asked: 0, exactly: draws.uniform() < 0.15, german: false }
+    Problem {
+        story,
+        name: 0,
+        thing: 0,
+        asked: 0,
+        exactly: draws.uniform() < 0.15,
+        german: false,
+    }
 }
 
 /// A word problem that cannot be solved: a number is missing, something else is asked for, or more is given than there is.
@@ -62,7 +84,7 @@ pub fn flawed(draws: &mut Draws) -> Problem {
         0 => problem.asked = (problem.thing + 1 + draws.below(THINGS.len() - 1)) % THINGS.len(),
         1 => {
             let a = between(draws, 2, 9);
-            problem.story = Story::Gives(Some(a), Some(a + between(draws, 1, 9)));
+            problem.story = Story::Gives(Some(a), Some(a + between(draws, 1, 6)));
         }
         _ => problem.story = without_a_number(problem.story, draws),
     }
@@ -72,7 +94,10 @@ pub fn flawed(draws: &mut Draws) -> Problem {
 /// A programming task without a number.
 pub fn flawed_program(draws: &mut Draws) -> Problem {
     let problem = program(draws);
-    Problem { story: without_a_number(problem.story, draws), ..problem }
+    Problem {
+        story: without_a_number(problem.story, draws),
+        ..problem
+    }
 }
 
 /// A word problem in German.
@@ -80,7 +105,11 @@ pub fn foreign(draws: &mut Draws) -> Problem {
     loop {
         let problem = valid(draws);
         if matches!(problem.story, Story::Gets(..) | Story::Gives(..)) {
-            return Problem { german: true, exactly: false, ..problem };
+            return Problem {
+                german: true,
+                exactly: false,
+                ..problem
+            };
         }
     }
 }
@@ -95,7 +124,11 @@ pub fn raw(draws: &mut Draws) -> Problem {
         let favourite = draws.below(FAVOURITES);
         valid(&mut Draws::keyed(0, "favourite", favourite as u64))
     } else if share < FOREIGN + REPEATED + FLAWED {
-        if is_program { flawed_program(draws) } else { flawed(draws) }
+        if is_program {
+            flawed_program(draws)
+        } else {
+            flawed(draws)
+        }
     } else if is_program {
         program(draws)
     } else {
@@ -125,7 +158,11 @@ fn without_a_number(story: Story, draws: &mut Draws) -> Story {
 
 /// The problem made solvable; where nothing is wrong, asked for exactly.
 pub fn mended(problem: &Problem, draws: &mut Draws) -> Problem {
-    let mut mended = Problem { german: false, asked: problem.thing, ..*problem };
+    let mut mended = Problem {
+        german: false,
+        asked: problem.thing,
+        ..*problem
+    };
     let mut given = |amount: Amount| Some(amount.unwrap_or_else(|| between(draws, 2, 5)));
     mended.story = match problem.story {
         Story::Gets(a, b) => Story::Gets(given(a), given(b)),
@@ -136,8 +173,10 @@ pub fn mended(problem: &Problem, draws: &mut Draws) -> Problem {
         Story::Gives(Some(a), Some(b)) => Story::Gives(Some(a.max(b)), Some(a.min(b))),
         Story::Gives(Some(a), None) => Story::Gives(Some(a), Some(1)),
         Story::Gives(None, b) => Story::Gives(Some(12), b),
-        Story::GetsGives(a, b, c) => Story::GetsGives(a.or(Some(9)), b.or(Some(9)), c.or(Some(2))),
-        Story::BoxesGives(a, b, c) => Story::BoxesGives(a.or(Some(5)), b.or(Some(5)), c.or(Some(2))),
+        Story::GetsGives(a, b, c) => Story::GetsGives(a.or(Some(5)), b.or(Some(5)), c.or(Some(2))),
+        Story::BoxesGives(a, b, c) => {
+            Story::BoxesGives(a.or(Some(4)), b.or(Some(4)), c.or(Some(2)))
+        }
     };
     if !matches!(mended.truth(), Truth::Valid { .. }) {
         // Two flaws at once: fall back to the plainest story with the same people and things.
@@ -149,17 +188,23 @@ pub fn mended(problem: &Problem, draws: &mut Draws) -> Problem {
 
 /// The problem mended and with one more step; one that has two steps already is asked for exactly.
 pub fn harder(problem: &Problem, draws: &mut Draws) -> Problem {
-    let mended = Problem { exactly: problem.exactly, ..mended(problem, draws) };
+    let mended = Problem {
+        exactly: problem.exactly,
+        ..mended(problem, draws)
+    };
     let story = match mended.story {
         Story::Gets(a, b) => Story::GetsGives(a, b, Some(2)),
-        Story::Gives(a, b) => Story::GetsGives(a, Some(9), b),
+        Story::Gives(a, b) => Story::GetsGives(a, Some(4), b),
         Story::Boxes(a, b) => Story::BoxesGives(a, b, Some(2)),
         Story::Plus(a) => Story::TimesPlus(Some(2), a),
         Story::Times(a) => Story::TimesPlus(a, Some(2)),
         two_steps => two_steps,
     };
     let harder = Problem { story, ..mended };
-    Problem { exactly: harder.exactly || harder == *problem, ..harder }
+    Problem {
+        exactly: harder.exactly || harder == *problem,
+        ..harder
+    }
 }
 
 #[cfg(test)]
@@ -172,7 +217,11 @@ mod tests {
             let mut draws = Draws::keyed(2, "truth", index);
             let is_valid = |problem: Problem| matches!(problem.truth(), Truth::Valid { .. });
             assert!(is_valid(valid(&mut draws)) && is_valid(program(&mut draws)));
-            for problem in [flawed(&mut draws), flawed_program(&mut draws), foreign(&mut draws)] {
+            for problem in [
+                flawed(&mut draws),
+                flawed_program(&mut draws),
+                foreign(&mut draws),
+            ] {
                 assert!(!is_valid(problem), "{}", problem.text());
             }
         }
@@ -185,19 +234,36 @@ mod tests {
             let problem = raw(&mut draws);
             for rewrite in [mended(&problem, &mut draws), harder(&problem, &mut draws)] {
                 let truth = rewrite.truth();
-                assert!(matches!(truth, Truth::Valid { .. }), "{} from {}", rewrite.text(), problem.text());
+                assert!(
+                    matches!(truth, Truth::Valid { .. }),
+                    "{} from {}",
+                    rewrite.text(),
+                    problem.text()
+                );
             }
             let harder = harder(&problem, &mut draws);
-            assert!(harder.is_hard(), "{} from {}", harder.text(), problem.text());
+            assert!(
+                harder.is_hard(),
+                "{} from {}",
+                harder.text(),
+                problem.text()
+            );
         }
     }
 
     #[test]
     fn the_base_model_is_shown_an_imperfect_mix() {
-        let problems: Vec<Problem> = (0..4000).map(|index| raw(&mut Draws::keyed(4, "mix", index))).collect();
-        let share = |test: &dyn Fn(&Problem) -> bool| problems.iter().filter(|p| test(p)).count() as f64 / 4000.0;
+        let problems: Vec<Problem> = (0..4000)
+            .map(|index| raw(&mut Draws::keyed(4, "mix", index)))
+            .collect();
+        let share = |test: &dyn Fn(&Problem) -> bool| {
+            problems.iter().filter(|p| test(p)).count() as f64 / 4000.0
+        };
         let valid = share(&|problem| matches!(problem.truth(), Truth::Valid { .. }));
-        assert!((valid - (1.0 - FLAWED - FOREIGN)).abs() < 0.03, "{valid} valid");
+        assert!(
+            (valid - (1.0 - FLAWED - FOREIGN)).abs() < 0.03,
+            "{valid} valid"
+        );
         assert!((share(&|problem| problem.german) - FOREIGN).abs() < 0.02);
     }
 }

@@ -14,7 +14,7 @@ use super::drawing;
 use super::problem::{Flaw, Problem, Story, Truth};
 
 /// Share of wrong responses that the responder learns from.
-pub const WRONG: f64 = 0.25;
+pub const WRONG: f64 = 0.2;
 
 /// One exchange: what the model reads and what it learns to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,13 +41,19 @@ pub enum Part {
 }
 
 /// Pieces of replies, as tokens.
-pub const PIECES: [&str; 14] = [
+pub const PIECES: [&str; 20] = [
     "Everything is given.\n",
     "A number is missing.\n",
     "The numbers contradict each other.\n",
     "The text is not in English.\n",
     "Yes",
     "No",
+    " Yes",
+    " No",
+    "yes",
+    "no",
+    " yes",
+    " no",
     " = ",
     " + ",
     " - ",
@@ -62,10 +68,10 @@ pub const PIECES: [&str; 14] = [
 pub fn lesson(seed: i64, index: u64) -> Lesson {
     let mut draws = Draws::keyed(seed, "lesson", index);
     let part = match draws.below(20) {
-        0..4 => Part::Generator,
-        4..7 => Part::Judge,
-        7..10 => Part::Rewriter,
-        10..15 => Part::Responder,
+        0..3 => Part::Generator,
+        3..6 => Part::Judge,
+        6..8 => Part::Rewriter,
+        8..14 => Part::Responder,
         _ => Part::Verifier,
     };
     for_part(part, &mut draws)
@@ -74,52 +80,87 @@ pub fn lesson(seed: i64, index: u64) -> Lesson {
 /// A lesson for one part.
 pub fn for_part(part: Part, draws: &mut Draws) -> Lesson {
     match part {
-        Part::Generator => Lesson { prompt: None, reply: drawing::raw(draws).text() },
+        Part::Generator => Lesson {
+            prompt: None,
+            reply: drawing::raw(draws).text(),
+        },
         Part::Judge => {
             let problem = drawing::raw(draws);
-            Lesson { prompt: Some(judging(&problem.text(), domain(&problem))), reply: verdict(&problem) }
+            Lesson {
+                prompt: Some(judging(&problem.text(), domain(&problem))),
+                reply: verdict(&problem),
+            }
         }
         Part::Rewriter => {
             let problem = drawing::raw(draws);
-            let direction = if draws.below(2) == 0 { Direction::Solvability } else { Direction::Difficulty };
+            let direction = if draws.below(2) == 0 {
+                Direction::Solvability
+            } else {
+                Direction::Difficulty
+            };
             let rewrite = match direction {
                 Direction::Solvability => drawing::mended(&problem, draws),
                 Direction::Difficulty => drawing::harder(&problem, draws),
             };
-            Lesson { prompt: Some(rewriting(&problem.text(), direction, domain(&problem))), reply: rewrite.text() }
+            Lesson {
+                prompt: Some(rewriting(&problem.text(), direction, domain(&problem))),
+                reply: rewrite.text(),
+            }
         }
         Part::Responder => {
             let problem = drawing::raw(draws);
             let is_wrong = draws.uniform() < WRONG;
             let reply = response(&problem, is_wrong, draws);
             let prompt = responding(&problem.text(), domain(&problem), form(&problem));
-            Lesson { prompt: Some(prompt), reply }
+            Lesson {
+                prompt: Some(prompt),
+                reply,
+            }
         }
         Part::Verifier => {
             // Mostly what can be right or wrong; a response to a flawed question is never right.
-            let problem = if draws.below(8) == 0 { drawing::raw(draws) } else { sound(draws) };
+            let problem = if draws.below(8) == 0 {
+                drawing::raw(draws)
+            } else {
+                sound(draws)
+            };
             let is_wrong = draws.below(2) == 0;
             let response = response(&problem, is_wrong, draws);
             let is_right = is_right(&problem.truth(), &response);
             let prompt = rewarding(&problem.text(), &response, domain(&problem));
-            Lesson { prompt: Some(prompt), reply: if is_right { "Yes" } else { "No" }.into() }
+            Lesson {
+                prompt: Some(prompt),
+                reply: if is_right { "Yes" } else { "No" }.into(),
+            }
         }
     }
 }
 
 /// A valid problem of either domain.
 pub fn sound(draws: &mut Draws) -> Problem {
-    if draws.uniform() < drawing::PROGRAMS { drawing::program(draws) } else { drawing::valid(draws) }
+    if draws.uniform() < drawing::PROGRAMS {
+        drawing::program(draws)
+    } else {
+        drawing::valid(draws)
+    }
 }
 
 /// The domain a problem belongs to.
 pub fn domain(problem: &Problem) -> Domain {
-    if problem.is_program() { Domain::Programming } else { Domain::Mathematics }
+    if problem.is_program() {
+        Domain::Programming
+    } else {
+        Domain::Mathematics
+    }
 }
 
 /// The form that a problem's final answer has.
 pub fn form(problem: &Problem) -> AnswerFormat {
-    if problem.is_program() { AnswerFormat::CodeBlock } else { AnswerFormat::Boxed }
+    if problem.is_program() {
+        AnswerFormat::CodeBlock
+    } else {
+        AnswerFormat::Boxed
+    }
 }
 
 /// The judge's words.
@@ -136,18 +177,31 @@ fn verdict(problem: &Problem) -> String {
 /// A response: the steps and the final answer. A wrong one slips in the last step. What is not given is guessed, each time
 /// anew, so that the responses to a flawed question rarely agree.
 pub fn response(problem: &Problem, is_wrong: bool, draws: &mut Draws) -> String {
-    let slip = if is_wrong { 1 + draws.below(3) as i64 } else { 0 };
+    let slip = if is_wrong {
+        1 + draws.below(3) as i64
+    } else {
+        0
+    };
     let slip = if draws.below(2) == 0 { slip } else { -slip };
     if problem.is_program() {
-        let guessed = |amount: Option<i64>, draws: &mut Draws| amount.unwrap_or_else(|| 2 + draws.below(9) as i64);
+        let guessed = |amount: Option<i64>, draws: &mut Draws| {
+            amount.unwrap_or_else(|| 2 + draws.below(5) as i64)
+        };
         let formula = match problem.story {
             Story::Times(a) => format!(" * {}", guessed(a, draws) + slip.abs()),
-            Story::TimesPlus(a, b) => format!(" * {} + {}", guessed(a, draws), guessed(b, draws) + slip.abs()),
+            Story::TimesPlus(a, b) => format!(
+                " * {} + {}",
+                guessed(a, draws),
+                guessed(b, draws) + slip.abs()
+            ),
             _ => format!(" + {}", guessed(problem.amounts()[0], draws) + slip.abs()),
         };
         return format!("```python\ndef f(x):\n    return x{formula}\n```");
     }
-    let mut known = problem.amounts().into_iter().map(|amount| amount.unwrap_or_else(|| 2 + draws.below(9) as i64));
+    let mut known = problem
+        .amounts()
+        .into_iter()
+        .map(|amount| amount.unwrap_or_else(|| 2 + draws.below(5) as i64));
     let mut next = || known.next().unwrap_or(0);
     let (a, b) = (next(), next());
     let (sign, value) = match problem.story {
@@ -158,7 +212,10 @@ pub fn response(problem: &Problem, is_wrong: bool, draws: &mut Draws) -> String 
     let (steps, value) = if problem.is_hard() {
         let c = next();
         let last = (value - c + slip).max(0);
-        (format!("{a} {sign} {b} = {value}\n{value} - {c} = {last}\n"), last)
+        (
+            format!("{a} {sign} {b} = {value}\n{value} - {c} = {last}\n"),
+            last,
+        )
     } else {
         let value = (value + slip).max(0);
         (format!("{a} {sign} {b} = {value}\n"), value)
@@ -168,11 +225,15 @@ pub fn response(problem: &Problem, is_wrong: bool, draws: &mut Draws) -> String 
 
 /// Whether a response gives the true answer.
 pub fn is_right(truth: &Truth, response: &str) -> bool {
-    let Truth::Valid { answer } = truth else { return false };
+    let Truth::Valid { answer } = truth else {
+        return false;
+    };
     if answer.starts_with("def ") {
         return response.contains(&format!("```python\n{answer}\n```"));
     }
-    let boxed = response.rsplit_once("\\boxed{").and_then(|(_, rest)| rest.split_once('}'));
+    let boxed = response
+        .rsplit_once("\\boxed{")
+        .and_then(|(_, rest)| rest.split_once('}'));
     boxed.is_some_and(|(value, _)| value.trim() == answer)
 }
 
@@ -186,11 +247,19 @@ mod tests {
             let mut draws = Draws::keyed(5, "response", index);
             let problem = sound(&mut draws);
             let right = response(&problem, false, &mut draws);
-            assert!(is_right(&problem.truth(), &right), "{}\n{right}", problem.text());
+            assert!(
+                is_right(&problem.truth(), &right),
+                "{}\n{right}",
+                problem.text()
+            );
             // A slip below zero is cut at zero, which may be the truth; such a response is right.
             let wrong = response(&problem, true, &mut draws);
             let cut = wrong.contains("boxed{0}");
-            assert!(cut || !is_right(&problem.truth(), &wrong), "{}\n{wrong}", problem.text());
+            assert!(
+                cut || !is_right(&problem.truth(), &wrong),
+                "{}\n{wrong}",
+                problem.text()
+            );
         }
     }
 
@@ -200,7 +269,10 @@ mod tests {
         assert!(lessons.iter().any(|lesson| lesson.prompt.is_none()));
         assert!(lessons.iter().all(|lesson| !lesson.reply.is_empty()));
         for reply in ["Yes", "No", "Everything is given.\nYes"] {
-            assert!(lessons.iter().any(|lesson| lesson.reply == reply), "{reply}");
+            assert!(
+                lessons.iter().any(|lesson| lesson.reply == reply),
+                "{reply}"
+            );
         }
     }
 }

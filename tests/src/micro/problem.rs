@@ -2,15 +2,19 @@
 //! is no problem. It knows no model.
 
 /// Who the stories are about.
-pub const NAMES: [&str; 12] = ["Tom", "Anna", "Ben", "Mia", "Leo", "Eva", "Max", "Zoe", "Sam", "Lily", "Jack", "Nora"];
+pub const NAMES: [&str; 12] = [
+    "Tom", "Anna", "Ben", "Mia", "Leo", "Eva", "Max", "Zoe", "Sam", "Lily", "Jack", "Nora",
+];
 
 /// What they have.
-pub const THINGS: [&str; 10] =
-    ["apples", "books", "coins", "cards", "pens", "shells", "stamps", "cups", "balls", "cookies"];
+pub const THINGS: [&str; 10] = [
+    "apples", "books", "coins", "cards", "pens", "shells", "stamps", "cups", "balls", "cookies",
+];
 
 /// The same in German, in order.
 pub const GERMAN_THINGS: [&str; 10] = [
-    "Birnen", "Hefte", "Taler", "Karten", "Stifte", "Muscheln", "Marken", "Tassen", "Kugeln", "Kekse",
+    "Birnen", "Hefte", "Taler", "Karten", "Stifte", "Muscheln", "Marken", "Tassen", "Kugeln",
+    "Kekse",
 ];
 
 /// A number, or `None` where the text says "some" instead.
@@ -117,12 +121,18 @@ pub const PIECES: [&str; 26] = [
 impl Problem {
     /// Whether it asks for a program.
     pub fn is_program(&self) -> bool {
-        matches!(self.story, Story::Plus(_) | Story::Times(_) | Story::TimesPlus(..))
+        matches!(
+            self.story,
+            Story::Plus(_) | Story::Times(_) | Story::TimesPlus(..)
+        )
     }
 
     /// Whether it takes two steps.
     pub fn is_hard(&self) -> bool {
-        matches!(self.story, Story::GetsGives(..) | Story::BoxesGives(..) | Story::TimesPlus(..))
+        matches!(
+            self.story,
+            Story::GetsGives(..) | Story::BoxesGives(..) | Story::TimesPlus(..)
+        )
     }
 
     /// The question.
@@ -130,8 +140,13 @@ impl Problem {
         let (n, t) = (NAMES[self.name], THINGS[self.thing]);
         let number = |amount: Amount| amount.map_or("some".to_owned(), |a| a.to_string());
         if self.is_program() {
-            let number = |amount: Amount| amount.map_or("some number".to_owned(), |a| a.to_string());
-            let start = if self.exactly { "Write exactly one function" } else { "Write a function" };
+            let number =
+                |amount: Amount| amount.map_or("some number".to_owned(), |a| a.to_string());
+            let start = if self.exactly {
+                "Write exactly one function"
+            } else {
+                "Write a function"
+            };
             let formula = match self.story {
                 Story::Times(a) => format!("x times {}", number(a)),
                 Story::TimesPlus(a, b) => format!("x times {} plus {}", number(a), number(b)),
@@ -143,16 +158,28 @@ impl Problem {
         if self.german {
             let (t, asked) = (GERMAN_THINGS[self.thing], GERMAN_THINGS[self.asked]);
             let story = match self.story {
-                Story::Gives(a, b) => format!("{n} hat {} {t}. {n} gibt {} davon weg.", number(a), number(b)),
-                Story::Gets(a, b) => format!("{n} hat {} {t}. {n} bekommt {} dazu.", number(a), number(b)),
+                Story::Gives(a, b) => format!(
+                    "{n} hat {} {t}. {n} gibt {} davon weg.",
+                    number(a),
+                    number(b)
+                ),
+                Story::Gets(a, b) => {
+                    format!("{n} hat {} {t}. {n} bekommt {} dazu.", number(a), number(b))
+                }
                 _ => unreachable!("no other story is in German"),
             };
             return format!("{story} Wie viele {asked} hat {n} jetzt?");
         }
         let story = match self.story {
             Story::Gets(a, b) => format!("{n} has {} {t}. {n} gets {} more.", number(a), number(b)),
-            Story::Gives(a, b) => format!("{n} has {} {t}. {n} gives away {}.", number(a), number(b)),
-            Story::Boxes(a, b) => format!("{n} has {} boxes with {} {t} in each box.", number(a), number(b)),
+            Story::Gives(a, b) => {
+                format!("{n} has {} {t}. {n} gives away {}.", number(a), number(b))
+            }
+            Story::Boxes(a, b) => format!(
+                "{n} has {} boxes with {} {t} in each box.",
+                number(a),
+                number(b)
+            ),
             Story::GetsGives(a, b, c) => {
                 let (a, b, c) = (number(a), number(b), number(c));
                 format!("{n} has {a} {t}. {n} gets {b} more and gives away {c}.")
@@ -161,16 +188,24 @@ impl Problem {
                 let (a, b, c) = (number(a), number(b), number(c));
                 format!("{n} has {a} boxes with {b} {t} in each box. {n} gives away {c}.")
             }
-            Story::Plus(_) | Story::Times(_) | Story::TimesPlus(..) => unreachable!("returned above"),
+            Story::Plus(_) | Story::Times(_) | Story::TimesPlus(..) => {
+                unreachable!("returned above")
+            }
         };
-        let ask = if self.exactly { "Exactly how many" } else { "How many" };
+        let ask = if self.exactly {
+            "Exactly how many"
+        } else {
+            "How many"
+        };
         format!("{story} {ask} {} does {n} have now?", THINGS[self.asked])
     }
 
     /// The problem that a text states; `None` where it states none.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        parse_program(text).or_else(|| parse_german(text)).or_else(|| parse_english(text))
+        parse_program(text)
+            .or_else(|| parse_german(text))
+            .or_else(|| parse_english(text))
     }
 
     /// What is true of it.
@@ -185,8 +220,12 @@ impl Problem {
             None
         };
         match (flaw, self.value()) {
-            (None, Some(value)) => Truth::Valid { answer: value.to_string() },
-            (None, None) => Truth::Valid { answer: self.program() },
+            (None, Some(value)) => Truth::Valid {
+                answer: value.to_string(),
+            },
+            (None, None) => Truth::Valid {
+                answer: self.program(),
+            },
             (Some(flaw), _) => Truth::Invalid(flaw),
         }
     }
@@ -194,7 +233,10 @@ impl Problem {
     /// Its numbers in the order of the text.
     pub fn amounts(&self) -> Vec<Amount> {
         match self.story {
-            Story::Gets(a, b) | Story::Gives(a, b) | Story::Boxes(a, b) | Story::TimesPlus(a, b) => vec![a, b],
+            Story::Gets(a, b)
+            | Story::Gives(a, b)
+            | Story::Boxes(a, b)
+            | Story::TimesPlus(a, b) => vec![a, b],
             Story::GetsGives(a, b, c) | Story::BoxesGives(a, b, c) => vec![a, b, c],
             Story::Plus(a) | Story::Times(a) => vec![a],
         }
@@ -224,12 +266,22 @@ impl Problem {
 }
 
 fn parse_program(text: &str) -> Option<Problem> {
-    let (exactly, formula) = match text.strip_prefix("Write exactly one function f that returns x ") {
+    let (exactly, formula) = match text.strip_prefix("Write exactly one function f that returns x ")
+    {
         Some(formula) => (true, formula),
-        None => (false, text.strip_prefix("Write a function f that returns x ")?),
+        None => (
+            false,
+            text.strip_prefix("Write a function f that returns x ")?,
+        ),
     };
     let formula = formula.strip_suffix('.')?;
-    let number = |text: &str| if text == "some number" { Some(None) } else { amount(text) };
+    let number = |text: &str| {
+        if text == "some number" {
+            Some(None)
+        } else {
+            amount(text)
+        }
+    };
     let story = if let Some(a) = formula.strip_prefix("plus ") {
         Story::Plus(number(a)?)
     } else {
@@ -238,29 +290,51 @@ fn parse_program(text: &str) -> Option<Problem> {
             None => Story::Times(number(formula.strip_prefix("times ")?)?),
         }
     };
-    Some(Problem { story, name: 0, thing: 0, asked: 0, exactly, german: false })
+    Some(Problem {
+        story,
+        name: 0,
+        thing: 0,
+        asked: 0,
+        exactly,
+        german: false,
+    })
 }
 
 fn parse_german(text: &str) -> Option<Problem> {
     let (story, ask) = text.split_once(" Wie viele ")?;
     let (asked, name) = ask.strip_suffix(" jetzt?")?.split_once(" hat ")?;
     let (first, second) = story.split_once(". ")?;
-    let (a, thing) = first.strip_prefix(name)?.strip_prefix(" hat ")?.split_once(' ')?;
+    let (a, thing) = first
+        .strip_prefix(name)?
+        .strip_prefix(" hat ")?
+        .split_once(' ')?;
     let second = second.strip_prefix(name)?;
     let story = if let Some(b) = second.strip_prefix(" gibt ") {
         Story::Gives(amount(a)?, amount(b.strip_suffix(" davon weg.")?)?)
     } else {
-        Story::Gets(amount(a)?, amount(second.strip_prefix(" bekommt ")?.strip_suffix(" dazu.")?)?)
+        Story::Gets(
+            amount(a)?,
+            amount(second.strip_prefix(" bekommt ")?.strip_suffix(" dazu.")?)?,
+        )
     };
     let thing_index = |word: &str| GERMAN_THINGS.iter().position(|thing| *thing == word);
     let name = NAMES.iter().position(|n| *n == name)?;
-    Some(Problem { story, name, thing: thing_index(thing)?, asked: thing_index(asked)?, exactly: false, german: true })
+    Some(Problem {
+        story,
+        name,
+        thing: thing_index(thing)?,
+        asked: thing_index(asked)?,
+        exactly: false,
+        german: true,
+    })
 }
 
 fn parse_english(text: &str) -> Option<Problem> {
     let (story, ask, exactly) = match text.split_once(" Exactly how many ") {
         Some((story, ask)) => (story, ask, true),
-        None => text.split_once(" How many ").map(|(story, ask)| (story, ask, false))?,
+        None => text
+            .split_once(" How many ")
+            .map(|(story, ask)| (story, ask, false))?,
     };
     let (asked, name) = ask.strip_suffix(" have now?")?.split_once(" does ")?;
     let rest = story.strip_prefix(name)?.strip_prefix(" has ")?;
@@ -294,11 +368,22 @@ fn parse_english(text: &str) -> Option<Problem> {
     };
     let thing_index = |word: &str| THINGS.iter().position(|thing| *thing == word);
     let name = NAMES.iter().position(|n| *n == name)?;
-    Some(Problem { story, name, thing: thing_index(thing)?, asked: thing_index(asked)?, exactly, german: false })
+    Some(Problem {
+        story,
+        name,
+        thing: thing_index(thing)?,
+        asked: thing_index(asked)?,
+        exactly,
+        german: false,
+    })
 }
 
 fn amount(text: &str) -> Option<Amount> {
-    if text == "some" { Some(None) } else { text.parse().ok().filter(|n| *n >= 0).map(Some) }
+    if text == "some" {
+        Some(None)
+    } else {
+        text.parse().ok().filter(|n| *n >= 0).map(Some)
+    }
 }
 
 #[cfg(test)]
@@ -312,28 +397,75 @@ mod tests {
     fn a_problem_parses_back_from_its_text() {
         for index in 0..3000 {
             let mut draws = Draws::keyed(1, "round trip", index);
-            for problem in [drawing::raw(&mut draws), drawing::flawed(&mut draws), drawing::valid(&mut draws)] {
-                assert_eq!(Problem::parse(&problem.text()), Some(problem), "{}", problem.text());
+            for problem in [
+                drawing::raw(&mut draws),
+                drawing::flawed(&mut draws),
+                drawing::valid(&mut draws),
+            ] {
+                assert_eq!(
+                    Problem::parse(&problem.text()),
+                    Some(problem),
+                    "{}",
+                    problem.text()
+                );
             }
         }
     }
 
     #[test]
     fn truths_are_true() {
-        let valid = |answer: &str| Truth::Valid { answer: answer.into() };
+        let valid = |answer: &str| Truth::Valid {
+            answer: answer.into(),
+        };
         for (question, expected) in [
-            ("Tom has 7 apples. Tom gets 5 more. How many apples does Tom have now?", valid("12")),
-            ("Mia has 7 pens. Mia gives away 5. Exactly how many pens does Mia have now?", valid("2")),
-            ("Leo has 3 boxes with 4 cups in each box. How many cups does Leo have now?", valid("12")),
-            ("Leo has 3 boxes with 4 cups in each box. Leo gives away 5. How many cups does Leo have now?", valid("7")),
-            ("Tom has 7 apples. Tom gets 5 more and gives away 2. How many apples does Tom have now?", valid("10")),
-            ("Write a function f that returns x times 3 plus 2.", valid("def f(x):\n    return x * 3 + 2")),
-            ("Write a function f that returns x plus some number.", Truth::Invalid(Flaw::Missing)),
-            ("Mia has 5 pens. Mia gives away 7. How many pens does Mia have now?", Truth::Invalid(Flaw::Contradictory)),
-            ("Mia has some pens. Mia gives away 7. How many pens does Mia have now?", Truth::Invalid(Flaw::Missing)),
-            ("Mia has 9 pens. Mia gives away 7. How many cups does Mia have now?", Truth::Invalid(Flaw::Missing)),
-            ("Mia hat 9 Kekse. Mia gibt 7 davon weg. Wie viele Kekse hat Mia jetzt?", Truth::Invalid(Flaw::Foreign)),
-            ("Mia has 9 pens. Tom gives away 7. How many pens does Mia have now?", Truth::Invalid(Flaw::Malformed)),
+            (
+                "Tom has 7 apples. Tom gets 5 more. How many apples does Tom have now?",
+                valid("12"),
+            ),
+            (
+                "Mia has 7 pens. Mia gives away 5. Exactly how many pens does Mia have now?",
+                valid("2"),
+            ),
+            (
+                "Leo has 3 boxes with 4 cups in each box. How many cups does Leo have now?",
+                valid("12"),
+            ),
+            (
+                "Leo has 3 boxes with 4 cups in each box. Leo gives away 5. How many cups does Leo have now?",
+                valid("7"),
+            ),
+            (
+                "Tom has 7 apples. Tom gets 5 more and gives away 2. How many apples does Tom have now?",
+                valid("10"),
+            ),
+            (
+                "Write a function f that returns x times 3 plus 2.",
+                valid("def f(x):\n    return x * 3 + 2"),
+            ),
+            (
+                "Write a function f that returns x plus some number.",
+                Truth::Invalid(Flaw::Missing),
+            ),
+            (
+                "Mia has 5 pens. Mia gives away 7. How many pens does Mia have now?",
+                Truth::Invalid(Flaw::Contradictory),
+            ),
+            (
+                "Mia has some pens. Mia gives away 7. How many pens does Mia have now?",
+                Truth::Invalid(Flaw::Missing),
+            ),
+            (
+                "Mia has 9 pens. Mia gives away 7. How many cups does Mia have now?",
+                Truth::Invalid(Flaw::Missing),
+            ),
+            (
+                "Mia hat 9 Kekse. Mia gibt 7 davon weg. Wie viele Kekse hat Mia jetzt?",
+                Truth::Invalid(Flaw::Foreign),
+            ),
+            (
+                "Mia has 9 pens. Tom gives away 7. How many pens does Mia have now?",
+                Truth::Invalid(Flaw::Malformed),
+            ),
             ("Mia has", Truth::Invalid(Flaw::Malformed)),
             ("", Truth::Invalid(Flaw::Malformed)),
         ] {

@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::Result;
 use scalequest_crds::run::Domain;
 use scalequest_worker::inference::{
-    Draw, Engine, GenerateRequest, Generator, GeneratorOptions, Sampling, Scorer, ScorerOptions, first_tokens,
+    Draw, Engine, GenerateRequest, Generator, GeneratorOptions, Sampling, Scorer, ScorerOptions,
+    first_tokens,
 };
 use scalequest_worker::model::{ChatMessage, ChatTemplate, Checkpoint, Tokenizer};
 use scalequest_worker::prompts::rewarding::rewarding;
@@ -52,7 +53,15 @@ impl Share {
 impl std::fmt::Display for Share {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (low, high) = self.interval();
-        write!(f, "{:.1}% ({:.1} to {:.1}, {} of {})", 100.0 * self.value(), 100.0 * low, 100.0 * high, self.hits, self.of)
+        write!(
+            f,
+            "{:.1}% ({:.1} to {:.1}, {} of {})",
+            100.0 * self.value(),
+            100.0 * low,
+            100.0 * high,
+            self.hits,
+            self.of
+        )
     }
 }
 
@@ -72,17 +81,28 @@ impl Player {
         let checkpoint = Checkpoint::open(path)?;
         let tokenizer = checkpoint.tokenizer()?;
         let template = checkpoint.chat_template(&tokenizer)?;
-        Ok(Self { engine: Engine::load(&checkpoint)?, tokenizer, template })
+        Ok(Self {
+            engine: Engine::load(&checkpoint)?,
+            tokenizer,
+            template,
+        })
     }
 
     /// What the model says to each prompt; `None` is the bare question prefix.
     ///
     /// # Errors
     /// The engine refuses.
-    pub fn say(&self, prompts: &[Option<String>], temperature: f64, purpose: &str) -> Result<Vec<String>> {
+    pub fn say(
+        &self,
+        prompts: &[Option<String>],
+        temperature: f64,
+        purpose: &str,
+    ) -> Result<Vec<String>> {
         let requests = prompts.iter().enumerate().map(|(id, prompt)| {
             let text = match prompt {
-                Some(prompt) => self.template.render(&[ChatMessage::user(prompt.as_str())], true)?,
+                Some(prompt) => self
+                    .template
+                    .render(&[ChatMessage::user(prompt.as_str())], true)?,
                 None => self.template.question_prefix(None)?.text,
             };
             Ok(GenerateRequest {
@@ -96,7 +116,12 @@ impl Player {
         });
         let requests = requests.collect::<Result<Vec<_>>>()?;
         let draw = Draw::new(1, purpose);
-        let generator = Generator::new(&self.engine, &self.tokenizer, draw, GeneratorOptions::default());
+        let generator = Generator::new(
+            &self.engine,
+            &self.tokenizer,
+            draw,
+            GeneratorOptions::default(),
+        );
         let said = generator.generate(&requests, &mut |_| ControlFlow::Continue(()))?;
         Ok(said.into_iter().map(|generation| generation.text).collect())
     }
@@ -114,7 +139,9 @@ impl Player {
     /// # Errors
     /// As [`Player::say`].
     pub fn valid_questions(&self, count: usize) -> Result<Share> {
-        Ok(Share::of(self.ask(count, 1.0)?.iter().map(|question| matches!(truth(question), Truth::Valid { .. }))))
+        Ok(Share::of(self.ask(count, 1.0)?.iter().map(|question| {
+            matches!(truth(question), Truth::Valid { .. })
+        })))
     }
 
     /// Share of questions drawn at temperature 1 that are problems at all, valid or not.
@@ -123,7 +150,9 @@ impl Player {
     /// As [`Player::say`].
     pub fn well_formed_questions(&self, count: usize) -> Result<Share> {
         let questions = self.ask(count, 1.0)?;
-        Ok(Share::of(questions.iter().map(|question| truth(question) != Truth::Invalid(Flaw::Malformed))))
+        Ok(Share::of(questions.iter().map(|question| {
+            truth(question) != Truth::Invalid(Flaw::Malformed)
+        })))
     }
 
     /// Share of right greedy verdicts on fresh questions of the base model's mix.
@@ -134,10 +163,12 @@ impl Player {
         let lessons = lessons_for(Part::Judge, count);
         let said = self.say(&prompts(&lessons), 0.0, "judge")?;
         let verdict = |text: &str| last_verdict(text);
-        Ok(Share::of(said.iter().zip(&lessons).map(|(said, lesson)| {
-            let verdict = verdict(said);
-            verdict.is_some() && verdict == last_verdict(&lesson.reply)
-        })))
+        Ok(Share::of(said.iter().zip(&lessons).map(
+            |(said, lesson)| {
+                let verdict = verdict(said);
+                verdict.is_some() && verdict == last_verdict(&lesson.reply)
+            },
+        )))
     }
 
     /// Share of right responses to valid questions at a temperature.
@@ -145,13 +176,21 @@ impl Player {
     /// # Errors
     /// As [`Player::say`].
     pub fn right_responses(&self, count: u64, temperature: f64) -> Result<Share> {
-        let problems: Vec<Problem> = (0..count).map(|i| lessons::sound(&mut Draws::keyed(-1, "respond", i))).collect();
+        let problems: Vec<Problem> = (0..count)
+            .map(|i| lessons::sound(&mut Draws::keyed(-1, "respond", i)))
+            .collect();
         let prompts = problems.iter().map(|problem| {
             let (domain, form) = (lessons::domain(problem), lessons::form(problem));
-            Some(scalequest_worker::prompts::responding::responding(&problem.text(), domain, form))
+            Some(scalequest_worker::prompts::responding::responding(
+                &problem.text(),
+                domain,
+                form,
+            ))
         });
         let said = self.say(&prompts.collect::<Vec<_>>(), temperature, "respond")?;
-        Ok(Share::of(said.iter().zip(&problems).map(|(said, problem)| lessons::is_right(&problem.truth(), said))))
+        Ok(Share::of(said.iter().zip(&problems).map(
+            |(said, problem)| lessons::is_right(&problem.truth(), said),
+        )))
     }
 
     /// Share of rewrites that are valid questions, of questions of the base model's mix, greedy.
@@ -159,8 +198,14 @@ impl Player {
     /// # Errors
     /// As [`Player::say`].
     pub fn valid_rewrites(&self, count: u64) -> Result<Share> {
-        let said = self.say(&prompts(&lessons_for(Part::Rewriter, count)), 0.0, "rewrite")?;
-        Ok(Share::of(said.iter().map(|question| matches!(truth(question), Truth::Valid { .. }))))
+        let said = self.say(
+            &prompts(&lessons_for(Part::Rewriter, count)),
+            0.0,
+            "rewrite",
+        )?;
+        Ok(Share::of(said.iter().map(|question| {
+            matches!(truth(question), Truth::Valid { .. })
+        })))
     }
 
     /// Share of (right, wrong) pairs of responses that the model, asked as a verifier, orders rightly.
@@ -168,15 +213,25 @@ impl Player {
     /// # Errors
     /// As [`Player::say`].
     pub fn verified_pairs(&self, count: u64) -> Result<Share> {
-        let (yes, no) = (first_tokens(&self.tokenizer, &["Yes"])?, first_tokens(&self.tokenizer, &["No"])?);
-        self.ordered_pairs(count, |question, response, domain| {
-            let prompt = rewarding(question, response, domain);
-            Ok(self.tokenizer.encode(&self.template.render(&[ChatMessage::user(prompt)], true)?)?)
-        }, |sequences| {
-            let scorer = Scorer::new(&self.engine, ScorerOptions::default());
-            let scores = scorer.yes_probabilities(sequences, &yes, &no, &mut |_| ControlFlow::Continue(()))?;
-            Ok(scores.into_iter().map(f64::from).collect())
-        })
+        let (yes, no) = (
+            first_tokens(&self.tokenizer, &["Yes"])?,
+            first_tokens(&self.tokenizer, &["No"])?,
+        );
+        self.ordered_pairs(
+            count,
+            |question, response, domain| {
+                let prompt = rewarding(question, response, domain);
+                Ok(self
+                    .tokenizer
+                    .encode(&self.template.render(&[ChatMessage::user(prompt)], true)?)?)
+            },
+            |sequences| {
+                let scorer = Scorer::new(&self.engine, ScorerOptions::default());
+                let scores = scorer
+                    .yes_probabilities(sequences, &yes, &no, &mut |_| ControlFlow::Continue(()))?;
+                Ok(scores.into_iter().map(f64::from).collect())
+            },
+        )
     }
 
     /// Share of (right, wrong) pairs of responses that the scalar head orders rightly.
@@ -184,13 +239,32 @@ impl Player {
     /// # Errors
     /// As [`Player::say`].
     pub fn rewarded_pairs(&self, count: u64) -> Result<Share> {
-        self.ordered_pairs(count, |question, response, _| {
-            training::rewarded(question, response, &self.tokenizer, &self.template)
-        }, |sequences| {
-            let scorer = Scorer::new(&self.engine, ScorerOptions::default());
-            let scores = scorer.scores(sequences, &mut |_| ControlFlow::Continue(()))?;
-            Ok(scores.into_iter().map(f64::from).collect())
-        })
+        self.ordered_pairs(
+            count,
+            |question, response, _| {
+                training::rewarded(question, response, &self.tokenizer, &self.template)
+            },
+            |sequences| {
+                let scorer = Scorer::new(&self.engine, ScorerOptions::default());
+                let scores = scorer.scores(sequences, &mut |_| ControlFlow::Continue(()))?;
+                Ok(scores.into_iter().map(f64::from).collect())
+            },
+        )
+    }
+
+    /// The scalar head's value for each (question, response).
+    ///
+    /// # Errors
+    /// The model has no scalar head.
+    pub fn rewards(&self, pairs: &[(&str, &str)]) -> Result<Vec<f32>> {
+        let sequences = pairs
+            .iter()
+            .map(|(question, response)| {
+                training::rewarded(question, response, &self.tokenizer, &self.template)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let scorer = Scorer::new(&self.engine, ScorerOptions::default());
+        Ok(scorer.scores(&sequences, &mut |_| ControlFlow::Continue(()))?)
     }
 
     fn ordered_pairs(
@@ -209,12 +283,16 @@ impl Player {
             }
         }
         let scores = score(&sequences)?;
-        Ok(Share::of(scores.chunks_exact(2).map(|pair| pair[0] > pair[1])))
+        Ok(Share::of(
+            scores.chunks_exact(2).map(|pair| pair[0] > pair[1]),
+        ))
     }
 }
 
 fn lessons_for(part: Part, count: u64) -> Vec<Lesson> {
-    (0..count).map(|index| lessons::for_part(part, &mut Draws::keyed(-1, "held out", index))).collect()
+    (0..count)
+        .map(|index| lessons::for_part(part, &mut Draws::keyed(-1, "held out", index)))
+        .collect()
 }
 
 fn prompts(lessons: &[Lesson]) -> Vec<Option<String>> {

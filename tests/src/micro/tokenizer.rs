@@ -36,11 +36,19 @@ pub fn prompt_pieces() -> BTreeSet<String> {
     for domain in [Domain::Mathematics, Domain::Programming] {
         prompts.push(judging(MARK, domain));
         prompts.push(rewarding(MARK, MARK, domain));
-        prompts.extend([AnswerFormat::Boxed, AnswerFormat::CodeBlock].map(|format| responding(MARK, domain, format)));
-        prompts.extend([Direction::Solvability, Direction::Difficulty].map(|to| rewriting(MARK, to, domain)));
+        prompts.extend(
+            [AnswerFormat::Boxed, AnswerFormat::CodeBlock]
+                .map(|format| responding(MARK, domain, format)),
+        );
+        prompts.extend(
+            [Direction::Solvability, Direction::Difficulty].map(|to| rewriting(MARK, to, domain)),
+        );
     }
     let pieces = prompts.iter().flat_map(|prompt| prompt.split(MARK));
-    pieces.filter(|piece| !piece.is_empty()).map(str::to_owned).collect()
+    pieces
+        .filter(|piece| !piece.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The tokenizer as a `tokenizer.json`, and the number of its tokens.
@@ -49,14 +57,27 @@ pub fn prompt_pieces() -> BTreeSet<String> {
 /// The tokenizer library refuses it.
 pub fn build() -> Result<(Value, usize)> {
     // The byte-level alphabet: one token a byte, no merges.
-    let mut alphabet: Vec<char> = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet().into_iter().collect();
+    let mut alphabet: Vec<char> = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet()
+        .into_iter()
+        .collect();
     alphabet.sort_unstable();
-    let vocabulary: serde_json::Map<String, Value> =
-        alphabet.iter().enumerate().map(|(id, letter)| (letter.to_string(), json!(id))).collect();
+    let vocabulary: serde_json::Map<String, Value> = alphabet
+        .iter()
+        .enumerate()
+        .map(|(id, letter)| (letter.to_string(), json!(id)))
+        .collect();
 
-    let mut words: Vec<String> = ["user\n", "assistant\n", "system\n"].map(str::to_owned).to_vec();
+    let mut words: Vec<String> = ["user\n", "assistant\n", "system\n"]
+        .map(str::to_owned)
+        .to_vec();
     words.extend((10..=LARGEST_NUMBER).map(|number| number.to_string()));
-    for list in [&NAMES[..], &THINGS, &GERMAN_THINGS, &PIECES, &lessons::PIECES] {
+    for list in [
+        &NAMES[..],
+        &THINGS,
+        &GERMAN_THINGS,
+        &PIECES,
+        &lessons::PIECES,
+    ] {
         words.extend(list.iter().map(|word| (*word).to_owned()));
     }
     words.extend(prompt_pieces());
@@ -71,11 +92,14 @@ pub fn build() -> Result<(Value, usize)> {
     };
     let first = alphabet.len();
     let mut added = vec![token(first, TURN, true), token(first + 1, END, true)];
-    added.extend(words.iter().enumerate().map(|(index, word)| token(first + 2 + index, word, false)));
+    added.extend(
+        words
+            .iter()
+            .enumerate()
+            .map(|(index, word)| token(first + 2 + index, word, false)),
+    );
     let size = first + added.len();
-    let byte_level = |add_prefix_space: bool| {
-        json!({"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": true, "use_regex": false})
-    };
+    let byte_level = |add_prefix_space: bool| json!({"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": true, "use_regex": false});
     let json = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
         "pre_tokenizer": byte_level(false), "post_processor": null, "decoder": byte_level(true),
@@ -86,8 +110,13 @@ pub fn build() -> Result<(Value, usize)> {
         },
     });
     let text = json.to_string();
-    let check: tokenizers::Tokenizer = text.parse().map_err(|error| anyhow!("micro tokenizer: {error}"))?;
-    anyhow::ensure!(check.get_vocab_size(true) == size, "the micro tokenizer has two tokens of one text");
+    let check: tokenizers::Tokenizer = text
+        .parse()
+        .map_err(|error| anyhow!("micro tokenizer: {error}"))?;
+    anyhow::ensure!(
+        check.get_vocab_size(true) == size,
+        "the micro tokenizer has two tokens of one text"
+    );
     Ok((json, size))
 }
 
@@ -111,14 +140,22 @@ mod tests {
                 judging(&question, Domain::Mathematics),
                 rewriting(&question, Direction::Solvability, Domain::Programming),
                 responding(&question, Domain::Mathematics, AnswerFormat::Boxed),
-                rewarding(&question, "2 + 3 = 5\nThe answer is \\boxed{5}.", Domain::Mathematics),
+                rewarding(
+                    &question,
+                    "2 + 3 = 5\nThe answer is \\boxed{5}.",
+                    Domain::Mathematics,
+                ),
             ] {
                 let tokens = encode(&prompt);
                 assert!(tokens.len() <= 40, "{prompt}: {} tokens", tokens.len());
                 assert_eq!(tokenizer.decode(&tokens, false).unwrap(), prompt);
             }
         }
-        for text in ["Größe é π 数学 \u{1f600}\t\r\n", "no  such   words", "12345 + 678"] {
+        for text in [
+            "Größe é π 数学 \u{1f600}\t\r\n",
+            "no  such   words",
+            "12345 + 678",
+        ] {
             assert_eq!(tokenizer.decode(&encode(text), false).unwrap(), text);
         }
     }

@@ -14,7 +14,8 @@ use scalequest_worker::training::draw::Draws;
 use scalequest_worker::training::initial::{initial_parameters, with_scalar_head};
 use scalequest_worker::training::optimizer::AdamWSettings;
 use scalequest_worker::training::{
-    Ended, Example, Objective, Plan, QuestionModelling, Regression, Target, Trainee, TrainingProgress, Watcher, train,
+    Ended, Example, Objective, Plan, QuestionModelling, Regression, Target, Trainee,
+    TrainingProgress, Watcher, train,
 };
 
 use super::lessons::{self, Lesson};
@@ -27,7 +28,7 @@ pub const LESSONS: u64 = 36_000;
 /// Tokens of the longest lesson, and of a packed row.
 const LONGEST: usize = 64;
 /// Responses that the reward model learns from.
-const REWARDED: u64 = 6_000;
+const REWARDED: u64 = 10_000;
 
 /// Settings of the chat model's training.
 fn chat_settings() -> Training {
@@ -45,7 +46,11 @@ fn chat_settings() -> Training {
 
 /// Settings of the reward model's training.
 fn reward_settings() -> Training {
-    Training { learning_rate: 1e-3, batch_size: 48, ..chat_settings() }
+    Training {
+        learning_rate: 2e-3,
+        batch_size: 32,
+        ..chat_settings()
+    }
 }
 
 /// The shape: Qwen2's, with about a million parameters.
@@ -76,8 +81,14 @@ pub fn example(lesson: &Lesson, tokenizer: &Tokenizer, template: &ChatTemplate) 
         Some(prompt) => template.render(&[ChatMessage::user(prompt.as_str())], true)?,
         None => template.question_prefix(None)?.text,
     };
-    let end = tokenizer.token_id(tokenizer::END).context("the micro tokenizer lacks its end token")?;
-    Ok(Example::question(&tokenizer.encode(&prefix)?, &tokenizer.encode(&lesson.reply)?, end))
+    let end = tokenizer
+        .token_id(tokenizer::END)
+        .context("the micro tokenizer lacks its end token")?;
+    Ok(Example::question(
+        &tokenizer.encode(&prefix)?,
+        &tokenizer.encode(&lesson.reply)?,
+        end,
+    ))
 }
 
 /// Trains the chat model into `directory`, which exists and holds its tokenizer afterwards too.
@@ -91,13 +102,36 @@ pub fn train_chat(directory: &Path, scratch: &Path, say: &mut dyn FnMut(String))
     let tokenizer = Tokenizer::from_file(&file, &[tokenizer::END])?;
     let template = ChatTemplate::new(tokenizer::CHAT_TEMPLATE.into(), &tokenizer, directory)?;
 
-    let examples = (0..LESSONS).map(|index| example(&lessons::lesson(SEED, index), &tokenizer, &template));
+    let examples =
+        (0..LESSONS).map(|index| example(&lessons::lesson(SEED, index), &tokenizer, &template));
     let mut objective = QuestionModelling::new(examples.collect::<Result<_>>()?, LONGEST)?;
-    anyhow::ensure!(objective.truncated() == 0, "a lesson is longer than {LONGEST} tokens");
+    anyhow::ensure!(
+        objective.truncated() == 0,
+        "a lesson is longer than {LONGEST} tokens"
+    );
     let config = config(vocab_size);
-    let trainee = Trainee::new(config.clone(), initial_parameters(&config, SEED)?, Tuning::Full, None, SEED)?;
-    run("chat", &trainee, &mut objective, &chat_settings(), scratch, say)?;
-    save(directory, &config, &trainee.merged_parameters()?, &tokenizer, Some(&template))?;
+    let trainee = Trainee::new(
+        config.clone(),
+        initial_parameters(&config, SEED)?,
+        Tuning::Full,
+        None,
+        SEED,
+    )?;
+    run(
+        "chat",
+        &trainee,
+        &mut objective,
+        &chat_settings(),
+        scratch,
+        say,
+    )?;
+    save(
+        directory,
+        &config,
+        &trainee.merged_parameters()?,
+        &tokenizer,
+        Some(&template),
+    )?;
     Ok(())
 }
 
@@ -105,7 +139,12 @@ pub fn train_chat(directory: &Path, scratch: &Path, say: &mut dyn FnMut(String))
 ///
 /// # Errors
 /// As [`train_chat`].
-pub fn train_reward(chat: &Path, directory: &Path, scratch: &Path, say: &mut dyn FnMut(String)) -> Result<()> {
+pub fn train_reward(
+    chat: &Path,
+    directory: &Path,
+    scratch: &Path,
+    say: &mut dyn FnMut(String),
+) -> Result<()> {
     let checkpoint = Checkpoint::open(chat)?;
     let tokenizer = checkpoint.tokenizer()?;
     let template = checkpoint.chat_template(&tokenizer)?;
@@ -114,14 +153,35 @@ pub fn train_reward(chat: &Path, directory: &Path, scratch: &Path, say: &mut dyn
         let problem = lessons::sound(&mut draws);
         let is_wrong = draws.below(2) == 0;
         let response = lessons::response(&problem, is_wrong, &mut draws);
-        let value = if lessons::is_right(&problem.truth(), &response) { 1.0 } else { -1.0 };
-        Ok(Target { tokens: rewarded(&problem.text(), &response, &tokenizer, &template)?, value })
+        let value = if lessons::is_right(&problem.truth(), &response) {
+            1.0
+        } else {
+            -1.0
+        };
+        Ok(Target {
+            tokens: rewarded(&problem.text(), &response, &tokenizer, &template)?,
+            value,
+        })
     });
     let mut objective = Regression::new(targets.collect::<Result<_>>()?, LONGEST)?;
-    let (config, parameters) = with_scalar_head(checkpoint.config().clone(), checkpoint.parameters()?, SEED)?;
+    let (config, parameters) =
+        with_scalar_head(checkpoint.config().clone(), checkpoint.parameters()?, SEED)?;
     let trainee = Trainee::new(config.clone(), parameters, Tuning::Full, None, SEED)?;
-    run("reward", &trainee, &mut objective, &reward_settings(), scratch, say)?;
-    save(directory, &config, &trainee.merged_parameters()?, &tokenizer, Some(&template))?;
+    run(
+        "reward",
+        &trainee,
+        &mut objective,
+        &reward_settings(),
+        scratch,
+        say,
+    )?;
+    save(
+        directory,
+        &config,
+        &trainee.merged_parameters()?,
+        &tokenizer,
+        Some(&template),
+    )?;
     Ok(())
 }
 
@@ -132,7 +192,13 @@ pub fn rewarded(
     tokenizer: &Tokenizer,
     template: &ChatTemplate,
 ) -> Result<Vec<u32>> {
-    let text = template.render(&[ChatMessage::user(question), ChatMessage::assistant(response)], false)?;
+    let text = template.render(
+        &[
+            ChatMessage::user(question),
+            ChatMessage::assistant(response),
+        ],
+        false,
+    )?;
     Ok(tokenizer.encode(&text)?)
 }
 
@@ -144,11 +210,25 @@ fn run<O: Objective>(
     scratch: &Path,
     say: &mut dyn FnMut(String),
 ) -> Result<()> {
-    let optimizer = AdamWSettings { beta2: 0.99, weight_decay: 0.01, ..AdamWSettings::default() };
-    let plan = Plan { settings, seed: SEED, purpose: name, identity: name, optimizer, scratch, resume: None };
+    let optimizer = AdamWSettings {
+        beta2: 0.99,
+        weight_decay: 0.01,
+        ..AdamWSettings::default()
+    };
+    let plan = Plan {
+        settings,
+        seed: SEED,
+        purpose: name,
+        identity: name,
+        optimizer,
+        scratch,
+        resume: None,
+    };
     match train(trainee, objective, &plan, &mut Sayer { name, say })? {
         Ended::Finished(_) => Ok(()),
-        Ended::Stopped { step } => bail!("the {name} training stopped at step {step} without being asked to"),
+        Ended::Stopped { step } => {
+            bail!("the {name} training stopped at step {step} without being asked to")
+        }
     }
 }
 
@@ -160,9 +240,20 @@ struct Sayer<'a> {
 
 impl Watcher for Sayer<'_> {
     fn progress(&mut self, progress: &TrainingProgress<'_>) {
-        if let Some(last) = progress.last.filter(|_| progress.step % 50 == 0 || progress.step == progress.steps) {
-            let TrainingProgress { step, steps, tokens, .. } = progress;
-            (self.say)(format!("{}: step {step} of {steps}, {tokens} tokens, loss {:.4}", self.name, last.loss));
+        if let Some(last) = progress
+            .last
+            .filter(|_| progress.step % 50 == 0 || progress.step == progress.steps)
+        {
+            let TrainingProgress {
+                step,
+                steps,
+                tokens,
+                ..
+            } = progress;
+            (self.say)(format!(
+                "{}: step {step} of {steps}, {tokens} tokens, loss {:.4}",
+                self.name, last.loss
+            ));
         }
     }
 

@@ -135,15 +135,18 @@ fn example(samples: &Samples) -> Option<Example> {
 
 /// The hub's size category for a number of rows.
 fn size_category(rows: i64) -> &'static str {
-    match rows {
-        ..1_000 => "n<1K",
-        ..10_000 => "1K<n<10K",
-        ..100_000 => "10K<n<100K",
-        ..1_000_000 => "100K<n<1M",
-        ..10_000_000 => "1M<n<10M",
-        ..100_000_000 => "10M<n<100M",
-        _ => "100M<n<1B",
-    }
+    const SIZES: [(i64, &str); 6] = [
+        (1_000, "n<1K"),
+        (10_000, "1K<n<10K"),
+        (100_000, "10K<n<100K"),
+        (1_000_000, "100K<n<1M"),
+        (10_000_000, "1M<n<10M"),
+        (100_000_000, "10M<n<100M"),
+    ];
+    SIZES
+        .iter()
+        .find(|(end, _)| rows < *end)
+        .map_or("100M<n<1B", |(_, name)| name)
 }
 
 #[cfg(test)]

@@ -63,9 +63,23 @@ fn curves_of(sealed: &Sealed<'_>, log: &str) -> Vec<Curve> {
             points: thin(points),
         })
     };
-    ["loss", "margin", "accuracy", "heldOutLoss"]
+    measures_of(&steps)
         .into_iter()
-        .filter_map(curve)
+        .filter_map(|measure| curve(&measure))
+        .collect()
+}
+
+/// What was measured at a step: the loss first, then what the objective adds. How the optimizer fared is left out.
+fn measures_of(steps: &[Value]) -> Vec<String> {
+    let of_optimizer = ["step", "learningRate", "gradientNorm"];
+    let members = steps
+        .first()
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten();
+    members
+        .map(|(name, _)| name.clone())
+        .filter(|name| !of_optimizer.contains(&name.as_str()))
         .collect()
 }
 
@@ -77,4 +91,23 @@ fn thin(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     (0..MOST_POINTS)
         .map(|i| points[i * (points.len() - 1) / (MOST_POINTS - 1)])
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_curves_are_thinned_and_keep_their_ends() {
+        let points: Vec<_> = (0..5000).map(|i| (f64::from(i), 0.5)).collect();
+        let thinned = thin(points);
+        assert_eq!(thinned.len(), MOST_POINTS);
+        assert_eq!((thinned[0].0, thinned[MOST_POINTS - 1].0), (0.0, 4999.0));
+    }
+
+    #[test]
+    fn what_the_objective_measures_is_shown_and_the_optimizer_is_not() {
+        let step = serde_json::json!({"step": 1, "loss": 0.7, "learningRate": 1e-5, "gradientNorm": 1.0, "margin": 0.0});
+        assert_eq!(measures_of(&[step]), ["loss", "margin"]);
+    }
 }

@@ -32,10 +32,13 @@ const STATE: &str = "training.safetensors";
 /// The steps of the training, as JSON lines beside the model.
 const LOG: &str = "training_log.jsonl";
 
+/// Reads a model's shape and its parameters by checkpoint key.
+pub type Load = Box<dyn Fn() -> Result<(ModelConfig, BTreeMap<String, Tensor>), StageError>>;
+
 /// A model about to be trained.
 pub struct Starting {
     /// Its shape and parameters by checkpoint key, read when they are wanted, so that they are in memory once.
-    pub load: Box<dyn Fn() -> Result<(ModelConfig, BTreeMap<String, Tensor>), StageError>>,
+    pub load: Load,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     /// Its chat template, where it has one.

@@ -197,19 +197,23 @@ impl LanguageFilter {
 
     /// Probability that `words` are in a kept language, by their letters, and what they look like otherwise.
     fn probability(&self, words: &[&str]) -> (f64, String) {
-        let values = self
+        // The detector adds up in no fixed order: beyond these digits its results differ from run to run.
+        let digits = |p: f64| (p * 1e6).round() / 1e6;
+        let mut values = self
             .detector
             .compute_language_confidence_values(words.join(" "));
+        values.sort_by(|a, b| digits(b.1).total_cmp(&digits(a.1)).then(a.0.cmp(&b.0)));
+        let is_kept = |language: &Language| self.languages.contains(language);
         let kept = values
             .iter()
-            .filter(|(language, _)| self.languages.contains(language))
-            .map(|(_, p)| p)
+            .filter(|(language, _)| is_kept(language))
+            .map(|(_, p)| digits(*p))
             .sum();
-        match values
-            .iter()
-            .find(|(language, _)| !self.languages.contains(language))
-        {
-            Some((other, p)) => (kept, format!("most like {other} ({:.0}%)", p * 100.0)),
+        match values.iter().find(|(language, _)| !is_kept(language)) {
+            Some((other, p)) => (
+                kept,
+                format!("most like {other} ({:.0}%)", digits(*p) * 100.0),
+            ),
             None => (kept, "unlike any known language".into()),
         }
     }

@@ -235,3 +235,13 @@ fn measured_on_mixed_questions_it_finds_the_foreign_sentence() {
         );
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_text_is_judged_without_fail(text in "[\\PC\n]{0,150}|[a-zA-Z\u{c0}-\u{24f}\u{1e00}-\u{1eff} .?]{0,400}") {
+        let filter = english();
+        proptest::prop_assert_eq!(filter.judge(&text), filter.judge(&text));
+    }
+}

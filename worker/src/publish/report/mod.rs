@@ -24,6 +24,8 @@ use plot::{HistogramPlot, Labels, histogram, line};
 
 /// Characters of a question or response that the report shows.
 const TEXT_LENGTH: usize = 2000;
+/// Characters of a reject's detail that the report shows.
+const DETAIL_LENGTH: usize = 500;
 
 #[derive(Serialize)]
 struct Sample {
@@ -227,12 +229,13 @@ fn sample(outcome: &Outcome) -> Sample {
             Some(row.agreement),
         ),
         Outcome::Rejected(row) => {
+            let detail = row.detail.as_deref().map(|detail| excerpt(detail, DETAIL_LENGTH));
             let responses = row
                 .responses
                 .iter()
                 .map(|response| shown(response, false))
                 .collect();
-            (Some(row.stage.slug()), row.detail.clone(), responses, None)
+            (Some(row.stage.slug()), detail, responses, None)
         }
     };
     let question = excerpt(&question, TEXT_LENGTH);

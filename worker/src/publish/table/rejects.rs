@@ -24,7 +24,7 @@ impl Table for Rejects {
             text("generator", question().map(|q| q.generator.as_str())),
             int("wave", question().map(|q| q.wave)),
             int(
-                "responses",
+                "response_count",
                 rows.iter().map(|row| row.responses.len() as i32),
             ),
         ]

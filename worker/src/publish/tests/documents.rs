@@ -14,26 +14,38 @@ fn published(run: &Run) -> (String, String, tempfile::TempDir) {
     (read("README.md"), read("report.html"), output)
 }
 
-/// Writes what the other tests look at to `PUBLISH_EXAMPLE`, to be looked at by eye.
+/// With `PUBLISH_EXAMPLES` set to a directory, what is published stays there, to be looked at.
 #[test]
-fn an_example_is_written_where_the_environment_asks_for_one() {
-    if let Some(output) = std::env::var_os("PUBLISH_EXAMPLE") {
-        let run = Run {
-            waves: vec![120, 900, 340],
-            layout: Layout::PUBLISHED,
-            ..Run::default()
-        };
-        run.seal().publish(Path::new(&output)).unwrap();
-        let run = Run {
-            name: HOSTILE.into(),
-            text: HOSTILE.into(),
-            short: Some(HOSTILE.into()),
-            bodies: vec!["a".into(), "b".into()],
-            ..Run::default()
-        };
-        run.seal()
-            .publish(&Path::new(&output).join("hostile"))
-            .unwrap();
+fn documents_stay_small_however_long_the_texts_and_many_the_rows() {
+    let temporary = tempfile::tempdir().unwrap();
+    let place = std::env::var_os("PUBLISH_EXAMPLES");
+    let place = place.map_or_else(|| temporary.path().to_path_buf(), Into::into);
+    let large = Run {
+        waves: vec![120, 900, 340],
+        layout: Layout::PUBLISHED,
+        ..Run::default()
+    };
+    let long = Run {
+        text: HOSTILE.repeat(200),
+        name: HOSTILE.into(),
+        short: Some(HOSTILE.into()),
+        ..Run::default()
+    };
+    let empty = Run {
+        waves: vec![4],
+        fates: vec![3; 8],
+        ..Run::default()
+    };
+    for (name, run) in [("large", large), ("long", long), ("empty", empty)] {
+        let output = place.join(name);
+        run.seal().publish(&output).unwrap();
+        let size = |name: &str| std::fs::metadata(output.join(name)).unwrap().len();
+        assert!(
+            size("report.html") < 600_000,
+            "{name}: {}",
+            size("report.html")
+        );
+        assert!(size("README.md") < 100_000, "{name}: {}", size("README.md"));
     }
 }
 

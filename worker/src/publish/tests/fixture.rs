@@ -264,7 +264,7 @@ impl Maker<'_> {
         let pair = |(id, row): &(i64, QuestionRow)| PreferenceRow {
             id: *id,
             generator: generator.into(),
-            direction: if draw(generator, *id) % 2 == 0 {
+            direction: if draw(generator, *id).is_multiple_of(2) {
                 Direction::Solvability
             } else {
                 Direction::Difficulty

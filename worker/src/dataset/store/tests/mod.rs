@@ -333,6 +333,7 @@ fn paths_stay_below_the_store() {
 fn a_file_where_a_folder_should_be_is_an_error_that_names_it() {
     let (_folder, store) = directory();
     store.put("stages", bytes("a file")).unwrap();
+    assert_eq!(store.get_if_present("stages/x").unwrap(), None);
     let error = store.put("stages/x", bytes("x")).unwrap_err();
     assert!(error.to_string().contains("/workspace/stages"), "{error}");
 }

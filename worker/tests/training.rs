@@ -1,0 +1,361 @@
+//! Training against PyTorch, on the fixtures of `tests/reference`: losses, gradient norms, margins and one clipped AdamW
+//! step. Tolerance: 1e-4 relative to 1 + |value| for losses and weights, 1e-3 relative for gradient norms.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use scalequest_crds::run::{Lora, Tuning};
+use scalequest_crds::task::Training;
+use scalequest_worker::model::Checkpoint;
+use scalequest_worker::training::optimizer::{
+    AdamW, AdamWSettings, LARGEST_GRADIENT_NORM, clipping, global_norm,
+};
+use scalequest_worker::training::{
+    Example, Gradient, Objective, Pair, Plan, Preference, QuestionModelling, Regression, Target,
+    Trainee, TrainingProgress, Watcher, evaluate, gradient, train,
+};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Facts {
+    prefix: Vec<u32>,
+    questions: Vec<Vec<u32>>,
+    adamw: Option<AdamWFacts>,
+    question_modelling: Option<LossFacts>,
+    preference: Option<LossFacts>,
+    regression: Option<LossFacts>,
+}
+
+#[derive(Deserialize)]
+struct AdamWFacts {
+    lr: f64,
+    betas: [f64; 2],
+    eps: f64,
+    weight_decay: f64,
+}
+
+#[derive(Deserialize)]
+struct LossFacts {
+    loss: f64,
+    gradient_norms: BTreeMap<String, f64>,
+    global_norm: Option<f64>,
+    beta: Option<f64>,
+    #[serde(default)]
+    pairs: Vec<(usize, usize)>,
+    #[serde(default)]
+    reference: Vec<f64>,
+    margin: Option<f64>,
+    #[serde(default)]
+    targets: Vec<f32>,
+}
+
+fn directory(case: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/reference/fixtures")
+        .join(case)
+}
+
+fn facts(case: &str) -> Facts {
+    let text = std::fs::read(directory(case).join("training.json")).expect("a fixture");
+    serde_json::from_slice(&text).expect("training.json")
+}
+
+fn trainee(case: &str) -> Trainee {
+    let checkpoint = Checkpoint::open(&directory(case)).expect("a model");
+    let parameters = checkpoint.parameters().expect("parameters");
+    Trainee::new(
+        checkpoint.config().clone(),
+        parameters,
+        Tuning::Full,
+        None,
+        0,
+    )
+    .expect("a trainee")
+}
+
+impl Facts {
+    /// The questions, their last token being the end.
+    fn examples(&self) -> Vec<Example> {
+        let example = |question: &Vec<u32>| Example {
+            tokens: [&self.prefix[..], question].concat(),
+            learnt_from: self.prefix.len(),
+        };
+        self.questions.iter().map(example).collect()
+    }
+
+    fn pairs(&self, pairs: &[(usize, usize)]) -> Vec<Pair> {
+        let examples = self.examples();
+        let pair = |&(chosen, rejected): &(usize, usize)| Pair {
+            chosen: examples[chosen].clone(),
+            rejected: examples[rejected].clone(),
+        };
+        pairs.iter().map(pair).collect()
+    }
+}
+
+/// The gradient over everything the objective has, in its own order.
+fn gradient_of<O: Objective>(trainee: &Trainee, objective: &O) -> Gradient {
+    let units = objective.units(&mut scalequest_worker::training::draw::Draws::keyed(
+        0,
+        "reference",
+        0,
+    ));
+    gradient(trainee, objective, &units, &mut || false)
+        .expect("a gradient")
+        .expect("not stopped")
+}
+
+fn assert_near(what: &str, found: f64, expected: f64, tolerance: f64) {
+    assert!(
+        (found - expected).abs() <= tolerance,
+        "{what}: {found}, expected {expected}"
+    );
+}
+
+fn assert_gradient(found: &Gradient, expected: &LossFacts) {
+    assert_near(
+        "loss",
+        found.loss,
+        expected.loss,
+        1e-4 * (1.0 + expected.loss.abs()),
+    );
+    assert_eq!(found.values.len(), expected.gradient_norms.len());
+    for (name, expected) in &expected.gradient_norms {
+        let value = BTreeMap::from([(name.clone(), found.values[name].clone())]);
+        assert_near(
+            name,
+            global_norm(&value).expect("a norm"),
+            *expected,
+            1e-3 * expected + 1e-6,
+        );
+    }
+}
+
+#[test]
+fn question_training_has_the_loss_gradients_and_first_step_of_pytorch() {
+    for case in ["qwen2_tied", "llama_untied"] {
+        let (facts, trainee) = (facts(case), trainee(case));
+        let expected = facts.question_modelling.as_ref().expect("facts");
+        // Rows that hold one, two or all three questions: packing changes nothing.
+        for max_length in [12, 20, 64] {
+            let objective =
+                QuestionModelling::new(facts.examples(), max_length).expect("an objective");
+            assert_gradient(&gradient_of(&trainee, &objective), expected);
+        }
+        let objective = QuestionModelling::new(facts.examples(), 64).expect("an objective");
+        let found = gradient_of(&trainee, &objective);
+        let norm = global_norm(&found.values).expect("a norm");
+        let global = expected.global_norm.expect("a norm");
+        assert_near("global norm", norm, global, 1e-3 * global);
+        assert!(norm > LARGEST_GRADIENT_NORM, "the step is to be clipped");
+
+        let AdamWFacts {
+            lr,
+            betas: [beta1, beta2],
+            eps,
+            weight_decay,
+        } = facts.adamw.expect("settings");
+        let mut optimizer = AdamW::new(AdamWSettings {
+            beta1,
+            beta2,
+            epsilon: eps,
+            weight_decay,
+        });
+        let scale = clipping(norm, LARGEST_GRADIENT_NORM);
+        optimizer
+            .apply(trainee.variables(), &found.values, lr, scale)
+            .expect("a step");
+        let after = candle_core::safetensors::load(
+            directory(case).join("trained.safetensors"),
+            &Device::Cpu,
+        );
+        for (name, expected) in after.expect("weights") {
+            let name = name.trim_start_matches("after.");
+            let flat = |tensor: &Tensor| {
+                tensor
+                    .flatten_all()
+                    .and_then(|flat| flat.to_vec1::<f32>())
+                    .expect("f32")
+            };
+            let found = flat(trainee.variables()[name].as_tensor());
+            for (found, expected) in found.into_iter().zip(flat(&expected)) {
+                let tolerance = 1e-4 * (1.0 + f64::from(expected.abs()));
+                assert_near(name, found.into(), expected.into(), tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn preference_training_has_the_reference_loss_margin_and_gradients_of_pytorch() {
+    for case in ["qwen2_tied", "llama_untied"] {
+        let (facts, trainee) = (facts(case), trainee(case));
+        let expected = facts.preference.as_ref().expect("facts");
+        let pairs = facts.pairs(&expected.pairs);
+        let objective =
+            Preference::new(pairs, expected.beta.expect("beta"), 64).expect("an objective");
+        let objective = objective
+            .with_reference(trainee.decoder())
+            .expect("a reference");
+        let wanted = expected
+            .pairs
+            .iter()
+            .flat_map(|&(chosen, rejected)| [chosen, rejected]);
+        for (found, index) in objective.notes().iter().zip(wanted) {
+            let expected = expected.reference[index];
+            assert_near(
+                "reference",
+                f64::from(*found),
+                expected,
+                1e-4 * (1.0 + expected.abs()),
+            );
+        }
+        let before = gradient_of(&trainee, &objective);
+        assert_near(
+            "loss at the start",
+            before.loss,
+            std::f64::consts::LN_2,
+            1e-6,
+        );
+
+        let after = candle_core::safetensors::load(
+            directory(case).join("trained.safetensors"),
+            &Device::Cpu,
+        );
+        for (name, value) in after.expect("weights") {
+            trainee.variables()[name.trim_start_matches("after.")]
+                .set(&value)
+                .expect("the same shape");
+        }
+        let found = gradient_of(&trainee, &objective);
+        assert_gradient(&found, expected);
+        assert_near(
+            "margin",
+            found.measures[0],
+            expected.margin.expect("a margin"),
+            1e-4,
+        );
+    }
+}
+
+#[test]
+fn regression_has_the_loss_and_gradients_of_pytorch() {
+    let (facts, trainee) = (facts("qwen2_scalar"), trainee("qwen2_scalar"));
+    let expected = facts.regression.as_ref().expect("facts");
+    let targets = facts.examples().into_iter().zip(&expected.targets);
+    let targets = targets
+        .map(|(example, &value)| Target {
+            tokens: example.tokens,
+            value,
+        })
+        .collect();
+    let objective = Regression::new(targets, 64).expect("an objective");
+    assert_gradient(&gradient_of(&trainee, &objective), expected);
+    let evaluation = evaluate(&objective, trainee.decoder()).expect("an evaluation");
+    assert_near(
+        "evaluated loss",
+        evaluation.loss,
+        expected.loss,
+        1e-4 * (1.0 + expected.loss),
+    );
+}
+
+/// The real small model, where it is: in `SCALEQUEST_MODELS`, or `models/` under the repository's root.
+fn smollm2() -> Option<Checkpoint> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let directory =
+        std::env::var_os("SCALEQUEST_MODELS").map_or(root.join("models"), PathBuf::from);
+    let path = directory.join("smollm2-135m-instruct.q4_1.gguf");
+    if !path.exists() {
+        eprintln!(
+            "skipped: {} is absent; fetch it, or set SCALEQUEST_MODELS to where it is",
+            path.display()
+        );
+        return None;
+    }
+    Some(Checkpoint::open(&path).expect("a readable model"))
+}
+
+struct Quiet;
+
+impl Watcher for Quiet {
+    fn progress(&mut self, _: &TrainingProgress<'_>) {}
+
+    fn should_stop(&mut self) -> bool {
+        false
+    }
+
+    fn keep(&mut self, _: &Path, _: u64) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_few_steps_of_question_training_lower_the_held_out_loss_of_smollm2() {
+    let Some(checkpoint) = smollm2() else { return };
+    let tokenizer = checkpoint.tokenizer().expect("a tokenizer");
+    let template = checkpoint.chat_template(&tokenizer).expect("a template");
+    let prefix = template.question_prefix(None).expect("a prefix");
+    let prefix_tokens = tokenizer.encode(&prefix.text).expect("tokens");
+    let read = |name: &str, count: usize| -> Vec<Example> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../examples/seeds")
+            .join(name);
+        let text = std::fs::read_to_string(file).expect("the example's questions");
+        let examples = text.lines().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            let question = line["question"].as_str().expect("a question");
+            let tokens = tokenizer.encode_plain(question).expect("tokens");
+            Example::question(&prefix_tokens, &tokens, prefix.end_token)
+        });
+        examples
+            .step_by(5)
+            .filter(|example| example.tokens.len() <= 96)
+            .take(count)
+            .collect()
+    };
+    let held_out =
+        QuestionModelling::new(read("held-out.jsonl", 6), 128).expect("held-out questions");
+    let mut objective =
+        QuestionModelling::new(read("questions.jsonl", 18), 128).expect("questions");
+
+    let parameters = checkpoint.parameters().expect("parameters");
+    let lora = Lora {
+        rank: 8,
+        alpha: 16.0,
+    };
+    let config = checkpoint.config().clone();
+    let trainee =
+        Trainee::new(config, parameters, Tuning::Lora, Some(&lora), 1).expect("a trainee");
+    let before = evaluate(&held_out, trainee.decoder())
+        .expect("an evaluation")
+        .loss;
+    let settings = Training {
+        epochs: 1,
+        learning_rate: 1e-3,
+        warmup_ratio: 0.1,
+        max_length: 128,
+        batch_size: 3,
+        tuning: Tuning::Lora,
+        lora: Some(lora),
+        checkpoint_steps: 0,
+    };
+    let scratch = tempfile::tempdir().expect("a directory");
+    let optimizer = AdamWSettings::default();
+    let plan = Plan {
+        settings: &settings,
+        seed: 1,
+        purpose: "test",
+        identity: "test",
+        optimizer,
+        scratch: scratch.path(),
+        resume: None,
+    };
+    train(&trainee, &mut objective, &plan, &mut Quiet).expect("a training");
+    let after = evaluate(&held_out, trainee.decoder())
+        .expect("an evaluation")
+        .loss;
+    eprintln!("held-out question loss of SmolLM2: {before:.3} before, {after:.3} after");
+    assert!(after < before - 0.1, "{before} before, {after} after");
+}
