@@ -136,7 +136,7 @@ fn without_any_record_the_run_is_found_again_in_the_workspace() {
 
 #[test]
 fn a_damaged_publication_is_published_again() {
-    for (file, damage) in [("manifest.json", Damage::Delete), ("manifest.json", Damage::Truncate), ("data", Damage::FlipBit), ("rejects", Damage::Truncate), ("responses", Damage::Delete)] {
+    for (file, damage) in [("manifest.json", Damage::Delete), ("data", Damage::FlipBit), ("rejects", Damage::Truncate), ("responses", Damage::Delete)] {
         let (bench, run) = copy();
         let path = run.root.join("dataset").join(file);
         let path = if path.is_dir() { largest_file(&path) } else { path };
@@ -145,6 +145,16 @@ fn a_damaged_publication_is_published_again() {
         assert!(made_again(&run).iter().all(|stage| stage == "publish"), "{file} {damage:?}: {:?}", made_again(&run));
         ends_the_same(finished, &run);
     }
+}
+
+#[test]
+fn a_manifest_that_cannot_be_read_may_be_anybodys_and_is_left_to_a_person() {
+    let (bench, run) = copy();
+    let manifest = run.root.join("dataset/manifest.json");
+    Damage::Truncate.inflict(&manifest);
+    bench.run().exits_with(2).says(&["spec.output.path", "dataset/manifest.json", "remove it"]);
+    fs::remove_file(manifest).expect("a file");
+    ends_the_same(bench.run(), &run);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use scalequest_crds::key::hex;
 use scalequest_crds::run::Tuning;
 use scalequest_crds::task::Training;
 use scalequest_worker::model::decoder::save;
@@ -18,10 +19,12 @@ use scalequest_worker::training::{
     TrainingProgress, Watcher, train,
 };
 
+use sha2::{Digest, Sha256};
+
 use super::lessons::{self, Lesson};
 use super::tokenizer;
 
-/// Everything that decides the models' bytes beside the sources of this room.
+/// Seed of every draw in teaching and training.
 pub const SEED: i64 = 20_241_018;
 /// Lessons of the chat model.
 pub const LESSONS: u64 = 36_000;
@@ -50,6 +53,15 @@ fn reward_settings() -> Training {
         learning_rate: 2e-3,
         batch_size: 32,
         ..chat_settings()
+    }
+}
+
+/// Settings of both trainings' optimizer.
+fn optimizer() -> AdamWSettings {
+    AdamWSettings {
+        beta2: 0.99,
+        weight_decay: 0.01,
+        ..AdamWSettings::default()
     }
 }
 
@@ -149,17 +161,9 @@ pub fn train_reward(
     let tokenizer = checkpoint.tokenizer()?;
     let template = checkpoint.chat_template(&tokenizer)?;
     let targets = (0..REWARDED).map(|index| {
-        let mut draws = Draws::keyed(SEED, "rewarded", index);
-        let problem = lessons::sound(&mut draws);
-        let is_wrong = draws.below(2) == 0;
-        let response = lessons::response(&problem, is_wrong, &mut draws);
-        let value = if lessons::is_right(&problem.truth(), &response) {
-            1.0
-        } else {
-            -1.0
-        };
+        let (question, response, value) = judged_response(index);
         Ok(Target {
-            tokens: rewarded(&problem.text(), &response, &tokenizer, &template)?,
+            tokens: rewarded(&question, &response, &tokenizer, &template)?,
             value,
         })
     });
@@ -183,6 +187,33 @@ pub fn train_reward(
         Some(&template),
     )?;
     Ok(())
+}
+
+/// What the reward model is taught: a question, a response, and 1 where it is right, -1 where it is wrong.
+fn judged_response(index: u64) -> (String, String, f32) {
+    let mut draws = Draws::keyed(SEED, "rewarded", index);
+    let problem = lessons::sound(&mut draws);
+    let is_wrong = draws.below(2) == 0;
+    let response = lessons::response(&problem, is_wrong, &mut draws);
+    let is_right = lessons::is_right(&problem.truth(), &response);
+    (problem.text(), response, if is_right { 1.0 } else { -1.0 })
+}
+
+/// Hash of everything that decides the models: what they are taught, word for word, with which tokens, their shape and
+/// the settings of their trainings. The worker's arithmetic is not in: a change there that makes other bits makes no other skill.
+///
+/// # Errors
+/// The tokenizer cannot be built.
+pub fn teaching() -> Result<String> {
+    let (tokenizer, vocab_size) = tokenizer::build()?;
+    let mut hash = Sha256::new();
+    let mut add = |what: String| hash.update(what + "\n");
+    add(tokenizer.to_string());
+    add(tokenizer::CHAT_TEMPLATE.to_string());
+    add(format!("{SEED} {LONGEST} {:?} {:?} {:?} {:?}", config(vocab_size), chat_settings(), reward_settings(), optimizer()));
+    (0..LESSONS).for_each(|index| add(format!("{:?}", lessons::lesson(SEED, index))));
+    (0..REWARDED).for_each(|index| add(format!("{:?}", judged_response(index))));
+    Ok(hex(&hash.finalize()))
 }
 
 /// Tokens of a conversation as a scalar reward model reads it.
@@ -210,17 +241,12 @@ fn run<O: Objective>(
     scratch: &Path,
     say: &mut dyn FnMut(String),
 ) -> Result<()> {
-    let optimizer = AdamWSettings {
-        beta2: 0.99,
-        weight_decay: 0.01,
-        ..AdamWSettings::default()
-    };
     let plan = Plan {
         settings,
         seed: SEED,
         purpose: name,
         identity: name,
-        optimizer,
+        optimizer: optimizer(),
         scratch,
         resume: None,
     };
