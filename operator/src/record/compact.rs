@@ -102,12 +102,14 @@ impl RunRecord {
 
     /// Drops the distributions of all stages; whether there were any.
     fn drop_histograms(&mut self) -> bool {
-        let seals = self
+        let mut any = false;
+        for seal in self
             .stages
             .iter_mut()
-            .filter_map(|stage| stage.seal.as_mut());
-        seals.fold(false, |any, seal| {
-            !std::mem::take(&mut seal.histograms).is_empty() || any
-        })
+            .filter_map(|stage| stage.seal.as_mut())
+        {
+            any |= !std::mem::take(&mut seal.histograms).is_empty();
+        }
+        any
     }
 }
