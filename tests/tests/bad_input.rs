@@ -332,10 +332,8 @@ table! {
         setup.set("/spec/output", json!({})), [["spec.output", "exactly one"]];
     a_claim_as_a_place_is_refused_on_one_machine: setup =>
         setup.set("/spec/workspace", json!({"claim": {"name": "scratch"}})), [["spec.workspace.claim", "`scratch`", "path or uri"]];
-    a_store_that_does_not_answer_is_refused: setup => {
-        let run = setup.set("/spec/workspace", json!({"uri": "http://127.0.0.1:9/bucket"}));
-        run
-    }, [["spec.workspace.uri"]];
+    a_store_that_does_not_answer_is_refused: setup =>
+        setup.set("/spec/workspace", json!({"uri": "http://127.0.0.1:9/bucket"})), [["spec.workspace.uri"]];
 }
 
 fn endpoint() -> Value {

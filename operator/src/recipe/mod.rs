@@ -1,4 +1,4 @@
-//! Recipes: documented tables of defaults, one YAML file each, embedded as data. What a spec sets wins ([`resolve`]). This room knows
+//! Recipes: documented tables of defaults, one YAML file each, embedded as data. What a spec sets wins ([`resolve()`]). This room knows
 //! no behaviour: a recipe can say nothing that a spec could not say.
 
 pub mod resolve;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 pub use resolve::resolve;
 
-/// A recipe: its table as text, for people, and as values, for [`resolve`].
+/// A recipe: its table as text, for people, and as values, for [`resolve()`].
 #[derive(Debug)]
 pub struct RecipeTable {
     /// Which recipe.

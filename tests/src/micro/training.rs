@@ -274,7 +274,7 @@ impl Watcher for Sayer<'_> {
     fn progress(&mut self, progress: &TrainingProgress<'_>) {
         if let Some(last) = progress
             .last
-            .filter(|_| progress.step % 50 == 0 || progress.step == progress.steps)
+            .filter(|_| progress.step.is_multiple_of(50) || progress.step == progress.steps)
         {
             let TrainingProgress {
                 step,
