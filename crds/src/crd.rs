@@ -13,7 +13,9 @@ pub fn crd_yaml() -> String {
 /// The structural schema of the whole object, as plain JSON.
 pub fn schema() -> Value {
     let crd = serde_json::to_value(SynthesisRun::crd()).unwrap_or_default();
-    crd.pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().unwrap_or_default()
+    crd.pointer("/spec/versions/0/schema/openAPIV3Schema")
+        .cloned()
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -43,12 +45,18 @@ mod tests {
 
     #[test]
     fn the_committed_crd_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/synthesisruns.scalequest.dev.yaml");
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/synthesisruns.scalequest.dev.yaml"
+        );
         if std::env::var_os("SCALEQUEST_WRITE_CRD").is_some() {
             std::fs::write(path, crd_yaml()).unwrap();
         }
         let committed = std::fs::read_to_string(path).unwrap();
-        assert!(committed == crd_yaml(), "stale: run SCALEQUEST_WRITE_CRD=1 cargo test --release -p scalequest-crds committed");
+        assert!(
+            committed == crd_yaml(),
+            "stale: run SCALEQUEST_WRITE_CRD=1 cargo test --release -p scalequest-crds committed"
+        );
     }
 
     #[test]
@@ -61,9 +69,18 @@ mod tests {
     fn the_schema_is_structural() {
         everywhere(|path, schema| {
             let is_int_or_string = schema["x-kubernetes-int-or-string"] == true;
-            assert!(schema["type"].is_string() || is_int_or_string, "{path} has no type: {schema}");
-            assert!(schema.get("$ref").is_none() && schema["type"] != "null", "{path}");
-            assert!(!(schema["properties"].is_object() && schema.get("additionalProperties").is_some()), "{path} has both");
+            assert!(
+                schema["type"].is_string() || is_int_or_string,
+                "{path} has no type: {schema}"
+            );
+            assert!(
+                schema.get("$ref").is_none() && schema["type"] != "null",
+                "{path}"
+            );
+            assert!(
+                !(schema["properties"].is_object() && schema.get("additionalProperties").is_some()),
+                "{path} has both"
+            );
             for value in schema["enum"].as_array().into_iter().flatten() {
                 assert!(value.is_string(), "{path} allows {value}");
             }
@@ -79,7 +96,10 @@ mod tests {
                 return;
             }
             let text = schema["description"].as_str().unwrap_or_default();
-            assert!(text.len() > 8 && text.ends_with(['.', '`', ')']), "{path}: `{text}`");
+            assert!(
+                text.len() > 8 && text.ends_with(['.', '`', ')']),
+                "{path}: `{text}`"
+            );
         });
     }
 
@@ -98,8 +118,14 @@ mod tests {
         everywhere(|path, schema| {
             let is_in_spec = path.starts_with("spec") && !path.contains("additionalProperties");
             match schema["type"].as_str() {
-                Some("string") if is_in_spec && schema["enum"].is_null() => assert!(schema["maxLength"].is_u64() || schema["pattern"].is_string(), "{path}"),
-                Some("integer" | "number") if is_in_spec => assert!(schema["minimum"].is_number() && schema["maximum"].is_number(), "{path}"),
+                Some("string") if is_in_spec && schema["enum"].is_null() => assert!(
+                    schema["maxLength"].is_u64() || schema["pattern"].is_string(),
+                    "{path}"
+                ),
+                Some("integer" | "number") if is_in_spec => assert!(
+                    schema["minimum"].is_number() && schema["maximum"].is_number(),
+                    "{path}"
+                ),
                 _ => {}
             }
         });
@@ -107,7 +133,13 @@ mod tests {
 
     #[test]
     fn every_pattern_is_one_that_the_operator_knows() {
-        let known = [pattern::NAME, pattern::DECIMAL, pattern::COMMIT, pattern::CURRENCY, pattern::LANGUAGE];
+        let known = [
+            pattern::NAME,
+            pattern::DECIMAL,
+            pattern::COMMIT,
+            pattern::CURRENCY,
+            pattern::LANGUAGE,
+        ];
         let mut seen = 0;
         everywhere(|path, schema| {
             if let Some(pattern) = schema["pattern"].as_str() {
@@ -121,7 +153,9 @@ mod tests {
     #[test]
     fn kubectl_get_shows_how_far_a_run_is() {
         let yaml = crd_yaml();
-        for column in ["Phase", "Accepted", "Percent", "Wave", "ETA", "GPU-h", "Cost", "Queue", "Age"] {
+        for column in [
+            "Phase", "Accepted", "Percent", "Wave", "ETA", "GPU-h", "Cost", "Queue", "Age",
+        ] {
             assert!(yaml.contains(&format!("name: {column}")), "{column}");
         }
     }

@@ -29,7 +29,9 @@ pub fn hex(bytes: &[u8]) -> String {
 /// publication is addressed with its location, since its output is there, and without its costs, which are shown and decide nothing.
 pub fn task_key(task: &StageTask) -> String {
     let mut params = serde_json::to_value(&task.params).unwrap_or(Value::Null);
-    let publication = params.pointer_mut("/publish/publication").and_then(Value::as_object_mut);
+    let publication = params
+        .pointer_mut("/publish/publication")
+        .and_then(Value::as_object_mut);
     let published_to = publication.and_then(|publication| {
         publication.shift_remove("costs");
         publication.get("location").cloned()
@@ -41,7 +43,11 @@ pub fn task_key(task: &StageTask) -> String {
         "wave": task.wave.filter(|_| rows_name_them),
         "publishedTo": published_to,
     });
-    let digests: Vec<String> = task.inputs.iter().map(|input| input.digest.clone()).collect();
+    let digests: Vec<String> = task
+        .inputs
+        .iter()
+        .map(|input| input.digest.clone())
+        .collect();
     content_key(task.stage, task.seed, task.rows, &addressed, &digests)
 }
 

@@ -2,6 +2,8 @@
 //! what a worker answers ([`report`], [`exit`], [`inspection`]) and how work is addressed by its content ([`key`]).
 //! Operator and worker both depend on this crate and never on each other; it knows neither a cluster nor a model.
 
+// clippy takes the repeated `validation = …` members of one attribute for duplicates.
+#[allow(clippy::duplicated_attributes)]
 pub mod run;
 
 pub mod stage;

@@ -39,7 +39,9 @@ fn edited(text: &str, from: &str, to: &str) -> SynthesisRun {
 }
 
 fn refused(run: &SynthesisRun) -> String {
-    run.validate_cel().map(|()| "accepted".to_string()).unwrap_or_else(|e| e.to_string())
+    run.validate_cel()
+        .map(|()| "accepted".to_string())
+        .unwrap_or_else(|e| e.to_string())
 }
 
 #[test]
@@ -50,19 +52,63 @@ fn a_plain_run_is_accepted() {
 #[test]
 fn what_cannot_be_is_refused_on_creation() {
     let cases = [
-        ("metadata: {name: math}", "metadata: {name: a-name-that-is-longer-than-forty-characters}", "40 characters"),
-        ("name: g, model: qwen", "name: g, model: qwin", "spec.models"),
+        (
+            "metadata: {name: math}",
+            "metadata: {name: a-name-that-is-longer-than-forty-characters}",
+            "40 characters",
+        ),
+        (
+            "name: g, model: qwen",
+            "name: g, model: qwin",
+            "spec.models",
+        ),
         ("rewriter: judge", "rewriter: nobody", "qpo.rewriter"),
-        ("responses: {model: qwen}", "responses: {model: qwin}", "responses.model"),
-        ("workspace: {path: work}", "workspace: {}", "exactly one of path, uri, claim"),
-        ("workspace: {path: work}", "workspace: {path: work, uri: \"s3://a/b\"}", "exactly one of path, uri, claim"),
-        ("source: {path: models/qwen}", "source: {path: models/qwen, uri: \"s3://a\"}", "exactly one of hub"),
-        ("- {name: qwen, source: {path: models/qwen}}", "- {name: qwen}", "a model has a source"),
-        ("source: {path: models/qwen}", "source: {path: models/qwen}, engine: {type: Server}", "server is set with type Server"),
+        (
+            "responses: {model: qwen}",
+            "responses: {model: qwin}",
+            "responses.model",
+        ),
+        (
+            "workspace: {path: work}",
+            "workspace: {}",
+            "exactly one of path, uri, claim",
+        ),
+        (
+            "workspace: {path: work}",
+            "workspace: {path: work, uri: \"s3://a/b\"}",
+            "exactly one of path, uri, claim",
+        ),
+        (
+            "source: {path: models/qwen}",
+            "source: {path: models/qwen, uri: \"s3://a\"}",
+            "exactly one of hub",
+        ),
+        (
+            "- {name: qwen, source: {path: models/qwen}}",
+            "- {name: qwen}",
+            "a model has a source",
+        ),
+        (
+            "source: {path: models/qwen}",
+            "source: {path: models/qwen}, engine: {type: Server}",
+            "server is set with type Server",
+        ),
         ("[{path: seeds.jsonl}]", "[{}]", "exactly one of path, uri"),
-        ("target: {examples: 100}", "target: {examples: 100}\n  budget: {cost: \"5\"}", "pricePerGpuHour"),
-        ("responses: {model: qwen}", "responses: {model: qwen}\n  reward: {model: nobody}", "reward.model"),
-        ("responses: {model: qwen}", "responses: {model: qwen}\n  filters: {solvability: {model: nobody}}", "filters.solvability.model"),
+        (
+            "target: {examples: 100}",
+            "target: {examples: 100}\n  budget: {cost: \"5\"}",
+            "pricePerGpuHour",
+        ),
+        (
+            "responses: {model: qwen}",
+            "responses: {model: qwen}\n  reward: {model: nobody}",
+            "reward.model",
+        ),
+        (
+            "responses: {model: qwen}",
+            "responses: {model: qwen}\n  filters: {solvability: {model: nobody}}",
+            "filters.solvability.model",
+        ),
         (
             "responses: {model: qwen}",
             "responses: {model: qwen}\n  filters: {difficulty: {base: qwen, solver: qwen, generators: [h]}}",
@@ -79,7 +125,9 @@ fn what_cannot_be_is_refused_on_creation() {
 fn before_acceptance_everything_can_be_mended() {
     let mended = edited(RUN, "examples: 100", "examples: 50");
     mended.validate_cel_update(&run()).unwrap();
-    edited(RUN, "recipe: Math", "recipe: Code").validate_cel_update(&run()).unwrap();
+    edited(RUN, "recipe: Math", "recipe: Code")
+        .validate_cel_update(&run())
+        .unwrap();
 }
 
 #[test]
@@ -93,35 +141,75 @@ fn after_acceptance_the_method_is_fixed_and_limits_are_not() {
         ("seeds.jsonl", "others.jsonl", "spec.seedQuestions"),
         ("name: g,", "name: h,", "spec.generators"),
         ("target:", "filters: {}\n  target:", "spec.filters"),
-        ("responses: {model: qwen}", "responses: {model: judge}", "spec.responses"),
-        ("target:", "reward: {model: judge}\n  target:", "spec.reward"),
-        ("target:", "verification: {}\n  target:", "spec.verification"),
+        (
+            "responses: {model: qwen}",
+            "responses: {model: judge}",
+            "spec.responses",
+        ),
+        (
+            "target:",
+            "reward: {model: judge}\n  target:",
+            "spec.reward",
+        ),
+        (
+            "target:",
+            "verification: {}\n  target:",
+            "spec.verification",
+        ),
         ("path: work", "path: elsewhere", "spec.workspace"),
         ("path: out", "path: elsewhere", "spec.output"),
-        ("target:", "managedBy: somebody.else/x\n  target:", "spec.managedBy"),
-        ("target:", "queueName: research\n  target:", "spec.queueName"),
+        (
+            "target:",
+            "managedBy: somebody.else/x\n  target:",
+            "spec.managedBy",
+        ),
+        (
+            "target:",
+            "queueName: research\n  target:",
+            "spec.queueName",
+        ),
         ("examples: 100", "examples: 99", "spec.target.examples"),
     ];
     for (from, to, field) in fixed {
         let mut new = edited(RUN, from, to);
         new.status = old.status.clone();
-        let answer = new.validate_cel_update(&old).map(|()| "accepted".into()).unwrap_or_else(|e| e.to_string());
+        let answer = new
+            .validate_cel_update(&old)
+            .map(|()| "accepted".into())
+            .unwrap_or_else(|e| e.to_string());
         assert!(answer.contains(field), "{to}: {answer}");
     }
-    let free = [("examples: 100", "examples: 101"), ("target:", "suspend: true\n  target:"), ("target:", "budget: {gpuHours: 5}\n  target:")];
+    let free = [
+        ("examples: 100", "examples: 101"),
+        ("target:", "suspend: true\n  target:"),
+        ("target:", "budget: {gpuHours: 5}\n  target:"),
+    ];
     for (from, to) in free {
         let mut new = edited(RUN, from, to);
         new.status = old.status.clone();
-        new.validate_cel_update(&old).unwrap_or_else(|e| panic!("{to}: {e}"));
+        new.validate_cel_update(&old)
+            .unwrap_or_else(|e| panic!("{to}: {e}"));
     }
 }
 
 #[test]
 fn a_suspended_run_may_change_its_queue_and_a_complete_one_not_its_target() {
     let held = edited(RUN, "target:", "suspend: true\n  target:");
-    edited(RUN, "target:", "suspend: true\n  queueName: research\n  target:").validate_cel_update(&held).unwrap();
+    edited(
+        RUN,
+        "target:",
+        "suspend: true\n  queueName: research\n  target:",
+    )
+    .validate_cel_update(&held)
+    .unwrap();
     let old = accepted("Complete");
     let mut grown = edited(RUN, "examples: 100", "examples: 200");
     grown.status = old.status.clone();
-    assert!(grown.validate_cel_update(&old).unwrap_err().to_string().contains("once the run is complete"));
+    assert!(
+        grown
+            .validate_cel_update(&old)
+            .unwrap_err()
+            .to_string()
+            .contains("once the run is complete")
+    );
 }

@@ -8,14 +8,26 @@ use scalequest_crds::key::{canonical, content_key, task_key};
 use scalequest_crds::report::{Counts, Histogram, Outcome, REPORT_MAX_BYTES, StageReport};
 use scalequest_crds::row::Reason;
 use scalequest_crds::run::Sampling;
-use scalequest_crds::task::{ModelLocation, ModelUse, Publication, StageCost, StageParams, StageTask, TASK_VERSION, TaskInput};
+use scalequest_crds::task::{
+    ModelLocation, ModelUse, Publication, StageCost, StageParams, StageTask, TASK_VERSION,
+    TaskInput,
+};
 
 fn model() -> ModelUse {
-    ModelUse { name: "g".into(), location: ModelLocation::Path("/a/model".into()), digest: "d1".into() }
+    ModelUse {
+        name: "g".into(),
+        location: ModelLocation::Path("/a/model".into()),
+        digest: "d1".into(),
+    }
 }
 
 fn task() -> StageTask {
-    let sampling = Sampling { temperature: Some(1.0), top_p: Some(0.99), top_k: Some(0), max_new_tokens: Some(512) };
+    let sampling = Sampling {
+        temperature: Some(1.0),
+        top_p: Some(0.99),
+        top_k: Some(0),
+        max_new_tokens: Some(512),
+    };
     let mut task = StageTask {
         version: TASK_VERSION,
         run: "run".into(),
@@ -26,9 +38,20 @@ fn task() -> StageTask {
         seed: 42,
         rows: 100,
         shard_rows: 30,
-        inputs: vec![TaskInput { stage: Stage::Qpo, key: "k".into(), digest: "d".into(), generator: Some("g".into()), wave: None }],
+        inputs: vec![TaskInput {
+            stage: Stage::Qpo,
+            key: "k".into(),
+            digest: "d".into(),
+            generator: Some("g".into()),
+            wave: None,
+        }],
         workspace: "/w".into(),
-        params: StageParams::Generate { model: model(), system_prompt: None, sampling, first_id: 32 },
+        params: StageParams::Generate {
+            model: model(),
+            system_prompt: None,
+            sampling,
+            first_id: 32,
+        },
     };
     task.key = task_key(&task);
     task
@@ -40,7 +63,13 @@ fn report(message: String, warnings: Vec<String>, histograms: Vec<Histogram>) ->
         key: "k".repeat(64),
         shard: Some(3),
         outcome: Outcome::Failed { message },
-        counts: Counts { rows_in: 5, rows_out: 3, dropped: BTreeMap::from([(Reason::TooEasy, 2)]), tokens_in: 7, tokens_out: 9 },
+        counts: Counts {
+            rows_in: 5,
+            rows_out: 3,
+            dropped: BTreeMap::from([(Reason::TooEasy, 2)]),
+            tokens_in: 7,
+            tokens_out: 9,
+        },
         histograms,
         bodies: vec!["reference-f32".into()],
         worker_millis: 17,
@@ -62,8 +91,14 @@ fn a_task_survives_being_written_and_read() {
 #[test]
 fn the_shards_of_a_task_cover_its_rows_once() {
     for (rows, shard_rows) in [(100, 30), (90, 30), (1, 30), (0, 30), (29, 1)] {
-        let task = StageTask { rows, shard_rows, ..task() };
-        let covered: Vec<i64> = (0..task.shards()).flat_map(|shard| task.range(shard)).collect();
+        let task = StageTask {
+            rows,
+            shard_rows,
+            ..task()
+        };
+        let covered: Vec<i64> = (0..task.shards())
+            .flat_map(|shard| task.range(shard))
+            .collect();
         assert_eq!(covered, (0..rows).collect::<Vec<_>>());
         assert!(task.shards() >= 1);
     }
@@ -74,11 +109,21 @@ fn a_key_depends_on_what_decides_the_bytes_and_on_nothing_else() {
     let key = task_key(&task());
     assert_eq!(key.len(), 64);
     let same = [
-        StageTask { workspace: "/elsewhere".into(), ..task() },
-        StageTask { shard_rows: 1, run: "other".into(), key: "x".into(), ..task() },
+        StageTask {
+            workspace: "/elsewhere".into(),
+            ..task()
+        },
+        StageTask {
+            shard_rows: 1,
+            run: "other".into(),
+            key: "x".into(),
+            ..task()
+        },
         {
             let mut moved = task();
-            let StageParams::Generate { model, .. } = &mut moved.params else { unreachable!() };
+            let StageParams::Generate { model, .. } = &mut moved.params else {
+                unreachable!()
+            };
             model.location = ModelLocation::Path("/b/model".into());
             moved
         },
@@ -89,13 +134,24 @@ fn a_key_depends_on_what_decides_the_bytes_and_on_nothing_else() {
     let mut digest = task();
     digest.inputs[0].digest = "e".into();
     let mut first_id = task();
-    let StageParams::Generate { first_id: id, .. } = &mut first_id.params else { unreachable!() };
+    let StageParams::Generate { first_id: id, .. } = &mut first_id.params else {
+        unreachable!()
+    };
     *id = 33;
     let others = [
         StageTask { seed: 43, ..task() },
-        StageTask { rows: 101, ..task() },
-        StageTask { wave: Some(3), ..task() },
-        StageTask { generator: Some("h".into()), ..task() },
+        StageTask {
+            rows: 101,
+            ..task()
+        },
+        StageTask {
+            wave: Some(3),
+            ..task()
+        },
+        StageTask {
+            generator: Some("h".into()),
+            ..task()
+        },
         digest,
         first_id,
     ];
@@ -115,27 +171,71 @@ fn a_publication_is_addressed_by_its_place_and_not_by_its_costs() {
         models: vec![],
         costs: vec![],
     };
-    let of = |publication: Publication| StageTask { stage: Stage::Publish, params: StageParams::Publish { publication }, ..task() };
+    let of = |publication: Publication| StageTask {
+        stage: Stage::Publish,
+        params: StageParams::Publish { publication },
+        ..task()
+    };
     let key = task_key(&of(publication.clone()));
-    let cost = StageCost { stage: Stage::Judge, generator: None, wave: Some(1), worker_millis: 5, tokens_in: 1, tokens_out: 2 };
-    assert_eq!(task_key(&of(Publication { costs: vec![cost], ..publication.clone() })), key);
-    assert_ne!(task_key(&of(Publication { location: "elsewhere".into(), ..publication.clone() })), key);
-    assert_ne!(task_key(&of(Publication { target: 6, ..publication })), key);
+    let cost = StageCost {
+        stage: Stage::Judge,
+        generator: None,
+        wave: Some(1),
+        worker_millis: 5,
+        tokens_in: 1,
+        tokens_out: 2,
+    };
+    assert_eq!(
+        task_key(&of(Publication {
+            costs: vec![cost],
+            ..publication.clone()
+        })),
+        key
+    );
+    assert_ne!(
+        task_key(&of(Publication {
+            location: "elsewhere".into(),
+            ..publication.clone()
+        })),
+        key
+    );
+    assert_ne!(
+        task_key(&of(Publication {
+            target: 6,
+            ..publication
+        })),
+        key
+    );
 }
 
 #[test]
 fn canonical_json_has_one_form() {
-    let a: serde_json::Value = serde_json::from_str(r#"{"b": [1, {"d": null, "c": "é\n"}], "a": 0.5}"#).unwrap();
-    assert_eq!(canonical(&a), "{\"a\":0.5,\"b\":[1,{\"c\":\"é\\n\",\"d\":null}]}");
+    let a: serde_json::Value =
+        serde_json::from_str(r#"{"b": [1, {"d": null, "c": "é\n"}], "a": 0.5}"#).unwrap();
+    assert_eq!(
+        canonical(&a),
+        "{\"a\":0.5,\"b\":[1,{\"c\":\"é\\n\",\"d\":null}]}"
+    );
     let key = |value: &serde_json::Value| content_key(Stage::Judge, 0, 1, value, &[]);
-    let b: serde_json::Value = serde_json::from_str(r#"{"a": 0.5, "b": [1, {"c": "é\n", "d": null}]}"#).unwrap();
+    let b: serde_json::Value =
+        serde_json::from_str(r#"{"a": 0.5, "b": [1, {"c": "é\n", "d": null}]}"#).unwrap();
     assert_eq!(key(&a), key(&b));
 }
 
 #[test]
 fn a_histogram_counts_every_value_once_and_adds_up() {
     let mut histogram = Histogram::new("reward", 0.0, 1.0, 4);
-    for value in [-5.0, 0.0, 0.3, 0.99, 1.0, 7.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
+    for value in [
+        -5.0,
+        0.0,
+        0.3,
+        0.99,
+        1.0,
+        7.0,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::NAN,
+    ] {
         histogram.record(value);
     }
     assert_eq!(histogram.bins, [3, 1, 0, 4]);
@@ -149,7 +249,8 @@ fn a_histogram_counts_every_value_once_and_adds_up() {
 #[test]
 fn stages_have_their_order_and_their_names() {
     assert!(Stage::ALL.windows(2).all(|pair| pair[0] < pair[1]));
-    let slugs: std::collections::BTreeSet<_> = Stage::ALL.iter().map(|stage| stage.slug()).collect();
+    let slugs: std::collections::BTreeSet<_> =
+        Stage::ALL.iter().map(|stage| stage.slug()).collect();
     assert_eq!(slugs.len(), Stage::ALL.len());
     assert!(Reason::ALL.windows(2).all(|pair| pair[0] < pair[1]));
 }

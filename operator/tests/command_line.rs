@@ -131,6 +131,8 @@ fn help_teaches_exit_codes_and_examples() {
         );
     }
     let said = Bench::new().run(&["run", "--help"]);
+    // Where the lines break depends on the width of the terminal.
+    let help = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
     for word in [
         "same command goes on",
         "record.json",
@@ -139,11 +141,7 @@ fn help_teaches_exit_codes_and_examples() {
         "SCALEQUEST_WORKER",
         "current directory",
     ] {
-        assert!(
-            said.out.contains(word),
-            "{word} is missing in:\n{}",
-            said.out
-        );
+        assert!(help.contains(word), "{word} is missing in:\n{}", said.out);
     }
 }
 
@@ -175,17 +173,17 @@ fn a_valid_spec_is_said_to_be_valid_and_nothing_is_written() {
 #[test]
 fn every_mistake_is_named_at_once() {
     let wrong = SPEC
-        .replace("model: m}", "model: n}")
-        .replace("examples: 10", "examples: 0")
-        .replace("{path: ws}", "{path: ws, uri: s3://b/ws}");
+        .replace("name: g, model: m}", "name: g, model: mm}")
+        .replace("responses: {model: m}", "responses: {model: mmm}")
+        .replace("{path: out}", "{path: ws}");
     let bench = Bench::new().write("wrong.yaml", &wrong);
     for command in ["validate", "run"] {
         let said = bench.run(&[command, "-f", "wrong.yaml"]);
         assert_eq!(said.code, Some(2), "{command}: {}", said.err);
         for field in [
-            "spec.target.examples",
             "spec.generators[0].model",
-            "spec.workspace",
+            "spec.responses.model",
+            "spec.output",
             "nothing was started",
         ] {
             assert!(

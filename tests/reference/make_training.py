@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-PREFIX = [256, 257, 117]
+# Not the padding token, whose embedding PyTorch gives no gradient.
+PREFIX = [257, 117, 30]
 QUESTIONS = [[5, 17, 200, 43, 99, 258], [77, 12, 180, 44, 44, 230, 6, 150, 258], [3, 1, 4, 1, 5, 9, 2, 258]]
 PAIRS = [(0, 1), (2, 0)]
 BETA = 0.1

@@ -64,8 +64,18 @@ impl Setup {
 /// parts, exit code 2, and no file written.
 #[track_caller]
 fn refused(break_it: impl FnOnce(Setup) -> Setup, said: &[&[&str]]) {
-    let setup = break_it(Setup { bench: Workbench::new(), run: MicroRun::full("bad"), text: None, flags: vec![] });
-    let Setup { bench, run, text, flags } = setup;
+    let setup = break_it(Setup {
+        bench: Workbench::new(),
+        run: MicroRun::full("bad"),
+        text: None,
+        flags: vec![],
+    });
+    let Setup {
+        bench,
+        run,
+        text,
+        flags,
+    } = setup;
     run.write(&bench);
     if let Some(text) = text {
         bench.write("run.yaml", text);
@@ -75,15 +85,38 @@ fn refused(break_it: impl FnOnce(Setup) -> Setup, said: &[&[&str]]) {
         if command == "validate" && !flags.is_empty() {
             continue;
         }
-        let arguments: Vec<&str> = [command, "-f", "run.yaml"].into_iter().chain(flags.iter().copied()).collect();
+        let arguments: Vec<&str> = [command, "-f", "run.yaml"]
+            .into_iter()
+            .chain(flags.iter().copied())
+            .collect();
         let finished = bench.scalequest(&arguments);
-        assert_eq!(finished.code, Some(2), "{command}: {}{}", finished.stdout, finished.stderr);
-        assert!(finished.stdout.is_empty(), "a refusal belongs on standard error: {}", finished.stdout);
+        assert_eq!(
+            finished.code,
+            Some(2),
+            "{command}: {}{}",
+            finished.stdout,
+            finished.stderr
+        );
+        assert!(
+            finished.stdout.is_empty(),
+            "a refusal belongs on standard error: {}",
+            finished.stdout
+        );
         assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
-        let finished = said.iter().fold(finished, |finished, parts| finished.says(parts));
-        assert!(finished.stderr.lines().all(|line| line.len() < 1200), "a line that nobody reads: {}", finished.stderr);
+        let finished = said
+            .iter()
+            .fold(finished, |finished, parts| finished.says(parts));
+        assert!(
+            finished.stderr.lines().all(|line| line.len() < 1200),
+            "a line that nobody reads: {}",
+            finished.stderr
+        );
         let after: Vec<String> = bench.snapshot().into_keys().collect();
-        assert_eq!(after, before.keys().cloned().collect::<Vec<_>>(), "{command} wrote something");
+        assert_eq!(
+            after,
+            before.keys().cloned().collect::<Vec<_>>(),
+            "{command} wrote something"
+        );
         assert!(!bench.path().join("workspace").exists() && !bench.path().join("dataset").exists());
     }
 }
@@ -299,10 +332,8 @@ table! {
         setup.set("/spec/output", json!({})), [["spec.output", "exactly one"]];
     a_claim_as_a_place_is_refused_on_one_machine: setup =>
         setup.set("/spec/workspace", json!({"claim": {"name": "scratch"}})), [["spec.workspace.claim", "`scratch`", "path or uri"]];
-    a_store_that_does_not_answer_is_refused: setup => {
-        let run = setup.set("/spec/workspace", json!({"uri": "http://127.0.0.1:9/bucket"}));
-        run
-    }, [["spec.workspace.uri"]];
+    a_store_that_does_not_answer_is_refused: setup =>
+        setup.set("/spec/workspace", json!({"uri": "http://127.0.0.1:9/bucket"})), [["spec.workspace.uri"]];
 }
 
 fn endpoint() -> Value {
@@ -312,32 +343,61 @@ fn endpoint() -> Value {
 /// The model without its chat template, wherever that is.
 fn without_template(model: BrokenModel) -> BrokenModel {
     let model = model.edit("tokenizer_config.json", |config| {
-        config.as_object_mut().expect("an object").shift_remove("chat_template");
+        config
+            .as_object_mut()
+            .expect("an object")
+            .shift_remove("chat_template");
     });
-    model.without_if_there("chat_template.jinja").without_if_there("chat_template.json")
+    model
+        .without_if_there("chat_template.jinja")
+        .without_if_there("chat_template.json")
 }
 
 #[test]
 fn a_spec_that_is_not_there_is_refused() {
     let bench = Workbench::new();
     for command in ["run", "validate", "plan"] {
-        bench.scalequest(&[command, "-f", "nowhere.yaml"]).exits_with(2).says(&["nowhere.yaml", "cannot be read"]);
+        bench
+            .scalequest(&[command, "-f", "nowhere.yaml"])
+            .exits_with(2)
+            .says(&["nowhere.yaml", "cannot be read"]);
     }
     bench.write("binary.yaml", [0xff, 0xfe, 0, 1]);
-    bench.scalequest(&["run", "-f", "binary.yaml"]).exits_with(2).says(&["binary.yaml", "UTF-8"]);
+    bench
+        .scalequest(&["run", "-f", "binary.yaml"])
+        .exits_with(2)
+        .says(&["binary.yaml", "UTF-8"]);
     assert_eq!(bench.snapshot().len(), 1);
 }
 
 #[test]
 fn a_command_line_that_is_wrong_is_refused_with_the_nearest() {
     let bench = Workbench::new();
-    bench.scalequest(&["valdate"]).exits_with(2).says(&["validate"]);
-    bench.scalequest(&["run", "--fil", "x"]).exits_with(2).says(&["--file"]);
+    bench
+        .scalequest(&["valdate"])
+        .exits_with(2)
+        .says(&["validate"]);
+    bench
+        .scalequest(&["run", "--fil", "x"])
+        .exits_with(2)
+        .says(&["--file"]);
     bench.scalequest(&["run"]).exits_with(2).says(&["--file"]);
-    bench.scalequest(&["run", "-f", "x.yaml", "--memory", "5 apples"]).exits_with(2).says(&["apples"]);
-    bench.scalequest(&["recipes", "Maths"]).exits_with(2).says(&["Maths", "Math"]);
-    bench.scalequest(&["status", "nowhere"]).exits_with(2).says(&["nowhere", "holds no run"]);
-    bench.scalequest(&["prune", "nowhere"]).exits_with(2).says(&["nowhere", "no workspace"]);
+    bench
+        .scalequest(&["run", "-f", "x.yaml", "--memory", "5 apples"])
+        .exits_with(2)
+        .says(&["apples"]);
+    bench
+        .scalequest(&["recipes", "Maths"])
+        .exits_with(2)
+        .says(&["Maths", "Math"]);
+    bench
+        .scalequest(&["status", "nowhere"])
+        .exits_with(2)
+        .says(&["nowhere", "holds no run"]);
+    bench
+        .scalequest(&["prune", "nowhere"])
+        .exits_with(2)
+        .says(&["nowhere", "no workspace"]);
     assert_eq!(bench.snapshot().len(), 0);
 }
 
@@ -348,21 +408,49 @@ fn a_field_that_cannot_change_is_refused_under_the_same_name_and_the_run_stays_a
     run.write(&bench);
     let mut runner = bench.start(&["run", "-f", "run.yaml"], "run.log");
     let record = bench.path().join("workspace/runs/fixed/record.json");
-    wait_until("the record", Duration::from_secs(60), || record.is_file().then_some(()));
+    wait_until("the record", Duration::from_secs(60), || {
+        record.is_file().then_some(())
+    });
     signal(runner.id(), "INT");
-    wait_until("the end of the runner", Duration::from_secs(60), || runner.try_wait().expect("a child"));
+    wait_until("the end of the runner", Duration::from_secs(60), || {
+        runner.try_wait().expect("a child")
+    });
     // The lock says who looked last.
-    let content = || bench.snapshot().into_iter().filter(|(path, _)| !path.ends_with("/lock")).collect::<Vec<_>>();
+    let content = || {
+        bench
+            .snapshot()
+            .into_iter()
+            .filter(|(path, _)| !path.ends_with("/lock"))
+            .collect::<Vec<_>>()
+    };
     let before = content();
     for (change, parts) in [
-        (run.clone().set("/spec/seed", 12), ["spec.seed", "`11`", "cannot change"]),
-        (run.clone().set("/spec/responses/samples", 4), ["spec.responses.samples", "`3`", "run of another name"]),
-        (run.clone().set("/spec/filters/language", json!({})), ["spec.filters.language", "not set", "cannot change"]),
-        (run.clone().set("/spec/target/examples", 4), ["spec.target.examples", "4 is less than 8", "only grow"]),
-        (run.clone().set("/spec/output/path", "elsewhere"), ["spec.output.path", "elsewhere", "cannot change"]),
+        (
+            run.clone().set("/spec/seed", 12),
+            ["spec.seed", "`11`", "cannot change"],
+        ),
+        (
+            run.clone().set("/spec/responses/samples", 4),
+            ["spec.responses.samples", "`3`", "run of another name"],
+        ),
+        (
+            run.clone().set("/spec/filters/language", json!({})),
+            ["spec.filters.language", "not set", "cannot change"],
+        ),
+        (
+            run.clone().set("/spec/target/examples", 4),
+            ["spec.target.examples", "4 is less than 8", "only grow"],
+        ),
+        (
+            run.clone().set("/spec/output/path", "elsewhere"),
+            ["spec.output.path", "elsewhere", "cannot change"],
+        ),
     ] {
         bench.write("changed.yaml", change.text());
-        bench.scalequest(&["run", "-f", "changed.yaml"]).exits_with(2).says(&parts);
+        bench
+            .scalequest(&["run", "-f", "changed.yaml"])
+            .exits_with(2)
+            .says(&parts);
     }
     std::fs::remove_file(bench.path().join("changed.yaml")).expect("a file");
     assert_eq!(content(), before);
@@ -373,10 +461,20 @@ fn a_good_run_and_a_good_gguf_file_are_valid() {
     let bench = Workbench::new();
     MicroRun::full("good").write(&bench);
     let before = bench.snapshot();
-    bench.scalequest(&["validate", "-f", "run.yaml"]).exits_with(0).says(&["good", "valid"]);
+    bench
+        .scalequest(&["validate", "-f", "run.yaml"])
+        .exits_with(0)
+        .says(&["good", "valid"]);
     tiny_gguf(&bench.path().join("tiny.gguf"));
-    let with_gguf = MicroRun::full("good").set("/spec/generators/0/model", "tiny").set("/spec/models/1/name", "tiny").set("/spec/models/1/source/path", "tiny.gguf").set("/spec/reward/model", "chat");
+    let with_gguf = MicroRun::full("good")
+        .set("/spec/generators/0/model", "tiny")
+        .set("/spec/models/1/name", "tiny")
+        .set("/spec/models/1/source/path", "tiny.gguf")
+        .set("/spec/reward/model", "chat");
     with_gguf.write(&bench);
-    bench.scalequest(&["validate", "-f", "run.yaml"]).exits_with(0).says(&["good", "valid"]);
+    bench
+        .scalequest(&["validate", "-f", "run.yaml"])
+        .exits_with(0)
+        .says(&["good", "valid"]);
     assert_eq!(bench.snapshot().len(), before.len() + 1);
 }

@@ -33,16 +33,26 @@ static UNDISTURBED: LazyLock<Undisturbed> = LazyLock::new(|| {
     MicroRun::full("whole").write(&bench);
     bench.run().exits_with(0);
     let run = FinishedRun::read(bench.path(), "whole");
-    assert!(run.record.waves.len() >= 2, "the run is meant to take several waves: {:?}", run.record.waves);
+    assert!(
+        run.record.waves.len() >= 2,
+        "the run is meant to take several waves: {:?}",
+        run.record.waves
+    );
     let stages: BTreeSet<Stage> = run.record.stages.iter().map(|stage| stage.stage).collect();
-    assert_eq!(stages, Stage::ALL.into_iter().collect(), "every stage is meant to be in the run");
+    assert_eq!(
+        stages,
+        Stage::ALL.into_iter().collect(),
+        "every stage is meant to be in the run"
+    );
     Undisturbed { bench, run }
 });
 
 /// How long a worker was at a stage in the undisturbed run, about.
 fn duration_of(stage: Stage) -> Duration {
     let run = &UNDISTURBED.run;
-    let (total, count) = run.stages(stage).fold((0, 0), |(total, count), stage| (total + stage.worker_millis, count + 1));
+    let (total, count) = run.stages(stage).fold((0, 0), |(total, count), stage| {
+        (total + stage.worker_millis, count + 1)
+    });
     Duration::from_millis(u64::try_from(total / count.max(1)).unwrap_or(0))
 }
 
@@ -52,7 +62,12 @@ fn moment(stage: Stage, doing: Doing, victim: Victim, round: u64) -> Moment {
         Doing::Shard => 0.8 * Draws::keyed(SEED, stage.slug(), round).uniform(),
         Doing::Seal => 0.0,
     };
-    Moment { stage: stage.slug(), doing, victim, after: duration_of(stage).mul_f64(share) }
+    Moment {
+        stage: stage.slug(),
+        doing,
+        victim,
+        after: duration_of(stage).mul_f64(share),
+    }
 }
 
 /// Whether the stage of a moment is sealed for good: one that comes once for each generator, or once for the run.
@@ -83,7 +98,9 @@ fn disturbed(bench: &Workbench, moments: &[Moment]) -> Vec<Struck> {
         }
         struck.push(what);
     }
-    let status = wait_until("the end of the run", PATIENCE, || runner.try_wait().expect("a child"));
+    let status = wait_until("the end of the run", PATIENCE, || {
+        runner.try_wait().expect("a child")
+    });
     let log = std::fs::read_to_string(bench.path().join("run.log")).unwrap_or_default();
     assert_eq!(status.code(), Some(0), "{log}");
     struck
@@ -91,7 +108,11 @@ fn disturbed(bench: &Workbench, moments: &[Moment]) -> Vec<Struck> {
 
 #[track_caller]
 fn no_worker_is_left(directory: &Path) {
-    wait_until("the end of a killed runner's workers", Duration::from_secs(60), || workers_below(directory).is_empty().then_some(()));
+    wait_until(
+        "the end of a killed runner's workers",
+        Duration::from_secs(60),
+        || workers_below(directory).is_empty().then_some(()),
+    );
 }
 
 #[test]
@@ -107,7 +128,11 @@ fn runs_killed_at_thirty_moments_of_all_stages_end_in_the_bytes_of_an_undisturbe
         for (moment, what) in moments.iter().zip(struck) {
             println!("{what:?}: {moment:?}");
             if what == Struck::Killed {
-                killed.lock().expect("no panic").insert((moment.doing, moment.victim, moment.stage));
+                killed.lock().expect("no panic").insert((
+                    moment.doing,
+                    moment.victim,
+                    moment.stage,
+                ));
                 *count.lock().expect("no panic") += 1;
             }
         }
@@ -115,24 +140,53 @@ fn runs_killed_at_thirty_moments_of_all_stages_end_in_the_bytes_of_an_undisturbe
     // Each stage is hit by both kinds of kill, in two rounds that take turns.
     let at = |victims: [Victim; 2], round| {
         let stages = Stage::ALL.into_iter().enumerate();
-        stages.map(|(index, stage)| moment(stage, Doing::Shard, victims[index % 2], round)).collect::<Vec<_>>()
+        stages
+            .map(|(index, stage)| moment(stage, Doing::Shard, victims[index % 2], round))
+            .collect::<Vec<_>>()
     };
     let seals = |victims: [Victim; 2]| {
-        let stages = [Stage::Qft, Stage::Rewrite, Stage::Scorer, Stage::Filter, Stage::Respond, Stage::Verify];
-        stages.into_iter().enumerate().map(|(index, stage)| moment(stage, Doing::Seal, victims[index % 2], 0)).collect::<Vec<_>>()
+        let stages = [
+            Stage::Qft,
+            Stage::Rewrite,
+            Stage::Scorer,
+            Stage::Filter,
+            Stage::Respond,
+            Stage::Verify,
+        ];
+        stages
+            .into_iter()
+            .enumerate()
+            .map(|(index, stage)| moment(stage, Doing::Seal, victims[index % 2], 0))
+            .collect::<Vec<_>>()
     };
-    let (first, second) = ([Victim::Worker, Victim::Runner], [Victim::Runner, Victim::Worker]);
+    let (first, second) = (
+        [Victim::Worker, Victim::Runner],
+        [Victim::Runner, Victim::Worker],
+    );
     LazyLock::force(&UNDISTURBED);
     std::thread::scope(|scope| {
         let halves = [vec![at(first, 0), seals(second)], vec![at(second, 1)]];
         let threads = halves.map(|half| scope.spawn(|| half.into_iter().for_each(campaign)));
-        threads.into_iter().for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        threads.into_iter().for_each(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
     });
     // A worker may have been done before its moment came: then at once, as soon as it is seen.
     let missed = |victim: Victim| {
         let known = killed.lock().expect("no panic").clone();
-        let stages = Stage::ALL.into_iter().filter(move |stage| !known.contains(&(Doing::Shard, victim, stage.slug())));
-        stages.map(move |stage| Moment { stage: stage.slug(), doing: Doing::Shard, victim, after: Duration::ZERO }).collect::<Vec<_>>()
+        let stages = Stage::ALL
+            .into_iter()
+            .filter(move |stage| !known.contains(&(Doing::Shard, victim, stage.slug())));
+        stages
+            .map(move |stage| Moment {
+                stage: stage.slug(),
+                doing: Doing::Shard,
+                victim,
+                after: Duration::ZERO,
+            })
+            .collect::<Vec<_>>()
     };
     for victim in [Victim::Worker, Victim::Runner] {
         let again = missed(victim);
@@ -153,16 +207,33 @@ fn an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bytes() {
     MicroRun::full("whole").write(&bench);
     for stage in [Stage::Qft, Stage::Qpo, Stage::Label, Stage::Scorer] {
         let mut runner = bench.start(&["run", "-f", "run.yaml"], "run.log");
-        let sees = |worker: &[String]| worker.iter().any(|a| a.contains(&format!("/{}-", stage.slug()))) && worker.get(1).is_some_and(|a| a == "run");
-        wait_until(stage.slug(), PATIENCE, || workers_below(bench.path()).into_iter().find(|worker| sees(&worker.arguments)));
+        let sees = |worker: &[String]| {
+            worker
+                .iter()
+                .any(|a| a.contains(&format!("/{}-", stage.slug())))
+                && worker.get(1).is_some_and(|a| a == "run")
+        };
+        wait_until(stage.slug(), PATIENCE, || {
+            workers_below(bench.path())
+                .into_iter()
+                .find(|worker| sees(&worker.arguments))
+        });
         std::thread::sleep(duration_of(stage).mul_f64(0.4));
         signal(runner.id(), "INT");
-        let status = wait_until("the end of the runner", PATIENCE, || runner.try_wait().expect("a child"));
+        let status = wait_until("the end of the runner", PATIENCE, || {
+            runner.try_wait().expect("a child")
+        });
         let log = std::fs::read_to_string(bench.path().join("run.log")).expect("a log");
         assert_eq!(status.code(), Some(130), "{log}");
         assert!(log.contains("the same command goes on"), "{log}");
-        assert!(workers_below(bench.path()).is_empty(), "a worker outlived its runner");
-        assert!(!log.contains("attempt 1 failed"), "a worker that was asked to stop counts as failed: {log}");
+        assert!(
+            workers_below(bench.path()).is_empty(),
+            "a worker outlived its runner"
+        );
+        assert!(
+            !log.contains("attempt 1 failed"),
+            "a worker that was asked to stop counts as failed: {log}"
+        );
     }
     bench.run().exits_with(0);
     FinishedRun::read(bench.path(), "whole").is_the_same_as(&UNDISTURBED.run);
@@ -172,7 +243,9 @@ fn an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bytes() {
 fn one_worker_on_one_core_makes_the_same_bytes_as_many() {
     let bench = Workbench::new();
     MicroRun::full("whole").write(&bench);
-    bench.scalequest(&["run", "-f", "run.yaml", "--workers", "1", "--cores", "1"]).exits_with(0);
+    bench
+        .scalequest(&["run", "-f", "run.yaml", "--workers", "1", "--cores", "1"])
+        .exits_with(0);
     FinishedRun::read(bench.path(), "whole").is_the_same_as(&UNDISTURBED.run);
 }
 
@@ -180,29 +253,84 @@ fn one_worker_on_one_core_makes_the_same_bytes_as_many() {
 fn any_cut_of_a_stage_into_shards_seals_the_same_content() {
     let undisturbed = &UNDISTURBED.run;
     let bench = UNDISTURBED.bench.copy();
-    let sharded = undisturbed.record.stages.iter().filter(|stage| stage.stage.is_sharded() && stage.work > 1);
+    let sharded = undisturbed
+        .record
+        .stages
+        .iter()
+        .filter(|stage| stage.stage.is_sharded() && stage.work > 1);
     // The first of each kind: one generator, one wave.
     let mut seen = BTreeSet::new();
     let stages: Vec<_> = sharded.filter(|stage| seen.insert(stage.stage)).collect();
     assert_eq!(stages.len(), 8, "the sharded stages of a run");
     for stage in stages {
         let tasks = bench.path().join("workspace/runs/whole/tasks");
-        let find = |path: std::path::PathBuf| path.to_string_lossy().ends_with(&format!("{}.json", stage.key)).then_some(path);
-        let path = std::fs::read_dir(tasks).expect("tasks").flatten().find_map(|entry| find(entry.path())).expect("the stage's task");
-        let mut task: StageTask = serde_json::from_slice(&std::fs::read(path).expect("a task")).expect("a task");
+        let find = |path: std::path::PathBuf| {
+            path.to_string_lossy()
+                .ends_with(&format!("{}.json", stage.key))
+                .then_some(path)
+        };
+        let path = std::fs::read_dir(tasks)
+            .expect("tasks")
+            .flatten()
+            .find_map(|entry| find(entry.path()))
+            .expect("the stage's task");
+        let mut task: StageTask =
+            serde_json::from_slice(&std::fs::read(path).expect("a task")).expect("a task");
         task.shard_rows = stage.work / 3 + 1;
-        assert!(task.shards() > 1 && task.shard_rows != stage.shard_rows, "{}: no other cut", stage.stage);
-        std::fs::remove_dir_all(FinishedRun { root: bench.path().into(), ..undisturbed.clone() }.stage_directory(stage)).expect("the stage's directory");
-        let file = bench.write("task.json", serde_json::to_vec(&task).expect("a task serialises"));
+        assert!(
+            task.shards() > 1 && task.shard_rows != stage.shard_rows,
+            "{}: no other cut",
+            stage.stage
+        );
+        std::fs::remove_dir_all(
+            FinishedRun {
+                root: bench.path().into(),
+                ..undisturbed.clone()
+            }
+            .stage_directory(stage),
+        )
+        .expect("the stage's directory");
+        let file = bench.write(
+            "task.json",
+            serde_json::to_vec(&task).expect("a task serialises"),
+        );
         for shard in (0..task.shards()).rev() {
-            let report = work(&bench, &["run", "--task", &file.display().to_string(), "--shard", &shard.to_string()]);
-            assert_eq!(report.outcome, Outcome::Done { reused: false }, "{} {shard}", stage.stage);
+            let report = work(
+                &bench,
+                &[
+                    "run",
+                    "--task",
+                    &file.display().to_string(),
+                    "--shard",
+                    &shard.to_string(),
+                ],
+            );
+            assert_eq!(
+                report.outcome,
+                Outcome::Done { reused: false },
+                "{} {shard}",
+                stage.stage
+            );
         }
         let report = work(&bench, &["seal", "--task", &file.display().to_string()]);
-        let Outcome::Sealed { digest, .. } = report.outcome else { panic!("{}: {:?}", stage.stage, report.outcome) };
+        let Outcome::Sealed { digest, .. } = report.outcome else {
+            panic!("{}: {:?}", stage.stage, report.outcome)
+        };
         let seal = stage.seal.as_ref().expect("a finished run");
-        assert_eq!(digest, seal.digest, "{} in {} shards", stage.stage, task.shards());
-        assert_eq!(report.counts, seal.counts, "{} in {} shards", stage.stage, task.shards());
+        assert_eq!(
+            digest,
+            seal.digest,
+            "{} in {} shards",
+            stage.stage,
+            task.shards()
+        );
+        assert_eq!(
+            report.counts,
+            seal.counts,
+            "{} in {} shards",
+            stage.stage,
+            task.shards()
+        );
     }
 }
 
@@ -210,8 +338,16 @@ fn any_cut_of_a_stage_into_shards_seals_the_same_content() {
 fn work(bench: &Workbench, arguments: &[&str]) -> StageReport {
     let report = bench.path().join("report.json");
     let mut command = std::process::Command::new(binary("scalequest-worker"));
-    command.args(arguments).arg("--report").arg(&report).current_dir(bench.path());
+    command
+        .args(arguments)
+        .arg("--report")
+        .arg(&report)
+        .current_dir(bench.path());
     let output = command.output().expect("the worker starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&std::fs::read(report).expect("a report")).expect("a report")
 }

@@ -28,7 +28,10 @@ fn copy() -> (Workbench, FinishedRun) {
     let logs = bench.path().join("workspace/runs").join(NAME).join("logs");
     fs::remove_dir_all(&logs).expect("the logs");
     fs::create_dir(&logs).expect("a directory");
-    let run = FinishedRun { root: bench.path().into(), ..WHOLE.1.clone() };
+    let run = FinishedRun {
+        root: bench.path().into(),
+        ..WHOLE.1.clone()
+    };
     (bench, run)
 }
 
@@ -36,7 +39,9 @@ fn copy() -> (Workbench, FinishedRun) {
 fn made_again(run: &FinishedRun) -> Vec<String> {
     let logs = files_below(&run.root.join("workspace/runs").join(NAME).join("logs"));
     let shards = logs.iter().filter(|log| log.contains("-shard-"));
-    let mut stages: Vec<String> = shards.filter_map(|log| log.split('-').next().map(str::to_owned)).collect();
+    let mut stages: Vec<String> = shards
+        .filter_map(|log| log.split('-').next().map(str::to_owned))
+        .collect();
     stages.dedup();
     stages
 }
@@ -56,12 +61,24 @@ fn ends_the_same(finished: Finished, run: &FinishedRun) {
 fn an_object_is_made_again(stage: Stage, damage: Damage) {
     let (bench, run) = copy();
     let object = largest_file(&directory(&run, stage).join("objects"));
-    let name = object.file_name().expect("a name").to_string_lossy().into_owned();
+    let name = object
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
     let before = fs::read(&object).expect("an object");
     damage.inflict(&object);
     let finished = bench.run().says(&["warning", &name]);
-    assert_eq!(made_again(&run), [stage.slug()], "{damage:?}: {}", finished.stderr);
-    assert!(fs::read(&object).is_ok_and(|now| now == before), "{damage:?}: the object of {stage} is not what it was");
+    assert_eq!(
+        made_again(&run),
+        [stage.slug()],
+        "{damage:?}: {}",
+        finished.stderr
+    );
+    assert!(
+        fs::read(&object).is_ok_and(|now| now == before),
+        "{damage:?}: the object of {stage} is not what it was"
+    );
     ends_the_same(finished, &run);
 }
 
@@ -74,7 +91,17 @@ fn a_damaged_trained_model_is_trained_again() {
 
 #[test]
 fn damaged_rows_are_made_again() {
-    for (stage, damage) in [Stage::Rewrite, Stage::Label, Stage::Generate, Stage::Filter, Stage::Respond, Stage::Verify].into_iter().zip(Damage::ALL.into_iter().cycle()) {
+    for (stage, damage) in [
+        Stage::Rewrite,
+        Stage::Label,
+        Stage::Generate,
+        Stage::Filter,
+        Stage::Respond,
+        Stage::Verify,
+    ]
+    .into_iter()
+    .zip(Damage::ALL.into_iter().cycle())
+    {
         an_object_is_made_again(stage, damage);
     }
 }
@@ -82,14 +109,38 @@ fn damaged_rows_are_made_again() {
 #[test]
 fn only_the_damaged_shard_of_a_stage_is_made_again() {
     let (bench, run) = copy();
-    let shards = fs::read_dir(directory(&run, Stage::Label).join("shards")).expect("shards").count();
-    assert!(shards >= 2, "labelling is meant to take several shards: {shards}");
-    let first = fs::read_dir(directory(&run, Stage::Label).join("shards")).expect("shards").flatten().map(|entry| entry.path()).min().expect("a shard");
-    let manifest: serde_json::Value = serde_json::from_slice(&fs::read(first).expect("a manifest")).expect("JSON");
+    let shards = fs::read_dir(directory(&run, Stage::Label).join("shards"))
+        .expect("shards")
+        .count();
+    assert!(
+        shards >= 2,
+        "labelling is meant to take several shards: {shards}"
+    );
+    let first = fs::read_dir(directory(&run, Stage::Label).join("shards"))
+        .expect("shards")
+        .flatten()
+        .map(|entry| entry.path())
+        .min()
+        .expect("a shard");
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(first).expect("a manifest")).expect("JSON");
     let text = manifest.to_string();
-    let objects = fs::read_dir(directory(&run, Stage::Label).join("objects")).expect("objects").flatten().map(|entry| entry.path());
-    let its_own = objects.filter(|path| text.contains(&path.file_name().expect("a name").to_string_lossy().into_owned()));
-    let object = its_own.max_by_key(|path| fs::metadata(path).map_or(0, |metadata| metadata.len())).expect("an object of the first shard");
+    let objects = fs::read_dir(directory(&run, Stage::Label).join("objects"))
+        .expect("objects")
+        .flatten()
+        .map(|entry| entry.path());
+    let its_own = objects.filter(|path| {
+        text.contains(
+            &path
+                .file_name()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned(),
+        )
+    });
+    let object = its_own
+        .max_by_key(|path| fs::metadata(path).map_or(0, |metadata| metadata.len()))
+        .expect("an object of the first shard");
     Damage::FlipBit.inflict(&object);
     let finished = bench.run();
     let logs = files_below(&run.root.join("workspace/runs").join(NAME).join("logs"));
@@ -107,7 +158,11 @@ fn damaged_shard_manifests_and_seals_are_made_again() {
         damage.inflict(&seal);
         damage.inflict(&manifest);
         let finished = bench.run();
-        assert!(!made_again(&run).contains(&"judge".to_string()), "{damage:?}: a seal alone needs no work: {}", finished.stderr);
+        assert!(
+            !made_again(&run).contains(&"judge".to_string()),
+            "{damage:?}: a seal alone needs no work: {}",
+            finished.stderr
+        );
         ends_the_same(finished, &run);
         assert!(seal.is_file() && manifest.is_file(), "{damage:?}");
     }
@@ -117,10 +172,18 @@ fn damaged_shard_manifests_and_seals_are_made_again() {
 fn a_damaged_record_gives_way_to_the_one_before_it() {
     for damage in Damage::ALL {
         let (bench, run) = copy();
-        let record = run.root.join("workspace/runs").join(NAME).join("record.json");
+        let record = run
+            .root
+            .join("workspace/runs")
+            .join(NAME)
+            .join("record.json");
         damage.inflict(&record);
         ends_the_same(bench.run().says(&["warning", "record.json"]), &run);
-        assert!(made_again(&run).iter().all(|stage| stage == "publish"), "{damage:?}: {:?}", made_again(&run));
+        assert!(
+            made_again(&run).iter().all(|stage| stage == "publish"),
+            "{damage:?}: {:?}",
+            made_again(&run)
+        );
     }
 }
 
@@ -131,18 +194,35 @@ fn without_any_record_the_run_is_found_again_in_the_workspace() {
         fs::remove_file(run.root.join("workspace/runs").join(NAME).join(name)).expect("a record");
     }
     ends_the_same(bench.run(), &run);
-    assert!(made_again(&run).iter().all(|stage| stage == "publish"), "{:?}", made_again(&run));
+    assert!(
+        made_again(&run).iter().all(|stage| stage == "publish"),
+        "{:?}",
+        made_again(&run)
+    );
 }
 
 #[test]
 fn a_damaged_publication_is_published_again() {
-    for (file, damage) in [("manifest.json", Damage::Delete), ("data", Damage::FlipBit), ("rejects", Damage::Truncate), ("responses", Damage::Delete)] {
+    for (file, damage) in [
+        ("manifest.json", Damage::Delete),
+        ("data", Damage::FlipBit),
+        ("rejects", Damage::Truncate),
+        ("responses", Damage::Delete),
+    ] {
         let (bench, run) = copy();
         let path = run.root.join("dataset").join(file);
-        let path = if path.is_dir() { largest_file(&path) } else { path };
+        let path = if path.is_dir() {
+            largest_file(&path)
+        } else {
+            path
+        };
         damage.inflict(&path);
         let finished = bench.run().says(&["warning", "dataset"]);
-        assert!(made_again(&run).iter().all(|stage| stage == "publish"), "{file} {damage:?}: {:?}", made_again(&run));
+        assert!(
+            made_again(&run).iter().all(|stage| stage == "publish"),
+            "{file} {damage:?}: {:?}",
+            made_again(&run)
+        );
         ends_the_same(finished, &run);
     }
 }
@@ -152,7 +232,10 @@ fn a_manifest_that_cannot_be_read_may_be_anybodys_and_is_left_to_a_person() {
     let (bench, run) = copy();
     let manifest = run.root.join("dataset/manifest.json");
     Damage::Truncate.inflict(&manifest);
-    bench.run().exits_with(2).says(&["spec.output.path", "dataset/manifest.json", "remove it"]);
+    bench
+        .run()
+        .exits_with(2)
+        .says(&["spec.output.path", "dataset/manifest.json", "remove it"]);
     fs::remove_file(manifest).expect("a file");
     ends_the_same(bench.run(), &run);
 }
@@ -199,15 +282,35 @@ fn interrupt_with_a_checkpoint(bench: &Workbench) -> PathBuf {
     let mut runner = bench.start(&["run", "-f", "run.yaml"], "run.log");
     let parts = || {
         let stages = bench.path().join("workspace/stages");
-        let is_part = |path: &String| path.starts_with("qft-") && path.contains("/checkpoint/") && !path.ends_with(".json");
-        let found: Vec<PathBuf> = files_below(&stages).into_iter().filter(is_part).map(|path| stages.join(path)).collect();
-        found.into_iter().max_by_key(|path| fs::metadata(path).map_or(0, |metadata| metadata.len()))
+        let is_part = |path: &String| {
+            path.starts_with("qft-") && path.contains("/checkpoint/") && !path.ends_with(".json")
+        };
+        let found: Vec<PathBuf> = files_below(&stages)
+            .into_iter()
+            .filter(is_part)
+            .map(|path| stages.join(path))
+            .collect();
+        found
+            .into_iter()
+            .max_by_key(|path| fs::metadata(path).map_or(0, |metadata| metadata.len()))
     };
-    let has_begun = || files_below(&bench.path().join("workspace/runs").join(NAME).join("logs")).iter().any(|log| log.starts_with("qft-") && log.contains("-shard-"));
-    wait_until("the first training", Duration::from_secs(120), || has_begun().then_some(()));
-    wait_until("a checkpoint, or the time for one", Duration::from_secs(120), || (parts().is_some() || is_training(bench.path())).then_some(()));
+    let has_begun = || {
+        files_below(&bench.path().join("workspace/runs").join(NAME).join("logs"))
+            .iter()
+            .any(|log| log.starts_with("qft-") && log.contains("-shard-"))
+    };
+    wait_until("the first training", Duration::from_secs(120), || {
+        has_begun().then_some(())
+    });
+    wait_until(
+        "a checkpoint, or the time for one",
+        Duration::from_secs(120),
+        || (parts().is_some() || is_training(bench.path())).then_some(()),
+    );
     signal(runner.id(), "INT");
-    let status = wait_until("the end of the runner", Duration::from_secs(120), || runner.try_wait().expect("a child"));
+    let status = wait_until("the end of the runner", Duration::from_secs(120), || {
+        runner.try_wait().expect("a child")
+    });
     assert_eq!(status.code(), Some(130));
     parts().expect("a training that was interrupted has saved a checkpoint")
 }
@@ -217,5 +320,9 @@ fn is_training(root: &Path) -> bool {
     let live = root.join("workspace/runs").join(NAME).join("status.json");
     let text = fs::read_to_string(live).unwrap_or_default();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    value["active"].as_array().is_some_and(|active| active.iter().any(|stage| stage["stage"] == "Qft" && stage["done"].as_i64() > Some(0)))
+    value["active"].as_array().is_some_and(|active| {
+        active
+            .iter()
+            .any(|stage| stage["stage"] == "Qft" && stage["done"].as_i64() > Some(0))
+    })
 }

@@ -13,7 +13,10 @@ const PLENTY: u64 = 2 << 30;
 const NAME: &str = "full-disk";
 
 fn spec() -> MicroRun {
-    MicroRun::full(NAME).set("/spec/workspace/path", "small/workspace").set("/spec/output/path", "small/dataset").set("/spec/target/examples", 8)
+    MicroRun::full(NAME)
+        .set("/spec/workspace/path", "small/workspace")
+        .set("/spec/output/path", "small/dataset")
+        .set("/spec/target/examples", 8)
 }
 
 /// A run with room: what it published, and the bytes that it took.
@@ -34,19 +37,37 @@ fn fills_up_at(share: f64) {
     let small = match SmallFilesystem::mount(&mount, room) {
         Ok(small) => small,
         Err(reason) => {
-            assert!(std::env::var_os("CI").is_none(), "a small file system cannot be mounted: {reason}");
-            return eprintln!("skipped: a small file system cannot be mounted ({reason}); run as root");
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "a small file system cannot be mounted: {reason}"
+            );
+            return eprintln!(
+                "skipped: a small file system cannot be mounted ({reason}); run as root"
+            );
         }
     };
     spec().write(&bench);
     let finished = bench.run();
     let said = format!("{}{}", finished.stdout, finished.stderr);
     assert_eq!(finished.code, Some(1), "{room} bytes: {said}");
-    let names_it = |line: &&str| line.contains("error") && line.contains("small/") && (line.contains("No space left") || line.contains("full"));
-    assert!(said.lines().any(|line| names_it(&line)), "no line names the path and the cause:\n{said}");
-    assert!(said.contains("the same command goes on"), "nothing says how to go on:\n{said}");
+    let names_it = |line: &&str| {
+        line.contains("error")
+            && line.contains("small/")
+            && (line.contains("No space left") || line.contains("full"))
+    };
+    assert!(
+        said.lines().any(|line| names_it(&line)),
+        "no line names the path and the cause:\n{said}"
+    );
+    assert!(
+        said.contains("the same command goes on"),
+        "nothing says how to go on:\n{said}"
+    );
     assert!(!said.contains("panicked"), "{said}");
-    assert!(!mount.join("dataset/manifest.json").exists(), "a dataset that is not whole has a manifest");
+    assert!(
+        !mount.join("dataset/manifest.json").exists(),
+        "a dataset that is not whole has a manifest"
+    );
     small.resize(PLENTY);
     bench.run().exits_with(0);
     let run = FinishedRun::read(&mount, NAME);

@@ -14,9 +14,21 @@ use serde_json::{Value, json};
 /// What stands in for each recipe's own numbers, which are made for models and data of another size.
 fn scaled_down(recipe: &str) -> MicroRun {
     let name = format!("recipe-{}", recipe.to_lowercase());
-    let run = MicroRun::full(&name).set("/spec/recipe", recipe).remove("/spec/verification").remove("/spec/filters/difficulty").set("/spec/target", json!({"examples": 8}));
-    let generators: Vec<Value> = run.at("/spec/generators").as_array().expect("generators").iter().take(1).cloned().collect();
-    run.set("/spec/generators", generators).set("/spec/models/0/name", "chat")
+    let run = MicroRun::full(&name)
+        .set("/spec/recipe", recipe)
+        .remove("/spec/verification")
+        .remove("/spec/filters/difficulty")
+        .set("/spec/target", json!({"examples": 8}));
+    let generators: Vec<Value> = run
+        .at("/spec/generators")
+        .as_array()
+        .expect("generators")
+        .iter()
+        .take(1)
+        .cloned()
+        .collect();
+    run.set("/spec/generators", generators)
+        .set("/spec/models/0/name", "chat")
 }
 
 /// Runs to the end and checks what must be true of every run.
@@ -25,12 +37,20 @@ fn runs_to_its_end(run: &MicroRun) -> (Workbench, FinishedRun) {
     let bench = Workbench::new();
     run.write(&bench);
     bench.run().exits_with(0);
-    let name = run.at("/metadata/name").as_str().expect("a name").to_string();
+    let name = run
+        .at("/metadata/name")
+        .as_str()
+        .expect("a name")
+        .to_string();
     let finished = FinishedRun::read(bench.path(), &name);
     finished.funnel_adds_up(&bench.status());
     let dataset = finished.dataset();
     let target = run.at("/spec/target/examples").as_i64().expect("a target");
-    assert!(dataset.manifest["rows"]["data"].as_i64() >= Some(target), "{}", dataset.manifest);
+    assert!(
+        dataset.manifest["rows"]["data"].as_i64() >= Some(target),
+        "{}",
+        dataset.manifest
+    );
     let output = bench.path().join("dataset");
     for document in ["README.md", "report.html", "run.yaml"] {
         assert!(output.join(document).is_file(), "no {document}");
@@ -42,27 +62,48 @@ fn runs_to_its_end(run: &MicroRun) -> (Workbench, FinishedRun) {
 fn recipe_math_runs_to_its_end_with_difficulty_and_a_scalar_reward() {
     let run = MicroRun::full("recipe-math").set("/spec/target/examples", 8);
     let (_, finished) = runs_to_its_end(&run);
-    let stages: BTreeSet<Stage> = finished.record.stages.iter().map(|stage| stage.stage).collect();
+    let stages: BTreeSet<Stage> = finished
+        .record
+        .stages
+        .iter()
+        .map(|stage| stage.stage)
+        .collect();
     assert_eq!(stages, Stage::ALL.into_iter().collect());
 }
 
 #[test]
 fn recipe_math_simple_runs_to_its_end_with_one_model_in_every_part() {
-    let run = scaled_down("MathSimple").set("/spec/models", json!([{"name": "chat", "source": {"path": micro_models().chat}}])).remove("/spec/reward");
+    let run = scaled_down("MathSimple")
+        .set(
+            "/spec/models",
+            json!([{"name": "chat", "source": {"path": micro_models().chat}}]),
+        )
+        .remove("/spec/reward");
     let (_, finished) = runs_to_its_end(&run);
-    assert!(finished.stages(Stage::Judge).next().is_some() && finished.stages(Stage::Scorer).next().is_none());
+    assert!(
+        finished.stages(Stage::Judge).next().is_some()
+            && finished.stages(Stage::Scorer).next().is_none()
+    );
 }
 
 #[test]
 fn recipe_code_runs_to_its_end_and_its_responses_are_code() {
     let run = scaled_down("Code")
-        .set("/spec/seedQuestions", json!([{"path": micro_models().seed_tasks}]))
+        .set(
+            "/spec/seedQuestions",
+            json!([{"path": micro_models().seed_tasks}]),
+        )
         .set("/spec/generators/0/qft/epochs", 4)
         .set("/spec/target/maxWaves", 20);
     let (_, finished) = runs_to_its_end(&run);
     let accepted: Vec<scalequest_crds::row::AcceptedRow> = finished.rows(Stage::Verify, "rows");
     for row in &accepted {
-        let chosen = row.answered.responses.iter().find(|response| response.index == row.chosen).expect("the chosen response");
+        let chosen = row
+            .answered
+            .responses
+            .iter()
+            .find(|response| response.index == row.chosen)
+            .expect("the chosen response");
         assert!(chosen.text.contains("```python"), "{}", chosen.text);
     }
 }
@@ -77,7 +118,11 @@ fn a_published_spec_run_again_gives_the_same_bytes() {
     let (bench, finished) = runs_to_its_end(&MicroRun::small("again"));
     let other = Workbench::new();
     MicroRun::small("again").write(&other);
-    std::fs::copy(bench.path().join("dataset/run.yaml"), other.path().join("run.yaml")).expect("the resolved spec");
+    std::fs::copy(
+        bench.path().join("dataset/run.yaml"),
+        other.path().join("run.yaml"),
+    )
+    .expect("the resolved spec");
     other.run().exits_with(0);
     FinishedRun::read(other.path(), "again").is_the_same_as(&finished);
 }
@@ -86,7 +131,10 @@ fn a_published_spec_run_again_gives_the_same_bytes() {
 fn another_seed_gives_another_dataset() {
     let (_, one) = runs_to_its_end(&MicroRun::small("seeded"));
     let (_, other) = runs_to_its_end(&MicroRun::small("seeded").set("/spec/seed", 12));
-    assert_ne!(one.dataset().manifest["digest"], other.dataset().manifest["digest"]);
+    assert_ne!(
+        one.dataset().manifest["digest"],
+        other.dataset().manifest["digest"]
+    );
 }
 
 #[test]
@@ -100,67 +148,135 @@ fn a_finished_run_started_again_recomputes_nothing_and_takes_seconds() {
     let (again, events) = bench.run_with_events();
     let took = began.elapsed();
     again.exits_with(0);
-    let shards: Vec<String> = files_below(&logs).into_iter().filter(|log| log.contains("-shard-")).collect();
+    let shards: Vec<String> = files_below(&logs)
+        .into_iter()
+        .filter(|log| log.contains("-shard-"))
+        .collect();
     assert!(shards.is_empty(), "a worker did a stage: {shards:?}");
-    assert!(events.iter().all(|event| event["event"] != "stageStarted"), "{events:?}");
+    assert!(
+        events.iter().all(|event| event["event"] != "stageStarted"),
+        "{events:?}"
+    );
     assert!(took < Duration::from_secs(60), "{took:?}");
-    println!("a finished run of {} stages again: {took:?}", finished.record.stages.len());
+    println!(
+        "a finished run of {} stages again: {took:?}",
+        finished.record.stages.len()
+    );
     FinishedRun::read(bench.path(), "twice").is_the_same_as(&finished);
     let of_content = |files: std::collections::BTreeMap<String, String>| -> Vec<(String, String)> {
-        files.into_iter().filter(|(path, _)| path.starts_with("dataset") || path.contains("/stages/")).collect()
+        files
+            .into_iter()
+            .filter(|(path, _)| path.starts_with("dataset") || path.contains("/stages/"))
+            .collect()
     };
-    assert_eq!(of_content(bench.snapshot()), of_content(before), "a file changed");
+    assert_eq!(
+        of_content(bench.snapshot()),
+        of_content(before),
+        "a file changed"
+    );
 }
 
 #[test]
 fn two_runs_on_one_workspace_reuse_what_did_not_change() {
     let first = MicroRun::full("first").set("/spec/target/examples", 8);
     let (bench, one) = runs_to_its_end(&first);
-    let second = MicroRun::full("second").set("/spec/output/path", "other").set("/spec/target/examples", 40);
+    let second = MicroRun::full("second")
+        .set("/spec/output/path", "other")
+        .set("/spec/target/examples", 40);
     second.write(&bench);
     let (finished, events) = bench.run_with_events();
     finished.exits_with(0);
     let two = FinishedRun::read(bench.path(), "second");
-    let reused: BTreeSet<&str> = events.iter().filter(|event| event["event"] == "stageSealed" && event["reused"] == true).filter_map(|event| event["stage"].as_str()).collect();
+    let reused: BTreeSet<&str> = events
+        .iter()
+        .filter(|event| event["event"] == "stageSealed" && event["reused"] == true)
+        .filter_map(|event| event["stage"].as_str())
+        .collect();
     // The first wave asks as many questions whatever the target is, as long as it is small.
-    let expected: BTreeSet<&str> =
-        ["Qft", "Sample", "Rewrite", "Qpo", "Label", "Scorer", "Generate", "Filter", "Judge", "Rate", "Respond", "Reward", "Verify"].into_iter().collect();
+    let expected: BTreeSet<&str> = [
+        "Qft", "Sample", "Rewrite", "Qpo", "Label", "Scorer", "Generate", "Filter", "Judge",
+        "Rate", "Respond", "Reward", "Verify",
+    ]
+    .into_iter()
+    .collect();
     assert_eq!(reused, expected);
     assert!(two.record.waves.len() > one.record.waves.len());
     assert!(two.record.stages.iter().filter(|stage| stage.wave.is_none_or(|wave| wave == 1) && stage.stage != Stage::Publish).all(|stage| stage.seal.as_ref().is_some_and(|seal| seal.reused)));
     // A run that did everything itself made the same.
     let (_, alone) = runs_to_its_end(&second.clone().set("/spec/output/path", "dataset"));
-    assert_eq!(published(&bench.path().join("other")).parquet, alone.dataset().parquet);
+    assert_eq!(
+        published(&bench.path().join("other")).parquet,
+        alone.dataset().parquet
+    );
     // And another model in one late part reuses all that comes before it.
-    let third = MicroRun::full("third").set("/spec/output/path", "third").set("/spec/target/examples", 8).set("/spec/reward/model", "chat");
+    let third = MicroRun::full("third")
+        .set("/spec/output/path", "third")
+        .set("/spec/target/examples", 8)
+        .set("/spec/reward/model", "chat");
     third.write(&bench);
     bench.run().exits_with(0);
     let three = FinishedRun::read(bench.path(), "third");
-    let own: BTreeSet<Stage> = three.record.stages.iter().filter(|stage| stage.wave.is_none_or(|wave| wave == 1) && stage.seal.as_ref().is_some_and(|seal| !seal.reused)).map(|stage| stage.stage).collect();
-    assert!(own.is_subset(&BTreeSet::from([Stage::Reward, Stage::Verify, Stage::Publish])), "{own:?}");
+    let own: BTreeSet<Stage> = three
+        .record
+        .stages
+        .iter()
+        .filter(|stage| {
+            stage.wave.is_none_or(|wave| wave == 1)
+                && stage.seal.as_ref().is_some_and(|seal| !seal.reused)
+        })
+        .map(|stage| stage.stage)
+        .collect();
+    assert!(
+        own.is_subset(&BTreeSet::from([
+            Stage::Reward,
+            Stage::Verify,
+            Stage::Publish
+        ])),
+        "{own:?}"
+    );
 }
 
 #[test]
 fn too_few_waves_stop_a_run_short_and_more_let_it_go_on() {
     let bench = Workbench::new();
-    let run = |waves: i32| MicroRun::small("short").set("/spec/target", json!({"examples": 45, "maxWaves": waves}));
+    let run = |waves: i32| {
+        MicroRun::small("short").set("/spec/target", json!({"examples": 45, "maxWaves": waves}))
+    };
     run(1).write(&bench);
-    bench.run().exits_with(3).says(&["stopped short", "maxWaves (1)", "is published"]);
+    bench
+        .run()
+        .exits_with(3)
+        .says(&["stopped short", "maxWaves (1)", "is published"]);
     let short = FinishedRun::read(bench.path(), "short");
     short.funnel_adds_up(&bench.status());
     let dataset = short.dataset();
-    assert!(dataset.manifest["short"].as_str().is_some_and(|why| why.contains("maxWaves")), "{}", dataset.manifest);
+    assert!(
+        dataset.manifest["short"]
+            .as_str()
+            .is_some_and(|why| why.contains("maxWaves")),
+        "{}",
+        dataset.manifest
+    );
     let accepted = dataset.manifest["rows"]["data"].as_i64().expect("a count");
     assert!((1..45).contains(&accepted), "{accepted}");
     let card = std::fs::read_to_string(bench.path().join("dataset/README.md")).expect("a card");
-    assert!(card.contains("maxWaves"), "the card does not say that it is short");
+    assert!(
+        card.contains("maxWaves"),
+        "the card does not say that it is short"
+    );
     let status = &bench.status()["status"];
-    assert!(!has_condition(status, "Complete", "True") && !has_condition(status, "Failed", "True"), "{status}");
+    assert!(
+        !has_condition(status, "Complete", "True") && !has_condition(status, "Failed", "True"),
+        "{status}"
+    );
     assert!(has_condition(status, "Progressing", "False"), "{status}");
     // The same limit again: still short, nothing computed.
     let (again, events) = bench.run_with_events();
     again.exits_with(3);
-    assert!(events.iter().all(|event| event["event"] != "stageStarted"), "{events:?}");
+    assert!(
+        events.iter().all(|event| event["event"] != "stageStarted"),
+        "{events:?}"
+    );
 
     run(20).write(&bench);
     bench.run().exits_with(0);
@@ -169,8 +285,21 @@ fn too_few_waves_stop_a_run_short_and_more_let_it_go_on() {
     assert!(whole.dataset().manifest["short"].is_null());
     assert!(has_condition(&bench.status()["status"], "Complete", "True"));
     // Nothing of the first publication is left over.
-    let named: BTreeSet<String> = whole.dataset().manifest["files"].as_array().expect("files").iter().filter_map(|file| file["path"].as_str().map(str::to_owned)).collect();
-    assert_eq!(whole.dataset().parquet.keys().cloned().collect::<BTreeSet<_>>(), named);
+    let named: BTreeSet<String> = whole.dataset().manifest["files"]
+        .as_array()
+        .expect("files")
+        .iter()
+        .filter_map(|file| file["path"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(
+        whole
+            .dataset()
+            .parquet
+            .keys()
+            .cloned()
+            .collect::<BTreeSet<_>>(),
+        named
+    );
     let (_, at_once) = runs_to_its_end(&run(20));
     whole.dataset().is_the_same_as(&at_once.dataset());
 }
@@ -178,13 +307,25 @@ fn too_few_waves_stop_a_run_short_and_more_let_it_go_on() {
 #[test]
 fn a_used_up_budget_stops_a_run_short_and_a_raised_one_lets_it_go_on() {
     let bench = Workbench::new();
-    let run = |hours: f64| MicroRun::small("budget").set("/spec/target", json!({"examples": 60, "maxWaves": 20})).set("/spec/budget", json!({"gpuHours": hours}));
+    let run = |hours: f64| {
+        MicroRun::small("budget")
+            .set("/spec/target", json!({"examples": 60, "maxWaves": 20}))
+            .set("/spec/budget", json!({"gpuHours": hours}))
+    };
     // A thousandth of a second of work.
     run(0.000_000_3).write(&bench);
-    let finished = bench.run().exits_with(3).says(&["stopped short", "spec.budget.gpuHours"]);
+    let finished = bench
+        .run()
+        .exits_with(3)
+        .says(&["stopped short", "spec.budget.gpuHours"]);
     assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
     let status = bench.status();
-    assert!(status["status"]["usage"]["workerSeconds"].as_i64().is_some(), "{status}");
+    assert!(
+        status["status"]["usage"]["workerSeconds"]
+            .as_i64()
+            .is_some(),
+        "{status}"
+    );
     run(100.0).write(&bench);
     bench.run().exits_with(0);
     let whole = FinishedRun::read(bench.path(), "budget");
@@ -196,9 +337,16 @@ fn a_used_up_budget_stops_a_run_short_and_a_raised_one_lets_it_go_on() {
 #[test]
 fn a_passed_deadline_publishes_what_was_accepted() {
     let bench = Workbench::new();
-    let run = |seconds: i64| MicroRun::small("deadline").set("/spec/target", json!({"examples": 400, "maxWaves": 50})).set("/spec/budget", json!({"deadlineSeconds": seconds}));
+    let run = |seconds: i64| {
+        MicroRun::small("deadline")
+            .set("/spec/target", json!({"examples": 400, "maxWaves": 50}))
+            .set("/spec/budget", json!({"deadlineSeconds": seconds}))
+    };
     run(1).write(&bench);
-    bench.run().exits_with(3).says(&["spec.budget.deadlineSeconds"]);
+    bench
+        .run()
+        .exits_with(3)
+        .says(&["spec.budget.deadlineSeconds"]);
     let short = FinishedRun::read(bench.path(), "deadline");
     assert!(short.dataset().manifest["short"].is_string());
 }
@@ -209,33 +357,66 @@ fn a_run_can_be_watched_while_it_runs_and_is_driven_by_one_runner_only() {
     MicroRun::full("watched").write(&bench);
     let mut runner = bench.start(&["run", "-f", "run.yaml"], "run.log");
     let patience = Duration::from_secs(120);
-    wait_until("a worker", patience, || workers_below(bench.path()).into_iter().find(|worker| worker.arguments.get(1).is_some_and(|a| a == "run")));
+    wait_until("a worker", patience, || {
+        workers_below(bench.path())
+            .into_iter()
+            .find(|worker| worker.arguments.get(1).is_some_and(|a| a == "run"))
+    });
     // A second runner of the same run is refused and names the first.
-    bench.run().exits_with(1).says(&["watched", "driven already", &format!("process {}", runner.id())]);
+    bench.run().exits_with(1).says(&[
+        "watched",
+        "driven already",
+        &format!("process {}", runner.id()),
+    ]);
     let live = wait_until("a status of the run under way", patience, || {
         let finished = bench.scalequest(&["status", "workspace", "--output", "json"]);
         let status: Value = serde_json::from_str(&finished.stdout).ok()?;
-        (status["driven"] == true && status["pid"] == runner.id() && !status["status"]["stages"].as_array()?.is_empty()).then_some(status)
+        (status["driven"] == true
+            && status["pid"] == runner.id()
+            && !status["status"]["stages"].as_array()?.is_empty())
+        .then_some(status)
     });
-    assert!(has_condition(&live["status"], "Progressing", "True"), "{live}");
+    assert!(
+        has_condition(&live["status"], "Progressing", "True"),
+        "{live}"
+    );
     // In every state that can be caught the funnel adds up, pending questions counted.
     let mut seen = 0;
     wait_until("the end of the run", Duration::from_secs(300), || {
         let ended = runner.try_wait().expect("a child");
         let finished = bench.scalequest(&["status", "workspace", "--output", "json"]);
-        let status: Value = serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", finished.stdout, finished.stderr));
+        let status: Value = serde_json::from_str(&finished.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}{}", finished.stdout, finished.stderr));
         let funnel = &status["status"]["funnel"];
         if !funnel.is_null() {
             let number = |name: &str| funnel[name].as_i64().expect("a count");
-            let rejected: i64 = funnel["rejected"].as_array().expect("reasons").iter().filter_map(|entry| entry["count"].as_i64()).sum();
-            assert_eq!(number("generated"), number("accepted") + rejected, "{funnel}");
+            let rejected: i64 = funnel["rejected"]
+                .as_array()
+                .expect("reasons")
+                .iter()
+                .filter_map(|entry| entry["count"].as_i64())
+                .sum();
+            assert_eq!(
+                number("generated"),
+                number("accepted") + rejected,
+                "{funnel}"
+            );
             seen += 1;
         }
         ended
     });
     assert!(seen > 0);
-    let text = bench.scalequest(&["status", "workspace"]).exits_with(0).stdout;
-    for part in ["run watched: Complete", "funnel", "generated =", "accepted", "verify"] {
+    let text = bench
+        .scalequest(&["status", "workspace"])
+        .exits_with(0)
+        .stdout;
+    for part in [
+        "run watched: Complete",
+        "funnel",
+        "generated =",
+        "accepted",
+        "verify",
+    ] {
         assert!(text.contains(part), "no {part:?} in:\n{text}");
     }
     FinishedRun::read(bench.path(), "watched").funnel_adds_up(&bench.status());
@@ -244,7 +425,9 @@ fn a_run_can_be_watched_while_it_runs_and_is_driven_by_one_runner_only() {
 #[test]
 fn a_suspended_run_is_held_and_goes_on_when_it_is_not() {
     let bench = Workbench::new();
-    MicroRun::small("held").set("/spec/suspend", true).write(&bench);
+    MicroRun::small("held")
+        .set("/spec/suspend", true)
+        .write(&bench);
     bench.run().exits_with(130).says(&["suspend"]);
     MicroRun::small("held").write(&bench);
     bench.run().exits_with(0);
@@ -255,37 +438,92 @@ fn plain_lines_tell_of_every_stage_when_piped() {
     let bench = Workbench::new();
     MicroRun::small("piped").write(&bench);
     let finished = bench.run().exits_with(0);
-    for stage in ["generate ada (wave 1)", "filter (wave 1)", "respond (wave 1)", "reward (wave 1)", "verify (wave 1)", "publish"] {
-        assert!(finished.stderr.contains(stage), "nothing is said of {stage}:\n{}", finished.stderr);
+    for stage in [
+        "generate ada (wave 1)",
+        "filter (wave 1)",
+        "respond (wave 1)",
+        "reward (wave 1)",
+        "verify (wave 1)",
+        "publish",
+    ] {
+        assert!(
+            finished.stderr.contains(stage),
+            "nothing is said of {stage}:\n{}",
+            finished.stderr
+        );
     }
-    assert!(!finished.stderr.contains('\u{1b}') && !finished.stdout.contains('\u{1b}'), "escape codes in a pipe");
-    assert!(finished.stdout.contains("dataset/report.html"), "{}", finished.stdout);
+    assert!(
+        !finished.stderr.contains('\u{1b}') && !finished.stdout.contains('\u{1b}'),
+        "escape codes in a pipe"
+    );
+    assert!(
+        finished.stdout.contains("dataset/report.html"),
+        "{}",
+        finished.stdout
+    );
 }
 
 #[test]
 fn pruning_keeps_what_a_run_refers_to_and_removes_the_rest() {
     let (bench, kept) = runs_to_its_end(&MicroRun::small("kept"));
-    let gone = MicroRun::small("gone").set("/spec/seed", 99).set("/spec/output/path", "gone");
+    let gone = MicroRun::small("gone")
+        .set("/spec/seed", 99)
+        .set("/spec/output/path", "gone");
     gone.write(&bench);
     bench.run().exits_with(0);
     let before = bench.snapshot();
-    let shown = bench.scalequest(&["prune", "workspace", "--forget", "gone"]).exits_with(0).stdout;
-    assert!(shown.contains("would remove") && shown.contains("--yes"), "{shown}");
+    let shown = bench
+        .scalequest(&["prune", "workspace", "--forget", "gone"])
+        .exits_with(0)
+        .stdout;
+    assert!(
+        shown.contains("would remove") && shown.contains("--yes"),
+        "{shown}"
+    );
     assert_eq!(bench.snapshot(), before, "showing removed something");
-    bench.scalequest(&["prune", "workspace", "--forget", "gone", "--yes"]).exits_with(0).says(&["removed"]);
+    bench
+        .scalequest(&["prune", "workspace", "--forget", "gone", "--yes"])
+        .exits_with(0)
+        .says(&["removed"]);
     let after: BTreeSet<String> = bench.snapshot().into_keys().collect();
-    let stages: BTreeSet<String> = after.iter().filter_map(|path| path.strip_prefix("workspace/stages/")?.split('/').next().map(str::to_owned)).collect();
-    let referred: BTreeSet<String> = kept.record.stages.iter().map(|stage| format!("{}-{}", stage.stage.slug(), stage.key)).collect();
+    let stages: BTreeSet<String> = after
+        .iter()
+        .filter_map(|path| {
+            path.strip_prefix("workspace/stages/")?
+                .split('/')
+                .next()
+                .map(str::to_owned)
+        })
+        .collect();
+    let referred: BTreeSet<String> = kept
+        .record
+        .stages
+        .iter()
+        .map(|stage| format!("{}-{}", stage.stage.slug(), stage.key))
+        .collect();
     assert_eq!(stages, referred);
-    assert!(!after.iter().any(|path| path.contains("runs/gone")) && after.contains("gone/manifest.json"), "published datasets are never touched");
+    assert!(
+        !after.iter().any(|path| path.contains("runs/gone"))
+            && after.contains("gone/manifest.json"),
+        "published datasets are never touched"
+    );
     MicroRun::small("kept").write(&bench);
     let (again, events) = bench.run_with_events();
     again.exits_with(0);
-    assert!(events.iter().all(|event| event["event"] != "stageStarted"), "{events:?}");
-    bench.scalequest(&["prune", "workspace"]).exits_with(0).says(&["would remove 0 B in 0 places"]);
+    assert!(
+        events.iter().all(|event| event["event"] != "stageStarted"),
+        "{events:?}"
+    );
+    bench
+        .scalequest(&["prune", "workspace"])
+        .exits_with(0)
+        .says(&["would remove 0 B in 0 places"]);
 }
 
 fn has_condition(status: &Value, kind: &str, value: &str) -> bool {
     let conditions = status["conditions"].as_array();
-    conditions.is_some_and(|all| all.iter().any(|condition| condition["type"] == kind && condition["status"] == value))
+    conditions.is_some_and(|all| {
+        all.iter()
+            .any(|condition| condition["type"] == kind && condition["status"] == value)
+    })
 }

@@ -76,15 +76,62 @@ pub enum Domain {
     doc = "A dataset of reasoning questions and responses to be made, and how far it is."
 )]
 #[kube(
-    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "What the run is doing"),
-    printcolumn(name = "Accepted", type_ = "string", json_path = ".status.progress.summary", description = "Accepted pairs of those wanted"),
-    printcolumn(name = "Percent", type_ = "integer", json_path = ".status.progress.percent", description = "Accepted pairs in percent of those wanted"),
-    printcolumn(name = "Wave", type_ = "integer", json_path = ".status.progress.wave", description = "The wave under way"),
-    printcolumn(name = "ETA", type_ = "string", json_path = ".status.progress.eta", description = "Time left, estimated"),
-    printcolumn(name = "GPU-h", type_ = "string", json_path = ".status.estimate.gpuHours", description = "GPU hours expected in all", priority = 1),
-    printcolumn(name = "Cost", type_ = "string", json_path = ".status.usage.cost", description = "Money spent so far", priority = 1),
-    printcolumn(name = "Queue", type_ = "string", json_path = ".spec.queueName", description = "Kueue queue", priority = 1),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(
+        name = "Phase",
+        type_ = "string",
+        json_path = ".status.phase",
+        description = "What the run is doing"
+    ),
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = ".status.progress.summary",
+        description = "Accepted pairs of those wanted"
+    ),
+    printcolumn(
+        name = "Percent",
+        type_ = "integer",
+        json_path = ".status.progress.percent",
+        description = "Accepted pairs in percent of those wanted"
+    ),
+    printcolumn(
+        name = "Wave",
+        type_ = "integer",
+        json_path = ".status.progress.wave",
+        description = "The wave under way"
+    ),
+    printcolumn(
+        name = "ETA",
+        type_ = "string",
+        json_path = ".status.progress.eta",
+        description = "Time left, estimated"
+    ),
+    printcolumn(
+        name = "GPU-h",
+        type_ = "string",
+        json_path = ".status.estimate.gpuHours",
+        description = "GPU hours expected in all",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Cost",
+        type_ = "string",
+        json_path = ".status.usage.cost",
+        description = "Money spent so far",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Queue",
+        type_ = "string",
+        json_path = ".spec.queueName",
+        description = "Kueue queue",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
 )]
 #[kube(
     validation = rules::short_name(),

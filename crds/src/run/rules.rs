@@ -6,25 +6,37 @@ use kube::core::{Message, Rule};
 const ACCEPTED: &str = "has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Accepted' && c.status == 'True')";
 
 fn at(field: &str, rule: Rule) -> Rule {
-    Rule { field_path: Some(field.into()), ..rule }
+    Rule {
+        field_path: Some(field.into()),
+        ..rule
+    }
 }
 
 /// Exactly one of `members` is set.
 pub(super) fn exactly_one(members: &[&str]) -> Rule {
-    let all: Vec<String> = members.iter().map(|member| format!("has(self.{member})")).collect();
-    Rule::new(format!("[{}].filter(x, x).size() == 1", all.join(", "))).message(Message::Message(format!("set exactly one of {}", members.join(", "))))
+    let all: Vec<String> = members
+        .iter()
+        .map(|member| format!("has(self.{member})"))
+        .collect();
+    Rule::new(format!("[{}].filter(x, x).size() == 1", all.join(", "))).message(Message::Message(
+        format!("set exactly one of {}", members.join(", ")),
+    ))
 }
 
 /// `member` is set if and only if the discriminator is `kind`.
 pub(super) fn member_of_its_type(member: &str, kind: &str) -> Rule {
-    Rule::new(format!("has(self.{member}) == (self.type == '{kind}')")).message(Message::Message(format!("{member} is set with type {kind}, and only then")))
+    Rule::new(format!("has(self.{member}) == (self.type == '{kind}')")).message(Message::Message(
+        format!("{member} is set with type {kind}, and only then"),
+    ))
 }
 
 /// Job and pod names are made from the run's.
 pub(super) fn short_name() -> Rule {
     at(
         ".metadata.name",
-        Rule::new("size(self.metadata.name) <= 40").message("metadata.name has at most 40 characters: the names of Jobs and pods are made from it"),
+        Rule::new("size(self.metadata.name) <= 40").message(
+            "metadata.name has at most 40 characters: the names of Jobs and pods are made from it",
+        ),
     )
 }
 
@@ -88,7 +100,8 @@ pub(super) fn queue_changes_while_suspended() -> Rule {
 pub(super) fn every_generator_is_of_a_model() -> Rule {
     at(
         ".generators",
-        Rule::new("self.generators.all(g, self.models.exists(m, m.name == g.model))").message("generators: every model must be a name in spec.models"),
+        Rule::new("self.generators.all(g, self.models.exists(m, m.name == g.model))")
+            .message("generators: every model must be a name in spec.models"),
     )
 }
 
@@ -105,7 +118,12 @@ pub(super) fn every_rewriter_is_a_model() -> Rule {
 pub(super) fn refers_to_a_model(field: &str, is_set: &str) -> Rule {
     at(
         &format!(".{field}"),
-        Rule::new(format!("!({is_set}) || self.models.exists(m, m.name == self.{field})")).message(Message::Message(format!("{field} must be a name in spec.models"))),
+        Rule::new(format!(
+            "!({is_set}) || self.models.exists(m, m.name == self.{field})"
+        ))
+        .message(Message::Message(format!(
+            "{field} must be a name in spec.models"
+        ))),
     )
 }
 

@@ -87,7 +87,7 @@ pub struct Funnel {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rejected {
-    /// The reason.
+    /// Why they were rejected.
     pub reason: Reason,
     /// Questions rejected for it.
     pub count: i64,
@@ -130,7 +130,7 @@ pub struct Usage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StageStatus {
-    /// The stage.
+    /// Which stage it is.
     pub name: Stage,
     /// The wave, if per wave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -140,7 +140,7 @@ pub struct StageStatus {
     pub generator: Option<String>,
     /// `Waiting`, `Running`, `Sealed`, `Reused` or `Failed`.
     pub state: String,
-    /// Shards.
+    /// How many shards it has, and how far they are.
     pub shards: ShardStatus,
 }
 
@@ -148,13 +148,13 @@ pub struct StageStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ShardStatus {
-    /// All.
+    /// Shards in all.
     pub total: i64,
-    /// Committed.
+    /// Shards committed.
     pub succeeded: i64,
-    /// Being worked on.
+    /// Shards being worked on.
     pub active: i64,
-    /// Given up.
+    /// Shards given up.
     pub failed: i64,
 }
 
@@ -162,7 +162,7 @@ pub struct ShardStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Dataset {
-    /// Where it is.
+    /// Where the dataset is.
     pub uri: String,
     /// Digest of its manifest.
     pub digest: String,

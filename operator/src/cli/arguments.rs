@@ -25,23 +25,26 @@ Examples:
 const RUN_HELP: &str = "\
 Makes the dataset that FILE describes, or goes on making it.
 
-The run may be interrupted at any moment, by Ctrl-C, kill -9 or a power cut: the same command goes on from the last finished
-shard or checkpoint, and the dataset's data files are the same bytes as those of an uninterrupted run. One Ctrl-C lets the
+The run may be interrupted at any moment, by Ctrl-C, kill -9 or a power cut: the same command goes on from the last finished \
+shard or checkpoint, and the dataset's data files are the same bytes as those of an uninterrupted run. One Ctrl-C lets the \
 workers save what they have; a second one ends them at once. A finished run that is started again recomputes nothing.
 
-Target, budget, maxWaves and failurePolicy may be changed between two commands; to change anything else, give the run another
+Target, budget, maxWaves and failurePolicy may be changed between two commands; to change anything else, give the run another \
 name. On the same workspace, whatever did not change is reused.
 
 Relative paths in FILE are relative to the current directory.";
 
 const RUN_AFTER: &str = "\
 What is written:
-  <workspace>/stages/<stage>-<key>/       finished shards, trained models, checkpoints, addressed by content; may be shared by runs
-  <workspace>/runs/<run>/record.json      what was decided: resolved spec, seals, usage so far
-  <workspace>/runs/<run>/logs/            a log of every worker
-  <output>/                               the dataset: data/, responses/, rejects/, preferences/, sft_questions/ (Parquet),
-                                          README.md (card), report.html, run.yaml (resolved spec), manifest.json (written last)
-For a workspace in an object store, runs/<run>/ lies in $XDG_STATE_HOME/scalequest (default ~/.local/state/scalequest).
+  <workspace>/stages/<stage>-<key>/    finished shards, trained models and checkpoints, addressed
+                                       by content, so that runs may share them
+  <workspace>/runs/<run>/record.json   what was decided: resolved spec, seals, usage so far
+  <workspace>/runs/<run>/logs/         a log of every worker
+  <output>/                            the dataset: data/, responses/, rejects/, preferences/ and
+                                       sft_questions/ (Parquet), README.md (card), report.html,
+                                       run.yaml (resolved spec), manifest.json (written last)
+For a workspace in an object store, runs/<run>/ lies in $XDG_STATE_HOME/scalequest
+(default: ~/.local/state/scalequest).
 
 Environment:
   SCALEQUEST_WORKER  the scalequest-worker program, where it is not beside this one
@@ -56,14 +59,14 @@ Examples:
 const VALIDATE_HELP: &str = "\
 Checks FILE as `run` would, and names everything that is wrong at once, each with the field's path and what to do.
 
-Models and question files are looked at too (architecture, tensors, tokenizer, chat template; each line of the seeds), unless
+Models and question files are looked at too (architecture, tensors, tokenizer, chat template; each line of the seeds), unless \
 --spec-only is given. Nothing is written. Exit code 0: it is right; 2: it is not.";
 
 const PLAN_HELP: &str = "\
-Shows which stages would run, in which order, over how many rows, and what they are expected to take: GPU-hours per stage, from
+Shows which stages would run, in which order, over how many rows, and what they are expected to take: GPU-hours per stage, from \
 the models' parameters, the tokens of each row and the device's rates. Nothing is read but FILE, and nothing is written.
 
-The estimate assumes yields; the run itself measures them in its first wave (the pilot) and writes the better estimate into its
+The estimate assumes yields; the run itself measures them in its first wave (the pilot) and writes the better estimate into its \
 status.";
 
 const STATUS_HELP: &str = "\
@@ -72,11 +75,11 @@ Shows how far a run is: the funnel, the stages, usage and the time left; while i
 DIR is a run's workspace (with --run where it holds several runs), or a run's directory in it (<workspace>/runs/<run>).";
 
 const PRUNE_HELP: &str = "\
-Removes from a workspace what no kept run refers to: stages whose key no run's record names, and files that a crash left
+Removes from a workspace what no kept run refers to: stages whose key no run's record names, and files that a crash left \
 behind. Without --yes it only shows what it would remove. What a run that is being driven now works on is never removed.
 
-A run is kept as long as its record is in <workspace>/runs/<run>/; --forget removes the record, so that what only this run used
-becomes removable. Published datasets are never touched. Workspaces in object stores are not pruned: use the store's lifecycle
+A run is kept as long as its record is in <workspace>/runs/<run>/; --forget removes the record, so that what only this run used \
+becomes removable. Published datasets are never touched. Workspaces in object stores are not pruned: use the store's lifecycle \
 rules.";
 
 /// What is typed.

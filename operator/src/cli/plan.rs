@@ -1,8 +1,13 @@
 //! `scalequest plan`: what would run, in which order, and what it is expected to take.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use rust_decimal::Decimal;
+use rust_decimal::prelude::FromPrimitive;
 use scalequest_crds::exit;
+use scalequest_crds::run::model::HubSource;
+use scalequest_crds::run::{Engine, EngineType, ModelSource, SynthesisRun};
 use serde_json::json;
 
 use super::arguments::{OutputFormat, PlanArguments};
@@ -15,18 +20,77 @@ use crate::validate::{Environment, ValidRun, validate};
 
 /// Prints the plan of the run in a file.
 pub fn plan(arguments: &PlanArguments) -> Result<i32, Refusal> {
-    let run = spec_file::read(&arguments.spec.file)?;
+    let mut run = spec_file::read(&arguments.spec.file)?;
+    let elsewhere = forget_engines(&mut run);
     let valid = validate(&run, Environment::Local).or_else(|faults| {
         validate(&run, Environment::Cluster).map_err(|_| Refusal::BadInput(faults))
     })?;
     let device = device(&arguments.device)?;
-    let cost = estimate(&valid, None, device, &Assumptions::default());
+    let mut cost = estimate(&valid, None, device, &Assumptions::default());
+    leave_out(&elsewhere, &valid, &mut cost);
     let answer = match arguments.output {
         OutputFormat::Json => format!("{:#}\n", as_json(&valid, &cost)),
-        OutputFormat::Text => as_text(&valid, &cost),
+        OutputFormat::Text => as_text(&valid, &cost, &elsewhere),
     };
     text::print(&answer)?;
     Ok(exit::run::DONE)
+}
+
+/// Takes the engines out of the spec, since the work is the same whatever does it. The names of the models that an endpoint
+/// serves: their work takes no hours of ours.
+fn forget_engines(run: &mut SynthesisRun) -> BTreeSet<String> {
+    let mut elsewhere = BTreeSet::new();
+    for model in &mut run.spec.models {
+        let served = match model.engine.take() {
+            Some(Engine {
+                kind: EngineType::OpenAI,
+                open_ai,
+                ..
+            }) => open_ai.map(|served| served.model),
+            _ => continue,
+        };
+        elsewhere.insert(model.name.clone());
+        model.source = served.map(|name| ModelSource {
+            path: Some(name),
+            ..ModelSource::default()
+        });
+    }
+    // A stand-in for a source must be of a kind that the run may have: a path here, the hub where all else lies in a cluster.
+    if validate(run, Environment::Local).is_err() {
+        for model in run
+            .spec
+            .models
+            .iter_mut()
+            .filter(|model| elsewhere.contains(&model.name))
+        {
+            let repo = model
+                .source
+                .take()
+                .and_then(|source| source.path)
+                .unwrap_or_default();
+            let hub = HubSource {
+                repo,
+                revision: "0".repeat(40),
+            };
+            model.source = Some(ModelSource {
+                hub: Some(hub),
+                ..ModelSource::default()
+            });
+        }
+    }
+    elsewhere
+}
+
+/// Takes what is done elsewhere out of hours and cost.
+fn leave_out(elsewhere: &BTreeSet<String>, run: &ValidRun, cost: &mut CostEstimate) {
+    for stage in &mut cost.stages {
+        if elsewhere.contains(&stage.work.model) {
+            stage.hours = 0.0;
+        }
+    }
+    cost.hours = cost.stages.iter().map(|stage| stage.hours).sum();
+    let price = run.limits().price_per_gpu_hour;
+    cost.cost = price.and_then(|price| Some((Decimal::from_f64(cost.hours)? * price).round_dp(2)));
 }
 
 fn device(name: &str) -> Result<&'static Device, Refusal> {
@@ -48,7 +112,7 @@ fn device(name: &str) -> Result<&'static Device, Refusal> {
         })
 }
 
-fn as_text(run: &ValidRun, cost: &CostEstimate) -> String {
+fn as_text(run: &ValidRun, cost: &CostEstimate, elsewhere: &BTreeSet<String>) -> String {
     let mut out = String::new();
     let limits = run.limits();
     let _ = writeln!(
@@ -77,7 +141,7 @@ fn as_text(run: &ValidRun, cost: &CostEstimate) -> String {
     .map(String::from)
     .to_vec();
     let mut rows = vec![heading];
-    rows.extend(cost.stages.iter().map(row));
+    rows.extend(cost.stages.iter().map(|stage| row(stage, elsewhere)));
     let mut total = vec!["total".to_string()];
     total.extend(std::iter::repeat_n(String::new(), 5));
     total.push(show_hours(cost.hours));
@@ -128,7 +192,7 @@ fn as_text(run: &ValidRun, cost: &CostEstimate) -> String {
     out
 }
 
-fn row(stage: &StageEstimate) -> Vec<String> {
+fn row(stage: &StageEstimate, elsewhere: &BTreeSet<String>) -> Vec<String> {
     let StageEstimate { work, hours } = stage;
     vec![
         work.stage.to_string(),
@@ -137,7 +201,10 @@ fn row(stage: &StageEstimate) -> Vec<String> {
         text::number(work.rows),
         tokens(work.tokens_read + work.tokens_learnt),
         tokens(work.tokens_made),
-        show_hours(*hours),
+        match elsewhere.contains(&work.model) {
+            true => "endpoint".into(),
+            false => show_hours(*hours),
+        },
     ]
 }
 
@@ -146,7 +213,7 @@ fn show_hours(hours: f64) -> String {
     match hours {
         h if h >= 10.0 => format!("{h:.1}"),
         h if h >= 0.1 => format!("{h:.2}"),
-        h => format!("{h:.4}"),
+        h => format!("{h:.3}"),
     }
 }
 

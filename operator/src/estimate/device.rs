@@ -20,7 +20,8 @@ pub struct Device {
     pub memory: f64,
 }
 
-static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| serde_saphyr::from_str(include_str!("devices.yaml")).unwrap_or_default());
+static DEVICES: LazyLock<Vec<Device>> =
+    LazyLock::new(|| serde_saphyr::from_str(include_str!("devices.yaml")).unwrap_or_default());
 
 /// The devices that are known; the first is the paper's.
 pub fn devices() -> &'static [Device] {

@@ -111,33 +111,63 @@ pub struct CostEstimate {
 }
 
 /// What `run` will take on devices like `device`.
-pub fn estimate(run: &ValidRun, inspection: Option<&Inspection>, device: &Device, assumptions: &Assumptions) -> CostEstimate {
+pub fn estimate(
+    run: &ValidRun,
+    inspection: Option<&Inspection>,
+    device: &Device,
+    assumptions: &Assumptions,
+) -> CostEstimate {
     let models = model_sizes(run.method(), inspection);
-    let (questions, yield_ratio) = funnel::questions(run.method(), run.limits().target, assumptions);
+    let (questions, yield_ratio) =
+        funnel::questions(run.method(), run.limits().target, assumptions);
     let work = work(run, inspection, assumptions);
     let stages: Vec<StageEstimate> = work
         .into_iter()
         .map(|work| {
-            let parameters = models.get(&work.model).map_or(0.0, |size| size.parameters as f64);
+            let parameters = models
+                .get(&work.model)
+                .map_or(0.0, |size| size.parameters as f64);
             let hours = seconds(&work, parameters, device, assumptions) / 3600.0;
             StageEstimate { work, hours }
         })
         .collect();
     let hours: f64 = stages.iter().map(|stage| stage.hours).sum();
-    let cost = run.limits().price_per_gpu_hour.and_then(|price| Some((Decimal::from_f64(hours)? * price).round_dp(2)));
-    CostEstimate { device: device.clone(), stages, questions, yield_ratio, hours, cost, models: models.into_iter().collect() }
+    let cost = run
+        .limits()
+        .price_per_gpu_hour
+        .and_then(|price| Some((Decimal::from_f64(hours)? * price).round_dp(2)));
+    CostEstimate {
+        device: device.clone(),
+        stages,
+        questions,
+        yield_ratio,
+        hours,
+        cost,
+        models: models.into_iter().collect(),
+    }
 }
 
 /// Seconds that one device needs for `work` with a model of `parameters` parameters.
-pub fn seconds(work: &StageWork, parameters: f64, device: &Device, assumptions: &Assumptions) -> f64 {
+pub fn seconds(
+    work: &StageWork,
+    parameters: f64,
+    device: &Device,
+    assumptions: &Assumptions,
+) -> f64 {
     let reading = 2.0 * parameters / (assumptions.read_efficiency * device.flops);
     let weights = 2.0 * parameters;
     let cache = assumptions.cache_bytes * (parameters / 7e9).powf(2.0 / 3.0) * work.sequence_tokens;
     let room = ((0.9 * device.memory - weights) / cache.max(1.0)).max(1.0);
     let batch = assumptions.batch.min(room).max(1.0);
-    let by_bandwidth = (weights / batch + cache) / (assumptions.bandwidth_efficiency * device.bandwidth);
+    let by_bandwidth =
+        (weights / batch + cache) / (assumptions.bandwidth_efficiency * device.bandwidth);
     let by_arithmetic = 2.0 * parameters / (assumptions.make_efficiency * device.flops);
     let learning = parameters / (assumptions.learn_efficiency * device.flops);
     let passes = if work.stage == Stage::Qpo { 8.0 } else { 6.0 };
-    work.tokens_read * reading + work.tokens_made * by_bandwidth.max(by_arithmetic) + work.tokens_learnt * passes * learning
+    work.tokens_read * reading
+        + work.tokens_made * by_bandwidth.max(by_arithmetic)
+        + work.tokens_learnt * passes * learning
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,7 +72,14 @@ fn read(path: &Path) -> Result<Option<Result<RunRecord, String>>, String> {
             Err(error) => Ok(Some(Err(error.to_string()))),
         },
         // A file in the way of the directory is found, and said, when places are checked.
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(format!("cannot read {}: {error}", path.display())),
     }
 }

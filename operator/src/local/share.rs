@@ -100,7 +100,14 @@ mod tests {
 
     #[test]
     fn the_table_of_shares_holds() {
-        let table: &[(&str, Free, &[(i64, usize)], usize, &[usize])] = &[
+        type Case = (
+            &'static str,
+            Free,
+            &'static [(i64, usize)],
+            usize,
+            &'static [usize],
+        );
+        let table: &[Case] = &[
             (
                 "one worker takes the machine",
                 free(8, 16, true),

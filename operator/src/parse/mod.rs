@@ -32,21 +32,48 @@ pub fn parse(text: &str) -> Result<SynthesisRun, Vec<Fault>> {
 
 fn read_yaml(text: &str) -> Result<Value, Fault> {
     if text.len() > MAX_BYTES {
-        return Err(fault("(document)", format!("holds {} bytes, a run has at most {MAX_BYTES}: is this the right file?", text.len())));
+        return Err(fault(
+            "(document)",
+            format!(
+                "holds {} bytes, a run has at most {MAX_BYTES}: is this the right file?",
+                text.len()
+            ),
+        ));
     }
     let options = serde_saphyr::options! { with_snippet: false };
-    let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options).map_err(|e| {
-        let place = e.location().map_or_else(|| "(document)".to_string(), |at| format!("line {}, column {}", at.line(), at.column()));
-        fault(place, format!("is no valid YAML: {}", one_line(&e.to_string())))
-    })?;
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple_with_options(text, options).map_err(|e| {
+            let place = e.location().map_or_else(
+                || "(document)".to_string(),
+                |at| format!("line {}, column {}", at.line(), at.column()),
+            );
+            fault(
+                place,
+                format!("is no valid YAML: {}", one_line(&e.to_string())),
+            )
+        })?;
     let count = documents.len();
     match (documents.into_iter().next(), count) {
-        (Some(Value::Null) | None, _) => Err(fault("(document)", "is empty: write a SynthesisRun, or start from one of the examples")),
+        (Some(Value::Null) | None, _) => Err(fault(
+            "(document)",
+            "is empty: write a SynthesisRun, or start from one of the examples",
+        )),
         (Some(value), 1) => Ok(value),
-        (Some(_), _) => Err(fault("(document)", format!("holds {count} documents: a file describes one run, remove all but one"))),
+        (Some(_), _) => Err(fault(
+            "(document)",
+            format!("holds {count} documents: a file describes one run, remove all but one"),
+        )),
     }
 }
 
 fn one_line(message: &str) -> String {
-    message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ")
+    message
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,14 @@ pub(super) fn shown(value: &Value) -> String {
 
 /// The beginning of `text`, on one line.
 pub(super) fn short(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN).collect();
-    if text.chars().count() > SHOWN { format!("{line}…") } else { line }
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(SHOWN)
+        .collect();
+    if text.chars().count() > SHOWN {
+        format!("{line}…")
+    } else {
+        line
+    }
 }

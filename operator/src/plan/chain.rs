@@ -19,15 +19,27 @@ pub struct Position {
 
 impl Position {
     fn once(stage: Stage) -> Position {
-        Position { stage, generator: None, wave: None }
+        Position {
+            stage,
+            generator: None,
+            wave: None,
+        }
     }
 
     fn of(stage: Stage, generator: &str) -> Position {
-        Position { stage, generator: Some(generator.into()), wave: None }
+        Position {
+            stage,
+            generator: Some(generator.into()),
+            wave: None,
+        }
     }
 
     fn in_wave(stage: Stage, wave: i32) -> Position {
-        Position { stage, generator: None, wave: Some(wave) }
+        Position {
+            stage,
+            generator: None,
+            wave: Some(wave),
+        }
     }
 }
 
@@ -48,7 +60,11 @@ impl std::fmt::Display for Position {
 /// The stages before the first wave: each generator's training, then difficulty's. Chains are independent of each other.
 pub fn setup(method: &Method) -> Vec<Position> {
     let mut positions = Vec::new();
-    for generator in method.generators.iter().filter(|generator| generator.weight > 0) {
+    for generator in method
+        .generators
+        .iter()
+        .filter(|generator| generator.weight > 0)
+    {
         let trained = |stage| Position::of(stage, &generator.name);
         if generator.qft.is_some() {
             positions.push(trained(Stage::Qft));
@@ -67,7 +83,11 @@ pub fn setup(method: &Method) -> Vec<Position> {
 pub fn wave_stages(method: &Method, wave: &WaveRecord) -> Vec<Position> {
     let number = wave.wave;
     let mut positions: Vec<Position> = asked(method, wave)
-        .map(|(generator, _)| Position { stage: Stage::Generate, generator: Some(generator.name.clone()), wave: Some(number) })
+        .map(|(generator, _)| Position {
+            stage: Stage::Generate,
+            generator: Some(generator.name.clone()),
+            wave: Some(number),
+        })
         .collect();
     positions.push(Position::in_wave(Stage::Filter, number));
     if method.judge.is_some() {
@@ -76,20 +96,38 @@ pub fn wave_stages(method: &Method, wave: &WaveRecord) -> Vec<Position> {
     if method.difficulty.is_some() {
         positions.push(Position::in_wave(Stage::Rate, number));
     }
-    positions.extend([Stage::Respond, Stage::Reward, Stage::Verify].map(|stage| Position::in_wave(stage, number)));
+    positions.extend(
+        [Stage::Respond, Stage::Reward, Stage::Verify]
+            .map(|stage| Position::in_wave(stage, number)),
+    );
     positions
 }
 
 /// The generators that are asked for questions in `wave`, each with its number of questions.
-pub fn asked<'a>(method: &'a Method, wave: &'a WaveRecord) -> impl Iterator<Item = (&'a GeneratorMethod, i64)> {
-    method.generators.iter().zip(wave.questions.iter().copied()).filter(|(_, questions)| *questions > 0)
+pub fn asked<'a>(
+    method: &'a Method,
+    wave: &'a WaveRecord,
+) -> impl Iterator<Item = (&'a GeneratorMethod, i64)> {
+    method
+        .generators
+        .iter()
+        .zip(wave.questions.iter().copied())
+        .filter(|(_, questions)| *questions > 0)
 }
 
 /// What a publication holds: sealed stages of the setup and all stages of waves that are over, in run order.
 pub fn published(method: &Method, record: &RunRecord) -> Vec<Position> {
-    let is_sealed = |position: &Position| record.sealed(position.stage, position.generator.as_deref(), position.wave).is_some();
+    let is_sealed = |position: &Position| {
+        record
+            .sealed(position.stage, position.generator.as_deref(), position.wave)
+            .is_some()
+    };
     let over = record.waves.iter().filter(|wave| wave.end.is_some());
-    setup(method).into_iter().filter(is_sealed).chain(over.flat_map(|wave| wave_stages(method, wave))).collect()
+    setup(method)
+        .into_iter()
+        .filter(is_sealed)
+        .chain(over.flat_map(|wave| wave_stages(method, wave)))
+        .collect()
 }
 
 /// The stage whose rows `stage` reads within a wave.
@@ -106,6 +144,11 @@ pub fn before(method: &Method, stage: Stage) -> Option<Stage> {
         Stage::Respond => Some(Stage::Filter),
         Stage::Reward => Some(Stage::Respond),
         Stage::Verify => Some(Stage::Reward),
-        Stage::Qft | Stage::Sample | Stage::Label | Stage::Generate | Stage::Filter | Stage::Publish => None,
+        Stage::Qft
+        | Stage::Sample
+        | Stage::Label
+        | Stage::Generate
+        | Stage::Filter
+        | Stage::Publish => None,
     }
 }

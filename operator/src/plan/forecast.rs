@@ -22,7 +22,10 @@ pub(super) fn forecast(run: &ValidRun, record: &RunRecord) -> Option<Estimate> {
     Some(Estimate {
         questions: generated + more,
         gpu_hours: format!("{:.3}", millis as f64 / 3_600_000.0),
-        cost: run.limits().price_per_gpu_hour.map(|price: Decimal| money(millis, price).round_dp(2).to_string()),
+        cost: run
+            .limits()
+            .price_per_gpu_hour
+            .map(|price: Decimal| money(millis, price).round_dp(2).to_string()),
         yield_ratio: format!("{ratio:.3}"),
     })
 }

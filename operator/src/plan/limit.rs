@@ -11,19 +11,50 @@ use crate::record::sums::money;
 use crate::validate::ValidRun;
 
 /// The limit that is reached already, if any: nothing more may be started.
-pub(super) fn reached(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis: i64) -> Option<Short> {
+pub(super) fn reached(
+    run: &ValidRun,
+    record: &RunRecord,
+    observed: &Observed,
+    now_millis: i64,
+) -> Option<Short> {
     let limits = run.limits();
-    let billed = record.billed_millis(&record.total_usage()).saturating_add(observed.running_millis.max(0));
-    if let Some(hours) = limits.gpu_hours.filter(|hours| billed as f64 >= hours * 3_600_000.0) {
-        return short(reason::BUDGET_EXHAUSTED, format!("spec.budget.gpuHours ({hours}) is used up{}", so_far(run, record)));
+    let billed = record
+        .billed_millis(&record.total_usage())
+        .saturating_add(observed.running_millis.max(0));
+    if let Some(hours) = limits
+        .gpu_hours
+        .filter(|hours| billed as f64 >= hours * 3_600_000.0)
+    {
+        return short(
+            reason::BUDGET_EXHAUSTED,
+            format!(
+                "spec.budget.gpuHours ({hours}) is used up{}",
+                so_far(run, record)
+            ),
+        );
     }
     if let (Some(cost), Some(price)) = (limits.cost, limits.price_per_gpu_hour)
         && money(billed, price) >= cost
     {
-        return short(reason::BUDGET_EXHAUSTED, format!("spec.budget.cost ({cost} {}) is used up{}", limits.currency, so_far(run, record)));
+        return short(
+            reason::BUDGET_EXHAUSTED,
+            format!(
+                "spec.budget.cost ({cost} {}) is used up{}",
+                limits.currency,
+                so_far(run, record)
+            ),
+        );
     }
-    if let Some(seconds) = limits.deadline_seconds.filter(|seconds| now_millis.saturating_sub(record.accepted_at_millis) >= seconds.saturating_mul(1000)) {
-        return short(reason::BUDGET_EXHAUSTED, format!("spec.budget.deadlineSeconds ({seconds}) have passed since the run was accepted{}", so_far(run, record)));
+    if let Some(seconds) = limits.deadline_seconds.filter(|seconds| {
+        now_millis.saturating_sub(record.accepted_at_millis) >= seconds.saturating_mul(1000)
+    }) {
+        return short(
+            reason::BUDGET_EXHAUSTED,
+            format!(
+                "spec.budget.deadlineSeconds ({seconds}) have passed since the run was accepted{}",
+                so_far(run, record)
+            ),
+        );
     }
     None
 }
@@ -33,21 +64,56 @@ pub(super) fn refused(run: &ValidRun, record: &RunRecord, questions: i64) -> Opt
     let limits = run.limits();
     let done = record.waves.len();
     if done >= usize::try_from(limits.max_waves).unwrap_or(0) {
-        let hint = if record.accepted() == 0 { most_dropped(record) } else { String::new() };
-        return short(reason::MAX_WAVES_REACHED, format!("spec.target.maxWaves ({}) waves are done{}{hint}", limits.max_waves, so_far(run, record)));
+        let hint = if record.accepted() == 0 {
+            most_dropped(record)
+        } else {
+            String::new()
+        };
+        return short(
+            reason::MAX_WAVES_REACHED,
+            format!(
+                "spec.target.maxWaves ({}) waves are done{}{hint}",
+                limits.max_waves,
+                so_far(run, record)
+            ),
+        );
     }
     if !record.has_room_for_a_wave() {
-        return short(reason::RECORD_FULL, format!("the run record is full after {done} waves{}", so_far(run, record)));
+        return short(
+            reason::RECORD_FULL,
+            format!(
+                "the run record is full after {done} waves{}",
+                so_far(run, record)
+            ),
+        );
     }
     let wave_millis = wave_millis(run, record, questions)?;
-    let after = record.billed_millis(&record.total_usage()).saturating_add(wave_millis);
-    if let Some(hours) = limits.gpu_hours.filter(|hours| after as f64 > hours * 3_600_000.0) {
-        return short(reason::BUDGET_EXHAUSTED, format!("another wave of {questions} questions would exceed spec.budget.gpuHours ({hours}){}", so_far(run, record)));
+    let after = record
+        .billed_millis(&record.total_usage())
+        .saturating_add(wave_millis);
+    if let Some(hours) = limits
+        .gpu_hours
+        .filter(|hours| after as f64 > hours * 3_600_000.0)
+    {
+        return short(
+            reason::BUDGET_EXHAUSTED,
+            format!(
+                "another wave of {questions} questions would exceed spec.budget.gpuHours ({hours}){}",
+                so_far(run, record)
+            ),
+        );
     }
     if let (Some(cost), Some(price)) = (limits.cost, limits.price_per_gpu_hour)
         && money(after, price) > Decimal::max(cost, Decimal::ZERO)
     {
-        return short(reason::BUDGET_EXHAUSTED, format!("another wave of {questions} questions would exceed spec.budget.cost ({cost} {}){}", limits.currency, so_far(run, record)));
+        return short(
+            reason::BUDGET_EXHAUSTED,
+            format!(
+                "another wave of {questions} questions would exceed spec.budget.cost ({cost} {}){}",
+                limits.currency,
+                so_far(run, record)
+            ),
+        );
     }
     None
 }
@@ -57,15 +123,28 @@ fn short(reason: &'static str, message: String) -> Option<Short> {
 }
 
 fn so_far(run: &ValidRun, record: &RunRecord) -> String {
-    format!("; {} of {} pairs were accepted of {} questions", record.accepted(), run.limits().target, record.generated())
+    format!(
+        "; {} of {} pairs were accepted of {} questions",
+        record.accepted(),
+        run.limits().target,
+        record.generated()
+    )
 }
 
 /// `; most were dropped as X (n), Y (m)`.
 fn most_dropped(record: &RunRecord) -> String {
     let mut rejected: Vec<_> = record.rejected().into_iter().collect();
     rejected.sort_by_key(|(reason, count)| (std::cmp::Reverse(*count), *reason));
-    let named: Vec<String> = rejected.iter().take(3).map(|(reason, count)| format!("{reason:?} ({count})")).collect();
-    if named.is_empty() { String::new() } else { format!("; most were dropped as {}", named.join(", ")) }
+    let named: Vec<String> = rejected
+        .iter()
+        .take(3)
+        .map(|(reason, count)| format!("{reason:?} ({count})"))
+        .collect();
+    if named.is_empty() {
+        String::new()
+    } else {
+        format!("; most were dropped as {}", named.join(", "))
+    }
 }
 
 /// What a wave of `questions` questions will take by the rates on record; none before a wave is over.
@@ -75,9 +154,17 @@ pub(super) fn wave_millis(run: &ValidRun, record: &RunRecord, questions: i64) ->
         return None;
     }
     let share = questions as f64 / generated as f64;
-    let stages = record.waves.first().map(|wave| chain::wave_stages(run.method(), wave)).unwrap_or_default();
+    let stages = record
+        .waves
+        .first()
+        .map(|wave| chain::wave_stages(run.method(), wave))
+        .unwrap_or_default();
     let mut names: Vec<Stage> = stages.into_iter().map(|position| position.stage).collect();
     names.dedup();
-    let spent: i64 = names.iter().filter_map(|stage| record.usage.get(stage)).map(|usage| record.billed_millis(usage)).sum();
+    let spent: i64 = names
+        .iter()
+        .filter_map(|stage| record.usage.get(stage))
+        .map(|usage| record.billed_millis(usage))
+        .sum();
     Some((spent as f64 * share).ceil() as i64)
 }

@@ -113,12 +113,23 @@ impl std::fmt::Display for Short {
 /// What may run now, given the run, its record, what is observed, and the time in milliseconds since 1970 (which only the deadline reads).
 pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis: i64) -> Plan {
     let estimate = forecast::forecast(run, record);
-    let ended = |end| Plan { finished: Some(end), estimate: estimate.clone(), ..Plan::default() };
+    let ended = |end| Plan {
+        finished: Some(end),
+        estimate: estimate.clone(),
+        ..Plan::default()
+    };
     if let Some(failure) = observed.failed.first() {
-        return ended(End::Failed(format!("{}: {}", failure.name, failure.message)));
+        return ended(End::Failed(format!(
+            "{}: {}",
+            failure.name, failure.message
+        )));
     }
     if run.spec().suspend {
-        return Plan { held: Some("spec.suspend is true".into()), estimate, ..Plan::default() };
+        return Plan {
+            held: Some("spec.suspend is true".into()),
+            estimate,
+            ..Plan::default()
+        };
     }
     let mut record = record.clone();
     let mut pins = Pins::default();
@@ -133,7 +144,15 @@ pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis:
         Decision::Publish(short) => Some(short),
     };
     let wanted: Vec<Position> = match &over {
-        None => setup(run.method()).into_iter().chain(record.waves.iter().flat_map(|wave| wave_stages(run.method(), wave))).collect(),
+        None => setup(run.method())
+            .into_iter()
+            .chain(
+                record
+                    .waves
+                    .iter()
+                    .flat_map(|wave| wave_stages(run.method(), wave)),
+            )
+            .collect(),
         Some(_) => chain::published(run.method(), &record),
     };
     let mut intact = true;
@@ -149,15 +168,28 @@ pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis:
         }
     }
     if let Some(short) = over.filter(|_| intact) {
-        let task = publish::build(run, &record, short.as_ref().map(|short| short.message.clone()));
-        let is_published = record.publication.as_ref().is_some_and(|published| published.key == task.key);
+        let task = publish::build(
+            run,
+            &record,
+            short.as_ref().map(|short| short.message.clone()),
+        );
+        let is_published = record
+            .publication
+            .as_ref()
+            .is_some_and(|published| published.key == task.key);
         if is_published && !observed.damaged.contains(&task.key) {
             return ended(short.map_or(End::Complete, End::Short));
         }
         pin_stage(&record, &task, &mut pins);
         start.push(task);
     }
-    Plan { pins, start, held: None, finished: None, estimate }
+    Plan {
+        pins,
+        start,
+        held: None,
+        finished: None,
+        estimate,
+    }
 }
 
 /// Where the run stands.
@@ -180,19 +212,34 @@ fn decide(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis: i
     if record.waves.last().is_some_and(|wave| wave.end.is_none()) {
         return Decision::GoOn;
     }
-    let weights: Vec<i64> = run.method().generators.iter().map(|generator| i64::from(generator.weight)).collect();
+    let weights: Vec<i64> = run
+        .method()
+        .generators
+        .iter()
+        .map(|generator| i64::from(generator.weight))
+        .collect();
     let total = size::next_wave(run.limits().target, &record.waves);
     if let Some(short) = limit::refused(run, record, total) {
         return Decision::Publish(Some(short));
     }
     let first_id = record.waves.iter().map(WaveRecord::total).sum();
     let wave = record.waves.last().map_or(1, |wave| wave.wave + 1);
-    Decision::NextWave(WaveRecord { wave, first_id, questions: size::share(total, &weights), end: None })
+    Decision::NextWave(WaveRecord {
+        wave,
+        first_id,
+        questions: size::share(total, &weights),
+        end: None,
+    })
 }
 
 fn pin_stage(record: &RunRecord, task: &StageTask, pins: &mut Pins) {
-    let is_pinned = |stage: &StageRecord| stage.key == task.key && stage.generator == task.generator && stage.wave == task.wave;
-    let is_sealed = task.stage != Stage::Publish && record.sealed(task.stage, task.generator.as_deref(), task.wave).is_some();
+    let is_pinned = |stage: &StageRecord| {
+        stage.key == task.key && stage.generator == task.generator && stage.wave == task.wave
+    };
+    let is_sealed = task.stage != Stage::Publish
+        && record
+            .sealed(task.stage, task.generator.as_deref(), task.wave)
+            .is_some();
     if is_sealed || record.stages.iter().any(is_pinned) {
         return;
     }
@@ -210,4 +257,4 @@ fn pin_stage(record: &RunRecord, task: &StageTask, pins: &mut Pins) {
 }
 
 #[cfg(test)]
-mod simulation;
+pub(crate) mod simulation;

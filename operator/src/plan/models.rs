@@ -10,25 +10,59 @@ use crate::validate::ValidRun;
 
 /// The model declared as `name`. Validation has seen to it that it is declared, and acceptance that it was inspected.
 pub(super) fn declared(run: &ValidRun, record: &RunRecord, name: &str) -> Option<ModelUse> {
-    let model = run.method().models.iter().find(|model| model.name == name)?;
-    let facts = record.inspection.models.iter().find(|facts| facts.name == name)?;
+    let model = run
+        .method()
+        .models
+        .iter()
+        .find(|model| model.name == name)?;
+    let facts = record
+        .inspection
+        .models
+        .iter()
+        .find(|facts| facts.name == name)?;
     let source = model.source.as_ref()?;
-    let location = source.path.clone().or_else(|| source.uri.clone()).unwrap_or_else(|| format!("models/{name}"));
-    Some(ModelUse { name: name.into(), location: ModelLocation::Path(location), digest: facts.digest.clone() })
+    let location = source
+        .path
+        .clone()
+        .or_else(|| source.uri.clone())
+        .unwrap_or_else(|| format!("models/{name}"));
+    Some(ModelUse {
+        name: name.into(),
+        location: ModelLocation::Path(location),
+        digest: facts.digest.clone(),
+    })
 }
 
 /// The model that `stage` trained.
 pub(super) fn trained(name: &str, stage: Stage, sealed: Sealed) -> ModelUse {
-    ModelUse { name: name.into(), location: ModelLocation::Trained { stage, key: sealed.key }, digest: sealed.digest }
+    ModelUse {
+        name: name.into(),
+        location: ModelLocation::Trained {
+            stage,
+            key: sealed.key,
+        },
+        digest: sealed.digest,
+    }
 }
 
 /// The seed questions, in file order.
 pub(super) fn seed_questions(run: &ValidRun, record: &RunRecord) -> Vec<QuestionFile> {
-    let files = run.method().seed_questions.iter().zip(&record.inspection.seed_questions);
+    let files = run
+        .method()
+        .seed_questions
+        .iter()
+        .zip(&record.inspection.seed_questions);
     files
         .map(|(file, facts)| QuestionFile {
-            location: file.path.clone().or_else(|| file.uri.clone()).unwrap_or_default(),
-            question_field: file.question_field.clone().unwrap_or_else(|| "question".into()),
+            location: file
+                .path
+                .clone()
+                .or_else(|| file.uri.clone())
+                .unwrap_or_default(),
+            question_field: file
+                .question_field
+                .clone()
+                .unwrap_or_else(|| "question".into()),
             answer_field: file.answer_field.clone(),
             digest: facts.digest.clone(),
         })
@@ -40,8 +74,15 @@ pub(super) fn benchmarks(benchmarks: &[Benchmark], record: &RunRecord) -> Vec<Qu
     let files = benchmarks.iter().zip(&record.inspection.benchmarks);
     files
         .map(|(file, facts)| QuestionFile {
-            location: file.path.clone().or_else(|| file.uri.clone()).unwrap_or_default(),
-            question_field: file.question_field.clone().unwrap_or_else(|| "question".into()),
+            location: file
+                .path
+                .clone()
+                .or_else(|| file.uri.clone())
+                .unwrap_or_default(),
+            question_field: file
+                .question_field
+                .clone()
+                .unwrap_or_else(|| "question".into()),
             answer_field: None,
             digest: facts.digest.clone(),
         })

@@ -15,10 +15,23 @@ use crate::validate::ValidRun;
 pub(super) fn build(run: &ValidRun, record: &RunRecord, short: Option<String>) -> StageTask {
     let sealed = |position: Position| {
         let sealed = record.sealed(position.stage, position.generator.as_deref(), position.wave)?;
-        let Position { stage, generator, wave } = position;
-        Some(TaskInput { stage, key: sealed.key, digest: sealed.digest, generator, wave })
+        let Position {
+            stage,
+            generator,
+            wave,
+        } = position;
+        Some(TaskInput {
+            stage,
+            key: sealed.key,
+            digest: sealed.digest,
+            generator,
+            wave,
+        })
     };
-    let inputs = published(run.method(), record).into_iter().filter_map(sealed).collect();
+    let inputs = published(run.method(), record)
+        .into_iter()
+        .filter_map(sealed)
+        .collect();
     let publication = Publication {
         location: run.output().into(),
         name: run.name().into(),
@@ -26,10 +39,25 @@ pub(super) fn build(run: &ValidRun, record: &RunRecord, short: Option<String>) -
         short,
         resolved_spec: resolved_yaml(run),
         models: models(run, record),
-        costs: record.costs().into_iter().filter(|cost| cost.stage != Stage::Publish).collect(),
+        costs: record
+            .costs()
+            .into_iter()
+            .filter(|cost| cost.stage != Stage::Publish)
+            .collect(),
     };
-    let position = Position { stage: Stage::Publish, generator: None, wave: None };
-    finish(run, record, &position, inputs, record.accepted(), StageParams::Publish { publication })
+    let position = Position {
+        stage: Stage::Publish,
+        generator: None,
+        wave: None,
+    };
+    finish(
+        run,
+        record,
+        &position,
+        inputs,
+        record.accepted(),
+        StageParams::Publish { publication },
+    )
 }
 
 /// The resolved run as YAML; running it gives the same bytes.
@@ -41,7 +69,13 @@ fn resolved_yaml(run: &ValidRun) -> String {
 /// Every declared model with the parts it plays.
 fn models(run: &ValidRun, record: &RunRecord) -> Vec<PublishedModel> {
     let roles = roles(run);
-    let facts = |name: &str| record.inspection.models.iter().find(|facts| facts.name == name);
+    let facts = |name: &str| {
+        record
+            .inspection
+            .models
+            .iter()
+            .find(|facts| facts.name == name)
+    };
     run.method()
         .models
         .iter()
@@ -87,11 +121,25 @@ fn roles(run: &ValidRun) -> BTreeMap<&str, Vec<String>> {
 
 /// Hub repository, image, or the last part of a path: never where on a machine it lay.
 fn source(source: &ModelSource) -> String {
-    let last = |path: &str| path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_string();
+    let last = |path: &str| {
+        path.trim_end_matches('/')
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_string()
+    };
     match source {
         ModelSource { hub: Some(hub), .. } => format!("{}@{}", hub.repo, hub.revision),
-        ModelSource { image: Some(image), .. } => image.reference.clone(),
-        ModelSource { claim: Some(claim), .. } => last(claim.sub_path.as_deref().unwrap_or(&claim.name)),
-        ModelSource { path, uri, .. } => path.as_deref().or(uri.as_deref()).map(last).unwrap_or_default(),
+        ModelSource {
+            image: Some(image), ..
+        } => image.reference.clone(),
+        ModelSource {
+            claim: Some(claim), ..
+        } => last(claim.sub_path.as_deref().unwrap_or(&claim.name)),
+        ModelSource { path, uri, .. } => path
+            .as_deref()
+            .or(uri.as_deref())
+            .map(last)
+            .unwrap_or_default(),
     }
 }

@@ -26,6 +26,11 @@ fn unmeasured(stage: Stage) -> i64 {
         Stage::Respond | Stage::Label => 64,
         Stage::Judge | Stage::Rewrite | Stage::Reward => 128,
         Stage::Sample | Stage::Generate | Stage::Rate => 512,
-        Stage::Qft | Stage::Qpo | Stage::Scorer | Stage::Filter | Stage::Verify | Stage::Publish => i64::MAX,
+        Stage::Qft
+        | Stage::Qpo
+        | Stage::Scorer
+        | Stage::Filter
+        | Stage::Verify
+        | Stage::Publish => i64::MAX,
     }
 }

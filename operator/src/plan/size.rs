@@ -52,11 +52,17 @@ pub fn yield_lower_bound(accepted: i64, generated: i64) -> f64 {
 
 /// `total` shared out by `weights`, by largest remainder; of equal remainders the earlier one takes the odd question.
 pub fn share(total: i64, weights: &[i64]) -> Vec<i64> {
-    let sum: i128 = weights.iter().map(|weight| i128::from((*weight).max(0))).sum();
+    let sum: i128 = weights
+        .iter()
+        .map(|weight| i128::from((*weight).max(0)))
+        .sum();
     if sum == 0 || total <= 0 {
         return vec![0; weights.len()];
     }
-    let exact: Vec<i128> = weights.iter().map(|weight| i128::from(total) * i128::from((*weight).max(0))).collect();
+    let exact: Vec<i128> = weights
+        .iter()
+        .map(|weight| i128::from(total) * i128::from((*weight).max(0)))
+        .collect();
     let mut shares: Vec<i64> = exact.iter().map(|part| (part / sum) as i64).collect();
     let mut order: Vec<usize> = (0..weights.len()).collect();
     order.sort_by_key(|index| (std::cmp::Reverse(exact[*index] % sum), *index));
@@ -80,12 +86,23 @@ mod tests {
     use crate::record::WaveEnd;
 
     fn over(generated: i64, accepted: i64) -> WaveRecord {
-        WaveRecord { wave: 1, first_id: 0, questions: vec![generated], end: Some(WaveEnd { generated, accepted }) }
+        WaveRecord {
+            wave: 1,
+            first_id: 0,
+            questions: vec![generated],
+            end: Some(WaveEnd {
+                generated,
+                accepted,
+            }),
+        }
     }
 
     #[test]
     fn a_pilot_is_small_and_follows_from_the_target_alone() {
-        assert_eq!([1, 16, 1000, 10_000, 100_000, 1_000_000].map(pilot), [32, 32, 63, 625, 2048, 2048]);
+        assert_eq!(
+            [1, 16, 1000, 10_000, 100_000, 1_000_000].map(pilot),
+            [32, 32, 63, 625, 2048, 2048]
+        );
     }
 
     #[test]

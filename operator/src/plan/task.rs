@@ -3,7 +3,9 @@
 
 use scalequest_crds::Stage;
 use scalequest_crds::key::task_key;
-use scalequest_crds::task::{ContaminationParams, DuplicateParams, ModelUse, StageParams, StageTask, TASK_VERSION, TaskInput};
+use scalequest_crds::task::{
+    ContaminationParams, DuplicateParams, ModelUse, StageParams, StageTask, TASK_VERSION, TaskInput,
+};
 
 use super::chain::{Position, asked, before};
 use super::{Observed, models, shard};
@@ -12,8 +14,17 @@ use crate::validate::ValidRun;
 use crate::validate::method::GeneratorMethod;
 
 /// The task at `position`; none while an input or a model is missing or damaged.
-pub(super) fn build(run: &ValidRun, record: &RunRecord, observed: &Observed, position: &Position) -> Option<StageTask> {
-    let builder = Builder { run, record, observed };
+pub(super) fn build(
+    run: &ValidRun,
+    record: &RunRecord,
+    observed: &Observed,
+    position: &Position,
+) -> Option<StageTask> {
+    let builder = Builder {
+        run,
+        record,
+        observed,
+    };
     let inputs = builder.inputs(position)?;
     let (rows, params) = builder.work(position, &inputs)?;
     let inputs = inputs.into_iter().map(|(input, _)| input).collect();
@@ -21,7 +32,14 @@ pub(super) fn build(run: &ValidRun, record: &RunRecord, observed: &Observed, pos
 }
 
 /// Puts a task together; key and shard size are those on record where the stage was planned before.
-pub(super) fn finish(run: &ValidRun, record: &RunRecord, position: &Position, inputs: Vec<TaskInput>, rows: i64, params: StageParams) -> StageTask {
+pub(super) fn finish(
+    run: &ValidRun,
+    record: &RunRecord,
+    position: &Position,
+    inputs: Vec<TaskInput>,
+    rows: i64,
+    params: StageParams,
+) -> StageTask {
     let mut task = StageTask {
         version: TASK_VERSION,
         run: run.name().into(),
@@ -37,7 +55,9 @@ pub(super) fn finish(run: &ValidRun, record: &RunRecord, position: &Position, in
         params,
     };
     task.key = task_key(&task);
-    let known = record.stages.iter().find(|stage| stage.stage == task.stage && stage.generator == task.generator && stage.wave == task.wave);
+    let known = record.stages.iter().find(|stage| {
+        stage.stage == task.stage && stage.generator == task.generator && stage.wave == task.wave
+    });
     if task.stage == Stage::Publish {
         return task;
     }
@@ -59,12 +79,23 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     /// The sealed stage at a position, with its rows, unless it is damaged.
-    fn input(&self, stage: Stage, generator: Option<&str>, wave: Option<i32>) -> Option<(TaskInput, i64)> {
+    fn input(
+        &self,
+        stage: Stage,
+        generator: Option<&str>,
+        wave: Option<i32>,
+    ) -> Option<(TaskInput, i64)> {
         let sealed = self.record.sealed(stage, generator, wave)?;
         if self.observed.damaged.contains(&sealed.key) {
             return None;
         }
-        let input = TaskInput { stage, key: sealed.key, digest: sealed.digest, generator: generator.map(Into::into), wave };
+        let input = TaskInput {
+            stage,
+            key: sealed.key,
+            digest: sealed.digest,
+            generator: generator.map(Into::into),
+            wave,
+        };
         Some((input, sealed.rows))
     }
 
@@ -73,13 +104,24 @@ impl Builder<'_> {
         if position.stage == Stage::Filter {
             let number = position.wave?;
             let wave = self.record.waves.iter().find(|wave| wave.wave == number)?;
-            let generated = asked(method, wave).map(|(generator, _)| self.input(Stage::Generate, Some(&generator.name), position.wave));
-            let earlier = self.record.waves.iter().filter(|wave| wave.wave < number).map(|wave| self.input(Stage::Filter, None, Some(wave.wave)));
+            let generated = asked(method, wave).map(|(generator, _)| {
+                self.input(Stage::Generate, Some(&generator.name), position.wave)
+            });
+            let earlier = self
+                .record
+                .waves
+                .iter()
+                .filter(|wave| wave.wave < number)
+                .map(|wave| self.input(Stage::Filter, None, Some(wave.wave)));
             return generated.chain(earlier).collect();
         }
         match before(method, position.stage) {
             None => Some(Vec::new()),
-            Some(stage) => Some(vec![self.input(stage, position.generator.as_deref(), position.wave)?]),
+            Some(stage) => Some(vec![self.input(
+                stage,
+                position.generator.as_deref(),
+                position.wave,
+            )?]),
         }
     }
 
@@ -88,10 +130,22 @@ impl Builder<'_> {
         let method = self.run.method();
         let domain = method.domain;
         let before = inputs.first().map_or(0, |(_, rows)| *rows);
-        let generator = || method.generators.iter().find(|each| Some(&each.name) == position.generator.as_ref());
+        let generator = || {
+            method
+                .generators
+                .iter()
+                .find(|each| Some(&each.name) == position.generator.as_ref())
+        };
         let declared = |name: &str| models::declared(self.run, self.record, name);
         let seeds = || models::seed_questions(self.run, self.record);
-        let seed_rows = || self.record.inspection.seed_questions.iter().map(|file| file.rows).sum();
+        let seed_rows = || {
+            self.record
+                .inspection
+                .seed_questions
+                .iter()
+                .map(|file| file.rows)
+                .sum()
+        };
         Some(match position.stage {
             Stage::Qft => {
                 let generator = generator()?;
@@ -114,7 +168,14 @@ impl Builder<'_> {
             }
             Stage::Rewrite => {
                 let qpo = generator()?.qpo.as_ref()?;
-                (before, StageParams::Rewrite { model: declared(&qpo.rewriter)?, sampling: qpo.rewriting.clone(), domain })
+                (
+                    before,
+                    StageParams::Rewrite {
+                        model: declared(&qpo.rewriter)?,
+                        sampling: qpo.rewriting.clone(),
+                        domain,
+                    },
+                )
             }
             Stage::Qpo => {
                 let generator = generator()?;
@@ -141,12 +202,25 @@ impl Builder<'_> {
             }
             Stage::Scorer => {
                 let difficulty = method.difficulty.as_ref()?;
-                (before, StageParams::Scorer { model: declared(&difficulty.base)?, training: difficulty.training.clone() })
+                (
+                    before,
+                    StageParams::Scorer {
+                        model: declared(&difficulty.base)?,
+                        training: difficulty.training.clone(),
+                    },
+                )
             }
             Stage::Generate => {
                 let generator = generator()?;
-                let wave = self.record.waves.iter().find(|wave| Some(wave.wave) == position.wave)?;
-                let index = method.generators.iter().position(|each| each.name == generator.name)?;
+                let wave = self
+                    .record
+                    .waves
+                    .iter()
+                    .find(|wave| Some(wave.wave) == position.wave)?;
+                let index = method
+                    .generators
+                    .iter()
+                    .position(|each| each.name == generator.name)?;
                 let params = StageParams::Generate {
                     model: self.trained_generator(generator)?,
                     system_prompt: generator.system_prompt.clone(),
@@ -156,19 +230,40 @@ impl Builder<'_> {
                 (*wave.questions.get(index)?, params)
             }
             Stage::Filter => {
-                let generated = inputs.iter().filter(|(input, _)| input.stage == Stage::Generate).map(|(_, rows)| rows).sum();
+                let generated = inputs
+                    .iter()
+                    .filter(|(input, _)| input.stage == Stage::Generate)
+                    .map(|(_, rows)| rows)
+                    .sum();
                 (generated, self.filter())
             }
             Stage::Judge => {
                 let judge = method.judge.as_ref()?;
-                (before, StageParams::Judge { model: declared(&judge.model)?, sampling: judge.sampling.clone(), domain })
+                (
+                    before,
+                    StageParams::Judge {
+                        model: declared(&judge.model)?,
+                        sampling: judge.sampling.clone(),
+                        domain,
+                    },
+                )
             }
             Stage::Rate => {
                 let difficulty = method.difficulty.as_ref()?;
                 let (scorer, _) = self.input(Stage::Scorer, None, None)?;
-                let model = self.record.sealed(Stage::Scorer, None, None).map(|sealed| models::trained(&difficulty.base, Stage::Scorer, sealed))?;
+                let model = self
+                    .record
+                    .sealed(Stage::Scorer, None, None)
+                    .map(|sealed| models::trained(&difficulty.base, Stage::Scorer, sealed))?;
                 debug_assert_eq!(scorer.digest, model.digest);
-                (before, StageParams::Rate { model, minimum: difficulty.minimum, generators: difficulty.generators.clone() })
+                (
+                    before,
+                    StageParams::Rate {
+                        model,
+                        minimum: difficulty.minimum,
+                        generators: difficulty.generators.clone(),
+                    },
+                )
             }
             Stage::Respond => {
                 let params = StageParams::Respond {
@@ -180,8 +275,20 @@ impl Builder<'_> {
                 };
                 (before, params)
             }
-            Stage::Reward => (before, StageParams::Reward { model: declared(&method.reward)?, domain }),
-            Stage::Verify => (before, StageParams::Verify { at_least: method.at_least, answer_format: method.answer_format }),
+            Stage::Reward => (
+                before,
+                StageParams::Reward {
+                    model: declared(&method.reward)?,
+                    domain,
+                },
+            ),
+            Stage::Verify => (
+                before,
+                StageParams::Verify {
+                    at_least: method.at_least,
+                    answer_format: method.answer_format,
+                },
+            ),
             Stage::Publish => return None,
         })
     }
@@ -190,11 +297,15 @@ impl Builder<'_> {
         let filter = &self.run.method().filter;
         StageParams::Filter {
             languages: filter.languages.clone(),
-            contamination: filter
-                .contamination
-                .as_ref()
-                .map(|(ngram, benchmarks)| ContaminationParams { ngram: *ngram, benchmarks: models::benchmarks(benchmarks, self.record) }),
-            duplicates: filter.duplicates.map(|similarity| DuplicateParams { similarity }),
+            contamination: filter.contamination.as_ref().map(|(ngram, benchmarks)| {
+                ContaminationParams {
+                    ngram: *ngram,
+                    benchmarks: models::benchmarks(benchmarks, self.record),
+                }
+            }),
+            duplicates: filter
+                .duplicates
+                .map(|similarity| DuplicateParams { similarity }),
         }
     }
 
@@ -216,6 +327,8 @@ impl Builder<'_> {
 
     fn trained(&self, stage: Stage, generator: &str) -> Option<ModelUse> {
         self.input(stage, Some(generator), None)?;
-        self.record.sealed(stage, Some(generator), None).map(|sealed| models::trained(generator, stage, sealed))
+        self.record
+            .sealed(stage, Some(generator), None)
+            .map(|sealed| models::trained(generator, stage, sealed))
     }
 }

@@ -1,4 +1,4 @@
-//! Recipes: documented tables of defaults, one YAML file each, embedded as data. What a spec sets wins ([`resolve`]). This room knows
+//! Recipes: documented tables of defaults, one YAML file each, embedded as data. What a spec sets wins ([`resolve()`]). This room knows
 //! no behaviour: a recipe can say nothing that a spec could not say.
 
 pub mod resolve;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 pub use resolve::resolve;
 
-/// A recipe: its table as text, for people, and as values, for [`resolve`].
+/// A recipe: its table as text, for people, and as values, for [`resolve()`].
 #[derive(Debug)]
 pub struct RecipeTable {
     /// Which recipe.
@@ -71,14 +71,24 @@ struct File {
 static TABLES: LazyLock<Vec<RecipeTable>> = LazyLock::new(|| {
     [
         (Recipe::Math, "Math", include_str!("math.yaml")),
-        (Recipe::MathSimple, "MathSimple", include_str!("math_simple.yaml")),
+        (
+            Recipe::MathSimple,
+            "MathSimple",
+            include_str!("math_simple.yaml"),
+        ),
         (Recipe::Code, "Code", include_str!("code.yaml")),
         (Recipe::LongCot, "LongCot", include_str!("long_cot.yaml")),
     ]
     .into_iter()
     .filter_map(|(recipe, name, yaml)| {
         let File { summary, defaults } = serde_saphyr::from_str(yaml).ok()?;
-        Some(RecipeTable { recipe, name, summary, yaml, defaults })
+        Some(RecipeTable {
+            recipe,
+            name,
+            summary,
+            yaml,
+            defaults,
+        })
     })
     .collect()
 });
@@ -90,7 +100,11 @@ pub fn recipes() -> &'static [RecipeTable] {
 
 /// The defaults of `recipe`.
 pub(crate) fn defaults(recipe: Recipe) -> Value {
-    recipes().iter().find(|table| table.recipe == recipe).map(|table| table.defaults.clone()).unwrap_or(Value::Null)
+    recipes()
+        .iter()
+        .find(|table| table.recipe == recipe)
+        .map(|table| table.defaults.clone())
+        .unwrap_or(Value::Null)
 }
 
 #[cfg(test)]
@@ -101,9 +115,15 @@ mod tests {
     fn every_recipe_has_a_table_whose_names_are_fields_of_the_spec() {
         assert_eq!(recipes().len(), 4);
         for table in recipes() {
-            let shape: Shape = serde_json::from_value(table.defaults.clone()).unwrap_or_else(|e| panic!("{}: {e}", table.name));
-            let sampled: Sampling = serde_json::from_value(shape.responses["sampling"].clone()).unwrap();
-            assert!(sampled.max_new_tokens.is_some() && shape.qpo_has_all(), "{}", table.name);
+            let shape: Shape = serde_json::from_value(table.defaults.clone())
+                .unwrap_or_else(|e| panic!("{}: {e}", table.name));
+            let sampled: Sampling =
+                serde_json::from_value(shape.responses["sampling"].clone()).unwrap();
+            assert!(
+                sampled.max_new_tokens.is_some() && shape.qpo_has_all(),
+                "{}",
+                table.name
+            );
             assert!(!table.summary.is_empty());
         }
     }

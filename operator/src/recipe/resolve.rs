@@ -13,17 +13,32 @@ use super::defaults;
 pub fn resolve(spec: &SynthesisRunSpec) -> Result<SynthesisRunSpec, String> {
     let table = defaults(spec.recipe);
     let mut value = serde_json::to_value(spec).map_err(|e| e.to_string())?;
-    for name in ["domain", "target", "responses", "verification", "failurePolicy"] {
+    for name in [
+        "domain",
+        "target",
+        "responses",
+        "verification",
+        "failurePolicy",
+    ] {
         if let Some(default) = table.get(name) {
             fill_member(&mut value, name, default);
         }
     }
-    let responder = value.pointer("/responses/model").cloned().unwrap_or(Value::Null);
-    let responder_is = |name: &str| Value::Object(Map::from_iter([(name.to_string(), responder.clone())]));
+    let responder = value
+        .pointer("/responses/model")
+        .cloned()
+        .unwrap_or(Value::Null);
+    let responder_is =
+        |name: &str| Value::Object(Map::from_iter([(name.to_string(), responder.clone())]));
     fill_member(&mut value, "reward", &responder_is("model"));
 
     let generator = table.get("generator").cloned().unwrap_or(Value::Null);
-    for each in value.get_mut("generators").and_then(Value::as_array_mut).into_iter().flatten() {
+    for each in value
+        .get_mut("generators")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         for name in ["weight", "qft", "qpo", "sampling"] {
             fill_member(each, name, &generator[name]);
         }
@@ -37,8 +52,16 @@ pub fn resolve(spec: &SynthesisRunSpec) -> Result<SynthesisRunSpec, String> {
     }
 
     fill_member_if_absent(&mut value, "filters", &table["whenNoFilters"]);
-    let sampling = value.pointer("/responses/sampling").cloned().unwrap_or(Value::Null);
-    let names: Vec<Value> = value["generators"].as_array().into_iter().flatten().map(|each| each["name"].clone()).collect();
+    let sampling = value
+        .pointer("/responses/sampling")
+        .cloned()
+        .unwrap_or(Value::Null);
+    let names: Vec<Value> = value["generators"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|each| each["name"].clone())
+        .collect();
     if let Some(filters) = value.get_mut("filters").and_then(Value::as_object_mut) {
         for (name, settings) in filters.iter_mut() {
             fill(settings, &table["filters"][name.as_str()]);
@@ -50,11 +73,22 @@ pub fn resolve(spec: &SynthesisRunSpec) -> Result<SynthesisRunSpec, String> {
             fill_member(difficulty, "sampling", &sampling);
             fill_member_if_absent(difficulty, "generators", &Value::Array(names));
         }
-        for benchmark in filters.get_mut("contamination").and_then(|c| c.get_mut("benchmarks")).and_then(Value::as_array_mut).into_iter().flatten() {
+        for benchmark in filters
+            .get_mut("contamination")
+            .and_then(|c| c.get_mut("benchmarks"))
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
             fill_member_if_absent(benchmark, "questionField", &Value::from("question"));
         }
     }
-    for file in value.get_mut("seedQuestions").and_then(Value::as_array_mut).into_iter().flatten() {
+    for file in value
+        .get_mut("seedQuestions")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         fill_member_if_absent(file, "questionField", &Value::from("question"));
     }
     serde_json::from_value(value).map_err(|e| e.to_string())
@@ -73,7 +107,10 @@ fn fill(value: &mut Value, default: &Value) {
 }
 
 fn fill_member(value: &mut Value, name: &str, default: &Value) {
-    fill(value, &Value::Object(Map::from_iter([(name.to_string(), default.clone())])));
+    fill(
+        value,
+        &Value::Object(Map::from_iter([(name.to_string(), default.clone())])),
+    );
 }
 
 fn fill_member_if_absent(value: &mut Value, name: &str, default: &Value) {

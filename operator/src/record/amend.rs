@@ -8,7 +8,18 @@ use crate::validate::ValidRun;
 
 /// Fields of the spec that never change once a run is accepted.
 pub const IMMUTABLE: [&str; 12] = [
-    "recipe", "domain", "seed", "models", "seedQuestions", "generators", "filters", "responses", "reward", "verification", "workspace", "output",
+    "recipe",
+    "domain",
+    "seed",
+    "models",
+    "seedQuestions",
+    "generators",
+    "filters",
+    "responses",
+    "reward",
+    "verification",
+    "workspace",
+    "output",
 ];
 
 impl RunRecord {
@@ -17,16 +28,31 @@ impl RunRecord {
     /// # Errors
     /// A fault for every field that differs and must not, and for a target that shrank.
     pub fn amend(&mut self, run: &ValidRun) -> Result<bool, Vec<Fault>> {
-        let (Ok(old), Ok(new)) = (serde_json::to_value(&self.spec), serde_json::to_value(run.spec())) else {
+        let (Ok(old), Ok(new)) = (
+            serde_json::to_value(&self.spec),
+            serde_json::to_value(run.spec()),
+        ) else {
             return Ok(false);
         };
-        let mut faults: Vec<Fault> = IMMUTABLE.iter().filter_map(|field| first_difference(&format!("spec.{field}"), &old[*field], &new[*field])).collect();
+        let mut faults: Vec<Fault> = IMMUTABLE
+            .iter()
+            .filter_map(|field| {
+                first_difference(&format!("spec.{field}"), &old[*field], &new[*field])
+            })
+            .collect();
         let (was, is) = (self.spec.target.examples, run.spec().target.examples);
         if is < was {
             faults.push(Fault { field: "spec.target.examples".into(), message: format!("{is} is less than {was}, with which the run was accepted: the target may only grow") });
         }
         if self.name != run.name() {
-            faults.push(Fault { field: "metadata.name".into(), message: format!("`{}` is not `{}`, whose record this is", run.name(), self.name) });
+            faults.push(Fault {
+                field: "metadata.name".into(),
+                message: format!(
+                    "`{}` is not `{}`, whose record this is",
+                    run.name(),
+                    self.name
+                ),
+            });
         }
         if !faults.is_empty() {
             return Err(faults);
@@ -44,12 +70,21 @@ fn first_difference(path: &str, old: &Value, new: &Value) -> Option<Fault> {
     }
     match (old, new) {
         (Value::Object(olds), Value::Object(news)) => {
-            let names = olds.keys().chain(news.keys().filter(|name| !olds.contains_key(*name)));
-            names.into_iter().find_map(|name| first_difference(&format!("{path}.{name}"), &old[name.as_str()], &new[name.as_str()]))
+            let names = olds
+                .keys()
+                .chain(news.keys().filter(|name| !olds.contains_key(*name)));
+            names.into_iter().find_map(|name| {
+                first_difference(
+                    &format!("{path}.{name}"),
+                    &old[name.as_str()],
+                    &new[name.as_str()],
+                )
+            })
         }
-        (Value::Array(olds), Value::Array(news)) if olds.len() == news.len() => {
-            (0..olds.len()).find_map(|index| first_difference(&format!("{path}[{index}]"), &olds[index], &news[index]))
-        }
+        (Value::Array(olds), Value::Array(news)) if olds.len() == news.len() => (0..olds.len())
+            .find_map(|index| {
+                first_difference(&format!("{path}[{index}]"), &olds[index], &news[index])
+            }),
         _ => Some(Fault {
             field: path.into(),
             message: format!(
@@ -66,6 +101,9 @@ fn shown(value: &Value) -> String {
         Value::Null => "not set".into(),
         Value::Array(items) => format!("a list of {}", items.len()),
         Value::Object(_) => "set".into(),
-        other => format!("`{}`", other.to_string().chars().take(80).collect::<String>()),
+        other => format!(
+            "`{}`",
+            other.to_string().chars().take(80).collect::<String>()
+        ),
     }
 }

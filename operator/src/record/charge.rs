@@ -25,7 +25,11 @@ impl RunRecord {
 
     /// Notes that a shard of `task` was given up.
     pub fn give_up(&mut self, task: &StageTask, shard: i64, message: &str) {
-        if self.given_up.iter().any(|each| each.key == task.key && each.shard == shard) {
+        if self
+            .given_up
+            .iter()
+            .any(|each| each.key == task.key && each.shard == shard)
+        {
             return;
         }
         self.given_up_total += 1;
@@ -33,6 +37,11 @@ impl RunRecord {
             self.given_up.remove(0);
         }
         let message = message.chars().take(MESSAGE_KEPT).collect();
-        self.given_up.push(GivenUp { key: task.key.clone(), stage: task.stage, shard, message });
+        self.given_up.push(GivenUp {
+            key: task.key.clone(),
+            stage: task.stage,
+            shard,
+            message,
+        });
     }
 }

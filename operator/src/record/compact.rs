@@ -10,8 +10,8 @@ use super::{RECORD_MAX_BYTES, RunRecord};
 /// Size from which waves that are over are compacted.
 const COMPACT_FROM: usize = RECORD_MAX_BYTES * 3 / 4;
 
-/// Size that must be free for another wave to be planned: the stages of a wave with eight generators, histograms and all.
-const ROOM_FOR_A_WAVE: usize = 16 * 1024;
+/// Most bytes of a stage that is under way or just sealed, without its distributions, which are dropped where there is no room.
+const STAGE_BYTES: usize = 640;
 
 /// The seal of a stage of a compacted wave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +37,11 @@ impl RunRecord {
     pub(super) fn compact(&mut self) {
         while self.to_json().len() > COMPACT_FROM {
             let oldest = self.stages.iter().filter_map(|stage| stage.wave).min();
-            let is_over = |wave: i32| self.waves.iter().any(|known| known.wave == wave && known.end.is_some());
+            let is_over = |wave: i32| {
+                self.waves
+                    .iter()
+                    .any(|known| known.wave == wave && known.end.is_some())
+            };
             match oldest.filter(|wave| is_over(*wave)) {
                 Some(wave) => self.compact_wave(wave),
                 None if !self.drop_histograms() => return,
@@ -48,29 +52,64 @@ impl RunRecord {
 
     /// Whether the record has room for another wave.
     pub fn has_room_for_a_wave(&self) -> bool {
-        let past_wave = 260 * (8 + self.spec.generators.len());
-        let mut small = self.clone();
-        let waves: Vec<i32> = small.waves.iter().filter(|wave| wave.end.is_some()).map(|wave| wave.wave).collect();
-        if small.to_json().len() + ROOM_FOR_A_WAVE > RECORD_MAX_BYTES {
-            waves.into_iter().for_each(|wave| small.compact_wave(wave));
+        let room = STAGE_BYTES * (6 + self.spec.generators.len());
+        if self.to_json().len() + room <= COMPACT_FROM {
+            return true;
         }
-        small.to_json().len() + ROOM_FOR_A_WAVE.max(past_wave) <= RECORD_MAX_BYTES
+        let mut small = self.clone();
+        let over: Vec<i32> = small
+            .waves
+            .iter()
+            .filter(|wave| wave.end.is_some())
+            .map(|wave| wave.wave)
+            .collect();
+        over.into_iter().for_each(|wave| small.compact_wave(wave));
+        small.drop_histograms();
+        small.to_json().len() + room <= RECORD_MAX_BYTES
     }
 
     fn compact_wave(&mut self, wave: i32) {
-        let (old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.stages).into_iter().partition(|stage| stage.wave == Some(wave));
+        let (old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.stages)
+            .into_iter()
+            .partition(|stage| stage.wave == Some(wave));
         self.stages = kept;
         for stage in old {
             let Some(seal) = stage.seal else { continue };
-            let Counts { dropped, tokens_in, tokens_out, .. } = seal.counts;
-            self.past_counts.add(&Counts { rows_in: 0, rows_out: 0, dropped, tokens_in, tokens_out });
-            self.past.push(PastSeal(stage.stage, stage.generator, wave, stage.key, seal.digest, seal.rows, stage.shard_rows));
+            let Counts {
+                dropped,
+                tokens_in,
+                tokens_out,
+                ..
+            } = seal.counts;
+            self.past_counts.add(&Counts {
+                rows_in: 0,
+                rows_out: 0,
+                dropped,
+                tokens_in,
+                tokens_out,
+            });
+            self.past.push(PastSeal(
+                stage.stage,
+                stage.generator,
+                wave,
+                stage.key,
+                seal.digest,
+                seal.rows,
+                stage.shard_rows,
+            ));
         }
     }
 
     /// Drops the distributions of all stages; whether there were any.
     fn drop_histograms(&mut self) -> bool {
-        let seals = self.stages.iter_mut().filter_map(|stage| stage.seal.as_mut());
-        seals.fold(false, |any, seal| !std::mem::take(&mut seal.histograms).is_empty() || any)
+        let mut any = false;
+        for seal in self
+            .stages
+            .iter_mut()
+            .filter_map(|stage| stage.seal.as_mut())
+        {
+            any |= !std::mem::take(&mut seal.histograms).is_empty();
+        }
+        any
     }
 }

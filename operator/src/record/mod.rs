@@ -219,7 +219,12 @@ pub struct PublicationRecord {
 
 impl RunRecord {
     /// The record of a run that has just been accepted. `inspection` is one that [`crate::validate::check_inspection`] finds no fault in.
-    pub fn new(run: &ValidRun, inspection: Inspection, worker: WorkerIdentity, now_millis: i64) -> RunRecord {
+    pub fn new(
+        run: &ValidRun,
+        inspection: Inspection,
+        worker: WorkerIdentity,
+        now_millis: i64,
+    ) -> RunRecord {
         RunRecord {
             version: RECORD_VERSION,
             name: run.name().into(),
@@ -248,7 +253,8 @@ impl RunRecord {
     /// # Errors
     /// Text that is no record, or one of another version.
     pub fn from_json(text: &str) -> Result<RunRecord, RecordError> {
-        let value: serde_json::Value = serde_json::from_str(text).map_err(|e| RecordError::Unreadable(e.to_string()))?;
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(|e| RecordError::Unreadable(e.to_string()))?;
         match value.get("version").and_then(serde_json::Value::as_u64) {
             Some(version) if version == u64::from(RECORD_VERSION) => {}
             Some(version) => return Err(RecordError::OtherVersion(version)),

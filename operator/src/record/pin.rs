@@ -11,13 +11,20 @@ impl RunRecord {
         let Pins { wave, stages } = pins;
         let mut changed = false;
         if let Some(wave) = wave
-            && self.waves.iter().all(|known: &WaveRecord| known.wave != wave.wave)
+            && self
+                .waves
+                .iter()
+                .all(|known: &WaveRecord| known.wave != wave.wave)
         {
             self.waves.push(wave.clone());
             changed = true;
         }
         for stage in stages {
-            if self.stages.iter().any(|known| known.key == stage.key && same_position(known, stage)) {
+            if self
+                .stages
+                .iter()
+                .any(|known| known.key == stage.key && same_position(known, stage))
+            {
                 continue;
             }
             if stage.stage == Stage::Publish {

@@ -34,7 +34,9 @@ pub enum RecordError {
         message: String,
     },
     /// A stage was made again and came out differently.
-    #[error("stage {stage} with key {key} was made again after damage and is not the same: digest {was} became {is}; later stages were made from the former, so start the run under another name")]
+    #[error(
+        "stage {stage} with key {key} was made again after damage and is not the same: digest {was} became {is}; later stages were made from the former, so start the run under another name"
+    )]
     Changed {
         /// The stage.
         stage: Stage,
@@ -58,22 +60,41 @@ impl RunRecord {
     ///
     /// # Errors
     /// A report of another task, one whose counts do not add up, or a digest other than the one on record. Nothing changes then.
-    pub fn seal(&mut self, task: &StageTask, report: &StageReport, reused: bool) -> Result<(), RecordError> {
+    pub fn seal(
+        &mut self,
+        task: &StageTask,
+        report: &StageReport,
+        reused: bool,
+    ) -> Result<(), RecordError> {
         if report.stage != task.stage || report.key != task.key {
-            return Err(RecordError::OtherTask { reported: report.stage, key: report.key.clone(), expected: task.stage });
+            return Err(RecordError::OtherTask {
+                reported: report.stage,
+                key: report.key.clone(),
+                expected: task.stage,
+            });
         }
         let Outcome::Sealed { digest, rows } = &report.outcome else {
             return Err(RecordError::NotSealed(task.stage));
         };
         let rows = rows.get("rows").copied().unwrap_or(0);
         check_counts(task, report, rows)?;
-        if let Some(known) = self.sealed(task.stage, task.generator.as_deref(), task.wave).filter(|known| known.key == task.key) {
+        if let Some(known) = self
+            .sealed(task.stage, task.generator.as_deref(), task.wave)
+            .filter(|known| known.key == task.key)
+        {
             if known.digest != *digest {
-                return Err(RecordError::Changed { stage: task.stage, key: task.key.clone(), was: known.digest, is: digest.clone() });
+                return Err(RecordError::Changed {
+                    stage: task.stage,
+                    key: task.key.clone(),
+                    was: known.digest,
+                    is: digest.clone(),
+                });
             }
             return Ok(());
         }
-        let Some(stage) = self.stages.iter_mut().find(|stage| stage.key == task.key && stage.generator == task.generator && stage.wave == task.wave) else {
+        let Some(stage) = self.stages.iter_mut().find(|stage| {
+            stage.key == task.key && stage.generator == task.generator && stage.wave == task.wave
+        }) else {
             return Err(RecordError::NotPlanned(task.stage, task.key.clone()));
         };
         stage.seal = Some(SealRecord {
@@ -93,7 +114,10 @@ impl RunRecord {
         match (&task.params, task.wave) {
             (StageParams::Verify { .. }, Some(number)) => {
                 if let Some(wave) = self.waves.iter_mut().find(|wave| wave.wave == number) {
-                    wave.end = Some(WaveEnd { generated: wave.total(), accepted: rows });
+                    wave.end = Some(WaveEnd {
+                        generated: wave.total(),
+                        accepted: rows,
+                    });
                 }
             }
             (StageParams::Publish { publication }, _) => {
@@ -113,24 +137,51 @@ impl RunRecord {
 
 /// From Generate to Verify, what went in came out or was dropped.
 fn check_counts(task: &StageTask, report: &StageReport, rows: i64) -> Result<(), RecordError> {
-    let fail = |message: String| Err(RecordError::Counts { stage: task.stage, message });
+    let fail = |message: String| {
+        Err(RecordError::Counts {
+            stage: task.stage,
+            message,
+        })
+    };
     let counts = &report.counts;
-    let all = [rows, counts.rows_in, counts.rows_out, counts.tokens_in, counts.tokens_out];
-    if all.iter().chain(counts.dropped.values()).any(|count| *count < 0) {
+    let all = [
+        rows,
+        counts.rows_in,
+        counts.rows_out,
+        counts.tokens_in,
+        counts.tokens_out,
+    ];
+    if all
+        .iter()
+        .chain(counts.dropped.values())
+        .any(|count| *count < 0)
+    {
         return fail("a count is negative".into());
     }
     if !(Stage::Generate..=Stage::Verify).contains(&task.stage) {
         return Ok(());
     }
-    let dropped = counts.dropped.values().fold(0i64, |sum, count| sum.saturating_add(*count));
+    let dropped = counts
+        .dropped
+        .values()
+        .fold(0i64, |sum, count| sum.saturating_add(*count));
     if counts.rows_in != task.rows {
-        return fail(format!("{} rows went in, the task has {}", counts.rows_in, task.rows));
+        return fail(format!(
+            "{} rows went in, the task has {}",
+            counts.rows_in, task.rows
+        ));
     }
     if counts.rows_out.saturating_add(dropped) != counts.rows_in {
-        return fail(format!("{} rows went in, {} came out and {dropped} were dropped", counts.rows_in, counts.rows_out));
+        return fail(format!(
+            "{} rows went in, {} came out and {dropped} were dropped",
+            counts.rows_in, counts.rows_out
+        ));
     }
     if counts.rows_out != rows {
-        return fail(format!("{} rows came out, the table has {rows}", counts.rows_out));
+        return fail(format!(
+            "{} rows came out, the table has {rows}",
+            counts.rows_out
+        ));
     }
     Ok(())
 }

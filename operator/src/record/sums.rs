@@ -24,37 +24,78 @@ pub struct Sealed {
 
 impl RunRecord {
     /// The seal of a stage of the run, if it is sealed. Of Publish: the latest publication's.
-    pub fn sealed(&self, stage: Stage, generator: Option<&str>, wave: Option<i32>) -> Option<Sealed> {
-        let recent = self.stages.iter().find(|each| each.stage == stage && each.generator.as_deref() == generator && each.wave == wave);
+    pub fn sealed(
+        &self,
+        stage: Stage,
+        generator: Option<&str>,
+        wave: Option<i32>,
+    ) -> Option<Sealed> {
+        let recent = self.stages.iter().find(|each| {
+            each.stage == stage && each.generator.as_deref() == generator && each.wave == wave
+        });
         if let Some(each) = recent {
             let seal = each.seal.as_ref()?;
-            return Some(Sealed { key: each.key.clone(), digest: seal.digest.clone(), rows: seal.rows, shard_rows: each.shard_rows });
+            return Some(Sealed {
+                key: each.key.clone(),
+                digest: seal.digest.clone(),
+                rows: seal.rows,
+                shard_rows: each.shard_rows,
+            });
         }
-        let is_it = |past: &&PastSeal| past.0 == stage && past.1.as_deref() == generator && Some(past.2) == wave;
-        let PastSeal(_, _, _, key, digest, rows, shard_rows) = self.past.iter().find(is_it)?.clone();
-        Some(Sealed { key, digest, rows, shard_rows })
+        let is_it = |past: &&PastSeal| {
+            past.0 == stage && past.1.as_deref() == generator && Some(past.2) == wave
+        };
+        let PastSeal(_, _, _, key, digest, rows, shard_rows) =
+            self.past.iter().find(is_it)?.clone();
+        Some(Sealed {
+            key,
+            digest,
+            rows,
+            shard_rows,
+        })
     }
 
     /// Pairs accepted in waves that are over.
     pub fn accepted(&self) -> i64 {
-        self.waves.iter().filter_map(|wave| wave.end).map(|end| end.accepted).sum()
+        self.waves
+            .iter()
+            .filter_map(|wave| wave.end)
+            .map(|end| end.accepted)
+            .sum()
     }
 
     /// Questions drawn in waves that are over.
     pub fn generated(&self) -> i64 {
-        self.waves.iter().filter_map(|wave| wave.end).map(|end| end.generated).sum()
+        self.waves
+            .iter()
+            .filter_map(|wave| wave.end)
+            .map(|end| end.generated)
+            .sum()
     }
 
     /// Questions of the wave under way.
     pub fn pending(&self) -> i64 {
-        self.waves.iter().filter(|wave| wave.end.is_none()).map(|wave| wave.total()).sum()
+        self.waves
+            .iter()
+            .filter(|wave| wave.end.is_none())
+            .map(|wave| wave.total())
+            .sum()
     }
 
     /// Rows dropped in waves that are over, by reason: `generated = accepted + sum(rejected)`.
     pub fn rejected(&self) -> BTreeMap<Reason, i64> {
-        let over = |wave: Option<i32>| self.waves.iter().any(|known| Some(known.wave) == wave && known.end.is_some());
+        let over = |wave: Option<i32>| {
+            self.waves
+                .iter()
+                .any(|known| Some(known.wave) == wave && known.end.is_some())
+        };
         let mut rejected = self.past_counts.dropped.clone();
-        for seal in self.stages.iter().filter(|stage| over(stage.wave)).filter_map(|stage| stage.seal.as_ref()) {
+        for seal in self
+            .stages
+            .iter()
+            .filter(|stage| over(stage.wave))
+            .filter_map(|stage| stage.seal.as_ref())
+        {
             for (reason, count) in &seal.counts.dropped {
                 *rejected.entry(*reason).or_default() += count;
             }
@@ -65,24 +106,31 @@ impl RunRecord {
 
     /// What the run has taken, over all stages.
     pub fn total_usage(&self) -> StageUsage {
-        self.usage.values().fold(StageUsage::default(), |sum, usage| StageUsage {
-            worker_millis: sum.worker_millis.saturating_add(usage.worker_millis),
-            gpu_millis: sum.gpu_millis.saturating_add(usage.gpu_millis),
-            rows: sum.rows.saturating_add(usage.rows),
-            tokens_in: sum.tokens_in.saturating_add(usage.tokens_in),
-            tokens_out: sum.tokens_out.saturating_add(usage.tokens_out),
-        })
+        self.usage
+            .values()
+            .fold(StageUsage::default(), |sum, usage| StageUsage {
+                worker_millis: sum.worker_millis.saturating_add(usage.worker_millis),
+                gpu_millis: sum.gpu_millis.saturating_add(usage.gpu_millis),
+                rows: sum.rows.saturating_add(usage.rows),
+                tokens_in: sum.tokens_in.saturating_add(usage.tokens_in),
+                tokens_out: sum.tokens_out.saturating_add(usage.tokens_out),
+            })
     }
 
     /// The milliseconds that a budget in hours counts: with a GPU held, or, on a machine without one, of all workers.
     pub fn billed_millis(&self, usage: &StageUsage) -> i64 {
-        if self.worker.gpu { usage.gpu_millis } else { usage.worker_millis }
+        if self.worker.gpu {
+            usage.gpu_millis
+        } else {
+            usage.worker_millis
+        }
     }
 
     /// Milliseconds that a row of `stage` has taken so far, failed attempts included, where any was measured.
     pub fn millis_per_row(&self, stage: Stage) -> Option<f64> {
         let usage = self.usage.get(&stage)?;
-        (usage.rows > 0 && usage.worker_millis > 0).then(|| usage.worker_millis as f64 / usage.rows as f64)
+        (usage.rows > 0 && usage.worker_millis > 0)
+            .then(|| usage.worker_millis as f64 / usage.rows as f64)
     }
 
     /// What each stage has cost, in run order; compacted waves are one entry for each stage.
@@ -90,7 +138,12 @@ impl RunRecord {
         let mut rest = self.usage.clone();
         let mut costs = Vec::new();
         for stage in &self.stages {
-            let counts = stage.seal.as_ref().filter(|seal| !seal.reused).map(|seal| seal.counts.clone()).unwrap_or_default();
+            let counts = stage
+                .seal
+                .as_ref()
+                .filter(|seal| !seal.reused)
+                .map(|seal| seal.counts.clone())
+                .unwrap_or_default();
             if let Some(rest) = rest.get_mut(&stage.stage) {
                 rest.worker_millis -= stage.worker_millis;
                 rest.tokens_in -= counts.tokens_in;
@@ -107,8 +160,19 @@ impl RunRecord {
         }
         for (stage, usage) in rest {
             if usage.worker_millis > 0 || usage.tokens_in > 0 || usage.tokens_out > 0 {
-                let (worker_millis, tokens_in, tokens_out) = (usage.worker_millis.max(0), usage.tokens_in.max(0), usage.tokens_out.max(0));
-                costs.push(StageCost { stage, generator: None, wave: None, worker_millis, tokens_in, tokens_out });
+                let (worker_millis, tokens_in, tokens_out) = (
+                    usage.worker_millis.max(0),
+                    usage.tokens_in.max(0),
+                    usage.tokens_out.max(0),
+                );
+                costs.push(StageCost {
+                    stage,
+                    generator: None,
+                    wave: None,
+                    worker_millis,
+                    tokens_in,
+                    tokens_out,
+                });
             }
         }
         costs.sort_by(|a, b| (a.wave, a.stage, &a.generator).cmp(&(b.wave, b.stage, &b.generator)));

@@ -7,21 +7,53 @@ use crate::record::RunRecord;
 use crate::validate::ValidRun;
 
 /// Seconds left; none before the first wave is over.
-pub(super) fn seconds(run: &ValidRun, record: &RunRecord, progress: &[StageProgress], now_millis: i64) -> Option<i64> {
+pub(super) fn seconds(
+    run: &ValidRun,
+    record: &RunRecord,
+    progress: &[StageProgress],
+    now_millis: i64,
+) -> Option<i64> {
     let (accepted, generated) = (record.accepted(), record.generated());
     if accepted == 0 || generated == 0 {
         return None;
     }
-    let stages = record.waves.first().map(|wave| wave_stages(run.method(), wave)).unwrap_or_default();
+    let stages = record
+        .waves
+        .first()
+        .map(|wave| wave_stages(run.method(), wave))
+        .unwrap_or_default();
     let mut names: Vec<_> = stages.iter().map(|position| position.stage).collect();
     names.dedup();
-    let spent: i64 = names.iter().filter_map(|stage| record.usage.get(stage)).map(|usage| usage.worker_millis).sum();
+    let spent: i64 = names
+        .iter()
+        .filter_map(|stage| record.usage.get(stage))
+        .map(|usage| usage.worker_millis)
+        .sum();
     let shortfall = (run.limits().target - accepted).max(0) as f64;
     let questions = shortfall * generated as f64 / accepted as f64;
-    let over: i64 = record.waves.iter().filter(|wave| wave.end.is_some()).map(|wave| wave.total()).sum();
-    let current = record.waves.iter().filter(|wave| wave.end.is_none()).map(|wave| wave.wave).next();
-    let spent_on_current: i64 = record.stages.iter().filter(|stage| stage.wave.is_some() && stage.wave == current).map(|stage| stage.worker_millis).sum();
-    let running: i64 = progress.iter().flat_map(|stage| &stage.shards).map(|shard| now_millis.saturating_sub(shard.since_millis).max(0)).sum();
+    let over: i64 = record
+        .waves
+        .iter()
+        .filter(|wave| wave.end.is_some())
+        .map(|wave| wave.total())
+        .sum();
+    let current = record
+        .waves
+        .iter()
+        .filter(|wave| wave.end.is_none())
+        .map(|wave| wave.wave)
+        .next();
+    let spent_on_current: i64 = record
+        .stages
+        .iter()
+        .filter(|stage| stage.wave.is_some() && stage.wave == current)
+        .map(|stage| stage.worker_millis)
+        .sum();
+    let running: i64 = progress
+        .iter()
+        .flat_map(|stage| &stage.shards)
+        .map(|shard| now_millis.saturating_sub(shard.since_millis).max(0))
+        .sum();
     let per_question = (spent - spent_on_current).max(0) as f64 / over.max(1) as f64;
     let left = questions * per_question - (spent_on_current + running) as f64;
     let elapsed = now_millis.saturating_sub(record.accepted_at_millis).max(1) as f64;
@@ -46,6 +78,9 @@ mod tests {
 
     #[test]
     fn times_are_written_with_two_units_at_most() {
-        assert_eq!([0, 40, 61, 8220, 90_000].map(for_people), ["0s", "40s", "1m", "2h17m", "1d01h"]);
+        assert_eq!(
+            [0, 40, 61, 8220, 90_000].map(for_people),
+            ["0s", "40s", "1m", "2h17m", "1d01h"]
+        );
     }
 }

@@ -4,7 +4,9 @@ pub mod eta;
 
 mod stages;
 
-use scalequest_crds::run::status::{Dataset, Funnel, Rejected, RunProgress, SynthesisRunStatus, Usage};
+use scalequest_crds::run::status::{
+    Dataset, Funnel, Rejected, RunProgress, SynthesisRunStatus, Usage,
+};
 
 use crate::plan::{End, Plan};
 use crate::record::RunRecord;
@@ -14,7 +16,13 @@ pub use stages::{ShardProgress, StageProgress};
 
 /// The status of a run whose latest plan is `plan`. `progress`: what is known of stages at work, in any order. `now_millis` since 1970.
 /// Conditions and `observedGeneration` are a cluster's and are left to it.
-pub fn status(run: &ValidRun, record: &RunRecord, plan: &Plan, progress: &[StageProgress], now_millis: i64) -> SynthesisRunStatus {
+pub fn status(
+    run: &ValidRun,
+    record: &RunRecord,
+    plan: &Plan,
+    progress: &[StageProgress],
+    now_millis: i64,
+) -> SynthesisRunStatus {
     let stages = stages::stages(run, record, plan, progress);
     let accepted = record.accepted();
     let target = run.limits().target;
@@ -53,7 +61,11 @@ pub fn funnel(record: &RunRecord) -> Funnel {
         generated: record.generated(),
         accepted: record.accepted(),
         pending: record.pending(),
-        rejected: record.rejected().into_iter().map(|(reason, count)| Rejected { reason, count }).collect(),
+        rejected: record
+            .rejected()
+            .into_iter()
+            .map(|(reason, count)| Rejected { reason, count })
+            .collect(),
     }
 }
 
@@ -64,7 +76,11 @@ fn usage(run: &ValidRun, record: &RunRecord) -> Usage {
         worker_seconds: total.worker_millis / 1000,
         input_tokens: total.tokens_in,
         output_tokens: total.tokens_out,
-        cost: run.limits().price_per_gpu_hour.map(|price| money(record.billed_millis(&total), price).round_dp(2).to_string()),
+        cost: run.limits().price_per_gpu_hour.map(|price| {
+            money(record.billed_millis(&total), price)
+                .round_dp(2)
+                .to_string()
+        }),
     }
 }
 
@@ -87,4 +103,99 @@ fn phase(record: &RunRecord, plan: &Plan) -> String {
         (None, None, _) => "Synthesizing",
     }
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use scalequest_crds::Stage;
+
+    use super::*;
+    use crate::plan::simulation::{Executor, Imagined, World, accepted, run};
+    use crate::plan::{Observed, plan};
+
+    #[test]
+    fn a_fresh_run_is_all_waiting_and_knows_no_end() {
+        let run = run(&Imagined::default());
+        let mut record = accepted(&run);
+        let first = plan(&run, &record, &Observed::default(), 0);
+        record.pin(&first.pins);
+        let key = first.start[0].key.clone();
+        let at_work = StageProgress {
+            key,
+            shards: vec![ShardProgress::default()],
+            ..StageProgress::default()
+        };
+        let status = status(&run, &record, &first, &[at_work], 1000);
+        let progress = status.progress.unwrap();
+        assert_eq!(
+            (
+                progress.summary.as_str(),
+                progress.wave,
+                progress.eta_seconds
+            ),
+            ("0/40", 1, None)
+        );
+        assert_eq!(status.phase.as_deref(), Some("Training"));
+        assert_eq!(
+            (
+                status.stages[0].name,
+                status.stages[0].state.as_str(),
+                status.stages[0].shards.active
+            ),
+            (Stage::Qft, "Running", 1)
+        );
+        assert!(
+            status.stages[1..]
+                .iter()
+                .all(|stage| stage.state == "Waiting")
+        );
+        assert_eq!(status.funnel.unwrap().pending, 32);
+        assert!(status.dataset.is_none() && status.estimate.is_none());
+    }
+
+    #[test]
+    fn a_run_that_ended_shows_an_exact_funnel_and_its_dataset() {
+        let run = run(&Imagined::default());
+        let mut executor = Executor::new(&run, World::new(60), 1);
+        executor.drive(&run);
+        let last = plan(&run, &executor.record, &Observed::default(), 0);
+        let status = status(&run, &executor.record, &last, &[], 5000);
+        let funnel = status.funnel.unwrap();
+        let rejected: i64 = funnel.rejected.iter().map(|each| each.count).sum();
+        assert_eq!(funnel.generated, funnel.accepted + rejected);
+        assert_eq!(
+            (status.phase.as_deref(), funnel.pending),
+            (Some("Complete"), 0)
+        );
+        assert_eq!(status.dataset.unwrap().rows, funnel.accepted);
+        assert!(status.stages.iter().all(|stage| stage.state == "Sealed"));
+        assert!(status.usage.unwrap().worker_seconds > 0);
+    }
+
+    #[test]
+    fn an_estimate_follows_the_pilot() {
+        let run = run(&Imagined {
+            target: 1000,
+            ..Imagined::default()
+        });
+        let mut executor = Executor::new(&run, World::new(60), 1);
+        executor.stop_after_waves = Some(1);
+        executor.drive_some(&run);
+        let now = plan(&run, &executor.record, &Observed::default(), 0);
+        let status = status(&run, &executor.record, &now, &[], 60_000);
+        let estimate = status.estimate.unwrap();
+        let (accepted, generated) = (
+            executor.record.accepted() as f64,
+            executor.record.generated() as f64,
+        );
+        assert_eq!(estimate.yield_ratio, format!("{:.3}", accepted / generated));
+        assert!(estimate.questions as f64 >= 1000.0 / (accepted / generated) - 1.0);
+        assert!(
+            status
+                .progress
+                .unwrap()
+                .eta_seconds
+                .is_some_and(|seconds| seconds > 0)
+        );
+    }
 }

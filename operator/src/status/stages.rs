@@ -4,8 +4,8 @@ use scalequest_crds::Stage;
 use scalequest_crds::progress::Progress;
 use scalequest_crds::run::status::{ShardStatus, StageStatus};
 
-use crate::plan::{End, Plan};
 use crate::plan::chain::{Position, setup, wave_stages};
+use crate::plan::{End, Plan};
 use crate::record::RunRecord;
 use crate::validate::ValidRun;
 
@@ -37,19 +37,49 @@ pub struct ShardProgress {
 }
 
 /// The stages in run order, with what is to come of the current wave as `Waiting`.
-pub(super) fn stages(run: &ValidRun, record: &RunRecord, plan: &Plan, progress: &[StageProgress]) -> Vec<StageStatus> {
-    let publish = Position { stage: Stage::Publish, generator: None, wave: None };
-    let waves = record.waves.iter().flat_map(|wave| wave_stages(run.method(), wave));
-    let positions = setup(run.method()).into_iter().chain(waves).chain(std::iter::once(publish));
-    let mut stages: Vec<StageStatus> = positions.map(|position| stage(position, record, plan, progress)).collect();
+pub(super) fn stages(
+    run: &ValidRun,
+    record: &RunRecord,
+    plan: &Plan,
+    progress: &[StageProgress],
+) -> Vec<StageStatus> {
+    let publish = Position {
+        stage: Stage::Publish,
+        generator: None,
+        wave: None,
+    };
+    let waves = record
+        .waves
+        .iter()
+        .flat_map(|wave| wave_stages(run.method(), wave));
+    let positions = setup(run.method())
+        .into_iter()
+        .chain(waves)
+        .chain(std::iter::once(publish));
+    let mut stages: Vec<StageStatus> = positions
+        .map(|position| stage(position, record, plan, progress))
+        .collect();
     let surplus = stages.len().saturating_sub(LISTED);
     stages.drain(..surplus);
     stages
 }
 
-fn stage(position: Position, record: &RunRecord, plan: &Plan, progress: &[StageProgress]) -> StageStatus {
-    let planned = record.stages.iter().find(|each| each.stage == position.stage && each.generator == position.generator && each.wave == position.wave);
-    let task = plan.start.iter().find(|task| task.stage == position.stage && task.generator == position.generator && task.wave == position.wave);
+fn stage(
+    position: Position,
+    record: &RunRecord,
+    plan: &Plan,
+    progress: &[StageProgress],
+) -> StageStatus {
+    let planned = record.stages.iter().find(|each| {
+        each.stage == position.stage
+            && each.generator == position.generator
+            && each.wave == position.wave
+    });
+    let task = plan.start.iter().find(|task| {
+        task.stage == position.stage
+            && task.generator == position.generator
+            && task.wave == position.wave
+    });
     let at_work = task.and_then(|task| progress.iter().find(|each| each.key == task.key));
     let sealed = record.sealed(position.stage, position.generator.as_deref(), position.wave);
     let total = match (task, planned, &sealed) {
@@ -58,19 +88,67 @@ fn stage(position: Position, record: &RunRecord, plan: &Plan, progress: &[StageP
         (None, None, Some(sealed)) => shards(position.stage, sealed.rows, sealed.shard_rows),
         (None, None, None) => 0,
     };
-    let reused = planned.and_then(|planned| planned.seal.as_ref()).is_some_and(|seal| seal.reused);
+    let reused = planned
+        .and_then(|planned| planned.seal.as_ref())
+        .is_some_and(|seal| seal.reused);
     let active = at_work.map_or(0, |each| i64::try_from(each.shards.len()).unwrap_or(0));
     let failed = at_work.map_or(0, |each| each.given_up);
     let (state, shards) = match (task, &sealed) {
-        (Some(_), _) if active > 0 => ("Running", ShardStatus { total, succeeded: at_work.map_or(0, |each| each.committed), active, failed }),
-        (Some(_), _) => ("Waiting", ShardStatus { total, succeeded: at_work.map_or(0, |each| each.committed), active, failed }),
-        (None, Some(_)) => (if reused { "Reused" } else { "Sealed" }, ShardStatus { total, succeeded: total, active: 0, failed: 0 }),
-        (None, None) if matches!(plan.finished, Some(End::Failed(_))) && planned.is_some() => ("Failed", ShardStatus { total, ..ShardStatus::default() }),
-        (None, None) => ("Waiting", ShardStatus { total, ..ShardStatus::default() }),
+        (Some(_), _) if active > 0 => (
+            "Running",
+            ShardStatus {
+                total,
+                succeeded: at_work.map_or(0, |each| each.committed),
+                active,
+                failed,
+            },
+        ),
+        (Some(_), _) => (
+            "Waiting",
+            ShardStatus {
+                total,
+                succeeded: at_work.map_or(0, |each| each.committed),
+                active,
+                failed,
+            },
+        ),
+        (None, Some(_)) => (
+            if reused { "Reused" } else { "Sealed" },
+            ShardStatus {
+                total,
+                succeeded: total,
+                active: 0,
+                failed: 0,
+            },
+        ),
+        (None, None) if matches!(plan.finished, Some(End::Failed(_))) && planned.is_some() => (
+            "Failed",
+            ShardStatus {
+                total,
+                ..ShardStatus::default()
+            },
+        ),
+        (None, None) => (
+            "Waiting",
+            ShardStatus {
+                total,
+                ..ShardStatus::default()
+            },
+        ),
     };
-    StageStatus { name: position.stage, wave: position.wave, generator: position.generator, state: state.into(), shards }
+    StageStatus {
+        name: position.stage,
+        wave: position.wave,
+        generator: position.generator,
+        state: state.into(),
+        shards,
+    }
 }
 
 fn shards(stage: Stage, work: i64, shard_rows: i64) -> i64 {
-    if stage.is_sharded() { crate::plan::size::ceil_div(work.max(1), shard_rows.max(1)) } else { 1 }
+    if stage.is_sharded() {
+        crate::plan::size::ceil_div(work.max(1), shard_rows.max(1))
+    } else {
+        1
+    }
 }

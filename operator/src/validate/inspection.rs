@@ -11,27 +11,60 @@ pub fn check_inspection(run: &ValidRun, inspection: &Inspection) -> Vec<Fault> {
         return faults;
     }
     for (index, model) in run.spec().models.iter().enumerate() {
-        if !inspection.models.iter().any(|facts| facts.name == model.name) {
-            faults.push(fault(format!("spec.models[{index}]"), format!("`{}` was not found by the inspection", model.name)));
+        if !inspection
+            .models
+            .iter()
+            .any(|facts| facts.name == model.name)
+        {
+            faults.push(fault(
+                format!("spec.models[{index}]"),
+                format!("`{}` was not found by the inspection", model.name),
+            ));
         }
     }
     let files = run.spec().seed_questions.len();
     if inspection.seed_questions.len() != files {
-        faults.push(fault("spec.seedQuestions", format!("{} of {files} files were read by the inspection", inspection.seed_questions.len())));
+        faults.push(fault(
+            "spec.seedQuestions",
+            format!(
+                "{} of {files} files were read by the inspection",
+                inspection.seed_questions.len()
+            ),
+        ));
     }
-    let benchmarks = run.method().filter.contamination.as_ref().map_or(0, |(_, benchmarks)| benchmarks.len());
+    let benchmarks = run
+        .method()
+        .filter
+        .contamination
+        .as_ref()
+        .map_or(0, |(_, benchmarks)| benchmarks.len());
     if inspection.benchmarks.len() != benchmarks {
         faults.push(fault(
             "spec.filters.contamination.benchmarks",
-            format!("{} of {benchmarks} files were read by the inspection", inspection.benchmarks.len()),
+            format!(
+                "{} of {benchmarks} files were read by the inspection",
+                inspection.benchmarks.len()
+            ),
         ));
     }
-    if run.method().difficulty.is_some() && inspection.seed_questions.iter().all(|file| file.with_answers == 0) {
+    if run.method().difficulty.is_some()
+        && inspection
+            .seed_questions
+            .iter()
+            .all(|file| file.with_answers == 0)
+    {
         faults.push(fault("spec.filters.difficulty", "needs seed questions with known answers, and none of spec.seedQuestions has any: set answerField, or remove the filter"));
     }
-    let is_trained = run.method().generators.iter().any(|generator| generator.qft.is_some());
+    let is_trained = run
+        .method()
+        .generators
+        .iter()
+        .any(|generator| generator.qft.is_some());
     if is_trained && inspection.seed_questions.iter().all(|file| file.rows == 0) {
-        faults.push(fault("spec.seedQuestions", "hold no question: the generators have nothing to learn from"));
+        faults.push(fault(
+            "spec.seedQuestions",
+            "hold no question: the generators have nothing to learn from",
+        ));
     }
     faults
 }

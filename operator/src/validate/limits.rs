@@ -44,7 +44,10 @@ pub(super) fn read(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) -> Limits {
     let cost = money(&budget.cost, "cost");
     let price_per_gpu_hour = money(&budget.price_per_gpu_hour, "pricePerGpuHour");
     if budget.cost.is_some() && budget.price_per_gpu_hour.is_none() {
-        faults.push(fault("spec.budget.cost", "cannot be kept without a price: set spec.budget.pricePerGpuHour as well"));
+        faults.push(fault(
+            "spec.budget.cost",
+            "cannot be kept without a price: set spec.budget.pricePerGpuHour as well",
+        ));
     }
     Limits {
         target: spec.target.examples,
@@ -54,6 +57,10 @@ pub(super) fn read(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) -> Limits {
         price_per_gpu_hour,
         currency: budget.currency.unwrap_or_else(|| "USD".into()),
         deadline_seconds: budget.deadline_seconds,
-        max_failed_shards_percent: spec.failure_policy.as_ref().and_then(|policy| policy.max_failed_shards_percent).unwrap_or(5),
+        max_failed_shards_percent: spec
+            .failure_policy
+            .as_ref()
+            .and_then(|policy| policy.max_failed_shards_percent)
+            .unwrap_or(5),
     }
 }

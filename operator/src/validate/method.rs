@@ -3,7 +3,8 @@
 
 use scalequest_crds::inspection::Fault;
 use scalequest_crds::run::{
-    AnswerFormat, Benchmark, Domain, Lora, Model, Qft, Qpo, Sampling, SeedQuestions, SynthesisRunSpec, Tuning,
+    AnswerFormat, Benchmark, Domain, Lora, Model, Qft, Qpo, Sampling, SeedQuestions,
+    SynthesisRunSpec, Tuning,
 };
 use scalequest_crds::task::Training;
 
@@ -127,8 +128,12 @@ pub struct DifficultyMethod {
 /// Reads the method from a resolved spec; a value that should have been filled in and is not becomes a fault.
 pub(super) fn read(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) -> Option<Method> {
     let mut missing = Missing(faults);
-    let generators: Vec<GeneratorMethod> =
-        spec.generators.iter().enumerate().filter_map(|(index, each)| generator(each, index, &mut missing)).collect();
+    let generators: Vec<GeneratorMethod> = spec
+        .generators
+        .iter()
+        .enumerate()
+        .filter_map(|(index, each)| generator(each, index, &mut missing))
+        .collect();
     let filters = spec.filters.clone().unwrap_or_default();
     let judge = match &filters.solvability {
         Some(on) => Some(JudgeMethod {
@@ -164,7 +169,10 @@ pub(super) fn read(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) -> Option<M
     let filter = FilterMethod {
         languages: filters.language.map(|on| on.keep.unwrap_or_default()),
         contamination: match filters.contamination {
-            Some(on) => Some((missing.get(on.ngram, "spec.filters.contamination.ngram")?, on.benchmarks)),
+            Some(on) => Some((
+                missing.get(on.ngram, "spec.filters.contamination.ngram")?,
+                on.benchmarks,
+            )),
             None => None,
         },
         duplicates: match filters.duplicates {
@@ -185,8 +193,15 @@ pub(super) fn read(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) -> Option<M
         samples: missing.get(spec.responses.samples, "spec.responses.samples")?,
         sampling: missing.get(spec.responses.sampling.clone(), "spec.responses.sampling")?,
         answer_format: missing.get(spec.responses.answer_format, "spec.responses.answerFormat")?,
-        reward: missing.get(spec.reward.clone().and_then(|reward| reward.model), "spec.reward.model")?,
-        at_least: spec.verification.clone().and_then(|v| v.agreement).map_or(1, |agreement| agreement.at_least),
+        reward: missing.get(
+            spec.reward.clone().and_then(|reward| reward.model),
+            "spec.reward.model",
+        )?,
+        at_least: spec
+            .verification
+            .clone()
+            .and_then(|v| v.agreement)
+            .map_or(1, |agreement| agreement.at_least),
     })
 }
 
@@ -196,13 +211,20 @@ struct Missing<'a>(&'a mut Vec<Fault>);
 impl Missing<'_> {
     fn get<T>(&mut self, value: Option<T>, field: impl Into<String>) -> Option<T> {
         if value.is_none() {
-            self.0.push(fault(field, "is not set, and the recipe has no default for it: set it"));
+            self.0.push(fault(
+                field,
+                "is not set, and the recipe has no default for it: set it",
+            ));
         }
         value
     }
 }
 
-fn generator(each: &scalequest_crds::run::Generator, index: usize, missing: &mut Missing) -> Option<GeneratorMethod> {
+fn generator(
+    each: &scalequest_crds::run::Generator,
+    index: usize,
+    missing: &mut Missing,
+) -> Option<GeneratorMethod> {
     let at = |name: &str| format!("spec.generators[{index}].{name}");
     let qft = missing.get(each.qft.clone(), at("qft"))?;
     let qpo = missing.get(each.qpo.clone(), at("qpo"))?;
@@ -228,7 +250,11 @@ fn generator(each: &scalequest_crds::run::Generator, index: usize, missing: &mut
     })
 }
 
-fn qft_training(qft: &Qft, at: &impl Fn(&str) -> String, missing: &mut Missing) -> Option<Training> {
+fn qft_training(
+    qft: &Qft,
+    at: &impl Fn(&str) -> String,
+    missing: &mut Missing,
+) -> Option<Training> {
     let tuning = missing.get(qft.tuning, at("qft.tuning"))?;
     Some(Training {
         epochs: missing.get(qft.epochs, at("qft.epochs"))?,
@@ -242,7 +268,11 @@ fn qft_training(qft: &Qft, at: &impl Fn(&str) -> String, missing: &mut Missing) 
     })
 }
 
-fn qpo_training(qpo: &Qpo, at: &impl Fn(&str) -> String, missing: &mut Missing) -> Option<Training> {
+fn qpo_training(
+    qpo: &Qpo,
+    at: &impl Fn(&str) -> String,
+    missing: &mut Missing,
+) -> Option<Training> {
     let tuning = missing.get(qpo.tuning, at("qpo.tuning"))?;
     Some(Training {
         epochs: missing.get(qpo.epochs, at("qpo.epochs"))?,

@@ -100,7 +100,13 @@ pub fn validate(run: &SynthesisRun, environment: Environment) -> Result<ValidRun
     match method {
         Some(method) if faults.is_empty() => {
             let name = run.metadata.name.clone().unwrap_or_default();
-            Ok(ValidRun { name, spec, method, limits, notes })
+            Ok(ValidRun {
+                name,
+                spec,
+                method,
+                limits,
+                notes,
+            })
         }
         _ => Err(faults),
     }
@@ -108,17 +114,26 @@ pub fn validate(run: &SynthesisRun, environment: Environment) -> Result<ValidRun
 
 /// A fault at `field`. Values that a message repeats are the user's: it stays one line, and a word that nobody would read is cut.
 pub(crate) fn fault(field: impl Into<String>, message: impl Into<String>) -> Fault {
-    Fault { field: field.into(), message: readable(&message.into()) }
+    Fault {
+        field: field.into(),
+        message: readable(&message.into()),
+    }
 }
 
 /// Longest word of a message, in characters: longer than any sensible path.
 const LONGEST_WORD: usize = 200;
 
 fn readable(message: &str) -> String {
-    let line: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line: String = message
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     let cut = |word: &str| match word.char_indices().nth(LONGEST_WORD) {
         Some((end, _)) => format!("{}…", &word[..end]),
         None => word.to_string(),
     };
     line.split(' ').map(cut).collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests;

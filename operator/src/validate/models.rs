@@ -6,30 +6,55 @@ use scalequest_crds::run::{EngineType, Model, SynthesisRunSpec};
 use super::{Environment, fault};
 
 /// Checks all models of a resolved spec.
-pub(super) fn check(spec: &SynthesisRunSpec, environment: Environment, faults: &mut Vec<Fault>, notes: &mut Vec<Fault>) {
+pub(super) fn check(
+    spec: &SynthesisRunSpec,
+    environment: Environment,
+    faults: &mut Vec<Fault>,
+    notes: &mut Vec<Fault>,
+) {
     for (index, model) in spec.models.iter().enumerate() {
         let field = format!("spec.models[{index}]");
         engine(model, &field, spec, faults);
         source(model, &field, environment, faults);
         if !is_used(spec, &model.name) {
-            notes.push(fault(format!("{field}.name"), format!("`{}` is declared and never used", model.name)));
+            notes.push(fault(
+                format!("{field}.name"),
+                format!("`{}` is declared and never used", model.name),
+            ));
         }
     }
 }
 
 fn engine(model: &Model, field: &str, spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
     let Some(engine) = &model.engine else { return };
-    let members = [("server", EngineType::Server, engine.server.is_some()), ("openAI", EngineType::OpenAI, engine.open_ai.is_some())];
+    let members = [
+        ("server", EngineType::Server, engine.server.is_some()),
+        ("openAI", EngineType::OpenAI, engine.open_ai.is_some()),
+    ];
     for (name, kind, is_set) in members {
         if is_set && engine.kind != kind {
-            faults.push(fault(format!("{field}.engine.{name}"), format!("is set, but the engine's type is {:?}: remove it, or set type: {kind:?}", engine.kind)));
+            faults.push(fault(
+                format!("{field}.engine.{name}"),
+                format!(
+                    "is set, but the engine's type is {:?}: remove it, or set type: {kind:?}",
+                    engine.kind
+                ),
+            ));
         }
         if !is_set && engine.kind == kind {
-            faults.push(fault(format!("{field}.engine.{name}"), format!("is missing: an engine of type {kind:?} needs it")));
+            faults.push(fault(
+                format!("{field}.engine.{name}"),
+                format!("is missing: an engine of type {kind:?} needs it"),
+            ));
         }
     }
     if engine.kind == EngineType::OpenAI {
-        for (index, _) in spec.generators.iter().enumerate().filter(|(_, generator)| generator.model == model.name) {
+        for (index, _) in spec
+            .generators
+            .iter()
+            .enumerate()
+            .filter(|(_, generator)| generator.model == model.name)
+        {
             faults.push(fault(
                 format!("spec.generators[{index}].model"),
                 format!("`{}` is served by an endpoint, which would serve the untrained model: a generator needs a model with a source and engine type Candle", model.name),
@@ -45,10 +70,16 @@ fn engine(model: &Model, field: &str, spec: &SynthesisRunSpec, faults: &mut Vec<
 }
 
 fn source(model: &Model, field: &str, environment: Environment, faults: &mut Vec<Fault>) {
-    let is_remote = model.engine.as_ref().is_some_and(|engine| engine.kind == EngineType::OpenAI);
+    let is_remote = model
+        .engine
+        .as_ref()
+        .is_some_and(|engine| engine.kind == EngineType::OpenAI);
     let Some(source) = &model.source else {
         if !is_remote {
-            faults.push(fault(format!("{field}.source"), "is missing: say where the weights are, e.g. source: {path: models/name.gguf}"));
+            faults.push(fault(
+                format!("{field}.source"),
+                "is missing: say where the weights are, e.g. source: {path: models/name.gguf}",
+            ));
         }
         return;
     };
@@ -59,14 +90,28 @@ fn source(model: &Model, field: &str, environment: Environment, faults: &mut Vec
         ("claim", source.claim.is_some()),
         ("image", source.image.is_some()),
     ];
-    let set: Vec<&str> = members.iter().filter(|(_, is_set)| *is_set).map(|(name, _)| *name).collect();
+    let set: Vec<&str> = members
+        .iter()
+        .filter(|(_, is_set)| *is_set)
+        .map(|(name, _)| *name)
+        .collect();
     let [only] = set[..] else {
-        let names = if set.is_empty() { "none".to_string() } else { set.join(" and ") };
-        faults.push(fault(format!("{field}.source"), format!("sets {names}: set exactly one of hub, path, uri, claim and image")));
+        let names = if set.is_empty() {
+            "none".to_string()
+        } else {
+            set.join(" and ")
+        };
+        faults.push(fault(
+            format!("{field}.source"),
+            format!("sets {names}: set exactly one of hub, path, uri, claim and image"),
+        ));
         return;
     };
     if source.path.as_deref() == Some("") {
-        faults.push(fault(format!("{field}.source.path"), "is empty: name a GGUF file, or a directory in the Hugging Face layout"));
+        faults.push(fault(
+            format!("{field}.source.path"),
+            "is empty: name a GGUF file, or a directory in the Hugging Face layout",
+        ));
     }
     match (environment, only) {
         (Environment::Local, "path") | (Environment::Cluster, "hub" | "uri" | "claim" | "image") => {}
@@ -88,11 +133,22 @@ fn source(model: &Model, field: &str, environment: Environment, faults: &mut Vec
 fn is_used(spec: &SynthesisRunSpec, name: &str) -> bool {
     let filters = spec.filters.clone().unwrap_or_default();
     let by_generators = spec.generators.iter().any(|generator| {
-        generator.model == name || generator.qpo.as_ref().and_then(|qpo| qpo.rewriter.as_deref()) == Some(name)
+        generator.model == name
+            || generator
+                .qpo
+                .as_ref()
+                .and_then(|qpo| qpo.rewriter.as_deref())
+                == Some(name)
     });
     by_generators
         || spec.responses.model == name
-        || spec.reward.as_ref().and_then(|reward| reward.model.as_deref()) == Some(name)
+        || spec
+            .reward
+            .as_ref()
+            .and_then(|reward| reward.model.as_deref())
+            == Some(name)
         || filters.solvability.and_then(|on| on.model).as_deref() == Some(name)
-        || filters.difficulty.is_some_and(|on| on.base == name || on.solver == name)
+        || filters
+            .difficulty
+            .is_some_and(|on| on.base == name || on.solver == name)
 }

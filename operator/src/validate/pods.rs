@@ -9,21 +9,36 @@ use scalequest_crds::run::SynthesisRunSpec;
 use super::{Environment, fault};
 
 /// Checks a resolved spec's pods and names what this environment does not use.
-pub(super) fn check(spec: &SynthesisRunSpec, environment: Environment, faults: &mut Vec<Fault>, notes: &mut Vec<Fault>) {
+pub(super) fn check(
+    spec: &SynthesisRunSpec,
+    environment: Environment,
+    faults: &mut Vec<Fault>,
+    notes: &mut Vec<Fault>,
+) {
     let mut owners: BTreeMap<Stage, &str> = BTreeMap::new();
     for (index, pods) in spec.pods.iter().enumerate() {
         for stage in &pods.stages {
             if let Some(other) = owners.insert(*stage, &pods.name) {
                 faults.push(fault(
                     format!("spec.pods[{index}].stages"),
-                    format!("{stage:?} is named by `{other}` and by `{}`: a stage belongs to one entry", pods.name),
+                    format!(
+                        "{stage:?} is named by `{other}` and by `{}`: a stage belongs to one entry",
+                        pods.name
+                    ),
                 ));
             }
-            let gpus = pods.resources.iter().flat_map(|resources| &resources.limits).filter(|(name, _)| name.ends_with("/gpu"));
+            let gpus = pods
+                .resources
+                .iter()
+                .flat_map(|resources| &resources.limits)
+                .filter(|(name, _)| name.ends_with("/gpu"));
             for (name, count) in gpus.filter(|(_, count)| amount(count) > 1) {
                 faults.push(fault(
                     format!("spec.pods[{index}].resources.limits[{name}]"),
-                    format!("{} GPUs for {stage:?}: a worker uses one, ask for 1 and raise parallelism", amount(count)),
+                    format!(
+                        "{} GPUs for {stage:?}: a worker uses one, ask for 1 and raise parallelism",
+                        amount(count)
+                    ),
                 ));
             }
         }
@@ -34,7 +49,10 @@ pub(super) fn check(spec: &SynthesisRunSpec, environment: Environment, faults: &
             ("managedBy", spec.managed_by.is_some()),
             ("priorityClassName", spec.priority_class_name.is_some()),
             ("serviceAccountName", spec.service_account_name.is_some()),
-            ("ttlSecondsAfterFinished", spec.ttl_seconds_after_finished.is_some()),
+            (
+                "ttlSecondsAfterFinished",
+                spec.ttl_seconds_after_finished.is_some(),
+            ),
             ("pods", !spec.pods.is_empty()),
         ];
         for (name, _) in set.iter().filter(|(_, is_set)| *is_set) {

@@ -10,8 +10,16 @@ use super::nearest::did_you_mean;
 
 /// Checks all names of a resolved spec.
 pub(super) fn check(spec: &SynthesisRunSpec) -> Vec<Fault> {
-    let models: Vec<&str> = spec.models.iter().map(|model| model.name.as_str()).collect();
-    let generators: Vec<&str> = spec.generators.iter().map(|generator| generator.name.as_str()).collect();
+    let models: Vec<&str> = spec
+        .models
+        .iter()
+        .map(|model| model.name.as_str())
+        .collect();
+    let generators: Vec<&str> = spec
+        .generators
+        .iter()
+        .map(|generator| generator.name.as_str())
+        .collect();
     let mut faults = Vec::new();
     declared_once(&models, "spec.models", &mut faults);
     declared_once(&generators, "spec.generators", &mut faults);
@@ -19,28 +27,70 @@ pub(super) fn check(spec: &SynthesisRunSpec) -> Vec<Fault> {
     let mut refer = |field: String, name: &str, kind: &str, names: &[&str]| {
         if !names.contains(&name) {
             let (hint, known) = (did_you_mean(name, names.iter().copied()), names.join(", "));
-            faults.push(fault(field, format!("`{name}` is no {kind} of this spec{hint} (there are: {known})")));
+            faults.push(fault(
+                field,
+                format!("`{name}` is no {kind} of this spec{hint} (there are: {known})"),
+            ));
         }
     };
     for (index, generator) in spec.generators.iter().enumerate() {
-        refer(format!("spec.generators[{index}].model"), &generator.model, "model", &models);
+        refer(
+            format!("spec.generators[{index}].model"),
+            &generator.model,
+            "model",
+            &models,
+        );
         if let Some(rewriter) = generator.qpo.as_ref().and_then(|qpo| qpo.rewriter.as_ref()) {
-            refer(format!("spec.generators[{index}].qpo.rewriter"), rewriter, "model", &models);
+            refer(
+                format!("spec.generators[{index}].qpo.rewriter"),
+                rewriter,
+                "model",
+                &models,
+            );
         }
     }
     let filters = spec.filters.clone().unwrap_or_default();
     if let Some(judge) = filters.solvability.and_then(|on| on.model) {
-        refer("spec.filters.solvability.model".into(), &judge, "model", &models);
+        refer(
+            "spec.filters.solvability.model".into(),
+            &judge,
+            "model",
+            &models,
+        );
     }
     if let Some(difficulty) = &filters.difficulty {
-        refer("spec.filters.difficulty.base".into(), &difficulty.base, "model", &models);
-        refer("spec.filters.difficulty.solver".into(), &difficulty.solver, "model", &models);
+        refer(
+            "spec.filters.difficulty.base".into(),
+            &difficulty.base,
+            "model",
+            &models,
+        );
+        refer(
+            "spec.filters.difficulty.solver".into(),
+            &difficulty.solver,
+            "model",
+            &models,
+        );
         for (index, name) in difficulty.generators.iter().flatten().enumerate() {
-            refer(format!("spec.filters.difficulty.generators[{index}]"), name, "generator", &generators);
+            refer(
+                format!("spec.filters.difficulty.generators[{index}]"),
+                name,
+                "generator",
+                &generators,
+            );
         }
     }
-    refer("spec.responses.model".into(), &spec.responses.model, "model", &models);
-    if let Some(model) = spec.reward.as_ref().and_then(|reward| reward.model.as_ref()) {
+    refer(
+        "spec.responses.model".into(),
+        &spec.responses.model,
+        "model",
+        &models,
+    );
+    if let Some(model) = spec
+        .reward
+        .as_ref()
+        .and_then(|reward| reward.model.as_ref())
+    {
         refer("spec.reward.model".into(), model, "model", &models);
     }
 
@@ -50,10 +100,22 @@ pub(super) fn check(spec: &SynthesisRunSpec) -> Vec<Fault> {
 
 /// What compares two fields of the spec with each other.
 fn amounts(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
-    if spec.generators.iter().all(|generator| generator.weight == Some(0)) {
-        faults.push(fault("spec.generators", "every generator has weight 0: give at least one a share"));
+    if spec
+        .generators
+        .iter()
+        .all(|generator| generator.weight == Some(0))
+    {
+        faults.push(fault(
+            "spec.generators",
+            "every generator has weight 0: give at least one a share",
+        ));
     }
-    let (samples, agreement) = (spec.responses.samples, spec.verification.as_ref().and_then(|v| v.agreement.as_ref()));
+    let (samples, agreement) = (
+        spec.responses.samples,
+        spec.verification
+            .as_ref()
+            .and_then(|v| v.agreement.as_ref()),
+    );
     if let (Some(samples), Some(agreement)) = (samples, agreement)
         && agreement.at_least > samples
     {
@@ -63,10 +125,21 @@ fn amounts(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
         ));
     }
     let filters = spec.filters.clone().unwrap_or_default();
-    if filters.contamination.is_some_and(|on| on.benchmarks.is_empty()) {
-        faults.push(fault("spec.filters.contamination.benchmarks", "is empty: name the benchmarks to keep out, or remove the filter"));
+    if filters
+        .contamination
+        .is_some_and(|on| on.benchmarks.is_empty())
+    {
+        faults.push(fault(
+            "spec.filters.contamination.benchmarks",
+            "is empty: name the benchmarks to keep out, or remove the filter",
+        ));
     }
-    if filters.difficulty.is_some() && spec.seed_questions.iter().all(|file| file.answer_field.is_none()) {
+    if filters.difficulty.is_some()
+        && spec
+            .seed_questions
+            .iter()
+            .all(|file| file.answer_field.is_none())
+    {
         faults.push(fault(
             "spec.filters.difficulty",
             "needs seed questions with known answers: set answerField on a file of spec.seedQuestions, or remove the filter",
@@ -75,7 +148,12 @@ fn amounts(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
     for (index, generator) in spec.generators.iter().enumerate() {
         let qpo = generator.qpo.as_ref();
         let is_greedy = |temperature: Option<f64>| temperature == Some(0.0);
-        if is_greedy(generator.sampling.as_ref().and_then(|sampling| sampling.temperature)) {
+        if is_greedy(
+            generator
+                .sampling
+                .as_ref()
+                .and_then(|sampling| sampling.temperature),
+        ) {
             faults.push(fault(
                 format!("spec.generators[{index}].sampling.temperature"),
                 "0 draws the same question every time: set it above 0",
@@ -84,11 +162,19 @@ fn amounts(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
         if qpo.and_then(|qpo| qpo.pairs).is_some_and(|pairs| pairs > 0)
             && qpo.and_then(|qpo| qpo.epochs) == Some(0)
         {
-            faults.push(fault(format!("spec.generators[{index}].qpo.epochs"), "0 would train nothing: set pairs: 0 to turn QPO off"));
+            faults.push(fault(
+                format!("spec.generators[{index}].qpo.epochs"),
+                "0 would train nothing: set pairs: 0 to turn QPO off",
+            ));
         }
     }
     if spec.responses.samples.is_some_and(|samples| samples > 1)
-        && spec.responses.sampling.as_ref().and_then(|sampling| sampling.temperature) == Some(0.0)
+        && spec
+            .responses
+            .sampling
+            .as_ref()
+            .and_then(|sampling| sampling.temperature)
+            == Some(0.0)
     {
         faults.push(fault(
             "spec.responses.sampling.temperature",
@@ -101,7 +187,10 @@ fn declared_once(names: &[&str], field: &str, faults: &mut Vec<Fault>) {
     let mut seen = BTreeSet::new();
     for (index, name) in names.iter().enumerate() {
         if !seen.insert(*name) {
-            faults.push(fault(format!("{field}[{index}].name"), format!("`{name}` is declared twice: give one of the two another name")));
+            faults.push(fault(
+                format!("{field}[{index}].name"),
+                format!("`{name}` is declared twice: give one of the two another name"),
+            ));
         }
     }
 }

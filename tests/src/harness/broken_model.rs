@@ -22,10 +22,15 @@ impl BrokenModel {
     /// A whole copy in `directory`.
     pub fn copy(directory: &Path) -> Self {
         fs::create_dir_all(directory).expect("a directory");
-        for entry in fs::read_dir(micro_models().chat).expect("the micro model").flatten() {
+        for entry in fs::read_dir(micro_models().chat)
+            .expect("the micro model")
+            .flatten()
+        {
             fs::copy(entry.path(), directory.join(entry.file_name())).expect("a copied file");
         }
-        BrokenModel { directory: directory.to_path_buf() }
+        BrokenModel {
+            directory: directory.to_path_buf(),
+        }
     }
 
     /// Cuts a file to a share of its length.
@@ -36,7 +41,8 @@ impl BrokenModel {
 
     /// Removes a file.
     pub fn without(self, file: &str) -> Self {
-        fs::remove_file(self.directory.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        fs::remove_file(self.directory.join(file))
+            .unwrap_or_else(|error| panic!("{file}: {error}"));
         self
     }
 
@@ -49,7 +55,10 @@ impl BrokenModel {
     /// Changes a JSON file.
     pub fn edit(self, file: &str, change: impl FnOnce(&mut Value)) -> Self {
         let path = self.directory.join(file);
-        let mut value: Value = serde_json::from_slice(&fs::read(&path).unwrap_or_else(|error| panic!("{file}: {error}"))).expect("JSON");
+        let mut value: Value = serde_json::from_slice(
+            &fs::read(&path).unwrap_or_else(|error| panic!("{file}: {error}")),
+        )
+        .expect("JSON");
         change(&mut value);
         fs::write(path, value.to_string()).expect("a written file");
         self
@@ -82,7 +91,9 @@ pub fn tiny_gguf(path: &Path) {
     let text = |value: &str| Entry::String(value.into());
     let mut tokens = byte_alphabet();
     tokens.extend(["ab", "<s>", "</s>"].map(String::from));
-    let types = (0..VOCABULARY).map(|id| Entry::I32(if id < 257 { 1 } else { 3 })).collect();
+    let types = (0..VOCABULARY)
+        .map(|id| Entry::I32(if id < 257 { 1 } else { 3 }))
+        .collect();
     let tokens = tokens.iter().map(|token| text(token)).collect();
     let metadata = [
         ("general.architecture", text("llama")),
@@ -103,9 +114,15 @@ pub fn tiny_gguf(path: &Path) {
         ("tokenizer.ggml.merges", Entry::Array(vec![text("a b")])),
         ("tokenizer.ggml.bos_token_id", number(257)),
         ("tokenizer.ggml.eos_token_id", number(258)),
-        ("tokenizer.chat_template", text("{% for message in messages %}<s>{{ message['content'] }}</s>{% endfor %}")),
+        (
+            "tokenizer.chat_template",
+            text("{% for message in messages %}<s>{{ message['content'] }}</s>{% endfor %}"),
+        ),
     ];
-    let mut shapes = vec![("token_embd.weight".to_string(), vec![VOCABULARY, HIDDEN]), ("output_norm.weight".into(), vec![HIDDEN])];
+    let mut shapes = vec![
+        ("token_embd.weight".to_string(), vec![VOCABULARY, HIDDEN]),
+        ("output_norm.weight".into(), vec![HIDDEN]),
+    ];
     for layer in 0..LAYERS {
         let sizes: [(&str, &[usize]); 9] = [
             ("attn_norm", &[HIDDEN]),
@@ -118,19 +135,34 @@ pub fn tiny_gguf(path: &Path) {
             ("ffn_up", &[FEED, HIDDEN]),
             ("ffn_down", &[HIDDEN, FEED]),
         ];
-        shapes.extend(sizes.iter().map(|(name, shape)| (format!("blk.{layer}.{name}.weight"), shape.to_vec())));
+        shapes.extend(
+            sizes
+                .iter()
+                .map(|(name, shape)| (format!("blk.{layer}.{name}.weight"), shape.to_vec())),
+        );
     }
     let tensors: Vec<(String, QTensor)> = shapes
         .into_iter()
         .map(|(name, shape)| {
             let count: usize = shape.iter().product();
-            let values: Vec<f32> = (0..count).map(|index| ((index * 7919 % 1000) as f32 / 1000.0 - 0.5) / 8.0).collect();
+            let values: Vec<f32> = (0..count)
+                .map(|index| ((index * 7919 % 1000) as f32 / 1000.0 - 0.5) / 8.0)
+                .collect();
             let tensor = Tensor::from_vec(values, shape, &Device::Cpu).expect("a tensor");
-            (name, QTensor::quantize(&tensor, GgmlDType::F32).expect("a tensor"))
+            (
+                name,
+                QTensor::quantize(&tensor, GgmlDType::F32).expect("a tensor"),
+            )
         })
         .collect();
-    let metadata: Vec<(&str, &Entry)> = metadata.iter().map(|(name, value)| (*name, value)).collect();
-    let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let metadata: Vec<(&str, &Entry)> = metadata
+        .iter()
+        .map(|(name, value)| (*name, value))
+        .collect();
+    let tensors: Vec<(&str, &QTensor)> = tensors
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), tensor))
+        .collect();
     let mut file = fs::File::create(path).expect("a file");
     gguf_file::write(&mut file, &metadata, &tensors).expect("a written model");
 }
@@ -139,8 +171,18 @@ pub fn tiny_gguf(path: &Path) {
 fn byte_alphabet() -> Vec<String> {
     let is_printable = |byte: u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
     let mut next = 256..;
-    let code = |byte: u32| if is_printable(byte) { byte } else { next.next().unwrap_or(byte) };
-    (0..256).map(code).filter_map(char::from_u32).map(String::from).collect()
+    let code = |byte: u32| {
+        if is_printable(byte) {
+            byte
+        } else {
+            next.next().unwrap_or(byte)
+        }
+    };
+    (0..256)
+        .map(code)
+        .filter_map(char::from_u32)
+        .map(String::from)
+        .collect()
 }
 
 /// A tensor of zeros of the same shape.

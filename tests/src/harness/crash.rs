@@ -64,7 +64,10 @@ pub fn strike(
     let begun = Instant::now();
     let is_there = |worker: &Worker| is_at(worker, moment);
     let first = loop {
-        assert!(begun.elapsed() < patience, "no worker at {moment:?} was seen within {patience:?}");
+        assert!(
+            begun.elapsed() < patience,
+            "no worker at {moment:?} was seen within {patience:?}"
+        );
         if matches!(runner.try_wait(), Ok(Some(_))) {
             return Struck::Ended;
         }
@@ -77,8 +80,17 @@ pub fn strike(
         std::thread::sleep(Duration::from_millis(1));
     };
     std::thread::sleep(moment.after);
-    let now = workers_below(directory).into_iter().filter(is_there).map(|worker| worker.pid).collect::<Vec<_>>();
-    let Some(pid) = now.iter().copied().find(|pid| *pid == first.pid).or(now.first().copied()) else {
+    let now = workers_below(directory)
+        .into_iter()
+        .filter(is_there)
+        .map(|worker| worker.pid)
+        .collect::<Vec<_>>();
+    let Some(pid) = now
+        .iter()
+        .copied()
+        .find(|pid| *pid == first.pid)
+        .or(now.first().copied())
+    else {
         return Struck::Missed;
     };
     match moment.victim {
@@ -97,8 +109,14 @@ fn is_at(worker: &Worker, moment: &Moment) -> bool {
         Doing::Shard => "run",
         Doing::Seal => "seal",
     };
-    let task = worker.arguments.iter().skip_while(|a| *a != "--task").nth(1);
+    let task = worker
+        .arguments
+        .iter()
+        .skip_while(|a| *a != "--task")
+        .nth(1);
     let file = task.and_then(|path| Path::new(path).file_name()?.to_str());
     let is_stage = file.is_some_and(|file| file.split('-').next() == Some(moment.stage));
-    is_stage && worker.arguments.get(1).is_some_and(|a| a == verb) && !worker.arguments.iter().any(|a| a == "--verify")
+    is_stage
+        && worker.arguments.get(1).is_some_and(|a| a == verb)
+        && !worker.arguments.iter().any(|a| a == "--verify")
 }

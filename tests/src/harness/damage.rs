@@ -24,7 +24,8 @@ impl Damage {
     /// If there is no such file, or it is empty.
     #[track_caller]
     pub fn inflict(self, path: &Path) {
-        let mut bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut bytes =
+            fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(!bytes.is_empty(), "{} is empty", path.display());
         let middle = bytes.len() / 2;
         match self {
@@ -47,8 +48,14 @@ impl Damage {
 /// If there is none.
 #[track_caller]
 pub fn largest_file(directory: &Path) -> PathBuf {
-    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
-    let files = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file());
+    let entries =
+        fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let files = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file());
     let size = |path: &PathBuf| fs::metadata(path).map_or(0, |metadata| metadata.len());
-    files.max_by_key(|path| (size(path), path.clone())).unwrap_or_else(|| panic!("{} holds no file", directory.display()))
+    files
+        .max_by_key(|path| (size(path), path.clone()))
+        .unwrap_or_else(|| panic!("{} holds no file", directory.display()))
 }

@@ -17,9 +17,14 @@ impl SmallFilesystem {
     /// What `mount` says.
     pub fn mount(mount: &Path, bytes: u64) -> Result<Self, String> {
         fs::create_dir_all(mount).map_err(|error| error.to_string())?;
-        let output = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(mount).output();
+        let output = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
+            .arg(mount)
+            .output();
         match output {
-            Ok(output) if output.status.success() => Ok(SmallFilesystem { mount: mount.to_path_buf() }),
+            Ok(output) if output.status.success() => Ok(SmallFilesystem {
+                mount: mount.to_path_buf(),
+            }),
             Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_string()),
             Err(error) => Err(error.to_string()),
         }
@@ -31,8 +36,15 @@ impl SmallFilesystem {
     /// If the kernel refuses.
     pub fn resize(&self, bytes: u64) {
         let options = format!("remount,size={bytes}");
-        let status = Command::new("mount").args(["-o", &options]).arg(&self.mount).status();
-        assert!(status.is_ok_and(|status| status.success()), "{} cannot be resized", self.mount.display());
+        let status = Command::new("mount")
+            .args(["-o", &options])
+            .arg(&self.mount)
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "{} cannot be resized",
+            self.mount.display()
+        );
     }
 }
 
@@ -46,5 +58,9 @@ impl Drop for SmallFilesystem {
 /// Bytes of all files below a directory.
 pub fn bytes_below(directory: &Path) -> u64 {
     let files = super::dataset::files_below(directory);
-    files.iter().filter_map(|path| fs::metadata(directory.join(path)).ok()).map(|metadata| metadata.len()).sum()
+    files
+        .iter()
+        .filter_map(|path| fs::metadata(directory.join(path)).ok())
+        .map(|metadata| metadata.len())
+        .sum()
 }

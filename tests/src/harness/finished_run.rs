@@ -32,19 +32,30 @@ impl FinishedRun {
     #[track_caller]
     pub fn read(root: &Path, name: &str) -> Self {
         let path = root.join("workspace/runs").join(name).join("record.json");
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let record = RunRecord::from_json(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        FinishedRun { root: root.to_path_buf(), name: name.into(), record }
+        let text = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let record = RunRecord::from_json(&text)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        FinishedRun {
+            root: root.to_path_buf(),
+            name: name.into(),
+            record,
+        }
     }
 
     /// Records of a stage, one for each generator and wave.
     pub fn stages(&self, stage: Stage) -> impl Iterator<Item = &StageRecord> {
-        self.record.stages.iter().filter(move |each| each.stage == stage)
+        self.record
+            .stages
+            .iter()
+            .filter(move |each| each.stage == stage)
     }
 
     /// The directory of a stage's output.
     pub fn stage_directory(&self, stage: &StageRecord) -> PathBuf {
-        self.root.join("workspace/stages").join(format!("{}-{}", stage.stage.slug(), stage.key))
+        self.root
+            .join("workspace/stages")
+            .join(format!("{}-{}", stage.stage.slug(), stage.key))
     }
 
     /// All rows of a table of every generator and wave of a stage, read as the stages read them: digests checked.
@@ -59,7 +70,9 @@ impl FinishedRun {
             .filter(|each| each.seal.is_some())
             .flat_map(|each| {
                 let dir = StageDir::new(&store, stage, &each.key);
-                let seal = dir.sealed().unwrap_or_else(|error| panic!("{stage}: {error:?}"));
+                let seal = dir
+                    .sealed()
+                    .unwrap_or_else(|error| panic!("{stage}: {error:?}"));
                 let rows: Result<Vec<T>, _> = RowReader::all(&dir, &seal, table).collect();
                 rows.unwrap_or_else(|error| panic!("{stage}: {error:?}"))
             })
@@ -82,11 +95,20 @@ impl FinishedRun {
     #[track_caller]
     pub fn is_the_same_as(&self, other: &FinishedRun) {
         let sealed = |run: &FinishedRun| -> Vec<_> {
-            let stages = run.record.stages.iter().filter(|each| each.stage != Stage::Publish);
+            let stages = run
+                .record
+                .stages
+                .iter()
+                .filter(|each| each.stage != Stage::Publish);
             let mut sealed: Vec<_> = stages
                 .map(|each| {
                     let seal = each.seal.as_ref();
-                    (each.stage, each.generator.clone(), each.wave, seal.map(|seal| (seal.digest.clone(), seal.rows, seal.counts.clone())))
+                    (
+                        each.stage,
+                        each.generator.clone(),
+                        each.wave,
+                        seal.map(|seal| (seal.digest.clone(), seal.rows, seal.counts.clone())),
+                    )
                 })
                 .collect();
             sealed.sort_by(|a, b| (a.0, &a.1, a.2).cmp(&(b.0, &b.1, b.2)));
@@ -102,18 +124,58 @@ impl FinishedRun {
     pub fn funnel_adds_up(&self, status: &Value) {
         let dataset = self.dataset();
         let manifest = &dataset.manifest["funnel"];
-        let number = |value: &Value| value.as_i64().unwrap_or_else(|| panic!("{value} is no number"));
-        let rejected: i64 = manifest["rejected"].as_object().expect("reasons").values().map(number).sum();
-        assert_eq!(number(&manifest["generated"]), number(&manifest["accepted"]) + rejected, "{manifest}");
-        assert_eq!(number(&dataset.manifest["rows"]["data"]), number(&manifest["accepted"]), "{}", dataset.manifest);
-        assert_eq!(number(&dataset.manifest["rows"]["rejects"]), rejected, "{}", dataset.manifest);
+        let number = |value: &Value| {
+            value
+                .as_i64()
+                .unwrap_or_else(|| panic!("{value} is no number"))
+        };
+        let rejected: i64 = manifest["rejected"]
+            .as_object()
+            .expect("reasons")
+            .values()
+            .map(number)
+            .sum();
+        assert_eq!(
+            number(&manifest["generated"]),
+            number(&manifest["accepted"]) + rejected,
+            "{manifest}"
+        );
+        assert_eq!(
+            number(&dataset.manifest["rows"]["data"]),
+            number(&manifest["accepted"]),
+            "{}",
+            dataset.manifest
+        );
+        assert_eq!(
+            number(&dataset.manifest["rows"]["rejects"]),
+            rejected,
+            "{}",
+            dataset.manifest
+        );
         let funnel = &status["status"]["funnel"];
-        assert_eq!((&funnel["generated"], &funnel["accepted"]), (&manifest["generated"], &manifest["accepted"]), "{funnel}");
+        assert_eq!(
+            (&funnel["generated"], &funnel["accepted"]),
+            (&manifest["generated"], &manifest["accepted"]),
+            "{funnel}"
+        );
         for entry in funnel["rejected"].as_array().expect("reasons") {
             let reason = entry["reason"].as_str().expect("a reason");
-            assert_eq!(number(&entry["count"]), manifest["rejected"].get(reason).map_or(0, number), "{reason}");
+            assert_eq!(
+                number(&entry["count"]),
+                manifest["rejected"].get(reason).map_or(0, number),
+                "{reason}"
+            );
         }
-        let counted: i64 = funnel["rejected"].as_array().expect("reasons").iter().map(|entry| number(&entry["count"])).sum();
-        assert_eq!((counted, number(&funnel["pending"])), (rejected, 0), "{funnel}");
+        let counted: i64 = funnel["rejected"]
+            .as_array()
+            .expect("reasons")
+            .iter()
+            .map(|entry| number(&entry["count"]))
+            .sum();
+        assert_eq!(
+            (counted, number(&funnel["pending"])),
+            (rejected, 0),
+            "{funnel}"
+        );
     }
 }

@@ -87,7 +87,10 @@ impl MicroRun {
     #[track_caller]
     pub fn set(mut self, pointer: &str, value: impl Into<Value>) -> Self {
         let (parent, name) = pointer.rsplit_once('/').expect("a JSON pointer");
-        let parent = self.spec.pointer_mut(parent).unwrap_or_else(|| panic!("nothing is at {parent}"));
+        let parent = self
+            .spec
+            .pointer_mut(parent)
+            .unwrap_or_else(|| panic!("nothing is at {parent}"));
         match parent {
             Value::Object(members) => {
                 members.insert(name.into(), value.into());
@@ -102,15 +105,24 @@ impl MicroRun {
     #[track_caller]
     pub fn remove(mut self, pointer: &str) -> Self {
         let (parent, name) = pointer.rsplit_once('/').expect("a JSON pointer");
-        let members = self.spec.pointer_mut(parent).and_then(Value::as_object_mut).expect("a parent with members");
-        assert!(members.shift_remove(name).is_some(), "nothing is at {pointer}");
+        let members = self
+            .spec
+            .pointer_mut(parent)
+            .and_then(Value::as_object_mut)
+            .expect("a parent with members");
+        assert!(
+            members.shift_remove(name).is_some(),
+            "nothing is at {pointer}"
+        );
         self
     }
 
     /// What is at a JSON pointer.
     #[track_caller]
     pub fn at(&self, pointer: &str) -> &Value {
-        self.spec.pointer(pointer).unwrap_or_else(|| panic!("nothing is at {pointer}"))
+        self.spec
+            .pointer(pointer)
+            .unwrap_or_else(|| panic!("nothing is at {pointer}"))
     }
 
     /// With this many seed questions.

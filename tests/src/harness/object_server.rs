@@ -21,10 +21,14 @@ pub struct ObjectServer {
 
 /// Finds versitygw in the project's tool cache or in `PATH`.
 pub fn find_program() -> Option<PathBuf> {
-    let cache = std::env::var_os("SCALEQUEST_CACHE").map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".cache/scalequest")));
+    let cache = std::env::var_os("SCALEQUEST_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| Some(std::env::home_dir()?.join(".cache/scalequest")));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(cache.map(|cache| cache.join("tools/bin")));
-    folders.map(|folder| folder.join("versitygw")).find(|program| program.is_file())
+    folders
+        .map(|folder| folder.join("versitygw"))
+        .find(|program| program.is_file())
 }
 
 impl ObjectServer {
@@ -34,8 +38,15 @@ impl ObjectServer {
             std::fs::create_dir_all(root.join("data").join(bucket)).expect("a bucket's directory");
         }
         std::fs::create_dir_all(root.join("iam")).expect("a directory");
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).expect("a free port");
-        let mut server = ObjectServer { program: program.to_path_buf(), root: root.to_path_buf(), address: free, child: spawn(program, root, free) };
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port");
+        let mut server = ObjectServer {
+            program: program.to_path_buf(),
+            root: root.to_path_buf(),
+            address: free,
+            child: spawn(program, root, free),
+        };
         server.wait();
         server
     }
@@ -67,10 +78,14 @@ impl ObjectServer {
 
     fn wait(&mut self) {
         let (address, child) = (self.address, &mut self.child);
-        wait_until("the S3 server's first answer", Duration::from_secs(30), || {
-            assert!(matches!(child.try_wait(), Ok(None)), "the S3 server ended");
-            TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()
-        });
+        wait_until(
+            "the S3 server's first answer",
+            Duration::from_secs(30),
+            || {
+                assert!(matches!(child.try_wait(), Ok(None)), "the S3 server ended");
+                TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()
+            },
+        );
     }
 }
 
@@ -82,10 +97,22 @@ impl Drop for ObjectServer {
 }
 
 fn spawn(program: &Path, root: &Path, address: SocketAddr) -> Child {
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(root.join("server.log")).expect("a log");
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(root.join("server.log"))
+        .expect("a log");
     let copy = log.try_clone().expect("a second handle");
     Command::new(program)
-        .args(["--access", USER.0, "--secret", USER.1, "--port", &address.to_string(), "--iam-dir"])
+        .args([
+            "--access",
+            USER.0,
+            "--secret",
+            USER.1,
+            "--port",
+            &address.to_string(),
+            "--iam-dir",
+        ])
         .arg(root.join("iam"))
         .arg("posix")
         .arg(root.join("data"))

@@ -28,11 +28,15 @@ pub fn workers_below(directory: &Path) -> Vec<Worker> {
                 .split(|byte| *byte == 0)
                 .map(|part| String::from_utf8_lossy(part).into_owned())
                 .collect();
-            if !arguments.first().is_some_and(|program| program.ends_with("scalequest-worker")) {
+            if !arguments
+                .first()
+                .is_some_and(|program| program.ends_with("scalequest-worker"))
+            {
                 return None;
             }
             let cwd: Option<PathBuf> = std::fs::read_link(entry.path().join("cwd")).ok();
-            let is_here = cwd.is_some_and(|dir| dir.starts_with(directory)) || arguments.iter().any(|a| a.contains(&needle));
+            let is_here = cwd.is_some_and(|dir| dir.starts_with(directory))
+                || arguments.iter().any(|a| a.contains(&needle));
             is_here.then_some(Worker { pid, arguments })
         })
         .collect()
@@ -40,7 +44,9 @@ pub fn workers_below(directory: &Path) -> Vec<Worker> {
 
 /// Sends a signal by name (`KILL`, `TERM`, `INT`); a process that is gone already is no error.
 pub fn signal(pid: u32, name: &str) {
-    let _ = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).output();
+    let _ = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .output();
 }
 
 /// Looks every few milliseconds until `look` finds something.
@@ -54,7 +60,10 @@ pub fn wait_until<T>(what: &str, patience: Duration, mut look: impl FnMut() -> O
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < patience, "{what} did not happen within {patience:?}");
+        assert!(
+            begun.elapsed() < patience,
+            "{what} did not happen within {patience:?}"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -129,29 +129,48 @@ impl Workbench {
     /// Runs `run.yaml` to its end and tells what happened as events.
     pub fn run_with_events(&self) -> (Finished, Vec<Value>) {
         let finished = self.scalequest(&["--log-format", "json", "run", "-f", "run.yaml"]);
-        let events = finished.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let events = finished
+            .stderr
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
         (finished, events)
     }
 
     /// The status of the only run in the workspace, as `scalequest status` tells it to machines.
     #[track_caller]
     pub fn status(&self) -> Value {
-        let finished = self.scalequest(&["status", "workspace", "--output", "json"]).exits_with(0);
-        serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {}", finished.stdout))
+        let finished = self
+            .scalequest(&["status", "workspace", "--output", "json"])
+            .exits_with(0);
+        serde_json::from_str(&finished.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", finished.stdout))
     }
 
     /// A directory with the same content.
     pub fn copy(&self) -> Workbench {
         let copy = Workbench::new();
-        let status = Command::new("cp").arg("-a").arg(self.path().join(".")).arg(copy.path()).status();
-        assert!(status.is_ok_and(|status| status.success()), "{} cannot be copied", self.path().display());
+        let status = Command::new("cp")
+            .arg("-a")
+            .arg(self.path().join("."))
+            .arg(copy.path())
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "{} cannot be copied",
+            self.path().display()
+        );
         copy
     }
 
     /// Every file below the directory, with the hash of its content: what is compared to see that nothing was written.
     pub fn snapshot(&self) -> BTreeMap<String, String> {
-        let digest = |path: &String| sha256_hex(&std::fs::read(self.path().join(path)).unwrap_or_default());
-        files_below(self.path()).into_iter().map(|path| (path.clone(), digest(&path))).collect()
+        let digest =
+            |path: &String| sha256_hex(&std::fs::read(self.path().join(path)).unwrap_or_default());
+        files_below(self.path())
+            .into_iter()
+            .map(|path| (path.clone(), digest(&path)))
+            .collect()
     }
 
     /// Starts `scalequest` with its output kept in `log`.

@@ -88,7 +88,11 @@ pub fn write_models(directory: &Path, say: &mut dyn FnMut(String)) -> Result<Mic
 
 /// Sixteen hex digits of everything that decides the models and their data.
 fn key() -> Result<String> {
-    let data = [data::seed_questions(400), data::seed_tasks(60), data::benchmark()];
+    let data = [
+        data::seed_questions(400),
+        data::seed_tasks(60),
+        data::benchmark(),
+    ];
     let all = data.map(|text| sha256_hex(text.as_bytes())).concat() + &training::teaching()?;
     Ok(sha256_hex(all.as_bytes())[..16].to_owned())
 }

@@ -229,7 +229,7 @@ impl Player {
                 let scorer = Scorer::new(&self.engine, ScorerOptions::default());
                 let scores = scorer
                     .yes_probabilities(sequences, &yes, &no, &mut |_| ControlFlow::Continue(()))?;
-                Ok(scores.into_iter().map(f64::from).collect())
+                Ok(scores)
             },
         )
     }

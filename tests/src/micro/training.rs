@@ -210,7 +210,13 @@ pub fn teaching() -> Result<String> {
     let mut add = |what: String| hash.update(what + "\n");
     add(tokenizer.to_string());
     add(tokenizer::CHAT_TEMPLATE.to_string());
-    add(format!("{SEED} {LONGEST} {:?} {:?} {:?} {:?}", config(vocab_size), chat_settings(), reward_settings(), optimizer()));
+    add(format!(
+        "{SEED} {LONGEST} {:?} {:?} {:?} {:?}",
+        config(vocab_size),
+        chat_settings(),
+        reward_settings(),
+        optimizer()
+    ));
     (0..LESSONS).for_each(|index| add(format!("{:?}", lessons::lesson(SEED, index))));
     (0..REWARDED).for_each(|index| add(format!("{:?}", judged_response(index))));
     Ok(hex(&hash.finalize()))
@@ -268,7 +274,7 @@ impl Watcher for Sayer<'_> {
     fn progress(&mut self, progress: &TrainingProgress<'_>) {
         if let Some(last) = progress
             .last
-            .filter(|_| progress.step % 50 == 0 || progress.step == progress.steps)
+            .filter(|_| progress.step.is_multiple_of(50) || progress.step == progress.steps)
         {
             let TrainingProgress {
                 step,

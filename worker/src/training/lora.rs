@@ -12,6 +12,9 @@ use super::draw::Draws;
 use crate::model::ModelConfig;
 use crate::model::decoder::Adapter;
 
+/// Adapters by the name of their linear map, and their matrices as variables.
+pub type Adapters = (BTreeMap<String, Adapter>, BTreeMap<String, Var>);
+
 /// New adapters for a model: the adapters by the name of their linear map, and their matrices as variables by the names
 /// `<linear map>.lora_A` (rank, in) and `<linear map>.lora_B` (out, rank).
 ///
@@ -21,7 +24,7 @@ pub fn adapters(
     config: &ModelConfig,
     settings: &Lora,
     seed: i64,
-) -> Result<(BTreeMap<String, Adapter>, BTreeMap<String, Var>), TrainingError> {
+) -> Result<Adapters, TrainingError> {
     let rank = usize::try_from(settings.rank)
         .ok()
         .filter(|rank| (1..=config.hidden_size).contains(rank));

@@ -24,7 +24,12 @@ pub struct World {
 
 impl World {
     pub fn new(kept_percent: u64) -> World {
-        World { sealed: BTreeMap::new(), kept_percent, millis_per_row: 3, last_publish: None }
+        World {
+            sealed: BTreeMap::new(),
+            kept_percent,
+            millis_per_row: 3,
+            last_publish: None,
+        }
     }
 
     /// The outcome of a task.
@@ -49,9 +54,21 @@ impl World {
             stage: task.stage,
             key: task.key.clone(),
             shard: None,
-            outcome: Outcome::Sealed { digest: sha256_hex(format!("{}{}", task.key, rows).as_bytes()), rows: BTreeMap::from([("rows".into(), rows)]) },
-            counts: Counts { rows_in: task.rows, rows_out: kept, dropped, tokens_in: task.rows * 50, tokens_out: task.rows * 90 },
-            histograms: vec![Histogram::new("questionTokens", 0.0, 512.0, 20), Histogram::new("reward", -5.0, 5.0, 20)],
+            outcome: Outcome::Sealed {
+                digest: sha256_hex(format!("{}{}", task.key, rows).as_bytes()),
+                rows: BTreeMap::from([("rows".into(), rows)]),
+            },
+            counts: Counts {
+                rows_in: task.rows,
+                rows_out: kept,
+                dropped,
+                tokens_in: task.rows * 50,
+                tokens_out: task.rows * 90,
+            },
+            histograms: vec![
+                Histogram::new("questionTokens", 0.0, 512.0, 20),
+                Histogram::new("reward", -5.0, 5.0, 20),
+            ],
             bodies: vec!["reference-f32".into()],
             worker_millis: 1,
             gpu_millis: 0,
@@ -67,6 +84,8 @@ pub struct Executor {
     pub damage_percent: u64,
     pub computed: usize,
     pub largest_record: usize,
+    /// Ends the drive when so many waves are over.
+    pub stop_after_waves: Option<usize>,
     saved: String,
     random: u64,
 }
@@ -75,11 +94,26 @@ impl Executor {
     pub fn new(run: &ValidRun, world: World, seed: u64) -> Executor {
         let record = accepted(run);
         let saved = record.to_json();
-        Executor { record, world, crash_percent: 0, damage_percent: 0, computed: 0, largest_record: 0, saved, random: seed | 1 }
+        Executor {
+            record,
+            world,
+            crash_percent: 0,
+            damage_percent: 0,
+            computed: 0,
+            largest_record: 0,
+            stop_after_waves: None,
+            saved,
+            random: seed | 1,
+        }
     }
 
     /// Drives the run to its end.
     pub fn drive(&mut self, run: &ValidRun) -> End {
+        self.drive_some(run).expect("the run was to end")
+    }
+
+    /// Drives the run to its end, or to where it is to stop.
+    pub fn drive_some(&mut self, run: &ValidRun) -> Option<End> {
         self.saved = self.record.to_json();
         let mut observed = Observed::default();
         let mut most_accepted = self.record.accepted();
@@ -87,7 +121,17 @@ impl Executor {
             let plan = plan(run, &self.record, &observed, 0);
             self.check(run, &plan);
             if let Some(end) = plan.finished {
-                return end;
+                return Some(end);
+            }
+            if self.stop_after_waves.is_some_and(|waves| {
+                self.record
+                    .waves
+                    .iter()
+                    .filter(|wave| wave.end.is_some())
+                    .count()
+                    >= waves
+            }) {
+                return None;
             }
             self.record.pin(&plan.pins);
             if self.crashes() {
@@ -95,7 +139,8 @@ impl Executor {
             }
             self.save();
             assert!(!plan.start.is_empty(), "nothing to do, and not over");
-            let task = plan.start[usize::try_from(self.next() % plan.start.len() as u64).unwrap()].clone();
+            let task =
+                plan.start[usize::try_from(self.next() % plan.start.len() as u64).unwrap()].clone();
             self.execute(&task, &mut observed);
             if self.crashes() {
                 observed = Observed::default();
@@ -110,7 +155,11 @@ impl Executor {
 
     fn execute(&mut self, task: &StageTask, observed: &mut Observed) {
         for input in &task.inputs {
-            assert!(self.world.sealed.contains_key(&input.key), "{} reads what is not there", task.stage);
+            assert!(
+                self.world.sealed.contains_key(&input.key),
+                "{} reads what is not there",
+                task.stage
+            );
         }
         if self.next() % 100 < self.damage_percent
             && let Some(input) = task.inputs.first()
@@ -123,7 +172,8 @@ impl Executor {
         let reused = found.is_some();
         let report = found.unwrap_or_else(|| {
             self.computed += usize::from(task.stage != Stage::Publish);
-            self.record.charge(task, task.rows.max(1) * self.world.millis_per_row, 0);
+            self.record
+                .charge(task, task.rows.max(1) * self.world.millis_per_row, 0);
             self.world.outcome(task)
         });
         if task.stage == Stage::Publish {
@@ -139,7 +189,11 @@ impl Executor {
     fn check(&self, run: &ValidRun, plan: &Plan) {
         let mut places = BTreeSet::new();
         for task in &plan.start {
-            assert!(places.insert((task.stage, task.generator.clone(), task.wave)), "{} twice", task.stage);
+            assert!(
+                places.insert((task.stage, task.generator.clone(), task.wave)),
+                "{} twice",
+                task.stage
+            );
             assert_eq!(task.params.stage(), task.stage);
             assert_eq!(task.key, task_key(task), "{}", task.stage);
             assert!(task.shard_rows >= 1);
@@ -153,7 +207,10 @@ impl Executor {
         }
         let rejected: i64 = self.record.rejected().values().sum();
         assert_eq!(self.record.generated(), self.record.accepted() + rejected);
-        assert_eq!(&super::plan(run, &self.record, &Observed::default(), 0).estimate, &plan.estimate);
+        assert_eq!(
+            &crate::plan::plan(run, &self.record, &Observed::default(), 0).estimate,
+            &plan.estimate
+        );
     }
 
     fn save(&mut self) {

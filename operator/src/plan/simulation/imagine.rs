@@ -41,9 +41,25 @@ impl Default for Imagined {
 
 pub fn imagined() -> impl Strategy<Value = Imagined> {
     let generators = proptest::collection::vec((1i64..100, any::<bool>(), any::<bool>()), 1..4);
-    (generators, any::<bool>(), any::<bool>(), 1i64..400, 1i32..8, 0u64..100).prop_map(|(generators, judge, difficulty, target, max_waves, kept_percent)| {
-        Imagined { generators, judge, difficulty, target, max_waves, kept_percent, ..Imagined::default() }
-    })
+    (
+        generators,
+        any::<bool>(),
+        any::<bool>(),
+        1i64..400,
+        1i32..8,
+        0u64..100,
+    )
+        .prop_map(
+            |(generators, judge, difficulty, target, max_waves, kept_percent)| Imagined {
+                generators,
+                judge,
+                difficulty,
+                target,
+                max_waves,
+                kept_percent,
+                ..Imagined::default()
+            },
+        )
 }
 
 /// The valid run.
@@ -58,9 +74,15 @@ pub fn run(what: &Imagined) -> ValidRun {
         })
         .collect();
     let judge = if what.judge { ", solvability: {}" } else { "" };
-    let difficulty = if what.difficulty { ", difficulty: {base: m, solver: m}" } else { "" };
+    let difficulty = if what.difficulty {
+        ", difficulty: {base: m, solver: m}"
+    } else {
+        ""
+    };
     let hours = what.gpu_hours.map(|hours| format!("gpuHours: {hours}"));
-    let deadline = what.deadline_seconds.map(|seconds| format!("deadlineSeconds: {seconds}"));
+    let deadline = what
+        .deadline_seconds
+        .map(|seconds| format!("deadlineSeconds: {seconds}"));
     let budget: Vec<String> = [hours, deadline].into_iter().flatten().collect();
     let text = format!(
         "apiVersion: scalequest.dev/v1alpha1
@@ -92,7 +114,12 @@ spec:
 
 /// The record of `run` as it is accepted.
 pub fn accepted(run: &ValidRun) -> RunRecord {
-    let file = FileFacts { location: "seeds.jsonl".into(), digest: "s".repeat(64), rows: 300, with_answers: 300 };
+    let file = FileFacts {
+        location: "seeds.jsonl".into(),
+        digest: "s".repeat(64),
+        rows: 300,
+        with_answers: 300,
+    };
     let model = ModelFacts {
         name: "m".into(),
         digest: "m".repeat(64),
@@ -105,7 +132,20 @@ pub fn accepted(run: &ValidRun) -> RunRecord {
         head: "languageModel".into(),
         license: None,
     };
-    let inspection = Inspection { models: vec![model], seed_questions: vec![file], ..Inspection::default() };
+    let inspection = Inspection {
+        models: vec![model],
+        seed_questions: vec![file],
+        ..Inspection::default()
+    };
     assert_eq!(check_inspection(run, &inspection), []);
-    RunRecord::new(run, inspection, WorkerIdentity { version: "1".into(), digest: None, gpu: false }, 0)
+    RunRecord::new(
+        run,
+        inspection,
+        WorkerIdentity {
+            version: "1".into(),
+            digest: None,
+            gpu: false,
+        },
+        0,
+    )
 }

@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use scalequest_crds::Stage;
 use scalequest_crds::task::StageParams;
 
-use self::execute::{Executor, World};
-use self::imagine::{Imagined, accepted, imagined, run};
+pub(crate) use self::execute::{Executor, World};
+use self::imagine::imagined;
+pub(crate) use self::imagine::{Imagined, accepted, run};
 use super::*;
 use crate::record::RECORD_MAX_BYTES;
 
@@ -108,83 +109,192 @@ fn a_second_run_on_the_same_workspace_recomputes_nothing() {
     second.drive(&run);
     assert_eq!(second.computed, 0);
     assert_eq!(second.record.publication, first.record.publication);
-    assert!(second.record.stages.iter().all(|stage| stage.seal.as_ref().is_some_and(|seal| seal.reused)));
+    assert!(
+        second
+            .record
+            .stages
+            .iter()
+            .all(|stage| stage.seal.as_ref().is_some_and(|seal| seal.reused))
+    );
 }
 
 #[test]
 fn chains_of_generators_run_side_by_side() {
-    let run = run(&Imagined { generators: vec![(3, true, true), (1, true, false)], ..Imagined::default() });
+    let run = run(&Imagined {
+        generators: vec![(3, true, true), (1, true, false)],
+        ..Imagined::default()
+    });
     let first = plan(&run, &accepted(&run), &Observed::default(), 0);
-    let started: Vec<(Stage, Option<&str>)> = first.start.iter().map(|task| (task.stage, task.generator.as_deref())).collect();
-    assert_eq!(started, [(Stage::Qft, Some("g0")), (Stage::Qft, Some("g1")), (Stage::Label, None)]);
+    let started: Vec<(Stage, Option<&str>)> = first
+        .start
+        .iter()
+        .map(|task| (task.stage, task.generator.as_deref()))
+        .collect();
+    assert_eq!(
+        started,
+        [
+            (Stage::Qft, Some("g0")),
+            (Stage::Qft, Some("g1")),
+            (Stage::Label, None)
+        ]
+    );
     assert_eq!(first.pins.wave.as_ref().unwrap().questions, [24, 8]);
 }
 
 #[test]
 fn a_run_with_everything_off_goes_from_questions_to_answers() {
-    let run = run(&Imagined { generators: vec![(1, false, false)], judge: false, difficulty: false, ..Imagined::default() });
+    let run = run(&Imagined {
+        generators: vec![(1, false, false)],
+        judge: false,
+        difficulty: false,
+        ..Imagined::default()
+    });
     let mut executor = Executor::new(&run, World::new(50), 1);
     executor.drive(&run);
-    let mut stages: Vec<Stage> = executor.record.stages.iter().filter(|stage| stage.wave.unwrap_or(1) == 1).map(|stage| stage.stage).collect();
+    let mut stages: Vec<Stage> = executor
+        .record
+        .stages
+        .iter()
+        .filter(|stage| stage.wave.unwrap_or(1) == 1)
+        .map(|stage| stage.stage)
+        .collect();
     stages.sort();
-    assert_eq!(stages, [Stage::Generate, Stage::Filter, Stage::Respond, Stage::Reward, Stage::Verify, Stage::Publish]);
+    assert_eq!(
+        stages,
+        [
+            Stage::Generate,
+            Stage::Filter,
+            Stage::Respond,
+            Stage::Reward,
+            Stage::Verify,
+            Stage::Publish
+        ]
+    );
 }
 
 #[test]
 fn a_run_that_accepts_nothing_says_what_it_dropped() {
-    let run = run(&Imagined { max_waves: 3, ..Imagined::default() });
+    let run = run(&Imagined {
+        max_waves: 3,
+        ..Imagined::default()
+    });
     let mut executor = Executor::new(&run, World::new(0), 1);
-    let End::Short(short) = executor.drive(&run) else { panic!() };
-    assert!(short.message.contains("0 of 40 pairs were accepted of 128 questions") && short.message.contains("most were dropped as"), "{short}");
+    let End::Short(short) = executor.drive(&run) else {
+        panic!()
+    };
+    assert!(
+        short
+            .message
+            .contains("0 of 40 pairs were accepted of 128 questions")
+            && short.message.contains("most were dropped as"),
+        "{short}"
+    );
     assert_eq!(executor.record.publication.as_ref().unwrap().rows, 0);
 }
 
 #[test]
 fn a_stage_that_cannot_work_fails_the_run_with_its_words() {
     let run = run(&Imagined::default());
-    let failed = vec![StageFailure { key: "k".into(), name: "judge, wave 1".into(), message: "no tensor x".into() }];
-    let plan = plan(&run, &accepted(&run), &Observed { failed, ..Observed::default() }, 0);
-    assert_eq!(plan.finished, Some(End::Failed("judge, wave 1: no tensor x".into())));
+    let failed = vec![StageFailure {
+        key: "k".into(),
+        name: "judge, wave 1".into(),
+        message: "no tensor x".into(),
+    }];
+    let plan = plan(
+        &run,
+        &accepted(&run),
+        &Observed {
+            failed,
+            ..Observed::default()
+        },
+        0,
+    );
+    assert_eq!(
+        plan.finished,
+        Some(End::Failed("judge, wave 1: no tensor x".into()))
+    );
     assert!(plan.start.is_empty());
 }
 
 #[test]
 fn a_suspended_run_starts_nothing_and_a_late_one_publishes() {
-    let held = run(&Imagined { suspend: true, ..Imagined::default() });
+    let held = run(&Imagined {
+        suspend: true,
+        ..Imagined::default()
+    });
     let nothing = plan(&held, &accepted(&held), &Observed::default(), 0);
     assert!(nothing.start.is_empty() && nothing.held.is_some() && nothing.finished.is_none());
-    let late = run(&Imagined { deadline_seconds: Some(60), ..Imagined::default() });
+    let late = run(&Imagined {
+        deadline_seconds: Some(60),
+        ..Imagined::default()
+    });
     let in_time = plan(&late, &accepted(&late), &Observed::default(), 59_999);
-    assert!(in_time.start.iter().all(|task| task.stage != Stage::Publish));
+    assert!(
+        in_time
+            .start
+            .iter()
+            .all(|task| task.stage != Stage::Publish)
+    );
     let over = plan(&late, &accepted(&late), &Observed::default(), 60_000);
-    assert_eq!(over.start.iter().map(|task| task.stage).collect::<Vec<_>>(), [Stage::Publish]);
+    assert_eq!(
+        over.start.iter().map(|task| task.stage).collect::<Vec<_>>(),
+        [Stage::Publish]
+    );
 }
 
 #[test]
 fn a_record_of_many_waves_stays_within_its_bound() {
-    let what = Imagined { generators: vec![(1, false, false); 8], target: 2000, max_waves: 64, ..Imagined::default() };
+    let what = Imagined {
+        generators: vec![(1, false, false); 8],
+        target: 2000,
+        max_waves: 64,
+        ..Imagined::default()
+    };
     let run = run(&what);
     let mut executor = Executor::new(&run, World::new(0), 1);
     let end = executor.drive(&run);
-    assert!(executor.record.waves.len() >= 20, "{} waves", executor.record.waves.len());
-    assert!(executor.largest_record <= RECORD_MAX_BYTES, "{} bytes", executor.largest_record);
+    assert!(
+        executor.record.waves.len() >= 20,
+        "{} waves",
+        executor.record.waves.len()
+    );
+    assert!(
+        executor.largest_record <= RECORD_MAX_BYTES,
+        "{} bytes",
+        executor.largest_record
+    );
     assert!(!executor.record.past.is_empty());
     assert!(matches!(end, End::Short(_)));
     let publish = executor.world.last_publish.clone().unwrap();
     assert_eq!(publish.inputs.len(), executor.record.waves.len() * 14 + 2);
-    let StageParams::Publish { publication } = &publish.params else { panic!() };
-    let total: i64 = publication.costs.iter().map(|cost| cost.worker_millis).sum();
-    let spent = executor.record.total_usage().worker_millis - executor.record.usage[&Stage::Publish].worker_millis;
+    let StageParams::Publish { publication } = &publish.params else {
+        panic!()
+    };
+    let total: i64 = publication
+        .costs
+        .iter()
+        .map(|cost| cost.worker_millis)
+        .sum();
+    let spent = executor.record.total_usage().worker_millis
+        - executor.record.usage[&Stage::Publish].worker_millis;
     assert_eq!(total, spent);
 }
 
 #[test]
 fn shards_follow_the_measured_rate_and_stay_pinned() {
-    let run = run(&Imagined { target: 1000, ..Imagined::default() });
+    let run = run(&Imagined {
+        target: 1000,
+        ..Imagined::default()
+    });
     let mut executor = Executor::new(&run, World::new(50), 1);
     executor.world.millis_per_row = 60_000;
     executor.drive(&run);
-    let later = executor.record.stages.iter().find(|stage| stage.stage == Stage::Respond && stage.wave == Some(2)).unwrap();
+    let later = executor
+        .record
+        .stages
+        .iter()
+        .find(|stage| stage.stage == Stage::Respond && stage.wave == Some(2))
+        .unwrap();
     assert_eq!(later.shard_rows, 15);
     assert!(later.work > 15);
 }

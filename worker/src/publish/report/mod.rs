@@ -229,7 +229,10 @@ fn sample(outcome: &Outcome) -> Sample {
             Some(row.agreement),
         ),
         Outcome::Rejected(row) => {
-            let detail = row.detail.as_deref().map(|detail| excerpt(detail, DETAIL_LENGTH));
+            let detail = row
+                .detail
+                .as_deref()
+                .map(|detail| excerpt(detail, DETAIL_LENGTH));
             let responses = row
                 .responses
                 .iter()

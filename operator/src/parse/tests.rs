@@ -1,0 +1,358 @@
+//! Tests of reading a run: every fault with its path, all at once; no input makes the program panic.
+
+use super::*;
+use crate::validate::{Environment, validate};
+
+const RUN: &str = r#"apiVersion: scalequest.dev/v1alpha1
+kind: SynthesisRun
+metadata: {name: math}
+spec:
+  recipe: Math
+  seed: 42
+  target: {examples: 100, maxWaves: 8}
+  budget: {gpuHours: 12.5, cost: "800", pricePerGpuHour: "1.30"}
+  models:
+  - name: qwen
+    source: {path: models/qwen}
+  - name: judge
+    source: {path: models/judge.gguf}
+    engine: {type: Candle}
+  seedQuestions:
+  - {path: seeds.jsonl, answerField: answer}
+  generators:
+  - name: g
+    model: qwen
+    weight: 60
+    qft: {epochs: 1, learningRate: 2e-5, tuning: Lora}
+    qpo: {pairs: 100, rewriter: judge, beta: 0.1}
+    sampling: {temperature: 1, topP: 0.99}
+  filters:
+    language: {keep: [en]}
+    contamination: {benchmarks: [{path: test.jsonl, questionField: problem}]}
+    duplicates: {}
+    solvability: {model: judge}
+    difficulty: {base: qwen, solver: judge, generators: [g]}
+  responses: {model: judge, samples: 3, sampling: {temperature: 0.7}}
+  verification: {agreement: {atLeast: 2}}
+  workspace: {path: work}
+  output: {path: out}
+  pods:
+  - {name: inference, stages: [Generate, Judge], resources: {limits: {nvidia.com/gpu: 1, memory: 16Gi}}}
+"#;
+
+fn faults(text: &str) -> Vec<String> {
+    match parse(text) {
+        Ok(run) => match validate(&run, Environment::Local) {
+            Ok(_) => vec![],
+            Err(faults) => faults.iter().map(ToString::to_string).collect(),
+        },
+        Err(faults) => faults.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn a_good_run_is_read() {
+    assert_eq!(faults(RUN), Vec::<String>::new());
+    let run = parse(RUN).unwrap();
+    assert_eq!(
+        run.spec.generators[0].qft.as_ref().unwrap().learning_rate,
+        Some(2e-5)
+    );
+}
+
+#[test]
+fn every_mistake_is_named_with_its_path() {
+    let cases = [
+        (
+            "generators:\n",
+            "genrators:\n",
+            "spec.genrators: is an unknown field; did you mean generators",
+        ),
+        (
+            "maxWaves: 8",
+            "maxwaves: 8",
+            "spec.target.maxwaves: is an unknown field; did you mean maxWaves",
+        ),
+        (
+            "seed: 42",
+            "seed: many",
+            "spec.seed: is the text \"many\", not a whole number",
+        ),
+        (
+            "seed: 42",
+            "seed: \"42\"",
+            "spec.seed: is the text \"42\", not a whole number: remove the quotes",
+        ),
+        (
+            "seed: 42",
+            "seed: 1.5",
+            "spec.seed: is the number 1.5, not a whole number",
+        ),
+        (
+            "seed: 42",
+            "seed: -1",
+            "spec.seed: is -1, it must be at least 0",
+        ),
+        (
+            "cost: \"800\"",
+            "cost: 800",
+            "spec.budget.cost: is the number 800, not a text: put it in quotes",
+        ),
+        (
+            "cost: \"800\"",
+            "cost: \"8OO\"",
+            "spec.budget.cost: \"8OO\" is no decimal number",
+        ),
+        (
+            "recipe: Math",
+            "recipe: Maths",
+            "spec.recipe: \"Maths\" is none of Math, MathSimple, Code, LongCot; did you mean Math",
+        ),
+        (
+            "examples: 100",
+            "examples: 0",
+            "spec.target.examples: is 0, it must be at least 1",
+        ),
+        (
+            "temperature: 0.7",
+            "temperature: 7",
+            "spec.responses.sampling.temperature: is 7, it must be at least 0 and at most 2",
+        ),
+        (
+            "models:\n",
+            "models: {}\n  x:\n",
+            "spec.models: is a mapping of 0, not a list",
+        ),
+        ("filters:\n", "filters: [\n", "line"),
+        (
+            "duplicates: {}",
+            "duplicates:",
+            "spec.filters.duplicates: is empty: write {} for its defaults, or remove it",
+        ),
+        (
+            "name: math",
+            "name: Math_1",
+            "metadata.name: `Math_1` is no name",
+        ),
+        (
+            "metadata: {name: math}",
+            "metadata: {nmae: math}",
+            "metadata.nmae: is no field of metadata; did you mean name",
+        ),
+        (
+            "kind: SynthesisRun",
+            "kind: Job",
+            "kind: is the text \"Job\", not SynthesisRun",
+        ),
+        (
+            "apiVersion: scalequest.dev/v1alpha1\n",
+            "",
+            "apiVersion: is missing: write apiVersion: scalequest.dev/v1alpha1",
+        ),
+        ("  recipe: Math\n", "", "spec.recipe: is missing"),
+        ("seed: 42", "seed: 42\n  seed: 43", "line 7"),
+        (
+            "source: {path: models/qwen}",
+            "source: {hub: {repo: Qwen/x, revision: main}}",
+            "spec.models[0].source.hub.revision",
+        ),
+        (
+            "stages: [Generate, Judge]",
+            "stages: [Generate, Judgee]",
+            "spec.pods[0].stages[1]: \"Judgee\" is none of",
+        ),
+    ];
+    for (from, to, expected) in cases {
+        assert!(RUN.contains(from), "{from}");
+        let found = faults(&RUN.replacen(from, to, 1));
+        assert!(
+            found.iter().any(|fault| fault.contains(expected)),
+            "{to}: {found:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_no_run_is_refused_in_a_sentence() {
+    for (text, expected) in [
+        ("", "(document): is empty"),
+        ("# nothing\n", "(document): is empty"),
+        ("null\n", "(document): is empty"),
+        (
+            "just words",
+            "is the text \"just words\", not a SynthesisRun",
+        ),
+        ("[1, 2]", "is a list of 2, not a SynthesisRun"),
+        ("a: b\n c: [", "line"),
+        ("\u{0}\u{1}", ""),
+    ] {
+        let found = faults(text);
+        assert!(
+            !found.is_empty() && found[0].contains(expected),
+            "{text:?}: {found:?}"
+        );
+        assert!(found.iter().all(|fault| !fault.contains('\n')), "{found:?}");
+    }
+    assert!(faults(&format!("{RUN}---\n{RUN}"))[0].contains("holds 2 documents"));
+    assert!(faults(&"x".repeat(MAX_BYTES + 1))[0].contains("is this the right file"));
+}
+
+#[test]
+fn all_mistakes_are_found_at_once() {
+    let text = RUN
+        .replace("seed: 42", "sede: 42")
+        .replace("examples: 100", "examples: none")
+        .replace("path: work", "pth: work")
+        .replace("samples: 3", "samples: 0");
+    let found = faults(&text);
+    assert_eq!(found.len(), 4, "{found:#?}");
+}
+
+/// Mutates text: replaces, inserts, deletes and swaps pieces, at random places.
+struct Mutator(u64);
+
+impl Mutator {
+    fn next(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 11).unwrap_or(0) % below.max(1)
+    }
+
+    fn text(&mut self, text: &str) -> String {
+        const PIECES: [&str; 24] = [
+            "{",
+            "}",
+            "[",
+            "]",
+            ":",
+            ": ",
+            "\n",
+            "  ",
+            "-",
+            "- ",
+            "\"",
+            "'",
+            "null",
+            "~",
+            "1e999",
+            "-0",
+            ".nan",
+            "&a",
+            "*a",
+            "!!str",
+            "\u{feff}",
+            "😀",
+            "---\n",
+            "9223372036854775808",
+        ];
+        let mut chars: Vec<char> = text.chars().collect();
+        for _ in 0..=self.next(4) {
+            let at = self.next(chars.len());
+            match self.next(4) {
+                0 => drop(chars.splice(at..at, PIECES[self.next(PIECES.len())].chars())),
+                1 => drop(chars.drain(at..(at + 1 + self.next(12)).min(chars.len()))),
+                2 => {
+                    let from = self.next(chars.len());
+                    let piece: Vec<char> =
+                        chars[from..(from + 1 + self.next(30)).min(chars.len())].to_vec();
+                    drop(chars.splice(at..at, piece));
+                }
+                _ => {
+                    let end = (at + 1 + self.next(6)).min(chars.len());
+                    drop(chars.splice(at..end, PIECES[self.next(PIECES.len())].chars()));
+                }
+            }
+            if chars.is_empty() {
+                chars.push('x');
+            }
+        }
+        chars.into_iter().collect()
+    }
+
+    /// Replaces some members of `value` by values of other types and bounds.
+    fn value(&mut self, value: &mut Value) {
+        let strange = [
+            Value::Null,
+            Value::Bool(true),
+            Value::from(-1),
+            Value::from(i64::MAX),
+            Value::from(u64::MAX),
+            Value::from(1e300),
+            Value::from(0.5),
+            Value::from(""),
+            Value::from("qwen"),
+            Value::from("é".repeat(5000)),
+            serde_json::json!([]),
+            serde_json::json!({}),
+            serde_json::json!([{"name": "g"}]),
+        ];
+        match value {
+            Value::Object(members) if !members.is_empty() && self.next(6) > 0 => {
+                let index = self.next(members.len());
+                if self.next(12) == 0 {
+                    let name: Option<String> = members.keys().nth(index).cloned();
+                    name.map(|name| members.shift_remove(&name));
+                } else if let Some(member) = members.values_mut().nth(index) {
+                    self.value(member);
+                }
+            }
+            Value::Array(items) if !items.is_empty() && self.next(6) > 0 => {
+                let index = self.next(items.len());
+                if self.next(4) == 0 {
+                    let copy = items[index].clone();
+                    items.push(copy);
+                } else {
+                    self.value(&mut items[index]);
+                }
+            }
+            _ => *value = strange[self.next(strange.len())].clone(),
+        }
+    }
+}
+
+#[test]
+fn validating_mutated_runs_never_panics() {
+    let mut mutator = Mutator(0x9e37_79b9_7f4a_7c15);
+    let good: Value = serde_saphyr::from_str(RUN).unwrap();
+    let (mut refused, mut valid) = (0, 0);
+    for round in 0..100_000 {
+        let parsed = if round % 10 == 0 {
+            parse(&mutator.text(RUN))
+        } else {
+            let mut value = good.clone();
+            for _ in 0..=mutator.next(3) {
+                mutator.value(&mut value);
+            }
+            let faults = check_schema(&value);
+            if faults.is_empty() {
+                serde_json::from_value(value.clone()).map_err(|e| {
+                    panic!("the schema lets through what cannot be read: {e}\n{value}")
+                })
+            } else {
+                Err(faults)
+            }
+        };
+        let environment = if round % 2 == 0 {
+            Environment::Local
+        } else {
+            Environment::Cluster
+        };
+        match parsed.and_then(|run| validate(&run, environment)) {
+            Ok(_) => valid += 1,
+            Err(faults) => {
+                assert!(
+                    !faults.is_empty()
+                        && faults
+                            .iter()
+                            .all(|fault| !fault.message.is_empty() && !fault.field.is_empty())
+                );
+                refused += 1;
+            }
+        }
+    }
+    assert!(
+        valid > 100 && refused > 10_000,
+        "{valid} valid, {refused} refused"
+    );
+}
