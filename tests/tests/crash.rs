@@ -9,6 +9,7 @@ use std::time::Duration;
 use scalequest_crds::Stage;
 use scalequest_crds::report::{Outcome, StageReport};
 use scalequest_crds::task::StageTask;
+use scalequest_operator::record::RunRecord;
 use scalequest_tests::harness::binaries::binary;
 use scalequest_tests::harness::crash::{Doing, Moment, Struck, Victim, strike};
 use scalequest_tests::harness::processes::{signal, wait_until, workers_below};
@@ -69,13 +70,25 @@ fn moment(stage: Stage, doing: Doing, victim: Victim, round: u64) -> Moment {
     }
 }
 
+/// Whether the stage of a moment is sealed for good: one that comes once for each generator, or once for the run.
+fn is_over(bench: &Workbench, moment: &Moment) -> bool {
+    let path = bench.path().join("workspace/runs/whole/record.json");
+    let record = std::fs::read_to_string(path).ok().and_then(|text| RunRecord::from_json(&text).ok());
+    let expected = |stage: Stage| UNDISTURBED.run.stages(stage).count();
+    record.is_some_and(|record| {
+        let of_it: Vec<_> = record.stages.iter().filter(|stage| stage.stage.slug() == moment.stage).collect();
+        let is_setup = of_it.first().is_some_and(|stage| stage.wave.is_none() && stage.stage != Stage::Publish);
+        is_setup && of_it.len() == expected(of_it[0].stage) && of_it.iter().all(|stage| stage.seal.is_some())
+    })
+}
+
 /// Drives a run through `moments`, starting it again whenever its runner is killed, to its end; what came of each moment.
 fn disturbed(bench: &Workbench, moments: &[Moment]) -> Vec<Struck> {
     MicroRun::full("whole").write(bench);
     let mut runner = bench.start(&["run", "-f", "run.yaml"], "run.log");
     let mut struck = Vec::new();
     for (number, moment) in moments.iter().enumerate() {
-        let what = strike(&mut runner, bench.path(), moment, PATIENCE);
+        let what = strike(&mut runner, bench.path(), moment, PATIENCE, || is_over(bench, moment));
         if what == Struck::Killed && moment.victim == Victim::Runner {
             // Every second time the next runner comes while the old one's workers may still be saving.
             if number % 2 == 0 {
@@ -189,9 +202,10 @@ fn runs_killed_at_thirty_moments_of_all_stages_end_in_the_bytes_of_an_undisturbe
 
 #[test]
 fn an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bytes() {
+    LazyLock::force(&UNDISTURBED);
     let bench = Workbench::new();
     MicroRun::full("whole").write(&bench);
-    for stage in [Stage::Qft, Stage::Qpo, Stage::Label, Stage::Respond] {
+    for stage in [Stage::Qft, Stage::Qpo, Stage::Label, Stage::Scorer] {
         let mut runner = bench.start(&["run", "-f", "run.yaml"], "run.log");
         let sees = |worker: &[String]| {
             worker

@@ -43,17 +43,24 @@ pub struct Moment {
 pub enum Struck {
     /// The victim got SIGKILL while a worker was at the stage.
     Killed,
-    /// The worker was done before the moment.
+    /// The workers at the stage were done before the moment.
     Missed,
     /// The run ended first.
     Ended,
 }
 
-/// Waits until `moment` comes in the run of `runner` in `directory`, and kills the victim.
+/// Waits until `moment` comes in the run of `runner` in `directory`, and kills the victim. `is_past` tells that it cannot come any
+/// more.
 ///
 /// # Panics
 /// If no worker is seen at the stage within `patience`.
-pub fn strike(runner: &mut Child, directory: &Path, moment: &Moment, patience: Duration) -> Struck {
+pub fn strike(
+    runner: &mut Child,
+    directory: &Path,
+    moment: &Moment,
+    patience: Duration,
+    is_past: impl Fn() -> bool,
+) -> Struck {
     let begun = Instant::now();
     let is_there = |worker: &Worker| is_at(worker, moment);
     let first = loop {
@@ -66,6 +73,9 @@ pub fn strike(runner: &mut Child, directory: &Path, moment: &Moment, patience: D
         }
         if let Some(worker) = workers_below(directory).into_iter().find(is_there) {
             break worker;
+        }
+        if is_past() {
+            return Struck::Missed;
         }
         std::thread::sleep(Duration::from_millis(1));
     };

@@ -55,7 +55,7 @@ impl MicroRun {
                     "duplicates": {},
                     "solvability": {"model": "chat", "sampling": {"temperature": 0, "maxNewTokens": 24}},
                     "difficulty": {
-                        "base": "chat", "solver": "chat", "samples": 2, "epochs": 1, "batchSize": 2, "minimum": 0.02,
+                        "base": "chat", "solver": "chat", "samples": 2, "epochs": 1, "batchSize": 2, "minimum": 0.02, "generators": ["bob"],
                         "sampling": {"temperature": 0.7, "maxNewTokens": 48},
                     },
                 },

@@ -107,6 +107,8 @@ impl Workbench {
         command
             .args(arguments)
             .current_dir(self.path())
+            // Scenarios share the cores: candle's pool waits by spinning, which starves the others and itself.
+            .env("CANDLE_NUM_THREADS", "1")
             .stdin(Stdio::null());
         command
     }

@@ -157,7 +157,8 @@ fn missing(path: &Path, error: &ModelError) -> Option<String> {
     if source.kind() != std::io::ErrorKind::NotFound || path.exists() {
         return None;
     }
-    let known = path.ancestors().skip(1).find(|folder| folder.is_dir())?;
+    let whole = std::path::absolute(path).ok()?;
+    let known = whole.ancestors().skip(1).find(|folder| folder.is_dir())?;
     Some(format!(
         "there is no file or folder {} ({} exists): correct the path, or fetch the model",
         path.display(),
