@@ -9,7 +9,7 @@ use std::time::Duration;
 use scalequest_crds::Stage;
 use scalequest_crds::report::{Outcome, StageReport};
 use scalequest_crds::task::StageTask;
-use scalequest_operator::record::RunRecord;
+use scalequest_operator::local::record_file::load;
 use scalequest_tests::harness::binaries::binary;
 use scalequest_tests::harness::crash::{Doing, Moment, Struck, Victim, strike};
 use scalequest_tests::harness::processes::{signal, wait_until, workers_below};
@@ -72,10 +72,9 @@ fn moment(stage: Stage, doing: Doing, victim: Victim, round: u64) -> Moment {
 
 /// Whether the stage of a moment is sealed for good: one that comes once for each generator, or once for the run.
 fn is_over(bench: &Workbench, moment: &Moment) -> bool {
-    let path = bench.path().join("workspace/runs/whole/record.json");
-    let record = std::fs::read_to_string(path)
+    let record = load(&bench.path().join("workspace/runs/whole"))
         .ok()
-        .and_then(|text| RunRecord::from_json(&text).ok());
+        .and_then(|loaded| loaded.record);
     let expected = |stage: Stage| UNDISTURBED.run.stages(stage).count();
     record.is_some_and(|record| {
         let of_it: Vec<_> = record

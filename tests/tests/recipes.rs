@@ -265,11 +265,7 @@ fn too_few_waves_stop_a_run_short_and_more_let_it_go_on() {
         "the card does not say that it is short"
     );
     let status = &bench.status()["status"];
-    assert!(
-        !has_condition(status, "Complete", "True") && !has_condition(status, "Failed", "True"),
-        "{status}"
-    );
-    assert!(has_condition(status, "Progressing", "False"), "{status}");
+    assert_eq!(status["phase"], "Short", "{status}");
     // The same limit again: still short, nothing computed.
     let (again, events) = bench.run_with_events();
     again.exits_with(3);
@@ -283,7 +279,7 @@ fn too_few_waves_stop_a_run_short_and_more_let_it_go_on() {
     let whole = FinishedRun::read(bench.path(), "short");
     whole.funnel_adds_up(&bench.status());
     assert!(whole.dataset().manifest["short"].is_null());
-    assert!(has_condition(&bench.status()["status"], "Complete", "True"));
+    assert_eq!(bench.status()["status"]["phase"], "Complete");
     // Nothing of the first publication is left over.
     let named: BTreeSet<String> = whole.dataset().manifest["files"]
         .as_array()
@@ -312,8 +308,8 @@ fn a_used_up_budget_stops_a_run_short_and_a_raised_one_lets_it_go_on() {
             .set("/spec/target", json!({"examples": 60, "maxWaves": 20}))
             .set("/spec/budget", json!({"gpuHours": hours}))
     };
-    // A thousandth of a second of work.
-    run(0.000_000_3).write(&bench);
+    // A third of a second of work, the least that a budget may be.
+    run(0.000_1).write(&bench);
     let finished = bench
         .run()
         .exits_with(3)
@@ -376,10 +372,7 @@ fn a_run_can_be_watched_while_it_runs_and_is_driven_by_one_runner_only() {
             && !status["status"]["stages"].as_array()?.is_empty())
         .then_some(status)
     });
-    assert!(
-        has_condition(&live["status"], "Progressing", "True"),
-        "{live}"
-    );
+    assert_ne!(live["status"]["phase"], "Complete", "{live}");
     // In every state that can be caught the funnel adds up, pending questions counted.
     let mut seen = 0;
     wait_until("the end of the run", Duration::from_secs(300), || {
@@ -518,12 +511,4 @@ fn pruning_keeps_what_a_run_refers_to_and_removes_the_rest() {
         .scalequest(&["prune", "workspace"])
         .exits_with(0)
         .says(&["would remove 0 B in 0 places"]);
-}
-
-fn has_condition(status: &Value, kind: &str, value: &str) -> bool {
-    let conditions = status["conditions"].as_array();
-    conditions.is_some_and(|all| {
-        all.iter()
-            .any(|condition| condition["type"] == kind && condition["status"] == value)
-    })
 }

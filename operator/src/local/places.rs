@@ -190,11 +190,12 @@ fn check_owner(path: &Path, run: &str) -> Result<(), String> {
 
 /// Whether a publication writes such a file before its manifest: a table's directory, or a document that says so itself.
 fn is_ours(path: &Path) -> bool {
-    const TABLES: [&str; 5] = [
+    const TABLES: [&str; 6] = [
         "data",
         "responses",
         "rejects",
         "preferences",
+        "preference_rejects",
         "sft_questions",
     ];
     const DOCUMENTS: [&str; 3] = ["README.md", "report.html", "run.yaml"];

@@ -6,6 +6,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use scalequest_crds::key::sha256_hex;
+
 use super::durable::replace_file;
 use crate::record::{RecordError, RunRecord};
 
@@ -14,6 +16,27 @@ pub const RECORD: &str = "record.json";
 
 /// Name of the record before it.
 const PREVIOUS: &str = "record.previous.json";
+
+/// What stands before the record's digest, between digest and record, and behind the record: one JSON object, from which both
+/// can be had without reading numbers anew.
+const ENVELOPE: [&str; 3] = ["{\"sha256\":\"", "\",\"record\":", "}\n"];
+
+/// The record's JSON with its digest, so that a bit that has flipped on the disk is told from what was decided.
+fn wrap(record: &str) -> String {
+    let [before, between, behind] = ENVELOPE;
+    format!(
+        "{before}{}{between}{record}{behind}",
+        sha256_hex(record.as_bytes())
+    )
+}
+
+/// The record's JSON, if it has the digest that stands with it.
+fn open(text: &str) -> Option<&str> {
+    let [before, between, behind] = ENVELOPE;
+    let (digest, record) = text.strip_prefix(before)?.split_once(between)?;
+    let record = record.strip_suffix(behind)?;
+    (sha256_hex(record.as_bytes()) == digest).then_some(record)
+}
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,12 +87,13 @@ pub fn load(directory: &Path) -> Result<Loaded, String> {
 
 fn read(path: &Path) -> Result<Option<Result<RunRecord, String>>, String> {
     match fs::read(path) {
-        Ok(bytes) => match RunRecord::from_json(&String::from_utf8_lossy(&bytes)) {
-            Ok(record) => Ok(Some(Ok(record))),
-            Err(error @ RecordError::OtherVersion(_)) => {
+        Ok(bytes) => match open(&String::from_utf8_lossy(&bytes)).map(RunRecord::from_json) {
+            Some(Ok(record)) => Ok(Some(Ok(record))),
+            Some(Err(error @ RecordError::OtherVersion(_))) => {
                 Err(format!("{}: {error}", path.display()))
             }
-            Err(error) => Ok(Some(Err(error.to_string()))),
+            Some(Err(error)) => Ok(Some(Err(error.to_string()))),
+            None => Ok(Some(Err("it does not have the digest it names".into()))),
         },
         // A file in the way of the directory is found, and said, when places are checked.
         Err(error)
@@ -110,7 +134,7 @@ pub fn save(directory: &Path, record: &RunRecord) -> io::Result<()> {
         // A file system without links: the record alone has to do.
         Err(_) => {}
     }
-    replace_file(&path, record.to_json().as_bytes())
+    replace_file(&path, wrap(&record.to_json()).as_bytes())
 }
 
 #[cfg(test)]
@@ -164,6 +188,21 @@ mod tests {
     }
 
     #[test]
+    fn a_record_in_which_any_bit_has_flipped_is_damaged() {
+        let directory = tempfile::tempdir().unwrap();
+        save(directory.path(), &record(1)).unwrap();
+        let whole = fs::read(directory.path().join(RECORD)).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&whole).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << (at % 8);
+            fs::write(directory.path().join(RECORD), bytes).unwrap();
+            let found = load(directory.path()).unwrap();
+            assert!(found.record.is_none() && found.damage.is_some(), "{at}");
+        }
+    }
+
+    #[test]
     fn a_damaged_record_without_one_before_is_said_and_kept_aside() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(RECORD), "garbage").unwrap();
@@ -185,7 +224,7 @@ mod tests {
     #[test]
     fn a_record_of_another_version_is_refused_and_left_alone() {
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join(RECORD), "{\"version\": 99}").unwrap();
+        fs::write(directory.path().join(RECORD), wrap("{\"version\": 99}")).unwrap();
         assert!(load(directory.path()).unwrap_err().contains("version 99"));
     }
 }

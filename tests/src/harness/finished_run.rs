@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use scalequest_crds::Stage;
 use scalequest_crds::row::RejectRow;
+use scalequest_operator::local::record_file::load;
 use scalequest_operator::record::{RunRecord, StageRecord};
 use scalequest_worker::dataset::store::Store;
 use scalequest_worker::dataset::table::RowReader;
@@ -31,11 +32,12 @@ impl FinishedRun {
     /// If it has no readable record.
     #[track_caller]
     pub fn read(root: &Path, name: &str) -> Self {
-        let path = root.join("workspace/runs").join(name).join("record.json");
-        let text = std::fs::read_to_string(&path)
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let record = RunRecord::from_json(&text)
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let directory = root.join("workspace/runs").join(name);
+        let loaded = load(&directory).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(loaded.damage, None, "the record is damaged");
+        let record = loaded
+            .record
+            .unwrap_or_else(|| panic!("{} holds no record", directory.display()));
         FinishedRun {
             root: root.to_path_buf(),
             name: name.into(),

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use super::processes::wait_until;
@@ -38,9 +39,7 @@ impl ObjectServer {
             std::fs::create_dir_all(root.join("data").join(bucket)).expect("a bucket's directory");
         }
         std::fs::create_dir_all(root.join("iam")).expect("a directory");
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port");
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, own_port()));
         let mut server = ObjectServer {
             program: program.to_path_buf(),
             root: root.to_path_buf(),
@@ -121,4 +120,18 @@ fn spawn(program: &Path, root: &Path, address: SocketAddr) -> Child {
         .stderr(copy)
         .spawn()
         .expect("the S3 server starts")
+}
+
+/// A port of this process's own, below those that the system hands out: so that no other server takes it while ours is
+/// down for a moment.
+fn own_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let offset = u16::try_from(std::process::id() % 997).expect("below 997") * 10;
+    loop {
+        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + (offset + turn) % 10_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
