@@ -17,7 +17,7 @@ pub const FORMAT: &str = "scalequest-dataset/1";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PublishedManifest {
-    /// [`FORMAT`].
+    /// `FORMAT`.
     pub format: String,
     /// The dataset's name: the run's.
     pub name: String,
