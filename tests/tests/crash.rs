@@ -72,12 +72,22 @@ fn moment(stage: Stage, doing: Doing, victim: Victim, round: u64) -> Moment {
 
 /// Whether the stage of a moment is sealed for good: one that comes once for each generator, or once for the run.
 fn is_over(bench: &Workbench, moment: &Moment) -> bool {
-    let record = load(&bench.path().join("workspace/runs/whole")).ok().and_then(|loaded| loaded.record);
+    let record = load(&bench.path().join("workspace/runs/whole"))
+        .ok()
+        .and_then(|loaded| loaded.record);
     let expected = |stage: Stage| UNDISTURBED.run.stages(stage).count();
     record.is_some_and(|record| {
-        let of_it: Vec<_> = record.stages.iter().filter(|stage| stage.stage.slug() == moment.stage).collect();
-        let is_setup = of_it.first().is_some_and(|stage| stage.wave.is_none() && stage.stage != Stage::Publish);
-        is_setup && of_it.len() == expected(of_it[0].stage) && of_it.iter().all(|stage| stage.seal.is_some())
+        let of_it: Vec<_> = record
+            .stages
+            .iter()
+            .filter(|stage| stage.stage.slug() == moment.stage)
+            .collect();
+        let is_setup = of_it
+            .first()
+            .is_some_and(|stage| stage.wave.is_none() && stage.stage != Stage::Publish);
+        is_setup
+            && of_it.len() == expected(of_it[0].stage)
+            && of_it.iter().all(|stage| stage.seal.is_some())
     })
 }
 
@@ -87,7 +97,9 @@ fn disturbed(bench: &Workbench, moments: &[Moment]) -> Vec<Struck> {
     let mut runner = bench.start(&["run", "-f", "run.yaml"], "run.log");
     let mut struck = Vec::new();
     for (number, moment) in moments.iter().enumerate() {
-        let what = strike(&mut runner, bench.path(), moment, PATIENCE, || is_over(bench, moment));
+        let what = strike(&mut runner, bench.path(), moment, PATIENCE, || {
+            is_over(bench, moment)
+        });
         if what == Struck::Killed && moment.victim == Victim::Runner {
             // Every second time the next runner comes while the old one's workers may still be saving.
             if number % 2 == 0 {

@@ -205,7 +205,8 @@ fn two_runs_on_one_workspace_reuse_what_did_not_change() {
     assert!(two.record.waves.len() > one.record.waves.len());
     assert!(two.record.stages.iter().filter(|stage| stage.wave.is_none_or(|wave| wave == 1) && stage.stage != Stage::Publish).all(|stage| stage.seal.as_ref().is_some_and(|seal| seal.reused)));
     // A run that did everything itself made the same.
-    let (_alone_bench, alone) = runs_to_its_end(&second.clone().set("/spec/output/path", "dataset"));
+    let (_alone_bench, alone) =
+        runs_to_its_end(&second.clone().set("/spec/output/path", "dataset"));
     assert_eq!(
         published(&bench.path().join("other")).parquet,
         alone.dataset().parquet

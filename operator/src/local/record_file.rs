@@ -24,7 +24,10 @@ const ENVELOPE: [&str; 3] = ["{\"sha256\":\"", "\",\"record\":", "}\n"];
 /// The record's JSON with its digest, so that a bit that has flipped on the disk is told from what was decided.
 fn wrap(record: &str) -> String {
     let [before, between, behind] = ENVELOPE;
-    format!("{before}{}{between}{record}{behind}", sha256_hex(record.as_bytes()))
+    format!(
+        "{before}{}{between}{record}{behind}",
+        sha256_hex(record.as_bytes())
+    )
 }
 
 /// The record's JSON, if it has the digest that stands with it.

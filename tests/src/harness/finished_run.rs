@@ -35,7 +35,9 @@ impl FinishedRun {
         let directory = root.join("workspace/runs").join(name);
         let loaded = load(&directory).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(loaded.damage, None, "the record is damaged");
-        let record = loaded.record.unwrap_or_else(|| panic!("{} holds no record", directory.display()));
+        let record = loaded
+            .record
+            .unwrap_or_else(|| panic!("{} holds no record", directory.display()));
         FinishedRun {
             root: root.to_path_buf(),
             name: name.into(),

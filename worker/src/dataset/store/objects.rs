@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -26,6 +27,16 @@ const PART: u64 = 16 << 20;
 
 /// Parts on the way at the same time.
 const PARTS_AT_ONCE: usize = 4;
+
+/// Pauses between attempts to create what is neither there nor to be created.
+const CREATE_AGAIN: [Duration; 6] = [
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
 
 /// See [`super::Store`], which documents each operation.
 #[derive(Debug)]
@@ -168,9 +179,31 @@ impl Objects {
                 return self.put(path, content).map(|()| Created::Created);
             }
         };
+        // A server may refuse a creation because another one is under way (S3: 409) that then comes to nothing, and another process
+        // may remove what was there between the two requests: then nothing is there, and it is tried again.
+        for pause in CREATE_AGAIN {
+            if self.create(path, &bytes)? {
+                return Ok(Created::Created);
+            }
+            if let Some(there) = self.get(path)? {
+                return Ok(Created::AlreadyThere {
+                    same: there == bytes,
+                });
+            }
+            std::thread::sleep(pause);
+        }
+        Err(StoreError::Failed {
+            doing: "write",
+            object: self.describe(path),
+            source: "the store says that it exists, and again and again that it does not".into(),
+        })
+    }
+
+    /// Creates an object; false where the store says that there is one.
+    fn create(&self, path: &str, bytes: &Bytes) -> Result<bool, StoreError> {
         let (store, object) = (self.store.clone(), self.object(path)?);
         let payload = bytes.clone();
-        let created = self.run("write", path, async move {
+        self.run("write", path, async move {
             let attempt = || async {
                 store
                     .put_opts(&object, payload.clone().into(), PutMode::Create.into())
@@ -181,21 +214,7 @@ impl Objects {
                 Err(ObjectError::AlreadyExists { .. }) => Ok(false),
                 Err(error) => Err(error),
             }
-        })?;
-        if created {
-            return Ok(Created::Created);
-        }
-        match self.get(path)? {
-            Some(there) => Ok(Created::AlreadyThere {
-                same: there == bytes,
-            }),
-            // Removed between the two requests: the next attempt of the whole step starts from what is then there.
-            None => Err(StoreError::Failed {
-                doing: "write",
-                object: self.describe(path),
-                source: "it was removed by another process at the same time".into(),
-            }),
-        }
+        })
     }
 
     pub(super) fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
