@@ -267,12 +267,7 @@ fn too_few_waves_stop_a_run_short_and_more_let_it_go_on() {
         card.contains("maxWaves"),
         "the card does not say that it is short"
     );
-    let status = &bench.status()["status"];
-    assert!(
-        !has_condition(status, "Complete", "True") && !has_condition(status, "Failed", "True"),
-        "{status}"
-    );
-    assert!(has_condition(status, "Progressing", "False"), "{status}");
+    assert_eq!(bench.status()["status"]["phase"], "Short");
     // The same limit again: still short, nothing computed.
     let (again, events) = bench.run_with_events();
     again.exits_with(3);
@@ -380,7 +375,7 @@ fn a_run_can_be_watched_while_it_runs_and_is_driven_by_one_runner_only() {
         .then_some(status)
     });
     assert!(
-        has_condition(&live["status"], "Progressing", "True"),
+        live["active"].is_array() && live["status"]["phase"] != "Complete",
         "{live}"
     );
     // In every state that can be caught the funnel adds up, pending questions counted.
