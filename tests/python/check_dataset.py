@@ -28,7 +28,7 @@ FORMAT = "scalequest-dataset/1"
 MESSAGES = "list<element: struct<role: string not null, content: string not null> not null>"
 REJECTS = {
     "id": "int64", "stage": "string", "reason": "string", "detail": "string?", "question": "string",
-    "question_tokens": "int32", "difficulty": "double?", "generator": "string", "wave": "int32", "responses": "int32",
+    "question_tokens": "int32", "difficulty": "double?", "generator": "string", "wave": "int32", "response_count": "int32",
 }
 SCHEMAS = {
     "data": {
