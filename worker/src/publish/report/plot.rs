@@ -273,10 +273,10 @@ fn summary(labels: &Labels, distribution: &Distribution) -> Vec<String> {
     let of = |kind: Kind, name: &str| {
         let (median, mean) = (distribution.median(kind)?, distribution.mean(kind)?);
         Some(format!(
-            "{name}: median {}, mean {}, of {}",
+            "{} {name}: median {}, mean {}",
+            thousands(distribution.count(kind)),
             real(median),
-            real(mean),
-            thousands(distribution.count(kind))
+            real(mean)
         ))
     };
     [

@@ -92,6 +92,34 @@ fn the_cards_header_is_yaml_as_the_hub_wants_it() {
 }
 
 #[test]
+fn a_table_without_rows_is_no_config_since_datasets_loads_none() {
+    let run = Run {
+        waves: vec![4],
+        fates: vec![3; 8],
+        ..Run::default()
+    };
+    let (card, ..) = published(&run);
+    let header = header(&card);
+    let configs = header["configs"].as_array().unwrap().iter();
+    let names: Vec<_> = configs
+        .map(|config| config["config_name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "rejects",
+            "preferences",
+            "preference_rejects",
+            "sft_questions"
+        ]
+    );
+    assert!(
+        card.contains("| `default` | 0 |")
+            && card.contains("A table of no rows has a file, but no config")
+    );
+}
+
+#[test]
 fn the_card_names_models_settings_and_the_papers_figures_as_the_papers() {
     let (card, ..) = published(&Run::default());
     for part in [
