@@ -17,7 +17,8 @@ pub fn places(spec: &SynthesisRunSpec, inspection: &mut Inspection) {
         ("spec.output.uri", &spec.output.uri),
     ] {
         let Some(uri) = uri else { continue };
-        if let Err(error) = Store::open(uri).and_then(|store| store.exists(PROBE)) {
+        // A GET: the answer to a HEAD has no body, and so cannot tell a missing bucket from a missing object.
+        if let Err(error) = Store::open(uri).and_then(|store| store.get_if_present(PROBE)) {
             inspection.faults.push(fault(field.to_owned(), error));
         }
     }
