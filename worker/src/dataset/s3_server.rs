@@ -27,7 +27,6 @@ impl Server {
         };
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("data/bucket")).unwrap();
-        std::fs::create_dir_all(folder.path().join("metadata")).unwrap();
         let port = own_port();
         let process = launch(&program, &folder, port);
         Some(Server {
@@ -99,17 +98,8 @@ fn launch(program: &PathBuf, folder: &tempfile::TempDir, port: u16) -> Child {
     let address = format!("127.0.0.1:{port}");
     let process = Command::new(program)
         .args([
-            "--port",
-            &address,
-            "--access",
-            "user",
-            "--secret",
-            "password",
-            "--quiet",
-            "posix",
-            "--sidecar",
+            "--port", &address, "--access", "user", "--secret", "password", "--quiet", "posix",
         ])
-        .arg(folder.path().join("metadata"))
         .arg(folder.path().join("data"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
