@@ -11,11 +11,14 @@ use super::fault;
 use super::roles::{Needs, needs};
 use crate::model::{Checkpoint, Head, ModelError};
 
-/// Rows and tokens of each for which serving memory is given: the generator's rows in flight, and a long response.
-const SERVED: (usize, usize) = (32, 1024);
+/// Rows for which serving memory is given: the generator's rows in flight.
+const SERVED: usize = 32;
 
-/// Tokens of a training step's part for which training memory is given.
+/// Tokens of a micro-batch, for which training memory is given.
 const TRAINED_TOKENS: usize = 1024;
+
+/// Tokens of a row in training where no generator says another: questions are short, however long they may be.
+const ROW_TOKENS: usize = 256;
 
 /// Looks at every model of the spec.
 pub fn models(spec: &SynthesisRunSpec, inspection: &mut Inspection) {
@@ -25,7 +28,14 @@ pub fn models(spec: &SynthesisRunSpec, inspection: &mut Inspection) {
             Err((field, message)) => inspection.faults.push(fault(field, message)),
             Ok(path) => {
                 let field = format!("spec.models[{index}].source.path");
-                let (facts, faults) = look(&path, model, &needs(spec, &model.name), &mut digests);
+                let trained = trained_row(spec, &model.name);
+                let (facts, faults) = look(
+                    &path,
+                    model,
+                    &needs(spec, &model.name),
+                    trained,
+                    &mut digests,
+                );
                 inspection.faults.extend(
                     faults
                         .into_iter()
@@ -81,10 +91,20 @@ fn location(model: &Model, index: usize) -> Result<PathBuf, (String, String)> {
     Err((field(name), format!("not read on one machine: {advice}")))
 }
 
+/// Tokens of the longest row on which question fine-tuning trains the model: it packs its rows full.
+fn trained_row(spec: &SynthesisRunSpec, model: &str) -> usize {
+    let generators = spec.generators.iter().filter(|each| each.model == model);
+    generators
+        .filter_map(|each| usize::try_from(each.qft.as_ref()?.max_length?).ok())
+        .max()
+        .unwrap_or(ROW_TOKENS)
+}
+
 fn look(
     path: &Path,
     model: &Model,
     needs: &Needs,
+    trained_row: usize,
     digests: &mut BTreeMap<PathBuf, String>,
 ) -> (Option<ModelFacts>, Vec<String>) {
     let checkpoint = match Checkpoint::open(path) {
@@ -129,17 +149,17 @@ fn look(
     digests.insert(path.to_owned(), digest.clone());
     let parameters = config.parameter_count();
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let (rows, tokens) = (SERVED.0, SERVED.1.min(config.max_position_embeddings));
     let facts = ModelFacts {
         name: model.name.clone(),
         digest,
         architecture: config.architecture.model_type().to_owned(),
         parameters: number(parameters),
-        serving_bytes: number(config.inference_bytes(rows, tokens)),
+        serving_bytes: number(config.inference_bytes(SERVED, 0)),
+        context_token_bytes: number(SERVED as u64 * config.cache_bytes_per_token()),
         training_bytes: number(config.training_bytes(
             parameters,
-            TRAINED_TOKENS,
-            config.num_hidden_layers,
+            TRAINED_TOKENS.max(trained_row),
+            trained_row,
         )),
         context_length: number(config.max_position_embeddings as u64),
         has_chat_template,
