@@ -10,12 +10,10 @@ use scalequest_crds::run::{EngineType, Model, SynthesisRunSpec};
 use super::fault;
 use super::roles::{Needs, needs};
 use crate::model::{Checkpoint, Head, ModelError};
+use crate::training::micro_batches::MICRO_BATCH_TOKENS;
 
 /// Rows for which serving memory is given: the generator's rows in flight.
 const SERVED: usize = 32;
-
-/// Tokens of a micro-batch, for which training memory is given.
-const TRAINED_TOKENS: usize = 1024;
 
 /// Tokens of a row in training where no generator says another: questions are short, however long they may be.
 const ROW_TOKENS: usize = 256;
@@ -158,7 +156,7 @@ fn look(
         context_token_bytes: number(SERVED as u64 * config.cache_bytes_per_token()),
         training_bytes: number(config.training_bytes(
             parameters,
-            TRAINED_TOKENS.max(trained_row),
+            MICRO_BATCH_TOKENS.max(trained_row),
             trained_row,
         )),
         context_length: number(config.max_position_embeddings as u64),
