@@ -22,7 +22,7 @@ use crate::validate::{Environment, ValidRun, validate};
 const RUN: &str = "
 apiVersion: scalequest.dev/v1alpha1
 kind: SynthesisRun
-metadata: {name: math-100k.v2}
+metadata: {name: math-100k-v2}
 spec:
   recipe: Math
   target: {examples: 100}

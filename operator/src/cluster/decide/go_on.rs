@@ -280,9 +280,13 @@ fn when_to_look(
     }
     let has_budget = limits.gpu_hours.is_some() || limits.cost.is_some();
     let is_waiting = scene.belongings.pods.iter().any(|pod| {
-        pod.ended.is_none() && (pod.waits_for.is_some() || pod.leaving_millis.is_some())
+        pod.began_millis.is_none() && pod.ended.is_none() || pod.leaving_millis.is_some()
     });
-    if works && (has_budget || is_waiting) {
+    let has_none =
+        scene.belongings.jobs.iter().any(|job| {
+            !job.has_ended() && !job.is_suspended && job.active == 0 && job.succeeded == 0
+        });
+    if works && (has_budget || is_waiting || has_none) {
         step.wants_a_look_in(SPENDING_LOOK_MILLIS);
     }
     let uncharged = scene

@@ -12,6 +12,18 @@ use super::Shown;
 use crate::cluster::names::Purpose;
 use crate::record::RunRecord;
 
+/// Whether two records tell of the same run; only the first difference is told.
+#[track_caller]
+fn same(a: &RunRecord, b: &RunRecord, when: &str) {
+    let (a, b) = (a.to_json(), b.to_json());
+    let at = a.bytes().zip(b.bytes()).position(|(a, b)| a != b);
+    let shown = |text: &str| {
+        let from = at.unwrap_or(0).saturating_sub(60);
+        text.chars().skip(from).take(160).collect::<String>()
+    };
+    assert!(a == b, "{when}:\n{}\n{}", shown(&a), shown(&b));
+}
+
 fn completed(world: &mut World) -> RunRecord {
     world.until("the end", |world| world.condition("Complete") == "True");
     world.record().expect("a record")
@@ -25,6 +37,8 @@ fn outcome(mut record: RunRecord) -> RunRecord {
     record.damages.clear();
     for stage in &mut record.stages {
         (stage.worker_millis, stage.gpu_millis, stage.computed) = (0, 0, false);
+        // Shards are sized by time, and decide nothing about the rows.
+        stage.shard_rows = 0;
         if let Some(seal) = &mut stage.seal {
             seal.reused = false;
         }
@@ -65,8 +79,7 @@ fn a_stage_has_one_job_at_a_time_each_with_a_name_of_its_own() {
     for _ in 0..200 {
         let step = world.decide();
         world.apply(&step, usize::MAX);
-        let mut live: BTreeMap<(Option<Stage>, Option<String>, Option<i32>), usize> =
-            BTreeMap::new();
+        let mut live: BTreeMap<String, usize> = BTreeMap::new();
         for job in world
             .belongings()
             .jobs
@@ -74,7 +87,10 @@ fn a_stage_has_one_job_at_a_time_each_with_a_name_of_its_own() {
             .filter(|job| !job.has_ended())
         {
             *live
-                .entry((job.work.stage, job.work.generator.clone(), job.work.wave))
+                .entry(format!(
+                    "{:?} {:?} {:?}",
+                    job.work.stage, job.work.generator, job.work.wave
+                ))
                 .or_default() += 1;
         }
         assert!(live.values().all(|jobs| *jobs == 1), "{live:?}");
@@ -106,10 +122,10 @@ fn an_operator_killed_after_any_write_ends_with_the_same_record() {
                 break;
             }
         }
-        assert_eq!(
-            outcome(world.record().expect("a record")),
-            reference,
-            "killed after write {crash}"
+        same(
+            &outcome(world.record().expect("a record")),
+            &reference,
+            &format!("killed after write {crash}"),
         );
     }
 }
@@ -128,7 +144,11 @@ fn an_operator_killed_after_every_single_write_ends_with_the_same_record() {
                 break;
             }
         }
-        assert_eq!(outcome(world.record().expect("a record")), reference);
+        same(
+            &outcome(world.record().expect("a record")),
+            &reference,
+            "killed again and again",
+        );
     }
 }
 
@@ -157,10 +177,10 @@ fn jobs_pods_tasks_and_status_may_be_lost_at_any_time_and_nothing_is_made_twice(
             world.apply(&step, usize::MAX);
             world.work();
         }
-        assert_eq!(
-            outcome(world.record().expect("a record")),
-            reference,
-            "lost every {every}"
+        same(
+            &outcome(world.record().expect("a record")),
+            &reference,
+            &format!("lost every {every}"),
         );
         let distinct: BTreeSet<_> = world.computed.iter().collect();
         let again = world.computed.len() - distinct.len();
@@ -196,10 +216,10 @@ fn a_held_run_has_no_job_and_goes_on_where_it_was() {
         assert!(matches!(world.condition("Suspended").as_str(), "True"));
         assert_eq!(world.made.len(), made);
         world.run.spec.suspend = false;
-        assert_eq!(
-            outcome(completed(&mut world)),
-            reference,
-            "held after {hold_after} Jobs"
+        same(
+            &outcome(completed(&mut world)),
+            &reference,
+            &format!("held after {hold_after} Jobs"),
         );
     }
 }
@@ -301,7 +321,7 @@ fn a_damaged_output_is_made_again_and_the_dataset_is_the_same() {
             "{stage}: {:?}",
             record.damages
         );
-        assert_eq!(outcome(record), reference, "{stage}");
+        same(&outcome(record), &reference, stage.slug());
     }
 }
 

@@ -113,6 +113,7 @@ impl World {
             .filter_map(|map| SeenMap::keep(map, &uid).map(Arc::new));
         Belongings {
             jobs,
+            words: BTreeMap::new(),
             pods: self.pods.iter().cloned().map(Arc::new).collect(),
             maps: maps.collect(),
         }
@@ -270,6 +271,7 @@ impl World {
                     said,
                 }),
                 waits_for: None,
+                is_creating: false,
                 made_millis: self.now_millis,
             });
         }
@@ -412,7 +414,11 @@ impl World {
             with_answers: 300,
         };
         Inspection {
-            faults: part.places.then(|| self.faults.clone()).unwrap_or_default(),
+            faults: if part.places {
+                self.faults.clone()
+            } else {
+                Vec::new()
+            },
             models: part.models.map(model).collect(),
             seed_questions: part.seed_questions.map(file).collect(),
             ..Inspection::default()
