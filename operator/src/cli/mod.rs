@@ -4,6 +4,8 @@ mod arguments;
 
 mod run;
 
+mod operator;
+
 mod validate;
 
 mod plan;
@@ -42,9 +44,13 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    text::log_to_stderr(cli.log_format, cli.verbose);
+    match cli.command {
+        Command::Operator(_) => text::log_of_a_service(cli.log_format, cli.verbose),
+        _ => text::log_to_stderr(cli.log_format, cli.verbose),
+    }
     let code = match cli.command {
         Command::Run(arguments) => run::run(&arguments, cli.log_format, cli.verbose),
+        Command::Operator(arguments) => operator::operator(arguments),
         Command::Validate(arguments) => validate::validate(&arguments),
         Command::Plan(arguments) => plan::plan(&arguments),
         Command::Status(arguments) => status::status(&arguments),

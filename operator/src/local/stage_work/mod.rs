@@ -6,11 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use scalequest_crds::conditions::reason;
 use scalequest_crds::exit::worker;
 use scalequest_crds::report::{Outcome, StageReport};
 use scalequest_crds::task::StageTask;
 
 use super::attempt::Ended;
+use crate::plan::Failure;
 
 #[cfg(test)]
 mod tests;
@@ -59,8 +61,8 @@ pub enum Next {
     InputDamaged(Box<StageReport>),
     /// The worker found a disk full, which no shard is to blame for; for a person.
     DiskFull(String),
-    /// The stage, and so the run, has failed; for a person.
-    Failed(String),
+    /// The stage, and so the run, has failed.
+    Failed(Failure),
 }
 
 /// The state of a stage under way.
@@ -190,7 +192,7 @@ impl StageWork {
                 self.put_back(job);
                 Next::DiskFull(ended.message())
             }
-            (Some(worker::TASK_CANNOT_WORK), _) => Next::Failed(ended.message()),
+            (Some(worker::TASK_CANNOT_WORK), _) => Next::Failed(cannot_work(ended.message())),
             (Some(worker::SHARD_CANNOT_WORK), _) => self.give_up(job, &ended.message()),
             _ => self.failed(job, &ended.message(), now),
         }
@@ -234,7 +236,7 @@ impl StageWork {
 
     fn give_up(&mut self, job: Job, message: &str) -> Next {
         let Job::Shard(index) = job else {
-            return Next::Failed(message.to_string());
+            return Next::Failed(cannot_work(message.to_string()));
         };
         self.given_up.insert(index);
         if self.given_up() * 100 > self.max_given_up_percent * self.task.shards() {
@@ -243,11 +245,21 @@ impl StageWork {
                 self.task.shards(),
                 self.max_given_up_percent,
             );
-            return Next::Failed(format!(
-                "{count} of {total} shards were given up, failurePolicy.maxFailedShardsPercent allows {allowed}%; the last one: {message}"
-            ));
+            return Next::Failed(Failure {
+                reason: reason::TOO_MANY_FAILED_SHARDS,
+                message: format!(
+                    "{count} of {total} shards were given up, failurePolicy.maxFailedShardsPercent allows {allowed}%; the last one: {message}"
+                ),
+            });
         }
         self.waiting.insert(Job::GiveUp(index));
         Next::GivenUp
+    }
+}
+
+fn cannot_work(message: String) -> Failure {
+    Failure {
+        reason: reason::STAGE_FAILED,
+        message,
     }
 }
