@@ -51,11 +51,21 @@ pub mod reason {
     pub const SHARDS_GIVEN_UP: &str = "ShardsGivenUp";
     /// Degraded: the spec differs from the record in what cannot change; the record holds.
     pub const SPEC_DIFFERS_FROM_RECORD: &str = "SpecDiffersFromRecord";
+    /// Degraded: pods cannot start; the message says what Kubernetes says of them.
+    pub const PODS_WAITING: &str = "PodsWaiting";
+    /// Degraded: a pod is on a node that cannot be reached; Kubernetes replaces it only once the node is deleted or tainted out-of-service.
+    pub const NODE_LOST: &str = "NodeLost";
+    /// Degraded: workers fail for a reason outside the run (a store, a network) and are tried again.
+    pub const WORKERS_FAILING: &str = "WorkersFailing";
+    /// Degraded: the API server refused to let the operator make or change an object (quota, admission, access).
+    pub const REQUEST_REFUSED: &str = "RequestRefused";
+    /// Degraded: the run record cannot be read, so that nothing is done.
+    pub const RECORD_UNREADABLE: &str = "RecordUnreadable";
     /// Nothing is wrong, or nothing was decided yet.
     pub const AS_EXPECTED: &str = "AsExpected";
 
     /// Every reason.
-    pub const ALL: [&str; 17] = [
+    pub const ALL: [&str; 22] = [
         VALID,
         INVALID,
         INSPECTING,
@@ -72,6 +82,11 @@ pub mod reason {
         OUTPUT_DAMAGED,
         SHARDS_GIVEN_UP,
         SPEC_DIFFERS_FROM_RECORD,
+        PODS_WAITING,
+        NODE_LOST,
+        WORKERS_FAILING,
+        REQUEST_REFUSED,
+        RECORD_UNREADABLE,
         AS_EXPECTED,
     ];
 }

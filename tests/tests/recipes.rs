@@ -45,6 +45,17 @@ fn runs_to_its_end(run: &MicroRun) -> (Workbench, FinishedRun) {
         .to_string();
     let finished = FinishedRun::read(bench.path(), &name);
     finished.funnel_adds_up(&bench.status());
+    conditions_are(
+        &bench,
+        [
+            ("Accepted", "True", "Valid"),
+            ("Progressing", "False", "TargetReached"),
+            ("Suspended", "False", "AsExpected"),
+            ("Complete", "True", "TargetReached"),
+            ("Failed", "False", "AsExpected"),
+            ("Degraded", "False", "AsExpected"),
+        ],
+    );
     let dataset = finished.dataset();
     let target = run.at("/spec/target/examples").as_i64().expect("a target");
     assert!(
@@ -57,6 +68,27 @@ fn runs_to_its_end(run: &MicroRun) -> (Workbench, FinishedRun) {
         assert!(output.join(document).is_file(), "no {document}");
     }
     (bench, finished)
+}
+
+/// Type, status and reason of every condition, in order.
+#[track_caller]
+fn conditions_are(bench: &Workbench, expected: [(&str, &str, &str); 6]) {
+    let status = bench.status();
+    let text = |condition: &Value, name: &str| condition[name].as_str().unwrap_or("").to_owned();
+    let shown: Vec<(String, String, String)> = status["status"]["conditions"]
+        .as_array()
+        .expect("conditions")
+        .iter()
+        .map(|each| {
+            (
+                text(each, "type"),
+                text(each, "status"),
+                text(each, "reason"),
+            )
+        })
+        .collect();
+    let expected = expected.map(|(kind, is, why)| (kind.to_owned(), is.to_owned(), why.to_owned()));
+    assert_eq!(shown, expected);
 }
 
 #[test]
@@ -267,7 +299,17 @@ fn too_few_waves_stop_a_run_short_and_more_let_it_go_on() {
         card.contains("maxWaves"),
         "the card does not say that it is short"
     );
-    assert_eq!(bench.status()["status"]["phase"], "Short");
+    conditions_are(
+        &bench,
+        [
+            ("Accepted", "True", "Valid"),
+            ("Progressing", "False", "MaxWavesReached"),
+            ("Suspended", "False", "AsExpected"),
+            ("Complete", "False", "AsExpected"),
+            ("Failed", "False", "AsExpected"),
+            ("Degraded", "False", "AsExpected"),
+        ],
+    );
     // The same limit again: still short, nothing computed.
     let (again, events) = bench.run_with_events();
     again.exits_with(3);
@@ -281,7 +323,11 @@ fn too_few_waves_stop_a_run_short_and_more_let_it_go_on() {
     let whole = FinishedRun::read(bench.path(), "short");
     whole.funnel_adds_up(&bench.status());
     assert!(whole.dataset().manifest["short"].is_null());
-    assert_eq!(bench.status()["status"]["phase"], "Complete");
+    let complete = &bench.status()["status"]["conditions"][3];
+    assert_eq!(
+        (complete["type"].as_str(), complete["status"].as_str()),
+        (Some("Complete"), Some("True"))
+    );
     // Nothing of the first publication is left over.
     let named: BTreeSet<String> = whole.dataset().manifest["files"]
         .as_array()
@@ -375,8 +421,16 @@ fn a_run_can_be_watched_while_it_runs_and_is_driven_by_one_runner_only() {
         .then_some(status)
     });
     assert!(
-        live["active"].is_array() && live["status"]["phase"] != "Complete",
+        live["active"].is_array() && live["status"]["conditions"][3]["status"] != "True",
         "{live}"
+    );
+    let progressing = &live["status"]["conditions"][1];
+    assert!(
+        progressing["status"] == "True"
+            && progressing["message"]
+                .as_str()
+                .is_some_and(|message| message.starts_with("at work")),
+        "{progressing}"
     );
     // In every state that can be caught the funnel adds up, pending questions counted.
     let mut seen = 0;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{pattern, rules};
 
 use super::generator::Sampling;
+use super::model::ClaimSource;
 
 /// Which questions are dropped. The order is fixed: as listed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -57,9 +58,9 @@ pub struct Contamination {
     pub benchmarks: Vec<Benchmark>,
 }
 
-/// A benchmark: JSON lines with questions. Exactly one of `path` and `uri`.
+/// A benchmark: JSON lines with questions. Exactly one of `path`, `uri` and `claim`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = rules::exactly_one(&["path", "uri"]))]
+#[x_kube(validation = rules::exactly_one(&["path", "uri", "claim"]))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Benchmark {
     /// A file. One machine only.
@@ -70,6 +71,9 @@ pub struct Benchmark {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub uri: Option<String>,
+    /// A file in a persistent volume claim: `subPath` is the file's. Cluster only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<ClaimSource>,
     /// Member of each line that holds the question. Default: `question`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]

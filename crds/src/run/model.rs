@@ -48,6 +48,31 @@ pub struct ModelSource {
     pub image: Option<ImageSource>,
 }
 
+/// Where images with model files are mounted in a pod: each at `/images/<model>`.
+pub const IMAGES: &str = "/images";
+
+impl Model {
+    /// The member of `source` that is set, and the path or URI by which a worker reaches the model's files. A repository of the hub has
+    /// none of its own.
+    pub fn located(&self) -> Option<(&'static str, String)> {
+        let ModelSource {
+            hub: _,
+            path,
+            uri,
+            claim,
+            image,
+        } = self.source.as_ref()?;
+        path.clone()
+            .map(|path| ("path", path))
+            .or_else(|| Some(("uri", uri.clone()?)))
+            .or_else(|| Some(("claim", claim.as_ref()?.location())))
+            .or_else(|| {
+                image.as_ref()?;
+                Some(("image", format!("{IMAGES}/{}", self.name)))
+            })
+    }
+}
+
 /// A repository of the Hugging Face hub.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -4,9 +4,36 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::filter::Benchmark;
+use super::model::ClaimSource;
 use super::rules;
 
-use super::model::ClaimSource;
+/// Where claims are mounted in every pod: each whole, at `/claims/<claim>`.
+pub const CLAIMS: &str = "/claims";
+
+impl ClaimSource {
+    /// Where it is found in a pod.
+    pub fn location(&self) -> String {
+        match self.sub_path.as_deref().map(|path| path.trim_matches('/')) {
+            None | Some("") => format!("{CLAIMS}/{}", self.name),
+            Some(path) => format!("{CLAIMS}/{}/{path}", self.name),
+        }
+    }
+}
+
+/// The member that is set among path, URI and claim, and where a worker finds it.
+fn located(
+    path: &Option<String>,
+    uri: &Option<String>,
+    claim: &Option<ClaimSource>,
+) -> Option<(&'static str, String)> {
+    match (path, uri, claim) {
+        (Some(path), _, _) => Some(("path", path.clone())),
+        (None, Some(uri), _) => Some(("uri", uri.clone())),
+        (None, None, Some(claim)) => Some(("claim", claim.location())),
+        (None, None, None) => None,
+    }
+}
 
 /// A place for data. Exactly one member.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -26,9 +53,27 @@ pub struct Place {
     pub claim: Option<ClaimSource>,
 }
 
-/// A file of seed questions: JSON lines. Exactly one of `path` and `uri`.
+impl Place {
+    /// The member that is set, and the directory or URI by which a worker reaches it.
+    pub fn located(&self) -> Option<(&'static str, String)> {
+        located(&self.path, &self.uri, &self.claim)
+    }
+
+    /// The place for a person: a path, a URI, or `pvc://<claim>/<sub path>`.
+    pub fn shown(&self) -> String {
+        match (&self.claim, self.located()) {
+            (Some(claim), Some(("claim", _))) => {
+                let path = claim.sub_path.as_deref().unwrap_or_default();
+                format!("pvc://{}/{}", claim.name, path.trim_matches('/'))
+            }
+            (_, located) => located.map(|(_, location)| location).unwrap_or_default(),
+        }
+    }
+}
+
+/// A file of seed questions: JSON lines. Exactly one of `path`, `uri` and `claim`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = rules::exactly_one(&["path", "uri"]))]
+#[x_kube(validation = rules::exactly_one(&["path", "uri", "claim"]))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SeedQuestions {
     /// A file. One machine only.
@@ -39,6 +84,9 @@ pub struct SeedQuestions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub uri: Option<String>,
+    /// A file in a persistent volume claim: `subPath` is the file's. Cluster only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<ClaimSource>,
     /// Member of each line that holds the question. Default: `question`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
@@ -47,6 +95,20 @@ pub struct SeedQuestions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub answer_field: Option<String>,
+}
+
+impl SeedQuestions {
+    /// The member that is set, and the path or URI by which a worker reaches the file.
+    pub fn located(&self) -> Option<(&'static str, String)> {
+        located(&self.path, &self.uri, &self.claim)
+    }
+}
+
+impl Benchmark {
+    /// The member that is set, and the path or URI by which a worker reaches the file.
+    pub fn located(&self) -> Option<(&'static str, String)> {
+        located(&self.path, &self.uri, &self.claim)
+    }
 }
 
 /// How the URIs with a prefix are reached.

@@ -20,7 +20,7 @@ use crate::local::progress::sentence::show_seconds;
 use crate::local::record_file::{self, RECORD};
 use crate::plan::{Observed, plan};
 use crate::record::RunRecord;
-use crate::status::status as project;
+use crate::status::{View, status as project};
 use crate::validate::{Environment, validate};
 
 /// Prints how far a run is.
@@ -40,7 +40,7 @@ pub fn status(arguments: &StatusArguments) -> Result<i32, Refusal> {
     let live = Live::read(&directory).filter(|_| is_driven);
     let status = match &live {
         Some(live) => live.status.clone(),
-        None => projected(&record)?,
+        None => projected(&record, Live::read(&directory).as_ref())?,
     };
     let answer = match arguments.output {
         OutputFormat::Json => {
@@ -61,11 +61,22 @@ pub fn status(arguments: &StatusArguments) -> Result<i32, Refusal> {
 }
 
 /// The status that the record alone tells.
-fn projected(record: &RunRecord) -> Result<SynthesisRunStatus, Refusal> {
+fn projected(record: &RunRecord, last: Option<&Live>) -> Result<SynthesisRunStatus, Refusal> {
     let run = SynthesisRun::new(&record.name, record.spec.clone());
     let valid = validate(&run, Environment::Local).map_err(Refusal::BadInput)?;
     let next = plan(&valid, record, &Observed::default(), now_millis());
-    Ok(project(&valid, record, &next, &[], now_millis()))
+    Ok(project(&View {
+        run: &valid,
+        record,
+        plan: &next,
+        progress: &[],
+        troubles: &[],
+        previous: last
+            .map(|live| live.status.conditions.as_slice())
+            .unwrap_or_default(),
+        generation: None,
+        now_millis: now_millis(),
+    }))
 }
 
 /// The run's directory: `dir` itself, or the one run, or the named one, in the workspace `dir`.

@@ -271,6 +271,8 @@ fn identify(program: &Path) -> Result<WorkerIdentity, Refused> {
     let digest = digest_file(program).map_err(cannot)?;
     Ok(WorkerIdentity {
         version,
+        image: None,
+        gpu_image: None,
         digest: Some(format!("sha256:{digest}")),
         gpu: false,
     })

@@ -47,8 +47,8 @@ pub struct StageFailure {
     pub key: String,
     /// The stage, with generator and wave, for a person.
     pub name: String,
-    /// What is wrong, from the worker.
-    pub message: String,
+    /// Why it cannot work.
+    pub failure: Failure,
 }
 
 /// What is to happen now.
@@ -91,8 +91,23 @@ pub enum End {
     Complete,
     /// A limit ended the run; what was accepted is published. Raising the limit goes on.
     Short(Short),
-    /// The run cannot work; nothing (more) is published. For a person: why.
-    Failed(String),
+    /// The run cannot work; nothing (more) is published.
+    Failed(Failure),
+}
+
+/// Why something can never work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// For machines: one of [`scalequest_crds::conditions::reason`].
+    pub reason: &'static str,
+    /// For a person: what is wrong, from the worker.
+    pub message: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
 }
 
 /// Why a run ends before its target.
@@ -119,10 +134,10 @@ pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis:
         ..Plan::default()
     };
     if let Some(failure) = observed.failed.first() {
-        return ended(End::Failed(format!(
-            "{}: {}",
-            failure.name, failure.message
-        )));
+        return ended(End::Failed(Failure {
+            reason: failure.failure.reason,
+            message: format!("{}: {}", failure.name, failure.failure),
+        }));
     }
     if run.spec().suspend {
         return Plan {
@@ -252,6 +267,7 @@ fn pin_stage(record: &RunRecord, task: &StageTask, pins: &mut Pins) {
         shard_rows: task.shard_rows,
         worker_millis: 0,
         gpu_millis: 0,
+        computed: false,
         seal: None,
     });
 }

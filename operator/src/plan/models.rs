@@ -20,12 +20,7 @@ pub(super) fn declared(run: &ValidRun, record: &RunRecord, name: &str) -> Option
         .models
         .iter()
         .find(|facts| facts.name == name)?;
-    let source = model.source.as_ref()?;
-    let location = source
-        .path
-        .clone()
-        .or_else(|| source.uri.clone())
-        .unwrap_or_else(|| format!("models/{name}"));
+    let (_, location) = model.located()?;
     Some(ModelUse {
         name: name.into(),
         location: ModelLocation::Path(location),
@@ -54,11 +49,7 @@ pub(super) fn seed_questions(run: &ValidRun, record: &RunRecord) -> Vec<Question
         .zip(&record.inspection.seed_questions);
     files
         .map(|(file, facts)| QuestionFile {
-            location: file
-                .path
-                .clone()
-                .or_else(|| file.uri.clone())
-                .unwrap_or_default(),
+            location: location(file.located()),
             question_field: file
                 .question_field
                 .clone()
@@ -74,11 +65,7 @@ pub(super) fn benchmarks(benchmarks: &[Benchmark], record: &RunRecord) -> Vec<Qu
     let files = benchmarks.iter().zip(&record.inspection.benchmarks);
     files
         .map(|(file, facts)| QuestionFile {
-            location: file
-                .path
-                .clone()
-                .or_else(|| file.uri.clone())
-                .unwrap_or_default(),
+            location: location(file.located()),
             question_field: file
                 .question_field
                 .clone()
@@ -87,4 +74,8 @@ pub(super) fn benchmarks(benchmarks: &[Benchmark], record: &RunRecord) -> Vec<Qu
             digest: facts.digest.clone(),
         })
         .collect()
+}
+
+fn location(located: Option<(&str, String)>) -> String {
+    located.map(|(_, location)| location).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! Takes up a spec that was edited after acceptance: what may change does, what may not is refused with its field.
 
 use scalequest_crds::inspection::Fault;
+use scalequest_crds::run::SynthesisRunSpec;
 use serde_json::Value;
 
 use super::RunRecord;
@@ -23,6 +24,34 @@ pub const IMMUTABLE: [&str; 12] = [
 ];
 
 impl RunRecord {
+    /// Makes the mutable fields of the record's spec those of `run`, whatever its other fields say: whether anything changed, and a fault for
+    /// every field that differs and must not. A target that shrank is left as it was.
+    pub fn amend_what_may_change(&mut self, run: &ValidRun) -> (bool, Vec<Fault>) {
+        let faults = match self.amend(run) {
+            Ok(changed) => return (changed, Vec::new()),
+            Err(faults) => faults,
+        };
+        let (Ok(old), Ok(mut new)) = (
+            serde_json::to_value(&self.spec),
+            serde_json::to_value(run.spec()),
+        ) else {
+            return (false, faults);
+        };
+        for field in IMMUTABLE {
+            match old.get(field) {
+                Some(value) => new[field] = value.clone(),
+                None => drop(new.as_object_mut().map(|fields| fields.shift_remove(field))),
+            }
+        }
+        let Ok(mut spec) = serde_json::from_value::<SynthesisRunSpec>(new) else {
+            return (false, faults);
+        };
+        spec.target.examples = spec.target.examples.max(self.spec.target.examples);
+        let changed = self.spec != spec;
+        self.spec = spec;
+        (changed, faults)
+    }
+
     /// Makes the mutable fields of the record's spec those of `run`; whether anything changed. Nothing changes on an error.
     ///
     /// # Errors

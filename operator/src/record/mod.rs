@@ -6,6 +6,10 @@ pub mod amend;
 
 pub mod charge;
 
+pub mod damage;
+
+pub mod failure;
+
 pub mod compact;
 
 pub mod pin;
@@ -24,7 +28,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::validate::ValidRun;
 
+pub use charge::Charged;
 pub use compact::PastSeal;
+pub use damage::DamageRecord;
+pub use failure::FailureRecord;
 pub use seal::RecordError;
 
 /// The version of the record's layout. A record of another version is refused, never guessed at.
@@ -73,6 +80,15 @@ pub struct RunRecord {
     /// The latest publication.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publication: Option<PublicationRecord>,
+    /// Sealed outputs that were found damaged or gone. Cluster only: one machine looks for itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damages: Vec<DamageRecord>,
+    /// Why the run can never work. Cluster only: on one machine the same command tries again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailureRecord>,
+    /// What is charged already of the workers that can still be seen. Cluster only.
+    #[serde(default, skip_serializing_if = "Charged::is_empty")]
+    pub charged: Charged,
 }
 
 /// The worker that a run was accepted with.
@@ -81,6 +97,12 @@ pub struct RunRecord {
 pub struct WorkerIdentity {
     /// Its version.
     pub version: String,
+    /// Its image, as it is pulled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The image for stages that hold a GPU, where it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_image: Option<String>,
     /// Digest of its image, or of its program file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -145,6 +167,9 @@ pub struct StageRecord {
     /// Time with a GPU held so far in milliseconds.
     #[serde(default)]
     pub gpu_millis: i64,
+    /// Whether a worker of this run made part of it. Cluster only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub computed: bool,
     /// What its seal says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<SealRecord>,
@@ -240,6 +265,9 @@ impl RunRecord {
             given_up: Vec::new(),
             given_up_total: 0,
             publication: None,
+            damages: Vec::new(),
+            failed: None,
+            charged: Charged::default(),
         }
     }
 

@@ -1,9 +1,13 @@
 //! Status: a projection of the record and of what workers say, for people. Nothing is decided from it.
 
+pub mod conditions;
+
 pub mod eta;
 
 mod stages;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use scalequest_crds::conditions::reason;
 use scalequest_crds::run::status::{
     Dataset, Funnel, Rejected, RunProgress, SynthesisRunStatus, Usage,
 };
@@ -12,18 +16,51 @@ use crate::plan::{End, Plan};
 use crate::record::RunRecord;
 use crate::record::sums::money;
 use crate::validate::ValidRun;
+use conditions::{Acceptance, Situation, Trouble, conditions};
 pub use stages::{ShardProgress, StageProgress};
 
-/// The status of a run whose latest plan is `plan`. `progress`: what is known of stages at work, in any order. `now_millis` since 1970.
-/// Conditions and `observedGeneration` are a cluster's and are left to it.
-pub fn status(
-    run: &ValidRun,
-    record: &RunRecord,
-    plan: &Plan,
-    progress: &[StageProgress],
-    now_millis: i64,
-) -> SynthesisRunStatus {
+/// What the status of an accepted run is drawn from.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The run.
+    pub run: &'a ValidRun,
+    /// Its record.
+    pub record: &'a RunRecord,
+    /// The latest plan.
+    pub plan: &'a Plan,
+    /// What is known of stages at work, in any order.
+    pub progress: &'a [StageProgress],
+    /// What needs a person's eye, the worst first; shards given up are added from the record.
+    pub troubles: &'a [Trouble],
+    /// The conditions that were shown last.
+    pub previous: &'a [Condition],
+    /// The generation of the spec, in a cluster.
+    pub generation: Option<i64>,
+    /// Now, in milliseconds since 1970.
+    pub now_millis: i64,
+}
+
+/// The status of an accepted run.
+pub fn status(view: &View<'_>) -> SynthesisRunStatus {
+    let View {
+        run,
+        record,
+        plan,
+        progress,
+        troubles,
+        previous,
+        generation,
+        now_millis,
+    } = *view;
     let stages = stages::stages(run, record, plan, progress);
+    let mut troubles = troubles.to_vec();
+    troubles.extend(given_up(record));
+    let situation = Situation {
+        acceptance: Acceptance::Accepted,
+        suspended: run.spec().suspend,
+        plan: Some(plan),
+        troubles: &troubles,
+    };
     let accepted = record.accepted();
     let target = run.limits().target;
     let eta_seconds = match plan.finished {
@@ -31,9 +68,9 @@ pub fn status(
         None => eta::seconds(run, record, progress, now_millis),
     };
     SynthesisRunStatus {
-        observed_generation: None,
+        observed_generation: generation,
         phase: Some(phase(record, plan)),
-        conditions: Vec::new(),
+        conditions: conditions(&situation, previous, generation, now_millis),
         progress: Some(RunProgress {
             accepted,
             target,
@@ -48,11 +85,42 @@ pub fn status(
         usage: Some(usage(run, record)),
         stages,
         dataset: record.publication.as_ref().map(|published| Dataset {
-            uri: run.output().into(),
+            uri: run.spec().output.shown(),
             digest: format!("sha256:{}", published.digest),
             rows: published.rows,
         }),
     }
+}
+
+/// The status of a run that is not accepted (yet): conditions and a word.
+pub fn before_acceptance(
+    situation: &Situation<'_>,
+    previous: &[Condition],
+    generation: Option<i64>,
+    now_millis: i64,
+) -> SynthesisRunStatus {
+    let phase = match situation.acceptance {
+        Acceptance::Refused(_) => "Refused",
+        _ if situation.suspended => "Suspended",
+        _ => "Inspecting",
+    };
+    SynthesisRunStatus {
+        observed_generation: generation,
+        phase: Some(phase.into()),
+        conditions: conditions(situation, previous, generation, now_millis),
+        ..SynthesisRunStatus::default()
+    }
+}
+
+fn given_up(record: &RunRecord) -> Option<Trouble> {
+    let last = record.given_up.last()?;
+    Some(Trouble::new(
+        reason::SHARDS_GIVEN_UP,
+        format!(
+            "{} shards were given up, their rows count as rejects; the last one, shard {} of {}: {}",
+            record.given_up_total, last.shard, last.stage, last.message
+        ),
+    ))
 }
 
 /// What became of the questions of waves that are over; exact.
@@ -113,6 +181,25 @@ mod tests {
     use crate::plan::simulation::{Executor, Imagined, World, accepted, run};
     use crate::plan::{Observed, plan};
 
+    fn view<'a>(
+        run: &'a ValidRun,
+        record: &'a RunRecord,
+        plan: &'a Plan,
+        progress: &'a [StageProgress],
+        now_millis: i64,
+    ) -> View<'a> {
+        View {
+            run,
+            record,
+            plan,
+            progress,
+            troubles: &[],
+            previous: &[],
+            generation: None,
+            now_millis,
+        }
+    }
+
     #[test]
     fn a_fresh_run_is_all_waiting_and_knows_no_end() {
         let run = run(&Imagined::default());
@@ -125,7 +212,7 @@ mod tests {
             shards: vec![ShardProgress::default()],
             ..StageProgress::default()
         };
-        let status = status(&run, &record, &first, &[at_work], 1000);
+        let status = status(&view(&run, &record, &first, &[at_work], 1000));
         let progress = status.progress.unwrap();
         assert_eq!(
             (
@@ -159,7 +246,7 @@ mod tests {
         let mut executor = Executor::new(&run, World::new(60), 1);
         executor.drive(&run);
         let last = plan(&run, &executor.record, &Observed::default(), 0);
-        let status = status(&run, &executor.record, &last, &[], 5000);
+        let status = status(&view(&run, &executor.record, &last, &[], 5000));
         let funnel = status.funnel.unwrap();
         let rejected: i64 = funnel.rejected.iter().map(|each| each.count).sum();
         assert_eq!(funnel.generated, funnel.accepted + rejected);
@@ -182,7 +269,7 @@ mod tests {
         executor.stop_after_waves = Some(1);
         executor.drive_some(&run);
         let now = plan(&run, &executor.record, &Observed::default(), 0);
-        let status = status(&run, &executor.record, &now, &[], 60_000);
+        let status = status(&view(&run, &executor.record, &now, &[], 60_000));
         let estimate = status.estimate.unwrap();
         let (accepted, generated) = (
             executor.record.accepted() as f64,

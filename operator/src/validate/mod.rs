@@ -41,6 +41,8 @@ pub struct ValidRun {
     method: Method,
     limits: Limits,
     notes: Vec<Fault>,
+    workspace: String,
+    output: String,
 }
 
 impl ValidRun {
@@ -69,14 +71,14 @@ impl ValidRun {
         &self.notes
     }
 
-    /// Directory or URI of the workspace.
+    /// Directory or URI by which a worker reaches the workspace.
     pub fn workspace(&self) -> &str {
-        places::location(&self.spec.workspace)
+        &self.workspace
     }
 
-    /// Directory or URI of the output.
+    /// Directory or URI by which a worker reaches the output.
     pub fn output(&self) -> &str {
-        places::location(&self.spec.output)
+        &self.output
     }
 }
 
@@ -100,12 +102,18 @@ pub fn validate(run: &SynthesisRun, environment: Environment) -> Result<ValidRun
     match method {
         Some(method) if faults.is_empty() => {
             let name = run.metadata.name.clone().unwrap_or_default();
+            let (workspace, output) = (
+                places::location(&spec.workspace),
+                places::location(&spec.output),
+            );
             Ok(ValidRun {
                 name,
                 spec,
                 method,
                 limits,
                 notes,
+                workspace,
+                output,
             })
         }
         _ => Err(faults),

@@ -1,6 +1,7 @@
 //! Places: workspace, output, question files. Each names exactly one kind of place, and one that this environment can reach.
 
 use scalequest_crds::inspection::Fault;
+use scalequest_crds::run::model::ClaimSource;
 use scalequest_crds::run::{Place, SynthesisRunSpec};
 
 use super::{Environment, fault};
@@ -8,12 +9,11 @@ use super::{Environment, fault};
 /// Schemes of object store URIs.
 const SCHEMES: [&str; 4] = ["s3://", "gs://", "az://", "http"];
 
-/// Directory or URI of a place; empty for a claim, whose mount point the cluster's build step chooses.
-pub(super) fn location(place: &Place) -> &str {
+/// Directory or URI by which a worker reaches a place.
+pub(super) fn location(place: &Place) -> String {
     place
-        .path
-        .as_deref()
-        .or(place.uri.as_deref())
+        .located()
+        .map(|(_, location)| location)
         .unwrap_or_default()
 }
 
@@ -26,18 +26,13 @@ pub(super) fn check(
 ) {
     place(&spec.workspace, "spec.workspace", environment, faults);
     place(&spec.output, "spec.output", environment, faults);
-    let (workspace, output) = (
-        location(&spec.workspace).trim_end_matches('/'),
-        location(&spec.output).trim_end_matches('/'),
-    );
-    let same_claim = spec.workspace.claim.is_some() && spec.workspace.claim == spec.output.claim;
-    if same_claim || !workspace.is_empty() && workspace == output {
+    let (workspace, output) = (location(&spec.workspace), location(&spec.output));
+    if !workspace.is_empty() && workspace.trim_end_matches('/') == output.trim_end_matches('/') {
         faults.push(fault("spec.output", "is the same place as spec.workspace: the output holds the published dataset and nothing else, name another"));
     }
     for (index, file) in spec.seed_questions.iter().enumerate() {
         question_file(
-            &file.path,
-            &file.uri,
+            file.located(),
             &format!("spec.seedQuestions[{index}]"),
             environment,
             faults,
@@ -53,12 +48,14 @@ pub(super) fn check(
         .enumerate()
     {
         question_file(
-            &file.path,
-            &file.uri,
+            file.located(),
             &format!("spec.filters.contamination.benchmarks[{index}]"),
             environment,
             faults,
         );
+    }
+    if environment == Environment::Cluster {
+        check_for_pods(spec, faults);
     }
     if environment == Environment::Local {
         for (index, store) in spec.stores.iter().enumerate() {
@@ -102,33 +99,33 @@ fn place(place: &Place, field: &str, environment: Environment, faults: &mut Vec<
 }
 
 fn question_file(
-    path: &Option<String>,
-    uri: &Option<String>,
+    located: Option<(&str, String)>,
     field: &str,
     environment: Environment,
     faults: &mut Vec<Fault>,
 ) {
-    match (path, uri, environment) {
-        (Some(_), Some(_), _) => {
-            faults.push(fault(field, "sets both path and uri: set exactly one"))
-        }
-        (None, None, _) => faults.push(fault(
+    let Some((member, location)) = located else {
+        return faults.push(fault(
             field,
-            "names no file: set exactly one of path and uri",
+            "names no file: set exactly one of path, uri and claim",
+        ));
+    };
+    let at = format!("{field}.{member}");
+    match (member, environment) {
+        ("path", Environment::Cluster) => faults.push(fault(
+            at,
+            format!(
+                "`{location}` is a file of one machine, which pods do not have: set uri or claim instead"
+            ),
         )),
-        (Some(path), None, Environment::Cluster) => {
-            faults.push(fault(
-                format!("{field}.path"),
-                format!(
-                    "`{path}` is a file of one machine, which pods do not have: set uri instead"
-                ),
-            ));
+        ("path", _) if location.is_empty() => {
+            faults.push(fault(at, "is empty: name a file of JSON lines"));
         }
-        (Some(path), None, _) if path.is_empty() => faults.push(fault(
-            format!("{field}.path"),
-            "is empty: name a file of JSON lines",
+        ("uri", _) => check_uri(&location, &at, faults),
+        ("claim", Environment::Local) => faults.push(fault(
+            at,
+            "is a file in a persistent volume claim, which one machine does not have: set path or uri instead",
         )),
-        (None, Some(uri), _) => check_uri(uri, &format!("{field}.uri"), faults),
         _ => {}
     }
 }
@@ -140,4 +137,97 @@ fn check_uri(uri: &str, field: &str, faults: &mut Vec<Fault>) {
     {
         faults.push(fault(field, format!("`{uri}` is no object store URI: it begins with s3://, gs:// or az://, followed by a bucket")));
     }
+}
+
+/// What pods need of places beyond their kind: paths that stay within their claim, and one way to reach each kind of store.
+fn check_for_pods(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
+    for (field, claim) in claims(spec) {
+        let path = claim.sub_path.as_deref().unwrap_or_default();
+        if path.starts_with('/') || path.split('/').any(|part| part == "..") {
+            faults.push(fault(
+                format!("{field}.claim.subPath"),
+                format!("`{path}` leaves the claim: name a path below its root, without `..`"),
+            ));
+        }
+        if claim.name.contains('/') {
+            faults.push(fault(
+                format!("{field}.claim.name"),
+                format!(
+                    "`{}` is no name of a claim: put the path into subPath",
+                    claim.name
+                ),
+            ));
+        }
+    }
+    for (index, store) in spec.stores.iter().enumerate() {
+        let scheme = |prefix: &str| prefix.split("://").next().unwrap_or_default().to_string();
+        let field = format!("spec.stores[{index}]");
+        if !SCHEMES.iter().any(|known| store.prefix.starts_with(known)) {
+            faults.push(fault(
+                format!("{field}.prefix"),
+                format!("`{}` begins no object store URI: write s3://, gs:// or az://, with or without a bucket", store.prefix),
+            ));
+        }
+        let earlier = &spec.stores[..index];
+        if let Some(other) = earlier
+            .iter()
+            .find(|other| scheme(&other.prefix) == scheme(&store.prefix))
+        {
+            faults.push(fault(
+                format!("{field}.prefix"),
+                format!("`{}` is a second store of the kind of `{}`: a worker reaches one of each kind, remove one of the two entries", store.prefix, other.prefix),
+            ));
+        }
+        if let Some(other) = earlier.iter().find(|other| {
+            other.ca_config_map.is_some()
+                && store.ca_config_map.is_some()
+                && other.ca_config_map != store.ca_config_map
+        }) {
+            faults.push(fault(
+                format!("{field}.caConfigMap"),
+                format!("differs from that of `{}`: put both certificates into one bundle and name it in both entries", other.prefix),
+            ));
+        }
+    }
+}
+
+/// Every claim that the spec names, with the path of its field.
+fn claims(spec: &SynthesisRunSpec) -> Vec<(String, &ClaimSource)> {
+    let contamination = spec
+        .filters
+        .as_ref()
+        .and_then(|filters| filters.contamination.as_ref());
+    let benchmarks = contamination.map_or(&[][..], |on| &on.benchmarks);
+    let models = spec.models.iter().map(|model| {
+        let source = model.source.as_ref()?;
+        source.claim.as_ref()
+    });
+    let lists = [
+        ("spec.models", ".source", models.collect::<Vec<_>>()),
+        (
+            "spec.seedQuestions",
+            "",
+            spec.seed_questions
+                .iter()
+                .map(|file| file.claim.as_ref())
+                .collect(),
+        ),
+        (
+            "spec.filters.contamination.benchmarks",
+            "",
+            benchmarks.iter().map(|file| file.claim.as_ref()).collect(),
+        ),
+    ];
+    let places = [
+        ("spec.workspace", spec.workspace.claim.as_ref()),
+        ("spec.output", spec.output.claim.as_ref()),
+    ];
+    let listed = lists.into_iter().flat_map(|(field, below, claims)| {
+        let named = claims.into_iter().enumerate();
+        named.filter_map(move |(index, claim)| Some((format!("{field}[{index}]{below}"), claim?)))
+    });
+    let placed = places
+        .into_iter()
+        .filter_map(|(field, claim)| Some((field.to_string(), claim?)));
+    listed.chain(placed).collect()
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::among::Among;
+
 /// Executes one stage task of a synthesis run, seals a stage, or looks at what a spec refers to.
 ///
 /// The operator writes the task and reads the report; people use `scalequest`. Exit codes: 0 done, 64 the task can never
@@ -44,6 +46,9 @@ pub enum Command {
         /// Index of the shard, from 0
         #[arg(long, value_name = "N", env = "JOB_COMPLETION_INDEX")]
         shard: i64,
+        /// Shards among which --shard counts, e.g. 3,7-9: there --shard 1 is shard 7
+        #[arg(long, value_name = "LIST")]
+        among: Option<Among>,
         /// File to write the report to; written on failure too
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
@@ -68,6 +73,12 @@ pub enum Command {
         /// File with the SynthesisRun, its defaults filled in: JSON or YAML
         #[arg(long, value_name = "FILE")]
         spec: PathBuf,
+        /// Look at one part alone, from 0: each model is one, then come the question files, 16 a part
+        #[arg(long, value_name = "N", env = "JOB_COMPLETION_INDEX")]
+        part: Option<usize>,
+        /// File to write the findings to, in at most 4096 bytes, instead of standard output
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
     },
 }
 

@@ -13,7 +13,7 @@ use super::write_report::write_report;
 use crate::stages::{Finished, Progressing, StageError, Stop, give_up, run_task, seal_task};
 
 /// Exit code where trying again may help.
-const TRY_AGAIN: i32 = 1;
+pub const TRY_AGAIN: i32 = 1;
 
 /// Exit code of a panic: a mistake of ours, tried again as the world's.
 const PANICKED: i32 = 70;

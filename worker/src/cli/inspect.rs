@@ -3,10 +3,15 @@
 use std::path::Path;
 
 use scalequest_crds::exit::worker::{DONE, TASK_CANNOT_WORK};
+use scalequest_crds::inspection::{Part, parts};
 use scalequest_crds::run::SynthesisRun;
 
-/// Inspects what the SynthesisRun in `file` refers to, prints the findings and returns the exit code.
-pub fn inspect(file: &Path) -> i32 {
+use super::execute::TRY_AGAIN;
+use super::write_report::write_file;
+
+/// Inspects what the SynthesisRun in `file` refers to, or one part of it, and returns the exit code. The findings are printed, or written
+/// to `report` in as many bytes as a termination message takes.
+pub fn inspect(file: &Path, part: Option<usize>, report: Option<&Path>) -> i32 {
     let run = match read(file) {
         Ok(run) => run,
         Err(message) => {
@@ -14,14 +19,33 @@ pub fn inspect(file: &Path) -> i32 {
             return TASK_CANNOT_WORK;
         }
     };
-    match serde_json::to_string(&crate::inspect::inspect(&run.spec)) {
-        Ok(found) => {
-            println!("{found}");
-            DONE
+    let parts = parts(&run.spec);
+    let part = match part.map(|number| parts.get(number)) {
+        None => Part::whole(&run.spec),
+        Some(Some(part)) => part.clone(),
+        Some(None) => {
+            tracing::error!("the spec has {} parts, --part counts from 0", parts.len());
+            return TASK_CANNOT_WORK;
         }
+    };
+    let found = crate::inspect::inspect(&run.spec, &part);
+    let Some(report) = report else {
+        return match serde_json::to_string(&found) {
+            Ok(found) => {
+                println!("{found}");
+                DONE
+            }
+            Err(error) => {
+                tracing::error!("internal error: the findings cannot be written: {error}");
+                TRY_AGAIN
+            }
+        };
+    };
+    match write_file(&found.to_bounded_json(), report) {
+        Ok(()) => DONE,
         Err(error) => {
-            tracing::error!("internal error: the findings cannot be written: {error}");
-            1
+            tracing::error!(path = %report.display(), %error, "the findings cannot be written");
+            TRY_AGAIN
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The worker's edge: arguments, signals, logs, the report and the exit code. Everything that fails further in arrives here
 //! as a value; a panic is caught here and nowhere else.
 
+mod among;
+
 mod arguments;
 
 mod execute;
@@ -38,10 +40,15 @@ pub fn main() -> ExitCode {
         Command::Run {
             task,
             shard,
+            among,
             report,
             stop_on_stdin_eof,
             give_up,
         } => {
+            let Some(shard) = among.map_or(Some(shard), |among| among.shard(shard)) else {
+                tracing::error!("--among lists fewer shards than --shard asks for");
+                return code(USAGE);
+            };
             let stop = signals::listen(stop_on_stdin_eof);
             let work = if give_up {
                 Work::GiveUp(shard)
@@ -53,7 +60,7 @@ pub fn main() -> ExitCode {
         Command::Seal { task, report } => {
             execute::execute(&task, Work::Seal, report.as_deref(), signals::listen(false))
         }
-        Command::Inspect { spec } => inspect::inspect(&spec),
+        Command::Inspect { spec, part, report } => inspect::inspect(&spec, part, report.as_deref()),
     })
 }
 

@@ -12,7 +12,14 @@ use scalequest_crds::report::StageReport;
 /// # Errors
 /// Neither way works.
 pub fn write_report(report: &StageReport, path: &Path) -> io::Result<()> {
-    let json = report.to_bounded_json();
+    write_file(&report.to_bounded_json(), path)
+}
+
+/// Writes `json` as [`write_report`] does.
+///
+/// # Errors
+/// Neither way works.
+pub fn write_file(json: &str, path: &Path) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.part", std::process::id()));
     let beside = Path::new(&beside);

@@ -9,15 +9,17 @@ mod places;
 
 mod roles;
 
-use scalequest_crds::inspection::{Fault, Inspection};
+use scalequest_crds::inspection::{Fault, Inspection, Part};
 use scalequest_crds::run::SynthesisRunSpec;
 
-/// Everything that `spec` refers to, and what is wrong with it.
-pub fn inspect(spec: &SynthesisRunSpec) -> Inspection {
+/// Everything that `part` of `spec` refers to, and what is wrong with it.
+pub fn inspect(spec: &SynthesisRunSpec, part: &Part) -> Inspection {
     let mut inspection = Inspection::default();
-    models::models(spec, &mut inspection);
-    files::files(spec, &mut inspection);
-    places::places(spec, &mut inspection);
+    models::models(spec, part, &mut inspection);
+    files::files(spec, part, &mut inspection);
+    if part.places {
+        places::places(spec, &mut inspection);
+    }
     inspection
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use scalequest_crds::inspection::{Inspection, ModelFacts};
+use scalequest_crds::inspection::{Inspection, ModelFacts, Part};
 use scalequest_crds::run::{EngineType, Model, SynthesisRunSpec};
 
 use super::fault;
@@ -17,14 +17,17 @@ const SERVED: (usize, usize) = (32, 1024);
 /// Tokens of a training step's part for which training memory is given.
 const TRAINED_TOKENS: usize = 1024;
 
-/// Looks at every model of the spec.
-pub fn models(spec: &SynthesisRunSpec, inspection: &mut Inspection) {
+/// Looks at the models of a part of the spec.
+pub fn models(spec: &SynthesisRunSpec, part: &Part, inspection: &mut Inspection) {
     let mut digests = BTreeMap::new();
-    for (index, model) in spec.models.iter().enumerate() {
+    for index in part.models.clone() {
+        let Some(model) = spec.models.get(index) else {
+            break;
+        };
         match location(model, index) {
             Err((field, message)) => inspection.faults.push(fault(field, message)),
-            Ok(path) => {
-                let field = format!("spec.models[{index}].source.path");
+            Ok((member, path)) => {
+                let field = format!("spec.models[{index}].source.{member}");
                 let (facts, faults) = look(&path, model, &needs(spec, &model.name), &mut digests);
                 inspection.faults.extend(
                     faults
@@ -38,7 +41,7 @@ pub fn models(spec: &SynthesisRunSpec, inspection: &mut Inspection) {
 }
 
 /// Where the model's files are on this machine, or the field that is in the way.
-fn location(model: &Model, index: usize) -> Result<PathBuf, (String, String)> {
+fn location(model: &Model, index: usize) -> Result<(&'static str, PathBuf), (String, String)> {
     let field = |name: &str| format!("spec.models[{index}].{name}");
     if let Some(engine) = model
         .engine
@@ -59,26 +62,22 @@ fn location(model: &Model, index: usize) -> Result<PathBuf, (String, String)> {
             "missing: say where the model's files are (path)".to_owned(),
         )
     })?;
-    if let Some(path) = &source.path {
-        return Ok(PathBuf::from(path));
-    }
-    let (name, advice) = if source.hub.is_some() {
-        (
-            "source.hub",
-            "fetch the repository at that revision first (for example `hf download REPO --revision COMMIT --local-dir DIR`), and give its folder as `path`",
-        )
-    } else if source.uri.is_some() {
-        (
+    let (name, advice) = match model.located() {
+        Some(("uri", _)) => (
             "source.uri",
-            "copy the model to a folder of this machine first, and give that as `path`",
-        )
-    } else {
-        (
+            "copy the model's files first, and give their folder (on one machine `path`, in a cluster `claim`)",
+        ),
+        Some((member, location)) => return Ok((member, PathBuf::from(location))),
+        None if source.hub.is_some() => (
+            "source.hub",
+            "fetch the repository at that revision first (for example `hf download REPO --revision COMMIT --local-dir DIR`), and give its folder (on one machine `path`, in a cluster `claim`)",
+        ),
+        None => (
             "source",
-            "a claim or an image is for a cluster: give a folder or a .gguf file of this machine as `path`",
-        )
+            "give a folder or a .gguf file as `path`, or in a cluster as `claim`",
+        ),
     };
-    Err((field(name), format!("not read on one machine: {advice}")))
+    Err((field(name), format!("not read by this worker: {advice}")))
 }
 
 fn look(

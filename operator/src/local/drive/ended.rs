@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Instant;
 
+use scalequest_crds::conditions::reason;
 use scalequest_crds::report::{Outcome, StageReport};
 
 use super::start::begun_marker;
@@ -11,7 +12,7 @@ use super::{Driver, Running, millis};
 use crate::local::attempt::Ended;
 use crate::local::progress::Event;
 use crate::local::stage_work::{Job, Next};
-use crate::plan::StageFailure;
+use crate::plan::{Failure, StageFailure};
 
 /// How often the output of one stage may be found damaged before the run gives up on it.
 const DAMAGES: u32 = 5;
@@ -93,20 +94,20 @@ impl Driver {
             Next::FoundMissing(total) => self.found_missing(index, total),
             Next::InputDamaged(report) => self.input_damaged(index, &report),
             Next::Sealed(report) => self.sealed(index, &report),
-            Next::Failed(message) => {
+            Next::Failed(failure) => {
                 if !self.is_disk_full() {
-                    self.fail(index, message);
+                    self.fail(index, failure);
                 }
             }
         }
     }
 
-    fn fail(&mut self, index: usize, message: String) {
+    fn fail(&mut self, index: usize, failure: Failure) {
         let work = &self.works[index];
         let failure = StageFailure {
             key: work.state.task().key.clone(),
             name: work.name.to_string(),
-            message,
+            failure,
         };
         self.observed.failed.push(failure);
     }
@@ -154,7 +155,9 @@ impl Driver {
         if !is_ours || *times > DAMAGES {
             return self.fail(
                 index,
-                format!("the output of stage {stage} that it reads is damaged: {message}"),
+                stage_failed(format!(
+                    "the output of stage {stage} that it reads is damaged: {message}"
+                )),
             );
         }
         self.observed.damaged.insert(key.clone());
@@ -178,7 +181,7 @@ impl Driver {
             .sealed(task.stage, task.generator.as_deref(), task.wave)
             .is_some_and(|known| known.key == task.key);
         if let Err(error) = self.session.record.seal(&task, report, reused) {
-            return self.fail(index, error.to_string());
+            return self.fail(index, stage_failed(error.to_string()));
         }
         self.observed.damaged.remove(&task.key);
         let event = Event::StageSealed {
@@ -217,6 +220,13 @@ impl Driver {
                 true
             }
         }
+    }
+}
+
+fn stage_failed(message: String) -> Failure {
+    Failure {
+        reason: reason::STAGE_FAILED,
+        message,
     }
 }
 

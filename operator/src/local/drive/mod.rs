@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use live::Live;
 use scalequest_crds::progress::Progress;
 use scalequest_crds::run::status::SynthesisRunStatus;
 use scalequest_crds::task::StageTask;
@@ -101,6 +103,8 @@ pub struct Driver {
     last_plan: Plan,
     last_charge: Instant,
     told_accepted: Option<i64>,
+    /// The conditions that were shown last.
+    conditions: Vec<Condition>,
     /// Whether something happened that a plan may depend on.
     is_stale: bool,
 }
@@ -108,6 +112,9 @@ pub struct Driver {
 impl Driver {
     /// A driver for `session` that shows events on `display` and heeds `stop`.
     pub fn new(session: Session, display: Box<dyn Display>, stop: watch::Receiver<Stop>) -> Driver {
+        let conditions = Live::read(&session.directory)
+            .map(|live| live.status.conditions)
+            .unwrap_or_default();
         Driver {
             session,
             display,
@@ -123,6 +130,7 @@ impl Driver {
             last_plan: Plan::default(),
             last_charge: Instant::now(),
             told_accepted: None,
+            conditions,
             is_stale: true,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use scalequest_crds::conditions::reason;
 use scalequest_crds::progress::Progress;
 use scalequest_crds::run::status::SynthesisRunStatus;
 
@@ -10,7 +11,8 @@ use super::{Driver, Work};
 use crate::local::machine::now_millis;
 use crate::local::progress::{Event, StageProgress};
 use crate::local::stop::Stop;
-use crate::status::{ShardProgress, StageProgress as AtWork, status as project};
+use crate::status::conditions::Trouble;
+use crate::status::{ShardProgress, StageProgress as AtWork, View, status as project};
 
 /// Least time between two progress events of a stage.
 const PACE: Duration = Duration::from_millis(250);
@@ -112,14 +114,30 @@ impl Driver {
     }
 
     /// The status of the run, projected from its record.
-    pub(super) fn status(&self) -> SynthesisRunStatus {
-        project(
-            &self.session.run,
-            &self.session.record,
-            &self.last_plan,
-            &self.at_work(),
-            now_millis(),
-        )
+    pub(super) fn status(&mut self) -> SynthesisRunStatus {
+        let status = project(&View {
+            run: &self.session.run,
+            record: &self.session.record,
+            plan: &self.last_plan,
+            progress: &self.at_work(),
+            troubles: &self.troubles(),
+            previous: &self.conditions,
+            generation: None,
+            now_millis: now_millis(),
+        });
+        self.conditions.clone_from(&status.conditions);
+        status
+    }
+
+    /// What needs a person's eye while the run goes on.
+    fn troubles(&self) -> Vec<Trouble> {
+        let damaged = (!self.observed.damaged.is_empty()).then(|| {
+            Trouble::new(
+                reason::OUTPUT_DAMAGED,
+                "finished work was found damaged or gone and is made again; the run's log names it",
+            )
+        });
+        damaged.into_iter().collect()
     }
 
     /// What is known of the stages at work.
@@ -151,7 +169,7 @@ impl Driver {
         self.works.iter().map(at_work).collect()
     }
 
-    pub(super) fn write_live(&self) {
+    pub(super) fn write_live(&mut self) {
         let now = Instant::now();
         let event = |index: usize| {
             let (name, progress) = (

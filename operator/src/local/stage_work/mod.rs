@@ -6,11 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use scalequest_crds::conditions::reason;
 use scalequest_crds::exit::worker;
 use scalequest_crds::report::{Outcome, StageReport};
 use scalequest_crds::task::StageTask;
 
 use super::attempt::Ended;
+use crate::plan::Failure;
 
 #[cfg(test)]
 mod tests;
@@ -57,8 +59,8 @@ pub enum Next {
     FoundMissing(i64),
     /// An output of an earlier stage is damaged.
     InputDamaged(Box<StageReport>),
-    /// The stage, and so the run, has failed; for a person.
-    Failed(String),
+    /// The stage, and so the run, has failed.
+    Failed(Failure),
 }
 
 /// The state of a stage under way.
@@ -184,7 +186,7 @@ impl StageWork {
                 self.not_before.insert(job, now + FIRST_WAIT);
                 Next::GoOn
             }
-            (Some(worker::TASK_CANNOT_WORK), _) => Next::Failed(ended.message()),
+            (Some(worker::TASK_CANNOT_WORK), _) => Next::Failed(cannot_work(ended.message())),
             (Some(worker::SHARD_CANNOT_WORK), _) => self.give_up(job, &ended.message()),
             _ => self.failed(job, &ended.message(), now),
         }
@@ -228,7 +230,7 @@ impl StageWork {
 
     fn give_up(&mut self, job: Job, message: &str) -> Next {
         let Job::Shard(index) = job else {
-            return Next::Failed(message.to_string());
+            return Next::Failed(cannot_work(message.to_string()));
         };
         self.given_up.insert(index);
         if self.given_up() * 100 > self.max_given_up_percent * self.task.shards() {
@@ -237,11 +239,21 @@ impl StageWork {
                 self.task.shards(),
                 self.max_given_up_percent,
             );
-            return Next::Failed(format!(
-                "{count} of {total} shards were given up, failurePolicy.maxFailedShardsPercent allows {allowed}%; the last one: {message}"
-            ));
+            return Next::Failed(Failure {
+                reason: reason::TOO_MANY_FAILED_SHARDS,
+                message: format!(
+                    "{count} of {total} shards were given up, failurePolicy.maxFailedShardsPercent allows {allowed}%; the last one: {message}"
+                ),
+            });
         }
         self.waiting.insert(Job::GiveUp(index));
         Next::GivenUp
+    }
+}
+
+fn cannot_work(message: String) -> Failure {
+    Failure {
+        reason: reason::STAGE_FAILED,
+        message,
     }
 }

@@ -158,9 +158,13 @@ fn more_shards_given_up_than_allowed_fail_the_stage() {
         ),
         now,
     );
-    let Next::Failed(message) = next else {
+    let Next::Failed(Failure { reason, message }) = next else {
         panic!("{next:?}")
     };
+    assert_eq!(
+        reason,
+        scalequest_crds::conditions::reason::TOO_MANY_FAILED_SHARDS
+    );
     assert!(
         message.contains("1 of 3 shards") && message.contains("bad row"),
         "{message}"
@@ -181,7 +185,7 @@ fn a_task_that_can_never_work_fails_the_stage_with_the_workers_message() {
         ),
         now,
     );
-    assert_eq!(next, Next::Failed("no tensor x".into()));
+    assert_eq!(next, Next::Failed(cannot_work("no tensor x".into())));
 }
 
 #[test]

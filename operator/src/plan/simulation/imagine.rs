@@ -145,6 +145,7 @@ pub fn accepted(run: &ValidRun) -> RunRecord {
             version: "1".into(),
             digest: None,
             gpu: false,
+            ..WorkerIdentity::default()
         },
         0,
     )

@@ -7,6 +7,7 @@ mod imagine;
 
 use proptest::prelude::*;
 use scalequest_crds::Stage;
+use scalequest_crds::conditions::reason;
 use scalequest_crds::task::StageParams;
 
 pub(crate) use self::execute::{Executor, World};
@@ -32,7 +33,7 @@ proptest! {
                 prop_assert_eq!(record.waves.len(), usize::try_from(run.limits().max_waves).unwrap());
                 prop_assert!(short.message.contains("maxWaves"), "{}", short);
             }
-            End::Failed(message) => prop_assert!(false, "{message}"),
+            End::Failed(failure) => prop_assert!(false, "{failure}"),
         }
         let published = record.publication.as_ref().unwrap();
         prop_assert_eq!(published.rows, record.accepted());
@@ -70,7 +71,7 @@ proptest! {
         let mut executor = Executor::new(&limited, World::new(what.kept_percent), 7);
         let end = executor.drive(&limited);
         let accepted_then = executor.record.accepted();
-        if let End::Short(short) = &end && short.reason == scalequest_crds::conditions::reason::BUDGET_EXHAUSTED {
+        if let End::Short(short) = &end && short.reason == reason::BUDGET_EXHAUSTED {
             let published = executor.record.publication.clone().unwrap();
             prop_assert_eq!(published.rows, accepted_then);
             prop_assert!(published.short.is_some());
@@ -198,7 +199,10 @@ fn a_stage_that_cannot_work_fails_the_run_with_its_words() {
     let failed = vec![StageFailure {
         key: "k".into(),
         name: "judge, wave 1".into(),
-        message: "no tensor x".into(),
+        failure: Failure {
+            reason: reason::STAGE_FAILED,
+            message: "no tensor x".into(),
+        },
     }];
     let plan = plan(
         &run,
@@ -211,7 +215,10 @@ fn a_stage_that_cannot_work_fails_the_run_with_its_words() {
     );
     assert_eq!(
         plan.finished,
-        Some(End::Failed("judge, wave 1: no tensor x".into()))
+        Some(End::Failed(Failure {
+            reason: reason::STAGE_FAILED,
+            message: "judge, wave 1: no tensor x".into(),
+        }))
     );
     assert!(plan.start.is_empty());
 }

@@ -1,0 +1,60 @@
+//! Why a run can never work, kept so that the end stays the end when whatever showed it is gone.
+
+use scalequest_crds::conditions::reason;
+use serde::{Deserialize, Serialize};
+
+use super::RunRecord;
+use crate::plan::{Failure, StageFailure};
+
+/// A stage that can never work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FailureRecord {
+    /// Its content key.
+    pub key: String,
+    /// The stage, with generator and wave, for a person.
+    pub name: String,
+    /// For machines.
+    pub reason: String,
+    /// For a person.
+    pub message: String,
+}
+
+/// Longest kept message, in characters.
+const MESSAGE_KEPT: usize = 1024;
+
+impl RunRecord {
+    /// Notes that a stage can never work. The first one stays.
+    pub fn fail(&mut self, failure: &StageFailure) {
+        let StageFailure {
+            key,
+            name,
+            failure: Failure { reason, message },
+        } = failure;
+        self.failed.get_or_insert_with(|| FailureRecord {
+            key: key.clone(),
+            name: name.clone(),
+            reason: (*reason).into(),
+            message: message.chars().take(MESSAGE_KEPT).collect(),
+        });
+    }
+
+    /// The failure on record, as the plan reads it.
+    pub fn failure(&self) -> Option<StageFailure> {
+        let FailureRecord {
+            key,
+            name,
+            reason,
+            message,
+        } = self.failed.clone()?;
+        let known = reason::ALL.into_iter().find(|known| *known == reason);
+        Some(StageFailure {
+            key,
+            name,
+            failure: Failure {
+                reason: known.unwrap_or(reason::STAGE_FAILED),
+                message,
+            },
+        })
+    }
+}
