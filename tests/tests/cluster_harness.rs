@@ -118,7 +118,7 @@ async fn real_pods_share_a_claim_and_say_how_they_end() {
 #[ignore = "needs a cluster: make test-cluster"]
 async fn simulated_pods_end_as_their_script_says() {
     let cluster = Cluster::shared();
-    let _nodes = cluster.simulated_nodes(3, 8);
+    cluster.simulated_nodes(3);
     let space = cluster.namespace("script").await;
     let _script = space.pods_end(Ending::new(75, "stopped"), |pod: Pod| async move {
         let index = pod.annotations()["batch.kubernetes.io/job-completion-index"].clone();
@@ -144,7 +144,7 @@ async fn simulated_pods_end_as_their_script_says() {
 #[ignore = "needs a cluster: make test-cluster"]
 async fn a_deleted_simulated_pod_ends_as_stopped_and_is_replaced() {
     let cluster = Cluster::shared();
-    let _nodes = cluster.simulated_nodes(3, 8);
+    cluster.simulated_nodes(3);
     let space = cluster.namespace("deleted").await;
     let _script = space.pods_end(Ending::new(75, "stopped"), |_| async { None });
     space.create::<Job>(job("long", 1, &[], placement())).await;

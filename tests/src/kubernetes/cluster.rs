@@ -47,6 +47,7 @@ pub struct Cluster {
 /// are gone.
 pub(super) struct Own {
     pub(super) nodes: Mutex<Vec<Node>>,
+    pub(super) kwok: Mutex<Option<Server>>,
     control_plane: Mutex<ControlPlane>,
     pub(super) credentials: Credentials,
     held: Held,
@@ -93,6 +94,7 @@ impl Cluster {
             background: Some(background),
             own: Some(Own {
                 nodes: Mutex::default(),
+                kwok: Mutex::default(),
                 control_plane: Mutex::new(control_plane),
                 credentials,
                 held,

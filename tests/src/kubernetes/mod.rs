@@ -36,6 +36,16 @@ pub mod namespace;
 
 pub mod command;
 
+pub mod product;
+
+pub mod claim;
+
+pub mod simulated_worker;
+
+pub mod api_proxy;
+
+pub mod operator_process;
+
 pub use cluster::{Cluster, Options};
 pub use namespace::Namespace;
-pub use simulated::{Ending, SimulatedNodes};
+pub use simulated::Ending;

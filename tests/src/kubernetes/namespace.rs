@@ -108,6 +108,20 @@ impl Namespace {
         K: Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Serialize + Clone + Debug,
         K::DynamicType: Default,
     {
+        self.wait_within(PATIENCE, name, is_wanted).await
+    }
+
+    /// The same with a patience of one's own.
+    pub async fn wait_within<K>(
+        &self,
+        patience: Duration,
+        name: &str,
+        is_wanted: impl Fn(&K) -> bool,
+    ) -> K
+    where
+        K: Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Serialize + Clone + Debug,
+        K::DynamicType: Default,
+    {
         let api = self.api::<K>();
         let begun = Instant::now();
         loop {
@@ -117,8 +131,8 @@ impl Namespace {
                 return object.clone();
             }
             assert!(
-                begun.elapsed() < PATIENCE,
-                "{name} did not become what was waited for within {PATIENCE:?}: {}",
+                begun.elapsed() < patience,
+                "{name} did not become what was waited for within {patience:?}: {}",
                 serde_json::to_string_pretty(&found).unwrap_or_default()
             );
             tokio::time::sleep(Duration::from_millis(50)).await;

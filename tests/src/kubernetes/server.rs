@@ -15,6 +15,7 @@ pub struct Server {
     name: String,
     program: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     directory: PathBuf,
     child: Option<Child>,
 }
@@ -22,10 +23,22 @@ pub struct Server {
 impl Server {
     /// Starts a server that keeps `<name>.log` and `<name>.pid` in `directory`.
     pub fn start(name: &str, program: &Path, arguments: Vec<String>, directory: &Path) -> Self {
+        Self::start_with(name, program, arguments, Vec::new(), directory)
+    }
+
+    /// Starts a server with more in its environment.
+    pub fn start_with(
+        name: &str,
+        program: &Path,
+        arguments: Vec<String>,
+        environment: Vec<(String, String)>,
+        directory: &Path,
+    ) -> Self {
         let mut server = Server {
             name: name.into(),
             program: program.into(),
             arguments,
+            environment,
             directory: directory.into(),
             child: None,
         };
@@ -44,6 +57,7 @@ impl Server {
         let child = Command::new(&self.program)
             .args(&self.arguments)
             .env_remove("KUBECONFIG")
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(copy)

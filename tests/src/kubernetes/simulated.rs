@@ -1,9 +1,11 @@
 //! Simulated nodes, and how the pods on them end. kwok keeps the nodes alive and their pods running; a [`Script`] is their containers: it
 //! ends each pod as the test says, with an exit code and a termination message, and ends deleted pods as a kubelet would.
 
+use std::collections::BTreeSet;
 use std::future::Future;
+use std::path::Path;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -15,7 +17,7 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, client};
 use super::namespace::Namespace;
 use super::programs::{folder, program};
 use super::server::Server;
@@ -24,12 +26,6 @@ use crate::harness::processes::wait_until;
 
 /// Label and taint of simulated nodes.
 pub const SIMULATED: (&str, &str) = ("scalequest.dev/tests-node", "simulated");
-
-/// Simulated nodes, for as long as this lives.
-#[derive(Debug)]
-pub struct SimulatedNodes {
-    _kwok: Arc<Mutex<Server>>,
-}
 
 /// How a pod ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,11 +56,29 @@ impl Ending {
 }
 
 impl Cluster {
-    /// Makes simulated nodes with so many GPUs each, tainted: a pod that is to run there tolerates [`SIMULATED`].
+    /// Makes simulated nodes until there are so many, with 8 GPUs each, tainted: a pod that is to run there has the [`placement`].
     ///
     /// # Panics
     /// If they are not ready in time.
-    pub fn simulated_nodes(&self, count: usize, gpus: u32) -> SimulatedNodes {
+    pub fn simulated_nodes(&self, count: usize) {
+        let own = self.own("gets simulated nodes");
+        let mut kwok = own.kwok.lock().expect("no test panicked here");
+        if kwok.is_none() {
+            *kwok = Some(self.start_kwok());
+        }
+        let kubeconfig = self.kubeconfig().to_path_buf();
+        self.block_on(make_nodes(&kubeconfig, count));
+        wait_until("ready simulated nodes", Duration::from_secs(60), || {
+            let label = format!("--selector={}={}", SIMULATED.0, SIMULATED.1);
+            let said = self
+                .kubectl(&["get", "nodes", &label, "--no-headers"])
+                .stdout;
+            let is_ready = |line: &&str| line.contains(" Ready ");
+            (said.lines().filter(is_ready).count() >= count).then_some(())
+        });
+    }
+
+    fn start_kwok(&self) -> Server {
         let own = self.own("gets simulated nodes");
         let slot = own.slot();
         let port = slot.port(Port::Kwok);
@@ -85,40 +99,28 @@ impl Cluster {
             "--node-ip=127.0.0.1".into(),
             format!("--cidr={}", slot.simulated_pods()),
         ];
-        let kwok = Server::start("kwok", &program("kwok"), arguments, self.directory());
-        let kubeconfig = self.kubeconfig().to_path_buf();
-        self.block_on(async move {
-            let client = super::cluster::client(&kubeconfig).await;
-            let nodes: Api<Node> = Api::all(client);
-            for index in 0..count {
-                let node: Node = serde_json::from_value(node(index, gpus)).expect("a node");
-                let parameters = PatchParams::apply("tests").force();
-                let name = node.name_any();
-                let applied = nodes.patch(&name, &parameters, &Patch::Apply(&node)).await;
-                applied.expect("a simulated node is made");
-                // Its size is status, which is not taken on creation by way of apply.
-                let applied = nodes
-                    .patch_status(&name, &parameters, &Patch::Apply(&node))
-                    .await;
-                applied.expect("a simulated node gets its size");
-            }
-        });
-        let nodes = SimulatedNodes {
-            _kwok: Arc::new(Mutex::new(kwok)),
-        };
-        wait_until("ready simulated nodes", Duration::from_secs(60), || {
-            let label = format!("--selector={}={}", SIMULATED.0, SIMULATED.1);
-            let said = self
-                .kubectl(&["get", "nodes", &label, "--no-headers"])
-                .stdout;
-            (said.lines().filter(|line| line.contains(" Ready ")).count() >= count).then_some(())
-        });
-        nodes
+        Server::start("kwok", &program("kwok"), arguments, self.directory())
     }
 }
 
-fn node(index: usize, gpus: u32) -> Value {
-    let size = json!({"cpu": "64", "memory": "512Gi", "pods": "500", "ephemeral-storage": "1Ti", "nvidia.com/gpu": gpus.to_string()});
+async fn make_nodes(kubeconfig: &Path, count: usize) {
+    let nodes: Api<Node> = Api::all(client(kubeconfig).await);
+    for index in 0..count {
+        let node: Node = serde_json::from_value(node(index)).expect("a node");
+        let parameters = PatchParams::apply("tests").force();
+        let name = node.name_any();
+        let applied = nodes.patch(&name, &parameters, &Patch::Apply(&node)).await;
+        applied.expect("a simulated node is made");
+        // Its size is status, which is a patch of its own.
+        let applied = nodes
+            .patch_status(&name, &parameters, &Patch::Apply(&node))
+            .await;
+        applied.expect("a simulated node gets its size");
+    }
+}
+
+fn node(index: usize) -> Value {
+    let size = json!({"cpu": "64", "memory": "512Gi", "pods": "500", "ephemeral-storage": "1Ti", "nvidia.com/gpu": "8"});
     let name = format!("simulated-{index}");
     json!({
         "apiVersion": "v1",
@@ -166,11 +168,11 @@ impl Namespace {
             let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
             let seen = watcher(pods, watcher::Config::default()).default_backoff();
             let mut seen = pin!(seen.applied_objects());
-            let mut running = std::collections::BTreeSet::new();
+            let mut running = BTreeSet::new();
             loop {
                 match seen.try_next().await {
                     Ok(Some(pod)) => {
-                        let is_new = |running: &mut std::collections::BTreeSet<String>, what| {
+                        let is_new = |running: &mut BTreeSet<String>, what| {
                             running.insert(format!("{what}{}", pod.uid().unwrap_or_default()))
                         };
                         if !is_simulated(&pod) {

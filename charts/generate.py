@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""Writes the table of values into the chart's README.md from the comments of values.yaml, standard library only.
+"""Writes what the chart has from elsewhere: the table of values in README.md, from the comments of values.yaml, and the
+CustomResourceDefinition, from crds/. Standard library only.
 
-usage: charts/readme.py           write it
-       charts/readme.py --check   fail if it is not what would be written
+usage: charts/generate.py           write
+       charts/generate.py --check   fail if something is not what would be written
 """
 
 import re
 import sys
 from pathlib import Path
 
-CHART = Path(__file__).parent / "scalequest-operator"
-BEGIN, END = "<!-- values: written by charts/readme.py -->", "<!-- end of values -->"
+ROOT = Path(__file__).resolve().parent.parent
+CHART = ROOT / "charts/scalequest-operator"
+CRD = "synthesisruns.scalequest.dev.yaml"
+BEGIN, END = "<!-- values: written by charts/generate.py -->", "<!-- end of values -->"
 
 
 def values(text):
@@ -41,19 +44,25 @@ def table(text):
     return "\n".join(["| value | what it is | default |", "|---|---|---|", *rows])
 
 
-def main():
+def generated():
+    """What the files should hold, by path."""
     readme = CHART / "README.md"
-    old = readme.read_text()
-    before, rest = old.split(BEGIN)
+    before, rest = readme.read_text().split(BEGIN)
     after = rest.split(END)[1]
-    new = f"{before}{BEGIN}\n{table((CHART / 'values.yaml').read_text())}\n{END}{after}"
-    if sys.argv[1:] == ["--check"]:
-        if new != old:
-            sys.exit("charts/scalequest-operator/README.md is stale: run charts/readme.py")
-    elif sys.argv[1:]:
+    values_yaml = (CHART / "values.yaml").read_text()
+    yield readme, f"{before}{BEGIN}\n{table(values_yaml)}\n{END}{after}"
+    yield CHART / "files" / CRD, (ROOT / "crds" / CRD).read_text()
+
+
+def main():
+    if sys.argv[1:] not in ([], ["--check"]):
         sys.exit(__doc__)
-    else:
-        readme.write_text(new)
+    for path, text in generated():
+        is_current = path.exists() and path.read_text() == text
+        if sys.argv[1:] and not is_current:
+            sys.exit(f"{path.relative_to(ROOT)} is stale: run charts/generate.py")
+        if not is_current:
+            path.write_text(text)
 
 
 main()
