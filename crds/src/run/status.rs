@@ -140,6 +140,9 @@ pub struct StageStatus {
     pub generator: Option<String>,
     /// `Waiting`, `Running`, `Sealed`, `Reused` or `Failed`.
     pub state: String,
+    /// The Job that does it, while it is under way. Cluster only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
     /// How many shards it has, and how far they are.
     pub shards: ShardStatus,
 }

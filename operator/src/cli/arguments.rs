@@ -20,7 +20,8 @@ Examples:
   scalequest validate -f examples/quickstart.yaml    is it right? all errors at once
   scalequest plan -f examples/quickstart.yaml        what would run, and what it takes
   scalequest run -f examples/quickstart.yaml         make the dataset, or go on making it
-  scalequest status demo/workspace                   how far it is, in another terminal";
+  scalequest status demo/workspace                   how far it is, in another terminal
+  scalequest operator --help                         the same in a Kubernetes cluster";
 
 const RUN_HELP: &str = "\
 Makes the dataset that FILE describes, or goes on making it.
@@ -73,6 +74,31 @@ const STATUS_HELP: &str = "\
 Shows how far a run is: the funnel, the stages, usage and the time left; while it runs and afterwards.
 
 DIR is a run's workspace (with --run where it holds several runs), or a run's directory in it (<workspace>/runs/<run>).";
+
+const OPERATOR_HELP: &str = "\
+Looks after the SynthesisRuns of a cluster: makes each one's dataset by Jobs, as `scalequest run` makes it by processes. It is made for \
+a Deployment; charts/scalequest-operator installs one.
+
+What a run is, is on record in a ConfigMap that the run owns; Jobs, pods, status and the operator itself may be lost at any moment, and \
+the run goes on from what the workspace holds. Several operators may run: one acts, the others wait.";
+
+const OPERATOR_AFTER: &str = "\
+Access that it needs:
+  synthesisruns get, list, watch, delete; synthesisruns/status patch; synthesisruns/finalizers update
+  jobs list, watch, create, patch, delete; configmaps list, watch, create, update, delete
+  pods list, watch; events list; events.k8s.io/events create, patch
+  leases get, create, patch, in its own namespace
+
+Served over HTTP:
+  /healthz   200 as long as the process lives
+  /readyz    200 once its first lists are complete, or while it waits for its turn
+  /metrics   for Prometheus: scalequest_operator_* and scalequest_run_*
+
+Examples:
+  kubectl apply --server-side -f crds.yaml                    install the CustomResourceDefinition (scalequest crd)
+  scalequest operator --worker-image registry/worker:0.1.0 --leader-election false     on your own machine, with your KUBECONFIG
+  kubectl get srun -w                                         watch runs
+  kubectl describe srun math                                  why a run does what it does";
 
 const PRUNE_HELP: &str = "\
 Removes from a workspace what no kept run refers to: stages whose key no run's record names, and files that a crash left \
@@ -128,6 +154,9 @@ pub(super) enum Command {
     /// Remove from a workspace what no kept run refers to
     #[command(long_about = PRUNE_HELP)]
     Prune(PruneArguments),
+    /// Look after the SynthesisRuns of a cluster
+    #[command(long_about = OPERATOR_HELP, after_long_help = OPERATOR_AFTER)]
+    Operator(OperatorArguments),
     /// Print a completion script for a shell
     ///
     /// For example: scalequest completions bash > ~/.local/share/bash-completion/completions/scalequest
@@ -217,6 +246,101 @@ pub(super) struct PruneArguments {
     /// Forget this run first; may be given several times
     #[arg(long, value_name = "RUN")]
     pub(super) forget: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OperatorArguments {
+    /// Image of the worker; pinned into each run when it is accepted
+    #[arg(long, value_name = "IMAGE", env = "SCALEQUEST_WORKER_IMAGE")]
+    pub(super) worker_image: String,
+
+    /// Image of the worker for stages that hold a GPU [default: the other one]
+    #[arg(long, value_name = "IMAGE", env = "SCALEQUEST_WORKER_GPU_IMAGE")]
+    pub(super) worker_gpu_image: Option<String>,
+
+    /// When the worker's image is pulled
+    #[arg(
+        long,
+        value_enum,
+        value_name = "POLICY",
+        env = "SCALEQUEST_WORKER_IMAGE_PULL_POLICY",
+        default_value = "IfNotPresent"
+    )]
+    pub(super) worker_image_pull_policy: PullPolicy,
+
+    /// Secrets with which the worker's image is pulled, in each run's namespace
+    #[arg(
+        long,
+        value_name = "NAMES",
+        env = "SCALEQUEST_WORKER_IMAGE_PULL_SECRETS",
+        value_delimiter = ','
+    )]
+    pub(super) worker_image_pull_secrets: Vec<String>,
+
+    /// Namespaces to look after [default: all]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        env = "SCALEQUEST_WATCH_NAMESPACES",
+        value_delimiter = ','
+    )]
+    pub(super) watch_namespaces: Vec<String>,
+
+    /// Where /healthz, /readyz and /metrics are served
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "SCALEQUEST_LISTEN",
+        default_value = "0.0.0.0:8080"
+    )]
+    pub(super) listen: std::net::SocketAddr,
+
+    /// Whether of several operators one acts: the holder of a lease
+    #[arg(long, value_name = "BOOL", env = "SCALEQUEST_LEADER_ELECTION", default_value = "true", action = ArgAction::Set)]
+    pub(super) leader_election: bool,
+
+    /// Name of the lease
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SCALEQUEST_LEASE_NAME",
+        default_value = "scalequest-operator"
+    )]
+    pub(super) lease_name: String,
+
+    /// Namespace of the lease; needed with leader election
+    #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE")]
+    pub(super) lease_namespace: Option<String>,
+
+    /// Who this operator is [default: the host's name]
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    pub(super) identity: Option<String>,
+
+    /// Seconds for which ended Jobs and their pods stay, for their logs
+    #[arg(long, value_name = "N", env = "SCALEQUEST_JOB_TTL_SECONDS", default_value = "3600", value_parser = clap::value_parser!(i32).range(60..))]
+    pub(super) job_ttl_seconds: i32,
+
+    /// Failed attempts at a shard that are repeated before it is given up
+    #[arg(long, value_name = "N", env = "SCALEQUEST_SHARD_RETRIES", default_value = "3", value_parser = clap::value_parser!(i32).range(0..100))]
+    pub(super) shard_retries: i32,
+
+    /// Runs that are looked at at once
+    #[arg(long, value_name = "N", env = "SCALEQUEST_CONCURRENCY", default_value = "16", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) concurrency: u16,
+}
+
+/// When an image is pulled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum PullPolicy {
+    /// Before every start.
+    #[value(name = "Always")]
+    Always,
+    /// Where the node does not have it.
+    #[value(name = "IfNotPresent")]
+    IfNotPresent,
+    /// Never: the node has it.
+    #[value(name = "Never")]
+    Never,
 }
 
 /// The form of an answer on standard output.

@@ -4,6 +4,8 @@ mod arguments;
 
 mod run;
 
+mod operator;
+
 mod validate;
 
 mod plan;
@@ -45,6 +47,7 @@ pub fn main() -> ExitCode {
     text::log_to_stderr(cli.log_format, cli.verbose);
     let code = match cli.command {
         Command::Run(arguments) => run::run(&arguments, cli.log_format, cli.verbose),
+        Command::Operator(arguments) => operator::operator(arguments),
         Command::Validate(arguments) => validate::validate(&arguments),
         Command::Plan(arguments) => plan::plan(&arguments),
         Command::Status(arguments) => status::status(&arguments),

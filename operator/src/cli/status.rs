@@ -185,6 +185,7 @@ fn row(stage: &StageStatus, active: &[Value]) -> Vec<String> {
         wave,
         generator,
         state,
+        job: _,
         shards,
     } = stage;
     let is_it = |event: &&Value| {

@@ -33,21 +33,33 @@ impl RunRecord {
         if !is_ours {
             return None;
         }
-        if !self.damages.iter().any(|known| known.key == key) {
-            self.damages.push(DamageRecord {
-                key: key.into(),
-                times: 0,
-                open: false,
-                from_round: 0,
-            });
-        }
-        let damage = self.damages.iter_mut().find(|known| known.key == key)?;
+        let damage = self.entry(key);
         if !damage.open {
             damage.open = true;
             damage.times += 1;
             damage.from_round = damage.from_round.max(next_round);
         }
         Some(damage.times)
+    }
+
+    /// Notes that what was started for the stage `key` before the round `next_round` says nothing of it any more.
+    pub fn begin_again(&mut self, key: &str, next_round: i32) {
+        let damage = self.entry(key);
+        damage.from_round = damage.from_round.max(next_round);
+    }
+
+    fn entry(&mut self, key: &str) -> &mut DamageRecord {
+        let at = self.damages.iter().position(|known| known.key == key);
+        let at = at.unwrap_or_else(|| {
+            self.damages.push(DamageRecord {
+                key: key.into(),
+                times: 0,
+                open: false,
+                from_round: 0,
+            });
+            self.damages.len() - 1
+        });
+        &mut self.damages[at]
     }
 
     /// Notes that the stage `key` is sealed again; whether it was damaged.

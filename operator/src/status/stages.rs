@@ -23,6 +23,8 @@ pub struct StageProgress {
     pub given_up: i64,
     /// Shards at work.
     pub shards: Vec<ShardProgress>,
+    /// The Job that does it, in a cluster.
+    pub job: Option<String>,
 }
 
 /// What a shard at work has said.
@@ -141,6 +143,7 @@ fn stage(
         wave: position.wave,
         generator: position.generator,
         state: state.into(),
+        job: at_work.and_then(|each| each.job.clone()),
         shards,
     }
 }

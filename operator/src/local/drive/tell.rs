@@ -165,6 +165,7 @@ impl Driver {
             committed: work.state.committed(),
             given_up: work.state.given_up(),
             shards: shards(work),
+            job: None,
         };
         self.works.iter().map(at_work).collect()
     }

@@ -1,0 +1,51 @@
+//! Why a step was not carried out. All of it is the world's: it is tried again.
+
+/// Why a step was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// A cache is behind: an object is there already, or has changed since it was read.
+    #[error("{0} is not as it was last seen: looking again")]
+    Behind(String),
+    /// The API server does not let the operator do it.
+    #[error("{0}")]
+    Refused(String),
+    /// A request failed.
+    #[error("cannot {doing} {object}")]
+    Request {
+        /// What was tried.
+        doing: &'static str,
+        /// With which object.
+        object: String,
+        /// What came of it.
+        #[source]
+        source: Box<kube::Error>,
+    },
+}
+
+impl ApplyError {
+    /// A word for metrics.
+    pub fn category(&self) -> &'static str {
+        match self {
+            ApplyError::Behind(_) => "behind",
+            ApplyError::Refused(_) => "refused",
+            ApplyError::Request { .. } => "request",
+        }
+    }
+
+    /// Of a request that failed.
+    pub(super) fn of(doing: &'static str, object: &str, source: kube::Error) -> ApplyError {
+        ApplyError::Request {
+            doing,
+            object: object.into(),
+            source: Box::new(source),
+        }
+    }
+}
+
+/// The HTTP status that the API server answered, if it answered; 0 otherwise.
+pub fn code(error: &kube::Error) -> u16 {
+    match error {
+        kube::Error::Api(status) => status.code,
+        _ => 0,
+    }
+}

@@ -1,0 +1,182 @@
+//! What is told as events: the difference between two statuses, in words. Pure.
+
+use kube::runtime::events::{Event, EventType};
+use scalequest_crds::conditions::{ACCEPTED, COMPLETE, DEGRADED, FAILED, PROGRESSING, SUSPENDED};
+use scalequest_crds::run::SynthesisRunStatus;
+use scalequest_crds::run::status::StageStatus;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+/// Longest note of an event, in characters; the API server takes 1,024 bytes.
+const NOTE_MAX: usize = 330;
+
+/// What to tell of the way from `before` to `after`.
+pub fn events(before: &SynthesisRunStatus, after: &SynthesisRunStatus) -> Vec<Event> {
+    let mut events: Vec<Event> = after
+        .conditions
+        .iter()
+        .filter_map(|condition| of_condition(&before.conditions, condition))
+        .collect();
+    for stage in &after.stages {
+        let was = before.stages.iter().find(|was| is_same(was, stage));
+        let was = was.map_or("Waiting", |was| was.state.as_str());
+        if was != stage.state {
+            events.extend(of_stage(stage));
+        }
+    }
+    let accepted = |status: &SynthesisRunStatus| {
+        let progress = status.progress.as_ref();
+        progress.map(|progress| (progress.accepted, progress.target))
+    };
+    if let (Some((was, _)), Some((is, target))) = (accepted(before), accepted(after))
+        && is > was
+    {
+        let note = format!("{is} of {target} pairs are accepted");
+        events.push(event(EventType::Normal, "WaveEnded", "Synthesize", note));
+    }
+    if let Some(dataset) = after
+        .dataset
+        .as_ref()
+        .filter(|_| before.dataset != after.dataset)
+    {
+        let note = format!("{} pairs are published at {}", dataset.rows, dataset.uri);
+        events.push(event(EventType::Normal, "Published", "Publish", note));
+    }
+    events
+}
+
+fn of_condition(before: &[Condition], is: &Condition) -> Option<Event> {
+    let was = before.iter().find(|was| was.type_ == is.type_);
+    let same = was.is_some_and(|was| {
+        was.status == is.status && was.reason == is.reason && was.message == is.message
+    });
+    if same {
+        return None;
+    }
+    let flipped = was.is_none_or(|was| was.status != is.status);
+    let reason_changed = was.is_none_or(|was| was.reason != is.reason);
+    let (kind, action) = match (is.type_.as_str(), is.status.as_str()) {
+        (ACCEPTED, "True") if flipped => (EventType::Normal, "Accept"),
+        (ACCEPTED, "False") => (EventType::Warning, "Accept"),
+        (SUSPENDED, "True") if flipped => (EventType::Normal, "Suspend"),
+        (SUSPENDED, "False") if flipped && was.is_some() => (EventType::Normal, "Resume"),
+        (PROGRESSING, "False") if reason_changed && is.reason.ends_with("Reached") => {
+            (EventType::Normal, "Stop")
+        }
+        (PROGRESSING, "False") if reason_changed && is.reason == "BudgetExhausted" => {
+            (EventType::Warning, "Stop")
+        }
+        (COMPLETE, "True") if flipped => (EventType::Normal, "Complete"),
+        (FAILED, "True") if flipped => (EventType::Warning, "Fail"),
+        (DEGRADED, "True") => (EventType::Warning, "Observe"),
+        (DEGRADED, "False") if flipped && was.is_some() => (EventType::Normal, "Recover"),
+        _ => return None,
+    };
+    Some(event(kind, &is.reason, action, is.message.clone()))
+}
+
+fn of_stage(stage: &StageStatus) -> Option<Event> {
+    let mut name = stage.name.to_string();
+    if let Some(generator) = &stage.generator {
+        name = format!("{name} {generator}");
+    }
+    if let Some(wave) = stage.wave {
+        name = format!("{name}, wave {wave}");
+    }
+    let (reason, note) = match stage.state.as_str() {
+        "Running" => (
+            "StageStarted",
+            match &stage.job {
+                Some(job) => format!("{name}: {} shards, Job {job}", stage.shards.total),
+                None => format!("{name}: {} shards", stage.shards.total),
+            },
+        ),
+        "Sealed" => ("StageSealed", name),
+        "Reused" => (
+            "StageReused",
+            format!("{name}: the workspace held it already"),
+        ),
+        _ => return None,
+    };
+    Some(event(EventType::Normal, reason, "Run", note))
+}
+
+fn is_same(a: &StageStatus, b: &StageStatus) -> bool {
+    a.name == b.name && a.generator == b.generator && a.wave == b.wave
+}
+
+fn event(type_: EventType, reason: &str, action: &str, note: String) -> Event {
+    let note = match note.chars().count() > NOTE_MAX {
+        true => note.chars().take(NOTE_MAX - 1).chain("…".chars()).collect(),
+        false => note,
+    };
+    Event {
+        type_,
+        reason: reason.into(),
+        note: Some(note),
+        action: action.into(),
+        secondary: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::before_acceptance;
+    use crate::status::conditions::{Acceptance, Situation};
+    use scalequest_crds::inspection::Fault;
+
+    fn shown(
+        acceptance: Acceptance<'_>,
+        suspended: bool,
+        before: &SynthesisRunStatus,
+    ) -> SynthesisRunStatus {
+        let situation = Situation {
+            acceptance,
+            suspended,
+            plan: None,
+            troubles: &[],
+        };
+        before_acceptance(&situation, &before.conditions, Some(1), 0)
+    }
+
+    #[test]
+    fn nothing_is_told_where_nothing_changed_and_every_refusal_is() {
+        let first = shown(
+            Acceptance::Inspecting,
+            false,
+            &SynthesisRunStatus::default(),
+        );
+        assert!(events(&SynthesisRunStatus::default(), &first).is_empty());
+        assert!(events(&first, &first).is_empty());
+        let faults = [Fault {
+            field: "spec.output".into(),
+            message: "x".repeat(2000),
+        }];
+        let refused = shown(Acceptance::Refused(&faults), false, &first);
+        let told = events(&first, &refused);
+        assert_eq!((told.len(), told[0].reason.as_str()), (1, "Invalid"));
+        assert!(told[0].note.as_ref().is_some_and(|note| note.len() <= 1024));
+    }
+
+    #[test]
+    fn suspending_and_resuming_are_told() {
+        let first = shown(
+            Acceptance::Inspecting,
+            false,
+            &SynthesisRunStatus::default(),
+        );
+        let held = shown(Acceptance::Inspecting, true, &first);
+        assert!(
+            events(&first, &held)
+                .iter()
+                .any(|event| event.action == "Suspend")
+        );
+        let again = shown(Acceptance::Inspecting, false, &held);
+        assert!(
+            events(&held, &again)
+                .iter()
+                .any(|event| event.action == "Resume")
+        );
+    }
+}

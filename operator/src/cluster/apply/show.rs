@@ -1,0 +1,89 @@
+//! Shows the status where it differs from what is shown, and tells what changed as events, after that write.
+
+use std::time::{Duration, Instant};
+
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Resource, ResourceExt};
+use scalequest_crds::run::{SynthesisRun, SynthesisRunStatus};
+use serde_json::json;
+
+use super::ApplyError;
+use super::error::code;
+use super::events::events;
+use crate::cluster::build::FIELD_MANAGER;
+use crate::cluster::context::Context;
+use crate::cluster::decide::Step;
+use crate::cluster::observe::expected::Versions;
+use crate::cluster::observe::version;
+use crate::local::machine::now_millis;
+use crate::status::conditions::Trouble;
+
+/// Least time between two writes that only say how far shards are.
+const PACE: Duration = Duration::from_secs(2);
+
+/// Shows the status; how long to wait before showing more of it.
+pub(super) async fn show(
+    context: &Context,
+    run: &SynthesisRun,
+    step: &Step,
+    refusals: &[Trouble],
+) -> Result<Duration, ApplyError> {
+    let uid = run.uid().unwrap_or_default();
+    let before = run.status.clone().unwrap_or_default();
+    let Some(status) = step.shown.status(run, refusals, now_millis()) else {
+        return Ok(Duration::MAX);
+    };
+    if still(&before) == still(&status) {
+        return Ok(Duration::MAX);
+    }
+    let is_small = before.conditions == status.conditions && before.phase == status.phase;
+    if let Some(left) = context.paces.wait(&uid, PACE).filter(|_| is_small) {
+        return Ok(left);
+    }
+    let (name, namespace) = (run.name_any(), run.namespace().unwrap_or_default());
+    let api: Api<SynthesisRun> = Api::namespaced(context.client.clone(), &namespace);
+    let patch = json!({
+        "apiVersion": SynthesisRun::api_version(&()),
+        "kind": SynthesisRun::kind(&()),
+        "metadata": {"name": name, "uid": uid},
+        "status": status,
+    });
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let patched = context
+        .timed(
+            "patch",
+            "synthesisruns",
+            api.patch_status(&name, &params, &Patch::Apply(&patch)),
+        )
+        .await;
+    match patched {
+        Ok(patched) => {
+            context.paces.note(&uid, Instant::now());
+            let written = Versions {
+                run: version(patched.resource_version().as_deref()),
+                ..Versions::default()
+            };
+            context.observed.expected.raise(&uid, written);
+        }
+        // Deleted meanwhile, or another run of that name by now.
+        Err(error) if matches!(code(&error), 404 | 409) => return Err(ApplyError::Behind(name)),
+        Err(error) => return Err(ApplyError::of("show the status of", &name, error)),
+    }
+    for event in events(&before, &status) {
+        let told = context.recorder.publish(&event, &run.object_ref(&())).await;
+        if let Err(error) = told {
+            tracing::warn!(run = name, namespace, %error, "an event cannot be written");
+        }
+    }
+    Ok(Duration::MAX)
+}
+
+/// The status without what moves by itself.
+fn still(status: &SynthesisRunStatus) -> SynthesisRunStatus {
+    let mut still = status.clone();
+    if let Some(progress) = &mut still.progress {
+        progress.eta = None;
+        progress.eta_seconds = None;
+    }
+    still
+}

@@ -1,0 +1,194 @@
+//! The pod of a worker: restricted, without an API token, and with time to save a checkpoint.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, LocalObjectReference, PodSecurityContext, PodSpec,
+    ResourceRequirements, SeccompProfile, SecurityContext, Toleration,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use scalequest_crds::Stage;
+use scalequest_crds::run::SynthesisRunSpec;
+use scalequest_crds::run::pods::{PodSettings, Quantity as Amount};
+
+use super::stores::{secrets, variable, variables};
+use super::volumes::{TEMPORARY, volumes};
+use super::{gpus, pod_settings};
+use crate::cluster::names::{Purpose, Work};
+use crate::cluster::settings::Settings;
+use crate::record::WorkerIdentity;
+
+/// The worker's container. Rules about exit codes name it.
+pub const CONTAINER: &str = "worker";
+
+/// Where a worker writes its report.
+pub const REPORT: &str = "/dev/termination-log";
+
+/// Seconds that a worker has to save a checkpoint.
+const GRACE_SECONDS: i64 = 120;
+
+/// User and group of the worker: nobody in particular, and not root.
+const USER: i64 = 65532;
+
+/// What a pod is to do.
+#[derive(Clone, Debug)]
+pub struct PodWork<'a> {
+    /// The place of the work in the run.
+    pub work: &'a Work,
+    /// Name of the ConfigMap with the task.
+    pub task: String,
+    /// Arguments of the worker.
+    pub arguments: Vec<String>,
+    /// Locations that it uses.
+    pub locations: std::collections::BTreeSet<String>,
+}
+
+/// The pod for `work`.
+pub fn pod(
+    spec: &SynthesisRunSpec,
+    worker: &WorkerIdentity,
+    settings: &Settings,
+    work: PodWork<'_>,
+) -> PodSpec {
+    // What is not the stage's own work is small and needs no accelerator: it runs where Publish does.
+    let at = work
+        .work
+        .stage
+        .filter(|_| work.work.purpose == Purpose::Run);
+    let placed = pod_settings(spec, at.unwrap_or(Stage::Publish));
+    let on_gpu = at.is_some_and(|stage| gpus(spec, stage));
+    let image = worker
+        .gpu_image
+        .as_ref()
+        .filter(|_| on_gpu)
+        .or(worker.image.as_ref())
+        .unwrap_or(&settings.worker_image);
+    let (volumes, mounts) = volumes(spec, &work.task, &work.locations);
+    let mut env = variables(spec);
+    env.push(variable("TMPDIR", TEMPORARY));
+    env.push(variable("HOME", TEMPORARY));
+    env.push(variable("SCALEQUEST_LOG_FORMAT", "json"));
+    let container = Container {
+        name: CONTAINER.into(),
+        image: Some(image.clone()),
+        image_pull_policy: Some(settings.image_pull_policy.clone()),
+        command: Some(vec!["scalequest-worker".into()]),
+        args: Some(work.arguments),
+        env: Some(env),
+        env_from: Some(secrets(spec)).filter(|secrets| !secrets.is_empty()),
+        resources: Some(match at {
+            Some(_) => placed.map(resources).unwrap_or_default(),
+            None => small(),
+        }),
+        volume_mounts: Some(mounts),
+        termination_message_path: Some(REPORT.into()),
+        termination_message_policy: Some("FallbackToLogsOnError".into()),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".into()]),
+                add: None,
+            }),
+            read_only_root_filesystem: Some(true),
+            run_as_non_root: Some(true),
+            ..SecurityContext::default()
+        }),
+        ..Container::default()
+    };
+    let pull_secrets = settings.image_pull_secrets.iter();
+    let pull_secrets: Vec<LocalObjectReference> = pull_secrets
+        .map(|name| LocalObjectReference { name: name.clone() })
+        .collect();
+    PodSpec {
+        automount_service_account_token: Some(false),
+        containers: vec![container],
+        enable_service_links: Some(false),
+        image_pull_secrets: Some(pull_secrets).filter(|secrets| !secrets.is_empty()),
+        node_selector: placed
+            .map(|pods| pods.node_selector.clone())
+            .filter(|selector| !selector.is_empty()),
+        tolerations: placed
+            .map(|pods| pods.tolerations.iter().map(toleration).collect())
+            .filter(|tolerations: &Vec<_>| !tolerations.is_empty()),
+        priority_class_name: spec.priority_class_name.clone(),
+        restart_policy: Some("Never".into()),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            fs_group: Some(USER),
+            fs_group_change_policy: Some("OnRootMismatch".into()),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".into(),
+                localhost_profile: None,
+            }),
+            ..PodSecurityContext::default()
+        }),
+        service_account_name: spec.service_account_name.clone(),
+        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        volumes: Some(volumes),
+        ..PodSpec::default()
+    }
+}
+
+/// Annotations of a pod that trains: what it has not saved is lost, so autoscalers leave it where it is.
+pub fn keep_in_place(work: &Work) -> BTreeMap<String, String> {
+    let trains = work.purpose == Purpose::Run && work.stage.is_some_and(Stage::makes_a_model);
+    let kept = [
+        ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
+        ("karpenter.sh/do-not-disrupt", "true"),
+    ];
+    let kept = kept.into_iter().filter(|_| trains);
+    kept.map(|(name, value)| (name.into(), value.into()))
+        .collect()
+}
+
+fn resources(pods: &PodSettings) -> ResourceRequirements {
+    let Some(resources) = &pods.resources else {
+        return ResourceRequirements::default();
+    };
+    let amounts = |named: &BTreeMap<String, Amount>| {
+        let amounts: BTreeMap<String, Quantity> = named
+            .iter()
+            .map(|(name, amount)| (name.clone(), quantity(amount)))
+            .collect();
+        Some(amounts).filter(|amounts| !amounts.is_empty())
+    };
+    ResourceRequirements {
+        requests: amounts(&resources.requests),
+        limits: amounts(&resources.limits),
+        claims: None,
+    }
+}
+
+fn small() -> ResourceRequirements {
+    let requests = [("cpu", "100m"), ("memory", "256Mi")];
+    let requests = requests.map(|(name, amount)| (name.into(), Quantity(amount.into())));
+    ResourceRequirements {
+        requests: Some(requests.into()),
+        ..ResourceRequirements::default()
+    }
+}
+
+fn quantity(amount: &Amount) -> Quantity {
+    match amount {
+        Amount::Int(number) => Quantity(number.to_string()),
+        Amount::String(text) => Quantity(text.clone()),
+    }
+}
+
+fn toleration(toleration: &scalequest_crds::run::pods::Toleration) -> Toleration {
+    let scalequest_crds::run::pods::Toleration {
+        key,
+        operator,
+        value,
+        effect,
+    } = toleration.clone();
+    Toleration {
+        key,
+        operator,
+        value,
+        effect,
+        toleration_seconds: None,
+    }
+}

@@ -1,0 +1,71 @@
+//! How a pod reaches the stores: endpoint and region as environment variables, credentials and certificates by reference. No secret passes
+//! through here.
+
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, SecretEnvSource};
+use scalequest_crds::run::{Store, SynthesisRunSpec};
+
+/// Where a bundle of certificates is mounted.
+pub const CA_FOLDER: &str = "/etc/scalequest/ca";
+
+/// Environment variables for the stores of a spec.
+pub fn variables(spec: &SynthesisRunSpec) -> Vec<EnvVar> {
+    let mut variables: Vec<EnvVar> = spec.stores.iter().flat_map(of_store).collect();
+    if ca_config_map(spec).is_some() {
+        variables.push(variable("SSL_CERT_FILE", format!("{CA_FOLDER}/ca.crt")));
+    }
+    variables
+}
+
+/// Secrets whose members become environment variables.
+pub fn secrets(spec: &SynthesisRunSpec) -> Vec<EnvFromSource> {
+    let secret = |store: &Store| {
+        Some(EnvFromSource {
+            secret_ref: Some(SecretEnvSource {
+                name: store.credentials_secret.as_ref()?.name.clone(),
+                optional: None,
+            }),
+            ..EnvFromSource::default()
+        })
+    };
+    spec.stores.iter().filter_map(secret).collect()
+}
+
+/// The ConfigMap with certificates; validation has seen to it that there is one at most.
+pub fn ca_config_map(spec: &SynthesisRunSpec) -> Option<&str> {
+    let named = |store: &'_ Store| store.ca_config_map.is_some();
+    let store = spec.stores.iter().find(|store| named(store))?;
+    store.ca_config_map.as_ref().map(|map| map.name.as_str())
+}
+
+fn of_store(store: &Store) -> Vec<EnvVar> {
+    let scheme = store.prefix.split("://").next().unwrap_or_default();
+    let (endpoint, region, plain_http) = match scheme {
+        "gs" => ("GOOGLE_BASE_URL", None, None),
+        "az" => ("AZURE_ENDPOINT", None, Some("AZURE_ALLOW_HTTP")),
+        _ => (
+            "AWS_ENDPOINT_URL",
+            Some("AWS_REGION"),
+            Some("AWS_ALLOW_HTTP"),
+        ),
+    };
+    let mut variables = Vec::new();
+    if let Some(url) = &store.endpoint {
+        variables.push(variable(endpoint, url.clone()));
+        if let Some(name) = plain_http.filter(|_| url.starts_with("http://")) {
+            variables.push(variable(name, "true"));
+        }
+    }
+    if let (Some(name), Some(value)) = (region, &store.region) {
+        variables.push(variable(name, value.clone()));
+    }
+    variables
+}
+
+/// An environment variable with a value.
+pub(super) fn variable(name: &str, value: impl Into<String>) -> EnvVar {
+    EnvVar {
+        name: name.into(),
+        value: Some(value.into()),
+        value_from: None,
+    }
+}

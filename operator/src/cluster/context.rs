@@ -1,0 +1,96 @@
+//! What every look at a run shares: the way to the API server, what the watches have seen, and what is remembered between two looks. None
+//! of it decides anything; an operator that forgets it all makes the same of a run.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use kube::Client;
+use kube::runtime::events::Recorder;
+
+use super::metrics::Metrics;
+use super::observe::Observed;
+use super::settings::Settings;
+
+/// What every look shares.
+pub struct Context {
+    /// The way to the API server.
+    pub client: Client,
+    /// Settings of the operator.
+    pub settings: Settings,
+    /// What the watches have seen.
+    pub observed: Observed,
+    /// Counters, shared by all.
+    pub metrics: Arc<Metrics>,
+    /// The way to events.
+    pub recorder: Recorder,
+    /// When each run's status was last written.
+    pub paces: Paces,
+    /// How often in a row a look at a run has failed.
+    pub failures: Mutex<HashMap<String, u32>>,
+}
+
+impl Context {
+    /// Forgets a run that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.observed.expected.forget(uid);
+        self.paces.forget(uid);
+        self.succeeded(uid);
+    }
+
+    /// Notes that a look at a run has succeeded.
+    pub fn succeeded(&self, uid: &str) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.remove(uid);
+    }
+
+    /// Counts a failed look; how long to wait before the next one, longer each time.
+    pub fn failed(&self, uid: &str) -> Duration {
+        const FIRST: Duration = Duration::from_millis(500);
+        const LONGEST: Duration = Duration::from_secs(300);
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(uid.to_string()).or_default();
+        *count += 1;
+        FIRST.saturating_mul(1 << (*count - 1).min(16)).min(LONGEST)
+    }
+
+    /// Waits for a request and notes how long it took.
+    pub async fn timed<T>(
+        &self,
+        verb: &'static str,
+        resource: &'static str,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> kube::Result<T> {
+        let began = Instant::now();
+        let answer = request.await;
+        let code = answer
+            .as_ref()
+            .map_or_else(super::apply::error::code, |_| 200);
+        self.metrics.request(verb, resource, code, began.elapsed());
+        answer
+    }
+}
+
+/// When something was last done for each run.
+#[derive(Debug, Default)]
+pub struct Paces(Mutex<HashMap<String, Instant>>);
+
+impl Paces {
+    /// How much of `pace` is left since it was last done for the run.
+    pub fn wait(&self, uid: &str, pace: Duration) -> Option<Duration> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = pace.checked_sub(last.get(uid)?.elapsed())?;
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Notes that it was done at `at`.
+    pub fn note(&self, uid: &str, at: Instant) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.insert(uid.to_string(), at);
+    }
+
+    fn forget(&self, uid: &str) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.remove(uid);
+    }
+}

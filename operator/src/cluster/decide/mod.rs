@@ -1,0 +1,253 @@
+//! What follows from what is there: which record is to be saved, which Jobs are to be made, resized and deleted, what is to be shown. Pure:
+//! no client, no clock. The plan itself is [`crate::plan`]'s; here is how Jobs serve it.
+
+pub mod stage;
+
+mod accept;
+
+mod bill;
+
+mod go_on;
+
+mod progress;
+
+mod take_up;
+
+mod tidy;
+
+mod troubles;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ConfigMap;
+use scalequest_crds::conditions::reason;
+use scalequest_crds::inspection::Fault;
+use scalequest_crds::run::{SynthesisRun, SynthesisRunStatus};
+
+use super::build::Owner;
+use super::names::record_name;
+use super::observe::Belongings;
+use super::observe::map::SeenMap;
+use super::settings::Settings;
+use crate::plan::Plan;
+use crate::record::RunRecord;
+use crate::status::conditions::{Acceptance, Situation, Trouble};
+use crate::status::{StageProgress, View, before_acceptance, status};
+use crate::validate::{Environment, ValidRun, validate};
+
+/// Time after which a run is looked at though nothing happened.
+const BACKSTOP: Duration = Duration::from_secs(600);
+
+/// What is known of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene<'a> {
+    /// The object, as the API server has it.
+    pub run: &'a SynthesisRun,
+    /// What belongs to it.
+    pub belongings: &'a Belongings,
+    /// The operator's settings.
+    pub settings: &'a Settings,
+    /// Now, in milliseconds since 1970.
+    pub now_millis: i64,
+}
+
+/// What is to be done, in the order of the fields.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The record, to be saved before anything else happens.
+    pub save: Option<Save>,
+    /// Jobs and ConfigMaps that are in the way.
+    pub delete: Vec<Unwanted>,
+    /// Jobs to be made, each with its task.
+    pub create: Vec<Creation>,
+    /// Jobs whose number of pods changes.
+    pub resize: Vec<Resize>,
+    /// What is to be shown, once the rest is done.
+    pub shown: Shown,
+    /// Whether the run's time after its end is over: it is to be deleted.
+    pub remove_run: bool,
+    /// When to look again though nothing happens.
+    pub look_again: Duration,
+}
+
+/// A record to be saved.
+#[derive(Clone, Debug)]
+pub struct Save {
+    /// The record.
+    pub record: RunRecord,
+    /// The version that it replaces; none to make it.
+    pub version: Option<String>,
+}
+
+/// A Job to be made.
+#[derive(Clone, Debug)]
+pub struct Creation {
+    /// Its task, where that is not there yet.
+    pub task: Option<ConfigMap>,
+    /// The Job.
+    pub job: Job,
+}
+
+/// What an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A Job, with its pods.
+    Job,
+    /// A ConfigMap.
+    ConfigMap,
+}
+
+/// An object to be deleted: this very one, not another of its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwanted {
+    /// What it is.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// A Job whose number of pods changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resize {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Pods at once.
+    pub parallelism: i32,
+}
+
+/// What is to be shown.
+#[derive(Clone, Debug)]
+pub enum Shown {
+    /// What is shown already.
+    AsBefore,
+    /// A run that is not accepted.
+    NotAccepted {
+        /// Why, where it was refused.
+        refused: Option<Vec<Fault>>,
+        /// What needs a person's eye.
+        troubles: Vec<Trouble>,
+    },
+    /// A run on record.
+    Accepted(Box<AcceptedRun>),
+}
+
+/// What the status of a run on record is drawn from.
+#[derive(Clone, Debug)]
+pub struct AcceptedRun {
+    /// The run as it is on record.
+    pub run: ValidRun,
+    /// Its record.
+    pub record: RunRecord,
+    /// The latest plan.
+    pub plan: Plan,
+    /// How far its stages are.
+    pub progress: Vec<StageProgress>,
+    /// What needs a person's eye.
+    pub troubles: Vec<Trouble>,
+}
+
+impl Step {
+    fn only(shown: Shown) -> Step {
+        Step {
+            save: None,
+            delete: Vec::new(),
+            create: Vec::new(),
+            resize: Vec::new(),
+            shown,
+            remove_run: false,
+            look_again: BACKSTOP,
+        }
+    }
+
+    fn wants_a_look_in(&mut self, millis: i64) {
+        let wait = Duration::from_millis(u64::try_from(millis.max(500)).unwrap_or(500));
+        self.look_again = self.look_again.min(wait);
+    }
+}
+
+impl Shown {
+    /// The status to be shown; none where it stays as it is. `more`: troubles that came up since.
+    pub fn status(
+        &self,
+        run: &SynthesisRun,
+        more: &[Trouble],
+        now_millis: i64,
+    ) -> Option<SynthesisRunStatus> {
+        let before = run.status.clone().unwrap_or_default();
+        let generation = run.metadata.generation;
+        let with_more = |troubles: &[Trouble]| [more, troubles].concat();
+        match self {
+            Shown::AsBefore => None,
+            Shown::NotAccepted { refused, troubles } => {
+                let troubles = with_more(troubles);
+                let situation = Situation {
+                    acceptance: refused
+                        .as_deref()
+                        .map_or(Acceptance::Inspecting, Acceptance::Refused),
+                    suspended: run.spec.suspend,
+                    plan: None,
+                    troubles: &troubles,
+                };
+                Some(before_acceptance(
+                    &situation,
+                    &before.conditions,
+                    generation,
+                    now_millis,
+                ))
+            }
+            Shown::Accepted(accepted) => {
+                let troubles = with_more(&accepted.troubles);
+                Some(status(&View {
+                    run: &accepted.run,
+                    record: &accepted.record,
+                    plan: &accepted.plan,
+                    progress: &accepted.progress,
+                    troubles: &troubles,
+                    previous: &before.conditions,
+                    generation,
+                    now_millis,
+                }))
+            }
+        }
+    }
+}
+
+/// What is to be done for the run.
+pub fn decide(scene: &Scene<'_>) -> Step {
+    let live = validate(scene.run, Environment::Cluster);
+    let Some(map) = record_of(scene) else {
+        return accept::accept(scene, live);
+    };
+    let text = map.record.as_deref().unwrap_or_default();
+    match RunRecord::from_json(text) {
+        Ok(record) => go_on::go_on(scene, record, Some(map.version.clone()), live),
+        Err(error) => Step::only(Shown::NotAccepted {
+            refused: None,
+            troubles: vec![Trouble::new(
+                reason::RECORD_UNREADABLE,
+                format!(
+                    "ConfigMap {}: {error}; put back a readable record, or delete the ConfigMap to begin anew on what the workspace holds",
+                    map.name
+                ),
+            )],
+        }),
+    }
+}
+
+/// The ConfigMap that holds the record.
+fn record_of<'a>(scene: &Scene<'a>) -> Option<&'a Arc<SeenMap>> {
+    let owner = Owner::of(scene.run);
+    let name = record_name(&owner.name, &owner.uid);
+    let maps = scene.belongings.maps.iter();
+    maps.into_iter()
+        .find(|map| map.name == name && map.record.is_some() && !map.is_leaving)
+}

@@ -1,0 +1,43 @@
+//! How far the stages under way are, for display.
+
+use super::Scene;
+use super::take_up::stage_of;
+use crate::cluster::names::Purpose;
+use crate::plan::Plan;
+use crate::record::RunRecord;
+use crate::status::{ShardProgress, StageProgress};
+
+/// What is known of the stages that the plan wants.
+pub(super) fn progress(scene: &Scene<'_>, record: &RunRecord, plan: &Plan) -> Vec<StageProgress> {
+    plan.start
+        .iter()
+        .filter_map(|task| {
+            let stage = stage_of(scene, record, task);
+            let latest = stage.latest()?;
+            let makes = |job: &&&std::sync::Arc<crate::cluster::observe::job::SeenJob>| {
+                job.work.purpose == Purpose::Run
+            };
+            let made = stage.jobs.iter().filter(makes).next_back();
+            let committed = made.map_or(0, |job| {
+                task.shards() - i64::from(job.completions) + i64::from(job.succeeded)
+            });
+            let at_work = stage.pods.iter().filter(|pod| {
+                pod.ended.is_none() && pod.began_millis.is_some() && pod.job == latest.uid
+            });
+            let shards = at_work
+                .map(|pod| ShardProgress {
+                    shard: latest.shard(pod.index),
+                    since_millis: pod.began_millis.unwrap_or(scene.now_millis),
+                    ..ShardProgress::default()
+                })
+                .collect();
+            Some(StageProgress {
+                key: task.key.clone(),
+                committed: committed.max(0),
+                given_up: i64::try_from(stage.all_given_up().len()).unwrap_or(0),
+                shards,
+                job: Some(latest.name.clone()),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,48 @@
+//! One look at a run: what is there, what follows, and doing it. The table of contents of this folder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use scalequest_crds::run::SynthesisRun;
+
+use super::apply::{ApplyError, apply};
+use super::context::Context;
+use super::decide::{Scene, decide};
+use super::settings::MANAGED_BY;
+use crate::local::machine::now_millis;
+
+/// Pause while a cache is behind the operator's own writes.
+const BEHIND: Duration = Duration::from_millis(500);
+
+/// Looks at `run` and does what follows.
+///
+/// # Errors
+/// A request failed; the next look makes up for it.
+pub async fn reconcile(
+    run: Arc<SynthesisRun>,
+    context: Arc<Context>,
+) -> Result<Action, ApplyError> {
+    let _at_work = context.metrics.look();
+    let uid = run.uid().unwrap_or_default();
+    if run.spec.managed_by.as_deref().unwrap_or(MANAGED_BY) != MANAGED_BY {
+        return Ok(Action::await_change());
+    }
+    if run.metadata.deletion_timestamp.is_some() {
+        context.forget(&uid);
+        return Ok(Action::await_change());
+    }
+    let Some(belongings) = context.observed.of_run(&run) else {
+        return Ok(Action::requeue(BEHIND));
+    };
+    let step = decide(&Scene {
+        run: &run,
+        belongings: &belongings,
+        settings: &context.settings,
+        now_millis: now_millis(),
+    });
+    let look_again = apply(&context, &run, &step).await?;
+    context.succeeded(&uid);
+    Ok(Action::requeue(look_again))
+}

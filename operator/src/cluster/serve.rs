@@ -1,0 +1,51 @@
+//! What the operator answers over HTTP: whether it lives, whether it is ready, its metrics.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::routing::get;
+
+use super::metrics::Metrics;
+
+/// Whether the operator is ready: it waits for its turn, or its first lists are complete.
+pub type Ready = Arc<AtomicBool>;
+
+/// Answers on `address` until the process ends.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub async fn serve(
+    address: SocketAddr,
+    metrics: Arc<super::context::Context>,
+    ready: Ready,
+) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    let text = move || {
+        let metrics: &Metrics = &metrics.metrics;
+        let text = metrics.text();
+        async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text) }
+    };
+    let is_ready = move || {
+        let answer = match ready.load(Ordering::Relaxed) {
+            true => (StatusCode::OK, "ready\n"),
+            false => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the first lists are not complete\n",
+            ),
+        };
+        async move { answer }
+    };
+    let router = Router::new()
+        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(is_ready))
+        .route("/metrics", get(text));
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "health and metrics are not served any more");
+        }
+    });
+    Ok(())
+}
