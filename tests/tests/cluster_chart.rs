@@ -4,8 +4,8 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use scalequest_tests::kubernetes::Cluster;
 use scalequest_tests::kubernetes::product::{chart, chart_values, generated_is_current};
+use scalequest_tests::kubernetes::{Cluster, Options};
 use serde_json::{Value, json};
 
 /// A stand-in for the Prometheus operator's kind, so that the server knows it.
@@ -66,8 +66,6 @@ async fn helm_finds_nothing_to_say_and_the_server_takes_every_object() {
         let taken = cluster
             .kubectl_with(
                 &[
-                    "--namespace",
-                    "rendered",
                     "apply",
                     "--server-side",
                     "--dry-run=server",
@@ -121,7 +119,8 @@ async fn values_that_make_no_sense_are_refused_with_a_sentence() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
 async fn an_older_crd_is_upgraded_with_the_chart_and_survives_it() {
-    let cluster = Cluster::shared();
+    // Of its own, since a chart that brings the CRD must be the only one.
+    let cluster = Cluster::start(Options::default());
     let values = json!({"replicas": 0, "fullnameOverride": "upgraded"});
     cluster
         .install_chart("upgraded", "chart-upgraded", &values)
@@ -162,7 +161,8 @@ async fn an_older_crd_is_upgraded_with_the_chart_and_survives_it() {
 #[ignore = "needs a cluster: make test-cluster"]
 async fn the_operators_account_can_do_what_it_needs_and_nothing_else() {
     let cluster = Cluster::shared();
-    let values = json!({"replicas": 0, "fullnameOverride": "rights"});
+    cluster.install_crd();
+    let values = json!({"replicas": 0, "fullnameOverride": "rights", "crds": {"enabled": false}});
     cluster
         .install_chart("rights", "chart-rights", &values)
         .exits_with(0);

@@ -28,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// A run with two generators, both trained, in one wave, on simulated nodes.
 fn run() -> Value {
     let stages = [
-        "Qft", "Sample", "Rewrite", "Qpo", "Label", "Scorer", "Generate", "Filter", "Judge", "Rate", "Respond", "Reward",
-        "Verify", "Publish",
+        "Qft", "Sample", "Rewrite", "Qpo", "Label", "Scorer", "Generate", "Filter", "Judge",
+        "Rate", "Respond", "Reward", "Verify", "Publish",
     ];
     let mut pods = placement();
     pods["name"] = "all".into();
@@ -188,7 +188,12 @@ async fn an_operator_killed_after_any_of_its_writes_changes_nothing_in_the_end()
     let moments = (1..=writes).step_by(step);
     let crashes = moments.map(|n| {
         let account = account.clone();
-        async move { (n, tokio::spawn(async move { crash_at(&account, Some(n)).await }).await) }
+        async move {
+            (
+                n,
+                tokio::spawn(async move { crash_at(&account, Some(n)).await }).await,
+            )
+        }
     });
     let mut crashes = futures::stream::iter(crashes).buffer_unordered(BESIDE);
     let mut wrong = Vec::new();
@@ -199,5 +204,9 @@ async fn an_operator_killed_after_any_of_its_writes_changes_nothing_in_the_end()
             Err(error) => wrong.push(format!("write {n}: {error}")),
         }
     }
-    assert!(wrong.is_empty(), "expected {reference:#?}, got {}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "expected {reference:#?}, got {}",
+        wrong.join("\n")
+    );
 }

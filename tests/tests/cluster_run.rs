@@ -38,13 +38,18 @@ fn is(run: &SynthesisRun, condition: &str) -> bool {
 async fn apply(space: &Namespace, manifest: &Value) {
     space
         .cluster()
-        .kubectl_with(&["--namespace", space.name(), "apply", "-f", "-"], &manifest.to_string())
+        .kubectl_with(
+            &["--namespace", space.name(), "apply", "-f", "-"],
+            &manifest.to_string(),
+        )
         .exits_with(0);
 }
 
 async fn complete(space: &Namespace, name: &str) -> SynthesisRun {
     let ended = |run: &SynthesisRun| is(run, "Complete") || is(run, "Failed");
-    let run = space.wait_within::<SynthesisRun>(PATIENCE, name, ended).await;
+    let run = space
+        .wait_within::<SynthesisRun>(PATIENCE, name, ended)
+        .await;
     assert!(
         is(&run, "Complete"),
         "{}",
@@ -68,12 +73,19 @@ async fn failures(space: &Namespace) -> i32 {
 /// Keeps what a person sees of a run, for the project's notes.
 fn keep(cluster: &Cluster, space: &Namespace, run: &str, folder: &str) {
     let target = scalequest_tests::harness::binaries::binary("scalequest");
-    let folder = target.parent().expect("a folder").join("../cluster").join(folder);
+    let folder = target
+        .parent()
+        .expect("a folder")
+        .join("../cluster")
+        .join(folder);
     std::fs::create_dir_all(&folder).expect("a directory");
     for (file, arguments) in [
         ("get.txt", vec!["get", "srun", run, "-o", "wide"]),
         ("describe.txt", vec!["describe", "srun", run]),
-        ("events.txt", vec!["get", "events", "--sort-by=.lastTimestamp"]),
+        (
+            "events.txt",
+            vec!["get", "events", "--sort-by=.lastTimestamp"],
+        ),
         ("jobs.txt", vec!["get", "jobs"]),
         ("run.yaml", vec!["get", "srun", run, "-o", "yaml"]),
     ] {
@@ -104,7 +116,9 @@ async fn a_run_on_real_pods_makes_the_bytes_of_a_run_on_one_machine() {
     assert!(rows >= 30, "{rows}");
     assert_eq!(failures(&space).await, 0);
     assert!(jobs(&space).await.iter().all(|job| {
-        job.owner_references().iter().any(|owner| owner.kind == "SynthesisRun")
+        job.owner_references()
+            .iter()
+            .any(|owner| owner.kind == "SynthesisRun")
     }));
 }
 
@@ -113,7 +127,10 @@ async fn a_run_on_real_pods_makes_the_bytes_of_a_run_on_one_machine() {
 async fn a_run_that_is_disturbed_in_every_way_makes_the_same_bytes() {
     let cluster = Cluster::shared();
     cluster.install_operator();
-    let run = MicroRun::small("disturbed").set("/spec/pods", json!([{"name": "all", "stages": ["Generate", "Respond"], "parallelism": 2}]));
+    let run = MicroRun::small("disturbed").set(
+        "/spec/pods",
+        json!([{"name": "all", "stages": ["Generate", "Respond"], "parallelism": 2}]),
+    );
     let space = cluster.namespace("disturbed").await;
     let (manifest, store) = space.on_claims(&run).await;
     apply(&space, &manifest).await;
@@ -132,7 +149,14 @@ async fn a_run_that_is_disturbed_in_every_way_makes_the_same_bytes() {
         .await;
     hold(&space, false).await;
     // The operator's pods are deleted, and with them whatever they knew.
-    let system = ["--namespace", SYSTEM, "delete", "pods", "--all", "--wait=false"];
+    let system = [
+        "--namespace",
+        SYSTEM,
+        "delete",
+        "pods",
+        "--all",
+        "--wait=false",
+    ];
     cluster.kubectl(&system).exits_with(0);
     // A worker is killed without a word.
     let killed = eventually("a pod that responds", || async {
@@ -173,7 +197,14 @@ async fn a_deleted_run_leaves_its_data_and_nothing_else() {
     })
     .await;
     cluster
-        .kubectl(&["--namespace", space.name(), "delete", "srun", "deleted", "--timeout=100s"])
+        .kubectl(&[
+            "--namespace",
+            space.name(),
+            "delete",
+            "srun",
+            "deleted",
+            "--timeout=100s",
+        ])
         .exits_with(0);
     eventually("nothing is left", || async {
         let maps = space.api::<ConfigMap>().list(&labelled()).await.ok()?;
@@ -203,16 +234,21 @@ async fn what_cannot_work_is_said_and_nothing_is_started() {
     let refused = |run: &SynthesisRun| {
         let conditions = run.status.iter().flat_map(|status| &status.conditions);
         conditions.into_iter().any(|each| {
-            each.type_ == "Accepted" && each.status == "False" && each.message.contains("nothing-here")
+            each.type_ == "Accepted"
+                && each.status == "False"
+                && each.message.contains("nothing-here")
         })
     };
     space.wait_for::<SynthesisRun>("wrong", refused).await;
     let purposes: BTreeMap<String, usize> =
-        jobs(&space).await.iter().fold(BTreeMap::new(), |mut sums, job| {
-            let purpose = job.labels().get("scalequest.dev/purpose").cloned();
-            *sums.entry(purpose.unwrap_or_default()).or_default() += 1;
-            sums
-        });
+        jobs(&space)
+            .await
+            .iter()
+            .fold(BTreeMap::new(), |mut sums, job| {
+                let purpose = job.labels().get("scalequest.dev/purpose").cloned();
+                *sums.entry(purpose.unwrap_or_default()).or_default() += 1;
+                sums
+            });
     assert!(
         purposes.keys().all(|purpose| purpose == "inspect"),
         "{purposes:?}"
@@ -228,7 +264,10 @@ async fn running(space: &Namespace) -> Vec<Pod> {
     let pods = space.api::<Pod>().list(&labelled()).await;
     let pods = pods.map(|list| list.items).unwrap_or_default();
     let is_running = |pod: &Pod| {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let phase = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref());
         phase == Some("Running")
     };
     pods.into_iter().filter(is_running).collect()

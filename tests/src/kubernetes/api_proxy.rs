@@ -34,7 +34,9 @@ struct Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("writes", &self.writes).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("writes", &self.writes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -52,11 +54,11 @@ impl ApiProxy {
             .await
             .expect("a port");
         let address = listener.local_addr().expect("an address");
-        let router = Router::new()
-            .fallback(pass)
-            .with_state(Arc::clone(&shared));
+        let router = Router::new().fallback(pass).with_state(Arc::clone(&shared));
         let server = tokio::spawn(async move {
-            axum::serve(listener, router).await.expect("the proxy serves");
+            axum::serve(listener, router)
+                .await
+                .expect("the proxy serves");
         });
         ApiProxy {
             address,

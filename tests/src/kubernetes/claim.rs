@@ -26,7 +26,10 @@ impl Namespace {
         }))
         .await;
         let bound = |claim: &PersistentVolumeClaim| {
-            let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+            let phase = claim
+                .status
+                .as_ref()
+                .and_then(|status| status.phase.as_deref());
             phase == Some("Bound")
         };
         self.wait_for(name, bound).await;

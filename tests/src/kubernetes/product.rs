@@ -73,15 +73,27 @@ impl Cluster {
         INSTALLED.get_or_init(|| {
             self.real_nodes(1, image::product());
             self.restricted_namespace(SYSTEM);
-            self.install_chart("scalequest", SYSTEM, &json!({"fullnameOverride": "scalequest"}))
-                .exits_with(0);
+            self.install_chart(
+                "scalequest",
+                SYSTEM,
+                &json!({"fullnameOverride": "scalequest"}),
+            )
+            .exits_with(0);
             self.await_crd();
-            let rollout = ["rollout", "status", "deployment/scalequest", "--timeout=120s"];
+            let rollout = [
+                "rollout",
+                "status",
+                "deployment/scalequest",
+                "--timeout=120s",
+            ];
             let said = self.kubectl(&[&["--namespace", SYSTEM], &rollout[..]].concat());
             if said.code != Some(0) {
                 let pods = self.kubectl(&["--namespace", SYSTEM, "describe", "pods"]);
                 let logs = self.kubectl(&["--namespace", SYSTEM, "logs", "deployment/scalequest"]);
-                panic!("{}{}\n{}{}", said.stderr, pods.stdout, logs.stdout, logs.stderr);
+                panic!(
+                    "{}{}\n{}{}",
+                    said.stderr, pods.stdout, logs.stdout, logs.stderr
+                );
             }
         });
     }
@@ -92,8 +104,11 @@ impl Cluster {
             "apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
         });
-        self.kubectl_with(&["apply", "--server-side", "-f", "-"], &manifest.to_string())
-            .exits_with(0);
+        self.kubectl_with(
+            &["apply", "--server-side", "-f", "-"],
+            &manifest.to_string(),
+        )
+        .exits_with(0);
     }
 
     /// A kubeconfig of a service account, with the rights that it has and no others.

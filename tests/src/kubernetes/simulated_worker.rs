@@ -69,15 +69,26 @@ impl SimulatedStore {
         let mut shards = self.shards.lock().expect("no panic while locked");
         let is_new = shards.entry(task.key.clone()).or_default().insert(shard);
         let rows = task.range(shard);
-        report(task, Some(shard), rows.end - rows.start, Outcome::Done { reused: !is_new })
+        report(
+            task,
+            Some(shard),
+            rows.end - rows.start,
+            Outcome::Done { reused: !is_new },
+        )
     }
 
     fn seal(&self, task: &StageTask) -> StageReport {
         let shards = self.shards.lock().expect("no panic while locked");
         let made = shards.get(&task.key).cloned().unwrap_or_default();
-        let missing: Vec<i64> = (0..task.shards()).filter(|shard| !made.contains(shard)).collect();
+        let missing: Vec<i64> = (0..task.shards())
+            .filter(|shard| !made.contains(shard))
+            .collect();
         if missing.is_empty() {
-            let rows = if task.stage.makes_a_model() { 0 } else { kept(task, task.rows) };
+            let rows = if task.stage.makes_a_model() {
+                0
+            } else {
+                kept(task, task.rows)
+            };
             let digest = sha256_hex(format!("{} {rows}", task.key).as_bytes());
             let rows = BTreeMap::from([("rows".into(), rows)]);
             return report(task, None, task.rows, Outcome::Sealed { digest, rows });
@@ -122,7 +133,9 @@ fn report(task: &StageTask, shard: Option<i64>, rows: i64, outcome: Outcome) -> 
 /// The findings of one part of a spec's inspection.
 fn inspection(spec: &str, index: i64) -> Option<Inspection> {
     let run: SynthesisRun = serde_json::from_str(spec).ok()?;
-    let part = parts(&run.spec).into_iter().nth(usize::try_from(index).ok()?)?;
+    let part = parts(&run.spec)
+        .into_iter()
+        .nth(usize::try_from(index).ok()?)?;
     let model = |name: &str| ModelFacts {
         name: name.into(),
         digest: sha256_hex(name.as_bytes()),
@@ -142,7 +155,10 @@ fn inspection(spec: &str, index: i64) -> Option<Inspection> {
         with_answers: 300,
     };
     Some(Inspection {
-        models: run.spec.models[part.models].iter().map(|each| model(&each.name)).collect(),
+        models: run.spec.models[part.models]
+            .iter()
+            .map(|each| model(&each.name))
+            .collect(),
         seed_questions: part.seed_questions.map(file).collect(),
         benchmarks: part.benchmarks.map(file).collect(),
         ..Inspection::default()
