@@ -36,12 +36,22 @@ demo: build models ## Run examples/quickstart.yaml: from seed questions to a pub
 	fi; \
 	exit $$status
 
+.PHONY: demo-cluster
+demo-cluster: build models ## Run the quickstart on a real Kubernetes of this machine: kubectl apply, and watch it
+	.ci/tools.sh kubernetes
+	cargo build --release --locked --workspace --bins
+	"$(RELEASE)/test-cluster" --operator examples/quickstart-cluster.sh
+
+.PHONY: images
+images: build ## Make the images scalequest and scalequest-worker as archives in target/images
+	images/build.sh
+
 .PHONY: demo-clean
 demo-clean: ## Delete what `make demo` made; models stay
 	rm -rf demo
 
 .PHONY: tools
-tools: ## Install what the tests need (cargo-deny, versitygw, Python packages, Chromium) to the cache
+tools: ## Install what the tests need (cargo-deny, versitygw, Python packages, Chromium, Kubernetes) to the cache
 	.ci/tools.sh
 
 .PHONY: lint
@@ -51,6 +61,7 @@ lint: ## Check format, clippy, documentation and dependencies
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps --document-private-items
 	cargo deny --locked check bans licenses sources
+	charts/generate.py --check
 
 .PHONY: audit
 audit: ## Check dependencies against the RustSec advisories (fetches their database)
@@ -58,12 +69,17 @@ audit: ## Check dependencies against the RustSec advisories (fetches their datab
 	cargo deny --locked check advisories
 
 .PHONY: test
-test: lint test-rust test-dataset ## Everything that CI runs
+test: lint test-rust test-cluster test-dataset ## Everything that CI runs
 
 .PHONY: test-rust
 test-rust: build models ## Run the Rust tests, with the real models and a real S3 server
 	.ci/tools.sh versitygw
 	cargo test --release --locked --workspace
+
+.PHONY: test-cluster
+test-cluster: build ## Build and start a real Kubernetes; install the chart; run SynthesisRuns on real and simulated pods
+	.ci/tools.sh kubernetes
+	cargo test --release --locked --workspace --test 'cluster_*' -- --include-ignored
 
 .PHONY: test-dataset
 test-dataset: build models ## Make a small dataset with real models; open it in pyarrow, polars, datasets and a browser

@@ -2,10 +2,10 @@
 # Installs the tools that the tests use beside cargo, each at a pinned version, into a cache outside the clone, and
 # leaves alone what is there already. Everything comes by an ordinary package client: cargo, go, pip, apt-get.
 #
-# usage: .ci/tools.sh [cargo-deny] [versitygw] [python] [chromium]     (default: all)
+# usage: .ci/tools.sh [cargo-deny] [versitygw] [python] [chromium] [kubernetes]     (default: all)
 #
 # The cache is $SCALEQUEST_CACHE, by default $XDG_CACHE_HOME/scalequest or ~/.cache/scalequest; programs go to its
-# tools/bin, the Python environment to python/.
+# tools/bin, the Python environment to python/, Kubernetes to kubernetes/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -56,6 +56,24 @@ install_python() {
     cp "$wanted" "$environment/requirements.txt"
 }
 
+# What real nodes are made of, and the servers that tests/kubernetes/ builds.
+install_kubernetes() {
+    local name missing=()
+    for name in containerd runc containernetworking-plugins iptables iproute2 openssl; do
+        dpkg-query --show --showformat '${db:Status-Status}' "$name" 2>/dev/null | grep -qx installed || missing+=("$name")
+    done
+    if [ ${#missing[@]} -gt 0 ]; then
+        if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+            fail "${missing[*]} are missing, and are needed for the nodes of the cluster tests; install them, or set KUBECONFIG to a cluster that is there"
+        fi
+        say "installing ${missing[*]}"
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "${missing[@]}" >/dev/null
+    fi
+    need go "to build Kubernetes for the cluster tests"
+    tests/kubernetes/build.sh
+}
+
 install_chromium() {
     local name
     for name in chromium chromium-browser google-chrome; do
@@ -70,10 +88,10 @@ install_chromium() {
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends chromium >/dev/null
 }
 
-[ $# -gt 0 ] || set -- cargo-deny versitygw python chromium
+[ $# -gt 0 ] || set -- cargo-deny versitygw python chromium kubernetes
 for tool in "$@"; do
     case $tool in
-    cargo-deny | versitygw | python | chromium) "install_${tool//-/_}" ;;
-    *) fail "no tool is named '$tool' (cargo-deny, versitygw, python, chromium)" ;;
+    cargo-deny | versitygw | python | chromium | kubernetes) "install_${tool//-/_}" ;;
+    *) fail "no tool is named '$tool' (cargo-deny, versitygw, python, chromium, kubernetes)" ;;
     esac
 done

@@ -1,7 +1,9 @@
 //! What the whole-system tests share: a workbench that runs the real binaries on real (small) models, the micro
-//! models themselves, and specs changed at random. A library, so that a scenario reads as sentences.
+//! models themselves, specs changed at random, and a real Kubernetes. A library, so that a scenario reads as sentences.
 
 pub mod harness;
+
+pub mod kubernetes;
 
 pub mod micro;
 

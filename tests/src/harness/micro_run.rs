@@ -136,12 +136,17 @@ impl MicroRun {
         serde_json::to_string_pretty(&self.spec).expect("a value serialises")
     }
 
-    /// Writes `run.yaml` and its seed questions into a workbench.
-    pub fn write(&self, bench: &Workbench) {
+    /// Its seed questions, as the lines of a file.
+    pub fn seed_lines(&self) -> String {
         let all = std::fs::read_to_string(micro_models().seed_questions).expect("seed questions");
         let some: Vec<&str> = all.lines().take(self.seeds).collect();
         assert_eq!(some.len(), self.seeds, "the micro seed questions are fewer");
-        bench.write("seeds.jsonl", some.join("\n") + "\n");
+        some.join("\n") + "\n"
+    }
+
+    /// Writes `run.yaml` and its seed questions into a workbench.
+    pub fn write(&self, bench: &Workbench) {
+        bench.write("seeds.jsonl", self.seed_lines());
         bench.write("run.yaml", self.text());
     }
 }

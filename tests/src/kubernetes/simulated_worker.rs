@@ -1,0 +1,196 @@
+//! The worker of simulated pods: it does no work, but answers every task as the real one would, from a store that it only imagines. What it
+//! answers follows from the task alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::{Api, Client, ResourceExt};
+use scalequest_crds::Stage;
+use scalequest_crds::exit::worker::{DONE, STOPPED};
+use scalequest_crds::inspection::{FileFacts, Inspection, ModelFacts, parts};
+use scalequest_crds::key::sha256_hex;
+use scalequest_crds::report::{Counts, Outcome, StageReport};
+use scalequest_crds::row::Reason;
+use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::task::StageTask;
+
+use super::namespace::Namespace;
+use super::simulated::{Ending, Script};
+
+/// Share of its rows that a stage of a wave keeps, in percent.
+const KEPT_PERCENT: i64 = 80;
+
+/// What simulated workers have made.
+#[derive(Debug, Default)]
+pub struct SimulatedStore {
+    shards: Mutex<BTreeMap<String, BTreeSet<i64>>>,
+    asked: Mutex<BTreeMap<(String, i64), usize>>,
+}
+
+impl Namespace {
+    /// From now on, simulated pods here are workers on one store.
+    pub fn simulate_workers(&self, store: &Arc<SimulatedStore>) -> Script {
+        let (client, store) = (self.client(), Arc::clone(store));
+        self.pods_end(Ending::new(STOPPED, ""), move |pod| {
+            let (client, store) = (client.clone(), Arc::clone(&store));
+            async move { store.ending(&client, &pod).await }
+        })
+    }
+}
+
+impl SimulatedStore {
+    /// How often each shard was asked for, by content key and index.
+    pub fn asked(&self) -> BTreeMap<(String, i64), usize> {
+        self.asked.lock().expect("no panic while locked").clone()
+    }
+
+    async fn ending(&self, client: &Client, pod: &Pod) -> Option<Ending> {
+        let task = task_map(client, pod).await?;
+        let label = |name: &str| pod.labels().get(name).cloned().unwrap_or_default();
+        let index = index(pod)?;
+        let message = match label("scalequest.dev/purpose").as_str() {
+            "inspect" => serde_json::to_string(&inspection(&task["spec.json"], index)?).ok()?,
+            purpose => {
+                let task: StageTask = serde_json::from_str(&task["task.json"]).ok()?;
+                let report = match purpose {
+                    "seal" => self.seal(&task),
+                    _ => self.run(&task, index),
+                };
+                report.to_bounded_json()
+            }
+        };
+        Some(Ending::new(DONE, message))
+    }
+
+    fn run(&self, task: &StageTask, shard: i64) -> StageReport {
+        let mut asked = self.asked.lock().expect("no panic while locked");
+        *asked.entry((task.key.clone(), shard)).or_default() += 1;
+        let mut shards = self.shards.lock().expect("no panic while locked");
+        let is_new = shards.entry(task.key.clone()).or_default().insert(shard);
+        let rows = task.range(shard);
+        report(
+            task,
+            Some(shard),
+            rows.end - rows.start,
+            Outcome::Done { reused: !is_new },
+        )
+    }
+
+    fn seal(&self, task: &StageTask) -> StageReport {
+        let shards = self.shards.lock().expect("no panic while locked");
+        let made = shards.get(&task.key).cloned().unwrap_or_default();
+        let missing: Vec<i64> = (0..task.shards())
+            .filter(|shard| !made.contains(shard))
+            .collect();
+        if missing.is_empty() {
+            let rows = if task.stage.makes_a_model() {
+                0
+            } else {
+                kept(task, task.rows)
+            };
+            let digest = sha256_hex(format!("{} {rows}", task.key).as_bytes());
+            let rows = BTreeMap::from([("rows".into(), rows)]);
+            return report(task, None, task.rows, Outcome::Sealed { digest, rows });
+        }
+        let total = i64::try_from(missing.len()).unwrap_or(i64::MAX);
+        let shards = missing.into_iter().take(100).collect();
+        report(task, None, 0, Outcome::Missing { shards, total })
+    }
+}
+
+fn kept(task: &StageTask, rows: i64) -> i64 {
+    if (Stage::Generate..=Stage::Verify).contains(&task.stage) {
+        rows * KEPT_PERCENT / 100
+    } else {
+        rows
+    }
+}
+
+fn report(task: &StageTask, shard: Option<i64>, rows: i64, outcome: Outcome) -> StageReport {
+    let rows_out = kept(task, rows);
+    let dropped = (rows_out < rows).then_some((Reason::ALL[0], rows - rows_out));
+    StageReport {
+        stage: task.stage,
+        key: task.key.clone(),
+        shard,
+        outcome,
+        counts: Counts {
+            rows_in: rows,
+            rows_out,
+            dropped: dropped.into_iter().collect(),
+            tokens_in: rows * 50,
+            tokens_out: rows * 90,
+        },
+        histograms: Vec::new(),
+        bodies: vec!["reference-f32".into()],
+        worker_millis: 1,
+        gpu_millis: 0,
+        warnings: Vec::new(),
+    }
+}
+
+/// The findings of one part of a spec's inspection.
+fn inspection(spec: &str, index: i64) -> Option<Inspection> {
+    let run: SynthesisRun = serde_json::from_str(spec).ok()?;
+    let part = parts(&run.spec)
+        .into_iter()
+        .nth(usize::try_from(index).ok()?)?;
+    let model = |name: &str| ModelFacts {
+        name: name.into(),
+        digest: sha256_hex(name.as_bytes()),
+        architecture: "llama".into(),
+        parameters: 1_000_000,
+        serving_bytes: 4_000_000,
+        training_bytes: 16_000_000,
+        context_length: 2048,
+        has_chat_template: true,
+        head: "languageModel".into(),
+        license: None,
+    };
+    let file = |number: usize| FileFacts {
+        location: String::new(),
+        digest: sha256_hex(number.to_string().as_bytes()),
+        rows: 300,
+        with_answers: 300,
+    };
+    Some(Inspection {
+        models: run.spec.models[part.models]
+            .iter()
+            .map(|each| model(&each.name))
+            .collect(),
+        seed_questions: part.seed_questions.map(file).collect(),
+        benchmarks: part.benchmarks.map(file).collect(),
+        ..Inspection::default()
+    })
+}
+
+/// The shard that a pod is to make, or the part it is to look at.
+fn index(pod: &Pod) -> Option<i64> {
+    let annotations = pod.annotations();
+    let index = annotations.get("batch.kubernetes.io/job-completion-index")?;
+    let index: usize = index.parse().ok()?;
+    let Some(among) = annotations.get("scalequest.dev/among") else {
+        return i64::try_from(index).ok();
+    };
+    let ranges = among.split(',').filter_map(|part| {
+        let (start, end) = part.split_once('-').unwrap_or((part, part));
+        Some(start.parse::<i64>().ok()?..=end.parse::<i64>().ok()?)
+    });
+    ranges.flatten().nth(index)
+}
+
+/// What is in the ConfigMap that a pod mounts as its task.
+async fn task_map(client: &Client, pod: &Pod) -> Option<BTreeMap<String, String>> {
+    let volumes = pod.spec.as_ref()?.volumes.as_ref()?;
+    let task = volumes.iter().find(|volume| volume.name == "task")?;
+    let name = &task.config_map.as_ref()?.name;
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &pod.namespace()?);
+    for _ in 0..100 {
+        if let Ok(map) = maps.get(name).await {
+            return map.data;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    None
+}

@@ -1,0 +1,259 @@
+//! The chart on a real API server: clean for helm, every object of every values file taken by the server, every pod as the restricted
+//! profile asks, installed and upgraded by helm. `make test-cluster` runs these tests.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use scalequest_tests::kubernetes::product::{chart, chart_values, generated_is_current};
+use scalequest_tests::kubernetes::{Cluster, Options};
+use serde_json::{Value, json};
+
+/// A stand-in for the Prometheus operator's kind, so that the server knows it.
+const SERVICE_MONITOR: &str = r#"{
+  "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+  "metadata": {"name": "servicemonitors.monitoring.coreos.com", "annotations": {"api-approved.kubernetes.io": "unapproved, for a test"}},
+  "spec": {
+    "group": "monitoring.coreos.com", "scope": "Namespaced",
+    "names": {"kind": "ServiceMonitor", "plural": "servicemonitors"},
+    "versions": [{"name": "v1", "served": true, "storage": true,
+      "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]
+  }
+}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make test-cluster"]
+async fn what_is_generated_is_current() {
+    generated_is_current().exits_with(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make test-cluster"]
+async fn helm_finds_nothing_to_say_and_the_server_takes_every_object() {
+    let cluster = Cluster::shared();
+    cluster.install_crd();
+    cluster
+        .kubectl_with(&["apply", "--server-side", "-f", "-"], SERVICE_MONITOR)
+        .exits_with(0);
+    cluster
+        .kubectl(&[
+            "wait",
+            "--for=condition=Established",
+            "crd/servicemonitors.monitoring.coreos.com",
+        ])
+        .exits_with(0);
+    for name in ["rendered", "research", "teaching"] {
+        cluster.restricted_namespace(name);
+    }
+    let files = chart_values();
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        let values = file.display().to_string();
+        cluster
+            .helm(&["lint", "--strict", &chart(), "--values", &values])
+            .exits_with(0);
+        let rendered = cluster
+            .helm(&[
+                "template",
+                "release",
+                &chart(),
+                "--namespace",
+                "rendered",
+                "--values",
+                &values,
+            ])
+            .exits_with(0);
+        // A warning is how the server says that a pod would be refused in a restricted namespace, or a field is unknown.
+        let taken = cluster
+            .kubectl_with(
+                &[
+                    "apply",
+                    "--server-side",
+                    "--dry-run=server",
+                    "--validate=strict",
+                    "--force-conflicts",
+                    "-f",
+                    "-",
+                ],
+                &rendered.stdout,
+            )
+            .exits_with(0);
+        assert!(
+            !taken.stderr.contains("Warning"),
+            "{values}: {}",
+            taken.stderr
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make test-cluster"]
+async fn values_that_make_no_sense_are_refused_with_a_sentence() {
+    let cluster = Cluster::shared();
+    for (set, words) in [
+        ("replicaCount=2", "replicaCount"),
+        ("replicas=many", "replicas"),
+        (
+            "operator.leaderElection=false",
+            "operator.leaderElection can be false only with replicas: 1",
+        ),
+        (
+            "metrics.service=false,metrics.serviceMonitor.enabled=true",
+            "needs metrics.service",
+        ),
+        (
+            "networkPolicy.workers=true",
+            "networkPolicy.workers needs watchNamespaces",
+        ),
+        (
+            "serviceAccount.create=false",
+            "serviceAccount.name names the account to use",
+        ),
+        ("image.digest=latest", "digest"),
+    ] {
+        let said = cluster.helm(&["template", "release", &chart(), "--set", set]);
+        assert_eq!(said.code, Some(1), "{set}: {}", said.stdout);
+        assert!(said.stderr.contains(words), "{set}: {}", said.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make test-cluster"]
+async fn an_older_crd_is_upgraded_with_the_chart_and_survives_it() {
+    // Of its own, since a chart that brings the CRD must be the only one.
+    let cluster = Cluster::start(Options::default());
+    let values = json!({"replicas": 0, "fullnameOverride": "upgraded"});
+    cluster
+        .install_chart("upgraded", "chart-upgraded", &values)
+        .exits_with(0);
+    cluster.await_crd();
+    let crds: Api<CustomResourceDefinition> = Api::all(cluster.client().await);
+    let name = "synthesisruns.scalequest.dev";
+    // As an older chart would have left it: without a column.
+    let older = Patch::Json::<()>(
+        serde_json::from_value(
+            json!([{"op": "remove", "path": "/spec/versions/0/additionalPrinterColumns/0"}]),
+        )
+        .expect("a patch"),
+    );
+    let columns = |crd: CustomResourceDefinition| {
+        let columns = crd.spec.versions[0].additional_printer_columns.clone();
+        columns.unwrap_or_default().len()
+    };
+    let before = columns(crds.get(name).await.expect("the CRD"));
+    let patched = crds.patch(name, &PatchParams::default(), &older).await;
+    assert_eq!(columns(patched.expect("an older CRD")), before - 1);
+    let values =
+        json!({"replicas": 0, "fullnameOverride": "upgraded", "podLabels": {"upgraded": "yes"}});
+    cluster
+        .install_chart("upgraded", "chart-upgraded", &values)
+        .exits_with(0);
+    let crd = crds.get(name).await.expect("the CRD");
+    assert_eq!(columns(crd), before, "the upgrade brought the column back");
+
+    cluster
+        .helm(&["uninstall", "upgraded", "--namespace", "chart-upgraded"])
+        .exits_with(0);
+    let kept = crds.get(name).await.expect("the CRD is kept");
+    assert!(kept.metadata.deletion_timestamp.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make test-cluster"]
+async fn the_operators_account_can_do_what_it_needs_and_nothing_else() {
+    let cluster = Cluster::shared();
+    cluster.install_crd();
+    let values = json!({"replicas": 0, "fullnameOverride": "rights", "crds": {"enabled": false}});
+    cluster
+        .install_chart("rights", "chart-rights", &values)
+        .exits_with(0);
+    let can = |verb: &str, what: &str, namespace: &str| {
+        let account = "--as=system:serviceaccount:chart-rights:rights";
+        let said = cluster.kubectl(&[
+            "auth",
+            "can-i",
+            verb,
+            what,
+            account,
+            "--namespace",
+            namespace,
+        ]);
+        said.stdout.trim() == "yes"
+    };
+    for (verb, what) in [
+        ("watch", "synthesisruns.scalequest.dev"),
+        ("create", "jobs.batch"),
+        ("create", "configmaps"),
+        ("list", "pods"),
+        ("create", "events.events.k8s.io"),
+    ] {
+        assert!(can(verb, what, "default"), "{verb} {what}");
+    }
+    for (verb, what) in [
+        ("get", "secrets"),
+        ("list", "secrets"),
+        ("create", "pods"),
+        ("delete", "pods"),
+        ("create", "pods/exec"),
+        ("create", "serviceaccounts/token"),
+        ("update", "synthesisruns.scalequest.dev"),
+        ("create", "leases.coordination.k8s.io"),
+        ("list", "nodes"),
+        ("create", "clusterroles.rbac.authorization.k8s.io"),
+        ("get", "customresourcedefinitions.apiextensions.k8s.io"),
+    ] {
+        assert!(!can(verb, what, "default"), "{verb} {what}");
+    }
+    assert!(can(
+        "patch",
+        "leases.coordination.k8s.io/rights",
+        "chart-rights"
+    ));
+    assert!(!can(
+        "patch",
+        "leases.coordination.k8s.io/another",
+        "chart-rights"
+    ));
+    let roles = cluster
+        .kubectl(&[
+            "get",
+            "clusterroles,roles",
+            "-A",
+            "-l",
+            "app.kubernetes.io/part-of=scalequest",
+            "-o",
+            "json",
+        ])
+        .exits_with(0);
+    let roles: Value = serde_json::from_str(&roles.stdout).expect("JSON");
+    assert!(!roles["items"].as_array().expect("roles").is_empty());
+    assert!(!roles["items"].to_string().contains("\"*\""), "no wildcard");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make test-cluster"]
+async fn with_watched_namespaces_the_rights_end_at_their_borders() {
+    let cluster = Cluster::shared();
+    cluster.install_crd();
+    for name in ["watched-one", "watched-two"] {
+        cluster.restricted_namespace(name);
+    }
+    let values = json!({"replicas": 0, "fullnameOverride": "narrow", "crds": {"enabled": false}, "watchNamespaces": ["watched-one", "watched-two"]});
+    cluster
+        .install_chart("narrow", "chart-narrow", &values)
+        .exits_with(0);
+    let can = |namespace: &str| {
+        let account = "--as=system:serviceaccount:chart-narrow:narrow";
+        let said = cluster.kubectl(&[
+            "auth",
+            "can-i",
+            "create",
+            "jobs.batch",
+            account,
+            "--namespace",
+            namespace,
+        ]);
+        said.stdout.trim() == "yes"
+    };
+    assert!(can("watched-one") && can("watched-two"));
+    assert!(!can("default") && !can("chart-narrow"));
+}

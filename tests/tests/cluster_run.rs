@@ -1,0 +1,300 @@
+//! Whole runs on real pods of the built images, under the operator that the chart installs, make the bytes that `scalequest run` makes.
+//! `make test-cluster` runs these tests.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use scalequest_crds::run::SynthesisRun;
+use scalequest_tests::harness::dataset::{Dataset, published};
+use scalequest_tests::harness::{MicroRun, Workbench};
+use scalequest_tests::kubernetes::namespace::eventually;
+use scalequest_tests::kubernetes::product::SYSTEM;
+use scalequest_tests::kubernetes::{Cluster, Namespace};
+use serde_json::{Value, json};
+
+/// How long a whole run may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// What `scalequest run` makes of a run.
+fn on_one_machine(run: &MicroRun) -> Dataset {
+    let bench = Workbench::new();
+    run.write(&bench);
+    bench.run().exits_with(0);
+    published(&bench.path().join("dataset"))
+}
+
+fn is(run: &SynthesisRun, condition: &str) -> bool {
+    let conditions = run.status.iter().flat_map(|status| &status.conditions);
+    conditions
+        .into_iter()
+        .any(|each| each.type_ == condition && each.status == "True")
+}
+
+async fn apply(space: &Namespace, manifest: &Value) {
+    space
+        .cluster()
+        .kubectl_with(
+            &["--namespace", space.name(), "apply", "-f", "-"],
+            &manifest.to_string(),
+        )
+        .exits_with(0);
+}
+
+async fn complete(space: &Namespace, name: &str) -> SynthesisRun {
+    let ended = |run: &SynthesisRun| is(run, "Complete") || is(run, "Failed");
+    let run = space
+        .wait_within::<SynthesisRun>(PATIENCE, name, ended)
+        .await;
+    assert!(
+        is(&run, "Complete"),
+        "{}",
+        serde_json::to_string_pretty(&run.status).unwrap_or_default()
+    );
+    run
+}
+
+async fn jobs(space: &Namespace) -> Vec<Job> {
+    let jobs = space.api::<Job>().list(&ListParams::default()).await;
+    jobs.map(|list| list.items).unwrap_or_default()
+}
+
+/// Failures that the Job controller counted.
+async fn failures(space: &Namespace) -> i32 {
+    let jobs = jobs(space).await;
+    let failed = jobs.iter().filter_map(|job| job.status.as_ref()?.failed);
+    failed.sum()
+}
+
+/// Keeps what a person sees of a run, for the project's notes.
+fn keep(cluster: &Cluster, space: &Namespace, run: &str, folder: &str) {
+    let target = scalequest_tests::harness::binaries::binary("scalequest");
+    let folder = target
+        .parent()
+        .expect("a folder")
+        .join("../cluster")
+        .join(folder);
+    std::fs::create_dir_all(&folder).expect("a directory");
+    for (file, arguments) in [
+        ("get.txt", vec!["get", "srun", run, "-o", "wide"]),
+        ("describe.txt", vec!["describe", "srun", run]),
+        (
+            "events.txt",
+            vec!["get", "events", "--sort-by=.lastTimestamp"],
+        ),
+        ("jobs.txt", vec!["get", "jobs"]),
+        ("run.yaml", vec!["get", "srun", run, "-o", "yaml"]),
+    ] {
+        let arguments = [vec!["--namespace", space.name()], arguments].concat();
+        let said = cluster.kubectl(&arguments).stdout;
+        std::fs::write(folder.join(file), said).expect("a written file");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make test-cluster"]
+async fn a_run_on_real_pods_makes_the_bytes_of_a_run_on_one_machine() {
+    let cluster = Cluster::shared();
+    cluster.install_operator();
+    let run = MicroRun::full("full");
+    let space = cluster.namespace("full").await;
+    let (manifest, store) = space.on_claims(&run).await;
+    apply(&space, &manifest).await;
+    let reference = tokio::task::spawn_blocking(move || on_one_machine(&run));
+    let done = complete(&space, "full").await;
+    keep(cluster, &space, "full", "full");
+    let reference = reference.await.expect("the run on one machine");
+    let made = published(&store.join("dataset"));
+    assert_eq!(made.parquet, reference.parquet, "the Parquet files differ");
+    assert_eq!(made.manifest["digest"], reference.manifest["digest"]);
+    let status = done.status.expect("a status");
+    let rows = status.dataset.expect("a dataset").rows;
+    assert!(rows >= 30, "{rows}");
+    assert_eq!(failures(&space).await, 0);
+    assert!(jobs(&space).await.iter().all(|job| {
+        job.owner_references()
+            .iter()
+            .any(|owner| owner.kind == "SynthesisRun")
+    }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make test-cluster"]
+async fn a_run_that_is_disturbed_in_every_way_makes_the_same_bytes() {
+    let cluster = Cluster::shared();
+    cluster.install_operator();
+    let run = MicroRun::small("disturbed").set(
+        "/spec/pods",
+        json!([{"name": "all", "stages": ["Generate", "Respond"], "parallelism": 2}]),
+    );
+    let space = cluster.namespace("disturbed").await;
+    let (manifest, store) = space.on_claims(&run).await;
+    apply(&space, &manifest).await;
+
+    // A pod at work is deleted, as by a person.
+    delete_a_pod(&space, "generate").await;
+    // The run is held: every pod ends; and goes on.
+    hold(&space, true).await;
+    eventually("the end of every pod", || async {
+        let running = running(&space).await;
+        running.is_empty().then_some(())
+    })
+    .await;
+    space
+        .wait_for::<SynthesisRun>("disturbed", |run| is(run, "Suspended"))
+        .await;
+    hold(&space, false).await;
+    // The operator's pods are deleted, and with them whatever they knew.
+    let system = [
+        "--namespace",
+        SYSTEM,
+        "delete",
+        "pods",
+        "--all",
+        "--wait=false",
+    ];
+    cluster.kubectl(&system).exits_with(0);
+    // A worker is killed without a word.
+    let killed = eventually("a pod that responds", || async {
+        let pods = running(&space).await;
+        pods.into_iter().find(|pod| {
+            pod.labels().get("scalequest.dev/stage").map(String::as_str) == Some("respond")
+        })
+    })
+    .await;
+    let delete = DeleteParams::default().grace_period(0);
+    let _ = space.api::<Pod>().delete(&killed.name_any(), &delete).await;
+    // The status is wiped.
+    let wiped = Patch::Merge(json!({"status": null}));
+    let _ = space
+        .api::<SynthesisRun>()
+        .patch_status("disturbed", &PatchParams::default(), &wiped)
+        .await;
+
+    complete(&space, "disturbed").await;
+    keep(cluster, &space, "disturbed", "disturbed");
+    let reference = tokio::task::spawn_blocking(move || on_one_machine(&run));
+    let reference = reference.await.expect("the run on one machine");
+    let made = published(&store.join("dataset"));
+    assert_eq!(made.parquet, reference.parquet, "the Parquet files differ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make test-cluster"]
+async fn a_deleted_run_leaves_its_data_and_nothing_else() {
+    let cluster = Cluster::shared();
+    cluster.install_operator();
+    let run = MicroRun::small("deleted");
+    let space = cluster.namespace("deleted").await;
+    let (manifest, store) = space.on_claims(&run).await;
+    apply(&space, &manifest).await;
+    eventually("a pod at work", || async {
+        running(&space).await.into_iter().next()
+    })
+    .await;
+    cluster
+        .kubectl(&[
+            "--namespace",
+            space.name(),
+            "delete",
+            "srun",
+            "deleted",
+            "--timeout=100s",
+        ])
+        .exits_with(0);
+    eventually("nothing is left", || async {
+        let maps = space.api::<ConfigMap>().list(&labelled()).await.ok()?;
+        let pods = space.api::<Pod>().list(&labelled()).await.ok()?;
+        let left = jobs(&space).await.len() + maps.items.len() + pods.items.len();
+        (left == 0).then_some(())
+    })
+    .await;
+    assert!(store.is_dir());
+
+    // Made again under its name it shares nothing with the former but the workspace, and ends.
+    apply(&space, &manifest).await;
+    complete(&space, "deleted").await;
+    assert!(Path::new(&store.join("dataset/manifest.json")).is_file());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make test-cluster"]
+async fn what_cannot_work_is_said_and_nothing_is_started() {
+    let cluster = Cluster::shared();
+    cluster.install_operator();
+    let run = MicroRun::small("wrong");
+    let space = cluster.namespace("wrong").await;
+    let (mut manifest, _) = space.on_claims(&run).await;
+    manifest["spec"]["models"][0]["source"]["claim"]["subPath"] = "nothing-here".into();
+    apply(&space, &manifest).await;
+    let refused = |run: &SynthesisRun| {
+        let conditions = run.status.iter().flat_map(|status| &status.conditions);
+        conditions.into_iter().any(|each| {
+            each.type_ == "Accepted"
+                && each.status == "False"
+                && each.message.contains("nothing-here")
+        })
+    };
+    space.wait_for::<SynthesisRun>("wrong", refused).await;
+    let purposes: BTreeMap<String, usize> =
+        jobs(&space)
+            .await
+            .iter()
+            .fold(BTreeMap::new(), |mut sums, job| {
+                let purpose = job.labels().get("scalequest.dev/purpose").cloned();
+                *sums.entry(purpose.unwrap_or_default()).or_default() += 1;
+                sums
+            });
+    assert!(
+        purposes.keys().all(|purpose| purpose == "inspect"),
+        "{purposes:?}"
+    );
+}
+
+fn labelled() -> ListParams {
+    ListParams::default().labels("app.kubernetes.io/managed-by=scalequest-operator")
+}
+
+/// The workers' pods that run.
+async fn running(space: &Namespace) -> Vec<Pod> {
+    let pods = space.api::<Pod>().list(&labelled()).await;
+    let pods = pods.map(|list| list.items).unwrap_or_default();
+    let is_running = |pod: &Pod| {
+        let phase = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref());
+        phase == Some("Running")
+    };
+    pods.into_iter().filter(is_running).collect()
+}
+
+/// Deletes a pod at a stage while it runs.
+async fn delete_a_pod(space: &Namespace, stage: &str) {
+    let at = |pod: &Pod| {
+        let labels = pod.labels();
+        labels.get("scalequest.dev/stage").map(String::as_str) == Some(stage)
+            && labels.get("scalequest.dev/purpose").map(String::as_str) == Some("run")
+    };
+    let pod = eventually("a pod at the stage", || async {
+        running(space).await.into_iter().find(at)
+    })
+    .await;
+    let _ = space
+        .api::<Pod>()
+        .delete(&pod.name_any(), &DeleteParams::default())
+        .await;
+}
+
+async fn hold(space: &Namespace, suspend: bool) {
+    let patch = Patch::Merge(json!({"spec": {"suspend": suspend}}));
+    space
+        .api::<SynthesisRun>()
+        .patch("disturbed", &PatchParams::default(), &patch)
+        .await
+        .expect("it is held, or goes on");
+}
