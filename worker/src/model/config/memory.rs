@@ -33,17 +33,18 @@ impl ModelConfig {
     }
 
     /// Bytes needed to train `trainable` parameters of this model with AdamW on `tokens` tokens a
-    /// micro-batch, in rows of `row` tokens: weights, gradients of two micro-batches, two moments, and every
-    /// activation that the backward pass reads, those of attention for each pair of a row's tokens.
+    /// micro-batch, in rows of `row` tokens: weights, gradients of two micro-batches, two moments, what a step of the
+    /// optimizer makes of them, and every activation that the backward pass reads, those of attention for each pair of a
+    /// row's tokens.
     ///
-    /// The numbers of activations are those of our decoder's operations on plain tensors; SmolLM2-135M with rows
-    /// of 256 tokens and micro-batches of 1,024 was measured within 3% (docs/cost.md).
+    /// The numbers are those of our decoder's operations on plain tensors, fitted to what was measured (docs/cost.md):
+    /// SmolLM2-135M with rows of 256 tokens is within 1%, at micro-batches of 512 and of 1,024 tokens.
     pub fn training_bytes(&self, trainable: u64, tokens: usize, row: usize) -> u64 {
         let a_layer =
-            26 * self.hidden_size + 8 * self.intermediate_size + 6 * self.num_attention_heads * row;
-        let logits = 5 * self.vocab_size;
+            22 * self.hidden_size + 7 * self.intermediate_size + 5 * self.num_attention_heads * row;
+        let logits = 4 * self.vocab_size;
         self.weight_bytes()
-            + 16 * trainable
+            + 22 * trainable
             + 4 * tokens as u64 * (self.num_hidden_layers * a_layer + logits) as u64
     }
 }

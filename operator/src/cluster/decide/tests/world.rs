@@ -401,6 +401,7 @@ impl World {
             architecture: "llama".into(),
             parameters: 1,
             serving_bytes: 1,
+            context_token_bytes: 1,
             training_bytes: 1,
             context_length: 2048,
             has_chat_template: true,
