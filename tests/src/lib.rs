@@ -1,6 +1,8 @@
-//! What the whole-system tests share: a workbench that runs the real binaries on real (small) models, and the micro
-//! models themselves. A library, so that a scenario reads as sentences.
+//! What the whole-system tests share: a workbench that runs the real binaries on real (small) models, the micro
+//! models themselves, and specs changed at random. A library, so that a scenario reads as sentences.
 
 pub mod harness;
 
 pub mod micro;
+
+pub mod mutants;

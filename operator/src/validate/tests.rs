@@ -233,6 +233,11 @@ fn what_cannot_work_is_refused_with_its_path_and_what_to_do() {
             "spec.filters.difficulty.generators[0]: `gg` is no generator of this spec; did you mean g",
         ),
         (
+            "  responses:",
+            "  filters: {language: {keep: [en, jp]}}\n  responses:",
+            "spec.filters.language.keep[1]: `jp` is no language that the filter can tell apart; did you mean ja? (there are: bn Bengali, de German",
+        ),
+        (
             "output: {path: out}",
             "output: {path: out}\n  pods: [{name: a, stages: [Judge]}, {name: b, stages: [Judge]}]",
             "Judge is named by `a` and by `b`",

@@ -539,3 +539,24 @@ fn reports_that_are_garbage_late_or_anothers_are_not_taken_up() {
         );
     }
 }
+
+#[test]
+fn a_full_disk_is_held_against_no_shard() {
+    let mut whole = World::new(run(""));
+    let reference = outcome(completed(&mut whole));
+    let mut world = World::new(run(""));
+    world.disk_full.insert(Stage::Judge);
+    world.until("the trouble", |world| {
+        let conditions = world
+            .run
+            .status
+            .iter()
+            .flat_map(|status| &status.conditions);
+        conditions
+            .into_iter()
+            .any(|each| each.reason == reason::WORKERS_FAILING && each.message.contains("no space"))
+    });
+    let record = completed(&mut world);
+    assert_eq!(record.given_up_total, 0);
+    same(&outcome(record), &reference, "after a full disk");
+}
