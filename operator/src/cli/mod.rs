@@ -44,7 +44,10 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    text::log_to_stderr(cli.log_format, cli.verbose);
+    match cli.command {
+        Command::Operator(_) => text::log_of_a_service(cli.log_format, cli.verbose),
+        _ => text::log_to_stderr(cli.log_format, cli.verbose),
+    }
     let code = match cli.command {
         Command::Run(arguments) => run::run(&arguments, cli.log_format, cli.verbose),
         Command::Operator(arguments) => operator::operator(arguments),

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Write};
 
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::Refusal;
@@ -76,6 +77,22 @@ pub fn log_to_stderr(format: LogFormat, verbose: u8) {
     let _ = match format {
         LogFormat::Text => builder.without_time().with_target(false).try_init(),
         LogFormat::Json => builder.json().try_init(),
+    };
+}
+
+/// Sends the log of a program that runs for long to standard error, with times: what `RUST_LOG` says, or what happens.
+pub fn log_of_a_service(format: LogFormat, verbose: u8) {
+    let level = if verbose > 0 { "debug" } else { "info" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new(format!("{level},kube_client=off,hyper=warn,tower=warn"))
+    });
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(std::io::stderr);
+    let _ = match format {
+        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
 }
 

@@ -10,6 +10,7 @@ use scalequest_crds::run::SynthesisRun;
 use super::apply::{ApplyError, apply};
 use super::context::Context;
 use super::decide::{Scene, decide};
+use super::observe::words::words;
 use super::settings::MANAGED_BY;
 use crate::local::machine::now_millis;
 
@@ -33,14 +34,16 @@ pub async fn reconcile(
         context.forget(&uid);
         return Ok(Action::await_change());
     }
-    let Some(belongings) = context.observed.of_run(&run) else {
+    let Some(mut belongings) = context.observed.of_run(&run) else {
         return Ok(Action::requeue(BEHIND));
     };
+    let (namespace, now_millis) = (run.namespace().unwrap_or_default(), now_millis());
+    belongings.words = words(&context, &namespace, &belongings, now_millis).await;
     let step = decide(&Scene {
         run: &run,
         belongings: &belongings,
         settings: &context.settings,
-        now_millis: now_millis(),
+        now_millis,
     });
     let look_again = apply(&context, &run, &step).await?;
     context.succeeded(&uid);

@@ -68,7 +68,11 @@ impl RunRecord {
             .damages
             .iter_mut()
             .find(|known| known.key == key && known.open);
-        open.map(|damage| damage.open = false).is_some()
+        let was_open = open.map(|damage| damage.open = false).is_some();
+        // Rounds of a sealed stage tell nothing any more.
+        self.damages
+            .retain(|known| known.key != key || known.times > 0);
+        was_open
     }
 
     /// Content keys of outputs that are damaged and not sealed again yet.

@@ -41,10 +41,13 @@ pub(super) async fn create(
             Err(error) => return refused("create ConfigMap", &task.name_any(), error, refusals),
         }
     }
+    let Some(job) = &creation.job else {
+        return Ok(());
+    };
     let api: Api<Job> = Api::namespaced(context.client.clone(), &namespace);
-    let name = creation.job.name_any();
+    let name = job.name_any();
     match context
-        .timed("create", "jobs", api.create(&params, &creation.job))
+        .timed("create", "jobs", api.create(&params, job))
         .await
     {
         Ok(made) => {

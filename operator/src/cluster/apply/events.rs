@@ -32,7 +32,8 @@ pub fn events(before: &SynthesisRunStatus, after: &SynthesisRunStatus) -> Vec<Ev
         && is > was
     {
         let note = format!("{is} of {target} pairs are accepted");
-        events.push(event(EventType::Normal, "WaveEnded", "Synthesize", note));
+        let action = format!("Accept-{is}");
+        events.push(event(EventType::Normal, "WaveEnded", &action, note));
     }
     if let Some(dataset) = after
         .dataset
@@ -83,6 +84,8 @@ fn of_stage(stage: &StageStatus) -> Option<Event> {
     if let Some(wave) = stage.wave {
         name = format!("{name}, wave {wave}");
     }
+    // Events of the same reason and action become one, which would keep the first stage's note alone.
+    let action = name.replace(", ", "-").replace(' ', "-");
     let (reason, note) = match stage.state.as_str() {
         "Running" => (
             "StageStarted",
@@ -98,7 +101,7 @@ fn of_stage(stage: &StageStatus) -> Option<Event> {
         ),
         _ => return None,
     };
-    Some(event(EventType::Normal, reason, "Run", note))
+    Some(event(EventType::Normal, reason, &action, note))
 }
 
 fn is_same(a: &StageStatus, b: &StageStatus) -> bool {

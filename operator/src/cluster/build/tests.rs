@@ -1,1 +1,365 @@
+//! Every pod that can be built is restricted, every Job says what its worker's exit codes mean, and nothing is mounted that is not used.
 
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::PodSpec;
+use scalequest_crds::Stage;
+use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::task::StageTask;
+
+use super::Owner;
+use super::job::{Common, inspection, stage};
+use super::maps::{record_map, task_map};
+use crate::cluster::names::{MAX_NAME, Purpose, Work};
+use crate::cluster::settings::Settings;
+use crate::parse::parse;
+use crate::plan::simulation::{Imagined, accepted, run as imagined_run};
+use crate::plan::{Observed, plan};
+use crate::record::WorkerIdentity;
+use crate::validate::{Environment, ValidRun, validate};
+
+const RUN: &str = "
+apiVersion: scalequest.dev/v1alpha1
+kind: SynthesisRun
+metadata: {name: math-100k-v2}
+spec:
+  recipe: Math
+  target: {examples: 100}
+  models:
+  - {name: qwen, source: {claim: {name: models, subPath: qwen}}}
+  - {name: judge, source: {image: {reference: registry/judge:1}}}
+  seedQuestions: [{claim: {name: seeds, subPath: seeds.jsonl}}]
+  generators: [{name: qwen, model: qwen}]
+  filters: {solvability: {model: judge}}
+  responses: {model: qwen}
+  workspace: {uri: s3://scratch/work}
+  output: {claim: {name: datasets, subPath: math}}
+  stores: [{prefix: \"s3://\", endpoint: \"http://minio:9000\", region: eu, credentialsSecret: {name: s3}, caConfigMap: {name: ca}}]
+  queueName: research
+  priorityClassName: low
+  serviceAccountName: worker
+  pods:
+  - {name: gpu, stages: [Qft, Judge], parallelism: 3, resources: {limits: {nvidia.com/gpu: 1, memory: 40Gi}}, nodeSelector: {pool: gpu}, tolerations: [{key: gpu, operator: Exists}]}
+";
+
+struct Built {
+    run: ValidRun,
+    owner: Owner,
+    worker: WorkerIdentity,
+    settings: Settings,
+}
+
+fn built(text: &str) -> Built {
+    let mut run: SynthesisRun = parse(text).unwrap();
+    (run.metadata.uid, run.metadata.namespace) = (Some("u".into()), Some("team".into()));
+    Built {
+        owner: Owner::of(&run),
+        run: validate(&run, Environment::Cluster).unwrap(),
+        worker: WorkerIdentity {
+            image: Some("registry/worker@sha256:1".into()),
+            gpu_image: Some("registry/worker-cuda:1".into()),
+            ..WorkerIdentity::default()
+        },
+        settings: Settings {
+            image_pull_secrets: vec!["pull".into()],
+            ..Settings::default()
+        },
+    }
+}
+
+impl Built {
+    fn common(&self) -> Common<'_> {
+        Common {
+            owner: &self.owner,
+            spec: self.run.spec(),
+            worker: &self.worker,
+            settings: &self.settings,
+        }
+    }
+
+    /// A task of `stage`, taken from a plan.
+    fn task(&self, stage: Stage) -> StageTask {
+        let other = imagined_run(&Imagined::default());
+        let mut task = plan(&other, &accepted(&other), &Observed::default(), 0).start[0].clone();
+        task.stage = stage;
+        task.workspace = self.run.workspace().into();
+        let text = serde_json::to_string(&task).unwrap();
+        serde_json::from_str(
+            &text
+                .replace("m.gguf", "/claims/models/qwen")
+                .replace("seeds.jsonl", "/claims/seeds/seeds.jsonl"),
+        )
+        .unwrap()
+    }
+
+    fn job(&self, purpose: Purpose, of: Stage, among: Option<&BTreeSet<i64>>) -> Job {
+        let task = self.task(of);
+        let work = work(purpose, of);
+        stage(self.common(), &work, &task, among)
+    }
+
+    fn all(&self) -> Vec<Job> {
+        let mut jobs = vec![inspection(
+            self.common(),
+            &Work {
+                purpose: Purpose::Inspect,
+                stage: None,
+                generator: None,
+                wave: None,
+                key: "k".into(),
+                round: 0,
+            },
+        )];
+        for of in Stage::ALL {
+            for purpose in [Purpose::Seal, Purpose::Run, Purpose::GiveUp] {
+                jobs.push(self.job(purpose, of, Some(&BTreeSet::from([1, 2]))));
+            }
+        }
+        jobs
+    }
+}
+
+fn work(purpose: Purpose, stage: Stage) -> Work {
+    Work {
+        purpose,
+        stage: Some(stage),
+        generator: Some("qwen".into()),
+        wave: Some(2),
+        key: "a".repeat(64),
+        round: 1,
+    }
+}
+
+fn pod(job: &Job) -> PodSpec {
+    job.spec.clone().unwrap().template.spec.unwrap()
+}
+
+#[test]
+fn every_pod_is_restricted_and_has_no_token() {
+    for job in built(RUN).all() {
+        let pod = pod(&job);
+        assert_eq!(pod.automount_service_account_token, Some(false));
+        assert_eq!(pod.restart_policy.as_deref(), Some("Never"));
+        assert!(pod.host_network.is_none() && pod.host_pid.is_none() && pod.host_ipc.is_none());
+        let context = pod.security_context.unwrap();
+        assert_eq!(context.run_as_non_root, Some(true));
+        assert!(context.run_as_user.is_some_and(|user| user > 0));
+        assert_eq!(context.seccomp_profile.unwrap().type_, "RuntimeDefault");
+        assert_eq!(pod.containers.len(), 1);
+        for container in pod.containers {
+            let context = container.security_context.unwrap();
+            assert_eq!(context.allow_privilege_escalation, Some(false));
+            assert_eq!(context.read_only_root_filesystem, Some(true));
+            assert_eq!(
+                context.capabilities.unwrap().drop,
+                Some(vec!["ALL".to_string()])
+            );
+            assert!(context.privileged.is_none());
+            let writable: Vec<_> = container
+                .volume_mounts
+                .unwrap()
+                .into_iter()
+                .filter(|mount| mount.read_only != Some(true))
+                .map(|mount| mount.mount_path)
+                .collect();
+            assert!(
+                writable
+                    .iter()
+                    .all(|path| path == "/tmp" || path == "/claims/datasets"),
+                "{writable:?}"
+            );
+        }
+        for volume in pod.volumes.unwrap() {
+            assert!(volume.host_path.is_none() && volume.secret.is_none());
+        }
+    }
+}
+
+#[test]
+fn every_job_tries_each_index_by_itself_and_is_owned() {
+    for job in built(RUN).all() {
+        let (metadata, spec) = (job.metadata.clone(), job.spec.clone().unwrap());
+        assert!(
+            metadata
+                .name
+                .as_ref()
+                .is_some_and(|name| name.len() <= MAX_NAME)
+        );
+        assert_eq!(metadata.owner_references.unwrap()[0].uid, "u");
+        assert_eq!(spec.completion_mode.as_deref(), Some("Indexed"));
+        assert!(spec.backoff_limit_per_index.is_some() && spec.backoff_limit.is_none());
+        assert_eq!(spec.pod_replacement_policy.as_deref(), Some("Failed"));
+        assert_eq!(spec.suspend, Some(true), "a queued Job is Kueue's to begin");
+        assert!(spec.parallelism <= spec.completions);
+        let rules = spec.pod_failure_policy.unwrap().rules;
+        let read: Vec<(String, Vec<i32>)> = rules
+            .iter()
+            .map(|rule| {
+                (
+                    rule.action.clone(),
+                    rule.on_exit_codes
+                        .as_ref()
+                        .map(|codes| codes.values.clone())
+                        .unwrap_or_default(),
+                )
+            })
+            .collect();
+        let expected = [
+            ("Ignore", vec![]),
+            ("Ignore", vec![75]),
+            ("FailJob", vec![64]),
+            ("FailIndex", vec![65]),
+        ];
+        assert_eq!(
+            read,
+            expected.map(|(action, codes)| (action.to_string(), codes))
+        );
+        let named = rules.iter().filter_map(|rule| rule.on_exit_codes.as_ref());
+        assert!(
+            named
+                .into_iter()
+                .all(|codes| codes.container_name.as_deref() == Some("worker"))
+        );
+    }
+}
+
+#[test]
+fn a_stage_gets_its_own_resources_and_small_work_gets_none_of_them() {
+    let built = built(RUN);
+    let trains = pod(&built.job(Purpose::Run, Stage::Qft, None));
+    let container = &trains.containers[0];
+    let limits = container.resources.clone().unwrap().limits.unwrap();
+    assert_eq!(limits["nvidia.com/gpu"].0, "1");
+    assert_eq!(container.image.as_deref(), Some("registry/worker-cuda:1"));
+    assert_eq!(trains.node_selector.unwrap()["pool"], "gpu");
+    let seals = pod(&built.job(Purpose::Seal, Stage::Qft, None));
+    assert_eq!(
+        seals.containers[0].image.as_deref(),
+        Some("registry/worker@sha256:1")
+    );
+    assert!(
+        seals.containers[0]
+            .resources
+            .clone()
+            .unwrap()
+            .limits
+            .is_none()
+            && seals.node_selector.is_none()
+    );
+    let job = built.job(Purpose::Run, Stage::Judge, Some(&(0..10).collect()));
+    assert_eq!(job.spec.unwrap().parallelism, Some(3));
+}
+
+#[test]
+fn claims_and_images_are_mounted_where_they_are_used() {
+    let built = built(RUN);
+    let mounts = |job: &Job| -> BTreeSet<String> {
+        let mounts = pod(job).containers[0].volume_mounts.clone().unwrap();
+        mounts
+            .into_iter()
+            .map(|mount| mount.mount_path)
+            .filter(|path| path.starts_with("/claims") || path.starts_with("/images"))
+            .collect()
+    };
+    let set = |paths: &[&str]| {
+        paths
+            .iter()
+            .map(|path| path.to_string())
+            .collect::<BTreeSet<_>>()
+    };
+    assert_eq!(
+        mounts(&built.job(Purpose::Run, Stage::Qft, None)),
+        set(&["/claims/models", "/claims/seeds"])
+    );
+    assert_eq!(
+        mounts(&built.job(Purpose::Seal, Stage::Qft, None)),
+        set(&[])
+    );
+    assert_eq!(
+        mounts(&built.all()[0]),
+        set(&[
+            "/claims/datasets",
+            "/claims/models",
+            "/claims/seeds",
+            "/images/judge"
+        ])
+    );
+}
+
+#[test]
+fn stores_are_reached_by_reference() {
+    let container = pod(&built(RUN).job(Purpose::Seal, Stage::Qft, None))
+        .containers
+        .remove(0);
+    let env: Vec<(String, String)> = container
+        .env
+        .unwrap()
+        .into_iter()
+        .map(|each| (each.name, each.value.unwrap_or_default()))
+        .collect();
+    for (name, value) in [
+        ("AWS_ENDPOINT_URL", "http://minio:9000"),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_REGION", "eu"),
+        ("SSL_CERT_FILE", "/etc/scalequest/ca/ca.crt"),
+        ("TMPDIR", "/tmp"),
+    ] {
+        assert!(
+            env.contains(&(name.to_string(), value.to_string())),
+            "{name}: {env:?}"
+        );
+    }
+    assert_eq!(
+        container.env_from.unwrap()[0]
+            .secret_ref
+            .as_ref()
+            .unwrap()
+            .name,
+        "s3"
+    );
+}
+
+#[test]
+fn a_worker_is_told_its_task_its_shards_and_where_to_report() {
+    let built = built(RUN);
+    let among = BTreeSet::from([3, 7, 8, 9]);
+    let job = built.job(Purpose::Run, Stage::Judge, Some(&among));
+    let arguments = pod(&job).containers[0].args.clone().unwrap();
+    assert_eq!(
+        arguments,
+        [
+            "run",
+            "--task",
+            "/etc/scalequest/task/task.json",
+            "--among",
+            "3,7-9",
+            "--report",
+            "/dev/termination-log"
+        ]
+    );
+    assert_eq!(job.spec.unwrap().completions, Some(4));
+    let gives_up = pod(&built.job(Purpose::GiveUp, Stage::Judge, Some(&among))).containers[0]
+        .args
+        .clone()
+        .unwrap();
+    assert!(gives_up.contains(&"--give-up".to_string()));
+}
+
+#[test]
+fn a_task_is_fixed_and_a_record_names_the_version_that_it_replaces() {
+    let built = built(RUN);
+    let task = built.task(Stage::Qft);
+    let map = task_map(&built.owner, &work(Purpose::Seal, Stage::Qft), &task);
+    assert_eq!(map.immutable, Some(true));
+    assert_eq!(
+        serde_json::from_str::<StageTask>(&map.data.unwrap()["task.json"]).unwrap(),
+        task
+    );
+    let other = imagined_run(&Imagined::default());
+    let map = record_map(&built.owner, &accepted(&other), Some("17".into()));
+    assert_eq!(
+        (map.metadata.resource_version.as_deref(), map.immutable),
+        (Some("17"), None)
+    );
+}

@@ -133,7 +133,7 @@ fn inspect(scene: &Scene<'_>, run: &ValidRun, work: &Work) -> Step {
     let mut step = Step::only(as_before_or_waiting(scene, Vec::new()));
     step.create.push(Creation {
         task: (!is_there).then(|| spec_map(&owner, work, run)),
-        job: inspection(common, work),
+        job: Some(inspection(common, work)),
     });
     step
 }

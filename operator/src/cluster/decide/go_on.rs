@@ -14,7 +14,7 @@ use super::{
 use crate::cluster::build::Owner;
 use crate::cluster::build::job::{Common, parallelism, stage as stage_job};
 use crate::cluster::build::maps::task_map;
-use crate::cluster::names::Work;
+use crate::cluster::names::{Purpose, Work};
 use crate::cluster::observe::job::millis;
 use crate::plan::{End, Observed, Plan, plan};
 use crate::record::RunRecord;
@@ -42,7 +42,6 @@ pub(super) fn go_on(
         Err(faults) => return unreadable(&faults),
     };
     let plan = settled_plan(scene, &run, &mut record);
-    record.pin(&plan.pins);
 
     let unwanted = tidy::jobs(scene, &record, &plan);
     charge(scene, &mut record, before.as_ref(), &unwanted);
@@ -108,7 +107,7 @@ fn unreadable(faults: &[Fault]) -> Step {
     })
 }
 
-/// The plan, once everything that Jobs have said is taken up.
+/// The plan, pinned, once everything that Jobs have said is taken up.
 fn settled_plan(scene: &Scene<'_>, run: &ValidRun, record: &mut RunRecord) -> Plan {
     loop {
         let (worker, gpu) = bill::uncharged(scene, record);
@@ -118,6 +117,7 @@ fn settled_plan(scene: &Scene<'_>, run: &ValidRun, record: &mut RunRecord) -> Pl
             running_millis: if record.worker.gpu { gpu } else { worker },
         };
         let next = plan(run, record, &observed, scene.now_millis);
+        record.pin(&next.pins);
         if !take_up::take_up(scene, run, &next, record) {
             return next;
         }
@@ -133,6 +133,10 @@ fn charge(
 ) {
     for job in unwanted {
         bill::settle(scene, record, job);
+        // What was found missing before it is ended early is old by then: the stage begins with a seal.
+        if job.work.stage.is_some() {
+            record.begin_again(&job.work.key, job.work.round + 1);
+        }
     }
     bill::charge_removed(scene, record);
     let is_saved_anyway = before != Some(&*record);
@@ -172,6 +176,7 @@ fn start(
             continue;
         }
         let next = match take_up::look(scene, record, task) {
+            Look::Start(start) => Some(start),
             Look::Later { at_millis, message } => {
                 troubles.push(Trouble::new(
                     reason::WORKERS_FAILING,
@@ -180,32 +185,36 @@ fn start(
                 let left = at_millis - scene.now_millis;
                 if left > 0 {
                     step.wants_a_look_in(left);
-                    continue;
                 }
-                let stage = take_up::stage_of(scene, record, task);
-                Start {
-                    purpose: crate::cluster::names::Purpose::Seal,
-                    round: stage.next_round(),
+                (left <= 0).then(|| Start {
+                    purpose: Purpose::Seal,
+                    round: take_up::stage_of(scene, record, task).next_round(),
                     among: None,
-                }
+                })
             }
-            Look::Start(start) => start,
-            _ => continue,
+            _ => None,
         };
         let work = Work {
-            purpose: next.purpose,
-            round: next.round,
+            purpose: next.as_ref().map_or(Purpose::Seal, |next| next.purpose),
+            round: next.as_ref().map_or(0, |next| next.round),
             ..work_of(task)
         };
         let name = work.task_name(&owner.name, &owner.uid);
-        let is_there = scene
-            .belongings
-            .maps
-            .iter()
-            .any(|map| map.name == name && !map.is_leaving);
+        let maps = &scene.belongings.maps;
+        let is_there = maps.iter().any(|map| map.name == name && !map.is_leaving);
+        let is_at_work = || {
+            let jobs = scene.belongings.jobs.iter();
+            let beside = jobs.filter(|job| job.work.is_beside(&work));
+            beside
+                .into_iter()
+                .any(|job| !job.has_ended() && !job.is_leaving)
+        };
+        if next.is_none() && (is_there || !is_at_work()) {
+            continue;
+        }
         step.create.push(Creation {
             task: (!is_there).then(|| task_map(&owner, &work, task)),
-            job: stage_job(common, &work, task, next.among.as_ref()),
+            job: next.map(|next| stage_job(common, &work, task, next.among.as_ref())),
         });
     }
 }
@@ -271,9 +280,13 @@ fn when_to_look(
     }
     let has_budget = limits.gpu_hours.is_some() || limits.cost.is_some();
     let is_waiting = scene.belongings.pods.iter().any(|pod| {
-        pod.ended.is_none() && (pod.waits_for.is_some() || pod.leaving_millis.is_some())
+        pod.began_millis.is_none() && pod.ended.is_none() || pod.leaving_millis.is_some()
     });
-    if works && (has_budget || is_waiting) {
+    let has_none =
+        scene.belongings.jobs.iter().any(|job| {
+            !job.has_ended() && !job.is_suspended && job.active == 0 && job.succeeded == 0
+        });
+    if works && (has_budget || is_waiting || has_none) {
         step.wants_a_look_in(SPENDING_LOOK_MILLIS);
     }
     let uncharged = scene

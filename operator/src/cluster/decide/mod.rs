@@ -87,10 +87,10 @@ pub struct Save {
 /// A Job to be made.
 #[derive(Clone, Debug)]
 pub struct Creation {
-    /// Its task, where that is not there yet.
+    /// Its task, where that is not there (any more).
     pub task: Option<ConfigMap>,
-    /// The Job.
-    pub job: Job,
+    /// The Job; none where it is there and only its task is gone.
+    pub job: Option<Job>,
 }
 
 /// What an object is.

@@ -17,7 +17,7 @@ pub(super) fn progress(scene: &Scene<'_>, record: &RunRecord, plan: &Plan) -> Ve
             let makes = |job: &&&std::sync::Arc<crate::cluster::observe::job::SeenJob>| {
                 job.work.purpose == Purpose::Run
             };
-            let made = stage.jobs.iter().filter(makes).next_back();
+            let made = stage.jobs.iter().rfind(makes);
             let committed = made.map_or(0, |job| {
                 task.shards() - i64::from(job.completions) + i64::from(job.succeeded)
             });

@@ -156,7 +156,7 @@ impl<'a> Stages<'a> {
     /// The latest Job that counts.
     pub fn latest(&self) -> Option<&'a Arc<SeenJob>> {
         let counts = |job: &&&'a Arc<SeenJob>| job.work.round >= self.first_round;
-        self.jobs.iter().filter(counts).next_back().copied()
+        self.jobs.iter().rfind(counts).copied()
     }
 
     /// The round after all that were.

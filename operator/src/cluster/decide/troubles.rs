@@ -5,10 +5,8 @@ use std::collections::BTreeSet;
 use scalequest_crds::conditions::reason;
 
 use super::Scene;
+use crate::cluster::observe::words::{PATIENCE_MILLIS, has_no_pod, is_stuck};
 use crate::status::conditions::Trouble;
-
-/// Time for which a pod may wait before that is told: most waits are short.
-const PATIENCE_MILLIS: i64 = 20_000;
 
 /// Time by which a pod that was to be gone may be late.
 const LATE_MILLIS: i64 = 30_000;
@@ -37,18 +35,19 @@ pub(super) fn of_pods(scene: &Scene<'_>) -> Vec<Trouble> {
         } else if let Some(words) = &pod.waits_for
             && now - pod.made_millis > PATIENCE_MILLIS
         {
-            waiting.insert(format!(
-                "a pod of Job {} does not start: {words}",
-                job_name(scene, &pod.job)
-            ));
+            waiting.insert(does_not_start(scene, &pod.job, words));
+        } else if is_stuck(pod, now) {
+            let words = scene.belongings.words.get(&pod.uid);
+            let words = words.map_or("its container does not come to be", String::as_str);
+            waiting.insert(does_not_start(scene, &pod.job, words));
         }
     }
     for job in &scene.belongings.jobs {
-        let has_no_pod = job.active == 0 && job.succeeded == 0 && job.failed_indexes.is_empty();
-        let is_stuck = !job.has_ended() && !job.is_leaving && !job.is_suspended && has_no_pod;
-        let has_seen_none = scene.belongings.pods.iter().all(|pod| pod.job != job.uid);
-        if is_stuck && has_seen_none && now - job.made_millis > PATIENCE_MILLIS {
-            waiting.insert(format!("Job {0} has no pod (a quota, a missing service account?): kubectl describe job {0} says why", job.name));
+        if has_no_pod(job, scene.belongings, now) {
+            let words = scene.belongings.words.get(&job.uid).cloned();
+            let words =
+                words.unwrap_or_else(|| format!("kubectl describe job {} says why", job.name));
+            waiting.insert(format!("Job {} has no pod: {words}", job.name));
         }
     }
     let told = |sentences: BTreeSet<String>, reason: &'static str| {
@@ -64,6 +63,13 @@ pub(super) fn of_pods(scene: &Scene<'_>) -> Vec<Trouble> {
         told(waiting, reason::PODS_WAITING),
     ];
     troubles.into_iter().flatten().collect()
+}
+
+fn does_not_start(scene: &Scene<'_>, job: &str, words: &str) -> String {
+    format!(
+        "a pod of Job {} does not start: {words}",
+        job_name(scene, job)
+    )
 }
 
 fn job_name<'a>(scene: &Scene<'a>, uid: &'a str) -> &'a str {

@@ -136,11 +136,7 @@ impl Kept<Job> for SeenJob {
                 .as_deref()
                 .and_then(indexes::parse)
                 .unwrap_or_default(),
-            made_millis: job
-                .metadata
-                .creation_timestamp
-                .as_ref()
-                .map_or(0, |at| millis(at)),
+            made_millis: job.metadata.creation_timestamp.as_ref().map_or(0, millis),
             ended_millis: ended_at.map(millis),
         })
     }

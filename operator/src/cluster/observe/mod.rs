@@ -11,6 +11,9 @@ pub mod pod;
 
 pub mod expected;
 
+pub mod words;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::runtime::reflector::ObjectRef;
@@ -45,6 +48,8 @@ pub struct Belongings {
     pub pods: Vec<Arc<SeenPod>>,
     /// Its ConfigMaps.
     pub maps: Vec<Arc<SeenMap>>,
+    /// What Kubernetes says of what hangs, by uid.
+    pub words: BTreeMap<String, String>,
 }
 
 impl Observed {
@@ -71,6 +76,7 @@ impl Observed {
             jobs,
             pods: self.pods.of_run(uid),
             maps: self.maps.of_run(uid),
+            words: BTreeMap::new(),
         })
     }
 }

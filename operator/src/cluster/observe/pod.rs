@@ -39,6 +39,8 @@ pub struct SeenPod {
     pub ended: Option<PodEnd>,
     /// Why it does not start, in Kubernetes' words.
     pub waits_for: Option<String>,
+    /// Whether its node has it and its container does not exist yet.
+    pub is_creating: bool,
     /// When it was made, in milliseconds since 1970.
     pub made_millis: i64,
 }
@@ -150,6 +152,7 @@ impl Kept<Pod> for SeenPod {
             began_millis: began.map(millis),
             ended: ended(&status, terminated, made_millis),
             waits_for: waits_for(&status),
+            is_creating: is_creating(&status),
             made_millis,
         })
     }
@@ -219,4 +222,16 @@ fn waits_for(status: &PodStatus) -> Option<String> {
                 .then(|| format!("{reason}: {message}"))
         });
     unscheduled.or(waiting)
+}
+
+fn is_creating(status: &PodStatus) -> bool {
+    let waiting = status
+        .container_statuses
+        .iter()
+        .flatten()
+        .filter_map(|container| container.state.as_ref()?.waiting.as_ref());
+    let reasons: Vec<&str> = waiting
+        .filter_map(|waiting| waiting.reason.as_deref())
+        .collect();
+    reasons.contains(&"ContainerCreating") || reasons.contains(&"PodInitializing")
 }

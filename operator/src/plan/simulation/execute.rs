@@ -33,7 +33,7 @@ impl World {
     }
 
     /// The outcome of a task.
-    fn outcome(&self, task: &StageTask) -> StageReport {
+    pub fn outcome(&self, task: &StageTask) -> StageReport {
         let luck = u64::from_str_radix(&task.key[..8], 16).unwrap();
         let is_wave_stage = (Stage::Generate..=Stage::Verify).contains(&task.stage);
         let kept = if !is_wave_stage {
