@@ -30,9 +30,9 @@ pub(super) fn member_of_its_type(member: &str, kind: &str) -> Rule {
     ))
 }
 
-/// Job and pod names are made from the run's. The sentence alone names the field: an API server takes no path into `metadata`, of which
-/// the schema says nothing.
+/// Job and pod names are made from the run's.
 pub(super) fn short_name() -> Rule {
+    // Metadata is not part of the schema, so the API server takes no path into it: the message names the field.
     Rule::new("size(self.metadata.name) <= 40").message(
         "metadata.name has at most 40 characters: the names of Jobs and pods are made from it",
     )
@@ -58,13 +58,11 @@ pub(super) fn fixed_once_accepted(field: &str, is_required: bool) -> Rule {
 pub(super) fn target_only_grows() -> Rule {
     at(
         ".spec.target.examples",
+        // A message that names both numbers would cost more than the API server allows a schema.
         Rule::new(format!(
             "!({ACCEPTED}) || self.spec.target.examples >= oldSelf.spec.target.examples"
         ))
-        // No numbers in it: the server bounds what a sentence costs, and takes a number's text for endless.
-        .message(
-            "spec.target.examples may only grow, since what was accepted is never thrown away",
-        ),
+        .message("spec.target.examples may only grow once the run is accepted: what was accepted is never thrown away"),
     )
 }
 

@@ -12,8 +12,6 @@ use crate::cluster::settings::Settings;
 /// Looks after runs until it is asked to stop.
 pub fn operator(arguments: OperatorArguments) -> Result<i32, Refusal> {
     let options = options(arguments)?;
-    // Two are compiled in, by way of different crates; the process has to choose, and this is where it begins.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();

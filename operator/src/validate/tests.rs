@@ -190,7 +190,7 @@ fn what_cannot_work_is_refused_with_its_path_and_what_to_do() {
         (
             "[{path: seeds.jsonl}]",
             "[{}]",
-            "spec.seedQuestions[0]: names no file",
+            "spec.seedQuestions[0]: names 0 files",
         ),
         (
             "target: {examples: 100}",

@@ -23,7 +23,7 @@ use super::{network, volumes};
 use crate::harness::processes::wait_until;
 
 /// How long a server may take to be ready.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How a cluster is started.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +72,7 @@ impl Cluster {
     /// Starts a cluster of one's own. Dropping it ends it.
     ///
     /// # Panics
-    /// If it is not ready within a minute, with the last words of the server that ended.
+    /// If it is not ready in time, with the last words of the server that ended.
     pub fn start(options: Options) -> Cluster {
         let held = Held::take();
         let slot = held.slot();
