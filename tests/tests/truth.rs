@@ -172,8 +172,8 @@ fn questions_get_better_from_raw_over_qft_and_qpo_to_the_judge() {
 }
 
 #[test]
-fn answers_get_better_by_reward_and_by_agreement() {
-    let bench = Workbench::lasting(concat!(env!("CARGO_TARGET_TMPDIR"), "/truth"));
+fn answers_get_better_by_agreement() {
+    let bench = Workbench::lasting(concat!(env!("CARGO_TARGET_TMPDIR"), "/truth-answers"));
     let whole = run(&bench, "whole", |spec| spec);
     let rewarded: Vec<AnsweredRow> = whole.rows(Stage::Reward, "rows");
     let accepted: Vec<AcceptedRow> = whole.rows(Stage::Verify, "rows");
