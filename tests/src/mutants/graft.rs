@@ -43,6 +43,11 @@ fn odd_values() -> Vec<(&'static str, Value)> {
         ("/spec/models/0/source", json!({"uri": "s3://b/c"})),
         ("/spec/workspace", json!({})),
         ("/spec/workspace", json!({"claim": {"name": "work"}})),
+        (
+            "/spec/workspace",
+            json!({"claim": {"name": "work", "subPath": "../others"}}),
+        ),
+        ("/spec/workspace", json!({"claim": {"name": "work/below"}})),
         ("/spec/workspace", json!({"uri": "ftp://b"})),
         ("/spec/workspace", json!({"path": "same"})),
         ("/spec/output", json!({"path": "same/"})),
@@ -50,6 +55,17 @@ fn odd_values() -> Vec<(&'static str, Value)> {
         (
             "/spec/seedQuestions/0",
             json!({"path": "a", "uri": "s3://b/c"}),
+        ),
+        (
+            "/spec/seedQuestions/0",
+            json!({"claim": {"name": "data", "subPath": "questions.jsonl"}}),
+        ),
+        (
+            "/spec/stores",
+            json!([
+                {"prefix": "s3://", "caConfigMap": {"name": "one"}},
+                {"prefix": "gs://", "caConfigMap": {"name": "another"}},
+            ]),
         ),
         ("/spec/seedQuestions", json!([{"path": "a"}])),
         ("/spec/seedQuestions", many_files()),
