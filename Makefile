@@ -84,7 +84,7 @@ test-cluster: build ## Build and start a real Kubernetes; install the chart; run
 .PHONY: test-dataset
 test-dataset: build models ## Make a small dataset with real models; open it in pyarrow, polars, datasets and a browser
 	.ci/tools.sh python chromium
-	$(PYTHON) tests/python/check_seeds.py examples/seeds/questions.jsonl examples/seeds/held-out.jsonl
+	$(PYTHON) tests/python/check_seeds.py examples/seeds/questions.jsonl examples/seeds/labelled.jsonl examples/seeds/held-out.jsonl
 	rm -rf target/small-run
 	@status=0; "$(RELEASE)/scalequest" run -f tests/small-run.yaml || status=$$?; \
 	[ $$status -eq 0 ] || [ $$status -eq 3 ] || exit $$status

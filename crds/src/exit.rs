@@ -8,6 +8,8 @@ pub mod worker {
     pub const TASK_CANNOT_WORK: i32 = 64;
     /// This shard can never work: it is given up, the others go on.
     pub const SHARD_CANNOT_WORK: i32 = 65;
+    /// A disk is full: nobody's fault but the disk's, so it counts against no shard. Whoever does not know the code tries again.
+    pub const DISK_FULL: i32 = 74;
     /// Stopped on request with its progress saved: run the same task again.
     pub const STOPPED: i32 = 75;
 }

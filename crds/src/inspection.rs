@@ -42,8 +42,11 @@ pub struct ModelFacts {
     pub architecture: String,
     /// Number of parameters.
     pub parameters: i64,
-    /// Bytes of memory to serve it.
+    /// Bytes of memory to serve it, without what it keeps of the texts under way.
     pub serving_bytes: i64,
+    /// Bytes that each token of a text under way takes more, over all texts that are served at once.
+    #[serde(default)]
+    pub context_token_bytes: i64,
     /// Bytes of memory to train it in full.
     pub training_bytes: i64,
     /// Longest context in tokens.

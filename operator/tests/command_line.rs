@@ -255,6 +255,7 @@ fn a_plan_lists_the_stages_in_order_with_their_hours() {
         })
         .collect();
     assert!(places.is_sorted(), "{}", said.out);
+    assert!(said.out.contains("worker-hours"), "{}", said.out);
     let said = bench.run(&[
         "plan", "-f", "run.yaml", "--output", "json", "--device", "h100",
     ]);

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::Child;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use scalequest_tests::harness::dataset::published;
 use scalequest_tests::harness::object_server::{ObjectServer, find_program};
@@ -137,8 +137,16 @@ fn a_store_without_its_bucket_or_credentials_is_refused_before_anything_starts()
     };
     refused(&[]).says(&["spec.output.uri", "datasets"]);
     refused(&[("AWS_SECRET_ACCESS_KEY", "wrong")]).says(&["spec.workspace.uri"]);
+    let asked = Instant::now();
+    let reach = ["cannot reach the store", "check the endpoint"];
     refused(&[("AWS_ENDPOINT_URL", "http://127.0.0.1:9")])
-        .says(&["spec.workspace.uri", "cannot reach the store"]);
+        .says(&["spec.workspace.uri", reach[0], reach[1]])
+        .says(&["spec.output.uri", reach[0], reach[1]]);
+    let waited = asked.elapsed();
+    assert!(
+        waited < Duration::from_secs(30),
+        "a person waits {waited:?}"
+    );
     assert!(
         !bench.path().join("state").exists(),
         "something was written"

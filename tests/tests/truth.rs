@@ -1,19 +1,25 @@
 //! On the micro model the truth of every question and response is known: how the share of valid questions, and of right answers,
-//! moves from the raw generator through QFT, QPO, the filters and the reward, each with its confidence interval. What statistics
-//! allow to claim is asserted; where a step does not help, the table says so.
+//! moves from the raw generator through QFT, QPO, the filters, the reward and agreement, each change with its confidence
+//! interval. What is beyond doubt is asserted; where a step does not help, the tables and the comments say so.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use scalequest_crds::Stage;
-use scalequest_crds::row::{AcceptedRow, AnsweredRow, QuestionRow, RejectRow};
+use scalequest_crds::row::{AcceptedRow, AnsweredRow, QuestionRow, RejectRow, ResponseRow};
 use scalequest_tests::harness::{FinishedRun, MicroRun, Workbench};
+use scalequest_tests::micro::evidence::{Change, Share};
 use scalequest_tests::micro::lessons::is_right;
 use scalequest_tests::micro::problem::{Truth, truth};
-use scalequest_tests::micro::skill::Share;
 use serde_json::{Value, json};
 
 /// Questions drawn in each run: one pilot wave, a sixteenth of the target.
-const QUESTIONS: usize = 512;
+const QUESTIONS: usize = 2048;
+
+/// Responses to each question of the whole run.
+const RESPONSES: usize = 5;
+
+/// Of which so many have to agree.
+const AGREEING: usize = 3;
 
 /// A run of one generator and one wave, in the workspace that all of them share.
 fn run(bench: &Workbench, name: &str, change: impl FnOnce(MicroRun) -> MicroRun) -> FinishedRun {
@@ -25,8 +31,10 @@ fn run(bench: &Workbench, name: &str, change: impl FnOnce(MicroRun) -> MicroRun)
             "/spec/generators/0/qft",
             json!({"epochs": 1, "learningRate": 3.0e-4, "maxLength": 64, "batchSize": 8}),
         )
-        .set("/spec/generators/0/qpo/pairs", 256)
-        .set("/spec/generators/0/qpo/batchSize", 8)
+        .set("/spec/generators/0/qpo/pairs", 1024)
+        .set("/spec/generators/0/qpo/batchSize", 16)
+        .set("/spec/responses/samples", RESPONSES)
+        .set("/spec/verification/agreement/atLeast", AGREEING)
         .remove("/spec/filters/difficulty")
         .set(
             "/spec/target",
@@ -41,8 +49,12 @@ fn run(bench: &Workbench, name: &str, change: impl FnOnce(MicroRun) -> MicroRun)
 
 /// Every question answered once, nothing filtered.
 fn unfiltered(spec: MicroRun) -> MicroRun {
-    spec.set("/spec/filters", json!({}))
-        .set("/spec/responses/samples", 1)
+    one_response(spec.set("/spec/filters", json!({})))
+}
+
+/// Every question answered once.
+fn one_response(spec: MicroRun) -> MicroRun {
+    spec.set("/spec/responses/samples", 1)
         .set("/spec/verification/agreement/atLeast", 1)
 }
 
@@ -80,8 +92,22 @@ fn first_responses(run: &FinishedRun) -> BTreeMap<i64, bool> {
         .collect()
 }
 
+/// Whether a response gives the true answer to its question.
+fn right(row: &AnsweredRow, response: &ResponseRow) -> bool {
+    is_right(&truth(&row.question.question), &response.text)
+}
+
+/// Share of questions drawn whose first response is right: one that was never answered counts as answered wrongly.
+fn answered(run: &FinishedRun) -> Share {
+    let answered = first_responses(run);
+    Share {
+        hits: answered.values().filter(|right| **right).count(),
+        of: QUESTIONS,
+    }
+}
+
 #[test]
-fn questions_and_answers_get_better_along_the_way() {
+fn questions_get_better_from_raw_over_qft_and_qpo_to_the_judge() {
     let bench = Workbench::lasting(concat!(env!("CARGO_TARGET_TMPDIR"), "/truth"));
     let raw = run(&bench, "raw", |spec| {
         unfiltered(spec)
@@ -92,110 +118,124 @@ fn questions_and_answers_get_better_along_the_way() {
         unfiltered(spec).set("/spec/generators/0/qpo/pairs", 0)
     });
     let qpo = run(&bench, "qpo", unfiltered);
-    let whole = run(&bench, "whole", |spec| spec);
+    let filtered = run(&bench, "filtered", one_response);
+    let rows = |stage| -> Vec<QuestionRow> { filtered.rows(stage, "rows") };
+    let (kept, judged) = (rows(Stage::Filter), rows(Stage::Judge));
 
+    // The filtered run draws the very questions of the unfiltered one.
     let answers = first_responses(&qpo);
-    // A question that was drawn and never answered counts as answered wrongly.
-    let answered = |run: &FinishedRun| Share {
-        hits: first_responses(run)
-            .values()
-            .filter(|right| **right)
-            .count(),
-        of: QUESTIONS,
-    };
     let answered_of = |rows: &[QuestionRow]| {
-        let ids: BTreeSet<i64> = rows.iter().map(|row| row.id).collect();
-        Share::of(
-            ids.iter()
-                .map(|id| answers.get(id).copied().unwrap_or(false)),
-        )
+        let right = |row: &QuestionRow| answers.get(&row.id).copied().unwrap_or(false);
+        Share::of(rows.iter().map(right))
     };
-    let filtered: Vec<QuestionRow> = whole.rows(Stage::Filter, "rows");
-    let judged: Vec<QuestionRow> = whole.rows(Stage::Judge, "rows");
-    let rewarded: Vec<AnsweredRow> = whole.rows(Stage::Reward, "rows");
-    let accepted: Vec<AcceptedRow> = whole.rows(Stage::Verify, "rows");
-    let best = Share::of(rewarded.iter().map(|row| {
-        let best = row.responses.iter().max_by(|a, b| {
-            a.reward
-                .unwrap_or(f64::MIN)
-                .total_cmp(&b.reward.unwrap_or(f64::MIN))
-        });
-        best.is_some_and(|response| is_right(&truth(&row.question.question), &response.text))
-    }));
-    let chosen = Share::of(accepted.iter().map(|row| {
-        let response = row
-            .answered
-            .responses
-            .iter()
-            .find(|response| response.index == row.chosen);
-        response.is_some_and(|response| {
-            is_right(&truth(&row.answered.question.question), &response.text)
-        })
-    }));
-    let table = [
+    let steps = [
         ("raw generator", drawn(&raw), answered(&raw)),
         ("after QFT", drawn(&qft), answered(&qft)),
         ("after QFT and QPO", drawn(&qpo), answered(&qpo)),
         (
             "+ language, contamination, duplicates",
-            valid(&filtered),
-            answered_of(&filtered),
+            valid(&kept),
+            answered_of(&kept),
         ),
         ("+ judge", valid(&judged), answered_of(&judged)),
-        (
-            "+ best reward of 3",
-            valid(rewarded.iter().map(|row| &row.question)),
-            best,
-        ),
-        (
-            "+ agreement of 2 (published)",
-            valid(accepted.iter().map(|row| &row.answered.question)),
-            chosen,
-        ),
     ];
-    println!("{:<40}{:<44}right answers", "", "valid questions");
-    for (name, questions, answers) in &table {
-        println!("{name:<40}{:<44}{answers}", questions.to_string());
+    println!("{:<40}{:<40}right first responses", "", "valid questions");
+    for (name, questions, answers) in &steps {
+        println!("{name:<40}{:<40}{answers}", questions.to_string());
     }
-    for pair in table.windows(2) {
-        for (what, before, after) in [
-            ("valid questions", pair[0].1, pair[1].1),
-            ("right answers", pair[0].2, pair[1].2),
-        ] {
-            let says = if after.interval().0 > before.interval().1 {
-                "helps"
-            } else if after.interval().1 < before.interval().0 {
-                "HARMS"
-            } else if after.value() > before.value() {
-                "higher, within the intervals"
-            } else {
-                "does not help"
-            };
-            println!("{:<40}{what}: {says}", pair[1].0);
-        }
+    assert!(steps[..3].iter().all(|(_, drawn, _)| drawn.of == QUESTIONS));
+    for pair in steps.windows(2) {
+        let questions = Change::between(pair[0].1, pair[1].1);
+        let answers = Change::between(pair[0].2, pair[1].2);
+        println!("{:<40}valid questions {questions}", pair[1].0);
+        println!("{:<40}right answers   {answers}", "");
     }
-    let clearly_above = |after: Share, before: Share| after.interval().0 > before.interval().1;
-    let [raw, _, _, _, judge, best, published] = table;
-    assert_eq!(raw.1.of, QUESTIONS);
-    assert!(
-        clearly_above(judge.1, raw.1),
-        "the questions that pass the filters are not clearly better than those of the raw generator"
+    let [raw, qft, qpo, kept, judged] = steps;
+    let helps = |step: &str, before, after| {
+        let change = Change::between(before, after);
+        assert!(change.helps(), "{step}: {change}");
+    };
+    helps("QFT, valid questions", raw.1, qft.1);
+    helps("QFT, right answers", raw.2, qft.2);
+    helps("QPO, valid questions", qft.1, qpo.1);
+    helps("all steps, valid questions", raw.1, judged.1);
+    // Not asserted, because it is not so: QPO also makes questions harder, and the same responder answers fewer of them rightly;
+    // most repeats are valid and easy, so that the rule-based filters lower both shares; and the judge drops so few of what
+    // they leave that the shares hardly move. But what it drops is flawed.
+    let flawed = kept.1.rest();
+    let dropped = Share {
+        hits: flawed.hits - judged.1.rest().hits,
+        of: kept.1.of - judged.1.of,
+    };
+    println!("flawed among what the judge drops: {dropped}");
+    helps("flawed questions among the judge's drops", flawed, dropped);
+}
+
+#[test]
+fn answers_get_better_by_agreement() {
+    let bench = Workbench::lasting(concat!(env!("CARGO_TARGET_TMPDIR"), "/truth-answers"));
+    let whole = run(&bench, "whole", |spec| spec);
+    let rewarded: Vec<AnsweredRow> = whole.rows(Stage::Reward, "rows");
+    let accepted: Vec<AcceptedRow> = whole.rows(Stage::Verify, "rows");
+    let share = |count: usize, of: usize| count as f64 / of.max(1) as f64;
+    let mean = |row: &AnsweredRow| {
+        let right = row.responses.iter().filter(|each| right(row, each)).count();
+        share(right, row.responses.len())
+    };
+    let best = |row: &AnsweredRow| {
+        let reward = |each: &ResponseRow| each.reward.unwrap_or(f64::MIN);
+        let best = row
+            .responses
+            .iter()
+            .max_by(|a, b| reward(a).total_cmp(&reward(b)));
+        best.is_some_and(|best| right(row, best))
+    };
+    let chosen = |row: &AcceptedRow| {
+        let chosen = row
+            .answered
+            .responses
+            .iter()
+            .find(|each| each.index == row.chosen);
+        chosen.is_some_and(|chosen| right(&row.answered, chosen))
+    };
+    let any = Share::of(rewarded.iter().map(|row| mean(row) > 0.0));
+    let single = Share::of(
+        rewarded
+            .iter()
+            .flat_map(|row| row.responses.iter().map(|each| right(row, each))),
     );
-    assert!(
-        clearly_above(best.2, raw.2) && clearly_above(published.2, raw.2),
-        "the answers kept are not clearly better than those to the raw generator's questions"
+    let best_of = Share::of(rewarded.iter().map(best));
+    let published = Share::of(accepted.iter().map(chosen));
+    println!("one response                     {single}");
+    println!("best of {RESPONSES} by reward              {best_of}");
+    println!("published: {AGREEING} agree, best by reward {published}");
+    println!("right among the {RESPONSES} at all        {any}");
+    let is_best = |row: &AnsweredRow| f64::from(u8::from(best(row)));
+    let by_reward = Change::paired(
+        &rewarded
+            .iter()
+            .map(|row| is_best(row) - mean(row))
+            .collect::<Vec<_>>(),
     );
-    for pair in table.windows(2) {
-        let (name, before, after) = (pair[1].0, &pair[0], &pair[1]);
-        assert!(
-            after.1.interval().1 >= before.1.interval().0,
-            "{name}: clearly fewer valid questions"
-        );
-        assert!(
-            after.2.interval().1 >= before.2.interval().0,
-            "{name}: clearly fewer right answers"
-        );
-    }
+    let by_agreement = Change::between(best_of, published);
+    println!("choosing by reward               {by_reward}");
+    println!("asking for agreement             {by_agreement}");
+    let by_both = Change::between(single, published);
+    println!("agreement, then reward           {by_both}");
+    assert!(by_agreement.helps(), "asking for agreement: {by_agreement}");
+    assert!(by_both.helps(), "agreement, then reward: {by_both}");
+    // Not asserted, because it is not so: the micro reward model was taught on mistakes of our making, and orders the chat
+    // model's own right and wrong responses no better than chance. Choosing by it alone costs some right answers.
+    let ordered = rewarded.iter().flat_map(|row| {
+        let (right, wrong): (Vec<_>, Vec<_>) =
+            row.responses.iter().partition(|each| right(row, each));
+        let pairs = right.into_iter().flat_map(move |a| {
+            let above = move |b: &ResponseRow| a.reward > b.reward;
+            wrong.clone().into_iter().map(above)
+        });
+        pairs.collect::<Vec<_>>()
+    });
+    println!("right above wrong by reward      {}", Share::of(ordered));
 }
 
 #[test]

@@ -7,6 +7,8 @@ pub mod generator;
 
 pub mod filter;
 
+pub mod language;
+
 pub mod response;
 
 pub mod place;
@@ -27,6 +29,7 @@ pub use filter::{
     Benchmark, Contamination, Difficulty, Duplicates, Filters, Language, Solvability,
 };
 pub use generator::{Generator, Lora, Qft, Qpo, Sampling, Tuning};
+pub use language::{LANGUAGES, language_codes};
 pub use model::{
     Engine, EngineType, Model, ModelSource, OpenAiEngine, Prices, SecretKey, ServerEngine,
 };

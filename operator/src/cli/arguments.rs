@@ -65,7 +65,8 @@ Models and question files are looked at too (architecture, tensors, tokenizer, c
 
 const PLAN_HELP: &str = "\
 Shows which stages would run, in which order, over how many rows, and what they are expected to take: GPU-hours per stage, from \
-the models' parameters, the tokens of each row and the device's rates. Nothing is read but FILE, and nothing is written.
+the models' parameters, the tokens of each row and the device's rates. Nothing is read but FILE \
+and the seed questions that lie on this machine, and nothing is written.
 
 The estimate assumes yields; the run itself measures them in its first wave (the pilot) and writes the better estimate into its \
 status.";
@@ -211,9 +212,9 @@ pub(super) struct PlanArguments {
     #[command(flatten)]
     pub(super) spec: SpecArgument,
 
-    /// Accelerator to estimate for: a100-40g, h100 or h200
-    #[arg(long, default_value = "a100-40g", value_name = "NAME")]
-    pub(super) device: String,
+    /// Device to estimate for: a100-40g, h100, h200 or cpu [default: cpu for a run of one machine, a100-40g for one of a cluster]
+    #[arg(long, value_name = "NAME")]
+    pub(super) device: Option<String>,
 
     /// Form of the answer
     #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]

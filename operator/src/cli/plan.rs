@@ -7,13 +7,15 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::FromPrimitive;
 use scalequest_crds::exit;
 use scalequest_crds::run::model::HubSource;
-use scalequest_crds::run::{Engine, EngineType, ModelSource, SynthesisRun};
+use scalequest_crds::run::{Engine, EngineType, ModelSource, SeedQuestions, SynthesisRun};
 use serde_json::json;
 
 use super::arguments::{OutputFormat, PlanArguments};
 use super::{Refusal, spec_file, text};
 use crate::estimate::paper::PAPER_COST;
-use crate::estimate::{Assumptions, CostEstimate, Device, StageEstimate, devices, estimate};
+use crate::estimate::{
+    Assumptions, CostEstimate, Device, StageEstimate, devices, estimate, processors,
+};
 use crate::plan::size::pilot;
 use crate::validate::nearest::nearest;
 use crate::validate::{Environment, ValidRun, validate};
@@ -22,11 +24,18 @@ use crate::validate::{Environment, ValidRun, validate};
 pub fn plan(arguments: &PlanArguments) -> Result<i32, Refusal> {
     let mut run = spec_file::read(&arguments.spec.file)?;
     let elsewhere = forget_engines(&mut run);
-    let valid = validate(&run, Environment::Local).or_else(|faults| {
+    let local = validate(&run, Environment::Local);
+    let device = match &arguments.device {
+        Some(name) => device(name)?,
+        None => match processors().filter(|_| local.is_ok()) {
+            Some(processors) => processors,
+            None => device("a100-40g")?,
+        },
+    };
+    let valid = local.or_else(|faults| {
         validate(&run, Environment::Cluster).map_err(|_| Refusal::BadInput(faults))
     })?;
-    let device = device(&arguments.device)?;
-    let mut cost = estimate(&valid, None, device, &Assumptions::default());
+    let mut cost = estimate(&valid, None, device, &assumptions(&valid));
     leave_out(&elsewhere, &valid, &mut cost);
     let answer = match arguments.output {
         OutputFormat::Json => format!("{:#}\n", as_json(&valid, &cost)),
@@ -34,6 +43,21 @@ pub fn plan(arguments: &PlanArguments) -> Result<i32, Refusal> {
     };
     text::print(&answer)?;
     Ok(exit::run::DONE)
+}
+
+/// The usual assumptions, with the seed questions counted where all their files lie on this machine.
+fn assumptions(run: &ValidRun) -> Assumptions {
+    let lines = |file: &SeedQuestions| {
+        let text = std::fs::read_to_string(file.path.as_ref()?).ok()?;
+        let count = text.lines().filter(|line| !line.trim().is_empty()).count();
+        i64::try_from(count).ok()
+    };
+    let usual = Assumptions::default();
+    let counted: Option<i64> = run.spec().seed_questions.iter().map(lines).sum();
+    Assumptions {
+        seed_questions: counted.unwrap_or(usual.seed_questions),
+        ..usual
+    }
 }
 
 /// Takes the engines out of the spec, since the work is the same whatever does it. The names of the models that an endpoint
@@ -136,10 +160,10 @@ fn as_text(run: &ValidRun, cost: &CostEstimate, elsewhere: &BTreeSet<String>) ->
         "rows",
         "tokens read",
         "tokens made",
-        "GPU-hours",
     ]
     .map(String::from)
     .to_vec();
+    let heading = [heading, vec![format!("{}s", cost.device.hour())]].concat();
     let mut rows = vec![heading];
     rows.extend(cost.stages.iter().map(|stage| row(stage, elsewhere)));
     let mut total = vec!["total".to_string()];
@@ -149,7 +173,7 @@ fn as_text(run: &ValidRun, cost: &CostEstimate, elsewhere: &BTreeSet<String>) ->
     out.push_str(&text::table(&rows, &[3, 4, 5, 6]));
     let _ = writeln!(
         out,
-        "\nfilter (after generate), verify (after reward) and publish (at the end) run on CPUs and are not counted."
+        "\nfilter (after generate), verify (after reward) and publish (at the end) run on CPUs and take little and are not counted."
     );
     let _ = writeln!(
         out,

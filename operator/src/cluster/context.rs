@@ -71,6 +71,10 @@ impl Context {
     }
 }
 
+/// Runs of which this is remembered before old ones are forgotten, and what is old.
+const MANY: usize = 4096;
+const STALE: Duration = Duration::from_secs(60);
+
 /// When something was last done for each run.
 #[derive(Debug, Default)]
 pub struct Paces(Mutex<HashMap<String, Instant>>);
@@ -86,6 +90,9 @@ impl Paces {
     /// Notes that it was done at `at`.
     pub fn note(&self, uid: &str, at: Instant) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() > MANY {
+            last.retain(|_, at| at.elapsed() < STALE);
+        }
         last.insert(uid.to_string(), at);
     }
 

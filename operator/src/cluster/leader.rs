@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Seconds for which a lease holds, and before its end when it is renewed.
-const LEASE_SECONDS: (u64, u64) = (15, 5);
+const LEASE_SECONDS: (u64, u64) = (15, 10);
 
 /// Time for giving the lease up at the end.
 const RELEASE: Duration = Duration::from_secs(5);

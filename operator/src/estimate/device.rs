@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-/// An accelerator.
+/// What a worker computes on.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Device {
@@ -12,12 +12,42 @@ pub struct Device {
     pub name: String,
     /// For people.
     pub description: String,
-    /// Dense bf16 FLOP/s.
-    pub flops: f64,
-    /// Memory bandwidth in bytes per second.
-    pub bandwidth: f64,
     /// Memory in bytes.
     pub memory: f64,
+    /// How fast it is.
+    pub rates: Rates,
+}
+
+/// How fast a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Rates {
+    /// By its maker's data sheet, of which a share is reached ([`super::Assumptions`]): an accelerator.
+    Sheet {
+        /// Dense bf16 FLOP/s.
+        flops: f64,
+        /// Memory bandwidth in bytes per second.
+        bandwidth: f64,
+    },
+    /// FLOP/s reached by whole stages of our own engine, their loading and saving included: processors.
+    Measured {
+        /// In reading prompts and scoring, at 2 FLOP a parameter and token.
+        read: f64,
+        /// In making tokens, at 2.
+        make: f64,
+        /// In training, at 6, and 8 with a frozen reference.
+        learn: f64,
+    },
+}
+
+impl Device {
+    /// What an hour of it is called: budgets count GPU hours, and worker hours where there is no GPU.
+    pub fn hour(&self) -> &'static str {
+        match self.rates {
+            Rates::Sheet { .. } => "GPU-hour",
+            Rates::Measured { .. } => "worker-hour",
+        }
+    }
 }
 
 static DEVICES: LazyLock<Vec<Device>> =
@@ -26,4 +56,11 @@ static DEVICES: LazyLock<Vec<Device>> =
 /// The devices that are known; the first is the paper's.
 pub fn devices() -> &'static [Device] {
     &DEVICES
+}
+
+/// The processors of one machine: what runs there without a GPU.
+pub fn processors() -> Option<&'static Device> {
+    DEVICES
+        .iter()
+        .find(|device| matches!(device.rates, Rates::Measured { .. }))
 }

@@ -5,7 +5,7 @@
 //! reading a token takes `2 P / (e_read F)` seconds; making a token takes the larger of `2 P / (e_make F)` and
 //! `(2 P / n + K) / (e_bandwidth B)`, where `n` sequences share one reading of the weights (2 bytes a parameter) and `K` is the bytes of
 //! a sequence's cache; learning from a token takes `6 P / (e_learn F)` (forward 2, backward 4), and `2 P` more where a frozen reference
-//! reads it too (DPO).
+//! reads it too (DPO). Where the rates of whole stages were measured (processors), those take the place of `e F`, and of bandwidth.
 
 pub mod device;
 
@@ -21,7 +21,7 @@ use scalequest_crds::Stage;
 use scalequest_crds::inspection::Inspection;
 
 use crate::validate::ValidRun;
-pub use device::{Device, devices};
+pub use device::{Device, Rates, devices, processors};
 pub use funnel::{StageWork, work};
 pub use sizes::{ModelSize, model_sizes};
 
@@ -154,19 +154,41 @@ pub fn seconds(
     device: &Device,
     assumptions: &Assumptions,
 ) -> f64 {
-    let reading = 2.0 * parameters / (assumptions.read_efficiency * device.flops);
+    let passes = if work.stage == Stage::Qpo { 8.0 } else { 6.0 };
+    let (reading, making, learning) = match device.rates {
+        Rates::Measured { read, make, learn } => (
+            2.0 * parameters / read,
+            2.0 * parameters / make,
+            parameters / learn,
+        ),
+        Rates::Sheet { flops, bandwidth } => (
+            2.0 * parameters / (assumptions.read_efficiency * flops),
+            making(
+                work,
+                parameters,
+                (flops, bandwidth, device.memory),
+                assumptions,
+            ),
+            parameters / (assumptions.learn_efficiency * flops),
+        ),
+    };
+    work.tokens_read * reading + work.tokens_made * making + work.tokens_learnt * passes * learning
+}
+
+/// Seconds that an accelerator of so many FLOP/s, bytes/s and bytes needs to make a token.
+fn making(
+    work: &StageWork,
+    parameters: f64,
+    (flops, bandwidth, memory): (f64, f64, f64),
+    assumptions: &Assumptions,
+) -> f64 {
     let weights = 2.0 * parameters;
     let cache = assumptions.cache_bytes * (parameters / 7e9).powf(2.0 / 3.0) * work.sequence_tokens;
-    let room = ((0.9 * device.memory - weights) / cache.max(1.0)).max(1.0);
+    let room = ((0.9 * memory - weights) / cache.max(1.0)).max(1.0);
     let batch = assumptions.batch.min(room).max(1.0);
-    let by_bandwidth =
-        (weights / batch + cache) / (assumptions.bandwidth_efficiency * device.bandwidth);
-    let by_arithmetic = 2.0 * parameters / (assumptions.make_efficiency * device.flops);
-    let learning = parameters / (assumptions.learn_efficiency * device.flops);
-    let passes = if work.stage == Stage::Qpo { 8.0 } else { 6.0 };
-    work.tokens_read * reading
-        + work.tokens_made * by_bandwidth.max(by_arithmetic)
-        + work.tokens_learnt * passes * learning
+    let by_bandwidth = (weights / batch + cache) / (assumptions.bandwidth_efficiency * bandwidth);
+    let by_arithmetic = 2.0 * parameters / (assumptions.make_efficiency * flops);
+    by_bandwidth.max(by_arithmetic)
 }
 
 #[cfg(test)]

@@ -142,14 +142,14 @@ fn it_scales_with_samples_targets_and_tokens() {
 fn it_scales_with_the_rates_of_the_device() {
     let run = run(|text| text);
     let slow = &devices()[0];
-    let fast = Device {
-        flops: slow.flops * 2.0,
+    let Rates::Sheet { flops, bandwidth } = slow.rates else {
+        panic!("the paper's device is an accelerator")
+    };
+    let with = |flops, bandwidth| Device {
+        rates: Rates::Sheet { flops, bandwidth },
         ..slow.clone()
     };
-    let wide = Device {
-        bandwidth: slow.bandwidth * 2.0,
-        ..slow.clone()
-    };
+    let (fast, wide) = (with(2.0 * flops, bandwidth), with(flops, 2.0 * bandwidth));
     assert!((hours(&run, slow, Stage::Qpo) / hours(&run, &fast, Stage::Qpo) - 2.0).abs() < 0.01);
     assert!(
         (hours(&run, slow, Stage::Reward) / hours(&run, &fast, Stage::Reward) - 2.0).abs() < 0.01
@@ -165,6 +165,43 @@ fn the_known_devices_are_read_and_the_first_is_the_papers() {
             .iter()
             .map(|device| device.name.as_str())
             .collect::<Vec<_>>(),
-        ["a100-40g", "h100", "h200"]
+        ["a100-40g", "h100", "h200", "cpu"]
     );
+}
+
+/// What the quickstart took, by its record (docs/cost.md): seconds of a stage, and its tokens read, made and learnt.
+const QUICKSTART: [(Stage, f64, f64, [f64; 3]); 7] = [
+    (Stage::Qft, 134.5e6, 298.9, [0.0, 0.0, 17_552.0]),
+    (Stage::Rewrite, 494.0e6, 31.6, [3_788.0, 1_357.0, 0.0]),
+    (Stage::Qpo, 134.5e6, 83.7, [0.0, 0.0, 2_662.0]),
+    (Stage::Generate, 134.5e6, 14.9, [6_696.0, 7_425.0, 0.0]),
+    (Stage::Judge, 494.0e6, 264.8, [35_742.0, 30_994.0, 0.0]),
+    (Stage::Respond, 494.0e6, 256.2, [2_510.0, 29_831.0, 0.0]),
+    (Stage::Reward, 494.0e6, 134.0, [42_019.0, 0.0, 0.0]),
+];
+
+#[test]
+fn processors_take_about_as_long_as_the_quickstart_did() {
+    let cpu = processors().unwrap();
+    assert_eq!(cpu.hour(), "worker-hour");
+    let (mut ours, mut measured) = (0.0, 0.0);
+    for (stage, parameters, took, [read, made, learnt]) in QUICKSTART {
+        let work = StageWork {
+            stage,
+            generator: None,
+            model: String::new(),
+            rows: 1,
+            tokens_read: read,
+            tokens_made: made,
+            tokens_learnt: learnt,
+            sequence_tokens: 0.0,
+        };
+        let estimate = seconds(&work, parameters, cpu, &Assumptions::default());
+        assert!(
+            estimate < 1.6 * took && estimate > took / 1.6,
+            "{stage}: {estimate:.1} s, it took {took} s"
+        );
+        (ours, measured) = (ours + estimate, measured + took);
+    }
+    assert!((ours / measured - 1.0).abs() < 0.15, "{ours} of {measured}");
 }

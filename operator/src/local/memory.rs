@@ -2,19 +2,30 @@
 
 use scalequest_crds::Stage;
 use scalequest_crds::inspection::{Fault, ModelFacts};
-use scalequest_crds::run::{Generator, SynthesisRunSpec, Tuning};
+use scalequest_crds::run::{Generator, Sampling, SynthesisRunSpec, Tuning};
 
 use super::machine::show_bytes;
 
 /// What a worker takes beside its model: program, rows, tokenizer, buffers.
 const BASE: i64 = 192 << 20;
 
-/// What a stage does with which model.
+/// Tokens around what a model makes or scores: template, instructions, question.
+const PROMPT_TOKENS: i64 = 256;
+
+/// What a stage does with which model. The frozen reference of QPO takes no memory of its own: it is read off the model before
+/// the first step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct ModelPart<'a> {
     model: &'a str,
-    trains: Option<Tuning>,
-    has_reference: bool,
+    does: Does,
+}
+
+/// What is done with a model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Does {
+    Train(Tuning),
+    /// With so many tokens of each text under way, at most.
+    Serve(i64),
 }
 
 /// The model that `stage` holds in memory, by the (resolved) spec; none for stages without one, or whose part is not filled.
@@ -23,12 +34,14 @@ fn model_part<'a>(
     generator: Option<&'a Generator>,
     spec: &'a SynthesisRunSpec,
 ) -> Option<ModelPart<'a>> {
-    let serve = |model: &'a str| {
-        Some(ModelPart {
-            model,
-            trains: None,
-            has_reference: false,
-        })
+    let serve = |model: &'a str, sampling: Option<&Sampling>| {
+        let made = sampling.and_then(|sampling| sampling.max_new_tokens);
+        let does = Does::Serve(PROMPT_TOKENS + i64::from(made.unwrap_or(0)));
+        Some(ModelPart { model, does })
+    };
+    let train = |model: &'a str, tuning| {
+        let does = Does::Train(tuning);
+        Some(ModelPart { model, does })
     };
     let filters = spec.filters.as_ref();
     let difficulty = filters.and_then(|filters| filters.difficulty.as_ref());
@@ -39,11 +52,7 @@ fn model_part<'a>(
                 .as_ref()
                 .and_then(|qft| qft.tuning)
                 .unwrap_or_default();
-            Some(ModelPart {
-                model: &generator?.model,
-                trains: Some(tuning),
-                has_reference: false,
-            })
+            train(&generator?.model, tuning)
         }
         Stage::Qpo => {
             let tuning = generator?
@@ -51,39 +60,38 @@ fn model_part<'a>(
                 .as_ref()
                 .and_then(|qpo| qpo.tuning)
                 .unwrap_or_default();
-            Some(ModelPart {
-                model: &generator?.model,
-                trains: Some(tuning),
-                has_reference: true,
-            })
+            train(&generator?.model, tuning)
         }
-        Stage::Sample | Stage::Generate => serve(&generator?.model),
-        Stage::Rewrite => serve(generator?.qpo.as_ref()?.rewriter.as_deref()?),
-        Stage::Label => serve(&difficulty?.solver),
-        Stage::Scorer => Some(ModelPart {
-            model: &difficulty?.base,
-            trains: Some(Tuning::Full),
-            has_reference: false,
-        }),
-        Stage::Judge => serve(filters?.solvability.as_ref()?.model.as_deref()?),
-        Stage::Rate => serve(&difficulty?.base),
-        Stage::Respond => serve(&spec.responses.model),
-        Stage::Reward => serve(spec.reward.as_ref()?.model.as_deref()?),
+        Stage::Sample | Stage::Generate => serve(&generator?.model, generator?.sampling.as_ref()),
+        Stage::Rewrite => {
+            let qpo = generator?.qpo.as_ref()?;
+            serve(qpo.rewriter.as_deref()?, qpo.rewriting.as_ref())
+        }
+        Stage::Label => serve(&difficulty?.solver, difficulty?.sampling.as_ref()),
+        Stage::Scorer => train(&difficulty?.base, Tuning::Full),
+        Stage::Judge => {
+            let judge = filters?.solvability.as_ref()?;
+            serve(judge.model.as_deref()?, judge.sampling.as_ref())
+        }
+        Stage::Rate => serve(&difficulty?.base, None),
+        Stage::Respond => serve(&spec.responses.model, spec.responses.sampling.as_ref()),
+        // A response is read, and not made; it takes as much.
+        Stage::Reward => serve(
+            spec.reward.as_ref()?.model.as_deref()?,
+            spec.responses.sampling.as_ref(),
+        ),
         Stage::Filter | Stage::Verify | Stage::Publish => None,
     }
 }
 
 fn bytes(part: &ModelPart<'_>, facts: &ModelFacts) -> i64 {
-    let own = match part.trains {
-        None => facts.serving_bytes,
-        Some(Tuning::Full) => facts.training_bytes,
+    match part.does {
+        Does::Serve(tokens) => {
+            facts.serving_bytes + facts.context_token_bytes * tokens.min(facts.context_length)
+        }
+        Does::Train(Tuning::Full) => facts.training_bytes,
         // Adapters need no gradients and no optimizer state for the model's own weights, a third of what a full training holds.
-        Some(Tuning::Lora) => facts.serving_bytes.max(facts.training_bytes / 3),
-    };
-    own + if part.has_reference {
-        facts.serving_bytes
-    } else {
-        0
+        Does::Train(Tuning::Lora) => facts.serving_bytes.max(facts.training_bytes / 3),
     }
 }
 
@@ -173,9 +181,9 @@ mod tests {
             "recipe": "MathSimple", "target": {"examples": 1},
             "models": [{"name": "small", "source": {"path": "a"}}, {"name": "large", "source": {"path": "b"}}],
             "seedQuestions": [{"path": "q"}],
-            "generators": [{"name": "g", "model": "small", "qft": {}, "qpo": {"rewriter": "large", "tuning": "Lora"}}],
+            "generators": [{"name": "g", "model": "small", "qft": {}, "qpo": {"rewriter": "large", "tuning": "Lora"}, "sampling": {"maxNewTokens": 256}}],
             "filters": {"solvability": {"model": "large"}},
-            "responses": {"model": "large"}, "reward": {"model": "small"},
+            "responses": {"model": "large", "sampling": {"maxNewTokens": 4096}}, "reward": {"model": "small"},
             "workspace": {"path": "w"}, "output": {"path": "o"},
         }))
         .unwrap()
@@ -188,8 +196,9 @@ mod tests {
             architecture: "llama".into(),
             parameters: 0,
             serving_bytes,
+            context_token_bytes: 1 << 20,
             training_bytes,
-            context_length: 0,
+            context_length: 1024,
             has_chat_template: true,
             head: "languageModel".into(),
             license: None,
@@ -201,13 +210,17 @@ mod tests {
     fn a_stage_takes_the_memory_of_its_model_and_its_part() {
         let table = [
             (Stage::Qft, Some("g"), 6 * GIB),
-            (Stage::Sample, Some("g"), GIB),
-            (Stage::Rewrite, Some("g"), 4 * GIB),
-            (Stage::Qpo, Some("g"), 3 * GIB),
+            // 256 tokens around the question, and the question's 256.
+            (Stage::Sample, Some("g"), GIB + GIB / 2),
+            (Stage::Rewrite, Some("g"), 4 * GIB + GIB / 4),
+            // Adapters: a third of 6 GiB. The reference takes nothing.
+            (Stage::Qpo, Some("g"), 2 * GIB),
             (Stage::Filter, None, 0),
-            (Stage::Judge, None, 4 * GIB),
+            (Stage::Judge, None, 4 * GIB + GIB / 4),
             (Stage::Rate, None, 0),
-            (Stage::Reward, None, GIB),
+            // No text is longer than the model's context.
+            (Stage::Respond, None, 5 * GIB),
+            (Stage::Reward, None, 2 * GIB),
         ];
         for (stage, generator, expected) in table {
             assert_eq!(
@@ -232,7 +245,7 @@ mod tests {
             faults[0].message
         );
         assert!(
-            faults[1].message.contains("`large` takes 4.2 GiB"),
+            faults[1].message.contains("`large` takes 5.2 GiB"),
             "{}",
             faults[1].message
         );

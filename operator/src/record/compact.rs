@@ -11,7 +11,7 @@ use super::{RECORD_MAX_BYTES, RunRecord};
 const COMPACT_FROM: usize = RECORD_MAX_BYTES * 3 / 4;
 
 /// Most bytes of a stage that is under way or just sealed, without its distributions, which are dropped where there is no room.
-const STAGE_BYTES: usize = 640;
+pub(crate) const STAGE_BYTES: usize = 640;
 
 /// The seal of a stage of a compacted wave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

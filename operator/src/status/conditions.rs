@@ -125,6 +125,13 @@ fn progressing(situation: &Situation<'_>) -> Said {
                 "waits for the spec to be mended, see Accepted".into(),
             );
         }
+        (Acceptance::Accepted, None) => {
+            return (
+                FALSE,
+                reason::RECORD_UNREADABLE,
+                "the run's record cannot be carried out, see Degraded".into(),
+            );
+        }
         _ if situation.suspended => return held(),
         _ => {
             return (

@@ -101,6 +101,7 @@ pub fn before_acceptance(
 ) -> SynthesisRunStatus {
     let phase = match situation.acceptance {
         Acceptance::Refused(_) => "Refused",
+        Acceptance::Accepted => "Unreadable",
         _ if situation.suspended => "Suspended",
         _ => "Inspecting",
     };

@@ -11,9 +11,13 @@ mod references;
 
 mod limits;
 
+mod languages;
+
 mod places;
 
 mod pods;
+
+mod room;
 
 mod inspection;
 
@@ -96,6 +100,8 @@ pub fn validate(run: &SynthesisRun, environment: Environment) -> Result<ValidRun
     models::check(&spec, environment, &mut faults, &mut notes);
     places::check(&spec, environment, &mut faults, &mut notes);
     pods::check(&spec, environment, &mut faults, &mut notes);
+    languages::check(&spec, &mut faults);
+    room::check(&spec, &mut faults);
     let limits = limits::read(&spec, &mut faults);
     let method = method::read(&spec, &mut faults);
 

@@ -31,8 +31,14 @@ pub(super) fn check(
         faults.push(fault("spec.output", "is the same place as spec.workspace: the output holds the published dataset and nothing else, name another"));
     }
     for (index, file) in spec.seed_questions.iter().enumerate() {
+        let named = [
+            file.path.is_some(),
+            file.uri.is_some(),
+            file.claim.is_some(),
+        ];
         question_file(
             file.located(),
+            named,
             &format!("spec.seedQuestions[{index}]"),
             environment,
             faults,
@@ -47,8 +53,14 @@ pub(super) fn check(
         .flat_map(|on| &on.benchmarks)
         .enumerate()
     {
+        let named = [
+            file.path.is_some(),
+            file.uri.is_some(),
+            file.claim.is_some(),
+        ];
         question_file(
             file.located(),
+            named,
             &format!("spec.filters.contamination.benchmarks[{index}]"),
             environment,
             faults,
@@ -68,6 +80,25 @@ pub(super) fn check(
             ));
         }
     }
+}
+
+/// Paths and URIs of the question files: seeds and benchmarks.
+pub(super) fn question_files(spec: &SynthesisRunSpec) -> impl Iterator<Item = &str> {
+    let seeds = spec
+        .seed_questions
+        .iter()
+        .map(|file| (&file.path, &file.uri));
+    let contamination = spec
+        .filters
+        .as_ref()
+        .and_then(|on| on.contamination.as_ref());
+    let benchmarks = contamination
+        .into_iter()
+        .flat_map(|on| &on.benchmarks)
+        .map(|file| (&file.path, &file.uri));
+    seeds
+        .chain(benchmarks)
+        .filter_map(|(path, uri)| path.as_deref().or(uri.as_deref()))
 }
 
 fn place(place: &Place, field: &str, environment: Environment, faults: &mut Vec<Fault>) {
@@ -98,16 +129,19 @@ fn place(place: &Place, field: &str, environment: Environment, faults: &mut Vec<
     }
 }
 
+/// `named`: whether path, uri and claim are set.
 fn question_file(
     located: Option<(&str, String)>,
+    named: [bool; 3],
     field: &str,
     environment: Environment,
     faults: &mut Vec<Fault>,
 ) {
-    let Some((member, location)) = located else {
+    let named = named.into_iter().filter(|is_set| *is_set).count();
+    let Some((member, location)) = located.filter(|_| named == 1) else {
         return faults.push(fault(
             field,
-            "names no file: set exactly one of path, uri and claim",
+            format!("names {named} files: set exactly one of path, uri and claim"),
         ));
     };
     let at = format!("{field}.{member}");

@@ -190,7 +190,7 @@ fn what_cannot_work_is_refused_with_its_path_and_what_to_do() {
         (
             "[{path: seeds.jsonl}]",
             "[{}]",
-            "spec.seedQuestions[0]: names no file",
+            "spec.seedQuestions[0]: names 0 files",
         ),
         (
             "target: {examples: 100}",
@@ -231,6 +231,11 @@ fn what_cannot_work_is_refused_with_its_path_and_what_to_do() {
             "  responses:",
             "  filters: {difficulty: {base: qwen, solver: qwen, generators: [gg]}}\n  responses:",
             "spec.filters.difficulty.generators[0]: `gg` is no generator of this spec; did you mean g",
+        ),
+        (
+            "  responses:",
+            "  filters: {language: {keep: [en, jp]}}\n  responses:",
+            "spec.filters.language.keep[1]: `jp` is no language that the filter can tell apart; did you mean ja? (there are: bn Bengali, de German",
         ),
         (
             "output: {path: out}",

@@ -4,16 +4,25 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use scalequest_tests::micro::skill::{Player, taught_validity};
+use scalequest_tests::micro::training::train_reward;
 use scalequest_tests::micro::{MicroModels, models, write_models};
 
 const USAGE: &str = "usage: micro-model DEST         train into DEST
        micro-model --cache      train into the cache, where they are not there yet, and print where that is
-       micro-model --skill DIR  measure the models in DIR";
+       micro-model --skill DIR  measure the models in DIR
+       micro-model --reward DIR train the reward model in DIR again, from the chat model there";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--skill", directory] => measure(&MicroModels::in_directory(Path::new(directory))),
+        ["--reward", directory] => {
+            let models = MicroModels::in_directory(Path::new(directory));
+            let scratch = tempfile::tempdir()?;
+            train_reward(&models.chat, &models.reward, scratch.path(), &mut |line| {
+                eprintln!("{line}")
+            })
+        }
         ["--cache"] => {
             let models = models()?;
             println!("{}", models.chat.parent().unwrap_or(&models.chat).display());
@@ -51,9 +60,14 @@ fn measure(models: &MicroModels) -> Result<()> {
         chat.right_responses(400, 0.7)?
     );
     println!("pairs ordered by verifier:   {}", chat.verified_pairs(400)?);
+    let reward = Player::load(&models.reward)?;
     println!(
         "pairs ordered by reward:     {}",
-        Player::load(&models.reward)?.rewarded_pairs(400)?
+        reward.rewarded_pairs(400)?
+    );
+    println!(
+        "its own pairs, T = 0.7:      {}",
+        reward.rewarded_own_pairs(&chat, 400)?
     );
     for question in chat.ask(12, 1.0)? {
         println!("  {question}");

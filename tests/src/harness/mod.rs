@@ -20,6 +20,8 @@ pub mod broken_model;
 
 pub mod filesystem;
 
+mod own_port;
+
 pub mod object_server;
 
 pub use finished_run::FinishedRun;

@@ -1,11 +1,11 @@
 //! A real S3 server on loopback (versitygw, over a directory), which can be killed and started again.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use super::own_port::own_port;
 use super::processes::wait_until;
 
 /// The server's only user.
@@ -120,18 +120,4 @@ fn spawn(program: &Path, root: &Path, address: SocketAddr) -> Child {
         .stderr(copy)
         .spawn()
         .expect("the S3 server starts")
-}
-
-/// A port of this process's own, below those that the system hands out: so that no other server takes it while ours is
-/// down for a moment.
-fn own_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let offset = u16::try_from(std::process::id() % 997).expect("below 997") * 10;
-    loop {
-        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 20_000 + (offset + turn) % 10_000;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
 }

@@ -109,6 +109,8 @@ impl Workbench {
             .current_dir(self.path())
             // Scenarios share the cores: candle's pool waits by spinning, which starves the others and itself.
             .env("CANDLE_NUM_THREADS", "1")
+            // What workers fetch from object stores goes with the workbench.
+            .env("SCALEQUEST_CACHE", self.path().join("cache"))
             .stdin(Stdio::null());
         command
     }

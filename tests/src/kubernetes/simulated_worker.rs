@@ -142,6 +142,7 @@ fn inspection(spec: &str, index: i64) -> Option<Inspection> {
         architecture: "llama".into(),
         parameters: 1_000_000,
         serving_bytes: 4_000_000,
+        context_token_bytes: 1 << 10,
         training_bytes: 16_000_000,
         context_length: 2048,
         has_chat_template: true,

@@ -111,9 +111,8 @@ pub fn for_part(part: Part, draws: &mut Draws) -> Lesson {
             let problem = drawing::raw(draws);
             let is_wrong = draws.uniform() < WRONG;
             let reply = response(&problem, is_wrong, draws);
-            let prompt = responding(&problem.text(), domain(&problem), form(&problem));
             Lesson {
-                prompt: Some(prompt),
+                prompt: Some(asked(&problem)),
                 reply,
             }
         }
@@ -161,6 +160,11 @@ pub fn form(problem: &Problem) -> AnswerFormat {
     } else {
         AnswerFormat::Boxed
     }
+}
+
+/// What a responder is asked.
+pub fn asked(problem: &Problem) -> String {
+    responding(&problem.text(), domain(problem), form(problem))
 }
 
 /// The judge's words.

@@ -13,6 +13,8 @@ pub mod training;
 
 pub mod data;
 
+pub mod evidence;
+
 pub mod skill;
 
 mod cache;

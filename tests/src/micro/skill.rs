@@ -14,56 +14,10 @@ use scalequest_worker::prompts::rewarding::rewarding;
 use scalequest_worker::prompts::verdict::last_verdict;
 use scalequest_worker::training::draw::Draws;
 
+use super::evidence::Share;
 use super::lessons::{self, Lesson, Part};
 use super::problem::{Flaw, Problem, Truth, truth};
 use super::{drawing, training};
-
-/// A share of successes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Share {
-    /// Successes.
-    pub hits: usize,
-    /// Tries.
-    pub of: usize,
-}
-
-impl Share {
-    /// The share itself.
-    pub fn value(self) -> f64 {
-        self.hits as f64 / self.of.max(1) as f64
-    }
-
-    /// Its 95% confidence interval (Wilson).
-    pub fn interval(self) -> (f64, f64) {
-        let (n, p, z) = (self.of.max(1) as f64, self.value(), 1.96_f64);
-        let middle = (p + z * z / (2.0 * n)) / (1.0 + z * z / n);
-        let half = z / (1.0 + z * z / n) * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
-        (middle - half, middle + half)
-    }
-
-    /// Counts the successes among `tries`.
-    pub fn of(tries: impl Iterator<Item = bool>) -> Self {
-        tries.fold(Self { hits: 0, of: 0 }, |share, hit| Self {
-            hits: share.hits + usize::from(hit),
-            of: share.of + 1,
-        })
-    }
-}
-
-impl std::fmt::Display for Share {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (low, high) = self.interval();
-        write!(
-            f,
-            "{:.1}% ({:.1} to {:.1}, {} of {})",
-            100.0 * self.value(),
-            100.0 * low,
-            100.0 * high,
-            self.hits,
-            self.of
-        )
-    }
-}
 
 /// A model ready to be asked.
 pub struct Player {
@@ -179,14 +133,7 @@ impl Player {
         let problems: Vec<Problem> = (0..count)
             .map(|i| lessons::sound(&mut Draws::keyed(-1, "respond", i)))
             .collect();
-        let prompts = problems.iter().map(|problem| {
-            let (domain, form) = (lessons::domain(problem), lessons::form(problem));
-            Some(scalequest_worker::prompts::responding::responding(
-                &problem.text(),
-                domain,
-                form,
-            ))
-        });
+        let prompts = problems.iter().map(|problem| Some(lessons::asked(problem)));
         let said = self.say(&prompts.collect::<Vec<_>>(), temperature, "respond")?;
         Ok(Share::of(said.iter().zip(&problems).map(
             |(said, problem)| lessons::is_right(&problem.truth(), said),
@@ -250,6 +197,45 @@ impl Player {
                 Ok(scores.into_iter().map(f64::from).collect())
             },
         )
+    }
+
+    /// Share of (right, wrong) pairs of what `chat` itself answers to fresh questions, five times at temperature 0.7, that the
+    /// scalar head orders rightly.
+    ///
+    /// # Errors
+    /// As [`Player::say`].
+    pub fn rewarded_own_pairs(&self, chat: &Player, count: u64) -> Result<Share> {
+        const SAMPLES: usize = 5;
+        let problems: Vec<Problem> = (0..count)
+            .map(|i| lessons::sound(&mut Draws::keyed(-1, "own", i)))
+            .collect();
+        let prompts: Vec<Option<String>> = problems
+            .iter()
+            .flat_map(|problem| std::iter::repeat_n(Some(lessons::asked(problem)), SAMPLES))
+            .collect();
+        let said = chat.say(&prompts, 0.7, "own")?;
+        let asked: Vec<(String, &String)> = problems
+            .iter()
+            .flat_map(|problem| std::iter::repeat_n(problem.text(), SAMPLES))
+            .zip(&said)
+            .collect();
+        let asked: Vec<(&str, &str)> = asked
+            .iter()
+            .map(|(question, said)| (question.as_str(), said.as_str()))
+            .collect();
+        let rewards = self.rewards(&asked)?;
+        let mut share = Share { hits: 0, of: 0 };
+        for (index, problem) in problems.iter().enumerate() {
+            let own = index * SAMPLES..(index + 1) * SAMPLES;
+            let truth = problem.truth();
+            let (right, wrong): (Vec<usize>, Vec<usize>) =
+                own.partition(|&at| lessons::is_right(&truth, &said[at]));
+            for (&a, &b) in right.iter().flat_map(|a| wrong.iter().map(move |b| (a, b))) {
+                share.hits += usize::from(rewards[a] > rewards[b]);
+                share.of += 1;
+            }
+        }
+        Ok(share)
     }
 
     /// The scalar head's value for each (question, response).

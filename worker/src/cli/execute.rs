@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use scalequest_crds::Stage;
-use scalequest_crds::exit::worker::{DONE, SHARD_CANNOT_WORK, STOPPED, TASK_CANNOT_WORK};
+use scalequest_crds::exit::worker::{
+    DISK_FULL, DONE, SHARD_CANNOT_WORK, STOPPED, TASK_CANNOT_WORK,
+};
 use scalequest_crds::report::{Outcome, StageReport};
 use scalequest_crds::task::{StageTask, TASK_VERSION};
 
@@ -86,7 +88,15 @@ pub fn execute(file: &Path, work: Work, report: Option<&Path>, stop: Stop) -> i3
     };
     if let Err(error) = write_report(&report, path) {
         tracing::error!(path = %path.display(), %error, "the report cannot be written");
-        return if exit == DONE { TRY_AGAIN } else { exit };
+        let is_full = matches!(
+            StageError::world(&error, String::new()),
+            StageError::DiskFull(_)
+        );
+        return match exit {
+            DONE if is_full => DISK_FULL,
+            DONE => TRY_AGAIN,
+            exit => exit,
+        };
     }
     exit
 }
@@ -108,6 +118,7 @@ fn failed(error: StageError) -> (i32, Finished) {
         ),
         StageError::Task(message) => (TASK_CANNOT_WORK, Outcome::Failed { message }),
         StageError::Shard(message) => (SHARD_CANNOT_WORK, Outcome::Failed { message }),
+        StageError::DiskFull(message) => (DISK_FULL, Outcome::Failed { message }),
         StageError::World(message) => (TRY_AGAIN, Outcome::Failed { message }),
     };
     (exit, Finished::with(outcome))

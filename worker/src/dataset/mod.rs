@@ -23,6 +23,9 @@ pub mod jsonl;
 mod fixtures;
 
 #[cfg(test)]
+#[path = "../../../tests/src/harness/own_port.rs"]
+mod own_port;
+#[cfg(test)]
 mod s3_server;
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! A real S3 server (versitygw) on loopback over a temporary directory, which can be killed and started again.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use super::own_port::own_port;
 use super::store::{Access, Store};
 
 pub(super) struct Server {
@@ -132,18 +132,4 @@ fn find() -> Option<PathBuf> {
         .into_iter()
         .map(|folder| folder.join("versitygw"))
         .find(|program| program.is_file())
-}
-
-/// A port of this process's own, below those that the system hands out: so that no other server takes it while ours is
-/// down for a moment.
-fn own_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let offset = u16::try_from(std::process::id() % 997).expect("below 997") * 10;
-    loop {
-        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 20_000 + (offset + turn) % 10_000;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
 }

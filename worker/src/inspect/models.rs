@@ -10,12 +10,13 @@ use scalequest_crds::run::{EngineType, Model, SynthesisRunSpec};
 use super::fault;
 use super::roles::{Needs, needs};
 use crate::model::{Checkpoint, Head, ModelError};
+use crate::training::micro_batches::MICRO_BATCH_TOKENS;
 
-/// Rows and tokens of each for which serving memory is given: the generator's rows in flight, and a long response.
-const SERVED: (usize, usize) = (32, 1024);
+/// Rows for which serving memory is given: the generator's rows in flight.
+const SERVED: usize = 32;
 
-/// Tokens of a training step's part for which training memory is given.
-const TRAINED_TOKENS: usize = 1024;
+/// Tokens of a row in training where no generator says another: questions are short, however long they may be.
+const ROW_TOKENS: usize = 256;
 
 /// Looks at the models of a part of the spec.
 pub fn models(spec: &SynthesisRunSpec, part: &Part, inspection: &mut Inspection) {
@@ -28,7 +29,14 @@ pub fn models(spec: &SynthesisRunSpec, part: &Part, inspection: &mut Inspection)
             Err((field, message)) => inspection.faults.push(fault(field, message)),
             Ok((member, path)) => {
                 let field = format!("spec.models[{index}].source.{member}");
-                let (facts, faults) = look(&path, model, &needs(spec, &model.name), &mut digests);
+                let trained = trained_row(spec, &model.name);
+                let (facts, faults) = look(
+                    &path,
+                    model,
+                    &needs(spec, &model.name),
+                    trained,
+                    &mut digests,
+                );
                 inspection.faults.extend(
                     faults
                         .into_iter()
@@ -80,10 +88,20 @@ fn location(model: &Model, index: usize) -> Result<(&'static str, PathBuf), (Str
     Err((field(name), format!("not read by this worker: {advice}")))
 }
 
+/// Tokens of the longest row on which question fine-tuning trains the model: it packs its rows full.
+fn trained_row(spec: &SynthesisRunSpec, model: &str) -> usize {
+    let generators = spec.generators.iter().filter(|each| each.model == model);
+    generators
+        .filter_map(|each| usize::try_from(each.qft.as_ref()?.max_length?).ok())
+        .max()
+        .unwrap_or(ROW_TOKENS)
+}
+
 fn look(
     path: &Path,
     model: &Model,
     needs: &Needs,
+    trained_row: usize,
     digests: &mut BTreeMap<PathBuf, String>,
 ) -> (Option<ModelFacts>, Vec<String>) {
     let checkpoint = match Checkpoint::open(path) {
@@ -128,17 +146,17 @@ fn look(
     digests.insert(path.to_owned(), digest.clone());
     let parameters = config.parameter_count();
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let (rows, tokens) = (SERVED.0, SERVED.1.min(config.max_position_embeddings));
     let facts = ModelFacts {
         name: model.name.clone(),
         digest,
         architecture: config.architecture.model_type().to_owned(),
         parameters: number(parameters),
-        serving_bytes: number(config.inference_bytes(rows, tokens)),
+        serving_bytes: number(config.inference_bytes(SERVED, 0)),
+        context_token_bytes: number(SERVED as u64 * config.cache_bytes_per_token()),
         training_bytes: number(config.training_bytes(
             parameters,
-            TRAINED_TOKENS,
-            config.num_hidden_layers,
+            MICRO_BATCH_TOKENS.max(trained_row),
+            trained_row,
         )),
         context_length: number(config.max_position_embeddings as u64),
         has_chat_template,

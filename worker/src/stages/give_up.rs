@@ -1,17 +1,14 @@
 //! Gives a shard up: commits it with every one of its rows as a reject, so that the run goes on without them and the funnel
 //! still adds up. Nothing is computed and no model is loaded.
 
-use std::cell::Cell;
 use std::ops::Range;
 
 use scalequest_crds::row::{AnsweredRow, QuestionRow, Reason, RejectRow};
 use scalequest_crds::task::{StageParams, StageTask};
 
 use super::run_whole::run_whole;
-use super::shard::{Base, Fate, Finished, Shard};
+use super::shard::{Fate, Finished, Shard};
 use super::{Progressing, StageError, Stop};
-use crate::dataset::store::Store;
-use crate::dataset::workspace::StageDir;
 
 /// What led to the rejection, for whoever reads the rejects.
 const DETAIL: &str = "the shard was given up after repeated failures";
@@ -26,31 +23,11 @@ pub fn give_up(
     stop: &Stop,
     progressing: &Progressing,
 ) -> Result<Finished, StageError> {
-    if !(0..task.shards()).contains(&index) {
-        return Err(StageError::Task(format!(
-            "stage {} has {} shards, there is no shard {index}",
-            task.stage,
-            task.shards()
-        )));
-    }
-    stop.check()?;
-    let store = Store::open(&task.workspace)?;
-    let dir = StageDir::of(&store, task);
-    let range = task.range(index);
-    if let Some(manifest) = dir.committed(&range)? {
+    let shard = Shard::open(task, index, stop, progressing)?;
+    if let Some(manifest) = shard.dir.committed(&shard.range)? {
         return Ok(Finished::committed((manifest, true)));
     }
-    let shard = Shard {
-        task,
-        index,
-        range: range.clone(),
-        store,
-        dir,
-        stop,
-        progressing,
-        base: Cell::new(Base::default()),
-    };
-    let fates = rejects(&shard, range)?;
+    let fates = rejects(&shard, shard.range.clone())?;
     run_whole::<QuestionRow>(&shard, fates, |_, _| Vec::new())
 }
 

@@ -1,18 +1,18 @@
 //! Label: measures how often the solver fails on seed questions with known answers: what the difficulty scorer learns from
-//! (paper, section 3.3, as in DART-Math).
+//! (paper, section 3.3, as in DART-Math). Lines without an answer are passed over.
 
 use std::ops::Range;
 
 use scalequest_crds::report::Histogram;
-use scalequest_crds::row::{LabelRow, QuestionRow, Reason, RejectRow};
-use scalequest_crds::run::{AnswerFormat, Domain, Sampling};
+use scalequest_crds::row::{LabelRow, QuestionRow};
+use scalequest_crds::run::{AnswerFormat, Domain};
 use scalequest_crds::task::StageParams;
 
 use super::StageError;
-use super::run_shard::{Fates, RowStage, run_shard};
+use super::ask_rows::{AskStage, Asking, ask_rows};
 use super::seeds::{SeedRow, read_seeds};
-use super::serving::{Answers, Asked, ChatModel, Prompt, Said};
-use super::shard::{Fate, Finished, Shard, reject, wrong_params};
+use super::serving::{Answers, Said};
+use super::shard::{Fate, Finished, Shard, wrong_params};
 use crate::answers::{final_answer, reference_answer, same_answer};
 use crate::prompts::responding::responding;
 
@@ -21,24 +21,22 @@ use crate::prompts::responding::responding;
 /// # Errors
 /// The model does not load, a seed file cannot be read, the workspace fails, or a stop was asked for.
 pub fn label(shard: &Shard<'_>) -> Result<Finished, StageError> {
-    run_shard::<Label>(shard)
+    ask_rows::<Label>(shard)
 }
 
 struct Label {
-    model: ChatModel,
     samples: i32,
-    sampling: Sampling,
     format: AnswerFormat,
     domain: Domain,
 }
 
-impl RowStage for Label {
+impl AskStage for Label {
     type Row = SeedRow;
     type Kept = LabelRow;
 
     const ROWS_AT_ONCE: i64 = 128;
 
-    fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
+    fn asking(params: &StageParams) -> Option<Asking<'_, Self>> {
         let StageParams::Label {
             model,
             samples,
@@ -46,17 +44,20 @@ impl RowStage for Label {
             answer_format,
             domain,
             ..
-        } = &shard.task.params
+        } = params
         else {
-            return Err(wrong_params(shard));
+            return None;
         };
-        let (samples, format, domain) = (*samples, *answer_format, *domain);
-        Ok(Label {
-            model: ChatModel::load(shard, model)?,
-            samples,
-            sampling: sampling.clone(),
-            format,
-            domain,
+        let stage = Label {
+            samples: *samples,
+            format: *answer_format,
+            domain: *domain,
+        };
+        Some(Asking {
+            stage,
+            model,
+            samples: *samples,
+            sampling,
         })
     }
 
@@ -67,61 +68,38 @@ impl RowStage for Label {
         read_seeds(seed_questions, rows)
     }
 
-    /// Rows without an answer get their fate when their turn comes: fates are in order.
-    fn work(
-        &mut self,
-        shard: &Shard<'_>,
-        rows: &[SeedRow],
-        fates: &mut Fates<'_>,
-    ) -> Result<(), StageError> {
-        let reference = |row: &SeedRow| {
-            row.answer
-                .as_deref()
-                .and_then(|answer| reference_answer(answer, self.format))
-        };
-        let known: Vec<_> = rows
-            .iter()
-            .enumerate()
-            .filter_map(|(at, row)| Some((at, row, reference(row)?)))
-            .collect();
-        let prompt = |(_, row, _): &(usize, &SeedRow, String)| {
-            Prompt::new(row.id, responding(&row.question, self.domain, self.format))
-        };
-        let prompts: Vec<_> = known.iter().map(prompt).collect();
-        let mut next = 0;
-        let pass_over = |fates: &mut Fates<'_>, count: usize| {
-            (0..count).for_each(|_| fates.push(&Fate::<LabelRow>::PassedOver, 0, 0))
-        };
-        self.model.ask(
-            shard,
-            &prompts,
-            self.samples,
-            &self.sampling,
-            &mut |place, asked| {
-                let (at, row, answer) = &known[place];
-                pass_over(fates, at - next);
-                next = at + 1;
-                match asked {
-                    Asked::TooLong(said) => fates.push(&too_long(shard, row, &said), 0, 0),
-                    Asked::Said(answers) => {
-                        fates.push(
-                            &Fate::Kept(self.labelled(row, answer, &answers)),
-                            answers.prompt_tokens,
-                            answers.new_tokens(),
-                        );
-                    }
-                }
-            },
-        )?;
-        pass_over(fates, rows.len() - next);
-        Ok(())
+    fn question(row: &SeedRow) -> QuestionRow {
+        QuestionRow {
+            id: row.id,
+            generator: String::new(),
+            wave: 0,
+            question: row.question.clone(),
+            question_tokens: 0,
+            difficulty: None,
+        }
     }
 
-    fn body(&self) -> String {
-        self.model.body()
+    fn prompt(&self, _: &Shard<'_>, row: &SeedRow) -> Option<String> {
+        self.reference(row)?;
+        Some(responding(&row.question, self.domain, self.format))
     }
 
-    fn histograms(kept: &[&LabelRow], _: &[&RejectRow]) -> Vec<Histogram> {
+    fn fate(&self, _: &Shard<'_>, row: &SeedRow, answers: Answers) -> Fate<LabelRow> {
+        let reference = self.reference(row).unwrap_or_default();
+        let is_wrong = |said: &&Said| {
+            let answer = final_answer(&said.text, self.format).unwrap_or_default();
+            !same_answer(&answer, &reference)
+        };
+        let wrong = answers.texts.iter().filter(is_wrong).count();
+        Fate::Kept(LabelRow {
+            id: row.id,
+            question: row.question.clone(),
+            fail_rate: wrong as f64 / answers.texts.len().max(1) as f64,
+            samples: self.samples,
+        })
+    }
+
+    fn histograms(kept: &[&LabelRow]) -> Vec<Histogram> {
         let mut rates = Histogram::new("failRate", 0.0, 1.0, 20);
         kept.iter().for_each(|row| rates.record(row.fail_rate));
         vec![rates]
@@ -129,33 +107,8 @@ impl RowStage for Label {
 }
 
 impl Label {
-    fn labelled(&self, row: &SeedRow, answer: &str, answers: &Answers) -> LabelRow {
-        let is_wrong = |said: &&Said| {
-            !same_answer(
-                &final_answer(&said.text, self.format).unwrap_or_default(),
-                answer,
-            )
-        };
-        let wrong = answers.texts.iter().filter(is_wrong).count();
-        let fail_rate = wrong as f64 / answers.texts.len().max(1) as f64;
-        LabelRow {
-            id: row.id,
-            question: row.question.clone(),
-            fail_rate,
-            samples: self.samples,
-        }
+    /// The final answer of a seed question that has one.
+    fn reference(&self, row: &SeedRow) -> Option<String> {
+        reference_answer(row.answer.as_deref()?, self.format)
     }
-}
-
-fn too_long(shard: &Shard<'_>, row: &SeedRow, said: &str) -> Fate<LabelRow> {
-    let (id, generator, question) = (row.id, String::new(), row.question.clone());
-    let row = QuestionRow {
-        id,
-        generator,
-        wave: 0,
-        question,
-        question_tokens: 0,
-        difficulty: None,
-    };
-    reject(shard, Reason::PromptTooLong, row, said)
 }

@@ -3,7 +3,7 @@
 
 pub mod qft;
 
-pub mod sample;
+pub mod draw_questions;
 
 pub mod rewrite;
 
@@ -12,8 +12,6 @@ pub mod qpo;
 pub mod label;
 
 pub mod scorer;
-
-pub mod generate;
 
 pub mod filter;
 
@@ -36,6 +34,8 @@ pub mod give_up;
 pub mod seal_task;
 
 pub mod run_shard;
+
+pub mod ask_rows;
 
 pub mod run_training;
 

@@ -1,11 +1,12 @@
-//! Opens the model that a task names: where it lies, and whether it is the one that was inspected. It keeps nothing: a worker
-//! does one task, which names one model.
+//! Opens the model that a task names: where it lies, and whether it is the one that was inspected. A worker does one task,
+//! which names one model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use scalequest_crds::task::{ModelLocation, ModelUse};
 
 use super::StageError;
+use super::scratch::Scratch;
 use super::shard::Shard;
 use crate::dataset::model_files;
 use crate::model::{Checkpoint, ModelError};
@@ -30,18 +31,51 @@ pub fn open_model(shard: &Shard<'_>, model: &ModelUse) -> Result<Checkpoint, Sta
             Ok(checkpoint)
         }
         ModelLocation::Trained { stage, key } => {
-            let path = model_files::fetch(&shard.store, *stage, key, &cache())?;
-            Checkpoint::open(&path).map_err(|error| named(model, error))
+            let held = if shard.store.local_path("").is_some() {
+                let links = Scratch::new()?;
+                let path = model_files::fetch(&shard.store, *stage, key, links.path())?;
+                Held::Links {
+                    path,
+                    _folder: links,
+                }
+            } else {
+                Held::Fetched(model_files::keep(&shard.store, *stage, key, &cache())?)
+            };
+            let held = shard.model.get_or_init(|| held);
+            Checkpoint::open(held.path()).map_err(|error| named(model, error))
         }
     }
 }
 
-/// Where trained models are fetched to from an object store.
+/// The files of a trained model, there as long as its shard is in the making.
+#[derive(Debug)]
+pub enum Held {
+    /// Links into a workspace that is a directory, in a folder that goes with this process.
+    Links {
+        /// The model's directory.
+        path: PathBuf,
+        /// Where it lies.
+        _folder: Scratch,
+    },
+    /// Files of an object store, which stay for the next worker.
+    Fetched(model_files::Kept),
+}
+
+impl Held {
+    fn path(&self) -> &Path {
+        match self {
+            Held::Links { path, .. } => path,
+            Held::Fetched(kept) => kept.folder(),
+        }
+    }
+}
+
+/// Where trained models are fetched to from an object store: below `SCALEQUEST_CACHE`, or the system's folder for temporary
+/// files.
 fn cache() -> PathBuf {
-    std::env::var_os("SCALEQUEST_CACHE").map_or_else(
-        || std::env::temp_dir().join("scalequest-models"),
-        PathBuf::from,
-    )
+    std::env::var_os("SCALEQUEST_CACHE")
+        .map_or_else(|| std::env::temp_dir().join("scalequest"), PathBuf::from)
+        .join("trained")
 }
 
 fn named(model: &ModelUse, error: ModelError) -> StageError {
@@ -49,6 +83,6 @@ fn named(model: &ModelUse, error: ModelError) -> StageError {
     if error.is_permanent() {
         StageError::Task(message)
     } else {
-        StageError::World(message)
+        StageError::world(&error, message)
     }
 }

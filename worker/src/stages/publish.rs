@@ -39,7 +39,8 @@ impl From<PublishError> for StageError {
             PublishError::Stopped => StageError::Stopped,
             PublishError::Read(error) => error.into(),
             PublishError::Output(error) if !error.is_permanent() => {
-                StageError::World(format!("output: {error}"))
+                let message = format!("output: {error}");
+                StageError::world(&error, message)
             }
             error => StageError::Task(error.to_string()),
         }

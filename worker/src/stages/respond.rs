@@ -3,14 +3,14 @@
 use std::ops::Range;
 
 use scalequest_crds::report::Histogram;
-use scalequest_crds::row::{AnsweredRow, QuestionRow, Reason, RejectRow, ResponseRow};
-use scalequest_crds::run::{AnswerFormat, Domain, Sampling};
+use scalequest_crds::row::{AnsweredRow, QuestionRow, ResponseRow};
+use scalequest_crds::run::{AnswerFormat, Domain};
 use scalequest_crds::task::StageParams;
 
 use super::StageError;
-use super::run_shard::{Fates, RowStage, run_shard};
-use super::serving::{Asked, ChatModel, Prompt, Said};
-use super::shard::{Fate, Finished, Shard, reject, wrong_params};
+use super::ask_rows::{AskStage, Asking, ask_rows};
+use super::serving::{Answers, Said};
+use super::shard::{Fate, Finished, Shard};
 use crate::answers::final_answer;
 use crate::prompts::responding::responding;
 
@@ -19,41 +19,37 @@ use crate::prompts::responding::responding;
 /// # Errors
 /// The model does not load, an input is damaged, the workspace fails, or a stop was asked for.
 pub fn respond(shard: &Shard<'_>) -> Result<Finished, StageError> {
-    run_shard::<Respond>(shard)
+    ask_rows::<Respond>(shard)
 }
 
 struct Respond {
-    model: ChatModel,
-    samples: i32,
-    sampling: Sampling,
     format: AnswerFormat,
     domain: Domain,
 }
 
-impl RowStage for Respond {
+impl AskStage for Respond {
     type Row = QuestionRow;
     type Kept = AnsweredRow;
 
     const ROWS_AT_ONCE: i64 = 128;
 
-    fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
+    fn asking(params: &StageParams) -> Option<Asking<'_, Self>> {
         let StageParams::Respond {
             model,
             samples,
             sampling,
             answer_format,
             domain,
-        } = &shard.task.params
+        } = params
         else {
-            return Err(wrong_params(shard));
+            return None;
         };
-        let (samples, format, domain) = (*samples, *answer_format, *domain);
-        Ok(Respond {
-            model: ChatModel::load(shard, model)?,
-            samples,
-            sampling: sampling.clone(),
-            format,
-            domain,
+        let (format, domain) = (*answer_format, *domain);
+        Some(Asking {
+            stage: Respond { format, domain },
+            model,
+            samples: *samples,
+            sampling,
         })
     }
 
@@ -61,56 +57,25 @@ impl RowStage for Respond {
         shard.read_input(0, "rows", rows)
     }
 
-    fn work(
-        &mut self,
-        shard: &Shard<'_>,
-        rows: &[QuestionRow],
-        fates: &mut Fates<'_>,
-    ) -> Result<(), StageError> {
-        let prompt = |row: &QuestionRow| {
-            Prompt::new(row.id, responding(&row.question, self.domain, self.format))
-        };
-        let prompts: Vec<_> = rows.iter().map(prompt).collect();
-        self.model.ask(
-            shard,
-            &prompts,
-            self.samples,
-            &self.sampling,
-            &mut |place, asked| {
-                let question = rows[place].clone();
-                match asked {
-                    Asked::TooLong(said) => fates.push(
-                        &reject::<AnsweredRow>(shard, Reason::PromptTooLong, question, &said),
-                        0,
-                        0,
-                    ),
-                    Asked::Said(answers) => {
-                        let (read, made) = (answers.prompt_tokens, answers.new_tokens());
-                        let responses = answers
-                            .texts
-                            .into_iter()
-                            .zip(0..)
-                            .map(|(said, index)| self.response(said, index))
-                            .collect();
-                        fates.push(
-                            &Fate::Kept(AnsweredRow {
-                                question,
-                                responses,
-                            }),
-                            read,
-                            made,
-                        );
-                    }
-                }
-            },
-        )
+    fn question(row: &QuestionRow) -> QuestionRow {
+        row.clone()
     }
 
-    fn body(&self) -> String {
-        self.model.body()
+    fn prompt(&self, _: &Shard<'_>, row: &QuestionRow) -> Option<String> {
+        Some(responding(&row.question, self.domain, self.format))
     }
 
-    fn histograms(kept: &[&AnsweredRow], _: &[&RejectRow]) -> Vec<Histogram> {
+    fn fate(&self, _: &Shard<'_>, row: &QuestionRow, answers: Answers) -> Fate<AnsweredRow> {
+        let said = answers.texts.into_iter().zip(0..);
+        Fate::Kept(AnsweredRow {
+            question: row.clone(),
+            responses: said
+                .map(|(said, index)| self.response(said, index))
+                .collect(),
+        })
+    }
+
+    fn histograms(kept: &[&AnsweredRow]) -> Vec<Histogram> {
         let mut tokens = Histogram::new("responseTokens", 0.0, 2048.0, 16);
         kept.iter()
             .flat_map(|row| &row.responses)

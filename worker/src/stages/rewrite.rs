@@ -4,14 +4,14 @@
 use std::ops::Range;
 
 use scalequest_crds::report::Histogram;
-use scalequest_crds::row::{Direction, PreferenceRow, QuestionRow, Reason, RejectRow};
-use scalequest_crds::run::{Domain, Sampling};
+use scalequest_crds::row::{Direction, PreferenceRow, QuestionRow, Reason};
+use scalequest_crds::run::Domain;
 use scalequest_crds::task::StageParams;
 
 use super::StageError;
-use super::run_shard::{Fates, RowStage, run_shard};
-use super::serving::{Asked, ChatModel, Prompt, Said, draws};
-use super::shard::{Fate, Finished, Shard, reject, wrong_params};
+use super::ask_rows::{AskStage, Asking, ask_rows};
+use super::serving::{Answers, draws};
+use super::shard::{Fate, Finished, Shard, reject};
 use crate::prompts::rewriting::{read_rewrite, rewriting};
 
 /// Rewrites one shard of sampled questions.
@@ -19,34 +19,33 @@ use crate::prompts::rewriting::{read_rewrite, rewriting};
 /// # Errors
 /// The model does not load, an input is damaged, the workspace fails, or a stop was asked for.
 pub fn rewrite(shard: &Shard<'_>) -> Result<Finished, StageError> {
-    run_shard::<Rewrite>(shard)
+    ask_rows::<Rewrite>(shard)
 }
 
 struct Rewrite {
-    model: ChatModel,
-    sampling: Sampling,
     domain: Domain,
 }
 
-impl RowStage for Rewrite {
+impl AskStage for Rewrite {
     type Row = QuestionRow;
     type Kept = PreferenceRow;
 
     const ROWS_AT_ONCE: i64 = 256;
 
-    fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
+    fn asking(params: &StageParams) -> Option<Asking<'_, Self>> {
         let StageParams::Rewrite {
             model,
             sampling,
             domain,
-        } = &shard.task.params
+        } = params
         else {
-            return Err(wrong_params(shard));
+            return None;
         };
-        Ok(Rewrite {
-            model: ChatModel::load(shard, model)?,
-            sampling: sampling.clone(),
-            domain: *domain,
+        Some(Asking {
+            stage: Rewrite { domain: *domain },
+            model,
+            samples: 1,
+            sampling,
         })
     }
 
@@ -54,82 +53,40 @@ impl RowStage for Rewrite {
         shard.read_input(0, "rows", rows)
     }
 
-    fn work(
-        &mut self,
-        shard: &Shard<'_>,
-        rows: &[QuestionRow],
-        fates: &mut Fates<'_>,
-    ) -> Result<(), StageError> {
-        let directions: Vec<_> = rows.iter().map(|row| direction(shard, row)).collect();
-        let prompt = |(row, direction): (&QuestionRow, &Direction)| {
-            Prompt::new(row.id, rewriting(&row.question, *direction, self.domain))
+    fn question(row: &QuestionRow) -> QuestionRow {
+        row.clone()
+    }
+
+    fn prompt(&self, shard: &Shard<'_>, row: &QuestionRow) -> Option<String> {
+        let direction = direction(shard, row);
+        Some(rewriting(&row.question, direction, self.domain))
+    }
+
+    /// A pair, if what the rewriter said is a rewrite.
+    fn fate(&self, shard: &Shard<'_>, row: &QuestionRow, answers: Answers) -> Fate<PreferenceRow> {
+        let (direction, said) = (direction(shard, row), answers.texts.first());
+        let rewritten = match said {
+            Some(said) if said.finished => read_rewrite(&said.text, &row.question),
+            _ => Err("the rewrite was cut at the token limit"),
         };
-        let prompts: Vec<_> = rows.iter().zip(&directions).map(prompt).collect();
-        self.model
-            .ask(shard, &prompts, 1, &self.sampling, &mut |place, asked| {
-                let (row, direction) = (rows[place].clone(), directions[place]);
-                match asked {
-                    Asked::TooLong(said) => fates.push(
-                        &reject::<PreferenceRow>(shard, Reason::PromptTooLong, row, &said),
-                        0,
-                        0,
-                    ),
-                    Asked::Said(answers) => {
-                        fates.push(
-                            &fate(shard, row, direction, answers.texts.first()),
-                            answers.prompt_tokens,
-                            answers.new_tokens(),
-                        );
-                    }
-                }
-            })
-    }
-
-    fn body(&self) -> String {
-        self.model.body()
-    }
-
-    fn histograms(_: &[&PreferenceRow], _: &[&RejectRow]) -> Vec<Histogram> {
-        Vec::new()
-    }
-}
-
-/// A pair, if what the rewriter said is a rewrite.
-fn fate(
-    shard: &Shard<'_>,
-    row: QuestionRow,
-    direction: Direction,
-    said: Option<&Said>,
-) -> Fate<PreferenceRow> {
-    let rewritten = match said {
-        Some(said) if said.finished => read_rewrite(&said.text, &row.question),
-        _ => Err("the rewrite was cut at the token limit"),
-    };
-    match rewritten {
-        Ok(chosen) => {
-            let QuestionRow {
-                id,
-                generator,
-                question: rejected,
-                ..
-            } = row;
-            Fate::Kept(PreferenceRow {
-                id,
-                generator,
+        match rewritten {
+            Ok(chosen) => Fate::Kept(PreferenceRow {
+                id: row.id,
+                generator: row.generator.clone(),
                 direction,
                 chosen,
-                rejected,
-            })
+                rejected: row.question.clone(),
+            }),
+            Err(why) => {
+                let text = said.map_or("", |said| said.text.as_str());
+                let detail = format!("{why} ({direction:?}): {text}");
+                reject(shard, Reason::BadRewrite, row.clone(), &detail)
+            }
         }
-        Err(why) => {
-            let text = said.map_or("", |said| said.text.as_str());
-            reject(
-                shard,
-                Reason::BadRewrite,
-                row,
-                &format!("{why} ({direction:?}): {text}"),
-            )
-        }
+    }
+
+    fn histograms(_: &[&PreferenceRow]) -> Vec<Histogram> {
+        Vec::new()
     }
 }
 

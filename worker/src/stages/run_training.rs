@@ -201,8 +201,9 @@ fn write_log(path: &Path, summary: &Summary, measures: &[&str]) -> Result<(), St
         lines.push_str(&Value::Object(line).to_string());
         lines.push('\n');
     }
-    std::fs::write(path, lines)
-        .map_err(|error| StageError::World(format!("cannot write {}: {error}", path.display())))
+    std::fs::write(path, lines).map_err(|error| {
+        StageError::world(&error, format!("cannot write {}: {error}", path.display()))
+    })
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>, StageError> {

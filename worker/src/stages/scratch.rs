@@ -8,6 +8,7 @@ use super::StageError;
 const PREFIX: &str = "scalequest-worker-";
 
 /// A folder of this process.
+#[derive(Debug)]
 pub struct Scratch(PathBuf);
 
 impl Scratch {
@@ -49,10 +50,11 @@ impl Drop for Scratch {
 
 fn make(path: &Path) -> Result<(), StageError> {
     std::fs::create_dir_all(path).map_err(|error| {
-        StageError::World(format!(
+        let message = format!(
             "cannot make {}: {error}; set TMPDIR to a folder with room",
             path.display()
-        ))
+        );
+        StageError::world(&error, message)
     })
 }
 

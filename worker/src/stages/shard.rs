@@ -1,7 +1,7 @@
 //! One shard of a stage in the making: what to do, where its input lies and where its output goes; and what every stage says
 //! at its end.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::ops::Range;
 
 use scalequest_crds::manifest::{Seal, ShardManifest};
@@ -10,6 +10,7 @@ use scalequest_crds::row::{QuestionRow, Reason, RejectRow};
 use scalequest_crds::task::StageTask;
 use serde::de::DeserializeOwned;
 
+use super::models::Held;
 use super::{Progressing, StageError, Stop, bounds};
 use crate::dataset::store::Store;
 use crate::dataset::table::read_rows;
@@ -31,6 +32,8 @@ pub struct Shard<'a> {
     pub stop: &'a Stop,
     /// Where to say how far it is.
     pub progressing: &'a Progressing,
+    /// The trained model in use, if there is one.
+    pub model: OnceCell<Held>,
     /// How far the shard was when the step under way began; for progress only.
     pub base: Cell<Base>,
 }
@@ -95,6 +98,40 @@ pub enum Fate<T> {
     Rejected(RejectRow),
     /// It is no row of this stage (a seed question without an answer, where answers are compared).
     PassedOver,
+}
+
+impl<'a> Shard<'a> {
+    /// Shard `index` of `task`, with its workspace opened.
+    ///
+    /// # Errors
+    /// The task has no such shard, the workspace cannot be opened, or a stop was asked for.
+    pub fn open(
+        task: &'a StageTask,
+        index: i64,
+        stop: &'a Stop,
+        progressing: &'a Progressing,
+    ) -> Result<Self, StageError> {
+        if !(0..task.shards()).contains(&index) {
+            return Err(StageError::Task(format!(
+                "stage {} has {} shards, there is no shard {index}",
+                task.stage,
+                task.shards()
+            )));
+        }
+        stop.check()?;
+        let store = Store::open(&task.workspace)?;
+        Ok(Shard {
+            task,
+            index,
+            range: task.range(index),
+            dir: StageDir::of(&store, task),
+            store,
+            stop,
+            progressing,
+            model: OnceCell::new(),
+            base: Cell::new(Base::default()),
+        })
+    }
 }
 
 impl Shard<'_> {

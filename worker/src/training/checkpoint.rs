@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors, View};
 
 use super::TrainingError;
 use super::optimizer::{AdamW, AdamWSettings, Moments};
-use super::trainer::StepRecord;
+use super::watch::StepRecord;
 
 /// What a checkpoint holds.
 pub struct TrainingState {

@@ -8,7 +8,8 @@ use candle_core::{Device, Tensor};
 use super::TrainingError;
 use super::batch::{Example, log_probabilities};
 use super::draw::Draws;
-use super::trainer::{Objective, Part, micro_batches};
+use super::micro_batches::micro_batches;
+use super::objective::{Objective, Part};
 use crate::model::Decoder;
 
 /// A question that is preferred to another.

@@ -2,7 +2,8 @@
 
 use super::TrainingError;
 use super::draw::Draws;
-use super::trainer::{Objective, micro_batches};
+use super::micro_batches::micro_batches;
+use super::objective::Objective;
 use crate::model::Decoder;
 
 /// What a model is worth by an objective.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::trainer::{Objective, micro_batches};
+use super::micro_batches::micro_batches;
+use super::objective::Objective;
 use super::{Trainee, TrainingError};
 
 /// Loss and gradient of one batch.

@@ -4,6 +4,12 @@
 
 pub mod trainer;
 
+pub mod objective;
+
+pub mod watch;
+
+pub mod micro_batches;
+
 pub mod sft;
 
 pub mod dpo;
@@ -43,7 +49,9 @@ pub use dpo::{Pair, Preference};
 pub use error::TrainingError;
 pub use evaluate::{Evaluation, evaluate};
 pub use gradient::{Gradient, gradient};
+pub use objective::{Objective, Part};
 pub use regression::{Regression, Target};
 pub use sft::QuestionModelling;
 pub use trainee::Trainee;
-pub use trainer::{Ended, Objective, Plan, StepRecord, Summary, TrainingProgress, Watcher, train};
+pub use trainer::{Plan, train};
+pub use watch::{Ended, StepRecord, Summary, TrainingProgress, Watcher};

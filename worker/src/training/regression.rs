@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use super::TrainingError;
 use super::batch::Batch;
 use super::draw::Draws;
-use super::trainer::{Objective, Part};
+use super::objective::{Objective, Part};
 use crate::model::Decoder;
 
 /// A sequence and the number to predict for it.

@@ -5,8 +5,8 @@
 use super::TrainingError;
 use super::batch::{Example, log_probabilities};
 use super::draw::Draws;
+use super::objective::{Objective, Part};
 use super::packing::pack;
-use super::trainer::{Objective, Part};
 use crate::model::Decoder;
 
 /// The objective of question fine-tuning.

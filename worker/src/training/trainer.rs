@@ -4,72 +4,16 @@
 
 use std::path::Path;
 
-use candle_core::Tensor;
 use scalequest_crds::task::Training;
 
 use super::checkpoint::TrainingState;
-use super::draw::Draws;
 use super::gradient::{Gradient, gradient};
+use super::micro_batches::{batches, tokens_of};
+use super::objective::Objective;
 use super::optimizer::{AdamW, AdamWSettings, LARGEST_GRADIENT_NORM, clipping, global_norm};
 use super::schedule::Schedule;
+use super::watch::{Ended, StepRecord, Summary, TrainingProgress, Watcher};
 use super::{Trainee, TrainingError};
-use crate::model::Decoder;
-
-/// Tokens (padding included) of a micro-batch. A constant and not a measure of the machine's memory, because
-/// the split decides the order in which gradients are added, and so bits.
-const MICRO_BATCH_TOKENS: usize = 1024;
-
-/// What is learnt: units of data (a packed row, a pair, a target) and their loss.
-pub trait Objective {
-    /// Names of the measures that [`Part::measures`] sums.
-    fn measures(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    /// The units of one epoch, in the order in which they are learnt; each is a list of example indices.
-    fn units(&self, draws: &mut Draws) -> Vec<Vec<usize>>;
-
-    /// Rows and tokens in the longest row that a unit takes in a batch.
-    fn extent(&self, unit: &[usize]) -> (usize, usize);
-
-    /// What a unit counts for in the mean: learnt tokens, pairs, or targets.
-    fn weight(&self, unit: &[usize]) -> f64;
-
-    /// The summed loss of some units as a differentiable scalar.
-    ///
-    /// # Errors
-    /// As the forward pass.
-    fn loss(&self, model: &Decoder, units: &[&[usize]]) -> Result<Part, TrainingError>;
-
-    /// One bounded piece of what must be known of the untrained model; true when there is no more to do.
-    ///
-    /// # Errors
-    /// As the forward pass.
-    fn prepare(&mut self, _model: &Decoder) -> Result<bool, TrainingError> {
-        Ok(true)
-    }
-
-    /// What [`Objective::prepare`] found so far, to be kept in checkpoints.
-    fn notes(&self) -> &[f32] {
-        &[]
-    }
-
-    /// Takes back the notes of a checkpoint.
-    ///
-    /// # Errors
-    /// Says why they cannot be this objective's.
-    fn take_notes(&mut self, _notes: Vec<f32>) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-/// The loss of one micro-batch.
-pub struct Part {
-    /// Summed over the units, a scalar f32.
-    pub loss: Tensor,
-    /// Summed over the units.
-    pub measures: Vec<f64>,
-}
 
 /// How to train.
 #[derive(Clone, Debug)]
@@ -88,74 +32,6 @@ pub struct Plan<'a> {
     pub scratch: &'a Path,
     /// A checkpoint to go on from.
     pub resume: Option<&'a Path>,
-}
-
-/// One step as it was.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepRecord {
-    /// Mean loss before the step.
-    pub loss: f64,
-    /// The learning rate.
-    pub learning_rate: f64,
-    /// Gradient norm before clipping.
-    pub gradient_norm: f64,
-    /// Means of the objective's measures, in its order.
-    pub measures: Vec<f64>,
-}
-
-/// How far a training is.
-#[derive(Clone, Debug)]
-pub struct TrainingProgress<'a> {
-    /// `prepare` or `train`.
-    pub doing: &'static str,
-    /// Steps done.
-    pub step: u64,
-    /// Steps in all.
-    pub steps: u64,
-    /// Tokens read and learnt so far, over all epochs.
-    pub tokens: u64,
-    /// The last step.
-    pub last: Option<&'a StepRecord>,
-}
-
-/// Whoever drives a training.
-pub trait Watcher {
-    /// Hears how far it is, after every step.
-    fn progress(&mut self, progress: &TrainingProgress<'_>);
-
-    /// Whether to stop. Asked between micro-batches; a step under way is given up and done again after a resume.
-    fn should_stop(&mut self) -> bool;
-
-    /// Keeps a checkpoint file, which is gone when this returns.
-    ///
-    /// # Errors
-    /// It cannot be kept; training ends with that error.
-    fn keep(
-        &mut self,
-        checkpoint: &Path,
-        step: u64,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
-}
-
-/// What a finished training says of itself.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
-    /// Every step in order.
-    pub steps: Vec<StepRecord>,
-    /// Tokens learnt from.
-    pub tokens: u64,
-}
-
-/// How a training ended.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Ended {
-    /// All steps are done.
-    Finished(Summary),
-    /// It was asked to stop; a checkpoint of this many steps is kept.
-    Stopped {
-        /// Steps done.
-        step: u64,
-    },
 }
 
 /// Trains `trainee` by `objective`, from the start or from `plan.resume`. Where it is stopped and how often it is
@@ -329,68 +205,4 @@ impl Step<'_> {
             steps: self.steps,
         })
     }
-}
-
-/// All steps' units, over all epochs. The last batch of an epoch may be smaller.
-fn batches<O: Objective>(
-    objective: &O,
-    plan: &Plan<'_>,
-) -> Result<Vec<Vec<Vec<usize>>>, TrainingError> {
-    let at_least_one = |field: &'static str, value: i32| {
-        usize::try_from(value)
-            .ok()
-            .filter(|value| *value > 0)
-            .ok_or_else(|| TrainingError::Setting {
-                field,
-                value: value.to_string(),
-                reason: "expected 1 or more".into(),
-            })
-    };
-    let size = at_least_one("batchSize", plan.settings.batch_size)?;
-    let epochs = at_least_one("epochs", plan.settings.epochs)?;
-    let mut batches = Vec::new();
-    for epoch in 0..epochs {
-        let mut draws = Draws::keyed(
-            plan.seed,
-            &format!("{} shuffle", plan.purpose),
-            epoch as u64,
-        );
-        let mut units = objective.units(&mut draws).into_iter().peekable();
-        while units.peek().is_some() {
-            batches.push(units.by_ref().take(size).collect());
-        }
-    }
-    if batches.is_empty() {
-        return Err(TrainingError::NoExamples("no unit of data was made".into()));
-    }
-    Ok(batches)
-}
-
-/// Splits units, in order, into micro-batches that stay within a fixed number of tokens, padding included; a unit
-/// that is larger stands alone.
-pub fn micro_batches<'a, O: Objective>(
-    objective: &O,
-    units: &'a [Vec<usize>],
-) -> Vec<Vec<&'a [usize]>> {
-    let mut batches: Vec<Vec<&[usize]>> = Vec::new();
-    let (mut rows, mut longest) = (0, 0);
-    for unit in units {
-        let (more, length) = objective.extent(unit);
-        match batches.last_mut() {
-            Some(batch) if (rows + more) * longest.max(length) <= MICRO_BATCH_TOKENS => {
-                batch.push(unit);
-                (rows, longest) = (rows + more, longest.max(length));
-            }
-            _ => {
-                batches.push(vec![unit]);
-                (rows, longest) = (more, length);
-            }
-        }
-    }
-    batches
-}
-
-fn tokens_of<O: Objective>(objective: &O, unit: &[usize]) -> u64 {
-    let (rows, longest) = objective.extent(unit);
-    (rows * longest) as u64
 }

@@ -4,12 +4,11 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::{Api, ResourceExt};
-use scalequest_crds::conditions::reason;
 use scalequest_crds::run::SynthesisRun;
 use serde_json::json;
 
 use super::ApplyError;
-use super::error::code;
+use super::error::{code, refused};
 use crate::cluster::build::FIELD_MANAGER;
 use crate::cluster::context::Context;
 use crate::cluster::decide::{Creation, Kind, Resize, Unwanted};
@@ -38,7 +37,7 @@ pub(super) async fn create(
             Ok(made) => raise(context, run, 0, version(made.resource_version().as_deref())),
             // Its content follows from its name, so the one that is there will do.
             Err(error) if code(&error) == 409 => {}
-            Err(error) => return refused("create ConfigMap", &task.name_any(), error, refusals),
+            Err(error) => return refused("create", "ConfigMap", &task.name_any(), error, refusals),
         }
     }
     let Some(job) = &creation.job else {
@@ -56,7 +55,7 @@ pub(super) async fn create(
             Ok(())
         }
         Err(error) if code(&error) == 409 => Err(ApplyError::Behind(format!("Job {name}"))),
-        Err(error) => refused("create Job", &name, error, refusals),
+        Err(error) => refused("create", "Job", &name, error, refusals),
     }
 }
 
@@ -93,7 +92,7 @@ pub(super) async fn resize(
         Err(error) if matches!(code(&error), 404 | 409) => {
             Err(ApplyError::Behind(format!("Job {}", resize.name)))
         }
-        Err(error) => refused("resize Job", &resize.name, error, refusals),
+        Err(error) => refused("resize", "Job", &resize.name, error, refusals),
     }
 }
 
@@ -102,6 +101,7 @@ pub(super) async fn delete(
     context: &Context,
     run: &SynthesisRun,
     unwanted: &Unwanted,
+    refusals: &mut Vec<Trouble>,
 ) -> Result<(), ApplyError> {
     let Unwanted { kind, name, uid } = unwanted;
     let namespace = run.namespace().unwrap_or_default();
@@ -144,7 +144,13 @@ pub(super) async fn delete(
         Ok(()) => Ok(()),
         // Gone, or another object by now: either way this one is not there any more.
         Err(error) if matches!(code(&error), 404 | 409) => Ok(()),
-        Err(error) => Err(ApplyError::of("delete", name, error)),
+        Err(error) => {
+            let kind = match kind {
+                Kind::Job => "Job",
+                Kind::ConfigMap => "ConfigMap",
+            };
+            refused("delete", kind, name, error, refusals)
+        }
     }
 }
 
@@ -167,28 +173,6 @@ pub(super) async fn remove_run(context: &Context, run: &SynthesisRun) -> Result<
         Err(error) if code(&error) == 404 => Ok(()),
         Err(error) if code(&error) == 409 => Err(ApplyError::Behind(name)),
         Err(error) => Err(ApplyError::of("delete", &name, error)),
-    }
-}
-
-/// What the API server said no to is shown to the person who can change it; the rest of the step goes on.
-fn refused(
-    doing: &'static str,
-    object: &str,
-    error: kube::Error,
-    refusals: &mut Vec<Trouble>,
-) -> Result<(), ApplyError> {
-    match &error {
-        kube::Error::Api(status) if status.code != 429 => {
-            refusals.push(Trouble::new(
-                reason::REQUEST_REFUSED,
-                format!(
-                    "the API server refused to {doing} {object}: {}",
-                    status.message
-                ),
-            ));
-            Ok(())
-        }
-        _ => Err(ApplyError::of(doing, object, error)),
     }
 }
 

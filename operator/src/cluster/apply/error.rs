@@ -1,5 +1,9 @@
 //! Why a step was not carried out. All of it is the world's: it is tried again.
 
+use scalequest_crds::conditions::reason;
+
+use crate::status::conditions::Trouble;
+
 /// Why a step was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
@@ -47,5 +51,28 @@ pub fn code(error: &kube::Error) -> u16 {
     match error {
         kube::Error::Api(status) => status.code,
         _ => 0,
+    }
+}
+
+/// What the API server said no to is shown to the person who can change it; the rest of the step goes on.
+pub(super) fn refused(
+    doing: &'static str,
+    kind: &str,
+    name: &str,
+    error: kube::Error,
+    refusals: &mut Vec<Trouble>,
+) -> Result<(), ApplyError> {
+    match &error {
+        kube::Error::Api(status) if status.code != 429 => {
+            refusals.push(Trouble::new(
+                reason::REQUEST_REFUSED,
+                format!(
+                    "the API server refused to {doing} {kind} {name}: {}",
+                    status.message
+                ),
+            ));
+            Ok(())
+        }
+        _ => Err(ApplyError::of(doing, name, error)),
     }
 }

@@ -31,16 +31,19 @@ pub async fn apply(
 ) -> Result<Duration, ApplyError> {
     let mut refusals = Vec::new();
     if let Some(save) = &step.save {
-        save::save(context, run, save).await?;
+        save::save(context, run, save, &mut refusals).await?;
     }
-    for unwanted in &step.delete {
-        act::delete(context, run, unwanted).await?;
-    }
-    for creation in &step.create {
-        act::create(context, run, creation, &mut refusals).await?;
-    }
-    for resize in &step.resize {
-        act::resize(context, run, resize, &mut refusals).await?;
+    // What is not on record is not done.
+    if refusals.is_empty() {
+        for unwanted in &step.delete {
+            act::delete(context, run, unwanted, &mut refusals).await?;
+        }
+        for creation in &step.create {
+            act::create(context, run, creation, &mut refusals).await?;
+        }
+        for resize in &step.resize {
+            act::resize(context, run, resize, &mut refusals).await?;
+        }
     }
     let shown = show::show(context, run, step, &refusals).await?;
     if step.remove_run {

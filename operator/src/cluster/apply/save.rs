@@ -6,19 +6,21 @@ use kube::{Api, ResourceExt};
 use scalequest_crds::run::SynthesisRun;
 
 use super::ApplyError;
-use super::error::code;
+use super::error::{code, refused};
 use crate::cluster::build::maps::record_map;
 use crate::cluster::build::{FIELD_MANAGER, Owner};
 use crate::cluster::context::Context;
 use crate::cluster::decide::Save;
 use crate::cluster::observe::expected::Versions;
 use crate::cluster::observe::version;
+use crate::status::conditions::Trouble;
 
 /// Saves a record.
 pub(super) async fn save(
     context: &Context,
     run: &SynthesisRun,
     save: &Save,
+    refusals: &mut Vec<Trouble>,
 ) -> Result<(), ApplyError> {
     let owner = Owner::of(run);
     let map = record_map(&owner, &save.record, save.version.clone());
@@ -54,6 +56,6 @@ pub(super) async fn save(
         }
         // Changed by somebody else, made already, or gone: what was decided was decided from something old.
         Err(error) if matches!(code(&error), 404 | 409) => Err(ApplyError::Behind(name)),
-        Err(error) => Err(ApplyError::of(verb, &name, error)),
+        Err(error) => refused(verb, "ConfigMap", &name, error, refusals),
     }
 }

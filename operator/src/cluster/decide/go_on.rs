@@ -95,16 +95,13 @@ fn amend(
 
 fn unreadable(faults: &[Fault]) -> Step {
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    Step::only(Shown::NotAccepted {
-        refused: None,
-        troubles: vec![Trouble::new(
-            reason::RECORD_UNREADABLE,
-            format!(
-                "the spec on record is none that this version of the operator can carry out: {}; use the version with which the run was accepted",
-                faults.join("; ")
-            ),
-        )],
-    })
+    Step::only(Shown::Unreadable(Trouble::new(
+        reason::RECORD_UNREADABLE,
+        format!(
+            "the spec on record is none that this version of the operator can carry out: {}; use the version with which the run was accepted",
+            faults.join("; ")
+        ),
+    )))
 }
 
 /// The plan, pinned, once everything that Jobs have said is taken up.

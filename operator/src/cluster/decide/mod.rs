@@ -136,6 +136,8 @@ pub enum Shown {
         /// What needs a person's eye.
         troubles: Vec<Trouble>,
     },
+    /// A run whose record cannot be carried out.
+    Unreadable(Trouble),
     /// A run on record.
     Accepted(Box<AcceptedRun>),
 }
@@ -204,6 +206,24 @@ impl Shown {
                     now_millis,
                 ))
             }
+            Shown::Unreadable(trouble) => {
+                let troubles = with_more(std::slice::from_ref(trouble));
+                let situation = Situation {
+                    acceptance: Acceptance::Accepted,
+                    suspended: run.spec.suspend,
+                    plan: None,
+                    troubles: &troubles,
+                };
+                let shown =
+                    before_acceptance(&situation, &before.conditions, generation, now_millis);
+                // What was shown of the run is still the best that is known.
+                Some(SynthesisRunStatus {
+                    conditions: shown.conditions,
+                    observed_generation: generation,
+                    phase: shown.phase,
+                    ..before
+                })
+            }
             Shown::Accepted(accepted) => {
                 let troubles = with_more(&accepted.troubles);
                 Some(status(&View {
@@ -230,16 +250,13 @@ pub fn decide(scene: &Scene<'_>) -> Step {
     let text = map.record.as_deref().unwrap_or_default();
     match RunRecord::from_json(text) {
         Ok(record) => go_on::go_on(scene, record, Some(map.version.clone()), live),
-        Err(error) => Step::only(Shown::NotAccepted {
-            refused: None,
-            troubles: vec![Trouble::new(
-                reason::RECORD_UNREADABLE,
-                format!(
-                    "ConfigMap {}: {error}; put back a readable record, or delete the ConfigMap to begin anew on what the workspace holds",
-                    map.name
-                ),
-            )],
-        }),
+        Err(error) => Step::only(Shown::Unreadable(Trouble::new(
+            reason::RECORD_UNREADABLE,
+            format!(
+                "ConfigMap {}: {error}; put back a readable record, or delete the ConfigMap to begin anew on what the workspace holds",
+                map.name
+            ),
+        ))),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use scalequest_crds::Stage;
 use scalequest_crds::conditions::reason;
-use scalequest_crds::exit::worker::TASK_CANNOT_WORK;
+use scalequest_crds::exit::worker::{DISK_FULL, TASK_CANNOT_WORK};
 use scalequest_crds::report::{Outcome, StageReport};
 use scalequest_crds::task::StageTask;
 
@@ -179,7 +179,7 @@ impl<'a> Stages<'a> {
             .iter()
             .filter(|job| job.work.purpose == Purpose::Run && job.work.round >= self.first_round);
         let mut shards = self.given_up.clone();
-        shards.extend(runs.flat_map(|job| job.failed_shards()));
+        shards.extend(runs.flat_map(|job| self.given_up_by(job)));
         shards
     }
 
@@ -269,17 +269,15 @@ impl<'a> Stages<'a> {
     }
 
     fn after_failures(&self, job: &SeenJob, noted: impl Fn(&str) -> bool) -> Look {
-        let shards = job.failed_shards();
+        let shards = self.given_up_by(job);
+        if shards.is_empty() {
+            return self.pause(job);
+        }
         if noted(&job.uid) {
             return self.start(Purpose::GiveUp, Some(shards));
         }
         let message = |shard: i64| {
-            let pods = self.pods.iter().filter(|pod| pod.job == job.uid);
-            let of_shard = pods.filter(|pod| job.shard(pod.index) == shard);
-            let last = of_shard
-                .filter_map(|pod| pod.ended.as_ref())
-                .filter(|end| end.code != Some(0))
-                .max_by_key(|end| end.at_millis);
+            let last = self.last_end(job, shard);
             last.map_or_else(|| "its pods are gone".into(), PodEnd::message)
         };
         Look::ShardsFailed {
@@ -289,6 +287,27 @@ impl<'a> Stages<'a> {
                 .map(|shard| (shard, message(shard)))
                 .collect(),
         }
+    }
+
+    /// The shards that a Job gave up and that are to blame for it: a full disk is no shard's fault.
+    fn given_up_by(&self, job: &SeenJob) -> BTreeSet<i64> {
+        let found_disk_full = |shard: &i64| {
+            let last = self.last_end(job, *shard);
+            last.is_some_and(|end| end.code == Some(DISK_FULL))
+        };
+        let mut shards = job.failed_shards();
+        shards.retain(|shard| !found_disk_full(shard));
+        shards
+    }
+
+    /// How the last failed attempt of a Job at a shard ended.
+    fn last_end(&self, job: &SeenJob, shard: i64) -> Option<&'a PodEnd> {
+        let pods = self.pods.iter().filter(|pod| pod.job == job.uid);
+        let of_shard = pods.filter(|pod| job.shard(pod.index) == shard);
+        of_shard
+            .filter_map(|pod| pod.ended.as_ref())
+            .filter(|end| end.code != Some(0))
+            .max_by_key(|end| end.at_millis)
     }
 
     /// Waits longer the more seals in a row have failed.

@@ -91,6 +91,12 @@ impl Driver {
                     self.session.record.give_up(&task, shard, message);
                 }
             }
+            Next::DiskFull(why) => {
+                self.broken.get_or_insert(format!(
+                    "{}: {why}; once there is room, the same command goes on",
+                    running.name
+                ));
+            }
             Next::FoundMissing(total) => self.found_missing(index, total),
             Next::InputDamaged(report) => self.input_damaged(index, &report),
             Next::Sealed(report) => self.sealed(index, &report),

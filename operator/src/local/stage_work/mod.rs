@@ -59,6 +59,8 @@ pub enum Next {
     FoundMissing(i64),
     /// An output of an earlier stage is damaged.
     InputDamaged(Box<StageReport>),
+    /// The worker found a disk full, which no shard is to blame for; for a person.
+    DiskFull(String),
     /// The stage, and so the run, has failed.
     Failed(Failure),
 }
@@ -185,6 +187,10 @@ impl StageWork {
                 self.put_back(job);
                 self.not_before.insert(job, now + FIRST_WAIT);
                 Next::GoOn
+            }
+            (Some(worker::DISK_FULL), _) => {
+                self.put_back(job);
+                Next::DiskFull(ended.message())
             }
             (Some(worker::TASK_CANNOT_WORK), _) => Next::Failed(cannot_work(ended.message())),
             (Some(worker::SHARD_CANNOT_WORK), _) => self.give_up(job, &ended.message()),

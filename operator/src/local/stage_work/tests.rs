@@ -274,3 +274,24 @@ proptest! {
         prop_assert!(over, "the stage never ended");
     }
 }
+
+#[test]
+fn a_full_disk_counts_against_no_shard_however_often_it_is_met() {
+    let (mut work, now) = begun(0);
+    let full = Outcome::Failed {
+        message: "the disk is full".into(),
+    };
+    for _ in 0..2 * ATTEMPTS {
+        let next = run(
+            &mut work,
+            Job::Shard(1),
+            &ended(worker::DISK_FULL, Some(full.clone())),
+            now,
+        );
+        assert_eq!(next, Next::DiskFull("the disk is full".into()));
+        assert!(work.ready(now).contains(&Job::Shard(1)));
+    }
+    assert_eq!(work.given_up(), 0);
+    let attempt = work.started(Job::Shard(1));
+    assert_eq!(attempt, 1, "an attempt was counted");
+}

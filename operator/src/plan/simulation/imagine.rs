@@ -126,6 +126,7 @@ pub fn accepted(run: &ValidRun) -> RunRecord {
         architecture: "llama".into(),
         parameters: 1_000_000,
         serving_bytes: 4_000_000,
+        context_token_bytes: 1_000,
         training_bytes: 16_000_000,
         context_length: 2048,
         has_chat_template: true,

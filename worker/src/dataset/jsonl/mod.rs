@@ -6,7 +6,7 @@ use scalequest_crds::key::sha256_hex;
 use scalequest_crds::task::QuestionFile;
 use serde_json::{Map, Value};
 
-use super::store::{StoreError, read_location};
+use super::store::{Access, StoreError, read_location};
 
 /// Member names whose edit distance is at most this are offered as the nearest.
 const NEAR: usize = 3;
@@ -50,7 +50,7 @@ pub enum JsonlError {
 
 /// Reads the questions of a task's file, in order, and checks that it is the very file that the run was accepted with.
 pub fn read_questions(file: &QuestionFile) -> Result<Vec<FileQuestion>, JsonlError> {
-    let bytes = read_location(&file.location)?;
+    let bytes = read_location(&file.location, &Access::from_env())?;
     let digest = sha256_hex(&bytes);
     if digest != file.digest {
         return Err(JsonlError::File {
@@ -69,13 +69,13 @@ pub fn read_questions(file: &QuestionFile) -> Result<Vec<FileQuestion>, JsonlErr
     )
 }
 
-/// What a question file holds, or why it cannot be used.
+/// What a question file holds, or why it cannot be used: a first look, which waits for a store only for seconds.
 pub fn inspect_questions(
     location: &str,
     question_field: &str,
     answer_field: Option<&str>,
 ) -> Result<FileFacts, JsonlError> {
-    let bytes = read_location(location)?;
+    let bytes = read_location(location, &Access::for_a_first_look())?;
     let questions = parse_questions(location, &bytes, question_field, answer_field)?;
     Ok(FileFacts {
         location: location.to_string(),

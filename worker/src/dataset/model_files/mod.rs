@@ -1,6 +1,8 @@
 //! A trained model from the workspace as a local directory in the Hugging Face layout. Files are linked in place or
 //! fetched, and their digests are checked. It does not know what is in them.
 
+mod keep;
+
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -11,6 +13,8 @@ use sha2::{Digest, Sha256};
 
 use super::store::{Store, StoreError};
 use super::workspace::{ReadError, StageDir};
+
+pub use keep::{KEPT, Kept, keep};
 
 /// Makes the files of the sealed training stage `stage` with content key `key` available in a directory below `cache`, and
 /// returns that directory. Where the store is a directory its files are linked, otherwise they are fetched once. Every

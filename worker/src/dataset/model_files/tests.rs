@@ -93,3 +93,37 @@ fn a_file_name_that_leads_elsewhere_is_refused() {
         );
     }
 }
+
+#[test]
+fn of_many_models_the_last_used_are_kept_and_one_in_use_always() {
+    let fixture = trained(&[("config.json", "{}")]);
+    let cache = fixture.folder.path().join("cache");
+    let stage = fixture.task.stage;
+    let old = |number: usize| format!("{}-old{number}", stage.slug());
+    let mut in_use = None;
+    for number in 0..KEPT + 3 {
+        let mark = cache.join(format!("{}.used", old(number)));
+        fs::create_dir_all(cache.join(old(number))).unwrap();
+        let file = fs::File::create(&mark).unwrap();
+        let age = std::time::Duration::from_secs(1000 - number as u64);
+        file.set_modified(std::time::SystemTime::now() - age)
+            .unwrap();
+        if number == 0 {
+            file.lock_shared().unwrap();
+            in_use = Some(file);
+        }
+    }
+    let kept = keep(&fixture.store, stage, &fixture.task.key, &cache).unwrap();
+    assert!(kept.folder().join("config.json").exists());
+    let left: Vec<usize> = (0..KEPT + 3)
+        .filter(|number| cache.join(old(*number)).is_dir())
+        .collect();
+    // Four had to go, the four used longest ago; the first of them is in use.
+    assert_eq!(
+        left,
+        [&[0], &(4..KEPT + 3).collect::<Vec<_>>()[..]].concat()
+    );
+    drop(in_use);
+    keep(&fixture.store, stage, &fixture.task.key, &cache).unwrap();
+    assert!(!cache.join(old(0)).exists());
+}

@@ -28,6 +28,15 @@ impl Access {
         }
     }
 
+    /// The variables of this process, and a few seconds' patience: for a first look, at whose end a person waits and at which a
+    /// wrong endpoint is likelier than a server that starts again.
+    pub fn for_a_first_look() -> Self {
+        Access {
+            patience: Duration::from_secs(4),
+            ..Access::from_env()
+        }
+    }
+
     /// The variables that begin with `prefix` and that the store knows.
     pub(super) fn options<'a, K: FromStr>(
         &'a self,

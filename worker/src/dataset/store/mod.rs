@@ -272,9 +272,9 @@ impl Store {
 }
 
 /// Reads a whole file given by a path or a URI.
-pub fn read_location(location: &str) -> Result<Bytes, StoreError> {
+pub fn read_location(location: &str, access: &Access) -> Result<Bytes, StoreError> {
     if location.contains("://") && !location.starts_with("file://") {
-        return Objects::open(location, &Access::from_env())?.get_itself();
+        return Objects::open(location, access)?.get_itself();
     }
     let path = Path::new(location.strip_prefix("file://").unwrap_or(location));
     std::fs::read(path)

@@ -3,7 +3,7 @@
 
 use lingua::Language;
 
-/// The common words of a language; none for one that is not among those told apart.
+/// The common words of a language.
 pub(super) fn common_words(language: Language) -> &'static [&'static str] {
     match language {
         Language::English => &ENGLISH,
@@ -14,7 +14,6 @@ pub(super) fn common_words(language: Language) -> &'static [&'static str] {
         Language::Italian => &ITALIAN,
         Language::Portuguese => &PORTUGUESE,
         Language::Dutch => &DUTCH,
-        _ => &[],
     }
 }
 

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lingua::{Language, LanguageDetector, LanguageDetectorBuilder};
 use scalequest_crds::row::Reason;
+use scalequest_crds::run::language_codes;
 
 use super::Verdict;
 use common_words::common_words;
@@ -97,25 +98,21 @@ impl std::fmt::Debug for LanguageFilter {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LanguageError {
     /// It is not among those that can be told apart.
-    #[error("cannot recognise the language {code:?}; the languages are {}", supported().join(", "))]
+    #[error(
+        "cannot recognise the language {code:?}; the languages are {}",
+        codes()
+    )]
     Unsupported {
         /// As it was given.
         code: String,
     },
     /// No language is to be kept.
-    #[error("no language is to be kept: name at least one of {}", supported().join(", "))]
+    #[error("no language is to be kept: name at least one of {}", codes())]
     None,
 }
 
-/// ISO 639-1 codes of the languages that can be kept, sorted.
-pub fn supported() -> Vec<&'static str> {
-    let mut codes: Vec<_> = LATIN
-        .iter()
-        .map(|(code, _)| *code)
-        .chain(BY_SCRIPT.iter().map(|(code, _)| *code))
-        .collect();
-    codes.sort_unstable();
-    codes
+fn codes() -> String {
+    language_codes().collect::<Vec<_>>().join(", ")
 }
 
 impl LanguageFilter {

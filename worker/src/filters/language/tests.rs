@@ -245,3 +245,14 @@ proptest::proptest! {
         proptest::prop_assert_eq!(filter.judge(&text), filter.judge(&text));
     }
 }
+
+#[test]
+fn the_languages_of_the_contract_are_the_ones_that_can_be_kept() {
+    let known: BTreeSet<&str> = LATIN
+        .iter()
+        .map(|(code, _)| *code)
+        .chain(BY_SCRIPT.iter().map(|(code, _)| *code))
+        .collect();
+    assert!(language_codes().eq(known));
+    assert!(language_codes().all(|code| LanguageFilter::new(&[code]).is_ok()));
+}

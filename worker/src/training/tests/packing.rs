@@ -1,10 +1,11 @@
 //! Packing changes what is computed together, and nothing else.
 
 use crate::model::Architecture;
+use crate::training::Objective;
 use crate::training::batch::{Example, log_probabilities};
 use crate::training::draw::Draws;
 use crate::training::fixtures::{adapted, config, full, parameters, questions};
-use crate::training::trainer::{Objective, micro_batches};
+use crate::training::micro_batches::micro_batches;
 use crate::training::{Preference, QuestionModelling, TrainingError, evaluate};
 
 #[test]

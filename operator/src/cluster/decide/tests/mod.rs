@@ -476,3 +476,87 @@ fn a_run_is_removed_when_its_time_after_the_end_is_over_and_not_before() {
     working.until("acceptance", |world| world.condition("Accepted") == "True");
     assert!(!working.decide().remove_run);
 }
+
+#[test]
+fn a_record_that_cannot_be_read_is_left_alone_and_said() {
+    let mut world = World::new(run(""));
+    world.until("acceptance", |world| world.condition("Accepted") == "True");
+    let name = world
+        .belongings()
+        .maps
+        .iter()
+        .find(|map| map.record.is_some())
+        .map(|map| map.name.clone())
+        .unwrap();
+    let map = world.maps.get_mut(&name).unwrap();
+    map.data
+        .as_mut()
+        .unwrap()
+        .insert("record.json".into(), "{\"version\": 99}".into());
+    let step = world.decide();
+    assert!(step.save.is_none() && step.create.is_empty() && step.delete.is_empty());
+    world.apply(&step, usize::MAX);
+    let status = world.run.status.clone().unwrap();
+    assert_eq!(world.condition("Accepted"), "True");
+    assert_eq!(status.conditions[5].reason, reason::RECORD_UNREADABLE);
+    assert!(
+        status.conditions[5].message.contains("version 99"),
+        "{}",
+        status.conditions[5].message
+    );
+}
+
+#[test]
+fn reports_that_are_garbage_late_or_anothers_are_not_taken_up() {
+    use crate::cluster::observe::pod::Said;
+    let mut world = World::new(run(""));
+    world.until("a seal to be read", |world| {
+        let mut pods = world.pods.iter();
+        pods.any(|pod| pod.work.purpose == Purpose::Seal)
+    });
+    let before = world.record().unwrap();
+    let good = world.pods.clone();
+    let spoil: [fn(&mut scalequest_crds::report::StageReport); 4] = [
+        |report| report.key = "f".repeat(64),
+        |report| report.shard = Some(3),
+        |report| report.outcome = scalequest_crds::report::Outcome::Stopped,
+        |report| report.outcome = scalequest_crds::report::Outcome::Done { reused: true },
+    ];
+    for spoil in spoil {
+        world.pods = good.clone();
+        for pod in &mut world.pods {
+            let said = pod.ended.as_mut().map(|end| &mut end.said);
+            if let Some(Said::Report(report)) = said {
+                spoil(report);
+            }
+        }
+        let step = world.decide();
+        let after = step.save.map_or(before.clone(), |save| save.record);
+        assert!(after.failed.is_none() && after.stages.iter().all(|stage| stage.seal.is_none()));
+        assert!(
+            step.create.iter().all(|each| each.job.is_some()),
+            "it is sealed again"
+        );
+    }
+}
+
+#[test]
+fn a_full_disk_is_held_against_no_shard() {
+    let mut whole = World::new(run(""));
+    let reference = outcome(completed(&mut whole));
+    let mut world = World::new(run(""));
+    world.disk_full.insert(Stage::Judge);
+    world.until("the trouble", |world| {
+        let conditions = world
+            .run
+            .status
+            .iter()
+            .flat_map(|status| &status.conditions);
+        conditions
+            .into_iter()
+            .any(|each| each.reason == reason::WORKERS_FAILING && each.message.contains("no space"))
+    });
+    let record = completed(&mut world);
+    assert_eq!(record.given_up_total, 0);
+    same(&outcome(record), &reference, "after a full disk");
+}

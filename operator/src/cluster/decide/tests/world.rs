@@ -68,6 +68,8 @@ pub struct World {
     pub shards: BTreeMap<String, BTreeSet<i64>>,
     /// Shards that no worker can make, by stage.
     pub poison: BTreeMap<Stage, BTreeSet<i64>>,
+    /// Stages whose workers find a disk full, once.
+    pub disk_full: BTreeSet<Stage>,
     /// Stages whose reader finds their output damaged, once.
     pub damage: BTreeSet<Stage>,
     /// Faults that the inspection finds.
@@ -91,6 +93,7 @@ impl World {
             maps: BTreeMap::new(),
             shards: BTreeMap::new(),
             poison: BTreeMap::new(),
+            disk_full: BTreeSet::new(),
             damage: BTreeSet::new(),
             faults: Vec::new(),
             made: Vec::new(),
@@ -350,6 +353,10 @@ impl World {
                     };
                     return (1, said(report(Some(shard), outcome)));
                 }
+                if self.disk_full.remove(&task.stage) {
+                    let message = "no space left on device".into();
+                    return (74, said(report(Some(shard), Outcome::Failed { message })));
+                }
                 if poison {
                     let message = format!("row of shard {shard} cannot be read");
                     return (65, said(report(Some(shard), Outcome::Failed { message })));
@@ -401,6 +408,7 @@ impl World {
             architecture: "llama".into(),
             parameters: 1,
             serving_bytes: 1,
+            context_token_bytes: 1,
             training_bytes: 1,
             context_length: 2048,
             has_chat_template: true,

@@ -1,6 +1,10 @@
 //! Problems with known truth: their structure, their text, and back from text to structure. What does not parse
 //! is no problem. It knows no model.
 
+mod parse;
+
+mod text;
+
 /// Who the stories are about.
 pub const NAMES: [&str; 12] = [
     "Tom", "Anna", "Ben", "Mia", "Leo", "Eva", "Max", "Zoe", "Sam", "Lily", "Jack", "Nora",
@@ -135,79 +139,6 @@ impl Problem {
         )
     }
 
-    /// The question.
-    pub fn text(&self) -> String {
-        let (n, t) = (NAMES[self.name], THINGS[self.thing]);
-        let number = |amount: Amount| amount.map_or("some".to_owned(), |a| a.to_string());
-        if self.is_program() {
-            let number =
-                |amount: Amount| amount.map_or("some number".to_owned(), |a| a.to_string());
-            let start = if self.exactly {
-                "Write exactly one function"
-            } else {
-                "Write a function"
-            };
-            let formula = match self.story {
-                Story::Times(a) => format!("x times {}", number(a)),
-                Story::TimesPlus(a, b) => format!("x times {} plus {}", number(a), number(b)),
-                Story::Plus(a) => format!("x plus {}", number(a)),
-                _ => unreachable!("checked above"),
-            };
-            return format!("{start} f that returns {formula}.");
-        }
-        if self.german {
-            let (t, asked) = (GERMAN_THINGS[self.thing], GERMAN_THINGS[self.asked]);
-            let story = match self.story {
-                Story::Gives(a, b) => format!(
-                    "{n} hat {} {t}. {n} gibt {} davon weg.",
-                    number(a),
-                    number(b)
-                ),
-                Story::Gets(a, b) => {
-                    format!("{n} hat {} {t}. {n} bekommt {} dazu.", number(a), number(b))
-                }
-                _ => unreachable!("no other story is in German"),
-            };
-            return format!("{story} Wie viele {asked} hat {n} jetzt?");
-        }
-        let story = match self.story {
-            Story::Gets(a, b) => format!("{n} has {} {t}. {n} gets {} more.", number(a), number(b)),
-            Story::Gives(a, b) => {
-                format!("{n} has {} {t}. {n} gives away {}.", number(a), number(b))
-            }
-            Story::Boxes(a, b) => format!(
-                "{n} has {} boxes with {} {t} in each box.",
-                number(a),
-                number(b)
-            ),
-            Story::GetsGives(a, b, c) => {
-                let (a, b, c) = (number(a), number(b), number(c));
-                format!("{n} has {a} {t}. {n} gets {b} more and gives away {c}.")
-            }
-            Story::BoxesGives(a, b, c) => {
-                let (a, b, c) = (number(a), number(b), number(c));
-                format!("{n} has {a} boxes with {b} {t} in each box. {n} gives away {c}.")
-            }
-            Story::Plus(_) | Story::Times(_) | Story::TimesPlus(..) => {
-                unreachable!("returned above")
-            }
-        };
-        let ask = if self.exactly {
-            "Exactly how many"
-        } else {
-            "How many"
-        };
-        format!("{story} {ask} {} does {n} have now?", THINGS[self.asked])
-    }
-
-    /// The problem that a text states; `None` where it states none.
-    pub fn parse(text: &str) -> Option<Self> {
-        let text = text.trim();
-        parse_program(text)
-            .or_else(|| parse_german(text))
-            .or_else(|| parse_english(text))
-    }
-
     /// What is true of it.
     pub fn truth(&self) -> Truth {
         let flaw = if self.german {
@@ -262,127 +193,6 @@ impl Problem {
             _ => format!("x + {}", self.amounts()[0].unwrap_or(1)),
         };
         format!("def f(x):\n    return {formula}")
-    }
-}
-
-fn parse_program(text: &str) -> Option<Problem> {
-    let (exactly, formula) = match text.strip_prefix("Write exactly one function f that returns x ")
-    {
-        Some(formula) => (true, formula),
-        None => (
-            false,
-            text.strip_prefix("Write a function f that returns x ")?,
-        ),
-    };
-    let formula = formula.strip_suffix('.')?;
-    let number = |text: &str| {
-        if text == "some number" {
-            Some(None)
-        } else {
-            amount(text)
-        }
-    };
-    let story = if let Some(a) = formula.strip_prefix("plus ") {
-        Story::Plus(number(a)?)
-    } else {
-        match formula.strip_prefix("times ")?.split_once(" plus ") {
-            Some((a, b)) => Story::TimesPlus(number(a)?, number(b)?),
-            None => Story::Times(number(formula.strip_prefix("times ")?)?),
-        }
-    };
-    Some(Problem {
-        story,
-        name: 0,
-        thing: 0,
-        asked: 0,
-        exactly,
-        german: false,
-    })
-}
-
-fn parse_german(text: &str) -> Option<Problem> {
-    let (story, ask) = text.split_once(" Wie viele ")?;
-    let (asked, name) = ask.strip_suffix(" jetzt?")?.split_once(" hat ")?;
-    let (first, second) = story.split_once(". ")?;
-    let (a, thing) = first
-        .strip_prefix(name)?
-        .strip_prefix(" hat ")?
-        .split_once(' ')?;
-    let second = second.strip_prefix(name)?;
-    let story = if let Some(b) = second.strip_prefix(" gibt ") {
-        Story::Gives(amount(a)?, amount(b.strip_suffix(" davon weg.")?)?)
-    } else {
-        Story::Gets(
-            amount(a)?,
-            amount(second.strip_prefix(" bekommt ")?.strip_suffix(" dazu.")?)?,
-        )
-    };
-    let thing_index = |word: &str| GERMAN_THINGS.iter().position(|thing| *thing == word);
-    let name = NAMES.iter().position(|n| *n == name)?;
-    Some(Problem {
-        story,
-        name,
-        thing: thing_index(thing)?,
-        asked: thing_index(asked)?,
-        exactly: false,
-        german: true,
-    })
-}
-
-fn parse_english(text: &str) -> Option<Problem> {
-    let (story, ask, exactly) = match text.split_once(" Exactly how many ") {
-        Some((story, ask)) => (story, ask, true),
-        None => text
-            .split_once(" How many ")
-            .map(|(story, ask)| (story, ask, false))?,
-    };
-    let (asked, name) = ask.strip_suffix(" have now?")?.split_once(" does ")?;
-    let rest = story.strip_prefix(name)?.strip_prefix(" has ")?;
-    let again = format!(". {name}");
-    let (story, thing) = if let Some((a, rest)) = rest.split_once(" boxes with ") {
-        let (b, rest) = rest.split_once(' ')?;
-        let (thing, rest) = rest.split_once(" in each box")?;
-        let story = match rest.strip_prefix(again.as_str()) {
-            Some(rest) => {
-                let c = rest.strip_prefix(" gives away ")?.strip_suffix('.')?;
-                Story::BoxesGives(amount(a)?, amount(b)?, amount(c)?)
-            }
-            None if rest == "." => Story::Boxes(amount(a)?, amount(b)?),
-            None => return None,
-        };
-        (story, thing)
-    } else {
-        let (first, second) = rest.split_once(again.as_str())?;
-        let (a, thing) = first.split_once(' ')?;
-        let second = second.strip_suffix('.')?;
-        let story = if let Some(b) = second.strip_prefix(" gives away ") {
-            Story::Gives(amount(a)?, amount(b)?)
-        } else {
-            let gets = second.strip_prefix(" gets ")?;
-            match gets.split_once(" more and gives away ") {
-                Some((b, c)) => Story::GetsGives(amount(a)?, amount(b)?, amount(c)?),
-                None => Story::Gets(amount(a)?, amount(gets.strip_suffix(" more")?)?),
-            }
-        };
-        (story, thing)
-    };
-    let thing_index = |word: &str| THINGS.iter().position(|thing| *thing == word);
-    let name = NAMES.iter().position(|n| *n == name)?;
-    Some(Problem {
-        story,
-        name,
-        thing: thing_index(thing)?,
-        asked: thing_index(asked)?,
-        exactly,
-        german: false,
-    })
-}
-
-fn amount(text: &str) -> Option<Amount> {
-    if text == "some" {
-        Some(None)
-    } else {
-        text.parse().ok().filter(|n| *n >= 0).map(Some)
     }
 }
 

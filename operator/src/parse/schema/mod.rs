@@ -1,0 +1,156 @@
+//! Walks a value against the structural schema of the CRD. The schema is the only source of names, types and bounds.
+
+mod value;
+
+mod walk;
+
+use std::sync::LazyLock;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use scalequest_crds::inspection::Fault;
+use scalequest_crds::run::SynthesisRunStatus;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::shown::{short, shown};
+use crate::validate::fault;
+use crate::validate::nearest::did_you_mean;
+use walk::walk;
+
+/// Deepest nesting that is walked; the schema is shallower.
+const MAX_DEPTH: usize = 32;
+
+/// Most faults that are reported; beyond, more would not help.
+const MAX_FAULTS: usize = 100;
+
+/// Members of `metadata` that a person or a client may write.
+const METADATA: [&str; 15] = [
+    "name",
+    "namespace",
+    "labels",
+    "annotations",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "managedFields",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
+/// The schema of the whole object, read once.
+static SCHEMA: LazyLock<Value> = LazyLock::new(scalequest_crds::schema);
+
+/// Every fault of the form of `value`, in the order of its fields; at most 100.
+pub fn check_schema(value: &Value) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let Value::Object(members) = value else {
+        return vec![fault(
+            "(document)",
+            format!(
+                "is {}, not a SynthesisRun: it begins with apiVersion, kind, metadata and spec",
+                shown(value)
+            ),
+        )];
+    };
+    expect(
+        members,
+        "apiVersion",
+        "scalequest.dev/v1alpha1",
+        &mut faults,
+    );
+    expect(members, "kind", "SynthesisRun", &mut faults);
+    check_metadata(members.get("metadata"), &mut faults);
+    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
+    for name in members
+        .keys()
+        .filter(|name| !known.contains(&name.as_str()))
+    {
+        faults.push(fault(
+            short(name),
+            format!("is no field of a SynthesisRun{}", did_you_mean(name, known)),
+        ));
+    }
+    if let Some(status) = members.get("status")
+        && SynthesisRunStatus::deserialize(status).is_err()
+    {
+        faults.push(fault(
+            "status",
+            "is none: the operator writes it, remove it from the file",
+        ));
+    }
+    match members.get("spec") {
+        None => faults.push(fault("spec", "is missing")),
+        Some(spec) => walk(&SCHEMA["properties"]["spec"], spec, "spec", 0, &mut faults),
+    }
+    faults.truncate(MAX_FAULTS);
+    faults
+}
+
+fn expect(members: &Map<String, Value>, name: &str, wanted: &str, faults: &mut Vec<Fault>) {
+    match members.get(name) {
+        Some(Value::String(text)) if text == wanted => {}
+        None => faults.push(fault(name, format!("is missing: write {name}: {wanted}"))),
+        Some(other) => faults.push(fault(name, format!("is {}, not {wanted}", shown(other)))),
+    }
+}
+
+fn check_metadata(metadata: Option<&Value>, faults: &mut Vec<Fault>) {
+    let Some(Value::Object(members)) = metadata else {
+        faults.push(fault(
+            "metadata",
+            "is missing: a run needs a name, write metadata: {name: my-run}",
+        ));
+        return;
+    };
+    for name in members
+        .keys()
+        .filter(|name| !METADATA.contains(&name.as_str()))
+    {
+        faults.push(fault(
+            format!("metadata.{}", short(name)),
+            format!("is no field of metadata{}", did_you_mean(name, METADATA)),
+        ));
+    }
+    for (name, value) in members.iter().filter(|(name, _)| *name != "name") {
+        let alone = Map::from_iter([(name.clone(), value.clone())]);
+        if let Err(error) = ObjectMeta::deserialize(Value::Object(alone)) {
+            faults.push(fault(
+                format!("metadata.{}", short(name)),
+                format!("is {}, which does not fit: {error}", shown(value)),
+            ));
+        }
+    }
+    match members.get("name") {
+        Some(Value::String(name)) => {
+            if let Some(message) = name_fault(name, scalequest_crds::run::MAX_NAME) {
+                faults.push(fault("metadata.name", message));
+            }
+        }
+        Some(other) => faults.push(fault(
+            "metadata.name",
+            format!("is {}, not a text", shown(other)),
+        )),
+        None => faults.push(fault("metadata.name", "is missing: a run needs a name")),
+    }
+}
+
+/// What is wrong with a name, if anything.
+fn name_fault(name: &str, longest: usize) -> Option<String> {
+    if name.chars().count() > longest {
+        return Some(format!(
+            "`{}` has {} characters, at most {longest} are allowed",
+            short(name),
+            name.chars().count()
+        ));
+    }
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let fits = name.chars().all(|c| is_plain(c) || c == '-')
+        && name.starts_with(is_plain)
+        && name.ends_with(is_plain);
+    (!fits).then(|| format!("`{}` is no name: use lower-case letters, digits and -, beginning and ending with a letter or digit", short(name)))
+}

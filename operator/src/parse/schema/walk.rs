@@ -1,0 +1,148 @@
+//! Down a value and its schema together: mappings and lists, and at the ends the values themselves.
+
+use scalequest_crds::inspection::Fault;
+use serde_json::Value;
+
+use super::super::shown::{short, shown};
+use super::value::{check_count, check_integer, check_number, check_string};
+use super::{MAX_DEPTH, MAX_FAULTS};
+use crate::validate::fault;
+use crate::validate::nearest::did_you_mean;
+
+pub(super) fn walk(
+    schema: &Value,
+    value: &Value,
+    path: &str,
+    depth: usize,
+    faults: &mut Vec<Fault>,
+) {
+    if depth > MAX_DEPTH || faults.len() >= MAX_FAULTS {
+        return;
+    }
+    if schema["x-kubernetes-int-or-string"] == true {
+        let is_small = value
+            .as_i64()
+            .is_some_and(|number| i32::try_from(number).is_ok());
+        if !(is_small || value.is_string()) {
+            faults.push(fault(
+                path,
+                format!(
+                    "is {}, not a whole number below 2147483648 or a quantity such as 500m or 16Gi",
+                    shown(value)
+                ),
+            ));
+        }
+        return;
+    }
+    if value.is_null() {
+        let hint = if schema["type"] == "object" {
+            "write {} for its defaults, or remove it"
+        } else {
+            "set a value, or remove it"
+        };
+        faults.push(fault(path, format!("is empty: {hint}")));
+        return;
+    }
+    match schema["type"].as_str() {
+        Some("object") => walk_object(schema, value, path, depth, faults),
+        Some("array") => walk_array(schema, value, path, depth, faults),
+        Some("string") => check_string(schema, value, path, faults),
+        Some("integer") => check_integer(schema, value, path, faults),
+        Some("number") => check_number(schema, value, path, faults),
+        Some("boolean") if !value.is_boolean() => faults.push(fault(
+            path,
+            format!("is {}, not true or false", shown(value)),
+        )),
+        _ => {}
+    }
+}
+
+fn walk_object(schema: &Value, value: &Value, path: &str, depth: usize, faults: &mut Vec<Fault>) {
+    let Value::Object(members) = value else {
+        faults.push(fault(
+            path,
+            format!("is {}, not a mapping of fields", shown(value)),
+        ));
+        return;
+    };
+    let Some(properties) = schema["properties"].as_object() else {
+        check_count(
+            schema,
+            members.len(),
+            "entries",
+            ("minProperties", "maxProperties"),
+            path,
+            faults,
+        );
+        if let values @ Value::Object(_) = &schema["additionalProperties"] {
+            for (name, member) in members {
+                walk(
+                    values,
+                    member,
+                    &format!("{path}.{}", short(name)),
+                    depth + 1,
+                    faults,
+                );
+            }
+        }
+        return;
+    };
+    for name in schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
+        if !members.contains_key(name) {
+            faults.push(fault(format!("{path}.{name}"), "is missing"));
+        }
+    }
+    for (name, member) in members {
+        match properties.get(name) {
+            Some(property) => walk(
+                property,
+                member,
+                &format!("{path}.{name}"),
+                depth + 1,
+                faults,
+            ),
+            None => {
+                let names = properties.keys().map(String::as_str);
+                let hint = match did_you_mean(name, names.clone()) {
+                    hint if hint.is_empty() => {
+                        format!("; there are: {}", names.collect::<Vec<_>>().join(", "))
+                    }
+                    hint => hint,
+                };
+                faults.push(fault(
+                    format!("{path}.{}", short(name)),
+                    format!("is an unknown field{hint}"),
+                ));
+            }
+        }
+    }
+}
+
+fn walk_array(schema: &Value, value: &Value, path: &str, depth: usize, faults: &mut Vec<Fault>) {
+    let Value::Array(items) = value else {
+        faults.push(fault(path, format!("is {}, not a list", shown(value))));
+        return;
+    };
+    check_count(
+        schema,
+        items.len(),
+        "entries",
+        ("minItems", "maxItems"),
+        path,
+        faults,
+    );
+    for (index, item) in items.iter().enumerate() {
+        walk(
+            &schema["items"],
+            item,
+            &format!("{path}[{index}]"),
+            depth + 1,
+            faults,
+        );
+    }
+}

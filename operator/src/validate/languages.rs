@@ -1,0 +1,56 @@
+//! Languages to keep: each is one that the filter can tell apart, and named once.
+
+use scalequest_crds::inspection::Fault;
+use scalequest_crds::run::{LANGUAGES, SynthesisRunSpec, language_codes};
+
+use super::fault;
+
+/// Checks the codes of a resolved spec.
+pub(super) fn check(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
+    let keep = spec
+        .filters
+        .as_ref()
+        .and_then(|filters| filters.language.as_ref()?.keep.as_ref());
+    for (index, code) in keep.into_iter().flatten().enumerate() {
+        if language_codes().any(|known| known == code) {
+            continue;
+        }
+        let known: Vec<String> = LANGUAGES
+            .iter()
+            .map(|(code, name)| format!("{code} {name}"))
+            .collect();
+        faults.push(fault(
+            format!("spec.filters.language.keep[{index}]"),
+            format!(
+                "`{code}` is no language that the filter can tell apart{} (there are: {})",
+                meant(code),
+                known.join(", ")
+            ),
+        ));
+    }
+}
+
+/// Codes of countries that are taken for those of their languages, with the latter.
+const COUNTRIES: [(&str, &str); 7] = [
+    ("cn", "zh"),
+    ("gb", "en"),
+    ("gr", "el"),
+    ("il", "he"),
+    ("jp", "ja"),
+    ("kr", "ko"),
+    ("us", "en"),
+];
+
+/// What was meant, where that is plain: two letters that differ in one are no sign of it.
+fn meant(code: &str) -> String {
+    let country = COUNTRIES.iter().find(|(country, _)| *country == code);
+    let turned = || {
+        let turned: String = code.chars().rev().collect();
+        language_codes().find(|known| *known == turned)
+    };
+    country
+        .map(|(_, language)| *language)
+        .or_else(turned)
+        .map(|language| format!("; did you mean {language}?"))
+        .unwrap_or_default()
+}

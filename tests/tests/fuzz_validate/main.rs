@@ -1,0 +1,236 @@
+//! A hundred thousand changed specs: reading and validating one never panics, every refusal says where and is of a known
+//! kind, every kind is met, and enough of them are valid that what comes behind the refusals is reached too.
+
+mod kinds;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::panic::catch_unwind;
+use std::process::{Command, Stdio};
+
+use scalequest_crds::inspection::Fault;
+use scalequest_operator::parse::parse;
+use scalequest_operator::validate::{Environment, validate};
+use scalequest_tests::harness::binaries::{binary, repository};
+use scalequest_tests::mutants::{Kind, Mutants};
+
+use kinds::{KINDS, kind_of};
+
+const MUTANTS: u64 = 100_000;
+
+/// Of which at least these are valid in an environment.
+const VALID: u64 = 20_000;
+
+/// Mutants of every example, and of the specs that set everything.
+fn mutants() -> Mutants {
+    let folder = std::fs::read_dir(repository().join("examples"))
+        .expect("examples")
+        .flatten()
+        .map(|entry| entry.path());
+    let mut files: Vec<_> = folder
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .collect();
+    files.sort();
+    Mutants::of(
+        files
+            .iter()
+            .map(|path| std::fs::read_to_string(path).expect("an example")),
+    )
+}
+
+/// What reading and validating a text finds.
+struct Verdict {
+    faults: Vec<Fault>,
+    valid_somewhere: bool,
+}
+
+/// As `scalequest validate --spec-only` does it, for both environments.
+fn verdict(text: &str) -> Verdict {
+    let run = match parse(text) {
+        Ok(run) => run,
+        Err(faults) => {
+            assert!(!faults.is_empty(), "refused without a fault");
+            return Verdict {
+                faults,
+                valid_somewhere: false,
+            };
+        }
+    };
+    let mut found = Verdict {
+        faults: Vec::new(),
+        valid_somewhere: false,
+    };
+    for environment in [Environment::Local, Environment::Cluster] {
+        match validate(&run, environment) {
+            Ok(_) => {
+                found.valid_somewhere = true;
+            }
+            Err(faults) => {
+                assert!(!faults.is_empty(), "refused without a fault");
+                found.faults.extend(faults);
+            }
+        }
+    }
+    found
+}
+
+/// The beginning of a text.
+fn short(text: &str) -> String {
+    text.chars().take(1500).collect()
+}
+
+/// Whether a fault says where: a field's path, or a line.
+fn says_where(fault: &Fault) -> bool {
+    let is_named = !fault.field.trim().is_empty() && !fault.field.contains('\n');
+    is_named
+        && !fault.message.trim().is_empty()
+        && !fault.message.contains('\n')
+        && fault.message.len() < 4000
+}
+
+/// What was met.
+#[derive(Default)]
+struct Met {
+    valid: BTreeMap<Kind, u64>,
+    refused: BTreeMap<Kind, u64>,
+    faults: BTreeMap<usize, u64>,
+}
+
+impl Met {
+    fn of(mutants: &Mutants, numbers: impl Iterator<Item = u64>) -> Self {
+        let mut met = Self::default();
+        for number in numbers {
+            let mutant = mutants.mutant(number);
+            let verdict = catch_unwind(|| verdict(&mutant.text)).unwrap_or_else(|_| {
+                panic!("mutant {number} makes it panic: {}", short(&mutant.text))
+            });
+            for fault in &verdict.faults {
+                assert!(
+                    says_where(fault),
+                    "mutant {number}: {}",
+                    short(&format!("{fault:?}"))
+                );
+                let kind = kind_of(fault).unwrap_or_else(|| {
+                    panic!("mutant {number} is refused for what is no kind of kinds.rs: {fault}")
+                });
+                *met.faults.entry(kind).or_default() += 1;
+            }
+            let counts = if verdict.valid_somewhere {
+                &mut met.valid
+            } else {
+                &mut met.refused
+            };
+            *counts.entry(mutant.kind).or_default() += 1;
+        }
+        met
+    }
+
+    fn add(mut self, other: Self) -> Self {
+        let add = |counts: &mut BTreeMap<_, u64>, more: BTreeMap<_, u64>| {
+            for (kind, count) in more {
+                *counts.entry(kind).or_default() += count;
+            }
+        };
+        add(&mut self.valid, other.valid);
+        add(&mut self.refused, other.refused);
+        for (kind, count) in other.faults {
+            *self.faults.entry(kind).or_default() += count;
+        }
+        self
+    }
+}
+
+#[test]
+fn what_mutants_come_from_is_as_valid_as_it_says() {
+    for text in mutants().originals() {
+        let found = verdict(text);
+        let is_unbuilt = found
+            .faults
+            .iter()
+            .any(|fault| fault.message.contains("is not built into this version"));
+        assert!(
+            found.valid_somewhere || is_unbuilt,
+            "{}\n{:?}",
+            short(text),
+            found.faults
+        );
+    }
+}
+
+#[test]
+fn a_hundred_thousand_mutants_never_panic_and_are_refused_for_every_reason_there_is() {
+    let mutants = mutants();
+    let met = std::thread::scope(|scope| {
+        [0, 1]
+            .map(|first| {
+                let mutants = &mutants;
+                scope.spawn(move || Met::of(mutants, (first..MUTANTS).step_by(2)))
+            })
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .into_iter()
+            .fold(Met::default(), Met::add)
+    });
+    println!("valid {:?}, refused {:?}", met.valid, met.refused);
+    let (valid, refused): (u64, u64) = (met.valid.values().sum(), met.refused.values().sum());
+    assert_eq!(valid + refused, MUTANTS);
+    assert!(valid >= VALID, "only {valid} are valid");
+    assert!(refused >= VALID, "only {refused} are refused");
+    let never: Vec<String> = KINDS
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| !met.faults.contains_key(number))
+        .map(|(_, kind)| kind.to_string())
+        .collect();
+    assert!(never.is_empty(), "no mutant is refused for {never:#?}");
+}
+
+#[test]
+fn fifty_mutants_end_the_real_binary_with_zero_or_two() {
+    let mutants = mutants();
+    let mut ends = BTreeMap::new();
+    for number in 0..50 {
+        let text = mutants.mutant(number).text;
+        let mut child = Command::new(binary("scalequest"))
+            .args(["validate", "--spec-only", "-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("scalequest starts");
+        child
+            .stdin
+            .take()
+            .expect("a pipe")
+            .write_all(text.as_bytes())
+            .expect("a read spec");
+        let output = child.wait_with_output().expect("an end");
+        let said = String::from_utf8_lossy(&output.stderr);
+        let code = output.status.code();
+        assert!(
+            matches!(code, Some(0 | 2)),
+            "mutant {number}: {:?} {}",
+            output.status,
+            short(&said)
+        );
+        assert!(
+            !said.contains("panicked"),
+            "mutant {number}: {}",
+            short(&said)
+        );
+        assert_eq!(
+            code == Some(2),
+            said.contains("error: "),
+            "mutant {number}: {}",
+            short(&said)
+        );
+        *ends.entry(code).or_insert(0) += 1;
+    }
+    assert_eq!(ends.len(), 2, "only one of the two ends is met: {ends:?}");
+}

@@ -1,0 +1,43 @@
+//! Scores of sequences, for those that fit the model's context.
+
+use super::Serving;
+use crate::inference::{InferenceError, Scorer, ScorerOptions};
+use crate::stages::StageError;
+
+/// A score, where there is one, and the tokens it took.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scored {
+    /// The score; `None` where the text does not fit the model's context.
+    pub value: Option<f64>,
+    /// Tokens read.
+    pub tokens: i64,
+}
+
+impl Serving {
+    /// Scores the sequences that fit the context.
+    pub(super) fn scored(
+        &self,
+        sequences: Vec<Vec<u32>>,
+        score: impl FnOnce(&Scorer<'_>, &[Vec<u32>]) -> Result<Vec<f64>, InferenceError>,
+    ) -> Result<Vec<Scored>, StageError> {
+        let fits = |tokens: &Vec<u32>| {
+            (1..=self.engine.config().max_position_embeddings).contains(&tokens.len())
+        };
+        let lengths: Vec<_> = sequences
+            .iter()
+            .map(|tokens| (tokens.len() as i64, fits(tokens)))
+            .collect();
+        let fitting: Vec<_> = sequences.into_iter().filter(fits).collect();
+        let scorer = Scorer::new(&self.engine, ScorerOptions::default());
+        let mut values = score(&scorer, &fitting)
+            .map_err(|error| self.failed(error))?
+            .into_iter();
+        Ok(lengths
+            .into_iter()
+            .map(|(tokens, fits)| Scored {
+                value: if fits { values.next() } else { None },
+                tokens,
+            })
+            .collect())
+    }
+}
