@@ -77,6 +77,7 @@ test-rust: build models ## Run the Rust tests, with the real models and a real S
 	cargo test --release --locked --workspace
 
 .PHONY: test-cluster
+test-cluster: export SCALEQUEST_CRASH_STEP ?= 4
 test-cluster: build ## Build and start a real Kubernetes; install the chart; run SynthesisRuns on real and simulated pods
 	.ci/tools.sh kubernetes
 	cargo test --release --locked --workspace --test 'cluster_*' -- --include-ignored

@@ -1,9 +1,11 @@
 //! The chart on a real API server: clean for helm, every object of every values file taken by the server, every pod as the restricted
 //! profile asks, installed and upgraded by helm. `make test-cluster` runs these tests.
 
+use std::path::Path;
+use std::process::Command;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
 use scalequest_tests::kubernetes::product::{chart, chart_values, generated_is_current};
 use scalequest_tests::kubernetes::{Cluster, Options};
 use serde_json::{Value, json};
@@ -121,40 +123,50 @@ async fn values_that_make_no_sense_are_refused_with_a_sentence() {
 async fn an_older_crd_is_upgraded_with_the_chart_and_survives_it() {
     // Of its own, since a chart that brings the CRD must be the only one.
     let cluster = Cluster::start(Options::default());
+    let older = cluster.directory().join("older-chart");
+    older_chart(&older);
     let values = json!({"replicas": 0, "fullnameOverride": "upgraded"});
+    let older = older.display().to_string();
     cluster
-        .install_chart("upgraded", "chart-upgraded", &values)
+        .install_chart_of(&older, "upgraded", "chart-upgraded", &values)
         .exits_with(0);
     cluster.await_crd();
     let crds: Api<CustomResourceDefinition> = Api::all(cluster.client().await);
     let name = "synthesisruns.scalequest.dev";
-    // As an older chart would have left it: without a column.
-    let older = Patch::Json::<()>(
-        serde_json::from_value(
-            json!([{"op": "remove", "path": "/spec/versions/0/additionalPrinterColumns/0"}]),
-        )
-        .expect("a patch"),
-    );
     let columns = |crd: CustomResourceDefinition| {
         let columns = crd.spec.versions[0].additional_printer_columns.clone();
         columns.unwrap_or_default().len()
     };
     let before = columns(crds.get(name).await.expect("the CRD"));
-    let patched = crds.patch(name, &PatchParams::default(), &older).await;
-    assert_eq!(columns(patched.expect("an older CRD")), before - 1);
-    let values =
-        json!({"replicas": 0, "fullnameOverride": "upgraded", "podLabels": {"upgraded": "yes"}});
     cluster
         .install_chart("upgraded", "chart-upgraded", &values)
         .exits_with(0);
-    let crd = crds.get(name).await.expect("the CRD");
-    assert_eq!(columns(crd), before, "the upgrade brought the column back");
+    let after = columns(crds.get(name).await.expect("the CRD"));
+    assert_eq!(after, before + 1, "the upgrade brought the new column");
 
     cluster
         .helm(&["uninstall", "upgraded", "--namespace", "chart-upgraded"])
         .exits_with(0);
     let kept = crds.get(name).await.expect("the CRD is kept");
     assert!(kept.metadata.deletion_timestamp.is_none());
+}
+
+/// The chart as it may have been before: its CRD lacks a column.
+fn older_chart(folder: &Path) {
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(chart())
+        .arg(folder)
+        .status();
+    assert!(copied.is_ok_and(|status| status.success()));
+    let file = folder.join("files/synthesisruns.scalequest.dev.yaml");
+    let text = std::fs::read_to_string(&file).expect("the CRD");
+    let mut crd: Value = serde_saphyr::from_str(&text).expect("YAML");
+    let columns = crd.pointer_mut("/spec/versions/0/additionalPrinterColumns");
+    let columns = columns.and_then(Value::as_array_mut).expect("columns");
+    columns.remove(0);
+    // JSON is YAML.
+    std::fs::write(&file, crd.to_string()).expect("a written file");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! The operator is killed after its n-th write, for every n of a whole run, and started again: each time the run ends with the same record and
 //! the same Jobs, and no shard is made twice. API server and Job controller are real, the pods simulated. `make test-cluster` runs these
-//! tests.
+//! tests for every fourth write, `make test-cluster SCALEQUEST_CRASH_STEP=1` for every one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

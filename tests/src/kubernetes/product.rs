@@ -41,7 +41,17 @@ impl Cluster {
 
     /// Installs or upgrades a release of the chart with these values on top of its own, the images being those of this build.
     pub fn install_chart(&self, release: &str, namespace: &str, values: &Value) -> Finished {
-        let chart = chart();
+        self.install_chart_of(&chart(), release, namespace, values)
+    }
+
+    /// The same with the chart in another folder.
+    pub fn install_chart_of(
+        &self,
+        chart: &str,
+        release: &str,
+        namespace: &str,
+        values: &Value,
+    ) -> Finished {
         let mut all = json!({
             "image": tagged(OPERATOR),
             "worker": {"image": tagged(WORKER), "pullPolicy": "Never"},
@@ -58,7 +68,7 @@ impl Cluster {
             "upgrade",
             "--install",
             release,
-            &chart,
+            chart,
             "--namespace",
             namespace,
             "--create-namespace",
