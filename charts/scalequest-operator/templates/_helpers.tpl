@@ -44,7 +44,7 @@ app.kubernetes.io/part-of: scalequest
 {{- end -}}
 {{- end -}}
 
-{{/* What the operator may do in the namespaces that it looks after. Each rule is one that the operator uses (docs/cluster.md). */}}
+{{/* What the operator may do in the namespaces that it looks after. Each rule is one that the operator uses. */}}
 {{- define "scalequest.rules" -}}
 - apiGroups: [scalequest.dev]
   resources: [synthesisruns]
