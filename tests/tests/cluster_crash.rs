@@ -176,7 +176,7 @@ async fn quiet(proxy: &ApiProxy) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn an_operator_killed_after_any_of_its_writes_changes_nothing_in_the_end() {
+async fn an_operator_killed_after_its_writes_changes_nothing_in_the_end() {
     let account = install(Cluster::shared());
     let (reference, writes) = crash_at(&account, None).await;
     assert!(writes > 10, "{writes}");
