@@ -24,6 +24,8 @@ mod own_port;
 
 pub mod object_server;
 
+pub mod chat_server;
+
 pub use finished_run::FinishedRun;
 pub use micro_run::MicroRun;
 pub use workbench::{Finished, Workbench};
