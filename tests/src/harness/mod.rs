@@ -20,7 +20,7 @@ pub mod broken_model;
 
 pub mod filesystem;
 
-mod own_port;
+pub mod own_port;
 
 pub mod object_server;
 

@@ -1,6 +1,6 @@
 //! A first look at an endpoint, before anything is paid for: whether it answers, takes the key, and serves the model.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::runtime::Runtime;
@@ -9,6 +9,9 @@ use super::{Endpoint, EndpointError};
 
 /// Attempts to reach it.
 const ATTEMPTS: u32 = 3;
+
+/// How long a server that is starting is waited for.
+const START: Duration = Duration::from_secs(60);
 
 /// Models that are named where the wanted one is not served.
 const NAMED: usize = 8;
@@ -31,9 +34,12 @@ impl Endpoint {
     /// It does not answer, denies the key, or lists other models only.
     pub fn look(&self, runtime: &Runtime) -> Result<Option<String>, EndpointError> {
         runtime.block_on(async {
+            let began = Instant::now();
             let mut attempt = 1;
             loop {
                 match self.send(self.list()).await {
+                    // A server that loads its model says so by this status.
+                    Ok((503, _, _)) if began.elapsed() < START => {}
                     Ok((500.., _, _)) | Err(_) if attempt < ATTEMPTS => attempt += 1,
                     Ok((status, _, text)) => return self.listed(status, &text),
                     Err(message) => {
