@@ -87,8 +87,8 @@ fn judge_responder_and_reward_model_of_a_run_are_served_by_llama_cpp() {
     let chat = run.at("/spec/models/0").clone();
     run.set("/spec/models", json!([chat, {"name": "qwen", "engine": served}]))
         .set("/spec/target", json!({"examples": 2, "maxWaves": 1}))
-        .set("/spec/filters", json!({"duplicates": {}, "solvability": {"model": "qwen", "sampling": {"temperature": 0, "maxNewTokens": 96}}}))
-        .set("/spec/responses", json!({"model": "qwen", "samples": 2, "sampling": {"temperature": 0.7, "maxNewTokens": 64}}))
+        .set("/spec/filters", json!({"duplicates": {}, "solvability": {"model": "qwen", "sampling": {"temperature": 0, "maxNewTokens": 64}}}))
+        .set("/spec/responses", json!({"model": "qwen", "samples": 2, "sampling": {"temperature": 0.7, "maxNewTokens": 48}}))
         .set("/spec/reward", json!({"model": "qwen"}))
         .remove("/spec/verification")
         .write(&bench);
