@@ -46,7 +46,7 @@ impl ChatModel {
     /// Loads a chat model, or opens the endpoint that serves it.
     ///
     /// # Errors
-    /// As [`Serving::load`]; it has no chat template. Or as [`Remote::open`].
+    /// As [`Serving::load`]; it has no chat template. Or the endpoint cannot be used.
     pub fn load(shard: &Shard<'_>, model: &ModelUse) -> Result<Self, StageError> {
         if let ModelLocation::Endpoint(at) = &model.location {
             return Ok(ChatModel(By::Endpoint(Box::new(Remote::open(
@@ -63,7 +63,7 @@ impl ChatModel {
     /// [`Serving::complete`].
     ///
     /// # Errors
-    /// The template does not render, or as [`Serving::complete`], or as [`Remote::ask`].
+    /// The template does not render, or as [`Serving::complete`], or the endpoint cannot be used.
     pub fn ask(
         &self,
         shard: &Shard<'_>,

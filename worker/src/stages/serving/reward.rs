@@ -54,7 +54,7 @@ impl RewardModel {
     /// Loads a reward model: one with a scalar head, or a chat model; or opens the endpoint that serves a chat model.
     ///
     /// # Errors
-    /// As [`Serving::load`]; or it is neither. Or as [`Remote::open`].
+    /// As [`Serving::load`]; or it is neither. Or the endpoint cannot be used.
     pub fn load(shard: &Shard<'_>, model: &ModelUse) -> Result<Self, StageError> {
         if let ModelLocation::Endpoint(at) = &model.location {
             return Ok(RewardModel(Scores::Endpoint(Box::new(Remote::open(
@@ -92,7 +92,7 @@ impl RewardModel {
     /// Scores responses.
     ///
     /// # Errors
-    /// The template does not render, the model's values are not finite, or a stop was asked for. Or as [`Remote::ask`].
+    /// The template does not render, the model's values are not finite, or a stop was asked for. Or the endpoint cannot be used.
     pub fn score(
         &self,
         shard: &Shard<'_>,
