@@ -83,6 +83,7 @@ impl Bench {
             name: name.into(),
             location: ModelLocation::Path(path.display().to_string()),
             digest,
+            server: None,
         }
     }
 
@@ -198,6 +199,7 @@ fn trained(input: &TaskInput) -> ModelUse {
         name: "g".into(),
         location,
         digest: input.digest.clone(),
+        server: None,
     }
 }
 
@@ -542,6 +544,7 @@ fn a_stage_without_rows_makes_an_empty_output_without_loading_a_model() {
         name: "m".into(),
         location: ModelLocation::Path("/nowhere".into()),
         digest: String::new(),
+        server: None,
     };
     let params = StageParams::Generate {
         model: missing,

@@ -9,6 +9,8 @@ mod execute;
 
 mod inspect;
 
+mod keep_server;
+
 mod log;
 
 mod signals;
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Seal { task, report } => {
             execute::execute(&task, Work::Seal, report.as_deref(), signals::listen(false))
         }
+        Command::KeepServer { command } => keep_server::keep_server(&command),
         Command::Inspect { spec, part, report } => inspect::inspect(&spec, part, report.as_deref()),
     })
 }
