@@ -28,7 +28,16 @@ cp -r examples/seeds "$volume/examples/"
 chmod -R a+rX "$volume"
 
 sed 's#\bpath: \([^,}]*\)#claim: {name: data, subPath: \1}#' examples/quickstart.yaml | kubectl apply -f -
-kubectl get synthesisrun quickstart --watch --output wide &
+# A server ends every watch after half an hour or more; then it is begun again.
+watch_run() {
+    trap 'kill "$one" 2>/dev/null; exit' TERM
+    while :; do
+        kubectl get synthesisrun quickstart --watch --output wide &
+        one=$!
+        wait "$one" || true
+    done
+}
+watch_run &
 watch=$!
 trap 'kill $watch 2>/dev/null || true' EXIT
 # Complete, or stopped short with what was accepted published.
