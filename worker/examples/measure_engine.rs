@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use scalequest_worker::inference::{Engine, Sampling, Segment, choose};
 use scalequest_worker::model::Checkpoint;
+use scalequest_worker::ops::Arithmetic;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -20,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let start = Instant::now();
     let checkpoint = Checkpoint::open(Path::new(path))?;
-    let engine = Engine::load(&checkpoint)?;
+    let engine = Engine::load(&checkpoint, Arithmetic::F32)?;
     println!(
         "loaded in {:.1} s; {} threads",
         start.elapsed().as_secs_f64(),

@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor, Var};
 use scalequest_worker::inference::{Engine, Segment};
 use scalequest_worker::model::decoder::Adapter;
 use scalequest_worker::model::{Architecture, Decoder, Head};
+use scalequest_worker::ops::Arithmetic;
 use tiny::{config, decoder, ids, parameters, reference_logits};
 
 fn largest(tensor: &Tensor) -> f32 {
@@ -120,7 +121,7 @@ fn merged_adapters_serve_what_training_saw() {
     let (some, _) = adapters(&plain, 1.0);
     let adapted =
         Decoder::with_adapters(config, plain.parameters().clone(), some).expect("a decoder");
-    let engine = Engine::from_decoder(&adapted).expect("an engine");
+    let engine = Engine::from_decoder(&adapted, Arithmetic::F32).expect("an engine");
     let tokens = [3, 1, 4, 1, 5, 9];
     let hidden = engine.last_hidden(&mut [Segment {
         tokens: &tokens,

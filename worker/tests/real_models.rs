@@ -9,6 +9,7 @@ use scalequest_worker::inference::{
     Draw, Engine, GenerateRequest, Generator, GeneratorOptions, Sampling,
 };
 use scalequest_worker::model::{ChatMessage, Checkpoint, Tokenizer};
+use scalequest_worker::ops::Arithmetic;
 
 const SMOLLM2: &str = "smollm2-135m-instruct.q4_1.gguf";
 const QWEN2: &str = "qwen2.5-coder-0.5b-instruct.q4_k_m.gguf";
@@ -174,7 +175,7 @@ fn greedy_answers_are_sensible_and_the_same_alone_and_in_a_batch() {
         let Some(model) = model(name) else { continue };
         let tokenizer = model.tokenizer().expect("a tokenizer");
         let template = model.chat_template(&tokenizer).expect("a template");
-        let engine = Engine::load(&model).expect("an engine");
+        let engine = Engine::load(&model, Arithmetic::F32).expect("an engine");
         let ask = |question: &str| {
             let text = template
                 .render(&[ChatMessage::user(question)], true)
@@ -240,7 +241,7 @@ fn greedy_tokens_are_those_of_transformers_on_the_same_weights() {
             tokens(&reference[name]["prompt"]),
             "{name}: the prompt"
         );
-        let engine = Engine::load(&model).expect("an engine");
+        let engine = Engine::load(&model, Arithmetic::F32).expect("an engine");
         let request = GenerateRequest {
             id: 0,
             prompt,

@@ -24,6 +24,7 @@ use crate::inference::{
     InferenceError,
 };
 use crate::model::{ChatTemplate, Tokenizer};
+use crate::ops::Arithmetic;
 
 pub use chat::{ChatModel, Prompt};
 pub use difficulty::DifficultyModel;
@@ -90,7 +91,7 @@ impl Serving {
             .map_err(|error| error.to_string());
         shard.stop.check()?;
         shard.progressing.begin("load model");
-        let engine = Engine::load(&checkpoint)?;
+        let engine = Engine::load(&checkpoint, Arithmetic::F32)?;
         Ok(Serving {
             name: model.name.clone(),
             engine,
