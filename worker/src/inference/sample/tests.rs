@@ -1,8 +1,7 @@
 use proptest::prelude::*;
 
-use super::{Sampling, choose, top_p};
+use super::{Sampling, Weights, choose};
 use crate::inference::Draw;
-use crate::ops::cpu::sampling_weights;
 
 /// By the definition: sort, accumulate, cut.
 fn top_p_by_sorting(weights: &[f32], share: f64) -> Vec<u32> {
@@ -41,11 +40,29 @@ fn choose_by_sorting(weights: &[f32], share: f64, uniform: f64) -> u32 {
     kept[place.unwrap_or(kept.len() - 1)]
 }
 
-fn weights_of(logits: &[f32], temperature: f64) -> Vec<f32> {
+fn filled(logits: &[f32], temperature: f64) -> Weights {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut weights = vec![0.0; logits.len()];
-    sampling_weights(logits, largest, (1.0 / temperature) as f32, &mut weights);
+    let mut weights = Weights::default();
+    weights.fill(logits, largest, (1.0 / temperature) as f32);
     weights
+}
+
+fn top_p(logits: &[f32], temperature: f64, share: f64) -> Vec<(u32, f32)> {
+    let mut weights = filled(logits, temperature);
+    weights.keep_top_p(share);
+    let kept = weights.stretches.iter().zip(weights.weights.chunks(super::STRETCH));
+    // A stretch without a sum is not looked at again, and not cleared.
+    (0..)
+        .step_by(super::STRETCH)
+        .zip(kept)
+        .filter(|(_, (stretch, _))| stretch.sum > 0.0)
+        .flat_map(|(first, (_, weights))| (first..).zip(weights.iter().copied()))
+        .filter(|(_, weight)| *weight > 0.0)
+        .collect()
+}
+
+fn weights_of(logits: &[f32], temperature: f64) -> Vec<f32> {
+    filled(logits, temperature).weights
 }
 
 /// Logits that are hard for a search by thresholds: ties, plateaus, one giant, long tails, far apart.
@@ -75,7 +92,7 @@ proptest! {
     ) {
         let weights = weights_of(&logits, temperature);
         if share < 1.0 {
-            let kept: Vec<u32> = top_p(&weights, share).into_iter().map(|(token, _)| token).collect();
+            let kept: Vec<u32> = top_p(&logits, temperature, share).into_iter().map(|(token, _)| token).collect();
             prop_assert_eq!(kept, top_p_by_sorting(&weights, share));
         }
         let chosen = choose(&logits, &Sampling::new(temperature, share), uniform);
@@ -103,8 +120,7 @@ fn drawn_tokens_follow_their_distribution() {
     // Pearson's chi-square over what top-p keeps of a skewed distribution, at draws as stages make them.
     let logits: Vec<f32> = (0..40).map(|i| ((i * 37) % 40) as f32 * 0.15).collect();
     let (temperature, share) = (0.9, 0.95);
-    let weights = weights_of(&logits, temperature);
-    let kept = top_p(&weights, share);
+    let kept = top_p(&logits, temperature, share);
     let total: f64 = kept.iter().map(|(_, weight)| f64::from(*weight)).sum();
     let (draw, draws) = (Draw::new(5, "test"), 40_000);
     let mut counts = [0u32; 40];

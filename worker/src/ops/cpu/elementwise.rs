@@ -83,14 +83,14 @@ for_each_isa!(
     quantise, quantise_on, quantise_plain, (x: &[f32], units: &mut [u32], scales: &mut [f32], offsets: &mut [i32])
 );
 for_each_isa!(
-    /// The weights `e^((logit - largest) * scale)` of a row of logits, as multiples of 2^-35; see
-    /// `inference::sample` for why.
+    /// The weights `e^((logit - largest) * scale)` of some logits, as multiples of 2^-35, whose sums in f64 are
+    /// exact (see `inference::sample`); their sum, and the largest.
     sampling_weights, sampling_weights_on, sampling_weights_plain,
-    (logits: &[f32], largest: f32, scale: f32, weights: &mut [f32])
+    (logits: &[f32], largest: f32, scale: f32, weights: &mut [f32]) -> (f64, f32)
 );
 for_each_isa!(
-    /// The sum in f64. Where the elements are multiples of 2^-35 up to 1, it is exact.
-    exact_sum, exact_sum_on, exact_sum_plain, (x: &[f32]) -> f64
+    /// Makes every weight below `floor` zero; the sum of the others.
+    keep_at_least, keep_at_least_on, keep_at_least_plain, (weights: &mut [f32], floor: f32) -> f64
 );
 for_each_isa!(
     /// The largest element; `None` where one is not finite, or there is none.
@@ -148,7 +148,7 @@ fn add_plain(x: &mut [f32], y: &[f32]) {
 }
 
 #[inline(always)]
-fn largest(x: &[f32]) -> f32 {
+fn largest_of(x: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let chunks = x.chunks_exact(LANES);
     let rest = chunks.remainder();
@@ -165,7 +165,7 @@ fn largest(x: &[f32]) -> f32 {
 
 #[inline(always)]
 fn softmax_plain(scores: &mut [f32]) {
-    let largest = largest(scores);
+    let largest = largest_of(scores);
     for score in scores.iter_mut() {
         *score = exp(*score - largest);
     }
@@ -184,7 +184,7 @@ fn exp_in_place_plain(x: &mut [f32]) {
 
 #[inline(always)]
 fn sum_of_exponentials_plain(x: &[f32]) -> (f32, f64) {
-    let largest = largest(x);
+    let largest = largest_of(x);
     let mut total = 0.0f64;
     // A row of logits is long: partial sums in f32 over short stretches lose nothing that f32 holds.
     for stretch in x.chunks(1024) {
@@ -248,7 +248,12 @@ fn quantise_plain(x: &[f32], units: &mut [u32], scales: &mut [f32], offsets: &mu
 }
 
 #[inline(always)]
-fn sampling_weights_plain(logits: &[f32], largest: f32, scale: f32, weights: &mut [f32]) {
+fn sampling_weights_plain(
+    logits: &[f32],
+    largest: f32,
+    scale: f32,
+    weights: &mut [f32],
+) -> (f64, f32) {
     // From here to twice this the last place is worth 2^-35; what is larger is a multiple of that already.
     const ROUND: f32 = 1.0 / 4096.0;
     for (weight, logit) in weights.iter_mut().zip(logits) {
@@ -256,10 +261,12 @@ fn sampling_weights_plain(logits: &[f32], largest: f32, scale: f32, weights: &mu
         let rounded = (exact + ROUND) - ROUND;
         *weight = if exact < ROUND { rounded } else { exact };
     }
+    (exact_sum(weights), largest_of(weights))
 }
 
+/// The sum in f64, over terms whose sums are exact.
 #[inline(always)]
-fn exact_sum_plain(x: &[f32]) -> f64 {
+fn exact_sum(x: &[f32]) -> f64 {
     let mut lanes = [0.0f64; LANES];
     let (whole, rest) = x.as_chunks::<LANES>();
     for chunk in whole {
@@ -268,6 +275,14 @@ fn exact_sum_plain(x: &[f32]) -> f64 {
         }
     }
     lanes.iter().sum::<f64>() + rest.iter().map(|x| f64::from(*x)).sum::<f64>()
+}
+
+#[inline(always)]
+fn keep_at_least_plain(weights: &mut [f32], floor: f32) -> f64 {
+    for weight in weights.iter_mut() {
+        *weight = if *weight >= floor { *weight } else { 0.0 };
+    }
+    exact_sum(weights)
 }
 
 #[inline(always)]
@@ -330,7 +345,7 @@ mod tests {
                 rotate_on(isa, &x[..2 * angles.len()], &angles, 0.125, &mut rotated);
                 let (largest, sum) = sum_of_exponentials_on(isa, &x);
                 let mut weights = x.clone();
-                sampling_weights_on(isa, &x, largest, 0.7, &mut weights);
+                let (total, most) = sampling_weights_on(isa, &x, largest, 0.7, &mut weights);
                 let blocks = x.len().div_ceil(BLOCK);
                 let (mut units, mut scales) = (vec![0; blocks * BLOCK / 4], vec![0.0; blocks]);
                 let mut offsets = vec![0; blocks];
@@ -339,7 +354,8 @@ mod tests {
                 round_pairs_on(isa, &x, &mut pairs);
                 let rows: Vec<Vec<u32>> = [&normed, &gated, &added, &softened, &rotated, &weights, &scales]
                     .into_iter().map(|row| bits(row)).chain([units, pairs]).collect();
-                let sums = [sum, exact_sum_on(isa, &weights)].map(f64::to_bits);
+                let kept = keep_at_least_on(isa, &mut weights, 0.3);
+                let sums = [sum, total, f64::from(most), kept].map(f64::to_bits);
                 let largest = (largest.to_bits(), largest_finite_on(isa, &x).map(f32::to_bits));
                 (rows, offsets, largest, sums)
             };

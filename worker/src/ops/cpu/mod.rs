@@ -16,8 +16,8 @@ pub use attention::{
 };
 pub use element::Element;
 pub use elementwise::{
-    add, exact_sum, exp_in_place, largest_finite, log_sum_exp, rms_norm, rotate, sampling_weights,
-    softmax, sum_of_exponentials, swiglu,
+    add, exp_in_place, keep_at_least, largest_finite, log_sum_exp, rms_norm, rotate,
+    sampling_weights, softmax, sum_of_exponentials, swiglu,
 };
 pub use isa::{BODY_VARIABLE, Isa, from_environment, isa};
 pub use packed::{DenseRows, Map, PackedMatrix, Prepared, RowSource, linear};

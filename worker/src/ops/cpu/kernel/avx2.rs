@@ -89,5 +89,5 @@ macro_rules! tiles {
 }
 
 // Sixteen registers hold 12 sums of single numbers; pairs need four more for the halves of both operands.
-tiles!(single, add_f32, few: 1 => 4, [1] many: 2, [3 2 1]);
-tiles!(pair, add_bf16, few: 1 => 4, [1] many: 1, [4 3 2 1]);
+tiles!(single, add_f32, few: [1 => 4] many: 2, [3 2 1]);
+tiles!(pair, add_bf16, few: [1 => 4] many: 1, [4 3 2 1]);

@@ -48,7 +48,7 @@ macro_rules! tiles {
                 rows: usize,
                 panels: usize,
             ) {
-                cover!(operands, rows, panels, tile, few: 3 => 8, [1 2 3] many: 4, [6 5 4 3 2 1]);
+                cover!(operands, rows, panels, tile, few: [1 => 8, 2 => 8, 3 => 8, 4 => 6, 5 => 5, 6 => 4] many: 3, [8 7 6 5 4 3 2 1]);
             }
 
             #[allow(unsafe_code)]

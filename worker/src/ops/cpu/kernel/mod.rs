@@ -150,9 +150,9 @@ impl Columns {
 /// the second-level cache while all rows pass over them.
 const DEPTH: usize = 512;
 /// As many rows as one pass holds in registers.
-pub(super) const FEW_ROWS: usize = 6;
+pub(super) const FEW_ROWS: usize = 8;
 /// Panels that are worked through together.
-const WIDTH: usize = 4;
+const WIDTH: usize = 6;
 
 /// Multiplies `rows` rows of `x` by panels `first..first + panels` of `w` (each `k` units long) into those
 /// columns of `y`, from zero.
@@ -198,23 +198,21 @@ pub(super) unsafe fn multiply_columns(
     }
 }
 
-/// Covers `rows` by `panels` with tiles of the shapes that an instruction set has, largest first. The
-/// arms are `columns at a time: rows at a time, ...` with the tile to call.
+/// Covers `rows` by `panels` with tiles of the shapes that an instruction set has. `few` lists shapes for so many
+/// rows as fit one tile: `rows => panels at a time`. More rows take `many` panels at a time, in tiles of the
+/// listed numbers of rows, largest first.
 macro_rules! cover {
-    ($operands:expr, $rows:expr, $panels:expr, $tile:ident, few: $few:literal => $wide:literal, [$($m:literal)*] many: $narrow:literal, [$($n:literal)*]) => {{
+    ($operands:expr, $rows:expr, $panels:expr, $tile:ident, few: [$($m:literal => $wide:literal),*] many: $narrow:literal, [$($n:literal)*]) => {{
         let (operands, rows, panels) = ($operands, $rows, $panels);
         let mut panel = 0;
         while panel < panels {
             let left = panels - panel;
-            if rows <= $few && left >= $wide {
+            $(if rows == $m && left >= $wide {
                 // SAFETY: the tile lies within the product.
-                unsafe {
-                    let at = operands.at(0, panel);
-                    match rows { $($m => $tile::<$m, $wide>(at),)* _ => unreachable!("at most {} rows", $few) }
-                }
+                unsafe { $tile::<$m, $wide>(operands.at(0, panel)) };
                 panel += $wide;
                 continue;
-            }
+            })*
             let wide = left >= $narrow;
             let mut row = 0;
             while row < rows {

@@ -30,7 +30,7 @@ macro_rules! tiles {
                 rows: usize,
                 panels: usize,
             ) {
-                cover!(operands, rows, panels, tile, few: 1 => 2, [1] many: 1, [2 1]);
+                cover!(operands, rows, panels, tile, few: [1 => 2] many: 1, [2 1]);
             }
 
             #[allow(unsafe_code)]

@@ -19,7 +19,7 @@ const WIDTH: usize = 8;
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn multiply(operands: Operands, rows: usize, panels: usize) {
-    cover!(operands, rows, panels, tile, few: 1 => 1, [1] many: 1, [2 1]);
+    cover!(operands, rows, panels, tile, few: [] many: 1, [2 1]);
 }
 
 #[allow(unsafe_code)]

@@ -17,7 +17,7 @@ const AHEAD: usize = 16;
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f,avx512vnni")]
 pub(super) unsafe fn multiply(operands: Operands, rows: usize, panels: usize) {
-    cover!(operands, rows, panels, tile, few: 3 => 4, [1 2 3] many: 2, [6 5 4 3 2 1]);
+    cover!(operands, rows, panels, tile, few: [1 => 8, 2 => 6, 3 => 4, 4 => 3] many: 2, [6 5 4 3 2 1]);
 }
 
 #[allow(unsafe_code)]

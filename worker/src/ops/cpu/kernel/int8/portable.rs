@@ -8,7 +8,7 @@ use super::{BIAS, LANES, Operands, UNITS, cover};
 /// The operands are valid for `rows` by `panels`.
 #[allow(unsafe_code)]
 pub(super) unsafe fn multiply(operands: Operands, rows: usize, panels: usize) {
-    cover!(operands, rows, panels, tile, few: 1 => 1, [1] many: 1, [2 1]);
+    cover!(operands, rows, panels, tile, few: [] many: 1, [2 1]);
 }
 
 #[allow(unsafe_code)]
