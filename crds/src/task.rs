@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Stage;
-use crate::run::{AnswerFormat, Domain, Lora, Sampling, Tuning};
+use crate::run::{AnswerFormat, Arithmetic, Domain, Lora, Sampling, Tuning};
 
 /// The version of this contract. A worker refuses a task of another version.
 pub const TASK_VERSION: u32 = 1;
@@ -90,6 +90,9 @@ pub struct ModelUse {
     pub location: ModelLocation,
     /// SHA-256 of its files (an inspection's, or the training stage's seal).
     pub digest: String,
+    /// How the built-in engine computes with it.
+    #[serde(default)]
+    pub arithmetic: Arithmetic,
 }
 
 /// Where a model lies. Exactly one member.

@@ -21,7 +21,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let start = Instant::now();
     let checkpoint = Checkpoint::open(Path::new(path))?;
-    let engine = Engine::load(&checkpoint, Arithmetic::F32)?;
+    let arithmetic = match arguments.get(4).map(String::as_str) {
+        Some("bf16") => Arithmetic::Bf16,
+        Some("int8") => Arithmetic::Int8,
+        _ => Arithmetic::F32,
+    };
+    let engine = Engine::load(&checkpoint, arithmetic)?;
     println!(
         "loaded in {:.1} s; {} threads",
         start.elapsed().as_secs_f64(),

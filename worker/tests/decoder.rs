@@ -198,9 +198,11 @@ fn what_a_model_needs_grows_with_its_use() {
         .sum();
     assert_eq!(config.parameter_count(), parameters as u64);
     assert_eq!(config.weight_bytes(), 4 * parameters as u64);
-    let needs = config.inference_bytes(8, 100);
-    assert!(needs > config.weight_bytes());
-    assert!(config.inference_bytes(16, 100) > needs && config.inference_bytes(8, 200) > needs);
+    for arithmetic in Arithmetic::ALL {
+        let bytes = |rows, tokens| config.inference_bytes(arithmetic, rows, tokens);
+        assert!(bytes(8, 100) > config.packed_bytes(arithmetic));
+        assert!(bytes(16, 100) > bytes(8, 100) && bytes(8, 200) > bytes(8, 100));
+    }
     assert!(config.training_bytes(config.parameter_count(), 512, 2) > 4 * config.weight_bytes());
     assert_eq!(Head::Classes(3).width(300), 3);
 }

@@ -76,7 +76,7 @@ proptest! {
         let setup = setup();
         let all = requests(24);
         let expected = setup.generate(&all, GeneratorOptions::default());
-        let cache_bytes = cache_tokens * setup.engine.config().cache_bytes_per_token();
+        let cache_bytes = cache_tokens * setup.engine.cache_bytes_per_token();
         let options = GeneratorOptions { rows, step_tokens, cache_bytes };
         let found: Vec<Generation> = all.chunks(shard).flat_map(|shard| setup.generate(shard, options)).collect();
         prop_assert_eq!(found, expected);

@@ -161,7 +161,7 @@ fn a_model_says_what_it_needs_before_it_is_loaded() {
     for (name, parameters) in [(SMOLLM2, 134_515_008), (QWEN2, 630_167_424)] {
         let Some(model) = model(name) else { continue };
         assert_eq!(model.config().parameter_count(), parameters);
-        assert!(model.config().inference_bytes(1, 1024) > 4 * parameters);
+        assert!(model.config().inference_bytes(Arithmetic::F32, 1, 1024) > 4 * parameters);
         assert_eq!(model.digest().expect("a digest").len(), 64);
     }
 }

@@ -48,6 +48,12 @@ fn engine(model: &Model, field: &str, spec: &SynthesisRunSpec, faults: &mut Vec<
             ));
         }
     }
+    if engine.arithmetic.is_some() && engine.kind != EngineType::Candle {
+        faults.push(fault(
+            format!("{field}.engine.arithmetic"),
+            format!("is set, but the engine's type is {:?}: remove it, since only the built-in engine, type Candle, has one", engine.kind),
+        ));
+    }
     if engine.kind == EngineType::OpenAI {
         for (index, _) in spec
             .generators

@@ -157,8 +157,7 @@ impl<'a> Generator<'a> {
         progress: &mut Progress,
     ) {
         let context = self.engine.config().max_position_embeddings;
-        let cache_tokens =
-            self.options.cache_bytes / self.engine.config().cache_bytes_per_token().max(1);
+        let cache_tokens = self.options.cache_bytes / self.engine.cache_bytes_per_token().max(1);
         let most = |row: &Row<'_>| (row.request.prompt.len() + row.limit) as u64;
         let mut reserved: u64 = rows.iter().map(most).sum();
         let mut fed = 0;

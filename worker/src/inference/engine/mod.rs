@@ -7,9 +7,7 @@ use super::InferenceError;
 use crate::model::decoder::{Decoder, Layer};
 use crate::model::{Checkpoint, ModelConfig, ModelError};
 use crate::ops::Arithmetic;
-use crate::ops::cpu::{
-    AttentionShape, DenseRows, Map, PackedMatrix, largest_finite, linear, rms_norm,
-};
+use crate::ops::cpu::{DenseRows, Map, PackedMatrix, largest_finite, linear, rms_norm};
 
 mod body;
 mod cache;
@@ -123,13 +121,7 @@ impl Engine {
                 Some(matrix(head)?)
             },
             frequencies: config.rotary_frequencies(),
-            blocks: BlockPool::new(AttentionShape {
-                element: arithmetic.cache_element(),
-                layers: config.num_hidden_layers,
-                heads: config.num_attention_heads,
-                key_heads: config.num_key_value_heads,
-                head_dim: config.head_dim,
-            }),
+            blocks: BlockPool::new(config.attention_shape(arithmetic)),
             scratch: Scratch::default(),
             config: config.clone(),
             arithmetic,
@@ -144,6 +136,11 @@ impl Engine {
     /// The arithmetic by which it computes.
     pub fn arithmetic(&self) -> Arithmetic {
         self.arithmetic
+    }
+
+    /// Bytes that one token of context takes in a cache whose block is full.
+    pub fn cache_bytes_per_token(&self) -> u64 {
+        self.config.cache_bytes_per_token(self.arithmetic)
     }
 
     /// An empty cache for a new sequence.

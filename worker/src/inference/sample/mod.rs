@@ -128,7 +128,11 @@ impl Weights {
             let is_kept = *logit > least || (*logit == least && token <= last);
             *weight = if is_kept { *weight } else { 0.0 };
         }
-        for (stretch, weights) in self.stretches.iter_mut().zip(self.weights.chunks_mut(STRETCH)) {
+        for (stretch, weights) in self
+            .stretches
+            .iter_mut()
+            .zip(self.weights.chunks_mut(STRETCH))
+        {
             stretch.sum = keep_at_least(weights, 0.0);
         }
     }
@@ -202,7 +206,12 @@ impl Weights {
     fn draw(&self, uniform: f64) -> Option<u32> {
         let mut left = uniform * self.total();
         let mut latest = None;
-        for (place, stretch) in self.stretches.iter().enumerate().filter(|(_, s)| s.sum > 0.0) {
+        for (place, stretch) in self
+            .stretches
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| s.sum > 0.0)
+        {
             let first = place * STRETCH;
             let weights = &self.weights[first..self.weights.len().min(first + STRETCH)];
             if left < stretch.sum {

@@ -50,7 +50,10 @@ fn filled(logits: &[f32], temperature: f64) -> Weights {
 fn top_p(logits: &[f32], temperature: f64, share: f64) -> Vec<(u32, f32)> {
     let mut weights = filled(logits, temperature);
     weights.keep_top_p(share);
-    let kept = weights.stretches.iter().zip(weights.weights.chunks(super::STRETCH));
+    let kept = weights
+        .stretches
+        .iter()
+        .zip(weights.weights.chunks(super::STRETCH));
     // A stretch without a sum is not looked at again, and not cleared.
     (0..)
         .step_by(super::STRETCH)
