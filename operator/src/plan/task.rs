@@ -150,7 +150,7 @@ impl Builder<'_> {
             Stage::Qft => {
                 let generator = generator()?;
                 let params = StageParams::Qft {
-                    model: declared(&generator.model)?,
+                    model: declared(&generator.model)?.to_train(),
                     system_prompt: generator.system_prompt.clone(),
                     seed_questions: seeds(),
                     training: generator.qft.clone()?,
@@ -181,7 +181,7 @@ impl Builder<'_> {
                 let generator = generator()?;
                 let qpo = generator.qpo.as_ref()?;
                 let params = StageParams::Qpo {
-                    model: self.fine_tuned(generator)?,
+                    model: self.fine_tuned(generator)?.to_train(),
                     system_prompt: generator.system_prompt.clone(),
                     beta: qpo.beta,
                     training: qpo.training.clone(),
@@ -205,7 +205,7 @@ impl Builder<'_> {
                 (
                     before,
                     StageParams::Scorer {
-                        model: declared(&difficulty.base)?,
+                        model: declared(&difficulty.base)?.to_train(),
                         training: difficulty.training.clone(),
                     },
                 )
