@@ -5,6 +5,8 @@ mod among;
 
 mod arguments;
 
+mod bench;
+
 mod execute;
 
 mod inspect;
@@ -60,6 +62,11 @@ pub fn main() -> ExitCode {
         Command::Seal { task, report } => {
             execute::execute(&task, Work::Seal, report.as_deref(), signals::listen(false))
         }
+        Command::Bench {
+            model,
+            arithmetic,
+            cases,
+        } => bench::bench(&model, arithmetic.into(), cases),
         Command::Inspect { spec, part, report } => inspect::inspect(&spec, part, report.as_deref()),
     })
 }
