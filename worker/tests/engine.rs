@@ -54,7 +54,9 @@ proptest! {
         let bias = biased.then_some(&b[..]);
         for arithmetic in Arithmetic::ALL {
             let (packed, largest) = PackedMatrix::pack(&DenseRows::new(&w, inputs), arithmetic);
-            prop_assert_eq!(largest, w.iter().fold(0.0, |largest, w| f32::max(largest, w.abs())));
+            // A scale of integers is rounded up to half precision, and so is the largest number that it reaches.
+            let expected = w.iter().fold(0.0, |largest, w| f32::max(largest, w.abs()));
+            prop_assert!(largest >= expected && largest <= expected * 1.001);
             let y = linear(&x, &packed, bias);
             for (place, y) in y.iter().enumerate() {
                 let (row, output) = (place / outputs, place % outputs);
