@@ -94,6 +94,9 @@ pub struct ModelUse {
     /// How the built-in engine computes with it.
     #[serde(default)]
     pub arithmetic: Arithmetic,
+    /// The server that the stage starts to have the model served; absent, where the built-in engine serves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ModelServer>,
 }
 
 impl ModelUse {
@@ -104,6 +107,17 @@ impl ModelUse {
             ..self
         }
     }
+}
+
+/// A server that a stage starts for itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModelServer {
+    /// Program and arguments; `{model}` and `{port}` are replaced.
+    pub command: Vec<String>,
+    /// Image of the container that runs it; none, where it is a child process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
 }
 
 /// Where a model lies. Exactly one member.
@@ -301,6 +315,26 @@ pub enum StageParams {
 }
 
 impl StageParams {
+    /// The model that the stage trains or asks, where it has one.
+    pub fn model_mut(&mut self) -> Option<&mut ModelUse> {
+        match self {
+            StageParams::Qft { model, .. }
+            | StageParams::Sample { model, .. }
+            | StageParams::Rewrite { model, .. }
+            | StageParams::Qpo { model, .. }
+            | StageParams::Label { model, .. }
+            | StageParams::Scorer { model, .. }
+            | StageParams::Generate { model, .. }
+            | StageParams::Judge { model, .. }
+            | StageParams::Rate { model, .. }
+            | StageParams::Respond { model, .. }
+            | StageParams::Reward { model, .. } => Some(model),
+            StageParams::Filter { .. }
+            | StageParams::Verify { .. }
+            | StageParams::Publish { .. } => None,
+        }
+    }
+
     /// The stage to which these parameters belong.
     pub fn stage(&self) -> Stage {
         match self {

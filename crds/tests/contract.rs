@@ -19,6 +19,7 @@ fn model() -> ModelUse {
         location: ModelLocation::Path("/a/model".into()),
         digest: "d1".into(),
         arithmetic: Default::default(),
+        server: None,
     }
 }
 

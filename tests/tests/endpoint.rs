@@ -11,7 +11,7 @@ use scalequest_tests::harness::micro_run::micro_models;
 use scalequest_tests::harness::processes::{signal, wait_until};
 use scalequest_tests::harness::{FinishedRun, MicroRun, Workbench};
 use scalequest_worker::endpoint::{
-    Answered, Declined, Endpoint, EndpointError, Patience, Question, Reply,
+    Answered, Declined, Endpoint, EndpointError, Patience, Question, Reply, Shape,
 };
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
@@ -69,6 +69,7 @@ impl Client {
 fn question(text: &str, seed: u32) -> Question {
     Question {
         text: text.to_owned(),
+        shape: Shape::Conversation,
         temperature: 0.7,
         top_p: 0.95,
         top_k: None,

@@ -123,7 +123,10 @@ fn the_likeliest_token_is_that_of_f32_where_it_is_ahead_and_texts_are_as_likely(
             "{arithmetic:?}: {agree} of {} likeliest tokens, logits within {largest}, perplexity {found} to {perplexity}",
             exact.len()
         );
-        assert!(largest <= moved, "{arithmetic:?}: a logit is off by {largest}");
+        assert!(
+            largest <= moved,
+            "{arithmetic:?}: a logit is off by {largest}"
+        );
         assert!(
             (found / perplexity - 1.0).abs() <= off,
             "{arithmetic:?}: perplexity {found}, in f32 {perplexity}"

@@ -51,7 +51,8 @@ fn peak<T>(work: impl FnOnce() -> T) -> (T, f64) {
 
 fn small_model() -> Option<Checkpoint> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let directory = std::env::var_os("SCALEQUEST_MODELS").map_or(root.join("models"), PathBuf::from);
+    let directory =
+        std::env::var_os("SCALEQUEST_MODELS").map_or(root.join("models"), PathBuf::from);
     let path = directory.join("smollm2-135m-instruct.q4_1.gguf");
     if !path.exists() {
         eprintln!("skipped: {} is absent", path.display());
@@ -87,7 +88,8 @@ fn loading_takes_the_packed_weights_and_a_batch_what_was_foreseen() {
     let (rows, prompt, new) = (16, 112, 16);
     let requests: Vec<GenerateRequest> = (0..rows as u64)
         .map(|row| {
-            let tokens = (0..prompt as u64).map(|place| ((row * 7_919 + place * 31 + 5) % 40_000) as u32);
+            let tokens =
+                (0..prompt as u64).map(|place| ((row * 7_919 + place * 31 + 5) % 40_000) as u32);
             request(row, tokens.collect(), new)
         })
         .collect();
@@ -101,7 +103,9 @@ fn loading_takes_the_packed_weights_and_a_batch_what_was_foreseen() {
             .generate(&requests, &mut |_| ControlFlow::Continue(()))
             .expect("rows")
     });
-    let foreseen = model.config().inference_bytes(arithmetic, rows, prompt + new) as f64;
+    let foreseen = model
+        .config()
+        .inference_bytes(arithmetic, rows, prompt + new) as f64;
     let taken = packed + generating;
     assert!(
         (taken / foreseen - 1.0).abs() <= 0.1,

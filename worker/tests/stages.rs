@@ -84,6 +84,7 @@ impl Bench {
             location: ModelLocation::Path(path.display().to_string()),
             digest,
             arithmetic: Default::default(),
+            server: None,
         }
     }
 
@@ -200,6 +201,7 @@ fn trained(input: &TaskInput) -> ModelUse {
         location,
         digest: input.digest.clone(),
         arithmetic: Default::default(),
+        server: None,
     }
 }
 
@@ -545,6 +547,7 @@ fn a_stage_without_rows_makes_an_empty_output_without_loading_a_model() {
         location: ModelLocation::Path("/nowhere".into()),
         digest: String::new(),
         arithmetic: Default::default(),
+        server: None,
     };
     let params = StageParams::Generate {
         model: missing,

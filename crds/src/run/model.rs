@@ -89,6 +89,15 @@ impl Model {
             .as_ref()
             .filter(|_| engine.kind == EngineType::OpenAI)
     }
+
+    /// The server that a stage starts for the model, where its engine is of type `Server`.
+    pub fn own_server(&self) -> Option<&ServerEngine> {
+        let engine = self.engine.as_ref()?;
+        engine
+            .server
+            .as_ref()
+            .filter(|_| engine.kind == EngineType::Server)
+    }
 }
 
 /// A repository of the Hugging Face hub.

@@ -2,8 +2,9 @@
 
 use scalequest_crds::Stage;
 use scalequest_crds::run::{Benchmark, Model};
-use scalequest_crds::task::{Endpoint, ModelLocation, ModelUse, QuestionFile};
+use scalequest_crds::task::{Endpoint, ModelLocation, ModelServer, ModelUse, QuestionFile};
 
+use super::chain::Position;
 use crate::record::RunRecord;
 use crate::record::sums::Sealed;
 use crate::validate::ValidRun;
@@ -33,6 +34,19 @@ pub(super) fn declared(run: &ValidRun, record: &RunRecord, name: &str) -> Option
         location,
         digest: facts.digest.clone(),
         arithmetic: model.arithmetic(),
+        server: None,
+    })
+}
+
+/// The server that the stage at a position starts for its model. What trains, and the scorer that was trained, needs the built-in engine.
+pub(super) fn server(run: &ValidRun, position: &Position) -> Option<ModelServer> {
+    let spec = run.spec();
+    let model = spec.model_of(position.stage, position.generator.as_deref())?;
+    let server = model.own_server()?;
+    let is_built_in = position.stage.makes_a_model() || position.stage == Stage::Rate;
+    (!is_built_in).then(|| ModelServer {
+        command: server.command.clone(),
+        image: server.image.clone(),
     })
 }
 
@@ -54,6 +68,7 @@ pub(super) fn trained(
         },
         digest: sealed.digest,
         arithmetic: base.map(Model::arithmetic).unwrap_or_default(),
+        server: None,
     }
 }
 

@@ -26,7 +26,10 @@ pub(super) fn build(
         observed,
     };
     let inputs = builder.inputs(position)?;
-    let (rows, params) = builder.work(position, &inputs)?;
+    let (rows, mut params) = builder.work(position, &inputs)?;
+    if let Some(model) = params.model_mut() {
+        model.server = models::server(run, position);
+    }
     let inputs = inputs.into_iter().map(|(input, _)| input).collect();
     Some(finish(run, record, position, inputs, rows, params))
 }

@@ -2,7 +2,7 @@
 
 use scalequest_crds::inspection::Fault;
 use scalequest_crds::run::model::key_variable;
-use scalequest_crds::run::{EngineType, Model, OpenAiEngine, SynthesisRunSpec};
+use scalequest_crds::run::{EngineType, Model, OpenAiEngine, ServerEngine, SynthesisRunSpec};
 use url::Url;
 
 use super::{Environment, fault};
@@ -66,11 +66,30 @@ fn engine(
     if let Some(served) = model.served() {
         endpoint(model, served, field, spec, environment, faults, notes);
     }
-    if engine.kind == EngineType::Server {
+    if let Some(server) = model.own_server() {
+        own_server(server, field, environment, faults);
+    }
+}
+
+fn own_server(
+    server: &ServerEngine,
+    field: &str,
+    environment: Environment,
+    faults: &mut Vec<Fault>,
+) {
+    if environment == Environment::Cluster {
         faults.push(fault(
             format!("{field}.engine.type"),
-            "Server is not built into this version: start the server yourself and use type OpenAI with its URL, or remove `engine` to use the built-in engine",
+            "Server is not built into this version in a cluster: start the server yourself (a Deployment and a Service) and use type OpenAI with its URL, or remove `engine` to use the built-in engine",
         ));
+    }
+    for placeholder in ["{model}", "{port}"] {
+        if !server.command.iter().any(|part| part.contains(placeholder)) {
+            faults.push(fault(
+                format!("{field}.engine.server.command"),
+                format!("does not hold {placeholder}, which becomes the model's path or the port to listen at, as in [vllm, serve, \"{{model}}\", --port, \"{{port}}\"]"),
+            ));
+        }
     }
 }
 

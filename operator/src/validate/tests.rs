@@ -169,8 +169,8 @@ fn what_cannot_work_is_refused_with_its_path_and_what_to_do() {
         ),
         (
             "source: {path: models/judge.gguf}",
-            "source: {path: x}, engine: {type: Server, server: {command: [x]}}",
-            "spec.models[1].engine.type: Server is not built into this version",
+            "source: {path: x}, engine: {type: Server, server: {command: [x, \"{model}\"]}}",
+            "spec.models[1].engine.server.command: does not hold {port}",
         ),
         (
             "path: models/judge.gguf}",

@@ -70,6 +70,7 @@ pub const KINDS: &[FaultKind] = &[
     kind("baseUrl", "has a query or a fragment"),
     kind("baseUrl", "is no URL ("),
     kind("", "is not built into this version"),
+    kind("engine.server.command", "does not hold"),
     kind("source", "is missing: say where the weights are"),
     kind(
         "source",

@@ -102,6 +102,13 @@ pub enum Command {
         #[arg(long)]
         cases: bool,
     },
+    /// Run a program that serves a model until standard input ends (a worker starts this for itself)
+    #[command(hide = true)]
+    KeepServer {
+        /// The program and its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<String>,
+    },
     /// Look at the models and files that a spec refers to; the findings, faults included, as JSON on standard output
     Inspect {
         /// File with the SynthesisRun, its defaults filled in: JSON or YAML

@@ -11,6 +11,8 @@ mod execute;
 
 mod inspect;
 
+mod keep_server;
+
 mod log;
 
 mod signals;
@@ -67,6 +69,7 @@ pub fn main() -> ExitCode {
             arithmetic,
             cases,
         } => bench::bench(&model, arithmetic.into(), cases),
+        Command::KeepServer { command } => keep_server::keep_server(&command),
         Command::Inspect { spec, part, report } => inspect::inspect(&spec, part, report.as_deref()),
     })
 }

@@ -7,7 +7,7 @@ use reqwest::{Client, Url};
 use tokio::sync::watch;
 
 use super::failure::{Failure, of_status, pause_after};
-use super::wire::{LimitName, NoReply, Question, Reply, reply, request};
+use super::wire::{LimitName, NoReply, Question, Reply, Shape, reply, request};
 use super::{Declined, EndpointError};
 
 /// Attempts at a question that the server fails to answer while it answers others.
@@ -40,10 +40,10 @@ impl Patience {
 }
 
 /// A model behind an endpoint.
-#[derive(Debug)]
 pub struct Endpoint {
     client: Client,
     chat: Url,
+    completions: Url,
     models: Url,
     model: String,
     key: Option<String>,
@@ -57,6 +57,18 @@ pub struct Endpoint {
     answered_at: AtomicU64,
     refused: AtomicUsize,
     limit_name: AtomicUsize,
+    /// Why there is no server any more, where it is one of our own.
+    failed: Option<Box<dyn Fn() -> Option<String> + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The key stays out of every log.
+        f.debug_struct("Endpoint")
+            .field("url", &self.chat.as_str())
+            .field("model", &self.model)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Endpoint {
@@ -105,6 +117,7 @@ impl Endpoint {
         Ok(Endpoint {
             client,
             chat: join("chat/completions")?,
+            completions: join("completions")?,
             models: join("models")?,
             model: model.to_owned(),
             key,
@@ -115,7 +128,30 @@ impl Endpoint {
             answered_at: AtomicU64::new(0),
             refused: AtomicUsize::new(0),
             limit_name: AtomicUsize::new(0),
+            failed: None,
         })
+    }
+
+    /// The same endpoint, whose server is one of our own: `failed` says why there is none any more.
+    pub fn watched(mut self, failed: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        self.failed = Some(Box::new(failed));
+        self
+    }
+
+    /// How long to wait for any answer at all.
+    pub(super) fn in_all(&self) -> Duration {
+        self.patience.in_all
+    }
+
+    /// Whether there will be answers again.
+    ///
+    /// # Errors
+    /// The server of our own cannot be kept up.
+    pub(super) fn is_kept_up(&self) -> Result<(), EndpointError> {
+        match self.failed.as_ref().and_then(|failed| failed()) {
+            Some(message) => Err(EndpointError::Broken(message)),
+            None => Ok(()),
+        }
     }
 
     /// The name under which the model is served.
@@ -149,6 +185,7 @@ impl Endpoint {
                 }
                 Err(failure) => failure,
             };
+            self.is_kept_up()?;
             let (message, after, busy) = match failure {
                 Failure::TooLong(message) => return Ok(Err(Declined::TooLong(message))),
                 Failure::Refused(message) => return self.refused(message),
@@ -210,8 +247,12 @@ impl Endpoint {
             busy: false,
         };
         let body = request(&self.model, question, limit);
+        let url = match question.shape {
+            Shape::Conversation => &self.chat,
+            Shape::Prefix { .. } => &self.completions,
+        };
         let (status, retry_after, text) = self
-            .send(self.client.post(self.chat.clone()).json(&body))
+            .send(self.client.post(url.clone()).json(&body))
             .await
             .map_err(passing)?;
         if !(200..300).contains(&status) {
@@ -247,6 +288,12 @@ impl Endpoint {
             .map(str::to_owned);
         let text = response.text().await.map_err(|error| chain(&error))?;
         Ok((status, retry_after, text))
+    }
+
+    /// A request that asks whether the server is well; none where the base URL does not end in `/v1`.
+    pub(super) fn health(&self) -> Option<reqwest::RequestBuilder> {
+        let root = self.models.as_str().strip_suffix("/v1/models")?;
+        Some(self.client.get(format!("{root}/health")))
     }
 
     /// A request for the list of models.

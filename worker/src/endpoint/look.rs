@@ -53,6 +53,41 @@ impl Endpoint {
         })
     }
 
+    /// Waits until the server says that it is well (`/health`, as vLLM, llama.cpp and `transformers serve` have it), or lists its models.
+    ///
+    /// # Errors
+    /// It does not come up for as long as there is patience, its process cannot be kept up, or `is_stopped` became true.
+    pub fn wait_until_ready(
+        &self,
+        runtime: &Runtime,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<(), EndpointError> {
+        let began = Instant::now();
+        loop {
+            let answers = [self.health(), Some(self.list())].into_iter().flatten();
+            let mut last = String::new();
+            for request in answers {
+                last = match runtime.block_on(self.send(request)) {
+                    Ok((200..300, ..)) => return Ok(()),
+                    Ok((status, ..)) => format!("status {status}"),
+                    Err(message) => message,
+                };
+            }
+            self.is_kept_up()?;
+            if is_stopped() {
+                return Err(EndpointError::Stopped);
+            }
+            let waited = began.elapsed();
+            if waited >= self.in_all() {
+                let seconds = waited.as_secs();
+                return Err(EndpointError::Broken(self.named(&format!(
+                    "the server was not ready in {seconds} s: {last}"
+                ))));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     fn listed(&self, status: u16, text: &str) -> Result<Option<String>, EndpointError> {
         match status {
             200..=299 => {}

@@ -11,12 +11,15 @@ mod look;
 
 mod open;
 
+mod own_server;
+
 mod wire;
 
 pub use ask_all::Answered;
 pub use client::{Endpoint, Patience};
 pub use open::open;
-pub use wire::{Alternative, Question, Reply};
+pub use own_server::OwnServer;
+pub use wire::{Alternative, Question, Reply, Shape};
 
 /// Why an endpoint cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +33,9 @@ pub enum EndpointError {
     /// The endpoint gave no answer for as long as there is patience.
     #[error("{0}")]
     Unavailable(String),
+    /// The server that the stage started for itself cannot be kept up.
+    #[error("{0}")]
+    Broken(String),
 }
 
 /// Why one question has no answer, though the endpoint answers others.

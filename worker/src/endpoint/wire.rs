@@ -7,11 +7,25 @@ use serde_json::Value;
 /// Alternatives to the first token that are asked for: the most that the API allows.
 const TOP_LOGPROBS: u32 = 20;
 
-/// One question, a conversation of its own.
+/// How a model is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// The text is what a user says, in a conversation of its own (`chat/completions`).
+    Conversation,
+    /// The text is the beginning of what the model goes on with, until one of these texts comes (`completions`).
+    Prefix {
+        /// At most four.
+        stops: Vec<String>,
+    },
+}
+
+/// One question.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// What the user says.
+    /// What is said.
     pub text: String,
+    /// As what it is said.
+    pub shape: Shape,
     /// Temperature; 0 is greedy.
     pub temperature: f64,
     /// Share of the probability from which tokens are drawn.
@@ -74,11 +88,19 @@ pub enum LimitName {
 pub fn request(model: &str, question: &Question, limit: LimitName) -> Value {
     let mut body = serde_json::json!({
         "model": model,
-        "messages": [{"role": "user", "content": question.text}],
         "temperature": question.temperature,
         "seed": question.seed,
         "stream": false,
     });
+    match &question.shape {
+        Shape::Conversation => {
+            body["messages"] = serde_json::json!([{"role": "user", "content": question.text}])
+        }
+        Shape::Prefix { stops } => {
+            body["prompt"] = question.text.as_str().into();
+            body["stop"] = stops.as_slice().into();
+        }
+    }
     let name = match limit {
         LimitName::MaxTokens => "max_tokens",
         LimitName::MaxCompletionTokens => "max_completion_tokens",
@@ -109,7 +131,11 @@ struct Completion {
 
 #[derive(Deserialize)]
 struct Choice {
-    message: Message,
+    #[serde(default)]
+    message: Option<Message>,
+    /// Of a completion that is no conversation.
+    #[serde(default)]
+    text: Option<String>,
     #[serde(default)]
     finish_reason: Option<String>,
     #[serde(default)]
@@ -192,7 +218,18 @@ pub fn reply(body: &str, model: &str, question: &Question) -> Result<Reply, NoRe
     let Message {
         content,
         reasoning_content,
-    } = choice.message;
+    } = match (choice.message, choice.text) {
+        (Some(message), _) => message,
+        (None, Some(text)) => Message {
+            content: Some(text),
+            reasoning_content: None,
+        },
+        (None, None) => {
+            return Err(NoReply::Garbage(
+                "its choice has neither message nor text".into(),
+            ));
+        }
+    };
     let thought = reasoning_content.filter(|thought| !thought.trim().is_empty());
     let thought = thought.map(|thought| format!("<think>\n{}\n</think>\n\n", thought.trim()));
     let (prompt_tokens, new_tokens) = completion.usage.map_or((None, None), |usage| {
@@ -248,6 +285,7 @@ mod tests {
     fn question(alternatives: bool) -> Question {
         Question {
             text: "how many?".into(),
+            shape: Shape::Conversation,
             temperature: 0.7,
             top_p: 1.0,
             top_k: None,

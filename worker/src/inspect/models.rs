@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use scalequest_crds::inspection::{Inspection, ModelFacts, Part};
-use scalequest_crds::run::{EngineType, Model, OpenAiEngine, SynthesisRunSpec};
+use scalequest_crds::run::{Model, OpenAiEngine, SynthesisRunSpec};
 
 use super::fault;
 use super::roles::{Needs, needs};
@@ -86,19 +86,6 @@ fn look_at_endpoint(
 /// Where the model's files are on this machine, or the field that is in the way.
 fn location(model: &Model, index: usize) -> Result<(&'static str, PathBuf), (String, String)> {
     let field = |name: &str| format!("spec.models[{index}].{name}");
-    if let Some(engine) = model
-        .engine
-        .as_ref()
-        .filter(|engine| engine.kind != EngineType::Candle)
-    {
-        return Err((
-            field("engine.type"),
-            format!(
-                "this worker runs models itself (type Candle), it does not drive type {:?} yet: leave `engine` out and give a source",
-                engine.kind
-            ),
-        ));
-    }
     let source = model.source.as_ref().ok_or_else(|| {
         (
             field("source"),

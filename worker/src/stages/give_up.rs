@@ -117,6 +117,7 @@ mod tests {
             location: ModelLocation::Path("gone.gguf".into()),
             digest: String::new(),
             arithmetic: Default::default(),
+            server: None,
         };
         let params = StageParams::Generate {
             model,

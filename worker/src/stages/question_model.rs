@@ -7,45 +7,29 @@ use scalequest_crds::task::ModelUse;
 
 use super::StageError;
 use super::run_shard::Fates;
-use super::serving::{Asked, Serving, stop_tokens};
+use super::serving::{Asked, PrefixModel};
 use super::shard::{Fate, Shard, reject};
 
 /// A model that asks.
-pub struct QuestionModel {
-    serving: Serving,
-    prefix: Vec<u32>,
-    stops: Vec<u32>,
-}
+pub struct QuestionModel(PrefixModel);
 
 impl QuestionModel {
     /// Loads a generator.
     ///
     /// # Errors
-    /// The model does not load, or its template has no question prefix.
+    /// As [`PrefixModel::load`].
     pub fn load(
         shard: &Shard<'_>,
         model: &ModelUse,
         system_prompt: Option<&str>,
     ) -> Result<Self, StageError> {
-        let serving = Serving::load(shard, model)?;
-        let prefix = serving.template()?.question_prefix(system_prompt)?;
-        let tokens = serving.tokenizer().encode(&prefix.text)?;
-        // Any special token ends a question: a model that opens another turn has finished this one.
-        let mut stops = stop_tokens(serving.tokenizer());
-        if !stops.contains(&prefix.end_token) {
-            stops.push(prefix.end_token);
-        }
-        Ok(QuestionModel {
-            serving,
-            prefix: tokens,
-            stops,
-        })
+        PrefixModel::load(shard, model, system_prompt).map(QuestionModel)
     }
 
     /// Draws a question for each id and gives `fates` what came of it. The draws depend on run seed, stage, generator and id.
     ///
     /// # Errors
-    /// The arithmetic fails, or a stop was asked for.
+    /// As [`PrefixModel::go_on`].
     pub fn draw(
         &self,
         shard: &Shard<'_>,
@@ -53,14 +37,8 @@ impl QuestionModel {
         sampling: &Sampling,
         fates: &mut Fates<'_>,
     ) -> Result<(), StageError> {
-        let prompts: Vec<_> = ids.iter().map(|id| (*id, self.prefix.clone())).collect();
-        self.serving.complete(
-            shard,
-            &prompts,
-            &self.stops,
-            1,
-            sampling,
-            &mut |place, asked| match asked {
+        self.0
+            .go_on(shard, ids, sampling, &mut |place, asked| match asked {
                 Asked::Declined(reason, said) => {
                     let question = row(shard, ids[place], "", 0);
                     let fate = reject::<QuestionRow>(shard, reason, question, &said);
@@ -86,13 +64,12 @@ impl QuestionModel {
                     };
                     fates.push(&fate, answers.prompt_tokens, answers.new_tokens());
                 }
-            },
-        )
+            })
     }
 
     /// The arithmetic body.
     pub fn body(&self) -> String {
-        self.serving.body()
+        self.0.body()
     }
 }
 

@@ -363,3 +363,37 @@ fn a_task_is_fixed_and_a_record_names_the_version_that_it_replaces() {
         (Some("17"), None)
     );
 }
+
+#[test]
+fn the_key_of_an_endpoint_is_given_by_reference_to_those_who_ask_it_and_to_nobody_else() {
+    let secret =
+        "openAI: {baseUrl: \"https://llm/v1\", model: m, apiKeySecret: {name: llm, key: token}}";
+    let run = built(&RUN.replace(
+        "source: {image: {reference: registry/judge:1}}",
+        &format!("engine: {{type: OpenAI, {secret}}}"),
+    ));
+    let holders = |job: &Job| -> Vec<String> {
+        let env = pod(job).containers[0].env.clone().unwrap();
+        let from_secret = env.into_iter().filter_map(|variable| {
+            let source = variable.value_from?.secret_key_ref?;
+            Some(format!("{} {}/{}", variable.name, source.name, source.key))
+        });
+        from_secret.collect()
+    };
+    let expected = ["SCALEQUEST_API_KEY_JUDGE llm/token"];
+    let mut asked = 0;
+    for job in run.all() {
+        let labels = job.metadata.labels.clone().unwrap();
+        let [purpose, stage] =
+            ["purpose", "stage"].map(|name| labels.get(&format!("scalequest.dev/{name}")).cloned());
+        let asks = purpose.as_deref() == Some("inspect")
+            || (purpose.as_deref() == Some("run") && stage.as_deref() == Some("judge"));
+        assert_eq!(
+            holders(&job),
+            if asks { &expected[..] } else { &[] },
+            "{labels:?}"
+        );
+        asked += usize::from(asks);
+    }
+    assert_eq!(asked, 2);
+}

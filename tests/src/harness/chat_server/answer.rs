@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 /// A loaded model.
 pub(super) struct Model {
+    name: String,
     engine: Engine,
     tokenizer: Tokenizer,
     template: ChatTemplate,
@@ -19,12 +20,13 @@ pub(super) struct Model {
 
 impl Model {
     /// Loads the model in a folder.
-    pub(super) fn load(path: &Path) -> Self {
+    pub(super) fn load(path: &Path, name: &str) -> Self {
         let checkpoint = Checkpoint::open(path).expect("a model");
         let tokenizer = checkpoint.tokenizer().expect("a tokenizer");
         let template = checkpoint.chat_template(&tokenizer).expect("a template");
         let engine = Engine::load(&checkpoint, Arithmetic::Bf16).expect("weights");
         Model {
+            name: name.to_owned(),
             engine,
             tokenizer,
             template,
@@ -33,13 +35,14 @@ impl Model {
 
     /// The chat completion for a request; an error where the prompt does not fit.
     pub(super) fn answer(&self, request: &Value) -> Result<Value, String> {
-        let said = request["messages"][0]["content"]
-            .as_str()
-            .unwrap_or_default();
-        let rendered = self
-            .template
-            .render(&[ChatMessage::user(said)], true)
-            .expect("a conversation");
+        let is_prefix = request.get("prompt").is_some();
+        let rendered = match is_prefix {
+            true => said(request).to_owned(),
+            false => self
+                .template
+                .render(&[ChatMessage::user(said(request))], true)
+                .expect("a conversation"),
+        };
         let prompt = self.tokenizer.encode(&rendered).expect("tokens");
         let number = |name: &str| request[name].as_f64();
         let mut stops: Vec<u32> = self.tokenizer.control_tokens().keys().copied().collect();
@@ -79,11 +82,13 @@ impl Model {
             _ => "length",
         };
         let logprobs = (request["logprobs"] == true).then(|| self.alternatives(&prompt));
+        let mut choice = json!({"index": 0, "finish_reason": reason, "logprobs": logprobs});
+        match is_prefix {
+            true => choice["text"] = made.text.into(),
+            false => choice["message"] = json!({"role": "assistant", "content": made.text}),
+        }
         Ok(json!({
-            "object": "chat.completion", "model": super::MODEL,
-            "choices": [{
-                "index": 0, "message": {"role": "assistant", "content": made.text}, "finish_reason": reason, "logprobs": logprobs,
-            }],
+            "model": self.name, "choices": [choice],
             "usage": {"prompt_tokens": prompt.len(), "completion_tokens": made.tokens.len(), "total_tokens": prompt.len() + made.tokens.len()},
         }))
     }
@@ -116,4 +121,12 @@ impl Model {
             .collect();
         json!({"content": [{"token": top[0]["token"], "logprob": top[0]["logprob"], "top_logprobs": top}]})
     }
+}
+
+/// What a request says to the model: a user's words, or the beginning of a text.
+pub(super) fn said(request: &Value) -> &str {
+    let words = request
+        .get("prompt")
+        .unwrap_or(&request["messages"][0]["content"]);
+    words.as_str().unwrap_or_default()
 }

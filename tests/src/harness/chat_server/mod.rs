@@ -36,6 +36,7 @@ pub struct ChatServer {
 
 struct Served {
     model: Model,
+    name: String,
     key: Option<String>,
     script: Mutex<Script>,
 }
@@ -52,15 +53,16 @@ struct Script {
 }
 
 impl ChatServer {
-    /// Serves the model in the folder `model`; with `key`, to those only who know it.
+    /// Serves the model in the folder `model` as [`MODEL`]; with `key`, to those only who know it.
     pub fn start(model: &Path, key: Option<&str>) -> Self {
-        Self::start_at(model, key, 0)
+        Self::start_as(MODEL, model, key, 0)
     }
 
-    /// The same at a port of one's choice.
-    pub fn start_at(model: &Path, key: Option<&str>, port: u16) -> Self {
+    /// The same under a name and at a port of one's choice.
+    pub fn start_as(name: &str, model: &Path, key: Option<&str>, port: u16) -> Self {
         let state = Arc::new(Served {
-            model: Model::load(model),
+            model: Model::load(model, name),
+            name: name.to_owned(),
             key: key.map(str::to_owned),
             script: Mutex::default(),
         });
@@ -71,7 +73,8 @@ impl ChatServer {
             .expect("a runtime");
         let app = Router::new()
             .route("/v1/models", get(models))
-            .route("/v1/chat/completions", post(chat))
+            .route("/v1/chat/completions", post(complete))
+            .route("/v1/completions", post(complete))
             .with_state(Arc::clone(&state));
         let listener = runtime
             .block_on(tokio::net::TcpListener::bind(("127.0.0.1", port)))
@@ -179,23 +182,20 @@ async fn models(State(served): State<Arc<Served>>, headers: HeaderMap) -> Respon
     if !served.knows(&headers) {
         return fault::denied();
     }
-    fault::json_body(&json!({"object": "list", "data": [{"id": MODEL, "object": "model"}]}))
+    fault::json_body(&json!({"object": "list", "data": [{"id": served.name, "object": "model"}]}))
 }
 
-async fn chat(State(served): State<Arc<Served>>, headers: HeaderMap, body: String) -> Response {
+async fn complete(State(served): State<Arc<Served>>, headers: HeaderMap, body: String) -> Response {
     if !served.knows(&headers) {
         return fault::denied();
     }
     let Ok(request) = serde_json::from_str::<Value>(&body) else {
         return (StatusCode::BAD_REQUEST, "no JSON").into_response();
     };
-    if request["model"] != MODEL {
+    if request["model"] != served.name {
         return fault::unknown_model();
     }
-    let prompt = request["messages"][0]["content"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
+    let prompt = answer::said(&request).to_owned();
     let fault = served.fault(&prompt);
     if let Some(response) = fault.as_ref().and_then(Fault::instead) {
         return response;

@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::Tensor;
 use serde_json::{Value, json};
 
-use crate::model::{ChatTemplate, ModelConfig, ModelError, Tokenizer};
+use crate::model::{ChatTemplate, Head, ModelConfig, ModelError, Tokenizer};
 
 /// Writes `config.json`, `generation_config.json`, `model.safetensors` (f32), `tokenizer.json` and
 /// `tokenizer_config.json` (with the chat template, where there is one) into an existing directory. The
@@ -23,6 +23,8 @@ pub fn save(
 ) -> Result<(), ModelError> {
     save_weights(&directory.join("model.safetensors"), config, parameters)?;
 
+    // Without this `transformers` passes over every temperature and takes the likeliest token.
+    let is_drawn_from = config.head == Head::LanguageModel;
     let special = tokenizer.special();
     let mut config = config.to_hugging_face();
     let ids = json!({
@@ -39,13 +41,16 @@ pub fn save(
         config[field] = value.clone();
     }
     write_json(&directory.join("config.json"), &config)?;
-    let present: serde_json::Map<String, Value> = ids
+    let mut present: serde_json::Map<String, Value> = ids
         .as_object()
         .into_iter()
         .flatten()
         .filter(|(_, v)| !v.is_null())
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
+    if is_drawn_from {
+        present.insert("do_sample".into(), true.into());
+    }
     write_json(
         &directory.join("generation_config.json"),
         &Value::Object(present),

@@ -160,6 +160,23 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// `text` as a server wants it that puts this tokenizer's own special tokens before every prompt: without those at its beginning.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn without_added<'t>(&self, text: &'t str) -> Result<&'t str, ModelError> {
+        let added = self
+            .inner
+            .encode_fast("", true)
+            .map_err(|error| ModelError::tokenizer(&self.path, error))?;
+        let mut rest = text;
+        for token in added.get_ids() {
+            let written = self.token_text(*token).unwrap_or_default();
+            rest = rest.strip_prefix(written.as_str()).unwrap_or(rest);
+        }
+        Ok(rest)
+    }
+
     /// The text of tokens, without special tokens. Bytes that are not UTF-8 become U+FFFD.
     ///
     /// # Errors

@@ -1,12 +1,11 @@
 //! A chat model: one question, a conversation of its own, some answers.
 
-use scalequest_crds::row::Reason;
 use scalequest_crds::run::Sampling;
-use scalequest_crds::task::{ModelLocation, ModelUse};
+use scalequest_crds::task::ModelUse;
 
-use super::remote::Remote;
-use super::{Answers, Asked, Said, Serving, draws, resolved, stop_tokens};
-use crate::endpoint::{Declined, Question, Reply};
+use super::remote::{Remote, asked, question};
+use super::{Asked, Serving, stop_tokens};
+use crate::endpoint::Shape;
 use crate::model::ChatMessage;
 use crate::stages::StageError;
 use crate::stages::shard::Shard;
@@ -48,10 +47,8 @@ impl ChatModel {
     /// # Errors
     /// As [`Serving::load`]; it has no chat template. Or the endpoint cannot be used.
     pub fn load(shard: &Shard<'_>, model: &ModelUse) -> Result<Self, StageError> {
-        if let ModelLocation::Endpoint(at) = &model.location {
-            return Ok(ChatModel(By::Endpoint(Box::new(Remote::open(
-                shard, model, at,
-            )?))));
+        if let Some(remote) = Remote::of(shard, model)? {
+            return Ok(ChatModel(By::Endpoint(Box::new(remote))));
         }
         let serving = Box::new(Serving::load(shard, model)?);
         serving.template()?;
@@ -136,58 +133,33 @@ fn ask_endpoint(
     sampling: &Sampling,
     take: &mut dyn FnMut(usize, Asked),
 ) -> Result<(), StageError> {
-    let (count, draw) = (samples.max(1), draws(shard, ""));
-    let resolved = resolved(sampling);
-    let question = |prompt: &Prompt, index: i32| Question {
-        text: prompt.text.clone(),
-        temperature: resolved.temperature,
-        top_p: resolved.top_p,
-        top_k: resolved.top_k,
-        max_new_tokens: sampling
-            .max_new_tokens
-            .and_then(|n| u32::try_from(n).ok())
-            .unwrap_or(512),
-        // 31 bits: some servers take a signed number.
-        seed: (draw.bits(prompt.id as u64, index as u64) >> 33) as u32,
-        alternatives: false,
+    let count = samples.max(1);
+    let samples = |prompt: &Prompt| {
+        (0..count)
+            .map(|index| (prompt.id, index))
+            .collect::<Vec<_>>()
     };
     let questions = prompts
         .iter()
-        .flat_map(|prompt| (0..count).map(move |index| (prompt, index)))
-        .map(|(prompt, index)| ((prompt.id, index), question(prompt, index)))
+        .flat_map(|prompt| {
+            samples(prompt)
+                .into_iter()
+                .map(move |sample| (prompt, sample))
+        })
+        .map(|(prompt, sample)| {
+            let text = prompt.text.clone();
+            (
+                sample,
+                question(shard, Shape::Conversation, text, sampling, sample),
+            )
+        })
         .collect();
     let count = usize::try_from(count).unwrap_or(1);
     let mut together = Vec::with_capacity(count);
     remote.ask(shard, questions, count, &mut |place, outcome| {
         together.push(outcome);
         if together.len() == count {
-            take(place / count, answers(std::mem::take(&mut together)));
+            take(place / count, asked(std::mem::take(&mut together)));
         }
     })
-}
-
-/// What came of one prompt: its answers, unless one of them was declined.
-fn answers(outcomes: Vec<Result<Reply, Declined>>) -> Asked {
-    let mut answers = Answers {
-        prompt_tokens: 0,
-        texts: Vec::with_capacity(outcomes.len()),
-    };
-    for outcome in outcomes {
-        let reply = match outcome {
-            Ok(reply) => reply,
-            Err(Declined::TooLong(said)) => return Asked::Declined(Reason::PromptTooLong, said),
-            Err(Declined::Refused(said)) => return Asked::Declined(Reason::Refused, said),
-        };
-        // A prompt is paid for with each of its answers.
-        answers.prompt_tokens += reply.prompt_tokens.unwrap_or(0);
-        answers.texts.push(Said {
-            tokens: reply
-                .new_tokens
-                .and_then(|tokens| i32::try_from(tokens).ok())
-                .unwrap_or(0),
-            finished: reply.finished,
-            text: reply.text,
-        });
-    }
-    Asked::Said(answers)
 }

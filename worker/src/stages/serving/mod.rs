@@ -3,6 +3,8 @@
 
 mod chat;
 
+mod completing;
+
 mod reward;
 
 mod difficulty;
@@ -31,6 +33,7 @@ use crate::inference::{
 use crate::model::{ChatTemplate, Tokenizer};
 
 pub use chat::{ChatModel, Prompt};
+pub use completing::PrefixModel;
 pub use difficulty::DifficultyModel;
 pub use reward::{RewardModel, Scorable};
 pub use scored::Scored;

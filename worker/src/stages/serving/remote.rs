@@ -6,12 +6,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use scalequest_crds::progress::Progress;
-use scalequest_crds::task::{self, ModelUse};
+use scalequest_crds::row::Reason;
+use scalequest_crds::run::Sampling;
+use scalequest_crds::task::{self, ModelLocation, ModelServer, ModelUse};
 use tokio::runtime::Runtime;
 
 use super::paid::{Paid, PaidKey};
-use crate::endpoint::{self, Declined, Endpoint, EndpointError, Question, Reply};
+use super::{Answers, Asked, Said, draws, resolved};
+use crate::endpoint::{self, Declined, Endpoint, EndpointError, OwnServer, Question, Reply, Shape};
 use crate::stages::StageError;
+use crate::stages::models::open_model;
 use crate::stages::shard::Shard;
 
 /// A model behind an endpoint.
@@ -20,24 +24,63 @@ pub(super) struct Remote {
     runtime: Runtime,
     concurrency: usize,
     paid: RefCell<Paid>,
+    body: String,
+    /// It ends with this.
+    _server: Option<OwnServer>,
 }
 
+/// Requests under way at once to a server that the stage started for itself.
+const CONCURRENCY: usize = 16;
+
 impl Remote {
-    /// Opens the endpoint that a task names, and what earlier attempts at the shard were answered. Nothing is sent.
+    /// The endpoint of a model that the built-in engine does not serve: somebody else's, or a server that is started for this stage and waited
+    /// for. `None` where the built-in engine serves it.
     ///
     /// # Errors
-    /// The URL or the key cannot be used, or the workspace cannot be read.
-    pub(super) fn open(
-        shard: &Shard<'_>,
-        model: &ModelUse,
-        at: &task::Endpoint,
-    ) -> Result<Self, StageError> {
+    /// The URL or the key cannot be used, the model's files are not those that were accepted, the server does not come up, the workspace cannot
+    /// be read, or a stop was asked for.
+    pub(super) fn of(shard: &Shard<'_>, model: &ModelUse) -> Result<Option<Self>, StageError> {
+        match (&model.location, &model.server) {
+            (ModelLocation::Endpoint(at), _) => Self::open(shard, model, at).map(Some),
+            (_, Some(server)) => Self::start(shard, model, server).map(Some),
+            (_, None) => Ok(None),
+        }
+    }
+
+    fn open(shard: &Shard<'_>, model: &ModelUse, at: &task::Endpoint) -> Result<Self, StageError> {
         let (endpoint, runtime) = endpoint::open(&model.name, &at.base_url, &at.model)?;
         Ok(Remote {
+            body: format!("endpoint:{}", at.model),
             endpoint: Arc::new(endpoint),
             runtime,
             concurrency: usize::try_from(at.concurrency).unwrap_or(1),
             paid: RefCell::new(Paid::load(shard)?),
+            _server: None,
+        })
+    }
+
+    fn start(
+        shard: &Shard<'_>,
+        model: &ModelUse,
+        server: &ModelServer,
+    ) -> Result<Self, StageError> {
+        let path = open_model(shard, model)?.path().to_owned();
+        shard.stop.check()?;
+        shard.progressing.begin("start server");
+        let program = server.command.first().map_or("", String::as_str);
+        let program = program.rsplit('/').next().unwrap_or_default();
+        let server = OwnServer::start(&server.command, &path)?;
+        let (endpoint, runtime) =
+            endpoint::open(&model.name, server.base_url(), &path.display().to_string())?;
+        let endpoint = endpoint.watched(server.failed());
+        endpoint.wait_until_ready(&runtime, &|| shard.stop.is_asked())?;
+        Ok(Remote {
+            body: format!("server:{program}"),
+            endpoint: Arc::new(endpoint),
+            runtime,
+            concurrency: CONCURRENCY,
+            paid: RefCell::new(Paid::load(shard)?),
+            _server: Some(server),
         })
     }
 
@@ -102,7 +145,59 @@ impl Remote {
 
     /// Which model answers.
     pub(super) fn body(&self) -> String {
-        format!("endpoint:{}", self.endpoint.model())
+        self.body.clone()
+    }
+}
+
+/// What came of one prompt: its answers, unless one of them was declined.
+pub(super) fn asked(outcomes: Vec<Result<Reply, Declined>>) -> Asked {
+    let mut answers = Answers {
+        prompt_tokens: 0,
+        texts: Vec::with_capacity(outcomes.len()),
+    };
+    for outcome in outcomes {
+        let reply = match outcome {
+            Ok(reply) => reply,
+            Err(Declined::TooLong(said)) => return Asked::Declined(Reason::PromptTooLong, said),
+            Err(Declined::Refused(said)) => return Asked::Declined(Reason::Refused, said),
+        };
+        let tokens = reply
+            .new_tokens
+            .and_then(|tokens| i32::try_from(tokens).ok());
+        // A prompt is paid for with each of its answers.
+        answers.prompt_tokens += reply.prompt_tokens.unwrap_or(0);
+        answers.texts.push(Said {
+            tokens: tokens.unwrap_or(0),
+            finished: reply.finished,
+            text: reply.text,
+        });
+    }
+    Asked::Said(answers)
+}
+
+/// A question to a remote model: how tokens are drawn is `sampling`'s, and `sample` keys the seed.
+pub(super) fn question(
+    shard: &Shard<'_>,
+    shape: Shape,
+    text: String,
+    sampling: &Sampling,
+    sample: (i64, i32),
+) -> Question {
+    let drawn = resolved(sampling);
+    let most = sampling
+        .max_new_tokens
+        .and_then(|most| u32::try_from(most).ok());
+    let bits = draws(shard, "").bits(sample.0 as u64, sample.1 as u64);
+    Question {
+        text,
+        shape,
+        temperature: drawn.temperature,
+        top_p: drawn.top_p,
+        top_k: drawn.top_k,
+        max_new_tokens: most.unwrap_or(512),
+        // 31 bits: some servers take a signed number.
+        seed: (bits >> 33) as u32,
+        alternatives: false,
     }
 }
 
@@ -112,6 +207,7 @@ impl From<EndpointError> for StageError {
             EndpointError::Stopped => StageError::Stopped,
             EndpointError::Denied(message) => StageError::Task(message),
             EndpointError::Unavailable(message) => StageError::Unavailable(message),
+            EndpointError::Broken(message) => StageError::World(message),
         }
     }
 }

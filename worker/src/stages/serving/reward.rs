@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 
 use scalequest_crds::run::Domain;
-use scalequest_crds::task::{ModelLocation, ModelUse};
+use scalequest_crds::task::ModelUse;
 
 use super::remote::Remote;
 use super::{Scored, Serving, watch};
-use crate::endpoint::{Alternative, Question};
+use crate::endpoint::{Alternative, Question, Shape};
 use crate::inference;
 use crate::model::{ChatMessage, Head, Tokenizer};
 use crate::prompts::rewarding::{rewarding, says};
@@ -56,10 +56,8 @@ impl RewardModel {
     /// # Errors
     /// As [`Serving::load`]; or it is neither. Or the endpoint cannot be used.
     pub fn load(shard: &Shard<'_>, model: &ModelUse) -> Result<Self, StageError> {
-        if let ModelLocation::Endpoint(at) = &model.location {
-            return Ok(RewardModel(Scores::Endpoint(Box::new(Remote::open(
-                shard, model, at,
-            )?))));
+        if let Some(remote) = Remote::of(shard, model)? {
+            return Ok(RewardModel(Scores::Endpoint(Box::new(remote))));
         }
         let serving = Box::new(Serving::load(shard, model)?);
         serving.template()?;
@@ -172,6 +170,7 @@ fn score_by_endpoint(
 ) -> Result<Vec<Scored>, StageError> {
     let question = |pair: &Scorable<'_>| Question {
         text: rewarding(pair.question, pair.response, domain),
+        shape: Shape::Conversation,
         temperature: 0.0,
         top_p: 1.0,
         top_k: None,

@@ -13,7 +13,7 @@ use crate::ops::cpu::{LANES, Lanes};
 const BLOCK_BYTES: usize = BLOCK + 2;
 
 impl PackedMatrix {
-    /// Packs a matrix for an arithmetic. Also returns the largest magnitude in it, which is not a number where
+    /// Packs a matrix for an arithmetic. Also returns the largest magnitude in it as packed, which is not a number where
     /// some value is not finite.
     ///
     /// # Panics

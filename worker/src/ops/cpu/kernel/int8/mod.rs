@@ -159,7 +159,7 @@ mod tests {
             // -127 to 127; all at the ends where sums could overflow narrow integers.
             let number = |random: &mut dyn FnMut() -> u32| -> i32 {
                 let drawn = random();
-                if extreme { if drawn % 2 == 0 { 127 } else { -127 } } else { (drawn % 255) as i32 - 127 }
+                if extreme { if drawn.is_multiple_of(2) { 127 } else { -127 } } else { (drawn % 255) as i32 - 127 }
             };
             let x: Vec<i32> = (0..rows * blocks * BLOCK).map(|_| number(&mut random)).collect();
             let w: Vec<i32> = (0..panels * LANES * blocks * BLOCK).map(|_| number(&mut random)).collect();
