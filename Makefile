@@ -11,6 +11,7 @@ export PATH := $(SCALEQUEST_CACHE)/tools/bin:$(PATH)
 
 RELEASE := $(CARGO_TARGET_DIR)/release
 PYTHON := $(SCALEQUEST_CACHE)/python/bin/python
+BENCH := $(SCALEQUEST_CACHE)/bench
 
 .PHONY: help
 help: ## Show this list
@@ -75,6 +76,12 @@ test: lint test-rust test-cluster test-dataset ## Everything that CI runs
 test-rust: build models ## Run the Rust tests, with the real models and a real S3 server
 	.ci/tools.sh versitygw llama-server
 	cargo test --release --locked --workspace
+
+.PHONY: bench-engine
+bench-engine: build models ## Compare the engine with llama.cpp and PyTorch on this machine; target/bench/engine.json
+	.ci/tools.sh bench
+	[ -s "$(BENCH)/model.safetensors" ] || $(BENCH)-python/bin/python tests/bench/weights.py models/qwen2.5-coder-0.5b-instruct.q4_k_m.gguf "$(BENCH)"
+	tests/bench/compare.py --worker "$(RELEASE)/scalequest-worker" --weights "$(BENCH)" --python "$(BENCH)-python/bin/python" --out target/bench
 
 .PHONY: test-cluster
 test-cluster: export SCALEQUEST_CRASH_STEP ?= 4

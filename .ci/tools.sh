@@ -2,7 +2,8 @@
 # Installs the tools that the tests use beside cargo, each at a pinned version, into a cache outside the clone, and
 # leaves alone what is there already. Everything comes by an ordinary package client: cargo, go, pip, apt-get.
 #
-# usage: .ci/tools.sh [cargo-deny] [versitygw] [python] [chromium] [llama-server] [kubernetes]     (default: all)
+# usage: .ci/tools.sh [cargo-deny] [versitygw] [python] [chromium] [llama-server] [kubernetes] [bench]
+# By default all but the last, which is for comparisons alone.
 #
 # The cache is $SCALEQUEST_CACHE, by default $XDG_CACHE_HOME/scalequest or ~/.cache/scalequest; programs go to its
 # tools/bin, the Python environment to python/, Kubernetes to kubernetes/.
@@ -96,6 +97,19 @@ install_kubernetes() {
     tests/kubernetes/build.sh
 }
 
+# What the engine is compared with. llama.cpp is built here, for this machine's instructions: its wheels know no AVX-512.
+install_bench() {
+    local wanted=tests/bench/requirements.txt environment=$cache/bench-python
+    cmp -s "$wanted" "$environment/requirements.txt" && return
+    need cmake "to build llama.cpp, which the engine is compared with"
+    say "making a Python environment from $wanted; building llama.cpp takes minutes"
+    rm -rf "$environment"
+    python3 -m venv "$environment" || fail "python3 cannot make a virtual environment; install its venv module"
+    CMAKE_ARGS="-DGGML_NATIVE=ON -DMTMD_BUILD=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF" \
+        "$environment/bin/pip" install --quiet --disable-pip-version-check --no-binary llama-cpp-python --requirement "$wanted"
+    cp "$wanted" "$environment/requirements.txt"
+}
+
 install_chromium() {
     local name
     for name in chromium chromium-browser google-chrome; do
@@ -113,7 +127,7 @@ install_chromium() {
 [ $# -gt 0 ] || set -- cargo-deny versitygw python chromium llama-server kubernetes
 for tool in "$@"; do
     case $tool in
-    cargo-deny | versitygw | python | chromium | llama-server | kubernetes) "install_${tool//-/_}" ;;
-    *) fail "no tool is named '$tool' (cargo-deny, versitygw, python, chromium, llama-server, kubernetes)" ;;
+    cargo-deny | versitygw | python | chromium | llama-server | kubernetes | bench) "install_${tool//-/_}" ;;
+    *) fail "no tool is named '$tool' (cargo-deny, versitygw, python, chromium, llama-server, kubernetes, bench)" ;;
     esac
 done

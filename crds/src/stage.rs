@@ -107,7 +107,10 @@ impl Stage {
             // 2: smaller micro-batches, whose gradients are added in another order. 3: the model says that its tokens are drawn.
             Stage::Qft | Stage::Qpo => 3,
             Stage::Scorer => 2,
-            _ => 1,
+            // 2: bf16 by default, and tokens drawn from weights whose sums are exact.
+            Stage::Sample | Stage::Rewrite | Stage::Label | Stage::Generate | Stage::Judge => 2,
+            Stage::Rate | Stage::Respond | Stage::Reward => 2,
+            Stage::Filter | Stage::Verify | Stage::Publish => 1,
         }
     }
 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Stage;
-use crate::run::{AnswerFormat, Domain, Lora, Sampling, Tuning};
+use crate::run::{AnswerFormat, Arithmetic, Domain, Lora, Sampling, Tuning};
 
 /// The version of this contract. A worker refuses a task of another version.
 pub const TASK_VERSION: u32 = 1;
@@ -91,9 +91,22 @@ pub struct ModelUse {
     /// SHA-256 of its files (an inspection's, or the training stage's seal); for an endpoint its
     /// [`identity`](crate::run::OpenAiEngine::identity).
     pub digest: String,
+    /// How the built-in engine computes with it.
+    #[serde(default)]
+    pub arithmetic: Arithmetic,
     /// The server that the stage starts to have the model served; absent, where the built-in engine serves it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ModelServer>,
+}
+
+impl ModelUse {
+    /// The same as a model to be trained, which computes in 32 bits however it is served.
+    pub fn to_train(self) -> Self {
+        Self {
+            arithmetic: Arithmetic::Float32,
+            ..self
+        }
+    }
 }
 
 /// A server that a stage starts for itself.

@@ -18,6 +18,7 @@ fn model() -> ModelUse {
         name: "g".into(),
         location: ModelLocation::Path("/a/model".into()),
         digest: "d1".into(),
+        arithmetic: Default::default(),
         server: None,
     }
 }

@@ -7,6 +7,8 @@ pub mod stages;
 
 pub mod inspect;
 
+pub mod bench;
+
 pub mod prompts;
 
 pub mod answers;

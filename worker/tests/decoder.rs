@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor, Var};
 use scalequest_worker::inference::{Engine, Segment};
 use scalequest_worker::model::decoder::Adapter;
 use scalequest_worker::model::{Architecture, Decoder, Head};
+use scalequest_worker::ops::Arithmetic;
 use tiny::{config, decoder, ids, parameters, reference_logits};
 
 fn largest(tensor: &Tensor) -> f32 {
@@ -120,7 +121,7 @@ fn merged_adapters_serve_what_training_saw() {
     let (some, _) = adapters(&plain, 1.0);
     let adapted =
         Decoder::with_adapters(config, plain.parameters().clone(), some).expect("a decoder");
-    let engine = Engine::from_decoder(&adapted).expect("an engine");
+    let engine = Engine::from_decoder(&adapted, Arithmetic::F32).expect("an engine");
     let tokens = [3, 1, 4, 1, 5, 9];
     let hidden = engine.last_hidden(&mut [Segment {
         tokens: &tokens,
@@ -197,9 +198,11 @@ fn what_a_model_needs_grows_with_its_use() {
         .sum();
     assert_eq!(config.parameter_count(), parameters as u64);
     assert_eq!(config.weight_bytes(), 4 * parameters as u64);
-    let needs = config.inference_bytes(8, 100);
-    assert!(needs > config.weight_bytes());
-    assert!(config.inference_bytes(16, 100) > needs && config.inference_bytes(8, 200) > needs);
+    for arithmetic in Arithmetic::ALL {
+        let bytes = |rows, tokens| config.inference_bytes(arithmetic, rows, tokens);
+        assert!(bytes(8, 100) > config.packed_bytes(arithmetic));
+        assert!(bytes(16, 100) > bytes(8, 100) && bytes(8, 200) > bytes(8, 100));
+    }
     assert!(config.training_bytes(config.parameter_count(), 512, 2) > 4 * config.weight_bytes());
     assert_eq!(Head::Classes(3).width(300), 3);
 }

@@ -5,7 +5,8 @@ mod tiny;
 use proptest::prelude::*;
 use scalequest_worker::inference::{Engine, KeyValueCache, Scorer, ScorerOptions, Segment};
 use scalequest_worker::model::{Architecture, Decoder, Head};
-use scalequest_worker::ops::{cpu, reference};
+use scalequest_worker::ops::cpu::{self, DenseRows, PackedMatrix};
+use scalequest_worker::ops::{Arithmetic, reference};
 use std::ops::ControlFlow;
 use tiny::{config, numbers, reference_logits};
 
@@ -44,63 +45,127 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn a_packed_linear_map_agrees_with_the_reference(
+    fn a_packed_linear_map_agrees_with_the_reference_as_well_as_its_numbers_allow(
         rows in 1usize..40, outputs in 1usize..70, inputs in 1usize..600, seed: u64, biased: bool,
     ) {
         let mut random = numbers(seed);
         let mut some = |count: usize| -> Vec<f32> { (0..count).map(|_| random()).collect() };
         let (x, w, b) = (some(rows * inputs), some(outputs * inputs), some(outputs));
-        let packed = cpu::PackedMatrix::pack(&[&w], inputs);
-        let (y, stride) = cpu::linear(&x, &packed, biased.then_some(&b[..]));
-        let tensor = |values: &[f32], shape: (usize, usize)| {
-            candle_core::Tensor::from_slice(values, shape, &candle_core::Device::Cpu).unwrap()
-        };
-        let bias = candle_core::Tensor::new(b.as_slice(), &candle_core::Device::Cpu).unwrap();
-        let expected =
-            reference::linear(&tensor(&x, (rows, inputs)), &tensor(&w, (outputs, inputs)), biased.then_some(&bias));
-        for (row, expected) in y.chunks_exact(stride).zip(expected.unwrap().to_vec2::<f32>().unwrap()) {
-            prop_assert!(close(&row[..outputs], &expected, 1e-4));
+        let bias = biased.then_some(&b[..]);
+        for arithmetic in Arithmetic::ALL {
+            let (packed, largest) = PackedMatrix::pack(&DenseRows::new(&w, inputs), arithmetic);
+            // A scale of integers is rounded up to half precision, and so is the largest number that it reaches.
+            let expected = w.iter().fold(0.0, |largest, w| f32::max(largest, w.abs()));
+            prop_assert!(largest >= expected && largest <= expected * 1.001);
+            let y = linear(&x, &packed, bias);
+            for (place, y) in y.iter().enumerate() {
+                let (row, output) = (place / outputs, place % outputs);
+                let (x, w) = (&x[row * inputs..][..inputs], &w[output * inputs..][..inputs]);
+                let exact: f64 = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+                let expected = exact + f64::from(bias.map_or(0.0, |bias| bias[output]));
+                let bound = rounding(arithmetic, x, w) + 1e-6;
+                prop_assert!((f64::from(*y) - expected).abs() <= bound, "{arithmetic:?}: {y}, {expected} +- {bound}");
+            }
+            let mut row = vec![0.0; inputs];
+            packed.copy_row(outputs - 1, &mut row);
+            let step = match arithmetic {
+                Arithmetic::F32 => 0.0,
+                Arithmetic::Bf16 => 1.0 / 512.0,
+                Arithmetic::Int8 => 1.01 / 254.0,
+            };
+            for (found, expected) in row.iter().zip(&w[(outputs - 1) * inputs..]) {
+                prop_assert!((found - expected).abs() <= step);
+            }
+            // Alone, and on one thread, a row has the same bits as in the batch on several.
+            let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+            let last = rows - 1;
+            let single = alone.install(|| linear(&x[last * inputs..], &packed, bias));
+            prop_assert_eq!(bits(&single), bits(&y[last * outputs..]));
         }
-        let mut row = vec![0.0; inputs];
-        packed.copy_row(outputs - 1, &mut row);
-        prop_assert_eq!(&row[..], &w[(outputs - 1) * inputs..]);
-        // Alone, and on one thread, a row has the same bits as in the batch on several.
-        let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        let last = rows - 1;
-        let (single, _) = alone.install(|| cpu::linear(&x[last * inputs..], &packed, biased.then_some(&b[..])));
-        prop_assert_eq!(bits(&single), bits(&y[last * stride..]));
     }
 
     #[test]
     fn rows_have_the_same_bits_in_any_batch_and_in_any_pieces(
-        lengths in prop::collection::vec(1usize..90, 1..6), cut in 1usize..90, seed: u64, threads in 1usize..4,
+        lengths in prop::collection::vec(1usize..90, 1..6), cut in 1usize..90, shared in 0usize..90, seed: u64,
+        threads in 1usize..4, arithmetic in prop::sample::select(&Arithmetic::ALL),
     ) {
         let config = config(ARCHITECTURES[(seed % 2) as usize]);
-        let engine = Engine::from_decoder(&tiny::decoder(&config, 7)).unwrap();
-        let rows: Vec<Vec<u32>> =
-            lengths.iter().enumerate().map(|(row, length)| tokens(seed.wrapping_add(row as u64), *length)).collect();
+        let engine = Engine::from_decoder(&tiny::decoder(&config, 7), arithmetic).unwrap();
+        let beginning = tokens(seed ^ 1, shared);
+        let rows: Vec<Vec<u32>> = lengths
+            .iter()
+            .enumerate()
+            .map(|(row, length)| [&beginning[..], &tokens(seed.wrapping_add(row as u64), *length)].concat())
+            .collect();
+        let mut first = engine.new_cache();
+        if shared > 0 {
+            feed(&engine, &[&beginning], &mut first);
+        }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let together = pool.install(|| {
-            let mut caches: Vec<_> = rows.iter().map(|_| engine.new_cache()).collect();
-            let mut segments: Vec<Segment<'_>> =
-                rows.iter().zip(&mut caches).map(|(tokens, cache)| Segment { tokens, cache }).collect();
+        let (logits, stride) = pool.install(|| {
+            let mut caches: Vec<_> = rows.iter().map(|_| first.fork(shared)).collect();
+            let mut segments: Vec<Segment<'_>> = rows
+                .iter()
+                .zip(&mut caches)
+                .map(|(tokens, cache)| Segment { tokens: &tokens[shared..], cache })
+                .collect();
             engine.head(&engine.last_hidden(&mut segments).unwrap())
         });
-        for (row, logits) in rows.iter().zip(together.0.chunks_exact(together.1)) {
-            let cut = cut.min(row.len());
-            let pieces = [&row[..cut], &row[cut..]];
-            let pieces = if cut == row.len() { &pieces[..1] } else { &pieces[..] };
-            let in_pieces = feed(&engine, pieces, &mut engine.new_cache()).pop().unwrap();
+        for (row, logits) in rows.iter().zip(logits.chunks_exact(stride)) {
+            let pieces: Vec<&[u32]> = row.chunks(cut).collect();
+            let in_pieces = feed(&engine, &pieces, &mut engine.new_cache()).pop().unwrap();
             prop_assert_eq!(bits(&in_pieces), bits(&logits[..engine.head_width()]));
         }
     }
+}
+
+/// The linear map's results without what pads them.
+fn linear(x: &[f32], weight: &PackedMatrix, bias: Option<&[f32]>) -> Vec<f32> {
+    let rows = x.len() / weight.inputs();
+    let mut y = vec![f32::NAN; rows * weight.stride()];
+    let map = cpu::Map {
+        weight,
+        bias,
+        y: &mut y,
+    };
+    cpu::linear(x, &mut [map], &mut cpu::Prepared::default());
+    y.chunks_exact(weight.stride())
+        .flat_map(|row| &row[..weight.outputs()])
+        .copied()
+        .collect()
+}
+
+/// How far a dot product may be from the exact one, from how its numbers are held: every factor is off by half
+/// a step, and a sum in f32 loses a unit of roundoff a term.
+fn rounding(arithmetic: Arithmetic, x: &[f32], w: &[f32]) -> f64 {
+    let products: f64 = x.iter().zip(w).map(|(x, w)| f64::from((x * w).abs())).sum();
+    let sums = products * x.len() as f64 * 2f64.powi(-24);
+    let steps = match arithmetic {
+        Arithmetic::F32 => 0.0,
+        Arithmetic::Bf16 => products * (2.0 * 2f64.powi(-9) + 2f64.powi(-18)),
+        Arithmetic::Int8 => x
+            .chunks(32)
+            .zip(w.chunks(32))
+            .map(|(x, w)| {
+                let half = |block: &[f32]| {
+                    let largest = block.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+                    f64::from(largest) / 254.0
+                };
+                // A weight's scale is rounded up to half precision.
+                let (x_half, w_half) = (half(x) * 1.001, half(w) * (1.001 + 2f64.powi(-10)));
+                let sum = |block: &[f32]| block.iter().map(|x| f64::from(x.abs())).sum::<f64>();
+                sum(x) * w_half + sum(w) * x_half + x.len() as f64 * x_half * w_half
+            })
+            .sum(),
+    };
+    steps + sums
 }
 
 #[test]
 fn serving_agrees_with_the_reference_at_every_place() {
     for architecture in ARCHITECTURES {
         let decoder = tiny::decoder(&config(architecture), 3);
-        let engine = Engine::from_decoder(&decoder).expect("an engine");
+        let engine = Engine::from_decoder(&decoder, Arithmetic::F32).expect("an engine");
         let sequence = tokens(11, 150);
         let one_by_one: Vec<&[u32]> = sequence.chunks(1).collect();
         let served = feed(&engine, &one_by_one, &mut engine.new_cache());
@@ -119,8 +184,11 @@ fn serving_agrees_with_the_reference_at_every_place() {
 
 #[test]
 fn a_forked_cache_goes_on_as_its_own_sequence() {
-    let engine =
-        Engine::from_decoder(&tiny::decoder(&config(Architecture::Llama), 5)).expect("an engine");
+    let engine = Engine::from_decoder(
+        &tiny::decoder(&config(Architecture::Llama), 5),
+        Arithmetic::F32,
+    )
+    .expect("an engine");
     let (first, second) = (tokens(1, 100), tokens(2, 30));
     let mut cache = engine.new_cache();
     feed(&engine, &[&first], &mut cache);
@@ -139,7 +207,7 @@ fn scores_are_the_references_and_do_not_depend_on_their_company() {
     let mut config = config(Architecture::Qwen2);
     config.head = Head::Scalar;
     let decoder = tiny::decoder(&config, 9);
-    let engine = Engine::from_decoder(&decoder).expect("an engine");
+    let engine = Engine::from_decoder(&decoder, Arithmetic::F32).expect("an engine");
     let question = tokens(1, 40);
     let mut sequences: Vec<Vec<u32>> = (0..7)
         .map(|row| [&question[..], &tokens(100 + row, 5 + 9 * row as usize)].concat())
@@ -161,7 +229,7 @@ fn scores_are_the_references_and_do_not_depend_on_their_company() {
 #[test]
 fn log_probabilities_are_the_references() {
     let decoder: Decoder = tiny::decoder(&config(Architecture::Llama), 4);
-    let engine = Engine::from_decoder(&decoder).expect("an engine");
+    let engine = Engine::from_decoder(&decoder, Arithmetic::F32).expect("an engine");
     let sequence = tokens(5, 100);
     let scorer = Scorer::new(&engine, ScorerOptions::default());
     let from = 9;
@@ -191,8 +259,8 @@ fn a_damaged_weight_is_found_in_its_layer() {
     let name = "model.layers.1.mlp.down_proj.weight";
     let damaged = parameters[name].affine(f64::NAN, 0.0).expect("a tensor");
     parameters.insert(name.to_owned(), damaged);
-    let engine =
-        Engine::from_decoder(&Decoder::new(config, parameters).unwrap()).expect("an engine");
+    let engine = Engine::from_decoder(&Decoder::new(config, parameters).unwrap(), Arithmetic::F32)
+        .expect("an engine");
     let error = engine.last_hidden(&mut [Segment {
         tokens: &[1, 2],
         cache: &mut engine.new_cache(),

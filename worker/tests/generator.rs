@@ -12,6 +12,7 @@ use scalequest_worker::inference::{
     Progress, Sampling,
 };
 use scalequest_worker::model::{Checkpoint, Tokenizer};
+use scalequest_worker::ops::Arithmetic;
 
 struct Setup {
     engine: Engine,
@@ -23,7 +24,7 @@ fn setup() -> Setup {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reference/fixtures/llama_untied");
     let model = Checkpoint::open(&path).expect("a model");
     Setup {
-        engine: Engine::load(&model).expect("an engine"),
+        engine: Engine::load(&model, Arithmetic::F32).expect("an engine"),
         tokenizer: model.tokenizer().expect("a tokenizer"),
     }
 }
@@ -75,7 +76,7 @@ proptest! {
         let setup = setup();
         let all = requests(24);
         let expected = setup.generate(&all, GeneratorOptions::default());
-        let cache_bytes = cache_tokens * setup.engine.config().cache_bytes_per_token();
+        let cache_bytes = cache_tokens * setup.engine.cache_bytes_per_token();
         let options = GeneratorOptions { rows, step_tokens, cache_bytes };
         let found: Vec<Generation> = all.chunks(shard).flat_map(|shard| setup.generate(shard, options)).collect();
         prop_assert_eq!(found, expected);

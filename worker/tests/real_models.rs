@@ -9,6 +9,7 @@ use scalequest_worker::inference::{
     Draw, Engine, GenerateRequest, Generator, GeneratorOptions, Sampling,
 };
 use scalequest_worker::model::{ChatMessage, Checkpoint, Tokenizer};
+use scalequest_worker::ops::Arithmetic;
 
 const SMOLLM2: &str = "smollm2-135m-instruct.q4_1.gguf";
 const QWEN2: &str = "qwen2.5-coder-0.5b-instruct.q4_k_m.gguf";
@@ -160,7 +161,7 @@ fn a_model_says_what_it_needs_before_it_is_loaded() {
     for (name, parameters) in [(SMOLLM2, 134_515_008), (QWEN2, 630_167_424)] {
         let Some(model) = model(name) else { continue };
         assert_eq!(model.config().parameter_count(), parameters);
-        assert!(model.config().inference_bytes(1, 1024) > 4 * parameters);
+        assert!(model.config().inference_bytes(Arithmetic::F32, 1, 1024) > 4 * parameters);
         assert_eq!(model.digest().expect("a digest").len(), 64);
     }
 }
@@ -174,7 +175,7 @@ fn greedy_answers_are_sensible_and_the_same_alone_and_in_a_batch() {
         let Some(model) = model(name) else { continue };
         let tokenizer = model.tokenizer().expect("a tokenizer");
         let template = model.chat_template(&tokenizer).expect("a template");
-        let engine = Engine::load(&model).expect("an engine");
+        let engine = Engine::load(&model, Arithmetic::F32).expect("an engine");
         let ask = |question: &str| {
             let text = template
                 .render(&[ChatMessage::user(question)], true)
@@ -240,7 +241,7 @@ fn greedy_tokens_are_those_of_transformers_on_the_same_weights() {
             tokens(&reference[name]["prompt"]),
             "{name}: the prompt"
         );
-        let engine = Engine::load(&model).expect("an engine");
+        let engine = Engine::load(&model, Arithmetic::F32).expect("an engine");
         let request = GenerateRequest {
             id: 0,
             prompt,

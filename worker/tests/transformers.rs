@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor, Var};
 use scalequest_worker::inference::{Engine, Scorer, ScorerOptions, Segment};
 use scalequest_worker::model::{Checkpoint, Decoder, Head};
+use scalequest_worker::ops::Arithmetic;
 use scalequest_worker::ops::reference::cross_entropy;
 use serde::Deserialize;
 
@@ -159,7 +160,7 @@ fn serving_has_the_logits_of_transformers() {
             expected,
             tensors,
         } = case(name);
-        let engine = Engine::load(&checkpoint).expect("an engine");
+        let engine = Engine::load(&checkpoint, Arithmetic::F32).expect("an engine");
         for (index, tokens) in expected.sequences.iter().enumerate() {
             let hidden = engine.all_hidden(&mut [Segment {
                 tokens,
@@ -167,7 +168,7 @@ fn serving_has_the_logits_of_transformers() {
             }]);
             let (logits, stride) = engine.head(&hidden.expect("hidden states"));
             let logits =
-                Tensor::from_vec(logits, (tokens.len(), stride), &Device::Cpu).expect("logits");
+                Tensor::from_slice(&logits, (tokens.len(), stride), &Device::Cpu).expect("logits");
             let logits = logits.narrow(1, 0, engine.head_width()).expect("logits");
             assert_close(name, &logits, &tensors[&format!("logits.{index}")]);
         }
@@ -291,7 +292,7 @@ fn scores_are_those_of_transformers() {
             &Tensor::new(wanted.clone(), &Device::Cpu).expect("scores"),
         );
 
-        let engine = Engine::load(&checkpoint).expect("an engine");
+        let engine = Engine::load(&checkpoint, Arithmetic::F32).expect("an engine");
         let scorer = Scorer::new(&engine, ScorerOptions::default());
         let served = scorer.head_outputs(&expected.sequences, &mut |_| ControlFlow::Continue(()));
         let served = Tensor::new(served.expect("scores"), &Device::Cpu).expect("scores");

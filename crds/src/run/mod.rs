@@ -33,7 +33,8 @@ pub use filter::{
 pub use generator::{Generator, Lora, Qft, Qpo, Sampling, Tuning};
 pub use language::{LANGUAGES, language_codes};
 pub use model::{
-    Engine, EngineType, Model, ModelSource, OpenAiEngine, Prices, SecretKey, ServerEngine,
+    Arithmetic, Engine, EngineType, Model, ModelSource, OpenAiEngine, Prices, SecretKey,
+    ServerEngine,
 };
 pub use place::{Place, SeedQuestions, Store};
 pub use pods::{FailurePolicy, PodSettings};

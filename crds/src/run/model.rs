@@ -53,6 +53,14 @@ pub struct ModelSource {
 pub const IMAGES: &str = "/images";
 
 impl Model {
+    /// How the built-in engine computes with the model.
+    pub fn arithmetic(&self) -> Arithmetic {
+        let engine = self.engine.as_ref();
+        engine
+            .and_then(|engine| engine.arithmetic)
+            .unwrap_or_default()
+    }
+
     /// The member of `source` that is set, and the path or URI by which a worker reaches the model's files. A repository of the hub has
     /// none of its own.
     pub fn located(&self) -> Option<(&'static str, String)> {
@@ -130,11 +138,16 @@ pub struct ImageSource {
 /// What runs a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = rules::member_of_its_type("server", "Server"), validation = rules::member_of_its_type("openAI", "OpenAI"))]
+#[x_kube(validation = Rule::new("!has(self.arithmetic) || self.type == 'Candle'").message("arithmetic is that of the built-in engine, type Candle"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Engine {
     /// Which engine.
     #[serde(rename = "type")]
     pub kind: EngineType,
+    /// How the built-in engine computes, with type `Candle`. Each arithmetic gives the same bytes on every machine, and another one other
+    /// bytes. Default: Bfloat16. Training computes in 32 bits whatever it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arithmetic: Option<Arithmetic>,
     /// Settings of a server that the stage starts itself; with type `Server`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerEngine>,
@@ -152,6 +165,19 @@ pub enum EngineType {
     Server,
     /// An endpoint that exists already.
     OpenAI,
+}
+
+/// How the built-in engine holds and multiplies a model's numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Arithmetic {
+    /// 32-bit floating point: twice the memory of `Bfloat16`, and less than half as fast.
+    Float32,
+    /// 16-bit floating point with the range of 32 bits, sums in 32 bits: what models are published in.
+    #[default]
+    Bfloat16,
+    /// Weights and activations as 8-bit integers with a scale every 32: half the memory of `Bfloat16`, fastest, and least exact. For
+    /// models that are published in 8 bits or fewer.
+    Int8,
 }
 
 /// A server that a stage starts for itself.

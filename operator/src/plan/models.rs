@@ -1,7 +1,7 @@
 //! Resolves a model's name to where it lies, or who serves it, and which bytes it is.
 
 use scalequest_crds::Stage;
-use scalequest_crds::run::Benchmark;
+use scalequest_crds::run::{Benchmark, Model};
 use scalequest_crds::task::{Endpoint, ModelLocation, ModelServer, ModelUse, QuestionFile};
 
 use super::chain::Position;
@@ -33,6 +33,7 @@ pub(super) fn declared(run: &ValidRun, record: &RunRecord, name: &str) -> Option
         name: name.into(),
         location,
         digest: facts.digest.clone(),
+        arithmetic: model.arithmetic(),
         server: None,
     })
 }
@@ -49,8 +50,16 @@ pub(super) fn server(run: &ValidRun, position: &Position) -> Option<ModelServer>
     })
 }
 
-/// The model that `stage` trained.
-pub(super) fn trained(name: &str, stage: Stage, sealed: Sealed) -> ModelUse {
+/// The model that `stage` trained from the one declared as `base`, whose arithmetic serves it too.
+pub(super) fn trained(
+    run: &ValidRun,
+    base: &str,
+    name: &str,
+    stage: Stage,
+    sealed: Sealed,
+) -> ModelUse {
+    let mut models = run.method().models.iter();
+    let base = models.find(|model| model.name == base);
     ModelUse {
         name: name.into(),
         location: ModelLocation::Trained {
@@ -58,6 +67,7 @@ pub(super) fn trained(name: &str, stage: Stage, sealed: Sealed) -> ModelUse {
             key: sealed.key,
         },
         digest: sealed.digest,
+        arithmetic: base.map(Model::arithmetic).unwrap_or_default(),
         server: None,
     }
 }

@@ -153,7 +153,7 @@ impl Builder<'_> {
             Stage::Qft => {
                 let generator = generator()?;
                 let params = StageParams::Qft {
-                    model: declared(&generator.model)?,
+                    model: declared(&generator.model)?.to_train(),
                     system_prompt: generator.system_prompt.clone(),
                     seed_questions: seeds(),
                     training: generator.qft.clone()?,
@@ -184,7 +184,7 @@ impl Builder<'_> {
                 let generator = generator()?;
                 let qpo = generator.qpo.as_ref()?;
                 let params = StageParams::Qpo {
-                    model: self.fine_tuned(generator)?,
+                    model: self.fine_tuned(generator)?.to_train(),
                     system_prompt: generator.system_prompt.clone(),
                     beta: qpo.beta,
                     training: qpo.training.clone(),
@@ -208,7 +208,7 @@ impl Builder<'_> {
                 (
                     before,
                     StageParams::Scorer {
-                        model: declared(&difficulty.base)?,
+                        model: declared(&difficulty.base)?.to_train(),
                         training: difficulty.training.clone(),
                     },
                 )
@@ -257,7 +257,10 @@ impl Builder<'_> {
                 let model = self
                     .record
                     .sealed(Stage::Scorer, None, None)
-                    .map(|sealed| models::trained(&difficulty.base, Stage::Scorer, sealed))?;
+                    .map(|sealed| {
+                        let base = &difficulty.base;
+                        models::trained(self.run, base, base, Stage::Scorer, sealed)
+                    })?;
                 debug_assert_eq!(scorer.digest, model.digest);
                 (
                     before,
@@ -315,7 +318,7 @@ impl Builder<'_> {
     /// The generator after QFT, or as declared where QFT is off.
     fn fine_tuned(&self, generator: &GeneratorMethod) -> Option<ModelUse> {
         match generator.qft {
-            Some(_) => self.trained(Stage::Qft, &generator.name),
+            Some(_) => self.trained(Stage::Qft, generator),
             None => models::declared(self.run, self.record, &generator.model),
         }
     }
@@ -323,15 +326,16 @@ impl Builder<'_> {
     /// The generator after all its training.
     fn trained_generator(&self, generator: &GeneratorMethod) -> Option<ModelUse> {
         match generator.qpo {
-            Some(_) => self.trained(Stage::Qpo, &generator.name),
+            Some(_) => self.trained(Stage::Qpo, generator),
             None => self.fine_tuned(generator),
         }
     }
 
-    fn trained(&self, stage: Stage, generator: &str) -> Option<ModelUse> {
-        self.input(stage, Some(generator), None)?;
+    fn trained(&self, stage: Stage, generator: &GeneratorMethod) -> Option<ModelUse> {
+        let (name, base) = (&generator.name, &generator.model);
+        self.input(stage, Some(name), None)?;
         self.record
-            .sealed(stage, Some(generator), None)
-            .map(|sealed| models::trained(generator, stage, sealed))
+            .sealed(stage, Some(name), None)
+            .map(|sealed| models::trained(self.run, base, name, stage, sealed))
     }
 }

@@ -1,7 +1,7 @@
 //! Fills what a spec leaves open from its recipe's table. What the user sets wins, member by member; a filter that is absent from a
 //! `filters` that is present stays off. It must not judge the spec: that is `validate`'s part.
 
-use scalequest_crds::run::SynthesisRunSpec;
+use scalequest_crds::run::{Arithmetic, EngineType, SynthesisRunSpec};
 use serde_json::{Map, Value};
 
 use super::defaults;
@@ -24,6 +24,20 @@ pub fn resolve(spec: &SynthesisRunSpec) -> Result<SynthesisRunSpec, String> {
             fill_member(&mut value, name, default);
         }
     }
+    for model in value
+        .get_mut("models")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        let built_in = serde_json::json!({"type": EngineType::Candle});
+        fill_member_if_absent(model, "engine", &built_in);
+        if model["engine"]["type"] == built_in["type"] {
+            let arithmetic = serde_json::json!(Arithmetic::default());
+            fill_member_if_absent(&mut model["engine"], "arithmetic", &arithmetic);
+        }
+    }
+
     let responder = value
         .pointer("/responses/model")
         .cloned()

@@ -57,6 +57,12 @@ fn engine(
             ));
         }
     }
+    if engine.arithmetic.is_some() && engine.kind != EngineType::Candle {
+        faults.push(fault(
+            format!("{field}.engine.arithmetic"),
+            format!("is set, but the engine's type is {:?}: remove it, since only the built-in engine, type Candle, has one", engine.kind),
+        ));
+    }
     if let Some(served) = model.served() {
         endpoint(model, served, field, spec, environment, faults, notes);
     }

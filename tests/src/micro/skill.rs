@@ -10,6 +10,7 @@ use scalequest_worker::inference::{
     first_tokens,
 };
 use scalequest_worker::model::{ChatMessage, ChatTemplate, Checkpoint, Tokenizer};
+use scalequest_worker::ops::Arithmetic;
 use scalequest_worker::prompts::rewarding::rewarding;
 use scalequest_worker::prompts::verdict::last_verdict;
 use scalequest_worker::training::draw::Draws;
@@ -36,7 +37,7 @@ impl Player {
         let tokenizer = checkpoint.tokenizer()?;
         let template = checkpoint.chat_template(&tokenizer)?;
         Ok(Self {
-            engine: Engine::load(&checkpoint)?,
+            engine: Engine::load(&checkpoint, Arithmetic::F32)?,
             tokenizer,
             template,
         })

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::among::Among;
+use crate::ops::Arithmetic;
 
 /// Executes one stage task of a synthesis run, seals a stage, or looks at what a spec refers to.
 ///
@@ -33,6 +34,27 @@ pub enum LogFormat {
     Text,
     /// A JSON object a line, for machines
     Json,
+}
+
+/// How the engine computes, as the spec calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ArithmeticName {
+    /// 32-bit floating point
+    Float32,
+    /// 16-bit floating point, sums in 32 bits
+    Bfloat16,
+    /// 8-bit integers with a scale every 32
+    Int8,
+}
+
+impl From<ArithmeticName> for Arithmetic {
+    fn from(name: ArithmeticName) -> Self {
+        match name {
+            ArithmeticName::Float32 => Self::F32,
+            ArithmeticName::Bfloat16 => Self::Bf16,
+            ArithmeticName::Int8 => Self::Int8,
+        }
+    }
 }
 
 /// What to do.
@@ -67,6 +89,18 @@ pub enum Command {
         /// File to write the report to; written on failure too
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
+    },
+    /// Measure what this machine does with a model, in about a minute
+    Bench {
+        /// A GGUF file, or a directory in the Hugging Face layout
+        #[arg(long, value_name = "PATH")]
+        model: PathBuf,
+        /// How to compute
+        #[arg(long, value_enum, default_value = "bfloat16")]
+        arithmetic: ArithmeticName,
+        /// Read cases from standard input, a JSON object a line, and answer each with one: for comparisons
+        #[arg(long)]
+        cases: bool,
     },
     /// Run a program that serves a model until standard input ends (a worker starts this for itself)
     #[command(hide = true)]

@@ -5,6 +5,8 @@ mod among;
 
 mod arguments;
 
+mod bench;
+
 mod execute;
 
 mod inspect;
@@ -62,6 +64,11 @@ pub fn main() -> ExitCode {
         Command::Seal { task, report } => {
             execute::execute(&task, Work::Seal, report.as_deref(), signals::listen(false))
         }
+        Command::Bench {
+            model,
+            arithmetic,
+            cases,
+        } => bench::bench(&model, arithmetic.into(), cases),
         Command::KeepServer { command } => keep_server::keep_server(&command),
         Command::Inspect { spec, part, report } => inspect::inspect(&spec, part, report.as_deref()),
     })

@@ -32,6 +32,25 @@ pub enum InferenceError {
 }
 
 impl InferenceError {
+    /// The same with a row, known by its place in a step, called as `named` does.
+    pub(super) fn with_rows(self, named: impl Fn(usize) -> String) -> InferenceError {
+        let rename = |row: String| match row.strip_prefix("row ").map(str::parse::<usize>) {
+            Some(Ok(place)) => named(place),
+            _ => row,
+        };
+        match self {
+            Self::NotFinite { layer, row } => Self::NotFinite {
+                layer,
+                row: rename(row),
+            },
+            Self::Request { row, reason } => Self::Request {
+                row: rename(row),
+                reason,
+            },
+            other => other,
+        }
+    }
+
     /// A short name for metrics and logs, from a closed set.
     pub fn category(&self) -> &'static str {
         match self {

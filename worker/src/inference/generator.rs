@@ -5,12 +5,19 @@ use std::ops::ControlFlow;
 
 use rayon::prelude::*;
 
+use super::feed::{Feed, feed};
 use super::remembered::{Remembered, better_after};
 use super::{
     Draw, Engine, Finish, GenerateRequest, Generation, GeneratorOptions, InferenceError,
-    KeyValueCache, Progress, Segment, choose,
+    KeyValueCache, Progress, choose,
 };
 use crate::model::Tokenizer;
+use crate::ops::cpu::BLOCK_TOKENS;
+
+/// The tokens for which so many have room, as blocks of keys and values give it.
+fn blocks_of(tokens: usize) -> u64 {
+    tokens.next_multiple_of(BLOCK_TOKENS) as u64
+}
 
 /// Generates with one model.
 pub struct Generator<'a> {
@@ -24,7 +31,9 @@ struct Row<'r> {
     index: usize,
     request: &'r GenerateRequest,
     cache: KeyValueCache,
-    /// Fed in the next step: what of the prompt is not in the cache yet, then the latest token.
+    /// Tokens of the prompt that no earlier row had computed.
+    own: usize,
+    /// Fed in the next steps: what of the prompt is not in the cache yet, then the latest token.
     next: Vec<u32>,
     tokens: Vec<u32>,
     limit: usize,
@@ -103,10 +112,14 @@ impl<'a> Generator<'a> {
                 continue;
             }
             let chosen = self.step(&mut rows)?;
-            progress.new_tokens += chosen.len() as u64;
             let mut going = Vec::with_capacity(rows.len());
             for (mut row, token) in rows.into_iter().zip(chosen) {
-                if row.tokens.is_empty() && row.next.len() > 1 {
+                let Some(token) = token else {
+                    going.push(row);
+                    continue;
+                };
+                progress.new_tokens += 1;
+                if row.tokens.is_empty() && row.own > 1 {
                     remembered.keep(&row.request.prompt, &row.cache);
                 }
                 match self.extend(&mut row, token)? {
@@ -157,12 +170,10 @@ impl<'a> Generator<'a> {
         progress: &mut Progress,
     ) {
         let context = self.engine.config().max_position_embeddings;
-        let cache_tokens =
-            self.options.cache_bytes / self.engine.config().cache_bytes_per_token().max(1);
-        let most = |row: &Row<'_>| (row.request.prompt.len() + row.limit) as u64;
+        let cache_tokens = self.options.cache_bytes / self.engine.cache_bytes_per_token().max(1);
+        let most = |row: &Row<'_>| blocks_of(row.request.prompt.len() + row.limit);
         let mut reserved: u64 = rows.iter().map(most).sum();
-        let mut fed = 0;
-        let first_new = rows.len();
+        let mut fed: usize = rows.iter().map(|row| row.next.len()).sum();
         while let Some((index, request)) = waiting.peek().copied() {
             let room = context.saturating_sub(request.prompt.len());
             if room == 0 || request.max_new_tokens == 0 {
@@ -187,16 +198,18 @@ impl<'a> Generator<'a> {
                 index,
                 request,
                 cache,
+                own: next.len(),
                 next,
                 tokens: Vec::new(),
                 limit: request.max_new_tokens.min(room),
             };
             let is_first = rows.is_empty();
             let has_room = rows.len() < self.options.rows.max(1)
-                && (fed == 0 || fed + row.next.len() <= self.options.step_tokens)
+                && fed < self.options.step_tokens.max(rows.len() + 1)
                 && reserved + most(&row) <= cache_tokens;
-            let waits = rows[first_new..]
+            let waits = rows
                 .iter()
+                .filter(|other| other.tokens.is_empty())
                 .any(|other| better_after(&other.request.prompt, &request.prompt, row.cache.len()));
             if !is_first && (!has_room || waits) {
                 return;
@@ -209,51 +222,48 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Feeds every row what comes next and chooses a token for each.
-    fn step(&self, rows: &mut [Row<'_>]) -> Result<Vec<u32>, InferenceError> {
+    /// Feeds rows what comes next, and chooses a token for each that has nothing left to feed.
+    fn step(&self, rows: &mut [Row<'_>]) -> Result<Vec<Option<u32>>, InferenceError> {
         let ids: Vec<u64> = rows.iter().map(|row| row.request.id).collect();
         let named = |place: usize| format!("sample {}", ids[place]);
-        let mut segments: Vec<Segment<'_>> = rows
+        let mut feeds: Vec<Feed<'_>> = rows
             .iter_mut()
-            .map(|row| Segment {
-                tokens: &row.next,
+            .map(|row| Feed {
+                rest: &row.next,
                 cache: &mut row.cache,
             })
             .collect();
-        let hidden = self
-            .engine
-            .last_hidden(&mut segments)
-            .map_err(|error| match error {
-                InferenceError::NotFinite { layer, row } => {
-                    let place = row.trim_start_matches("row ").parse().unwrap_or_default();
-                    InferenceError::NotFinite {
-                        layer,
-                        row: named(place),
-                    }
-                }
-                other => other,
-            })?;
-        let (logits, stride) = self.engine.head(&hidden);
+        let fed = feed(self.engine, self.options.step_tokens, &mut feeds)
+            .map_err(|error| error.with_rows(named))?;
+        for (row, taken) in rows.iter_mut().zip(&fed.taken) {
+            row.next.drain(..taken);
+        }
+        let mut chosen = vec![None; rows.len()];
+        if fed.complete.is_empty() {
+            return Ok(chosen);
+        }
+        let (logits, stride) = self.engine.head(&fed.hidden);
         let width = self.engine.head_width();
-        let chosen: Vec<Option<u32>> = rows
+        let tokens: Vec<Option<u32>> = fed
+            .complete
             .par_iter()
             .zip(logits.par_chunks_exact(stride))
-            .map(|(row, logits)| {
+            .map(|(place, logits)| {
+                let row = &rows[*place];
                 let uniform = self.draw.uniform(row.request.id, row.tokens.len() as u64);
                 choose(&logits[..width], &row.request.sampling, uniform)
             })
             .collect();
-        let layers = self.engine.config().num_hidden_layers;
-        chosen
-            .into_iter()
-            .enumerate()
-            .map(|(place, token)| {
-                token.ok_or_else(|| InferenceError::NotFinite {
-                    layer: layers,
+        for (place, token) in fed.complete.into_iter().zip(tokens) {
+            if token.is_none() {
+                return Err(InferenceError::NotFinite {
+                    layer: self.engine.config().num_hidden_layers,
                     row: named(place),
-                })
-            })
-            .collect()
+                });
+            }
+            chosen[place] = token;
+        }
+        Ok(chosen)
     }
 
     /// Appends a token to a row; its result, where that ends it.
@@ -287,7 +297,6 @@ impl<'a> Generator<'a> {
             let text = self.tokenizer.decode(&row.tokens)?;
             return end(&mut row.tokens, text, Finish::Length);
         }
-        row.next.clear();
         row.next.push(token);
         Ok(None)
     }

@@ -4,6 +4,7 @@
 mod draw;
 mod engine;
 mod error;
+mod feed;
 mod generator;
 mod remembered;
 mod request;

@@ -59,9 +59,9 @@ pub struct Progress {
 pub struct GeneratorOptions {
     /// Rows in flight.
     pub rows: usize,
-    /// Prompt tokens computed in one step, unless one prompt alone is longer.
+    /// Tokens computed in one step: one for each row that generates, and of prompts what is left.
     pub step_tokens: usize,
-    /// Bytes of keys and values, unless one row alone needs more.
+    /// Bytes of keys and values that rows in flight may grow to, unless one row alone needs more.
     pub cache_bytes: u64,
 }
 

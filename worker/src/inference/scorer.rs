@@ -5,15 +5,16 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use super::feed::{Feed, feed};
 use super::remembered::{Remembered, better_after};
 use super::{Engine, InferenceError, KeyValueCache, Progress, Segment};
 use crate::model::{Head, ModelError, Tokenizer};
-use crate::ops::cpu::{exp_in_place, log_sum_exp, sum_of_exponentials};
+use crate::ops::cpu::{exp_in_place, largest_finite, log_sum_exp, sum_of_exponentials};
 
 /// Bounds of one call. They change speed and memory, never a result.
 #[derive(Clone, Copy, Debug)]
 pub struct ScorerOptions {
-    /// Tokens computed in one step, unless one sequence alone is longer.
+    /// Tokens computed in one step.
     pub step_tokens: usize,
 }
 
@@ -67,8 +68,8 @@ impl<'a> Scorer<'a> {
         sequences: &[Vec<u32>],
         watch: Watch<'_>,
     ) -> Result<Vec<Vec<f32>>, InferenceError> {
-        let mut outputs = Vec::with_capacity(sequences.len());
-        self.each_last(sequences, watch, |_, row| outputs.push(row.to_vec()))?;
+        let mut outputs = vec![Vec::new(); sequences.len()];
+        self.each_last(sequences, watch, |place, row| outputs[place] = row.to_vec())?;
         Ok(outputs)
     }
 
@@ -96,8 +97,8 @@ impl<'a> Scorer<'a> {
         if yes.is_empty() || no.is_empty() || !yes.is_disjoint(no) {
             return refuse("yes and no must begin with different tokens");
         }
-        let mut probabilities = Vec::with_capacity(sequences.len());
-        self.each_last(sequences, watch, |_, logits| {
+        let mut probabilities = vec![0.0; sequences.len()];
+        self.each_last(sequences, watch, |place, logits| {
             let of = |tokens: &BTreeSet<u32>| -> Vec<f32> {
                 tokens.iter().map(|token| logits[*token as usize]).collect()
             };
@@ -108,7 +109,7 @@ impl<'a> Scorer<'a> {
                 [yes_largest - no_largest, no_largest - yes_largest].map(|x| x.min(0.0));
             exp_in_place(&mut scale);
             let (yes, no) = (yes * f64::from(scale[0]), no * f64::from(scale[1]));
-            probabilities.push(yes / (yes + no));
+            probabilities[place] = yes / (yes + no);
         })?;
         Ok(probabilities)
     }
@@ -168,7 +169,7 @@ impl<'a> Scorer<'a> {
         Ok(results)
     }
 
-    /// Calls `take` with the head's output at the last token of every sequence, in order.
+    /// Calls `take` with each sequence's place and the head's output at its last token.
     fn each_last(
         &self,
         sequences: &[Vec<u32>],
@@ -178,97 +179,87 @@ impl<'a> Scorer<'a> {
         let width = self.engine.head_width();
         let mut remembered = Remembered::default();
         let mut progress = Progress::default();
-        let mut done = 0;
-        while done < sequences.len() {
-            if watch(progress).is_break() {
+        let mut going: Vec<Going<'_>> = Vec::new();
+        let mut waiting = sequences.iter().enumerate().peekable();
+        loop {
+            self.admit(&mut waiting, &mut going, &remembered)?;
+            let flow = watch(progress);
+            if going.is_empty() {
+                // Everything is done: whether to break off is no longer a question.
+                return Ok(());
+            }
+            if flow.is_break() {
                 return Err(InferenceError::Cancelled);
             }
-            let mut caches = self.next_batch(&sequences[done..], &remembered, done)?;
-            let batch = &sequences[done..done + caches.len()];
-            let mut segments: Vec<Segment<'_>> = batch
-                .iter()
-                .zip(&mut caches)
-                .map(|(tokens, cache)| Segment {
-                    tokens: &tokens[cache.len()..],
-                    cache,
+            let places: Vec<usize> = going.iter().map(|row| row.place).collect();
+            let named = |row: usize| format!("row {}", places[row]);
+            let mut feeds: Vec<Feed<'_>> = going
+                .iter_mut()
+                .map(|row| Feed {
+                    rest: &row.tokens[row.cache.len()..],
+                    cache: &mut row.cache,
                 })
                 .collect();
-            let hidden = self
-                .engine
-                .last_hidden(&mut segments)
-                .map_err(|error| from_start(error, done))?;
-            let (outputs, stride) = self.engine.head(&hidden);
-            for (place, row) in outputs.chunks_exact(stride).enumerate() {
-                if !row[..width].iter().all(|value| value.is_finite()) {
-                    let layer = self.engine.config().num_hidden_layers;
+            let fed = feed(self.engine, self.options.step_tokens, &mut feeds)
+                .map_err(|error| error.with_rows(named))?;
+            let (outputs, stride) = self.engine.head(&fed.hidden);
+            for (row, output) in fed.complete.iter().zip(outputs.chunks_exact(stride)) {
+                if largest_finite(&output[..width]).is_none() {
                     return Err(InferenceError::NotFinite {
-                        layer,
-                        row: format!("row {}", done + place),
+                        layer: self.engine.config().num_hidden_layers,
+                        row: named(*row),
                     });
                 }
-                take(done + place, &row[..width]);
+                take(places[*row], &output[..width]);
             }
-            for (tokens, cache) in batch.iter().zip(&caches) {
-                remembered.keep(tokens, cache);
-                progress.prompt_tokens += tokens.len() as u64;
+            for row in going.extract_if(.., |row| row.cache.len() == row.tokens.len()) {
+                remembered.keep(row.tokens, &row.cache);
+                progress.rows += 1;
+                progress.prompt_tokens += row.tokens.len() as u64;
             }
-            done += batch.len();
-            progress.rows = done;
         }
-        // Everything is done: whether to break off is no longer a question.
-        let _ = watch(progress);
-        Ok(())
     }
 
-    /// The caches with which the next sequences begin: as many as fit a step and do not gain by waiting.
-    fn next_batch(
+    /// Lets in the next sequences, as many as fit a step and do not gain by waiting.
+    fn admit<'s>(
         &self,
-        sequences: &[Vec<u32>],
+        waiting: &mut std::iter::Peekable<impl Iterator<Item = (usize, &'s Vec<u32>)>>,
+        going: &mut Vec<Going<'s>>,
         remembered: &Remembered,
-        done: usize,
-    ) -> Result<Vec<KeyValueCache>, InferenceError> {
-        let mut caches: Vec<KeyValueCache> = Vec::new();
-        let mut fed = 0;
-        for (place, tokens) in sequences.iter().enumerate() {
+    ) -> Result<(), InferenceError> {
+        let rest = |row: &Going<'_>| row.tokens.len() - row.cache.len();
+        let mut fed: usize = going.iter().map(rest).sum();
+        while let Some((place, tokens)) = waiting.peek().copied() {
             if tokens.is_empty() {
-                let reason = "the sequence is empty".into();
                 return Err(InferenceError::Request {
-                    row: format!("row {}", done + place),
-                    reason,
+                    row: format!("row {place}"),
+                    reason: "the sequence is empty".into(),
                 });
             }
-            let cache = remembered.begin(self.engine, tokens);
-            let count = tokens.len() - cache.len();
-            let waits = sequences[..place]
+            let row = Going {
+                place,
+                tokens,
+                cache: remembered.begin(self.engine, tokens),
+            };
+            let waits = going
                 .iter()
-                .any(|other| better_after(other, tokens, cache.len()));
-            if place > 0 && (waits || fed + count > self.options.step_tokens) {
+                .any(|other| better_after(other.tokens, tokens, row.cache.len()));
+            if !going.is_empty() && (waits || fed >= self.options.step_tokens) {
                 break;
             }
-            fed += count;
-            caches.push(cache);
+            fed += rest(&row);
+            going.push(row);
+            waiting.next();
         }
-        Ok(caches)
+        Ok(())
     }
 }
 
-/// An engine's error with its row counted from the first sequence of the call.
-fn from_start(error: InferenceError, done: usize) -> InferenceError {
-    let count = |row: String| match row.trim_start_matches("row ").parse::<usize>() {
-        Ok(place) => format!("row {}", done + place),
-        Err(_) => row,
-    };
-    match error {
-        InferenceError::NotFinite { layer, row } => InferenceError::NotFinite {
-            layer,
-            row: count(row),
-        },
-        InferenceError::Request { row, reason } => InferenceError::Request {
-            row: count(row),
-            reason,
-        },
-        other => other,
-    }
+/// A sequence that is being computed.
+struct Going<'s> {
+    place: usize,
+    tokens: &'s [u32],
+    cache: KeyValueCache,
 }
 
 /// The tokens with which any of the given words begins, at the start of an answer or after a space.

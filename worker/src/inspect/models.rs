@@ -167,14 +167,15 @@ fn look(
     };
     digests.insert(path.to_owned(), digest.clone());
     let parameters = config.parameter_count();
+    let arithmetic = model.arithmetic().into();
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let facts = ModelFacts {
         name: model.name.clone(),
         digest,
         architecture: config.architecture.model_type().to_owned(),
         parameters: number(parameters),
-        serving_bytes: number(config.inference_bytes(SERVED, 0)),
-        context_token_bytes: number(SERVED as u64 * config.cache_bytes_per_token()),
+        serving_bytes: number(config.inference_bytes(arithmetic, SERVED, 0)),
+        context_token_bytes: number(SERVED as u64 * config.cache_bytes_per_token(arithmetic)),
         training_bytes: number(config.training_bytes(
             parameters,
             MICRO_BATCH_TOKENS.max(trained_row),

@@ -10,6 +10,8 @@ use super::digest::digest_files;
 use super::tokenizer::TokenizerSource;
 use super::weights::{GgufFile, SafetensorsFiles, Weights};
 use super::{ChatTemplate, ModelConfig, ModelError, Tokenizer};
+use crate::ops::Arithmetic;
+use crate::ops::cpu::PackedMatrix;
 
 /// A model's files: a Hugging Face directory (`config.json`, safetensors, tokenizer), or a GGUF file.
 pub struct Checkpoint {
@@ -87,11 +89,27 @@ impl Checkpoint {
     /// embedding, the head or the last norm.
     pub fn tensor(&self, name: &str) -> Result<Tensor, ModelError> {
         let tensor = self.weights.tensor(name)?;
-        let refuse =
-            |reason: &str| Err(ModelError::tensor(name, self.weights.file_of(name), reason));
         let largest = tensor.abs()?.max_all()?.to_scalar::<f32>()?;
         let sum = tensor.sum_all()?.to_scalar::<f32>()?;
-        if !largest.is_finite() || !sum.is_finite() {
+        self.check_largest(name, if sum.is_finite() { largest } else { sum })?;
+        Ok(tensor)
+    }
+
+    /// One parameter packed for serving; of the file only the rows at hand are in memory besides.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::tensor`].
+    pub fn packed(&self, name: &str, arithmetic: Arithmetic) -> Result<PackedMatrix, ModelError> {
+        let (matrix, largest) = PackedMatrix::pack(&self.weights.rows(name)?, arithmetic);
+        self.check_largest(name, largest)?;
+        Ok(matrix)
+    }
+
+    /// Refuses a parameter by the largest magnitude in it.
+    fn check_largest(&self, name: &str, largest: f32) -> Result<(), ModelError> {
+        let refuse =
+            |reason: &str| Err(ModelError::tensor(name, self.weights.file_of(name), reason));
+        if !largest.is_finite() {
             return refuse("holds values that are not finite; the file is damaged");
         }
         let must_hold_something = name == "model.norm.weight"
@@ -102,7 +120,7 @@ impl Checkpoint {
                 "all its values are zero; the file is a placeholder or damaged, fetch it again",
             );
         }
-        Ok(tensor)
+        Ok(())
     }
 
     /// All parameters by checkpoint key, as f32 on the CPU.

@@ -4,16 +4,13 @@
 
 pub mod body;
 
+pub mod arithmetic;
+
 pub mod reference;
 
 pub mod cpu;
 
 pub mod rotary;
 
+pub use arithmetic::Arithmetic;
 pub use body::Body;
-
-/// The name of the arithmetic that serves, for manifests: two runs of the same name give the same bits. One
-/// name covers every instruction set of the CPU body, because all of them sum in the same order.
-pub fn body_name() -> &'static str {
-    "cpu-f32"
-}

@@ -116,6 +116,7 @@ mod tests {
             name: "m".into(),
             location: ModelLocation::Path("gone.gguf".into()),
             digest: String::new(),
+            arithmetic: Default::default(),
             server: None,
         };
         let params = StageParams::Generate {

@@ -7,6 +7,7 @@ use scalequest_worker::inference::{
     Draw, Engine, Finish, GenerateRequest, Generator, GeneratorOptions, Sampling, Segment,
 };
 use scalequest_worker::model::{ChatMessage, ChatTemplate, Checkpoint, Tokenizer};
+use scalequest_worker::ops::Arithmetic;
 use serde_json::{Value, json};
 
 /// A loaded model.
@@ -23,7 +24,7 @@ impl Model {
         let checkpoint = Checkpoint::open(path).expect("a model");
         let tokenizer = checkpoint.tokenizer().expect("a tokenizer");
         let template = checkpoint.chat_template(&tokenizer).expect("a template");
-        let engine = Engine::load(&checkpoint).expect("weights");
+        let engine = Engine::load(&checkpoint, Arithmetic::Bf16).expect("weights");
         Model {
             name: name.to_owned(),
             engine,

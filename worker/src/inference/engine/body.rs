@@ -4,9 +4,12 @@
 use rayon::prelude::*;
 
 use super::Segment;
+use super::scratch::{Buffer, Scratch};
 use crate::inference::InferenceError;
 use crate::model::ModelConfig;
-use crate::ops::cpu::{self, AttentionShape, AttentionTask, PackedMatrix};
+use crate::ops::cpu::{
+    self, AttentionShape, BLOCK_TOKENS, MOST_QUERIES, Map, PackedMatrix, Queries,
+};
 use crate::ops::{Body, rotary};
 
 /// A linear map with packed weights.
@@ -15,163 +18,192 @@ pub(super) struct PackedLinear {
     pub(super) bias: Option<Vec<f32>>,
 }
 
+/// Numbers that a thread takes at once in passes over rows: fewer are not worth sharing out.
+const SHARED: usize = 1 << 14;
+
 /// The body for one step.
-pub(super) struct ServingBody<'s, 'c> {
+pub(super) struct ServingBody<'s, 'r, 'c> {
     shape: AttentionShape,
     hidden_size: usize,
     eps: f32,
+    scratch: &'s Scratch,
     /// The angles of every token of every segment, one after the other.
     angles: Vec<(f32, f32)>,
-    segments: &'s mut [Segment<'c>],
+    /// Every segment's queries, in pieces.
+    queries: Vec<Queries>,
+    segments: &'r mut [Segment<'c>],
 }
 
-impl<'s, 'c> ServingBody<'s, 'c> {
+impl<'s, 'r, 'c> ServingBody<'s, 'r, 'c> {
     pub(super) fn new(
         config: &ModelConfig,
         shape: AttentionShape,
         frequencies: &[f32],
-        segments: &'s mut [Segment<'c>],
+        scratch: &'s Scratch,
+        segments: &'r mut [Segment<'c>],
     ) -> Self {
-        let mut angles = Vec::new();
-        for segment in segments.iter_mut() {
-            segment.cache.reserve(segment.tokens.len());
+        let (mut angles, mut queries) = (Vec::new(), Vec::new());
+        let mut row = 0;
+        for (sequence, segment) in segments.iter_mut().enumerate() {
+            let count = segment.tokens.len();
+            segment.cache.reserve(count);
             let first = segment.cache.len();
-            for position in first..first + segment.tokens.len() {
+            for position in first..first + count {
                 angles.extend(rotary::angles(position as u32, frequencies));
             }
+            queries.extend((0..count).step_by(MOST_QUERIES).map(|offset| Queries {
+                sequence,
+                row: row + offset,
+                position: first + offset,
+                count: MOST_QUERIES.min(count - offset),
+            }));
+            row += count;
         }
         Self {
             shape,
             hidden_size: config.hidden_size,
             eps: config.rms_norm_eps as f32,
+            scratch,
             angles,
+            queries,
             segments,
         }
     }
 
     /// The segment to which a row of the step belongs.
     pub(super) fn segment_of(&self, row: usize) -> usize {
-        let mut end = 0;
-        self.segments
+        let holds = |queries: &&Queries| (queries.row..queries.row + queries.count).contains(&row);
+        self.queries
             .iter()
-            .position(|segment| {
-                end += segment.tokens.len();
-                row < end
-            })
-            .unwrap_or_default()
+            .find(holds)
+            .map_or(0, |queries| queries.sequence)
     }
 
     fn store(&mut self, layer: usize, k: &[f32], v: &[f32]) {
         let (shape, half) = (&self.shape, self.shape.head_dim / 2);
         let width = shape.key_heads * shape.head_dim;
-        let mut start = 0;
-        let mut work = Vec::with_capacity(self.segments.len());
+        // A block with the row of its first new token, that token's place, and how many there are.
+        let mut work = Vec::with_capacity(self.queries.len());
+        let mut row = 0;
+        let decoding = self.angles.len() == self.segments.len() * half;
         for segment in self.segments.iter_mut() {
-            let tokens = start..start + segment.tokens.len();
-            start = tokens.end;
-            work.push((segment, tokens));
+            let (mut place, end) = (
+                segment.cache.len() % BLOCK_TOKENS,
+                row + segment.tokens.len(),
+            );
+            for block in segment.cache.reserved() {
+                let count = (end - row).min(BLOCK_TOKENS - place);
+                work.push((block, row, place, count));
+                (row, place) = (row + count, 0);
+            }
         }
-        let (k, v, angles) = (&k, &v, &self.angles);
+        let angles = &self.angles;
+        let share = (SHARED / (width * BLOCK_TOKENS)).max(1);
         work.into_par_iter()
-            .with_min_len(8)
-            .for_each(|(segment, tokens)| {
-                let first = segment.cache.len();
-                for (offset, row) in tokens.enumerate() {
-                    let position = first + offset;
+            .with_min_len(if decoding { 8 } else { share })
+            .for_each(|(block, first, place, count)| {
+                for offset in 0..count {
+                    let row = first + offset;
                     let own = row * width..(row + 1) * width;
                     let angles = &angles[row * half..(row + 1) * half];
-                    let place = position % cpu::BLOCK_TOKENS;
-                    cpu::store(
-                        shape,
-                        segment.cache.block_mut(position),
-                        layer,
-                        place,
-                        &k[own.clone()],
-                        &v[own],
-                        angles,
-                    );
+                    let place = place + offset;
+                    cpu::store(shape, block, layer, place, &k[own.clone()], &v[own], angles);
                 }
             });
     }
 }
 
-impl Body for ServingBody<'_, '_> {
-    type Activation = Vec<f32>;
+impl<'s> Body for ServingBody<'s, '_, '_> {
+    type Activation = Buffer<'s>;
     type Linear = PackedLinear;
     type Scale = Vec<f32>;
     type Error = InferenceError;
 
-    fn rms_norm(&mut self, x: &Vec<f32>, weight: &Vec<f32>) -> Result<Vec<f32>, InferenceError> {
-        let mut out = vec![0.0; x.len()];
-        for (x, out) in x
-            .chunks_exact(self.hidden_size)
-            .zip(out.chunks_exact_mut(self.hidden_size))
-        {
-            cpu::rms_norm(x, weight, self.eps, out);
-        }
+    fn rms_norm(
+        &mut self,
+        x: &Buffer<'s>,
+        weight: &Vec<f32>,
+    ) -> Result<Buffer<'s>, InferenceError> {
+        let mut out = self.scratch.take(x.len());
+        let (width, eps) = (self.hidden_size, self.eps);
+        x.par_chunks(width)
+            .zip(out.par_chunks_mut(width))
+            .with_min_len((SHARED / width).max(1))
+            .for_each(|(x, out)| cpu::rms_norm(x, weight, eps, out));
         Ok(out)
     }
 
     fn project<const N: usize>(
         &mut self,
-        x: &Vec<f32>,
+        x: &Buffer<'s>,
         maps: [&PackedLinear; N],
-    ) -> Result<[Vec<f32>; N], InferenceError> {
-        Ok(maps.map(|map| {
-            let (mut y, stride) = cpu::linear(x, &map.weight, map.bias.as_deref());
-            let width = map.weight.outputs();
-            if stride > width {
-                y = y
-                    .chunks_exact(stride)
-                    .flat_map(|row| &row[..width])
-                    .copied()
-                    .collect();
+    ) -> Result<[Buffer<'s>; N], InferenceError> {
+        let rows = x.len() / maps[0].weight.inputs();
+        let mut results = maps.map(|map| self.scratch.take(rows * map.weight.stride()));
+        let mut work: Vec<Map<'_>> = maps
+            .iter()
+            .zip(&mut results)
+            .map(|(map, y)| Map {
+                weight: &map.weight,
+                bias: map.bias.as_deref(),
+                y,
+            })
+            .collect();
+        self.scratch
+            .with_prepared(|prepared| cpu::linear(x, &mut work, prepared));
+        let mut index = 0;
+        Ok(results.map(|y| {
+            let (stride, width) = (maps[index].weight.stride(), maps[index].weight.outputs());
+            index += 1;
+            if stride == width {
+                return y;
             }
-            y
+            let mut narrow = self.scratch.take(rows * width);
+            for (narrow, y) in narrow.chunks_exact_mut(width).zip(y.chunks_exact(stride)) {
+                narrow.copy_from_slice(&y[..width]);
+            }
+            narrow
         }))
     }
 
     fn attend(
         &mut self,
         layer: usize,
-        q: Vec<f32>,
-        k: Vec<f32>,
-        v: Vec<f32>,
-    ) -> Result<Vec<f32>, InferenceError> {
+        q: Buffer<'s>,
+        k: Buffer<'s>,
+        v: Buffer<'s>,
+    ) -> Result<Buffer<'s>, InferenceError> {
         self.store(layer, &k, &v);
-        let width = self.shape.heads * self.shape.head_dim;
-        let half = self.shape.head_dim / 2;
-        let mut out = vec![0.0; q.len()];
-        let mut tasks = Vec::with_capacity(self.segments.len());
-        let mut rest = out.as_mut_slice();
-        let mut row = 0;
-        for segment in self.segments.iter() {
-            let count = segment.tokens.len();
-            let (own, others) = rest.split_at_mut(count * width);
-            rest = others;
-            tasks.push(AttentionTask {
-                blocks: segment.cache.blocks(),
-                first: segment.cache.len(),
-                q: &q[row * width..(row + count) * width],
-                q_stride: width,
-                angles: &self.angles[row * half..(row + count) * half],
-                out: own,
-            });
-            row += count;
-        }
-        cpu::attend(&self.shape, layer, tasks);
+        let mut out = self.scratch.take(q.len());
+        let segments = &*self.segments;
+        let blocks = |sequence: usize| segments[sequence].cache.blocks();
+        cpu::attend(
+            &self.shape,
+            layer,
+            &self.queries,
+            blocks,
+            &q,
+            &self.angles,
+            &mut out,
+        );
         Ok(out)
     }
 
-    fn swiglu(&mut self, mut gate: Vec<f32>, up: Vec<f32>) -> Result<Vec<f32>, InferenceError> {
-        gate.par_chunks_mut(1 << 14)
-            .zip(up.par_chunks(1 << 14))
+    fn swiglu(
+        &mut self,
+        mut gate: Buffer<'s>,
+        up: Buffer<'s>,
+    ) -> Result<Buffer<'s>, InferenceError> {
+        gate.par_chunks_mut(SHARED)
+            .zip(up.par_chunks(SHARED))
             .for_each(|(gate, up)| cpu::swiglu(gate, up));
         Ok(gate)
     }
 
-    fn add(&mut self, mut x: Vec<f32>, y: Vec<f32>) -> Result<Vec<f32>, InferenceError> {
-        cpu::add(&mut x, &y);
+    fn add(&mut self, mut x: Buffer<'s>, y: Buffer<'s>) -> Result<Buffer<'s>, InferenceError> {
+        x.par_chunks_mut(SHARED)
+            .zip(y.par_chunks(SHARED))
+            .for_each(|(x, y)| cpu::add(x, y));
         Ok(x)
     }
 }

@@ -1,22 +1,63 @@
 //! Keys and values of one sequence, in blocks that sequences with the same beginning share: a block is
-//! copied when one of them first writes to it.
+//! copied when one of them first writes to it. Blocks that nobody holds are kept for the next sequence.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ops::cpu::{AttentionShape, BLOCK_TOKENS, KeyValueBlock};
+
+/// Blocks that no sequence holds.
+pub(super) struct BlockPool {
+    shape: AttentionShape,
+    spare: Mutex<Vec<KeyValueBlock>>,
+}
+
+impl BlockPool {
+    pub(super) fn new(shape: AttentionShape) -> Arc<Self> {
+        Arc::new(Self {
+            shape,
+            spare: Mutex::default(),
+        })
+    }
+
+    pub(super) fn shape(&self) -> &AttentionShape {
+        &self.shape
+    }
+
+    fn take(&self) -> KeyValueBlock {
+        let spare = self
+            .spare
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        match spare {
+            Some(mut block) => {
+                block.clear();
+                block
+            }
+            None => KeyValueBlock::new(&self.shape),
+        }
+    }
+
+    fn give(&self, block: KeyValueBlock) {
+        self.spare
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(block);
+    }
+}
 
 /// The keys and values of one sequence's tokens so far.
 #[derive(Clone)]
 pub struct KeyValueCache {
-    shape: AttentionShape,
+    pool: Arc<BlockPool>,
     blocks: Vec<Arc<KeyValueBlock>>,
     length: usize,
 }
 
 impl KeyValueCache {
-    pub(super) fn new(shape: AttentionShape) -> Self {
+    pub(super) fn new(pool: Arc<BlockPool>) -> Self {
         Self {
-            shape,
+            pool,
             blocks: Vec::new(),
             length: 0,
         }
@@ -37,7 +78,7 @@ impl KeyValueCache {
         let length = length.min(self.length);
         let blocks = self.blocks[..length.div_ceil(BLOCK_TOKENS)].to_vec();
         Self {
-            shape: self.shape,
+            pool: self.pool.clone(),
             blocks,
             length,
         }
@@ -45,26 +86,39 @@ impl KeyValueCache {
 
     /// Makes room for `count` more tokens and makes their blocks this sequence's own.
     pub(super) fn reserve(&mut self, count: usize) {
+        if let Some(block) = self.blocks.get_mut(self.length / BLOCK_TOKENS)
+            && Arc::get_mut(block).is_none()
+        {
+            let mut own = self.pool.take();
+            own.copy_from(block);
+            *block = Arc::new(own);
+        }
         let blocks = (self.length + count).div_ceil(BLOCK_TOKENS);
-        if let Some(block) = self.blocks.get_mut(self.length / BLOCK_TOKENS) {
-            Arc::make_mut(block);
-        }
         while self.blocks.len() < blocks {
-            self.blocks.push(Arc::new(KeyValueBlock::new(&self.shape)));
+            self.blocks.push(Arc::new(self.pool.take()));
         }
     }
 
-    /// The block of a reserved token, to write to.
-    pub(super) fn block_mut(&mut self, position: usize) -> &mut KeyValueBlock {
-        Arc::get_mut(&mut self.blocks[position / BLOCK_TOKENS])
-            .expect("reserved blocks are not shared")
+    /// The blocks of reserved tokens, to write to, from that of the next token on.
+    pub(super) fn reserved(&mut self) -> impl Iterator<Item = &mut KeyValueBlock> {
+        self.blocks[self.length / BLOCK_TOKENS..]
+            .iter_mut()
+            .map(|block| Arc::get_mut(block).expect("reserved blocks are not shared"))
     }
 
-    pub(super) fn blocks(&self) -> Vec<&KeyValueBlock> {
-        self.blocks.iter().map(Arc::as_ref).collect()
+    pub(super) fn blocks(&self) -> &[Arc<KeyValueBlock>] {
+        &self.blocks
     }
 
     pub(super) fn advance(&mut self, count: usize) {
         self.length += count;
+    }
+}
+
+impl Drop for KeyValueCache {
+    fn drop(&mut self) {
+        for block in self.blocks.drain(..).filter_map(Arc::into_inner) {
+            self.pool.give(block);
+        }
     }
 }

@@ -1,28 +1,65 @@
 //! A model ready to serve: weights packed, and a forward pass over segments of many sequences at once. It
 //! knows tokens and caches; sampling and scheduling it does not.
 
-use candle_core::Tensor;
+use std::sync::Arc;
 
 use super::InferenceError;
 use crate::model::decoder::{Decoder, Layer};
 use crate::model::{Checkpoint, ModelConfig, ModelError};
-use crate::ops::cpu::{AttentionShape, PackedMatrix, linear, rms_norm};
+use crate::ops::Arithmetic;
+use crate::ops::cpu::{DenseRows, Map, PackedMatrix, largest_finite, linear, rms_norm};
 
 mod body;
 mod cache;
+mod scratch;
 
 use body::{PackedLinear, ServingBody};
+use cache::BlockPool;
 pub use cache::KeyValueCache;
+pub use scratch::Buffer;
+use scratch::Scratch;
 
 /// A decoder with packed weights on the CPU.
 pub struct Engine {
     config: ModelConfig,
+    arithmetic: Arithmetic,
     layers: Vec<Layer<PackedLinear, Vec<f32>>>,
     embedding: PackedMatrix,
     norm: Vec<f32>,
     /// `None` where the head is the embedding.
     head: Option<PackedMatrix>,
     frequencies: Vec<f32>,
+    blocks: Arc<BlockPool>,
+    scratch: Scratch,
+}
+
+/// Where parameters come from.
+trait Source {
+    fn matrix(&self, name: &str, arithmetic: Arithmetic) -> Result<PackedMatrix, ModelError>;
+    fn vector(&self, name: &str) -> Result<Vec<f32>, ModelError>;
+}
+
+impl Source for Checkpoint {
+    fn matrix(&self, name: &str, arithmetic: Arithmetic) -> Result<PackedMatrix, ModelError> {
+        self.packed(name, arithmetic)
+    }
+
+    fn vector(&self, name: &str) -> Result<Vec<f32>, ModelError> {
+        Ok(self.tensor(name)?.to_vec1()?)
+    }
+}
+
+impl Source for std::collections::BTreeMap<String, candle_core::Tensor> {
+    fn matrix(&self, name: &str, arithmetic: Arithmetic) -> Result<PackedMatrix, ModelError> {
+        let tensor = &self[name];
+        let (_, inputs) = tensor.dims2()?;
+        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        Ok(PackedMatrix::pack(&DenseRows::new(&values, inputs), arithmetic).0)
+    }
+
+    fn vector(&self, name: &str) -> Result<Vec<f32>, ModelError> {
+        Ok(self[name].to_vec1()?)
+    }
 }
 
 /// New tokens of one sequence, and the cache of those before them.
@@ -34,42 +71,34 @@ pub struct Segment<'a> {
 }
 
 impl Engine {
-    /// Loads a checkpoint, one tensor at a time: besides the packed weights only the largest tensor is in
-    /// memory.
+    /// Loads a checkpoint from its mapped files: besides the packed weights only the rows that are being packed
+    /// are in memory.
     ///
     /// # Errors
     /// Names the tensor and the file that cannot be used.
-    pub fn load(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
-        Self::pack(checkpoint.config(), |name| checkpoint.tensor(name))
+    pub fn load(checkpoint: &Checkpoint, arithmetic: Arithmetic) -> Result<Self, ModelError> {
+        Self::pack(checkpoint.config(), arithmetic, checkpoint)
     }
 
     /// Packs the parameters of a decoder, adapters merged: what training has made, ready to serve.
     ///
     /// # Errors
     /// A parameter cannot be read.
-    pub fn from_decoder(decoder: &Decoder) -> Result<Self, ModelError> {
-        let parameters = decoder.merged_parameters()?;
-        Self::pack(decoder.config(), |name| Ok(parameters[name].clone()))
+    pub fn from_decoder(decoder: &Decoder, arithmetic: Arithmetic) -> Result<Self, ModelError> {
+        Self::pack(decoder.config(), arithmetic, &decoder.merged_parameters()?)
     }
 
     fn pack(
         config: &ModelConfig,
-        tensor: impl Fn(&str) -> Result<Tensor, ModelError>,
+        arithmetic: Arithmetic,
+        source: &impl Source,
     ) -> Result<Self, ModelError> {
         let foreseen = config.parameter_shapes();
-        let vector =
-            |name: &str| -> Result<Vec<f32>, ModelError> { Ok(tensor(name)?.to_vec1::<f32>()?) };
-        let matrix = |name: &str| -> Result<PackedMatrix, ModelError> {
-            let tensor = tensor(name)?;
-            let (_, inputs) = tensor.dims2()?;
-            let values = tensor.flatten_all()?.to_vec1::<f32>()?;
-            drop(tensor);
-            Ok(PackedMatrix::pack(&[&values], inputs))
-        };
+        let matrix = |name: &str| source.matrix(name, arithmetic);
         let linear = |name: &str| -> Result<PackedLinear, ModelError> {
             let bias = format!("{name}.bias");
             let bias = if foreseen.contains_key(&bias) {
-                Some(vector(&bias)?)
+                Some(source.vector(&bias)?)
             } else {
                 None
             };
@@ -78,21 +107,24 @@ impl Engine {
                 bias,
             })
         };
-        let scale = |name: &str| vector(&format!("{name}.weight"));
+        let scale = |name: &str| source.vector(&format!("{name}.weight"));
         let head = config.head_weight();
         Ok(Self {
             layers: (0..config.num_hidden_layers)
                 .map(|index| Layer::assemble(index, linear, scale))
                 .collect::<Result<_, _>>()?,
             embedding: matrix("model.embed_tokens.weight")?,
-            norm: vector("model.norm.weight")?,
+            norm: source.vector("model.norm.weight")?,
             head: if head == "model.embed_tokens.weight" {
                 None
             } else {
                 Some(matrix(head)?)
             },
             frequencies: config.rotary_frequencies(),
+            blocks: BlockPool::new(config.attention_shape(arithmetic)),
+            scratch: Scratch::default(),
             config: config.clone(),
+            arithmetic,
         })
     }
 
@@ -101,18 +133,19 @@ impl Engine {
         &self.config
     }
 
-    /// An empty cache for a new sequence.
-    pub fn new_cache(&self) -> KeyValueCache {
-        KeyValueCache::new(self.attention_shape())
+    /// The arithmetic by which it computes.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
-    fn attention_shape(&self) -> AttentionShape {
-        AttentionShape {
-            layers: self.config.num_hidden_layers,
-            heads: self.config.num_attention_heads,
-            key_heads: self.config.num_key_value_heads,
-            head_dim: self.config.head_dim,
-        }
+    /// Bytes that one token of context takes in a cache whose block is full.
+    pub fn cache_bytes_per_token(&self) -> u64 {
+        self.config.cache_bytes_per_token(self.arithmetic)
+    }
+
+    /// An empty cache for a new sequence.
+    pub fn new_cache(&self) -> KeyValueCache {
+        KeyValueCache::new(self.blocks.clone())
     }
 
     /// Feeds every segment's tokens and returns the hidden states of each segment's last token: (segments,
@@ -150,8 +183,18 @@ impl Engine {
 
     /// The head's output for hidden states: (rows, hidden) gives the values and the distance between rows;
     /// the first [`Engine::head_width`] of each row count.
-    pub fn head(&self, hidden: &[f32]) -> (Vec<f32>, usize) {
-        linear(hidden, self.head.as_ref().unwrap_or(&self.embedding), None)
+    pub fn head(&self, hidden: &[f32]) -> (Buffer<'_>, usize) {
+        let weight = self.head.as_ref().unwrap_or(&self.embedding);
+        let rows = hidden.len() / weight.inputs();
+        let mut logits = self.scratch.take(rows * weight.stride());
+        let map = Map {
+            weight,
+            bias: None,
+            y: &mut logits,
+        };
+        self.scratch
+            .with_prepared(|prepared| linear(hidden, &mut [map], prepared));
+        (logits, weight.stride())
     }
 
     /// How many numbers the head gives a token.
@@ -171,31 +214,28 @@ impl Engine {
         hidden
     }
 
-    fn forward(&self, segments: &mut [Segment<'_>]) -> Result<Vec<f32>, InferenceError> {
+    fn forward<'s>(&'s self, segments: &mut [Segment<'_>]) -> Result<Buffer<'s>, InferenceError> {
         self.check(segments)?;
         let width = self.config.hidden_size;
-        let tokens: Vec<u32> = segments
-            .iter()
-            .flat_map(|segment| segment.tokens)
-            .copied()
-            .collect();
-        let mut x = vec![0.0; tokens.len() * width];
-        for (token, row) in tokens.iter().zip(x.chunks_exact_mut(width)) {
+        let count: usize = segments.iter().map(|segment| segment.tokens.len()).sum();
+        let mut x = self.scratch.take(count * width);
+        let tokens = segments.iter().flat_map(|segment| segment.tokens);
+        for (token, row) in tokens.zip(x.chunks_exact_mut(width)) {
             self.embedding.copy_row(*token as usize, row);
         }
         let mut body = ServingBody::new(
             &self.config,
-            self.attention_shape(),
+            *self.blocks.shape(),
             &self.frequencies,
+            &self.scratch,
             segments,
         );
         for (index, layer) in self.layers.iter().enumerate() {
             x = layer.forward(&mut body, index, x)?;
-            if let Some(row) = x
-                .chunks_exact(width)
-                .position(|row| !row.iter().sum::<f32>().is_finite())
-            {
-                let segment = body.segment_of(row);
+            if largest_finite(&x).is_none() {
+                let mut rows = x.chunks_exact(width);
+                let row = rows.position(|row| largest_finite(row).is_none());
+                let segment = body.segment_of(row.unwrap_or_default());
                 return Err(InferenceError::NotFinite {
                     layer: index,
                     row: format!("row {segment}"),

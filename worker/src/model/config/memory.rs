@@ -1,6 +1,11 @@
 //! What a model needs, from its shape alone: said before anything is loaded.
 
 use super::ModelConfig;
+use crate::ops::Arithmetic;
+use crate::ops::cpu::{AttentionShape, BLOCK_TOKENS, PackedMatrix};
+
+/// Tokens of a step, by default.
+const STEP_TOKENS: usize = 512;
 
 impl ModelConfig {
     /// The number of parameters.
@@ -11,25 +16,57 @@ impl ModelConfig {
             .sum()
     }
 
-    /// Bytes of the weights once loaded, as f32.
+    /// Bytes of the weights in f32, as training holds them.
     pub fn weight_bytes(&self) -> u64 {
         4 * self.parameter_count()
     }
 
-    /// Bytes that one token of context takes in the key-value cache, as f32.
-    pub fn cache_bytes_per_token(&self) -> u64 {
-        (2 * 4 * self.num_hidden_layers * self.key_value_size()) as u64
+    /// Bytes of the weights packed for serving in an arithmetic: matrices as it holds them, vectors in f32.
+    pub fn packed_bytes(&self, arithmetic: Arithmetic) -> u64 {
+        self.parameter_shapes()
+            .values()
+            .map(|shape| match shape[..] {
+                [outputs, inputs] => PackedMatrix::bytes(arithmetic, outputs, inputs),
+                _ => 4 * shape.iter().product::<usize>() as u64,
+            })
+            .sum()
     }
 
-    /// Bytes needed to generate or score with this model: weights, the largest tensor once more while
-    /// it is being packed, a cache of `rows` rows of `tokens` tokens each, and one step's activations.
-    pub fn inference_bytes(&self, rows: usize, tokens: usize) -> u64 {
-        let embedding = 4 * (self.vocab_size * self.hidden_size) as u64;
-        let cache = self.cache_bytes_per_token() * rows as u64 * tokens as u64;
-        let step =
-            rows.max(256) as u64 * (8 * self.hidden_size + 3 * self.intermediate_size) as u64 * 4;
-        let logits = 2 * 4 * rows as u64 * self.vocab_size as u64;
-        self.weight_bytes() + embedding + cache + step + logits
+    /// The sizes of the model's attention in an arithmetic.
+    pub fn attention_shape(&self, arithmetic: Arithmetic) -> AttentionShape {
+        AttentionShape {
+            element: arithmetic.cache_element(),
+            layers: self.num_hidden_layers,
+            heads: self.num_attention_heads,
+            key_heads: self.num_key_value_heads,
+            head_dim: self.head_dim,
+        }
+    }
+
+    /// Bytes that one token of context takes in the key-value cache, where its block is full.
+    pub fn cache_bytes_per_token(&self, arithmetic: Arithmetic) -> u64 {
+        (self.attention_shape(arithmetic).block_bytes() / BLOCK_TOKENS) as u64
+    }
+
+    /// Bytes of one step of `tokens` tokens that gives logits of `rows` rows: what its activations take at most
+    /// at once, what inputs of linear maps are laid out in, and each thread's scores.
+    pub fn step_bytes(&self, arithmetic: Arithmetic, rows: usize, tokens: usize) -> u64 {
+        let (hidden, inner) = (self.hidden_size, self.intermediate_size);
+        let attention = 3 * hidden + 2 * self.query_size() + 2 * self.key_value_size();
+        let layer = 4 * tokens * attention.max(3 * hidden + 2 * inner);
+        let laid = tokens * hidden.max(inner) * arithmetic.cache_element().bytes();
+        let logits = 4 * rows * self.head.width(self.vocab_size).next_multiple_of(16);
+        (layer.max(logits) + laid) as u64
+    }
+
+    /// Bytes needed to generate or score with this model: weights packed, a cache of `rows` rows of `tokens` tokens
+    /// each, and one step. Loading needs no more, since files are mapped and packed row by row.
+    pub fn inference_bytes(&self, arithmetic: Arithmetic, rows: usize, tokens: usize) -> u64 {
+        let cache = self.cache_bytes_per_token(arithmetic)
+            * rows as u64
+            * tokens.next_multiple_of(BLOCK_TOKENS) as u64;
+        let step = self.step_bytes(arithmetic, rows, rows.max(STEP_TOKENS));
+        self.packed_bytes(arithmetic) + cache + step
     }
 
     /// Bytes needed to train `trainable` parameters of this model with AdamW on `tokens` tokens a

@@ -1,15 +1,15 @@
-//! Tensors in a GGUF file, dequantised to f32 and brought into the Hugging Face layout: names are
-//! translated, and llama's query and key projections get their rotary order back.
+//! Tensors in a GGUF file, brought into the Hugging Face layout: names are translated, and llama's query and
+//! key projections get their rotary order back.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use candle_core::quantized::gguf_file::Content;
-use candle_core::{Device, Tensor};
 use memmap2::Mmap;
 
 use super::map;
+use super::rows::{Encoding, GGUF_TYPES, Interleaved, TensorRows};
 use crate::model::ModelError;
 use crate::model::config::{Architecture, ModelConfig};
 
@@ -19,14 +19,8 @@ pub(in crate::model) struct GgufFile {
     content: Content,
     /// Checkpoint key to this format's name.
     names: BTreeMap<String, String>,
-    /// Head counts by which query and key rows are interleaved, where the converter does so.
+    /// How query and key rows are interleaved, where the converter does so.
     interleaved: Option<Interleaved>,
-}
-
-struct Interleaved {
-    query_heads: usize,
-    key_heads: usize,
-    head_dim: usize,
 }
 
 impl GgufFile {
@@ -81,8 +75,6 @@ impl GgufFile {
     /// architecture interleaved for its own rotary order; those of `qwen2` it leaves as they are.
     pub(in crate::model) fn set_config(&mut self, config: &ModelConfig) {
         self.interleaved = (config.architecture == Architecture::Llama).then_some(Interleaved {
-            query_heads: config.num_attention_heads,
-            key_heads: config.num_key_value_heads,
             head_dim: config.head_dim,
         });
     }
@@ -103,39 +95,27 @@ impl GgufFile {
             .collect()
     }
 
-    pub(super) fn tensor(&self, key: &str) -> Result<Tensor, ModelError> {
+    pub(super) fn rows(&self, key: &str) -> Result<TensorRows<'_>, ModelError> {
+        let refuse = |reason: String| ModelError::tensor(key, &self.path, reason);
         let name = self
             .names
             .get(key)
-            .ok_or_else(|| ModelError::tensor(key, &self.path, "missing"))?;
-        let tensor = self
-            .content
-            .tensor(&mut Cursor::new(&self.map[..]), name, &Device::Cpu)
-            .and_then(|quantised| quantised.dequantize(&Device::Cpu))
-            .map_err(|error| ModelError::tensor(key, &self.path, error))?;
-        let Some(interleaved) = &self.interleaved else {
-            return Ok(tensor);
-        };
-        let heads = if key.contains("self_attn.q_proj") {
-            interleaved.query_heads
-        } else if key.contains("self_attn.k_proj") {
-            interleaved.key_heads
-        } else {
-            return Ok(tensor);
-        };
-        separate_halves(&tensor, heads, interleaved.head_dim)
-            .map_err(|error| ModelError::tensor(key, &self.path, error))
+            .ok_or_else(|| refuse("missing".into()))?;
+        let info = &self.content.tensor_infos[name];
+        let encoding = Encoding::of_gguf(info.ggml_dtype).ok_or_else(|| {
+            let dtype = info.ggml_dtype;
+            refuse(format!(
+                "its type {dtype:?} is not supported; supported are {GGUF_TYPES}"
+            ))
+        })?;
+        let elements = info.shape.elem_count();
+        let length = elements / info.ggml_dtype.block_size() * info.ggml_dtype.type_size();
+        let start = (self.content.tensor_data_offset + info.offset) as usize;
+        let rotated = key.contains("self_attn.q_proj") || key.contains("self_attn.k_proj");
+        let order = self.interleaved.filter(|_| rotated);
+        let bytes = &self.map[start..start + length];
+        TensorRows::new(bytes, encoding, info.shape.dims(), order).map_err(refuse)
     }
-}
-
-/// Row `2 j + p` of a head becomes row `p * head_dim / 2 + j`: pairs next to each other become halves.
-fn separate_halves(tensor: &Tensor, heads: usize, head_dim: usize) -> candle_core::Result<Tensor> {
-    let width = tensor.elem_count() / (heads * head_dim);
-    tensor
-        .reshape((heads, head_dim / 2, 2, width))?
-        .transpose(1, 2)?
-        .contiguous()?
-        .reshape(tensor.shape())
 }
 
 fn checkpoint_key(name: &str) -> Option<String> {

@@ -8,9 +8,13 @@ use candle_core::Tensor;
 use memmap2::Mmap;
 
 use super::ModelError;
+use crate::ops::cpu::RowSource;
 
 mod gguf;
+mod rows;
 mod safetensors;
+
+use rows::TensorRows;
 
 pub(super) use gguf::GgufFile;
 pub(super) use safetensors::SafetensorsFiles;
@@ -37,9 +41,22 @@ impl Weights {
     /// # Errors
     /// Names the tensor and its file where it is absent, truncated or of a type that cannot be read.
     pub(super) fn tensor(&self, name: &str) -> Result<Tensor, ModelError> {
+        let rows = self.tensor_rows(name)?;
+        rows.tensor()
+    }
+
+    /// The rows of one tensor, read from the file as they are asked for.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
+    pub(super) fn rows(&self, name: &str) -> Result<impl RowSource + '_, ModelError> {
+        self.tensor_rows(name)
+    }
+
+    fn tensor_rows(&self, name: &str) -> Result<TensorRows<'_>, ModelError> {
         match self {
-            Self::Safetensors(files) => files.tensor(name),
-            Self::Gguf(file) => file.tensor(name),
+            Self::Safetensors(files) => files.rows(name),
+            Self::Gguf(file) => file.rows(name),
         }
     }
 

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorInfo};
 use serde::Deserialize;
 
 use super::map;
+use super::rows::{Encoding, TensorRows};
 use crate::model::ModelError;
 
 pub(in crate::model) struct SafetensorsFiles {
@@ -114,30 +114,28 @@ impl SafetensorsFiles {
         files
     }
 
-    pub(super) fn tensor(&self, name: &str) -> Result<Tensor, ModelError> {
+    pub(super) fn rows(&self, name: &str) -> Result<TensorRows<'_>, ModelError> {
         let (file, info) = self
             .tensors
             .get(name)
             .ok_or_else(|| ModelError::tensor(name, &self.root, "missing"))?;
         let file = &self.files[*file];
-        let bytes =
-            &file.map[file.data_start + info.data_offsets.0..file.data_start + info.data_offsets.1];
-        let dtype = match info.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            Dtype::F64 => DType::F64,
+        let refuse = |reason: String| ModelError::tensor(name, &file.path, reason);
+        let (start, end) = info.data_offsets;
+        let bytes = &file.map[file.data_start + start..file.data_start + end];
+        let encoding = match info.dtype {
+            Dtype::F32 => Encoding::F32,
+            Dtype::F16 => Encoding::F16,
+            Dtype::BF16 => Encoding::Bf16,
+            Dtype::F64 => Encoding::F64,
             other => {
                 let reason = format!(
                     "its type {other:?} is not supported; supported are F32, F16, BF16 and F64"
                 );
-                return Err(ModelError::tensor(name, &file.path, reason));
+                return Err(refuse(reason));
             }
         };
-        Ok(
-            Tensor::from_raw_buffer(bytes, dtype, &info.shape, &Device::Cpu)?
-                .to_dtype(DType::F32)?,
-        )
+        TensorRows::new(bytes, encoding, &info.shape, None).map_err(refuse)
     }
 }
 

@@ -1,19 +1,25 @@
 //! Attention over keys and values that are kept in blocks, packed so that scores and values run through the
 //! product kernel. A query's result depends on its own sequence only, and not on how its tokens were fed.
 
+use std::cell::RefCell;
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
-use super::kernel::{Strided, multiply};
+use super::element::Element;
+use super::kernel::{Columns, Strided, multiply};
 use super::{LANES, Lanes, rotate, softmax};
 
 /// Tokens in a block.
 pub const BLOCK_TOKENS: usize = 64;
-/// Queries that are worked through together: enough rows for full tiles, few enough to stay in cache.
-const QUERIES: usize = 12;
+/// The most queries that are worked through together: enough rows for full tiles, few enough to stay in cache.
+pub const MOST_QUERIES: usize = 12;
 
 /// The sizes of a model's attention.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionShape {
+    /// What keys and values are held in.
+    pub element: Element,
     /// Layers.
     pub layers: usize,
     /// Query heads.
@@ -33,18 +39,33 @@ impl AttentionShape {
         self.head_dim.div_ceil(LANES)
     }
 
-    /// Registers of one head's keys in a block: `[tokens / 16][head_dim][16]`.
-    fn key_size(&self) -> usize {
-        BLOCK_TOKENS / LANES * self.head_dim
+    /// Units of a key.
+    fn key_units(&self) -> usize {
+        self.element.units(self.head_dim)
     }
 
-    /// Registers of one head's values in a block: `[head_dim / 16][tokens][16]`.
+    /// Units of the values of a block's tokens.
+    fn value_units(&self) -> usize {
+        self.element.units(BLOCK_TOKENS)
+    }
+
+    /// Registers of one head's keys in a block: `[tokens / 16][units of head_dim][16]`.
+    fn key_size(&self) -> usize {
+        BLOCK_TOKENS / LANES * self.key_units()
+    }
+
+    /// Registers of one head's values in a block: `[head_dim / 16][units of tokens][16]`.
     fn value_size(&self) -> usize {
-        self.value_panels() * BLOCK_TOKENS
+        self.value_panels() * self.value_units()
     }
 
     fn head_size(&self) -> usize {
         self.key_size() + self.value_size()
+    }
+
+    /// Bytes of a block: keys and values of [`BLOCK_TOKENS`] tokens in all layers.
+    pub fn block_bytes(&self) -> usize {
+        self.layers * self.key_heads * self.head_size() * size_of::<Lanes>()
     }
 }
 
@@ -59,6 +80,16 @@ impl KeyValueBlock {
             Lanes::ZERO;
             shape.layers * shape.key_heads * shape.head_size()
         ])
+    }
+
+    /// Empties the block.
+    pub fn clear(&mut self) {
+        self.0.fill(Lanes::ZERO);
+    }
+
+    /// Makes this block's contents those of another one of the same shape.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.0.copy_from_slice(&other.0);
     }
 
     fn head(&self, shape: &AttentionShape, layer: usize, head: usize) -> (&[Lanes], &[Lanes]) {
@@ -77,6 +108,28 @@ impl KeyValueBlock {
     }
 }
 
+/// What one thread needs to attend, kept from call to call.
+#[derive(Default)]
+struct Room {
+    rotated: Vec<f32>,
+    queries: Vec<u32>,
+    scores: Vec<f32>,
+    weights: Vec<u32>,
+    results: Vec<f32>,
+}
+
+thread_local! {
+    static ROOM: RefCell<Room> = RefCell::default();
+}
+
+/// The first `count` values, which are there afterwards; what they hold is left over from before.
+fn first<T: Copy + Default>(values: &mut Vec<T>, count: usize) -> &mut [T] {
+    if values.len() < count {
+        values.resize(count, T::default());
+    }
+    &mut values[..count]
+}
+
 /// Rotates one token's keys and stores them with its values. `k` and `v` are all key heads one after the
 /// other, `place` is the token's place in the block, `angles` are its position's.
 pub fn store(
@@ -88,152 +141,185 @@ pub fn store(
     v: &[f32],
     angles: &[(f32, f32)],
 ) {
-    let mut rotated = vec![0.0; shape.head_dim];
-    for head in 0..shape.key_heads {
-        let own = head * shape.head_dim..(head + 1) * shape.head_dim;
-        rotate(&k[own.clone()], angles, 1.0, &mut rotated);
-        let (keys, values) = block.head_mut(shape, layer, head);
-        let panel = &mut keys[place / LANES * shape.head_dim..][..shape.head_dim];
-        for (lanes, key) in panel.iter_mut().zip(&rotated) {
-            lanes.0[place % LANES] = *key;
+    let element = shape.element;
+    ROOM.with_borrow_mut(|room| {
+        let rotated = first(&mut room.rotated, shape.head_dim);
+        for head in 0..shape.key_heads {
+            let own = head * shape.head_dim..(head + 1) * shape.head_dim;
+            rotate(&k[own.clone()], angles, 1.0, rotated);
+            let (keys, values) = block.head_mut(shape, layer, head);
+            let panel = &mut keys[place / LANES * shape.key_units()..][..shape.key_units()];
+            for (index, key) in rotated.iter().enumerate() {
+                element.put(panel, index, place % LANES, *key);
+            }
+            let panels = values.chunks_exact_mut(shape.value_units());
+            for (panel, v) in panels.zip(v[own].chunks(LANES)) {
+                for (lane, value) in v.iter().enumerate() {
+                    element.put(panel, place, lane, *value);
+                }
+            }
         }
-        for (index, value) in v[own].iter().enumerate() {
-            values[index / LANES * BLOCK_TOKENS + place].0[index % LANES] = *value;
-        }
-    }
+    });
 }
 
-/// Consecutive queries of one sequence, and where their results go.
-pub struct AttentionTask<'a> {
-    /// The sequence's blocks; keys and values of the queries' own tokens are stored already.
-    pub blocks: Vec<&'a KeyValueBlock>,
-    /// The first query's position in the sequence.
-    pub first: usize,
-    /// The queries, unrotated: (tokens, `q_stride`) with all heads of a token one after the other.
-    pub q: &'a [f32],
-    /// Distance between one token's queries and the next one's.
-    pub q_stride: usize,
-    /// The angles of each query's position, one after the other.
-    pub angles: &'a [(f32, f32)],
-    /// Results: (tokens, heads * head_dim).
-    pub out: &'a mut [f32],
+/// Consecutive queries of one sequence, at most [`MOST_QUERIES`].
+#[derive(Clone, Copy, Debug)]
+pub struct Queries {
+    /// Whose they are.
+    pub sequence: usize,
+    /// The first one's row.
+    pub row: usize,
+    /// The first one's position in its sequence.
+    pub position: usize,
+    /// How many.
+    pub count: usize,
 }
 
-/// Causal attention of every task's queries in one layer.
-pub fn attend(shape: &AttentionShape, layer: usize, tasks: Vec<AttentionTask<'_>>) {
+/// Causal attention of queries in one layer, over keys and values that are stored already, their own included.
+///
+/// `blocks` gives a sequence's blocks; `q` and `out` are (rows, heads * head_dim), the queries unrotated; `angles`
+/// are (rows, head_dim / 2).
+///
+/// # Panics
+/// A row lies outside, or a sequence's blocks end before its queries.
+pub fn attend<'b>(
+    shape: &AttentionShape,
+    layer: usize,
+    queries: &[Queries],
+    blocks: impl Fn(usize) -> &'b [Arc<KeyValueBlock>] + Sync,
+    q: &[f32],
+    angles: &[(f32, f32)],
+    out: &mut [f32],
+) {
     let width = shape.heads * shape.head_dim;
-    let pieces: Vec<AttentionTask<'_>> = tasks
-        .into_iter()
-        .flat_map(|task| split(task, width))
-        .collect();
+    let rows = |queries: &Queries| queries.row + queries.count;
+    assert!(
+        queries
+            .iter()
+            .all(|queries| rows(queries) * width <= out.len())
+    );
+    let out = Columns::of(out, width);
+    let work = |index: usize| {
+        let (queries, key_head) = (&queries[index / shape.key_heads], index % shape.key_heads);
+        let piece = Piece {
+            shape,
+            layer,
+            key_head,
+            queries: *queries,
+            blocks: blocks(queries.sequence),
+        };
+        // SAFETY: the rows were asserted to lie within `out`; each piece has its own rows and heads.
+        #[allow(unsafe_code)]
+        unsafe {
+            ROOM.with_borrow_mut(|room| piece.attend(room, q, angles, out));
+        }
+    };
+    let count = queries.len() * shape.key_heads;
     if rayon::current_num_threads() == 1 {
-        pieces
-            .into_iter()
-            .for_each(|piece| attend_piece(shape, layer, piece));
+        (0..count).for_each(work);
     } else {
-        pieces
-            .into_par_iter()
-            .for_each(|piece| attend_piece(shape, layer, piece));
+        (0..count).into_par_iter().for_each(work);
     }
 }
 
-fn split(task: AttentionTask<'_>, width: usize) -> Vec<AttentionTask<'_>> {
-    let AttentionTask {
-        blocks,
-        first,
-        q,
-        q_stride,
-        angles,
-        out,
-    } = task;
-    let tokens = out.len() / width;
-    let a_token = angles.len() / tokens.max(1);
-    out.chunks_mut(QUERIES * width)
-        .enumerate()
-        .map(|(piece, out)| AttentionTask {
-            blocks: blocks.clone(),
-            first: first + piece * QUERIES,
-            q: &q[piece * QUERIES * q_stride..],
-            q_stride,
-            angles: &angles[piece * QUERIES * a_token..],
-            out,
-        })
-        .collect()
+/// Some queries' heads that share a key head: what one thread works on.
+struct Piece<'a> {
+    shape: &'a AttentionShape,
+    layer: usize,
+    key_head: usize,
+    queries: Queries,
+    blocks: &'a [Arc<KeyValueBlock>],
 }
 
-fn attend_piece(shape: &AttentionShape, layer: usize, task: AttentionTask<'_>) {
-    let (head_dim, group) = (shape.head_dim, shape.group());
-    let width = shape.heads * head_dim;
-    let tokens = task.out.len() / width;
-    let rows = tokens * group;
-    let end = task.first + tokens;
-    let stride = end.next_multiple_of(BLOCK_TOKENS);
-    let padded = shape.value_panels() * LANES;
-    let scale = 1.0 / (head_dim as f32).sqrt();
-    let mut queries = vec![0.0; rows * head_dim];
-    let mut scores = vec![0.0; rows * stride];
-    let mut results = vec![0.0; rows * padded];
-    for key_head in 0..shape.key_heads {
-        for row in 0..rows {
-            let (token, head) = (row / group, key_head * group + row % group);
-            let q = &task.q[token * task.q_stride + head * head_dim..][..head_dim];
-            let angles = &task.angles[token * head_dim / 2..][..head_dim / 2];
-            rotate(q, angles, scale, &mut queries[row * head_dim..][..head_dim]);
+impl Piece<'_> {
+    /// # Safety
+    /// The rows lie within `out`, and nobody else writes these rows' heads meanwhile.
+    #[allow(unsafe_code)]
+    unsafe fn attend(&self, room: &mut Room, q: &[f32], angles: &[(f32, f32)], out: Columns) {
+        let (shape, element, head_dim) = (self.shape, self.shape.element, self.shape.head_dim);
+        let (group, width) = (shape.group(), shape.heads * head_dim);
+        let rows = self.queries.count * group;
+        let end = self.queries.position + self.queries.count;
+        let stride = end.next_multiple_of(BLOCK_TOKENS);
+        let (key_units, weight_units) = (shape.key_units(), element.units(stride));
+        let padded = shape.value_panels() * LANES;
+        // A row is a query head of the group: where it begins in a row of queries or results.
+        let place = |row: usize| {
+            let head = self.key_head * group + row % group;
+            (self.queries.row + row / group) * width + head * head_dim
+        };
+
+        let rotated = first(&mut room.rotated, head_dim);
+        let queries = first(&mut room.queries, rows * key_units);
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        for (row, units) in queries.chunks_exact_mut(key_units).enumerate() {
+            let token = self.queries.row + row / group;
+            let angles = &angles[token * head_dim / 2..][..head_dim / 2];
+            rotate(&q[place(row)..][..head_dim], angles, scale, rotated);
+            element.lay(rotated, units);
         }
-        let starts = || (0..end).step_by(BLOCK_TOKENS).zip(&task.blocks);
-        for (start, block) in starts() {
-            let (keys, _) = block.head(shape, layer, key_head);
-            let panels = (end - start).min(BLOCK_TOKENS).div_ceil(LANES);
+
+        let scores = first(&mut room.scores, rows * stride);
+        for (start, keys, _) in self.filled_blocks(end) {
             multiply(
+                element,
                 rows,
-                panels,
-                head_dim,
-                Strided {
-                    data: &queries,
-                    stride: head_dim,
-                },
-                Strided {
-                    data: keys,
-                    stride: head_dim,
-                },
-                Strided {
-                    data: &mut scores[start..],
-                    stride,
-                },
+                (end - start).min(BLOCK_TOKENS).div_ceil(LANES),
+                key_units,
+                strided(&*queries, key_units),
+                strided(keys, key_units),
+                strided(&mut scores[start..], stride),
                 false,
             );
         }
-        for (row, scores) in scores.chunks_exact_mut(stride).enumerate() {
-            let visible = task.first + row / group + 1;
+
+        let weights = first(&mut room.weights, rows * weight_units);
+        let rows_of = scores.chunks_exact_mut(stride);
+        for (row, (scores, units)) in rows_of
+            .zip(weights.chunks_exact_mut(weight_units))
+            .enumerate()
+        {
+            let visible = self.queries.position + row / group + 1;
             softmax(&mut scores[..visible]);
             // A weight of zero leaves every sum as it is, bit by bit.
-            scores[visible..end].fill(0.0);
+            let laid = end.next_multiple_of(2);
+            scores[visible..laid].fill(0.0);
+            element.lay(&scores[..laid], units);
         }
-        for (start, block) in starts() {
-            let (_, values) = block.head(shape, layer, key_head);
+
+        let results = first(&mut room.results, rows * padded);
+        for (start, _, values) in self.filled_blocks(end) {
             multiply(
+                element,
                 rows,
                 shape.value_panels(),
-                (end - start).min(BLOCK_TOKENS),
-                Strided {
-                    data: &scores[start..],
-                    stride,
-                },
-                Strided {
-                    data: values,
-                    stride: BLOCK_TOKENS,
-                },
-                Strided {
-                    data: &mut results,
-                    stride: padded,
-                },
+                element.units((end - start).min(BLOCK_TOKENS)),
+                strided(&weights[element.units(start)..], weight_units),
+                strided(values, shape.value_units()),
+                strided(&mut *results, padded),
                 start > 0,
             );
         }
-        for row in 0..rows {
-            let (token, head) = (row / group, key_head * group + row % group);
-            let out = &mut task.out[token * width + head * head_dim..][..head_dim];
-            out.copy_from_slice(&results[row * padded..][..head_dim]);
+        for (row, results) in results.chunks_exact(padded).enumerate() {
+            // SAFETY: the caller's.
+            unsafe {
+                let out = out.start.add(place(row));
+                results.as_ptr().copy_to_nonoverlapping(out, head_dim);
+            }
         }
     }
+
+    /// The blocks that hold tokens before `end`: each one's first token, keys and values.
+    fn filled_blocks(&self, end: usize) -> impl Iterator<Item = (usize, &[Lanes], &[Lanes])> {
+        assert!(self.blocks.len() * BLOCK_TOKENS >= end, "stored tokens");
+        let starts = (0..end).step_by(BLOCK_TOKENS);
+        starts.zip(self.blocks).map(|(start, block)| {
+            let (keys, values) = block.head(self.shape, self.layer, self.key_head);
+            (start, keys, values)
+        })
+    }
+}
+
+fn strided<T>(data: T, stride: usize) -> Strided<T> {
+    Strided { data, stride }
 }

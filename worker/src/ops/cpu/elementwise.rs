@@ -3,8 +3,10 @@
 //! everywhere.
 
 use super::LANES;
+use super::element::bf16_bits;
 use super::exp::exp;
 use super::isa::{Isa, isa};
+use super::kernel::int8::{BIAS, BLOCK};
 
 /// Compiles one plain function for every instruction set and dispatches at run time.
 macro_rules! for_each_isa {
@@ -29,7 +31,7 @@ macro_rules! for_each_isa {
             match isa {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the instruction set was detected when it was chosen.
-                Isa::Avx512 => unsafe { avx512($($argument),*) },
+                Isa::Avx512Bf16 | Isa::Avx512 => unsafe { avx512($($argument),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
                 Isa::Avx2 => unsafe { avx2($($argument),*) },
@@ -66,6 +68,33 @@ for_each_isa!(
 for_each_isa!(
     /// Rotates one head by its angles and scales it: feature `j` with feature `j + len / 2`.
     rotate, rotate_on, rotate_plain, (x: &[f32], angles: &[(f32, f32)], scale: f32, out: &mut [f32])
+);
+for_each_isa!(
+    /// The bits of every number.
+    copy_bits, copy_bits_on, copy_bits_plain, (x: &[f32], bits: &mut [u32])
+);
+for_each_isa!(
+    /// Pairs of numbers rounded to bf16, the earlier one in the lower half; an odd last one beside a zero.
+    round_pairs, round_pairs_on, round_pairs_plain, (x: &[f32], pairs: &mut [u32])
+);
+for_each_isa!(
+    /// One row as 8-bit integers in blocks: units of four numbers, each block's scale, and the block's sum times
+    /// minus the weights' bias. Numbers beyond the row's end are zero.
+    quantise, quantise_on, quantise_plain, (x: &[f32], units: &mut [u32], scales: &mut [f32], offsets: &mut [i32])
+);
+for_each_isa!(
+    /// The weights `e^((logit - largest) * scale)` of some logits, as multiples of 2^-35, whose sums in f64 are
+    /// exact (see `inference::sample`); their sum, and the largest.
+    sampling_weights, sampling_weights_on, sampling_weights_plain,
+    (logits: &[f32], largest: f32, scale: f32, weights: &mut [f32]) -> (f64, f32)
+);
+for_each_isa!(
+    /// Makes every weight below `floor` zero; the sum of the others.
+    keep_at_least, keep_at_least_on, keep_at_least_plain, (weights: &mut [f32], floor: f32) -> f64
+);
+for_each_isa!(
+    /// The largest element; `None` where one is not finite, or there is none.
+    largest_finite, largest_finite_on, largest_finite_plain, (x: &[f32]) -> Option<f32>
 );
 
 /// `ln sum e^x` of one row, in f64. The logarithm is the platform's: for losses and tests, not for datasets.
@@ -119,7 +148,7 @@ fn add_plain(x: &mut [f32], y: &[f32]) {
 }
 
 #[inline(always)]
-fn largest(x: &[f32]) -> f32 {
+fn largest_of(x: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let chunks = x.chunks_exact(LANES);
     let rest = chunks.remainder();
@@ -136,7 +165,7 @@ fn largest(x: &[f32]) -> f32 {
 
 #[inline(always)]
 fn softmax_plain(scores: &mut [f32]) {
-    let largest = largest(scores);
+    let largest = largest_of(scores);
     for score in scores.iter_mut() {
         *score = exp(*score - largest);
     }
@@ -155,13 +184,125 @@ fn exp_in_place_plain(x: &mut [f32]) {
 
 #[inline(always)]
 fn sum_of_exponentials_plain(x: &[f32]) -> (f32, f64) {
-    let largest = largest(x);
+    let largest = largest_of(x);
     let mut total = 0.0f64;
     // A row of logits is long: partial sums in f32 over short stretches lose nothing that f32 holds.
     for stretch in x.chunks(1024) {
         total += f64::from(sum_of(|index| exp(stretch[index] - largest), stretch.len()));
     }
     (largest, total)
+}
+
+#[inline(always)]
+fn copy_bits_plain(x: &[f32], bits: &mut [u32]) {
+    for (x, bits) in x.iter().zip(bits) {
+        *bits = x.to_bits();
+    }
+}
+
+#[inline(always)]
+fn round_pairs_plain(x: &[f32], pairs: &mut [u32]) {
+    let (whole, rest) = x.as_chunks::<2>();
+    for (pair, [first, second]) in pairs.iter_mut().zip(whole) {
+        *pair = bf16_bits(*first) | bf16_bits(*second) << 16;
+    }
+    if let [last] = rest {
+        pairs[whole.len()] = bf16_bits(*last);
+    }
+}
+
+#[inline(always)]
+fn quantise_plain(x: &[f32], units: &mut [u32], scales: &mut [f32], offsets: &mut [i32]) {
+    // Adding and subtracting this rounds to an integer, ties to even, and leaves it in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    let blocks = units.as_chunks_mut::<{ BLOCK / 4 }>().0.iter_mut();
+    for (index, (units, (scale, offset))) in blocks.zip(scales.iter_mut().zip(offsets)).enumerate()
+    {
+        let mut block = [0.0f32; BLOCK];
+        let own = &x[index * BLOCK..x.len().min((index + 1) * BLOCK)];
+        block[..own.len()].copy_from_slice(own);
+        let mut largest = 0.0f32;
+        for x in block {
+            largest = if x.abs() > largest { x.abs() } else { largest };
+        }
+        // Not a number goes on as such, by the scale; what is tiny is zero.
+        let finite = block.iter().map(|x| x * 0.0).sum::<f32>();
+        let inverse = if largest > 1e-30 {
+            127.0 / largest
+        } else {
+            0.0
+        };
+        *scale = largest / 127.0 + finite;
+        let mut bytes = [0u8; BLOCK];
+        let mut sum = 0i32;
+        for (byte, x) in bytes.iter_mut().zip(block) {
+            let number = (x * inverse + ROUND).to_bits() as u8;
+            sum += i32::from(number.cast_signed());
+            *byte = number;
+        }
+        *offset = -BIAS * sum;
+        for (unit, four) in units.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *unit = u32::from_le_bytes(*four);
+        }
+    }
+}
+
+#[inline(always)]
+fn sampling_weights_plain(
+    logits: &[f32],
+    largest: f32,
+    scale: f32,
+    weights: &mut [f32],
+) -> (f64, f32) {
+    // From here to twice this the last place is worth 2^-35; what is larger is a multiple of that already.
+    const ROUND: f32 = 1.0 / 4096.0;
+    for (weight, logit) in weights.iter_mut().zip(logits) {
+        let exact = exp((logit - largest) * scale);
+        let rounded = (exact + ROUND) - ROUND;
+        *weight = if exact < ROUND { rounded } else { exact };
+    }
+    (exact_sum(weights), largest_of(weights))
+}
+
+/// The sum in f64, over terms whose sums are exact.
+#[inline(always)]
+fn exact_sum(x: &[f32]) -> f64 {
+    let mut lanes = [0.0f64; LANES];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for chunk in whole {
+        for (sum, x) in lanes.iter_mut().zip(chunk) {
+            *sum += f64::from(*x);
+        }
+    }
+    lanes.iter().sum::<f64>() + rest.iter().map(|x| f64::from(*x)).sum::<f64>()
+}
+
+#[inline(always)]
+fn keep_at_least_plain(weights: &mut [f32], floor: f32) -> f64 {
+    for weight in weights.iter_mut() {
+        *weight = if *weight >= floor { *weight } else { 0.0 };
+    }
+    exact_sum(weights)
+}
+
+#[inline(always)]
+fn largest_finite_plain(x: &[f32]) -> Option<f32> {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    // A product with zero is zero, unless one factor is not finite.
+    let mut zeros = [0.0f32; LANES];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for chunk in whole {
+        for ((largest, zero), x) in lanes.iter_mut().zip(&mut zeros).zip(chunk) {
+            *largest = if *x > *largest { *x } else { *largest };
+            *zero += *x * 0.0;
+        }
+    }
+    let all_finite = zeros.iter().all(|zero| *zero == 0.0) && rest.iter().all(|x| x.is_finite());
+    let largest = lanes
+        .iter()
+        .chain(rest)
+        .fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+    (all_finite && !x.is_empty()).then_some(largest)
 }
 
 #[inline(always)]
@@ -203,12 +344,43 @@ mod tests {
                 let mut rotated = vec![0.0; 2 * angles.len()];
                 rotate_on(isa, &x[..2 * angles.len()], &angles, 0.125, &mut rotated);
                 let (largest, sum) = sum_of_exponentials_on(isa, &x);
-                let rows: Vec<Vec<u32>> =
-                    [&normed, &gated, &added, &softened, &rotated].into_iter().map(|row| bits(row)).collect();
-                (rows, largest.to_bits(), sum.to_bits())
+                let mut weights = x.clone();
+                let (total, most) = sampling_weights_on(isa, &x, largest, 0.7, &mut weights);
+                let blocks = x.len().div_ceil(BLOCK);
+                let (mut units, mut scales) = (vec![0; blocks * BLOCK / 4], vec![0.0; blocks]);
+                let mut offsets = vec![0; blocks];
+                quantise_on(isa, &x, &mut units, &mut scales, &mut offsets);
+                let mut pairs = vec![0; x.len().div_ceil(2)];
+                round_pairs_on(isa, &x, &mut pairs);
+                let rows: Vec<Vec<u32>> = [&normed, &gated, &added, &softened, &rotated, &weights, &scales]
+                    .into_iter().map(|row| bits(row)).chain([units, pairs]).collect();
+                let kept = keep_at_least_on(isa, &mut weights, 0.3);
+                let sums = [sum, total, f64::from(most), kept].map(f64::to_bits);
+                let largest = (largest.to_bits(), largest_finite_on(isa, &x).map(f32::to_bits));
+                (rows, offsets, largest, sums)
             };
-            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            for isa in Isa::available() {
                 prop_assert_eq!(all(isa), all(Isa::Portable), "{}", isa.name());
+            }
+        }
+
+        #[test]
+        fn a_block_of_integers_is_within_half_a_step_of_its_numbers(
+            x in prop::collection::vec(-50.0f32..50.0, 1..90),
+        ) {
+            let blocks = x.len().div_ceil(BLOCK);
+            let (mut units, mut scales) = (vec![0; blocks * BLOCK / 4], vec![0.0; blocks]);
+            let mut offsets = vec![0; blocks];
+            quantise(&x, &mut units, &mut scales, &mut offsets);
+            let numbers: Vec<i8> =
+                units.iter().flat_map(|unit| unit.to_le_bytes()).map(u8::cast_signed).collect();
+            for (index, number) in numbers.iter().enumerate() {
+                let x = x.get(index).copied().unwrap_or_default();
+                let scale = scales[index / BLOCK];
+                prop_assert!(*number >= -127 && (f32::from(*number) * scale - x).abs() <= 0.501 * scale);
+            }
+            for (block, offset) in numbers.chunks_exact(BLOCK).zip(offsets) {
+                prop_assert_eq!(offset, -BIAS * block.iter().map(|number| i32::from(*number)).sum::<i32>());
             }
         }
 

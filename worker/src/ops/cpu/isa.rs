@@ -3,15 +3,17 @@
 
 use std::sync::OnceLock;
 
-/// The environment variable that forces a set of instructions: `avx512`, `avx2` or `portable`.
+/// The environment variable that forces a set of instructions: `avx512-bf16`, `avx512`, `avx2` or `portable`.
 pub const BODY_VARIABLE: &str = "SCALEQUEST_CPU_BODY";
 
 /// A set of instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
+    /// x86-64 with AVX-512F, BW, VL and the dot products of BF16 and VNNI.
+    Avx512Bf16,
     /// x86-64 with AVX-512F.
     Avx512,
-    /// x86-64 with AVX2 and FMA.
+    /// x86-64 with AVX2, FMA and F16C.
     Avx2,
     /// What the compiler's baseline offers.
     Portable,
@@ -19,11 +21,12 @@ pub enum Isa {
 
 impl Isa {
     /// Every set, fastest first.
-    pub const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Portable];
+    pub const ALL: [Self; 4] = [Self::Avx512Bf16, Self::Avx512, Self::Avx2, Self::Portable];
 
     /// Its name, as the variable spells it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Avx512Bf16 => "avx512-bf16",
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
             Self::Portable => "portable",
@@ -31,16 +34,35 @@ impl Isa {
     }
 
     /// Whether this machine can run it.
+    #[cfg(target_arch = "x86_64")]
     pub fn is_available(self) -> bool {
         match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => is_x86_feature_detected!("avx512f") && Self::Avx2.is_available(),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx512 | Self::Avx2 => false,
+            Self::Avx512Bf16 => {
+                Self::Avx512.is_available()
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512bf16")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
+            Self::Avx512 => Self::Avx2.is_available() && is_x86_feature_detected!("avx512f"),
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
+            }
             Self::Portable => true,
         }
+    }
+
+    /// Whether this machine can run it.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn is_available(self) -> bool {
+        self == Self::Portable
+    }
+
+    /// Every set that this machine can run, fastest first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|isa| isa.is_available())
     }
 }
 
@@ -69,7 +91,10 @@ pub fn from_environment() -> Result<Isa, String> {
     let wanted = Isa::ALL
         .into_iter()
         .find(|isa| isa.name() == name)
-        .ok_or_else(|| format!("{BODY_VARIABLE} is `{name}`; expected avx512, avx2 or portable"))?;
+        .ok_or_else(|| {
+            let known = Isa::ALL.map(Isa::name).join(", ");
+            format!("{BODY_VARIABLE} is `{name}`; expected one of {known}")
+        })?;
     if !wanted.is_available() {
         return Err(format!(
             "{BODY_VARIABLE} is `{name}`, which this machine cannot run"
@@ -79,8 +104,5 @@ pub fn from_environment() -> Result<Isa, String> {
 }
 
 fn fastest() -> Isa {
-    Isa::ALL
-        .into_iter()
-        .find(|isa| isa.is_available())
-        .unwrap_or(Isa::Portable)
+    Isa::available().next().unwrap_or(Isa::Portable)
 }

@@ -1,30 +1,47 @@
-//! The serving body: f32 on the CPU over weights packed once. Every output element is summed in one fixed
-//! order, whatever the number of rows, the number of threads or the instruction set, so that a row's result
-//! depends on nothing but that row and has the same bits on every machine. No platform mathematics is called
-//! where its last bits would show.
+//! The serving body on the CPU over weights packed once, in one of several arithmetics. Every output element is
+//! summed in one fixed order, whatever the number of rows, the number of threads or the instruction set, so
+//! that a row's result depends on nothing but that row and has the same bits on every machine. No platform
+//! mathematics is called where its last bits would show.
 
 mod attention;
+mod element;
 mod elementwise;
 mod exp;
 mod isa;
 mod kernel;
 mod packed;
 
-pub use attention::{AttentionShape, AttentionTask, BLOCK_TOKENS, KeyValueBlock, attend, store};
+pub use attention::{
+    AttentionShape, BLOCK_TOKENS, KeyValueBlock, MOST_QUERIES, Queries, attend, store,
+};
+pub use element::Element;
 pub use elementwise::{
-    add, exp_in_place, log_sum_exp, rms_norm, rotate, softmax, sum_of_exponentials, swiglu,
+    add, exp_in_place, keep_at_least, largest_finite, log_sum_exp, rms_norm, rotate,
+    sampling_weights, softmax, sum_of_exponentials, swiglu,
 };
 pub use isa::{BODY_VARIABLE, Isa, from_environment, isa};
-pub use packed::{PackedMatrix, linear};
+pub use packed::{DenseRows, Map, PackedMatrix, Prepared, RowSource, linear};
 
-/// Accumulates as many elements side by side as the widest registers hold.
+use super::Arithmetic;
+
+/// Columns that are worked on side by side: the units of the widest register.
 pub(crate) const LANES: usize = 16;
 
-/// One register's worth of f32, aligned to a cache line.
+/// One register's worth of units, aligned to a cache line.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub struct Lanes(pub(crate) [f32; LANES]);
+pub struct Lanes(pub(crate) [u32; LANES]);
 
 impl Lanes {
-    pub(crate) const ZERO: Self = Self([0.0; LANES]);
+    pub(crate) const ZERO: Self = Self([0; LANES]);
+}
+
+impl Arithmetic {
+    /// What keys and values are held in.
+    pub fn cache_element(self) -> Element {
+        match self {
+            Self::F32 => Element::F32,
+            Self::Bf16 | Self::Int8 => Element::Bf16,
+        }
+    }
 }

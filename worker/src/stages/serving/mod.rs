@@ -38,9 +38,6 @@ pub use difficulty::DifficultyModel;
 pub use reward::{RewardModel, Scorable};
 pub use scored::Scored;
 
-/// The arithmetic body of the engine: the same bits on every processor.
-const ENGINE_BODY: &str = "cpu-f32";
-
 /// A loaded model.
 pub struct Serving {
     name: String,
@@ -99,7 +96,7 @@ impl Serving {
             .map_err(|error| error.to_string());
         shard.stop.check()?;
         shard.progressing.begin("load model");
-        let engine = Engine::load(&checkpoint)?;
+        let engine = Engine::load(&checkpoint, model.arithmetic.into())?;
         Ok(Serving {
             name: model.name.clone(),
             engine,
@@ -123,9 +120,9 @@ impl Serving {
         &self.tokenizer
     }
 
-    /// The arithmetic body.
+    /// The arithmetic body: the same bits on every processor.
     pub fn body(&self) -> String {
-        ENGINE_BODY.to_owned()
+        self.engine.arithmetic().body_name().to_owned()
     }
 
     /// Completes each prompt `samples` times and hands what came of it to `take`, with the prompt's place, in order and as soon as it

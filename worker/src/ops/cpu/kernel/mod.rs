@@ -1,8 +1,12 @@
-//! The one product kernel: rows times packed panels. Linear maps, attention scores and attention values all
-//! go through it. Element (row, column) is one chain of fused multiply-adds over k in ascending order,
-//! started from zero or from what the output holds, in every instruction set and tile shape: so a product cut
-//! in pieces over k, rows or columns gives the same bits as a whole one.
+//! The product kernels: rows times packed panels. Linear maps, attention scores and attention values all go
+//! through them. Here is the one over f32 or pairs of bf16; `int8` is the other, over blocks of integers.
+//!
+//! Element (row, column) is one chain of fused multiply-adds over k, started from zero or from what the output
+//! holds, in every instruction set and tile shape: so a product cut in pieces over k, rows or columns gives
+//! the same bits as a whole one. k ascends; of a pair of bf16 the later number comes first, because the
+//! processors' instruction (VDPBF16PS) adds them so, each rounded to f32.
 
+use super::element::Element;
 use super::isa::{Isa, isa};
 use super::{LANES, Lanes};
 
@@ -12,12 +16,14 @@ mod avx2;
 mod avx512;
 mod portable;
 
-/// The operands of one product, as places in memory; what each tile works on.
+pub(super) mod int8;
+
+/// The operands of one product, as places in memory; what each tile works on. Strides and `k` count units.
 ///
 /// `y[r * y_stride + 16 p + l] (+)= sum over i < k of x[r * x_stride + i] * w[p * w_stride + i][l]`.
 #[derive(Clone, Copy)]
 struct Operands {
-    x: *const f32,
+    x: *const u32,
     x_stride: usize,
     w: *const Lanes,
     w_stride: usize,
@@ -50,14 +56,16 @@ pub(super) struct Strided<T> {
     pub(super) stride: usize,
 }
 
-/// Multiplies `rows` rows of `x` (k long) by `panels` panels of `w` (k long each) into `y`.
+/// Multiplies `rows` rows of `x` by `panels` panels of `w`, each `k` units long, into `y`.
 ///
 /// With `resume` the sums continue from `y`'s contents.
+#[allow(clippy::too_many_arguments)]
 pub(super) fn multiply(
+    element: Element,
     rows: usize,
     panels: usize,
     k: usize,
-    x: Strided<&[f32]>,
+    x: Strided<&[u32]>,
     w: Strided<&[Lanes]>,
     y: Strided<&mut [f32]>,
     resume: bool,
@@ -82,7 +90,7 @@ pub(super) fn multiply(
     // SAFETY: the bounds were asserted above.
     #[allow(unsafe_code)]
     unsafe {
-        multiply_at(isa(), operands, rows, panels);
+        multiply_at(isa(), element, operands, rows, panels);
     }
 }
 
@@ -91,15 +99,24 @@ pub(super) fn multiply(
 /// # Safety
 /// Every place that the product reads or writes is valid, and nobody else writes them meanwhile.
 #[allow(unsafe_code)]
-unsafe fn multiply_at(isa: Isa, operands: Operands, rows: usize, panels: usize) {
+unsafe fn multiply_at(isa: Isa, element: Element, operands: Operands, rows: usize, panels: usize) {
     // SAFETY: as the caller promises; the instruction set was detected when it was chosen.
     unsafe {
-        match isa {
+        match (isa, element) {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => avx512::multiply(operands, rows, panels),
+            (Isa::Avx512Bf16 | Isa::Avx512, Element::F32) => {
+                avx512::single::multiply(operands, rows, panels);
+            }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => avx2::multiply(operands, rows, panels),
-            _ => portable::multiply(operands, rows, panels),
+            (Isa::Avx512Bf16, Element::Bf16) => avx512::pair_dot::multiply(operands, rows, panels),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, Element::Bf16) => avx512::pair::multiply(operands, rows, panels),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, Element::F32) => avx2::single::multiply(operands, rows, panels),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, Element::Bf16) => avx2::pair::multiply(operands, rows, panels),
+            (_, Element::F32) => portable::single::multiply(operands, rows, panels),
+            (_, Element::Bf16) => portable::pair::multiply(operands, rows, panels),
         }
     }
 }
@@ -107,9 +124,9 @@ unsafe fn multiply_at(isa: Isa, operands: Operands, rows: usize, panels: usize) 
 /// An output whose columns are shared out among tasks.
 #[derive(Clone, Copy)]
 pub(super) struct Columns {
-    start: *mut f32,
-    length: usize,
-    stride: usize,
+    pub(super) start: *mut f32,
+    pub(super) length: usize,
+    pub(super) stride: usize,
 }
 
 // SAFETY: tasks write disjoint columns only, as `multiply_columns` demands.
@@ -129,24 +146,25 @@ impl Columns {
     }
 }
 
-/// How many elements of k a piece of a product covers when there are many rows: its panels then stay in
+/// How many units of k a piece of a product covers when there are many rows: its panels then stay in
 /// the second-level cache while all rows pass over them.
 const DEPTH: usize = 512;
 /// As many rows as one pass holds in registers.
-const FEW_ROWS: usize = 6;
+pub(super) const FEW_ROWS: usize = 8;
 /// Panels that are worked through together.
-const WIDTH: usize = 4;
+const WIDTH: usize = 6;
 
-/// Multiplies `rows` rows of `x` by panels `first..first + panels` of `w` (each `k` long) into those columns
-/// of `y`, from zero.
+/// Multiplies `rows` rows of `x` by panels `first..first + panels` of `w` (each `k` units long) into those
+/// columns of `y`, from zero.
 ///
 /// # Safety
 /// `y` outlives the call and no other task writes these columns meanwhile.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, clippy::too_many_arguments)]
 pub(super) unsafe fn multiply_columns(
+    element: Element,
     rows: usize,
     k: usize,
-    x: &[f32],
+    x: &[u32],
     w: &[Lanes],
     first: usize,
     panels: usize,
@@ -174,29 +192,27 @@ pub(super) unsafe fn multiply_columns(
                     y_stride: y.stride,
                     resume: start > 0,
                 };
-                multiply_at(isa(), operands, rows, count);
+                multiply_at(isa(), element, operands, rows, count);
             }
         }
     }
 }
 
-/// Covers `rows` by `panels` with tiles of the shapes that an instruction set has, largest first. The
-/// arms are `columns at a time: rows at a time, ...` with the tile to call.
+/// Covers `rows` by `panels` with tiles of the shapes that an instruction set has. `few` lists shapes for so many
+/// rows as fit one tile: `rows => panels at a time`. More rows take `many` panels at a time, in tiles of the
+/// listed numbers of rows, largest first.
 macro_rules! cover {
-    ($operands:expr, $rows:expr, $panels:expr, $tile:ident, few: $few:literal => $wide:literal, [$($m:literal)*] many: $narrow:literal, [$($n:literal)*]) => {{
+    ($operands:expr, $rows:expr, $panels:expr, $tile:ident, few: [$($m:literal => $wide:literal),*] many: $narrow:literal, [$($n:literal)*]) => {{
         let (operands, rows, panels) = ($operands, $rows, $panels);
         let mut panel = 0;
         while panel < panels {
             let left = panels - panel;
-            if rows <= $few && left >= $wide {
+            $(if rows == $m && left >= $wide {
                 // SAFETY: the tile lies within the product.
-                unsafe {
-                    let at = operands.at(0, panel);
-                    match rows { $($m => $tile::<$m, $wide>(at),)* _ => unreachable!("at most {} rows", $few) }
-                }
+                unsafe { $tile::<$m, $wide>(operands.at(0, panel)) };
                 panel += $wide;
                 continue;
-            }
+            })*
             let wide = left >= $narrow;
             let mut row = 0;
             while row < rows {
@@ -222,19 +238,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::{LANES, Lanes};
-    use super::{Isa, Operands, multiply_at};
+    use super::{Element, Isa, Operands, multiply_at};
 
     /// Sums in the order that is promised, one element at a time.
-    fn by_definition(rows: usize, panels: usize, k: usize, x: &[f32], w: &[Lanes], y: &mut [f32]) {
-        for row in 0..rows {
-            for column in 0..panels * LANES {
-                let sum = &mut y[row * panels * LANES + column];
-                for i in 0..k {
-                    *sum =
-                        x[row * k + i].mul_add(w[column / LANES * k + i].0[column % LANES], *sum);
+    fn by_definition(element: Element, sum: f32, x: &[u32], w: &[Lanes], lane: usize) -> f32 {
+        x.iter().zip(w).fold(sum, |sum, (x, w)| {
+            let w = w.0[lane];
+            let add = |sum: f32, x: u32, w: u32| f32::from_bits(x).mul_add(f32::from_bits(w), sum);
+            match element {
+                Element::F32 => add(sum, *x, w),
+                Element::Bf16 => {
+                    let later = add(sum, x & 0xffff_0000, w & 0xffff_0000);
+                    add(later, x << 16, w << 16)
                 }
             }
-        }
+        })
     }
 
     fn bits(values: &[f32]) -> Vec<u32> {
@@ -244,19 +262,37 @@ mod tests {
     proptest! {
         #[test]
         fn every_instruction_set_sums_in_the_promised_order(
-            rows in 1usize..20, panels in 1usize..14, k in 1usize..40, resume: bool, seed: u32,
+            rows in 1usize..20, panels in 1usize..14, numbers in 1usize..60, resume: bool, tiny: bool,
+            half: bool, seed: u32,
         ) {
+            let element = if half { Element::Bf16 } else { Element::F32 };
+            let k = element.units(numbers);
             let mut state = seed;
+            // Numbers of ordinary size, or down to where bf16 becomes zero.
             let mut random = || {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+                let number = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
+                if tiny && state & 64 == 0 { number * 2f32.powi(-55) } else { number }
             };
-            let x: Vec<f32> = (0..rows * k).map(|_| random()).collect();
-            let w: Vec<Lanes> = (0..panels * k).map(|_| Lanes(std::array::from_fn(|_| random()))).collect();
+            let mut x = vec![0u32; rows * k];
+            for row in x.chunks_exact_mut(k) {
+                let numbers: Vec<f32> = (0..numbers).map(|_| random()).collect();
+                element.lay(&numbers, row);
+            }
+            let mut w = vec![Lanes::ZERO; panels * k];
+            for panel in w.chunks_exact_mut(k) {
+                for (index, lane) in (0..numbers).flat_map(|i| (0..LANES).map(move |lane| (i, lane))) {
+                    element.put(panel, index, lane, random());
+                }
+            }
             let start: Vec<f32> = (0..rows * panels * LANES).map(|_| random()).collect();
-            let mut expected = if resume { start.clone() } else { vec![0.0; start.len()] };
-            by_definition(rows, panels, k, &x, &w, &mut expected);
-            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            let expected: Vec<f32> = (0..start.len()).map(|place| {
+                let (row, column) = (place / (panels * LANES), place % (panels * LANES));
+                let sum = if resume { start[place] } else { 0.0 };
+                let panel = &w[column / LANES * k..][..k];
+                by_definition(element, sum, &x[row * k..][..k], panel, column % LANES)
+            }).collect();
+            for isa in Isa::available() {
                 let mut y = start.clone();
                 let operands = Operands {
                     x: x.as_ptr(), x_stride: k, w: w.as_ptr(), w_stride: k, k,
@@ -264,7 +300,7 @@ mod tests {
                 };
                 // SAFETY: the vectors have the sizes that the strides say, and the machine has the instructions.
                 #[allow(unsafe_code)]
-                unsafe { multiply_at(isa, operands, rows, panels) };
+                unsafe { multiply_at(isa, element, operands, rows, panels) };
                 prop_assert_eq!(bits(&y), bits(&expected), "{}", isa.name());
             }
         }

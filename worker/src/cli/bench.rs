@@ -1,0 +1,147 @@
+//! `bench`: what this machine does with a model, as a table for people; or case by case, for a program that compares
+//! engines in turn.
+
+use std::io::{BufRead, Write};
+use std::path::Path;
+
+use scalequest_crds::exit::worker::{DONE, TASK_CANNOT_WORK};
+use serde_json::json;
+
+use super::execute::TRY_AGAIN;
+use crate::bench::{Bench, Case, peak_bytes, roof};
+use crate::ops::Arithmetic;
+
+/// Measures the model in `path` and returns the exit code. With `cases` it reads a case a line from standard input
+/// and answers each with a line.
+pub fn bench(path: &Path, arithmetic: Arithmetic, cases: bool) -> i32 {
+    let bench = match Bench::load(path, arithmetic) {
+        Ok(bench) => bench,
+        Err(error) => {
+            tracing::error!("{error}");
+            return TASK_CANNOT_WORK;
+        }
+    };
+    let done = if cases {
+        answer(&bench, arithmetic)
+    } else {
+        table(&bench, arithmetic)
+    };
+    match done {
+        Ok(()) => DONE,
+        Err(message) => {
+            tracing::error!("{message}");
+            TRY_AGAIN
+        }
+    }
+}
+
+/// One case a line; `{"case": "roof"}` and `{"case": "facts"}` ask for the machine's limits and the model's sizes.
+fn answer(bench: &Bench, arithmetic: Arithmetic) -> Result<(), String> {
+    println!("{}", json!({"ready": bench.load_seconds}));
+    for line in std::io::stdin().lock().lines() {
+        let line = line.map_err(|error| format!("cannot read standard input: {error}"))?;
+        let asked: serde_json::Value = serde_json::from_str(&line)
+            .map_err(|error| format!("standard input holds no case: {error}"))?;
+        let answer = match asked["case"].as_str() {
+            Some("roof") => {
+                let roof = roof(arithmetic);
+                json!({"bytes": roof.bytes, "operations": roof.operations})
+            }
+            Some("facts") => json!({
+                "loadSeconds": bench.load_seconds,
+                "weightBytes": bench.weight_bytes(),
+                "tokenFlops": bench.token_flops(),
+                "peakBytes": peak_bytes(),
+            }),
+            _ => {
+                let case: Case = serde_json::from_value(asked)
+                    .map_err(|error| format!("standard input holds no case: {error}"))?;
+                json!(bench.run(&case).map_err(|error| error.to_string())?)
+            }
+        };
+        println!("{answer}");
+        std::io::stdout()
+            .flush()
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+fn table(bench: &Bench, arithmetic: Arithmetic) -> Result<(), String> {
+    let roof = roof(arithmetic);
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    println!(
+        "{}: loaded in {:.1} s; {} threads; {:.1} GB/s from memory, {:.0} GFLOP/s",
+        arithmetic.body_name(),
+        bench.load_seconds,
+        rayon::current_num_threads(),
+        roof.bytes / 1e9,
+        roof.operations / 1e9,
+    );
+    let (rows, prompt, tokens) = (8, 128, 16);
+    // Numbers and words of the same cases that `make bench-engine` compares, each the best of three.
+    let cases = [
+        ("prompts, 8 at once", Case::Prefill { rows, prompt }),
+        (
+            "new tokens, 1 row",
+            Case::Decode {
+                rows: 1,
+                prompt,
+                tokens,
+            },
+        ),
+        (
+            "new tokens, 8 rows",
+            Case::Decode {
+                rows,
+                prompt,
+                tokens,
+            },
+        ),
+        (
+            "new tokens, 32 rows",
+            Case::Decode {
+                rows: 32,
+                prompt: 32,
+                tokens,
+            },
+        ),
+        (
+            "scores, ragged",
+            Case::Scoring {
+                lengths: (0..12).map(|row| 24 + 20 * row).collect(),
+            },
+        ),
+        ("sampled, top-p", Case::Sampler { rows: 100 }),
+    ];
+    for (name, case) in cases {
+        let mut best = f64::INFINITY;
+        let mut count = 0;
+        for _ in 0..3 {
+            let measured = bench.run(&case).map_err(|error| error.to_string())?;
+            best = best.min(measured.seconds);
+            count = measured.tokens;
+        }
+        let rate = count as f64 / best;
+        let share = match case {
+            Case::Prefill { .. } | Case::Scoring { .. } => {
+                Some((rate * bench.token_flops() / roof.operations, "of the peak"))
+            }
+            Case::Decode { rows, .. } => {
+                let read = rate / rows as f64 * bench.weight_bytes() as f64;
+                Some((read / roof.bytes, "of the memory's rate"))
+            }
+            _ => None,
+        };
+        let share = share.map(|(share, what)| format!("  {:3.0}% {what}", 100.0 * share));
+        println!("{name:20} {rate:9.1} tokens/s{}", share.unwrap_or_default());
+    }
+    if let Some(peak) = peak_bytes() {
+        println!(
+            "weights {:.2} GiB, peak {:.2} GiB",
+            gib(bench.weight_bytes()),
+            gib(peak)
+        );
+    }
+    Ok(())
+}

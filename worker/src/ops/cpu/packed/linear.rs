@@ -1,0 +1,177 @@
+//! Linear maps of one input, on all threads at once.
+
+use rayon::prelude::*;
+
+use super::{PackedMatrix, Panels};
+use crate::ops::Arithmetic;
+use crate::ops::cpu::element::Element;
+use crate::ops::cpu::kernel::int8::{self, BLOCK, QuantisedPanels, QuantisedRows, UNITS};
+use crate::ops::cpu::kernel::{Columns, multiply_columns};
+use crate::ops::cpu::{add, elementwise};
+
+/// Below this many numbers a pass over rows is not worth sharing out.
+const SHARED: usize = 1 << 14;
+
+/// One linear map: its weights, its bias, and where its results go.
+pub struct Map<'a> {
+    /// The weights.
+    pub weight: &'a PackedMatrix,
+    /// A number for every output.
+    pub bias: Option<&'a [f32]>,
+    /// Results: (rows, [`PackedMatrix::stride`]), of which the first `outputs` columns of each row count.
+    pub y: &'a mut [f32],
+}
+
+/// Rows of activations in the form that packed weights are multiplied with. Its memory is used again.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    units: Vec<u32>,
+    scales: Vec<f32>,
+    offsets: Vec<i32>,
+}
+
+impl Prepared {
+    /// Lays out rows of `x`, `inputs` long each; returns how many.
+    fn fill(&mut self, x: &[f32], inputs: usize, arithmetic: Arithmetic) -> usize {
+        assert!(x.len().is_multiple_of(inputs), "whole rows");
+        let rows = x.len() / inputs;
+        let blocks = inputs.div_ceil(BLOCK);
+        let units = match arithmetic {
+            Arithmetic::F32 => Element::F32.units(inputs),
+            Arithmetic::Bf16 => Element::Bf16.units(inputs),
+            Arithmetic::Int8 => blocks * UNITS,
+        };
+        grow(&mut self.units, rows * units);
+        let at_once = (SHARED / inputs).max(1);
+        let work = self.units[..rows * units].par_chunks_mut(at_once * units);
+        let work = work.zip(x.par_chunks(at_once * inputs));
+        let element = match arithmetic {
+            Arithmetic::F32 => Element::F32,
+            Arithmetic::Bf16 => Element::Bf16,
+            Arithmetic::Int8 => {
+                grow(&mut self.scales, rows * blocks);
+                grow(&mut self.offsets, rows * blocks);
+                let scales = self.scales[..rows * blocks].par_chunks_mut(at_once * blocks);
+                let offsets = self.offsets[..rows * blocks].par_chunks_mut(at_once * blocks);
+                work.zip(scales.zip(offsets))
+                    .for_each(|((rows, x), (scales, offsets))| {
+                        let rows = rows.chunks_exact_mut(units).zip(x.chunks_exact(inputs));
+                        let blocks = scales
+                            .chunks_exact_mut(blocks)
+                            .zip(offsets.chunks_exact_mut(blocks));
+                        for ((units, x), (scales, offsets)) in rows.zip(blocks) {
+                            elementwise::quantise(x, units, scales, offsets);
+                        }
+                    });
+                return rows;
+            }
+        };
+        work.for_each(|(rows, x)| {
+            for (units, x) in rows.chunks_exact_mut(units).zip(x.chunks_exact(inputs)) {
+                element.lay(x, units);
+            }
+        });
+        rows
+    }
+}
+
+fn grow<T: Copy + Default>(values: &mut Vec<T>, count: usize) {
+    if values.len() < count {
+        values.resize(count, T::default());
+    }
+}
+
+/// `x W^T + b` for rows of `x` and every map; all take inputs of one width in one arithmetic.
+///
+/// # Panics
+/// `x` is not whole rows, the maps differ in inputs or arithmetic, or a bias or result does not fit.
+pub fn linear(x: &[f32], maps: &mut [Map<'_>], prepared: &mut Prepared) {
+    let Some(first) = maps.first() else { return };
+    let (inputs, arithmetic) = (first.weight.inputs, first.weight.arithmetic());
+    let rows = prepared.fill(x, inputs, arithmetic);
+    if rows == 0 {
+        return;
+    }
+    let outputs: Vec<(&PackedMatrix, Columns)> = maps
+        .iter_mut()
+        .map(|map| {
+            assert!(map.weight.inputs == inputs && map.weight.arithmetic() == arithmetic);
+            assert!(
+                map.y.len() >= rows * map.weight.stride(),
+                "room for results"
+            );
+            (map.weight, Columns::of(map.y, map.weight.stride()))
+        })
+        .collect();
+    let total: usize = outputs.iter().map(|(weight, _)| weight.panel_count()).sum();
+    let threads = rayon::current_num_threads();
+    // Pieces for every thread several times over, so that none waits long; wide enough to run full tiles.
+    let piece = total.div_ceil(4 * threads).next_multiple_of(8);
+    let prepared = &*prepared;
+    let work = |start: usize| {
+        let mut before = 0;
+        for (weight, y) in &outputs {
+            let panels = weight.panel_count();
+            let own = start.max(before)..(start + piece).min(before + panels);
+            if !own.is_empty() {
+                // SAFETY: pieces are disjoint columns of results, which outlive them.
+                #[allow(unsafe_code)]
+                unsafe {
+                    columns(rows, prepared, weight, own.start - before, own.len(), *y);
+                }
+            }
+            before += panels;
+        }
+    };
+    if threads == 1 {
+        (0..total).step_by(piece).for_each(work);
+    } else {
+        (0..total).into_par_iter().step_by(piece).for_each(work);
+    }
+    for map in maps {
+        let Some(bias) = map.bias else { continue };
+        assert_eq!(bias.len(), map.weight.outputs, "a bias for every output");
+        let stride = map.weight.stride();
+        map.y[..rows * stride]
+            .par_chunks_mut(stride)
+            .with_min_len((SHARED / stride).max(1))
+            .for_each(|row| add(&mut row[..bias.len()], bias));
+    }
+}
+
+/// Some panels' columns of one map's results.
+///
+/// # Safety
+/// As for the kernels: nobody else writes these columns meanwhile.
+#[allow(unsafe_code)]
+unsafe fn columns(
+    rows: usize,
+    prepared: &Prepared,
+    weight: &PackedMatrix,
+    first: usize,
+    panels: usize,
+    y: Columns,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        match &weight.panels {
+            Panels::Numbers(element, lanes) => {
+                let k = element.units(weight.inputs);
+                multiply_columns(*element, rows, k, &prepared.units, lanes, first, panels, y);
+            }
+            Panels::Blocks(lanes, scales) => {
+                let x = QuantisedRows {
+                    units: &prepared.units,
+                    scales: &prepared.scales,
+                    offsets: &prepared.offsets,
+                };
+                let w = QuantisedPanels {
+                    units: lanes,
+                    scales,
+                };
+                let blocks = weight.inputs.div_ceil(BLOCK);
+                int8::multiply_columns(rows, blocks, x, w, first, panels, y);
+            }
+        }
+    }
+}
