@@ -104,6 +104,14 @@ impl End {
         (stages, self.waves.clone(), self.publication.clone())
     }
 
+    /// The outcome without the publication: its card tells the whole spec, so another queue or policy is another publication of the same data.
+    pub fn until_publication(&self) -> (Vec<Value>, Value) {
+        let (stages, waves, _) = self.outcome();
+        let mut stages = stages.as_array().cloned().unwrap_or_default();
+        stages.retain(|stage| stage["stage"] != "Publish");
+        (stages, waves)
+    }
+
     /// Whether no shard was made twice; a publication is, where its report is lost: it lies outside the workspace.
     pub fn made_once(&self) -> bool {
         self.made.iter().filter(|times| **times != 1).count() <= 1

@@ -197,15 +197,10 @@ async fn p11_p15_an_edit_in_every_stage_acts_or_is_refused_with_a_sentence() {
         assert!(observed <= seen.metadata.generation);
     })
     .await;
-    // The dataset's card tells the policy, so the publication is another one.
-    let until_publication = |end: &End| {
-        let stages = end.stages.as_array().cloned().unwrap_or_default();
-        let (_publication, before) = stages.split_last().expect("stages");
-        before.to_vec()
-    };
-    let reference = reference().await;
-    assert_eq!(until_publication(&end), until_publication(reference));
-    assert_eq!(end.waves, reference.waves);
+    assert_eq!(
+        end.until_publication(),
+        reference().await.until_publication()
+    );
     let record = run.record().await.expect("a record");
     let percent = &record["spec"]["failurePolicy"]["maxFailedShardsPercent"];
     assert!(percent.as_i64().is_some_and(|percent| percent > 10));
