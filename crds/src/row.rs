@@ -158,6 +158,8 @@ pub enum Reason {
     TooEasy,
     /// Longer than the model's context.
     PromptTooLong,
+    /// The endpoint that serves the model refused to answer.
+    Refused,
     /// No response has a final answer.
     NoFinalAnswer,
     /// Too few responses agree on a final answer.
@@ -170,7 +172,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the funnel.
-    pub const ALL: [Reason; 14] = [
+    pub const ALL: [Reason; 15] = [
         Reason::Empty,
         Reason::Unfinished,
         Reason::Language,
@@ -181,6 +183,7 @@ impl Reason {
         Reason::NoVerdict,
         Reason::TooEasy,
         Reason::PromptTooLong,
+        Reason::Refused,
         Reason::NoFinalAnswer,
         Reason::NoAgreement,
         Reason::BadRewrite,

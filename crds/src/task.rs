@@ -88,7 +88,8 @@ pub struct ModelUse {
     pub name: String,
     /// Where it lies.
     pub location: ModelLocation,
-    /// SHA-256 of its files (an inspection's, or the training stage's seal).
+    /// SHA-256 of its files (an inspection's, or the training stage's seal); for an endpoint its
+    /// [`identity`](crate::run::OpenAiEngine::identity).
     pub digest: String,
 }
 
@@ -105,6 +106,20 @@ pub enum ModelLocation {
         /// Its content key.
         key: String,
     },
+    /// Served by somebody else.
+    Endpoint(Endpoint),
+}
+
+/// An OpenAI-compatible endpoint, without its key: that is in the environment ([`key_variable`](crate::run::model::key_variable)).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Endpoint {
+    /// Base URL, up to and with `/v1`.
+    pub base_url: String,
+    /// Name under which the model is served there.
+    pub model: String,
+    /// Requests under way at once.
+    pub concurrency: i32,
 }
 
 /// A JSONL file of questions.

@@ -264,8 +264,9 @@ table! {
         setup.set("/spec/responses/model", "reward"), [["spec.models[1].source.path", "scalar", "responder"]];
     an_endpoint_for_a_generator_is_refused: setup =>
         setup.remove("/spec/models/0/source").set("/spec/models/0/engine", endpoint()), [["spec.generators[0].model", "endpoint", "untrained"]];
-    an_endpoint_is_refused_before_anything_starts: setup =>
-        setup.remove("/spec/models/1/source").set("/spec/models/1/engine", endpoint()), [["spec.models[1].engine"]];
+    an_endpoint_that_does_not_answer_is_refused: setup =>
+        setup.remove("/spec/models/1/source").set("/spec/models/1/engine", endpoint()),
+        [["spec.models[1].engine.openAI", "http://127.0.0.1:9", "cannot connect", "start the server"]];
     a_server_without_its_settings_is_refused: setup =>
         setup.set("/spec/models/1/engine", json!({"type": "Server"})), [["spec.models[1].engine.server", "missing"]];
     a_claim_is_refused_on_one_machine: setup =>

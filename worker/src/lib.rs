@@ -1,5 +1,5 @@
 //! The worker: executes one stage task of a synthesis run. `stages` drives the rooms below it, which do not know each other:
-//! `inference` and `training` over `model` over `ops`; `dataset`, `filters`, `publish`; and the words, `prompts` and `answers`.
+//! `inference` and `training` over `model` over `ops`; `endpoint`; `dataset`, `filters`, `publish`; and the words, `prompts` and `answers`.
 
 pub mod cli;
 
@@ -14,6 +14,8 @@ pub mod answers;
 pub mod publish;
 
 pub mod inference;
+
+pub mod endpoint;
 
 pub mod training;
 

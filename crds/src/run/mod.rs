@@ -1,6 +1,8 @@
 //! SynthesisRun, group `scalequest.dev`, version `v1alpha1`: what a person writes, for a cluster and for one machine alike.
 //! Optional fields that a recipe fills are absent here until a run is accepted.
 
+pub mod cast;
+
 pub mod model;
 
 pub mod generator;

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{pattern, rules};
+use crate::key::sha256_hex;
 
 /// A model, referred to by name from the rest of the spec.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -70,6 +71,15 @@ impl Model {
                 image.as_ref()?;
                 Some(("image", format!("{IMAGES}/{}", self.name)))
             })
+    }
+
+    /// The endpoint that serves the model, where its engine is of type `OpenAI`.
+    pub fn served(&self) -> Option<&OpenAiEngine> {
+        let engine = self.engine.as_ref()?;
+        engine
+            .open_ai
+            .as_ref()
+            .filter(|_| engine.kind == EngineType::OpenAI)
     }
 }
 
@@ -160,12 +170,42 @@ pub struct OpenAiEngine {
     /// Name under which the endpoint serves the model.
     #[schemars(length(min = 1, max = 256))]
     pub model: String,
-    /// Secret (cluster) with the key. On one machine the key is read from the environment variable `OPENAI_API_KEY`.
+    /// Secret (cluster) with the key. On one machine the key is read from the environment: `SCALEQUEST_API_KEY_<MODEL>`, where `<MODEL>` is
+    /// the model's name in capitals with `_` for `-`, otherwise `OPENAI_API_KEY`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_secret: Option<SecretKey>,
+    /// Requests that a worker has under way at once. Default: 32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub concurrency: Option<i32>,
     /// What tokens cost, for the budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prices: Option<Prices>,
+}
+
+/// Requests under way at once where a spec does not say.
+const CONCURRENCY: i32 = 32;
+
+impl OpenAiEngine {
+    /// Requests that a worker has under way at once.
+    pub fn concurrency(&self) -> i32 {
+        self.concurrency.unwrap_or(CONCURRENCY)
+    }
+
+    /// What stands for the digest of weights that nobody here can see: SHA-256 of the base URL and the name under which the model is
+    /// served there. What serves it may change behind both.
+    pub fn identity(&self) -> String {
+        let base = self.base_url.trim_end_matches('/');
+        sha256_hex(format!("openAI {base} {}", self.model).as_bytes())
+    }
+}
+
+/// The environment variable that holds the key of the endpoint which serves the model called `model` in the spec.
+pub fn key_variable(model: &str) -> String {
+    let name = model
+        .to_ascii_uppercase()
+        .replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    format!("SCALEQUEST_API_KEY_{name}")
 }
 
 /// A member of a Secret in the run's namespace.

@@ -49,7 +49,10 @@ For a workspace in an object store, runs/<run>/ lies in $XDG_STATE_HOME/scaleque
 
 Environment:
   SCALEQUEST_WORKER  the scalequest-worker program, where it is not beside this one
-  OPENAI_API_KEY     key of endpoints (engine OpenAI)
+  SCALEQUEST_API_KEY_<MODEL>  key of the endpoint that serves a model (engine OpenAI), <MODEL> in
+                     capitals with _ for -; where it is not set: OPENAI_API_KEY
+  SCALEQUEST_ENDPOINT_TIMEOUT_SECONDS, SCALEQUEST_ENDPOINT_PATIENCE_SECONDS  how long to wait for
+                     one answer of an endpoint, and for any at all (default: 600 each)
   AWS_*, GOOGLE_*, AZURE_*  credentials and endpoints of object stores
 
 Examples:

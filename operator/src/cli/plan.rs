@@ -6,8 +6,7 @@ use std::fmt::Write;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::FromPrimitive;
 use scalequest_crds::exit;
-use scalequest_crds::run::model::HubSource;
-use scalequest_crds::run::{Engine, EngineType, ModelSource, SeedQuestions, SynthesisRun};
+use scalequest_crds::run::{Engine, EngineType, SeedQuestions, SynthesisRun, SynthesisRunSpec};
 use serde_json::json;
 
 use super::arguments::{OutputFormat, PlanArguments};
@@ -23,7 +22,7 @@ use crate::validate::{Environment, ValidRun, validate};
 /// Prints the plan of the run in a file.
 pub fn plan(arguments: &PlanArguments) -> Result<i32, Refusal> {
     let mut run = spec_file::read(&arguments.spec.file)?;
-    let elsewhere = forget_engines(&mut run);
+    forget_servers(&mut run);
     let local = validate(&run, Environment::Local);
     let device = match &arguments.device {
         Some(name) => device(name)?,
@@ -35,6 +34,7 @@ pub fn plan(arguments: &PlanArguments) -> Result<i32, Refusal> {
     let valid = local.or_else(|faults| {
         validate(&run, Environment::Cluster).map_err(|_| Refusal::BadInput(faults))
     })?;
+    let elsewhere = served_elsewhere(&valid);
     let mut cost = estimate(&valid, None, device, &assumptions(&valid));
     leave_out(&elsewhere, &valid, &mut cost);
     let answer = match arguments.output {
@@ -60,49 +60,19 @@ fn assumptions(run: &ValidRun) -> Assumptions {
     }
 }
 
-/// Takes the engines out of the spec, since the work is the same whatever does it. The names of the models that an endpoint
-/// serves: their work takes no hours of ours.
-fn forget_engines(run: &mut SynthesisRun) -> BTreeSet<String> {
-    let mut elsewhere = BTreeSet::new();
+/// Takes the engines of type Server out of the spec, since the work is the same whatever does it.
+fn forget_servers(run: &mut SynthesisRun) {
+    let is_server = |engine: &mut Engine| engine.kind == EngineType::Server;
     for model in &mut run.spec.models {
-        let served = match model.engine.take() {
-            Some(Engine {
-                kind: EngineType::OpenAI,
-                open_ai,
-                ..
-            }) => open_ai.map(|served| served.model),
-            _ => continue,
-        };
-        elsewhere.insert(model.name.clone());
-        model.source = served.map(|name| ModelSource {
-            path: Some(name),
-            ..ModelSource::default()
-        });
+        model.engine.take_if(is_server);
     }
-    // A stand-in for a source must be of a kind that the run may have: a path here, the hub where all else lies in a cluster.
-    if validate(run, Environment::Local).is_err() {
-        for model in run
-            .spec
-            .models
-            .iter_mut()
-            .filter(|model| elsewhere.contains(&model.name))
-        {
-            let repo = model
-                .source
-                .take()
-                .and_then(|source| source.path)
-                .unwrap_or_default();
-            let hub = HubSource {
-                repo,
-                revision: "0".repeat(40),
-            };
-            model.source = Some(ModelSource {
-                hub: Some(hub),
-                ..ModelSource::default()
-            });
-        }
-    }
-    elsewhere
+}
+
+/// The names of the models that an endpoint serves: their work takes no hours of ours.
+fn served_elsewhere(run: &ValidRun) -> BTreeSet<String> {
+    let models = run.spec().models.iter();
+    let served = models.filter(|model| model.served().is_some());
+    served.map(|model| model.name.clone()).collect()
 }
 
 /// Takes what is done elsewhere out of hours and cost.
@@ -113,8 +83,25 @@ fn leave_out(elsewhere: &BTreeSet<String>, run: &ValidRun, cost: &mut CostEstima
         }
     }
     cost.hours = cost.stages.iter().map(|stage| stage.hours).sum();
+    let spec = run.spec();
+    let tokens: Option<Decimal> = cost.stages.iter().map(|stage| paid(spec, stage)).sum();
     let price = run.limits().price_per_gpu_hour;
-    cost.cost = price.and_then(|price| Some((Decimal::from_f64(cost.hours)? * price).round_dp(2)));
+    let hours = price.and_then(|price| Some(Decimal::from_f64(cost.hours)? * price));
+    let priced = price.is_some() || spec.has_token_prices();
+    let sum = hours.unwrap_or_default() + tokens.unwrap_or_default();
+    cost.cost = priced.then(|| sum.round_dp(2));
+}
+
+/// What an endpoint is paid for the tokens of a stage. A prompt is paid for with each of its answers.
+fn paid(spec: &SynthesisRunSpec, stage: &StageEstimate) -> Option<Decimal> {
+    let work = &stage.work;
+    let Some(prices) = spec.token_prices(work.stage, work.generator.as_deref()) else {
+        return Some(Decimal::ZERO);
+    };
+    let price = |text: &str| text.parse::<Decimal>().unwrap_or_default();
+    let read = Decimal::from_f64(work.tokens_read)? * price(&prices.input_per_million);
+    let made = Decimal::from_f64(work.tokens_made)? * price(&prices.output_per_million);
+    Some((read + made) / Decimal::from(1_000_000))
 }
 
 fn device(name: &str) -> Result<&'static Device, Refusal> {

@@ -2,7 +2,7 @@
 
 use scalequest_crds::Stage;
 use scalequest_crds::inspection::{Fault, ModelFacts};
-use scalequest_crds::run::{Generator, Sampling, SynthesisRunSpec, Tuning};
+use scalequest_crds::run::{Sampling, SynthesisRunSpec, Tuning};
 
 use super::machine::show_bytes;
 
@@ -31,57 +31,39 @@ enum Does {
 /// The model that `stage` holds in memory, by the (resolved) spec; none for stages without one, or whose part is not filled.
 fn model_part<'a>(
     stage: Stage,
-    generator: Option<&'a Generator>,
+    generator: Option<&str>,
     spec: &'a SynthesisRunSpec,
 ) -> Option<ModelPart<'a>> {
-    let serve = |model: &'a str, sampling: Option<&Sampling>| {
-        let made = sampling.and_then(|sampling| sampling.max_new_tokens);
-        let does = Does::Serve(PROMPT_TOKENS + i64::from(made.unwrap_or(0)));
-        Some(ModelPart { model, does })
-    };
-    let train = |model: &'a str, tuning| {
-        let does = Does::Train(tuning);
-        Some(ModelPart { model, does })
-    };
+    let model = spec.model_of(stage, generator)?.name.as_str();
+    let own = spec
+        .generators
+        .iter()
+        .find(|each| Some(each.name.as_str()) == generator);
+    let qpo = || own?.qpo.as_ref();
     let filters = spec.filters.as_ref();
-    let difficulty = filters.and_then(|filters| filters.difficulty.as_ref());
-    match stage {
-        Stage::Qft => {
-            let tuning = generator?
-                .qft
+    let serve = |sampling: Option<&Sampling>| {
+        let made = sampling.and_then(|sampling| sampling.max_new_tokens);
+        Does::Serve(PROMPT_TOKENS + i64::from(made.unwrap_or(0)))
+    };
+    let does = match stage {
+        Stage::Qft => Does::Train(
+            own?.qft
                 .as_ref()
                 .and_then(|qft| qft.tuning)
-                .unwrap_or_default();
-            train(&generator?.model, tuning)
-        }
-        Stage::Qpo => {
-            let tuning = generator?
-                .qpo
-                .as_ref()
-                .and_then(|qpo| qpo.tuning)
-                .unwrap_or_default();
-            train(&generator?.model, tuning)
-        }
-        Stage::Sample | Stage::Generate => serve(&generator?.model, generator?.sampling.as_ref()),
-        Stage::Rewrite => {
-            let qpo = generator?.qpo.as_ref()?;
-            serve(qpo.rewriter.as_deref()?, qpo.rewriting.as_ref())
-        }
-        Stage::Label => serve(&difficulty?.solver, difficulty?.sampling.as_ref()),
-        Stage::Scorer => train(&difficulty?.base, Tuning::Full),
-        Stage::Judge => {
-            let judge = filters?.solvability.as_ref()?;
-            serve(judge.model.as_deref()?, judge.sampling.as_ref())
-        }
-        Stage::Rate => serve(&difficulty?.base, None),
-        Stage::Respond => serve(&spec.responses.model, spec.responses.sampling.as_ref()),
-        // A response is read, and not made; it takes as much.
-        Stage::Reward => serve(
-            spec.reward.as_ref()?.model.as_deref()?,
-            spec.responses.sampling.as_ref(),
+                .unwrap_or_default(),
         ),
-        Stage::Filter | Stage::Verify | Stage::Publish => None,
-    }
+        Stage::Qpo => Does::Train(qpo().and_then(|qpo| qpo.tuning).unwrap_or_default()),
+        Stage::Scorer => Does::Train(Tuning::Full),
+        Stage::Sample | Stage::Generate => serve(own?.sampling.as_ref()),
+        Stage::Rewrite => serve(qpo()?.rewriting.as_ref()),
+        Stage::Label => serve(filters?.difficulty.as_ref()?.sampling.as_ref()),
+        Stage::Judge => serve(filters?.solvability.as_ref()?.sampling.as_ref()),
+        Stage::Rate => serve(None),
+        // A response is read by the reward model, and not made; it takes as much.
+        Stage::Respond | Stage::Reward => serve(spec.responses.sampling.as_ref()),
+        Stage::Filter | Stage::Verify | Stage::Publish => return None,
+    };
+    Some(ModelPart { model, does })
 }
 
 fn bytes(part: &ModelPart<'_>, facts: &ModelFacts) -> i64 {
@@ -102,11 +84,6 @@ pub fn stage_memory(
     spec: &SynthesisRunSpec,
     facts: &[ModelFacts],
 ) -> i64 {
-    let generator = generator.and_then(|name| {
-        spec.generators
-            .iter()
-            .find(|generator| generator.name == name)
-    });
     let part = model_part(stage, generator, spec);
     let model = part.and_then(|part| {
         Some(bytes(
@@ -132,12 +109,7 @@ pub fn too_large(spec: &SynthesisRunSpec, facts: &[ModelFacts], available: i64) 
     });
     let mut worst: Vec<(usize, i64, Stage)> = Vec::new();
     for (stage, name) in stages {
-        let generator = name.and_then(|name| {
-            spec.generators
-                .iter()
-                .find(|generator| generator.name == name)
-        });
-        let Some(part) = model_part(stage, generator, spec) else {
+        let Some(part) = model_part(stage, name, spec) else {
             continue;
         };
         let Some(position) = spec

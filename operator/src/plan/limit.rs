@@ -7,7 +7,6 @@ use scalequest_crds::conditions::reason;
 
 use super::{Observed, Short, chain};
 use crate::record::RunRecord;
-use crate::record::sums::money;
 use crate::validate::ValidRun;
 
 /// The limit that is reached already, if any: nothing more may be started.
@@ -33,8 +32,10 @@ pub(super) fn reached(
             ),
         );
     }
-    if let (Some(cost), Some(price)) = (limits.cost, limits.price_per_gpu_hour)
-        && money(billed, price) >= cost
+    if let Some(cost) = limits.cost
+        && record
+            .cost(billed, limits.price_per_gpu_hour, record.paid(|_| true))
+            .is_some_and(|spent| spent >= cost)
     {
         return short(
             reason::BUDGET_EXHAUSTED,
@@ -87,7 +88,7 @@ pub(super) fn refused(run: &ValidRun, record: &RunRecord, questions: i64) -> Opt
             ),
         );
     }
-    let wave_millis = wave_millis(run, record, questions)?;
+    let (wave_millis, wave_tokens) = wave(run, record, questions)?;
     let after = record
         .billed_millis(&record.total_usage())
         .saturating_add(wave_millis);
@@ -103,8 +104,11 @@ pub(super) fn refused(run: &ValidRun, record: &RunRecord, questions: i64) -> Opt
             ),
         );
     }
-    if let (Some(cost), Some(price)) = (limits.cost, limits.price_per_gpu_hour)
-        && money(after, price) > Decimal::max(cost, Decimal::ZERO)
+    let tokens = record.paid(|_| true) + wave_tokens;
+    if let Some(cost) = limits.cost
+        && record
+            .cost(after, limits.price_per_gpu_hour, tokens)
+            .is_some_and(|spent| spent > cost.max(Decimal::ZERO))
     {
         return short(
             reason::BUDGET_EXHAUSTED,
@@ -147,13 +151,13 @@ fn most_dropped(record: &RunRecord) -> String {
     }
 }
 
-/// What a wave of `questions` questions will take by the rates on record; none before a wave is over.
-pub(super) fn wave_millis(run: &ValidRun, record: &RunRecord, questions: i64) -> Option<i64> {
+/// What a wave of `questions` questions will take by the rates on record, in billed milliseconds and in money for endpoints; none before a
+/// wave is over.
+pub(super) fn wave(run: &ValidRun, record: &RunRecord, questions: i64) -> Option<(i64, Decimal)> {
     let generated = record.generated();
     if generated == 0 {
         return None;
     }
-    let share = questions as f64 / generated as f64;
     let stages = record
         .waves
         .first()
@@ -166,5 +170,11 @@ pub(super) fn wave_millis(run: &ValidRun, record: &RunRecord, questions: i64) ->
         .filter_map(|stage| record.usage.get(stage))
         .map(|usage| record.billed_millis(usage))
         .sum();
-    Some((spent as f64 * share).ceil() as i64)
+    let millis = i128::from(spent) * i128::from(questions) / i128::from(generated);
+    let tokens = record.paid(|stage| names.contains(&stage)) * Decimal::from(questions)
+        / Decimal::from(generated);
+    Some((
+        i64::try_from(millis).unwrap_or(i64::MAX).saturating_add(1),
+        tokens.round_dp(4),
+    ))
 }

@@ -1,8 +1,8 @@
-//! Resolves a model's name to where it lies and which bytes it is.
+//! Resolves a model's name to where it lies, or who serves it, and which bytes it is.
 
 use scalequest_crds::Stage;
 use scalequest_crds::run::Benchmark;
-use scalequest_crds::task::{ModelLocation, ModelUse, QuestionFile};
+use scalequest_crds::task::{Endpoint, ModelLocation, ModelUse, QuestionFile};
 
 use crate::record::RunRecord;
 use crate::record::sums::Sealed;
@@ -20,10 +20,17 @@ pub(super) fn declared(run: &ValidRun, record: &RunRecord, name: &str) -> Option
         .models
         .iter()
         .find(|facts| facts.name == name)?;
-    let (_, location) = model.located()?;
+    let location = match model.served() {
+        Some(served) => ModelLocation::Endpoint(Endpoint {
+            base_url: served.base_url.clone(),
+            model: served.model.clone(),
+            concurrency: served.concurrency(),
+        }),
+        None => ModelLocation::Path(model.located()?.1),
+    };
     Some(ModelUse {
         name: name.into(),
-        location: ModelLocation::Path(location),
+        location,
         digest: facts.digest.clone(),
     })
 }

@@ -83,7 +83,10 @@ fn models(run: &ValidRun, record: &RunRecord) -> Vec<PublishedModel> {
             let facts = facts(&model.name)?;
             Some(PublishedModel {
                 name: model.name.clone(),
-                source: model.source.as_ref().map(source).unwrap_or_default(),
+                source: match (model.served(), &model.source) {
+                    (Some(served), _) => format!("{} at {}", served.model, served.base_url),
+                    (None, place) => place.as_ref().map(source).unwrap_or_default(),
+                },
                 digest: facts.digest.clone(),
                 license: facts.license.clone(),
                 roles: roles.get(model.name.as_str()).cloned().unwrap_or_default(),

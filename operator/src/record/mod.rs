@@ -14,6 +14,8 @@ pub mod compact;
 
 pub mod pin;
 
+pub mod money;
+
 pub mod seal;
 
 pub mod sums;

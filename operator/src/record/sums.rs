@@ -1,8 +1,7 @@
-//! What can be read off a record: seals by place in the run, counts over all waves, time and money spent.
+//! What can be read off a record: seals by place in the run, counts over all waves, time spent.
 
 use std::collections::BTreeMap;
 
-use rust_decimal::Decimal;
 use scalequest_crds::Stage;
 use scalequest_crds::row::Reason;
 use scalequest_crds::task::StageCost;
@@ -178,9 +177,4 @@ impl RunRecord {
         costs.sort_by(|a, b| (a.wave, a.stage, &a.generator).cmp(&(b.wave, b.stage, &b.generator)));
         costs
     }
-}
-
-/// Money for `millis` at `price` an hour, rounded to four decimals.
-pub fn money(millis: i64, price: Decimal) -> Decimal {
-    (Decimal::from(millis) * price / Decimal::from(3_600_000)).round_dp(4)
 }

@@ -14,7 +14,6 @@ use scalequest_crds::run::status::{
 
 use crate::plan::{End, Plan};
 use crate::record::RunRecord;
-use crate::record::sums::money;
 use crate::validate::ValidRun;
 use conditions::{Acceptance, Situation, Trouble, conditions};
 pub use stages::{ShardProgress, StageProgress};
@@ -145,11 +144,13 @@ fn usage(run: &ValidRun, record: &RunRecord) -> Usage {
         worker_seconds: total.worker_millis / 1000,
         input_tokens: total.tokens_in,
         output_tokens: total.tokens_out,
-        cost: run.limits().price_per_gpu_hour.map(|price| {
-            money(record.billed_millis(&total), price)
-                .round_dp(2)
-                .to_string()
-        }),
+        cost: record
+            .cost(
+                record.billed_millis(&total),
+                run.limits().price_per_gpu_hour,
+                record.paid(|_| true),
+            )
+            .map(|cost| cost.round_dp(2).to_string()),
     }
 }
 

@@ -43,10 +43,10 @@ pub(super) fn read(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) -> Limits {
     };
     let cost = money(&budget.cost, "cost");
     let price_per_gpu_hour = money(&budget.price_per_gpu_hour, "pricePerGpuHour");
-    if budget.cost.is_some() && budget.price_per_gpu_hour.is_none() {
+    if budget.cost.is_some() && budget.price_per_gpu_hour.is_none() && !spec.has_token_prices() {
         faults.push(fault(
             "spec.budget.cost",
-            "cannot be kept without a price: set spec.budget.pricePerGpuHour as well",
+            "cannot be kept without a price: set spec.budget.pricePerGpuHour as well, or the prices of the endpoints that serve models",
         ));
     }
     Limits {

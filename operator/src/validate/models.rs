@@ -1,7 +1,9 @@
 //! Models: where each comes from, what runs it, and whether this version can do that here.
 
 use scalequest_crds::inspection::Fault;
-use scalequest_crds::run::{EngineType, Model, SynthesisRunSpec};
+use scalequest_crds::run::model::key_variable;
+use scalequest_crds::run::{EngineType, Model, OpenAiEngine, SynthesisRunSpec};
+use url::Url;
 
 use super::{Environment, fault};
 
@@ -14,7 +16,7 @@ pub(super) fn check(
 ) {
     for (index, model) in spec.models.iter().enumerate() {
         let field = format!("spec.models[{index}]");
-        engine(model, &field, spec, faults);
+        engine(model, &field, spec, environment, faults, notes);
         source(model, &field, environment, faults);
         if !is_used(spec, &model.name) {
             notes.push(fault(
@@ -25,7 +27,14 @@ pub(super) fn check(
     }
 }
 
-fn engine(model: &Model, field: &str, spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
+fn engine(
+    model: &Model,
+    field: &str,
+    spec: &SynthesisRunSpec,
+    environment: Environment,
+    faults: &mut Vec<Fault>,
+    notes: &mut Vec<Fault>,
+) {
     let Some(engine) = &model.engine else { return };
     let members = [
         ("server", EngineType::Server, engine.server.is_some()),
@@ -48,23 +57,78 @@ fn engine(model: &Model, field: &str, spec: &SynthesisRunSpec, faults: &mut Vec<
             ));
         }
     }
-    if engine.kind == EngineType::OpenAI {
-        for (index, _) in spec
-            .generators
-            .iter()
-            .enumerate()
-            .filter(|(_, generator)| generator.model == model.name)
-        {
-            faults.push(fault(
+    if let Some(served) = model.served() {
+        endpoint(model, served, field, spec, environment, faults, notes);
+    }
+    if engine.kind == EngineType::Server {
+        faults.push(fault(
+            format!("{field}.engine.type"),
+            "Server is not built into this version: start the server yourself and use type OpenAI with its URL, or remove `engine` to use the built-in engine",
+        ));
+    }
+}
+
+fn endpoint(
+    model: &Model,
+    served: &OpenAiEngine,
+    field: &str,
+    spec: &SynthesisRunSpec,
+    environment: Environment,
+    faults: &mut Vec<Fault>,
+    notes: &mut Vec<Fault>,
+) {
+    let trained = |field: String, part: &str| {
+        fault(
+            field,
+            format!(
+                "`{}` is served by an endpoint, which would serve the untrained model: {part} needs a model with a source and engine type Candle",
+                model.name
+            ),
+        )
+    };
+    for (index, generator) in spec.generators.iter().enumerate() {
+        if generator.model == model.name {
+            faults.push(trained(
                 format!("spec.generators[{index}].model"),
-                format!("`{}` is served by an endpoint, which would serve the untrained model: a generator needs a model with a source and engine type Candle", model.name),
+                "a generator",
             ));
         }
     }
-    if engine.kind != EngineType::Candle {
-        faults.push(fault(
-            format!("{field}.engine.type"),
-            format!("{:?} is not built into this version: remove `engine` to use the built-in engine, with the model's files under source.path", engine.kind),
+    let difficulty = spec
+        .filters
+        .as_ref()
+        .and_then(|filters| filters.difficulty.as_ref());
+    if difficulty.is_some_and(|difficulty| difficulty.base == model.name) {
+        faults.push(trained(
+            "spec.filters.difficulty.base".into(),
+            "the difficulty scorer",
+        ));
+    }
+    let at = format!("{field}.engine.openAI");
+    let refused = |why: &str| fault(format!("{at}.baseUrl"), why);
+    match Url::parse(&served.base_url) {
+        Ok(url) if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() => {
+            faults.push(refused("is no http or https URL: give the base URL of an OpenAI-compatible API, such as https://host/v1"));
+        }
+        // A spec is read by many; nothing secret belongs there.
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            faults.push(refused("holds a user name or password: leave them out, keys come from apiKeySecret or the environment"));
+        }
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => {
+            faults.push(refused("has a query or a fragment: give the URL up to and with /v1"));
+        }
+        Ok(_) => {}
+        Err(error) => faults.push(refused(&format!(
+            "is no URL ({error}): give the base URL of an OpenAI-compatible API, such as https://host/v1"
+        ))),
+    }
+    if environment == Environment::Local && served.api_key_secret.is_some() {
+        notes.push(fault(
+            format!("{at}.apiKeySecret"),
+            format!(
+                "is not used on one machine: the key is read from {} or OPENAI_API_KEY",
+                key_variable(&model.name)
+            ),
         ));
     }
 }
@@ -74,6 +138,13 @@ fn source(model: &Model, field: &str, environment: Environment, faults: &mut Vec
         .engine
         .as_ref()
         .is_some_and(|engine| engine.kind == EngineType::OpenAI);
+    if is_remote && model.source.is_some() {
+        faults.push(fault(
+            format!("{field}.source"),
+            "is set, but an endpoint serves the model: remove source, or remove engine to use the built-in engine",
+        ));
+        return;
+    }
     let Some(source) = &model.source else {
         if !is_remote {
             faults.push(fault(

@@ -154,8 +154,23 @@ fn what_cannot_work_is_refused_with_its_path_and_what_to_do() {
         ),
         (
             "source: {path: models/judge.gguf}",
-            "engine: {type: OpenAI, openAI: {baseUrl: \"http://x/v1\", model: x}}",
-            "spec.models[1].engine.type: OpenAI is not built into this version",
+            "engine: {type: OpenAI, openAI: {baseUrl: \"http://key@x/v1\", model: x}}",
+            "spec.models[1].engine.openAI.baseUrl: holds a user name or password",
+        ),
+        (
+            "source: {path: models/judge.gguf}",
+            "engine: {type: OpenAI, openAI: {baseUrl: \"localhost:8000/v1\", model: x}}",
+            "spec.models[1].engine.openAI.baseUrl: is no http or https URL",
+        ),
+        (
+            "source: {path: models/judge.gguf}",
+            "source: {path: x}, engine: {type: OpenAI, openAI: {baseUrl: \"http://x/v1\", model: x}}",
+            "spec.models[1].source: is set, but an endpoint serves the model",
+        ),
+        (
+            "source: {path: models/judge.gguf}",
+            "source: {path: x}, engine: {type: Server, server: {command: [x]}}",
+            "spec.models[1].engine.type: Server is not built into this version",
         ),
         (
             "path: models/judge.gguf}",

@@ -34,6 +34,7 @@ fn manifest(index: usize) -> Value {
     manifest["metadata"]["name"] = format!("run-{index}").into();
     let spec = &mut manifest["spec"];
     spec["filters"] = json!({"duplicates": {}, "solvability": {}});
+    spec["target"]["examples"] = 4.into();
     spec["verification"] = json!({});
     spec["seed"] = index.into();
     spec["output"]["uri"] = format!("s3://datasets/{index}").into();

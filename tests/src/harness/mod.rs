@@ -20,9 +20,11 @@ pub mod broken_model;
 
 pub mod filesystem;
 
-mod own_port;
+pub mod own_port;
 
 pub mod object_server;
+
+pub mod chat_server;
 
 pub use finished_run::FinishedRun;
 pub use micro_run::MicroRun;

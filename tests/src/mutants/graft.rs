@@ -30,6 +30,22 @@ fn odd_values() -> Vec<(&'static str, Value)> {
             "/spec/models/0/engine",
             json!({"type": "OpenAI", "openAI": {"baseUrl": "http://host/v1", "model": "m"}}),
         ),
+        (
+            "/spec/models/0/engine",
+            json!({"type": "OpenAI", "openAI": {"baseUrl": "ftp://host/v1", "model": "m"}}),
+        ),
+        (
+            "/spec/models/0/engine",
+            json!({"type": "OpenAI", "openAI": {"baseUrl": "http://me:secret@host/v1", "model": "m"}}),
+        ),
+        (
+            "/spec/models/0/engine",
+            json!({"type": "OpenAI", "openAI": {"baseUrl": "http://host/v1?a=b", "model": "m"}}),
+        ),
+        (
+            "/spec/models/0/engine",
+            json!({"type": "OpenAI", "openAI": {"baseUrl": "not a url", "model": "m"}}),
+        ),
         ("/spec/models/0/source", json!({})),
         (
             "/spec/models/0/source",

@@ -64,6 +64,11 @@ pub const KINDS: &[FaultKind] = &[
     kind("engine.openAI", "is set, but the engine's type is"),
     kind("", "is missing: an engine of type"),
     kind("", "is served by an endpoint"),
+    kind("source", "is set, but an endpoint serves the model"),
+    kind("baseUrl", "is no http or https URL"),
+    kind("baseUrl", "holds a user name or password"),
+    kind("baseUrl", "has a query or a fragment"),
+    kind("baseUrl", "is no URL ("),
     kind("", "is not built into this version"),
     kind("source", "is missing: say where the weights are"),
     kind(

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use scalequest_crds::Stage;
 use scalequest_crds::exit::worker::{
-    DISK_FULL, DONE, SHARD_CANNOT_WORK, STOPPED, TASK_CANNOT_WORK,
+    DISK_FULL, DONE, SHARD_CANNOT_WORK, STOPPED, TASK_CANNOT_WORK, UNAVAILABLE,
 };
 use scalequest_crds::report::{Outcome, StageReport};
 use scalequest_crds::task::{StageTask, TASK_VERSION};
@@ -119,6 +119,7 @@ fn failed(error: StageError) -> (i32, Finished) {
         StageError::Task(message) => (TASK_CANNOT_WORK, Outcome::Failed { message }),
         StageError::Shard(message) => (SHARD_CANNOT_WORK, Outcome::Failed { message }),
         StageError::DiskFull(message) => (DISK_FULL, Outcome::Failed { message }),
+        StageError::Unavailable(message) => (UNAVAILABLE, Outcome::Failed { message }),
         StageError::World(message) => (TRY_AGAIN, Outcome::Failed { message }),
     };
     (exit, Finished::with(outcome))

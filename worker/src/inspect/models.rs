@@ -1,14 +1,15 @@
 //! Looks at the models: files complete, architecture known, weights not placeholders, tokenizer and template such as their parts
-//! in the run need. Headers and single tensors only; no model is loaded.
+//! in the run need. Headers and single tensors only; no model is loaded. Of a model behind an endpoint: whether that serves it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use scalequest_crds::inspection::{Inspection, ModelFacts, Part};
-use scalequest_crds::run::{EngineType, Model, SynthesisRunSpec};
+use scalequest_crds::run::{EngineType, Model, OpenAiEngine, SynthesisRunSpec};
 
 use super::fault;
 use super::roles::{Needs, needs};
+use crate::endpoint;
 use crate::model::{Checkpoint, Head, ModelError};
 use crate::training::micro_batches::MICRO_BATCH_TOKENS;
 
@@ -25,6 +26,10 @@ pub fn models(spec: &SynthesisRunSpec, part: &Part, inspection: &mut Inspection)
         let Some(model) = spec.models.get(index) else {
             break;
         };
+        if let Some(served) = model.served() {
+            look_at_endpoint(model, served, index, inspection);
+            continue;
+        }
         match location(model, index) {
             Err((field, message)) => inspection.faults.push(fault(field, message)),
             Ok((member, path)) => {
@@ -46,6 +51,36 @@ pub fn models(spec: &SynthesisRunSpec, part: &Part, inspection: &mut Inspection)
             }
         }
     }
+}
+
+/// Looks whether an endpoint serves the model. Of its size nothing can be known here; it takes no memory of this machine.
+fn look_at_endpoint(
+    model: &Model,
+    served: &OpenAiEngine,
+    index: usize,
+    inspection: &mut Inspection,
+) {
+    let field = |member: &str| format!("spec.models[{index}].engine.openAI{member}");
+    let looked = endpoint::open(&model.name, &served.base_url, &served.model)
+        .and_then(|(endpoint, runtime)| endpoint.look(&runtime));
+    match looked {
+        Err(error) => return inspection.faults.push(fault(field(""), error)),
+        Ok(Some(unknown)) => inspection.warnings.push(fault(field(".model"), unknown)),
+        Ok(None) => {}
+    }
+    inspection.models.push(ModelFacts {
+        name: model.name.clone(),
+        digest: served.identity(),
+        architecture: "endpoint".into(),
+        parameters: 0,
+        serving_bytes: 0,
+        context_token_bytes: 0,
+        training_bytes: 0,
+        context_length: i64::from(i32::MAX),
+        has_chat_template: true,
+        head: "languageModel".into(),
+        license: None,
+    });
 }
 
 /// Where the model's files are on this machine, or the field that is in the way.

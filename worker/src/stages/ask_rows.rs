@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use scalequest_crds::report::Histogram;
-use scalequest_crds::row::{QuestionRow, Reason, RejectRow};
+use scalequest_crds::row::{QuestionRow, RejectRow};
 use scalequest_crds::run::Sampling;
 use scalequest_crds::task::{ModelUse, StageParams};
 use serde::Serialize;
@@ -116,10 +116,9 @@ impl<S: AskStage> RowStage for AskRows<S> {
             pass_over(fates, at - next);
             next = at + 1;
             match asked {
-                Asked::TooLong(said) => {
+                Asked::Declined(reason, said) => {
                     let question = S::question(&rows[at]);
-                    let fate = reject::<S::Kept>(shard, Reason::PromptTooLong, question, &said);
-                    fates.push(&fate, 0, 0);
+                    fates.push(&reject::<S::Kept>(shard, reason, question, &said), 0, 0);
                 }
                 Asked::Said(answers) => {
                     let (read, made) = (answers.prompt_tokens, answers.new_tokens());

@@ -1,5 +1,5 @@
 //! Why a stage did not come to its end, in the kinds by which the operator acts: the task can never work, this shard can never
-//! work, an input must be made again, a stop was asked for, a disk is full, or the world failed and may be better next time.
+//! work, an input must be made again, a stop was asked for, a disk is full, an endpoint gives no answer, or the world failed and may be better next time.
 
 use std::error::Error;
 use std::io;
@@ -33,6 +33,9 @@ pub enum StageError {
     /// A disk, or a quota on it, is full: no attempt can succeed before somebody makes room, and no shard is to blame.
     #[error("{0}")]
     DiskFull(String),
+    /// An endpoint gives no answer, however often it is asked; no shard is to blame.
+    #[error("{0}")]
+    Unavailable(String),
     /// The world failed: a disk, a network, a machine.
     #[error("{0}")]
     World(String),

@@ -4,14 +4,14 @@
 use std::ops::Range;
 
 use scalequest_crds::report::Histogram;
-use scalequest_crds::row::{QuestionRow, Reason, RejectRow};
-use scalequest_crds::run::{Domain, Sampling};
+use scalequest_crds::row::{QuestionRow, Reason};
+use scalequest_crds::run::Domain;
 use scalequest_crds::task::StageParams;
 
 use super::StageError;
-use super::run_shard::{Fates, RowStage, run_shard};
-use super::serving::{Asked, ChatModel, Prompt};
-use super::shard::{Fate, Finished, Shard, reject, wrong_params};
+use super::ask_rows::{AskStage, Asking, ask_rows};
+use super::serving::Answers;
+use super::shard::{Fate, Finished, Shard, reject};
 use crate::prompts::judging::judging;
 use crate::prompts::verdict::{Verdict, last_verdict};
 
@@ -20,34 +20,33 @@ use crate::prompts::verdict::{Verdict, last_verdict};
 /// # Errors
 /// The model does not load, an input is damaged, the workspace fails, or a stop was asked for.
 pub fn judge(shard: &Shard<'_>) -> Result<Finished, StageError> {
-    run_shard::<Judge>(shard)
+    ask_rows::<Judge>(shard)
 }
 
 struct Judge {
-    model: ChatModel,
-    sampling: Sampling,
     domain: Domain,
 }
 
-impl RowStage for Judge {
+impl AskStage for Judge {
     type Row = QuestionRow;
     type Kept = QuestionRow;
 
     const ROWS_AT_ONCE: i64 = 256;
 
-    fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
+    fn asking(params: &StageParams) -> Option<Asking<'_, Self>> {
         let StageParams::Judge {
             model,
             sampling,
             domain,
-        } = &shard.task.params
+        } = params
         else {
-            return Err(wrong_params(shard));
+            return None;
         };
-        Ok(Judge {
-            model: ChatModel::load(shard, model)?,
-            sampling: sampling.clone(),
-            domain: *domain,
+        Some(Asking {
+            stage: Judge { domain: *domain },
+            model,
+            samples: 1,
+            sampling,
         })
     }
 
@@ -55,44 +54,24 @@ impl RowStage for Judge {
         shard.read_input(0, "rows", rows)
     }
 
-    fn work(
-        &mut self,
-        shard: &Shard<'_>,
-        rows: &[QuestionRow],
-        fates: &mut Fates<'_>,
-    ) -> Result<(), StageError> {
-        let prompts: Vec<_> = rows
-            .iter()
-            .map(|row| Prompt::new(row.id, judging(&row.question, self.domain)))
-            .collect();
-        self.model
-            .ask(shard, &prompts, 1, &self.sampling, &mut |place, asked| {
-                let row = rows[place].clone();
-                let answers = match asked {
-                    Asked::Said(answers) => answers,
-                    Asked::TooLong(said) => {
-                        return fates.push(
-                            &reject::<QuestionRow>(shard, Reason::PromptTooLong, row, &said),
-                            0,
-                            0,
-                        );
-                    }
-                };
-                let text = answers.texts.first().map_or("", |said| said.text.as_str());
-                let fate = match last_verdict(text) {
-                    Some(Verdict::Yes) => Fate::Kept(row),
-                    Some(Verdict::No) => reject(shard, Reason::Unsolvable, row, text),
-                    None => reject(shard, Reason::NoVerdict, row, text),
-                };
-                fates.push(&fate, answers.prompt_tokens, answers.new_tokens());
-            })
+    fn question(row: &QuestionRow) -> QuestionRow {
+        row.clone()
     }
 
-    fn body(&self) -> String {
-        self.model.body()
+    fn prompt(&self, _: &Shard<'_>, row: &QuestionRow) -> Option<String> {
+        Some(judging(&row.question, self.domain))
     }
 
-    fn histograms(_: &[&QuestionRow], _: &[&RejectRow]) -> Vec<Histogram> {
+    fn fate(&self, shard: &Shard<'_>, row: &QuestionRow, answers: Answers) -> Fate<QuestionRow> {
+        let text = answers.texts.first().map_or("", |said| said.text.as_str());
+        match last_verdict(text) {
+            Some(Verdict::Yes) => Fate::Kept(row.clone()),
+            Some(Verdict::No) => reject(shard, Reason::Unsolvable, row.clone(), text),
+            None => reject(shard, Reason::NoVerdict, row.clone(), text),
+        }
+    }
+
+    fn histograms(_: &[&QuestionRow]) -> Vec<Histogram> {
         Vec::new()
     }
 }

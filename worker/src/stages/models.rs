@@ -30,6 +30,10 @@ pub fn open_model(shard: &Shard<'_>, model: &ModelUse) -> Result<Checkpoint, Sta
             }
             Ok(checkpoint)
         }
+        ModelLocation::Endpoint(at) => Err(StageError::Task(format!(
+            "model `{}` is served by the endpoint {}, and this stage needs the model's files: give the model a source",
+            model.name, at.base_url
+        ))),
         ModelLocation::Trained { stage, key } => {
             let held = if shard.store.local_path("").is_some() {
                 let links = Scratch::new()?;

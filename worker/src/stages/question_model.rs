@@ -61,16 +61,11 @@ impl QuestionModel {
             1,
             sampling,
             &mut |place, asked| match asked {
-                Asked::TooLong(said) => fates.push(
-                    &reject::<QuestionRow>(
-                        shard,
-                        Reason::PromptTooLong,
-                        row(shard, ids[place], "", 0),
-                        &said,
-                    ),
-                    0,
-                    0,
-                ),
+                Asked::Declined(reason, said) => {
+                    let question = row(shard, ids[place], "", 0);
+                    let fate = reject::<QuestionRow>(shard, reason, question, &said);
+                    fates.push(&fate, 0, 0);
+                }
                 Asked::Said(answers) => {
                     let (text, tokens, finished) =
                         answers.texts.first().map_or(("", 0, true), |said| {

@@ -10,7 +10,7 @@ use scalequest_crds::task::StageParams;
 
 use super::StageError;
 use super::run_shard::{Fates, RowStage, run_shard};
-use super::serving::{RewardModel, Scored};
+use super::serving::{RewardModel, Scorable, Scored};
 use super::shard::{Fate, Finished, Shard, wrong_params};
 
 /// Scores one shard of answered questions.
@@ -54,12 +54,14 @@ impl RowStage for Reward {
         rows: &[AnsweredRow],
         fates: &mut Fates<'_>,
     ) -> Result<(), StageError> {
-        let pairs: Vec<(&str, &str)> = rows
+        let pairs: Vec<Scorable<'_>> = rows
             .iter()
             .flat_map(|row| {
-                row.responses
-                    .iter()
-                    .map(|response| (row.question.question.as_str(), response.text.as_str()))
+                row.responses.iter().map(|response| Scorable {
+                    key: (row.question.id, response.index),
+                    question: &row.question.question,
+                    response: &response.text,
+                })
             })
             .collect();
         let mut scores = self.model.score(shard, &pairs, self.domain)?.into_iter();

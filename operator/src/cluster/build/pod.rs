@@ -11,7 +11,7 @@ use scalequest_crds::Stage;
 use scalequest_crds::run::SynthesisRunSpec;
 use scalequest_crds::run::pods::{PodSettings, Quantity as Amount};
 
-use super::stores::{secrets, variable, variables};
+use super::stores::{keys, secrets, variable, variables};
 use super::volumes::{TEMPORARY, volumes};
 use super::{gpus, pod_settings};
 use crate::cluster::names::{Purpose, Work};
@@ -65,6 +65,7 @@ pub fn pod(
         .unwrap_or(&settings.worker_image);
     let (volumes, mounts) = volumes(spec, &work.task, &work.locations);
     let mut env = variables(spec);
+    env.extend(keys(spec, |model| asks(spec, work.work, model)));
     env.push(variable("TMPDIR", TEMPORARY));
     env.push(variable("HOME", TEMPORARY));
     env.push(variable("SCALEQUEST_LOG_FORMAT", "json"));
@@ -128,6 +129,17 @@ pub fn pod(
         termination_grace_period_seconds: Some(GRACE_SECONDS),
         volumes: Some(volumes),
         ..PodSpec::default()
+    }
+}
+
+/// Whether `work` may ask an endpoint for the model called `model`.
+fn asks(spec: &SynthesisRunSpec, work: &Work, model: &str) -> bool {
+    match (work.purpose, work.stage) {
+        (Purpose::Inspect, _) => true,
+        (Purpose::Run, Some(stage)) => spec
+            .model_of(stage, work.generator.as_deref())
+            .is_some_and(|used| used.name == model),
+        _ => false,
     }
 }
 

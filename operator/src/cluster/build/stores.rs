@@ -1,8 +1,11 @@
-//! How a pod reaches the stores: endpoint and region as environment variables, credentials and certificates by reference. No secret passes
-//! through here.
+//! How a pod reaches the stores, and the endpoints that serve models: endpoint and region as environment variables, credentials, keys and
+//! certificates by reference. No secret passes through here.
 
-use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, SecretEnvSource};
-use scalequest_crds::run::{Store, SynthesisRunSpec};
+use k8s_openapi::api::core::v1::{
+    EnvFromSource, EnvVar, EnvVarSource, SecretEnvSource, SecretKeySelector,
+};
+use scalequest_crds::run::model::key_variable;
+use scalequest_crds::run::{Model, Store, SynthesisRunSpec};
 
 /// Where a bundle of certificates is mounted.
 pub const CA_FOLDER: &str = "/etc/scalequest/ca";
@@ -14,6 +17,27 @@ pub fn variables(spec: &SynthesisRunSpec) -> Vec<EnvVar> {
         variables.push(variable("SSL_CERT_FILE", format!("{CA_FOLDER}/ca.crt")));
     }
     variables
+}
+
+/// Environment variables with the keys of the endpoints that serve the models called `used`.
+pub fn keys(spec: &SynthesisRunSpec, used: impl Fn(&str) -> bool) -> Vec<EnvVar> {
+    let key = |model: &Model| {
+        let secret = model.served()?.api_key_secret.as_ref()?;
+        Some(EnvVar {
+            name: key_variable(&model.name),
+            value: None,
+            value_from: Some(EnvVarSource {
+                secret_key_ref: Some(SecretKeySelector {
+                    name: secret.name.clone(),
+                    key: secret.key.clone(),
+                    optional: None,
+                }),
+                ..EnvVarSource::default()
+            }),
+        })
+    };
+    let models = spec.models.iter().filter(|model| used(&model.name));
+    models.filter_map(key).collect()
 }
 
 /// Secrets whose members become environment variables.

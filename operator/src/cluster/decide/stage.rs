@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use scalequest_crds::Stage;
 use scalequest_crds::conditions::reason;
-use scalequest_crds::exit::worker::{DISK_FULL, TASK_CANNOT_WORK};
+use scalequest_crds::exit::worker::{TASK_CANNOT_WORK, blames_no_shard};
 use scalequest_crds::report::{Outcome, StageReport};
 use scalequest_crds::task::StageTask;
 
@@ -289,14 +289,14 @@ impl<'a> Stages<'a> {
         }
     }
 
-    /// The shards that a Job gave up and that are to blame for it: a full disk is no shard's fault.
+    /// The shards that a Job gave up and that are to blame for it: a full disk, or a silent endpoint, is no shard's fault.
     fn given_up_by(&self, job: &SeenJob) -> BTreeSet<i64> {
-        let found_disk_full = |shard: &i64| {
+        let is_not_to_blame = |shard: &i64| {
             let last = self.last_end(job, *shard);
-            last.is_some_and(|end| end.code == Some(DISK_FULL))
+            last.and_then(|end| end.code).is_some_and(blames_no_shard)
         };
         let mut shards = job.failed_shards();
-        shards.retain(|shard| !found_disk_full(shard));
+        shards.retain(|shard| !is_not_to_blame(shard));
         shards
     }
 

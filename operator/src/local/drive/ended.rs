@@ -91,9 +91,9 @@ impl Driver {
                     self.session.record.give_up(&task, shard, message);
                 }
             }
-            Next::DiskFull(why) => {
+            Next::Blocked(why) => {
                 self.broken.get_or_insert(format!(
-                    "{}: {why}; once there is room, the same command goes on",
+                    "{}: {why}; nothing is lost: once that is mended, the same command goes on",
                     running.name
                 ));
             }

@@ -59,8 +59,8 @@ pub enum Next {
     FoundMissing(i64),
     /// An output of an earlier stage is damaged.
     InputDamaged(Box<StageReport>),
-    /// The worker found a disk full, which no shard is to blame for; for a person.
-    DiskFull(String),
+    /// The worker met what no shard is to blame for, and what only a person can mend: a full disk, an endpoint that gives no answer.
+    Blocked(String),
     /// The stage, and so the run, has failed.
     Failed(Failure),
 }
@@ -188,9 +188,9 @@ impl StageWork {
                 self.not_before.insert(job, now + FIRST_WAIT);
                 Next::GoOn
             }
-            (Some(worker::DISK_FULL), _) => {
+            (Some(code), _) if worker::blames_no_shard(code) => {
                 self.put_back(job);
-                Next::DiskFull(ended.message())
+                Next::Blocked(ended.message())
             }
             (Some(worker::TASK_CANNOT_WORK), _) => Next::Failed(cannot_work(ended.message())),
             (Some(worker::SHARD_CANNOT_WORK), _) => self.give_up(job, &ended.message()),

@@ -276,19 +276,19 @@ proptest! {
 }
 
 #[test]
-fn a_full_disk_counts_against_no_shard_however_often_it_is_met() {
+fn a_full_disk_or_a_silent_endpoint_counts_against_no_shard_however_often_it_is_met() {
     let (mut work, now) = begun(0);
     let full = Outcome::Failed {
         message: "the disk is full".into(),
     };
-    for _ in 0..2 * ATTEMPTS {
+    for code in [worker::DISK_FULL, worker::UNAVAILABLE].repeat(ATTEMPTS as usize) {
         let next = run(
             &mut work,
             Job::Shard(1),
-            &ended(worker::DISK_FULL, Some(full.clone())),
+            &ended(code, Some(full.clone())),
             now,
         );
-        assert_eq!(next, Next::DiskFull("the disk is full".into()));
+        assert_eq!(next, Next::Blocked("the disk is full".into()));
         assert!(work.ready(now).contains(&Job::Shard(1)));
     }
     assert_eq!(work.given_up(), 0);

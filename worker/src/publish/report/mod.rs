@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use scalequest_crds::Stage;
 use scalequest_crds::row::{QuestionRow, ResponseRow};
+use scalequest_crds::run::SynthesisRunSpec;
 use scalequest_crds::task::StageCost;
 use serde::Serialize;
 use serde_json::json;
@@ -62,6 +63,8 @@ struct Cost {
     millis: i64,
     tokens_in: i64,
     tokens_out: i64,
+    #[serde(skip)]
+    amount: f64,
     money: Option<String>,
 }
 
@@ -82,8 +85,17 @@ pub fn render(story: &Story<'_>, curves: &[Curve]) -> Result<String, minijinja::
         .iter()
         .map(|cost| cost.worker_millis)
         .sum();
-    let price = price.map(|price| Price::of(price, total_millis));
-    let costs = costs_by_stage(&story.publication.costs, price);
+    let costs = costs_by_stage(&story.publication.costs, &story.run.spec, price);
+    let has_money = price.is_some() || story.run.spec.has_token_prices();
+    let total: f64 = costs.iter().map(|cost| cost.amount).sum();
+    let shown = |amount: f64| has_money.then(|| show_money(amount, total));
+    let costs: Vec<Cost> = costs
+        .into_iter()
+        .map(|cost| Cost {
+            money: shown(cost.amount),
+            ..cost
+        })
+        .collect();
     let context = json!({
         "style": include_str!("report.css"),
         "mark": MARK,
@@ -104,7 +116,7 @@ pub fn render(story: &Story<'_>, curves: &[Curve]) -> Result<String, minijinja::
         "rejected_samples": rejected_samples(story),
         "costs": costs,
         "total_millis": total_millis,
-        "total_money": price.map(|price| price.of_millis(total_millis)),
+        "total_money": shown(total),
         "currency": budget.currency.unwrap_or_else(|| "USD".into()),
         "models": story.publication.models,
         "settings": settings_of(story.run),
@@ -255,8 +267,8 @@ fn sample(outcome: &Outcome) -> Sample {
     }
 }
 
-/// Time and tokens by stage, in the order of a run, over generators and waves.
-fn costs_by_stage(costs: &[StageCost], price: Option<Price>) -> Vec<Cost> {
+/// Time, tokens and money by stage, in the order of a run, over generators and waves: hours at `price`, tokens at their endpoints' prices.
+fn costs_by_stage(costs: &[StageCost], spec: &SynthesisRunSpec, price: Option<f64>) -> Vec<Cost> {
     let mut by_stage: BTreeMap<Stage, Cost> = BTreeMap::new();
     for cost in costs {
         let sum = by_stage.entry(cost.stage).or_default();
@@ -264,37 +276,17 @@ fn costs_by_stage(costs: &[StageCost], price: Option<Price>) -> Vec<Cost> {
         sum.millis += cost.worker_millis;
         sum.tokens_in += cost.tokens_in;
         sum.tokens_out += cost.tokens_out;
-    }
-    by_stage
-        .into_values()
-        .map(|cost| Cost {
-            money: price.map(|price| price.of_millis(cost.millis)),
-            ..cost
-        })
-        .collect()
-}
-
-/// The price of an hour, and the decimals that do the whole sum justice.
-#[derive(Clone, Copy)]
-struct Price {
-    per_hour: f64,
-    decimals: usize,
-}
-
-impl Price {
-    fn of(per_hour: f64, total_millis: i64) -> Self {
-        let total = per_hour * total_millis as f64 / 3_600_000.0;
-        Self {
-            per_hour,
-            decimals: if total < 1.0 { 4 } else { 2 },
+        sum.amount += price.unwrap_or(0.0) * cost.worker_millis as f64 / 3_600_000.0;
+        if let Some(prices) = spec.token_prices(cost.stage, cost.generator.as_deref()) {
+            let [read, made] = [&prices.input_per_million, &prices.output_per_million]
+                .map(|text| text.parse().unwrap_or(0.0));
+            sum.amount += (read * cost.tokens_in as f64 + made * cost.tokens_out as f64) / 1e6;
         }
     }
+    by_stage.into_values().collect()
+}
 
-    fn of_millis(self, millis: i64) -> String {
-        format!(
-            "{:.*}",
-            self.decimals,
-            self.per_hour * millis as f64 / 3_600_000.0
-        )
-    }
+/// An amount, with the decimals that do the whole sum justice.
+fn show_money(amount: f64, total: f64) -> String {
+    format!("{amount:.*}", if total < 1.0 { 4 } else { 2 })
 }

@@ -7,12 +7,17 @@ mod reward;
 
 mod difficulty;
 
+mod paid;
+
+mod remote;
+
 mod scored;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use scalequest_crds::progress::Progress;
+use scalequest_crds::row::Reason;
 use scalequest_crds::run::Sampling;
 use scalequest_crds::task::ModelUse;
 
@@ -27,7 +32,7 @@ use crate::model::{ChatTemplate, Tokenizer};
 
 pub use chat::{ChatModel, Prompt};
 pub use difficulty::DifficultyModel;
-pub use reward::RewardModel;
+pub use reward::{RewardModel, Scorable};
 pub use scored::Scored;
 
 /// The arithmetic body of the engine: the same bits on every processor.
@@ -46,8 +51,9 @@ pub struct Serving {
 pub enum Asked {
     /// Texts.
     Said(Answers),
-    /// The prompt does not fit the model's context: how long it is, for a reject's detail.
-    TooLong(String),
+    /// Nothing, and why not: the prompt does not fit the model's context, or the endpoint that serves the model refuses it. The text is for
+    /// the reject's detail.
+    Declined(Reason, String),
 }
 
 /// The texts said to one prompt.
@@ -185,9 +191,10 @@ impl Serving {
             .any(|generation| generation.finish == Finish::PromptTooLong)
         {
             let context = self.engine.config().max_position_embeddings;
-            return Asked::TooLong(format!(
+            let detail = format!(
                 "{prompt_tokens} prompt tokens leave no room in the model's context of {context}"
-            ));
+            );
+            return Asked::Declined(Reason::PromptTooLong, detail);
         }
         let said = |generation: Generation| Said {
             tokens: i32::try_from(generation.tokens.len()).unwrap_or(i32::MAX),

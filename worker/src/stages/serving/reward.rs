@@ -1,11 +1,14 @@
-//! A model that scores responses: one with a scalar head, or a chat model that is asked whether the solution is correct.
+//! A model that scores responses: one with a scalar head, or a chat model that is asked whether the solution is correct, here or behind
+//! an endpoint.
 
 use std::collections::BTreeSet;
 
 use scalequest_crds::run::Domain;
-use scalequest_crds::task::ModelUse;
+use scalequest_crds::task::{ModelLocation, ModelUse};
 
+use super::remote::Remote;
 use super::{Scored, Serving, watch};
+use crate::endpoint::{Alternative, Question};
 use crate::inference;
 use crate::model::{ChatMessage, Head, Tokenizer};
 use crate::prompts::rewarding::{rewarding, says};
@@ -13,9 +16,17 @@ use crate::stages::StageError;
 use crate::stages::shard::Shard;
 
 /// A model that scores responses.
-pub struct RewardModel {
-    serving: Serving,
-    asked: Verifier,
+pub struct RewardModel(Scores);
+
+/// What scores.
+enum Scores {
+    /// The built-in engine.
+    Engine {
+        serving: Box<Serving>,
+        asked: Verifier,
+    },
+    /// An endpoint, asked as a verifier.
+    Endpoint(Box<Remote>),
 }
 
 enum Verifier {
@@ -28,13 +39,29 @@ enum Verifier {
     },
 }
 
+/// A response to score.
+#[derive(Clone, Copy, Debug)]
+pub struct Scorable<'a> {
+    /// The question's id and the response's index.
+    pub key: (i64, i32),
+    /// The question.
+    pub question: &'a str,
+    /// The response.
+    pub response: &'a str,
+}
+
 impl RewardModel {
-    /// Loads a reward model: one with a scalar head, or a chat model.
+    /// Loads a reward model: one with a scalar head, or a chat model; or opens the endpoint that serves a chat model.
     ///
     /// # Errors
-    /// As [`Serving::load`]; or it is neither.
+    /// As [`Serving::load`]; or it is neither. Or the endpoint cannot be used.
     pub fn load(shard: &Shard<'_>, model: &ModelUse) -> Result<Self, StageError> {
-        let serving = Serving::load(shard, model)?;
+        if let ModelLocation::Endpoint(at) = &model.location {
+            return Ok(RewardModel(Scores::Endpoint(Box::new(Remote::open(
+                shard, model, at,
+            )?))));
+        }
+        let serving = Box::new(Serving::load(shard, model)?);
         serving.template()?;
         let asked = match serving.engine.config().head {
             Head::Scalar => Verifier::Head,
@@ -59,79 +86,129 @@ impl RewardModel {
                 )));
             }
         };
-        Ok(RewardModel { serving, asked })
+        Ok(RewardModel(Scores::Engine { serving, asked }))
     }
 
-    /// Scores (question, response) pairs.
+    /// Scores responses.
     ///
     /// # Errors
-    /// The template does not render, the model's values are not finite, or a stop was asked for.
+    /// The template does not render, the model's values are not finite, or a stop was asked for. Or the endpoint cannot be used.
     pub fn score(
         &self,
         shard: &Shard<'_>,
-        pairs: &[(&str, &str)],
+        pairs: &[Scorable<'_>],
         domain: Domain,
     ) -> Result<Vec<Scored>, StageError> {
-        let template = self.serving.template()?;
-        let mut sequences = Vec::with_capacity(pairs.len());
-        for (question, response) in pairs {
-            sequences.push(match &self.asked {
-                Verifier::Head => {
-                    let rendered = template.render(
-                        &[
-                            ChatMessage::user(*question),
-                            ChatMessage::assistant(*response),
-                        ],
-                        false,
-                    )?;
-                    self.serving.tokens(&rendered, &[question, response])?
-                }
-                Verifier::Words { .. } => {
-                    let text = rewarding(question, response, domain);
-                    self.serving.tokens(
-                        &template.render(&[ChatMessage::user(text.as_str())], true)?,
-                        &[&text],
-                    )?
-                }
-            });
+        match &self.0 {
+            Scores::Engine { serving, asked } => {
+                score_by_engine(serving, asked, shard, pairs, domain)
+            }
+            Scores::Endpoint(remote) => score_by_endpoint(remote, shard, pairs, domain),
         }
-        let base = shard.base.get();
-        self.serving
-            .scored(sequences, |scorer, sequences| match &self.asked {
-                Verifier::Head => {
-                    let values = scorer.scores(sequences, &mut |progress| {
-                        watch(
-                            shard,
-                            base,
-                            inference::Progress {
-                                rows: 0,
-                                ..progress
-                            },
-                            1,
-                        )
-                    })?;
-                    Ok(values.into_iter().map(f64::from).collect())
-                }
-                Verifier::Words { yes, no } => {
-                    scorer.yes_probabilities(sequences, yes, no, &mut |progress| {
-                        watch(
-                            shard,
-                            base,
-                            inference::Progress {
-                                rows: 0,
-                                ..progress
-                            },
-                            1,
-                        )
-                    })
-                }
-            })
     }
 
-    /// The arithmetic body.
+    /// The arithmetic body, or which model answers.
     pub fn body(&self) -> String {
-        self.serving.body()
+        match &self.0 {
+            Scores::Engine { serving, .. } => serving.body(),
+            Scores::Endpoint(remote) => remote.body(),
+        }
     }
+}
+
+fn score_by_engine(
+    serving: &Serving,
+    asked: &Verifier,
+    shard: &Shard<'_>,
+    pairs: &[Scorable<'_>],
+    domain: Domain,
+) -> Result<Vec<Scored>, StageError> {
+    let template = serving.template()?;
+    let tokens = |Scorable {
+                      question, response, ..
+                  }: &Scorable<'_>| match asked {
+        Verifier::Head => {
+            let said = [
+                ChatMessage::user(*question),
+                ChatMessage::assistant(*response),
+            ];
+            serving.tokens(&template.render(&said, false)?, &[question, response])
+        }
+        Verifier::Words { .. } => {
+            let text = rewarding(question, response, domain);
+            let rendered = template.render(&[ChatMessage::user(text.as_str())], true)?;
+            serving.tokens(&rendered, &[&text])
+        }
+    };
+    let sequences = pairs.iter().map(tokens).collect::<Result<_, _>>()?;
+    let base = shard.base.get();
+    // Rows are counted by the stage: a sequence is a part of one.
+    let mut watch = |progress| {
+        watch(
+            shard,
+            base,
+            inference::Progress {
+                rows: 0,
+                ..progress
+            },
+            1,
+        )
+    };
+    serving.scored(sequences, |scorer, sequences| match asked {
+        Verifier::Head => {
+            let values = scorer.scores(sequences, &mut watch)?;
+            Ok(values.into_iter().map(f64::from).collect())
+        }
+        Verifier::Words { yes, no } => scorer.yes_probabilities(sequences, yes, no, &mut watch),
+    })
+}
+
+/// By the probabilities of the first token. A response of which the endpoint says nothing, or neither Yes nor No, has no score.
+fn score_by_endpoint(
+    remote: &Remote,
+    shard: &Shard<'_>,
+    pairs: &[Scorable<'_>],
+    domain: Domain,
+) -> Result<Vec<Scored>, StageError> {
+    let question = |pair: &Scorable<'_>| Question {
+        text: rewarding(pair.question, pair.response, domain),
+        temperature: 0.0,
+        top_p: 1.0,
+        top_k: None,
+        max_new_tokens: 1,
+        seed: 0,
+        alternatives: true,
+    };
+    let questions = pairs
+        .iter()
+        .map(|pair| (pair.key, question(pair)))
+        .collect();
+    let mut scores = Vec::with_capacity(pairs.len());
+    remote.ask(shard, questions, usize::MAX, &mut |_, outcome| {
+        scores.push(match outcome {
+            Ok(reply) => Scored {
+                value: yes_against_no(&reply.alternatives),
+                tokens: reply.tokens(),
+            },
+            Err(_) => Scored {
+                value: None,
+                tokens: 0,
+            },
+        });
+    })?;
+    Ok(scores)
+}
+
+/// Probability of Yes against No, over all their spellings; `None` where neither is among the likeliest tokens.
+fn yes_against_no(alternatives: &[Alternative]) -> Option<f64> {
+    let weight = |answer: bool| -> f64 {
+        let said = alternatives
+            .iter()
+            .filter(|each| says(&each.token) == Some(answer));
+        said.map(|each| each.logprob.exp()).sum()
+    };
+    let (yes, no) = (weight(true), weight(false));
+    Some(yes / (yes + no)).filter(|share| share.is_finite())
 }
 
 /// The tokens that say Yes (or No) as the first of an answer: whole words where the vocabulary has them, else what they begin with.
@@ -150,4 +227,26 @@ fn word_tokens(tokenizer: &Tokenizer, answer: bool) -> Result<BTreeSet<u32>, Sta
         }
     }
     Ok(if whole.is_empty() { first } else { whole })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn yes_is_weighed_against_no_over_all_spellings() {
+        let alternatives = |said: &[(&str, f64)]| -> Vec<Alternative> {
+            let one = |(token, share): &(&str, f64)| Alternative {
+                token: (*token).into(),
+                logprob: share.ln(),
+            };
+            said.iter().map(one).collect()
+        };
+        let share = |said: &[(&str, f64)]| yes_against_no(&alternatives(said));
+        let yes = share(&[("Yes", 0.5), (" no", 0.2), ("YES", 0.1), ("Perhaps", 0.2)]).unwrap();
+        assert!((yes - 0.75).abs() < 1e-12, "{yes}");
+        assert_eq!(share(&[("No", 0.9)]), Some(0.0));
+        assert_eq!(share(&[("Perhaps", 1.0)]), None);
+        assert_eq!(share(&[]), None);
+    }
 }

@@ -1,0 +1,56 @@
+//! What a run has cost: hours at the budget's price, and tokens at the prices of the endpoints that were paid for them.
+
+use rust_decimal::Decimal;
+use scalequest_crds::Stage;
+
+use super::RunRecord;
+
+/// Tokens that prices are given for.
+const MILLION: i64 = 1_000_000;
+
+impl RunRecord {
+    /// Money for `millis` billed milliseconds at `price` an hour and `tokens` paid to endpoints; none where nothing has a price.
+    pub fn cost(&self, millis: i64, price: Option<Decimal>, tokens: Decimal) -> Option<Decimal> {
+        if price.is_none() && !self.spec.has_token_prices() {
+            return None;
+        }
+        Some(price.map_or(Decimal::ZERO, |price| money(millis, price)) + tokens)
+    }
+
+    /// Money paid to endpoints for sealed work of the stages that `counts`, rounded to four decimals.
+    pub fn paid(&self, counts: impl Fn(Stage) -> bool) -> Decimal {
+        let by_wave = |stage: Stage| stage != Stage::Rewrite;
+        // A stage of all waves is summed up in the usage; a rewriter belongs to one generator, whose stages are never compacted.
+        let stages = self.usage.iter().filter(|(stage, _)| by_wave(**stage));
+        let sums = stages.map(|(stage, usage)| (*stage, None, usage.tokens_in, usage.tokens_out));
+        let own = self.stages.iter().filter(|each| !by_wave(each.stage));
+        let rewritten = own.filter_map(|each| {
+            let seal = each.seal.as_ref().filter(|seal| !seal.reused)?;
+            let generator = each.generator.as_deref();
+            Some((
+                each.stage,
+                generator,
+                seal.counts.tokens_in,
+                seal.counts.tokens_out,
+            ))
+        });
+        let paid = sums.chain(rewritten).filter(|(stage, ..)| counts(*stage));
+        let all: Decimal = paid
+            .filter_map(|(stage, generator, read, made)| {
+                let prices = self.spec.token_prices(stage, generator)?;
+                let [input, output] = [&prices.input_per_million, &prices.output_per_million]
+                    .map(|text| text.parse().unwrap_or(Decimal::ZERO));
+                Some(
+                    (Decimal::from(read) * input + Decimal::from(made) * output)
+                        / Decimal::from(MILLION),
+                )
+            })
+            .sum();
+        all.round_dp(4)
+    }
+}
+
+/// Money for `millis` at `price` an hour, rounded to four decimals.
+pub fn money(millis: i64, price: Decimal) -> Decimal {
+    (Decimal::from(millis) * price / Decimal::from(3_600_000)).round_dp(4)
+}

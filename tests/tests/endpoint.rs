@@ -1,0 +1,416 @@
+//! Models behind an OpenAI-compatible endpoint: what a client makes of a server that fails in every way, and that a run which asks
+//! endpoints makes the same bytes whatever happens to them and to itself, and pays for no answer twice.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use scalequest_crds::Stage;
+use scalequest_crds::report::Counts;
+use scalequest_tests::harness::chat_server::{ChatServer, Fault, MODEL};
+use scalequest_tests::harness::micro_run::micro_models;
+use scalequest_tests::harness::processes::{signal, wait_until};
+use scalequest_tests::harness::{FinishedRun, MicroRun, Workbench};
+use scalequest_worker::endpoint::{
+    Answered, Declined, Endpoint, EndpointError, Patience, Question, Reply,
+};
+use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
+
+const PATIENCE: Patience = Patience {
+    request: Duration::from_secs(2),
+    in_all: Duration::from_secs(20),
+};
+
+/// How long a test waits for a run.
+const LONG: Duration = Duration::from_secs(240);
+
+struct Client {
+    endpoint: Arc<Endpoint>,
+    runtime: Runtime,
+}
+
+impl Client {
+    fn of(server: &ChatServer, patience: Patience) -> Self {
+        Self::with(&server.base_url(), MODEL, None, patience)
+    }
+
+    fn with(base_url: &str, model: &str, key: Option<&str>, patience: Patience) -> Self {
+        let key = key.map(str::to_owned);
+        let endpoint =
+            Endpoint::new(base_url, model, key, "THE_KEY", patience).expect("an endpoint");
+        Client {
+            endpoint: Arc::new(endpoint),
+            runtime: Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .expect("a runtime"),
+        }
+    }
+
+    /// Asks all, and returns what was answered, in the order of the questions, and how it ended.
+    fn ask(&self, questions: Vec<Question>) -> (Vec<Answered>, Result<(), EndpointError>) {
+        let mut all = Vec::new();
+        let end = self.endpoint.ask_all(
+            &self.runtime,
+            3,
+            questions.into_iter().enumerate().collect(),
+            &|| false,
+            &mut |together| {
+                all.extend(together);
+                Ok(())
+            },
+        );
+        all.sort_by_key(|(place, _)| *place);
+        (all, end)
+    }
+}
+
+fn question(text: &str, seed: u32) -> Question {
+    Question {
+        text: text.to_owned(),
+        temperature: 0.7,
+        top_p: 0.95,
+        top_k: None,
+        max_new_tokens: 24,
+        seed,
+        alternatives: false,
+    }
+}
+
+fn questions(count: u32) -> Vec<Question> {
+    (0..count)
+        .map(|seed| question(&format!("What is {seed} + 3?"), seed))
+        .collect()
+}
+
+fn replies(answered: Vec<Answered>) -> Vec<Reply> {
+    answered
+        .into_iter()
+        .map(|(_, outcome)| outcome.expect("an answer"))
+        .collect()
+}
+
+fn server() -> ChatServer {
+    ChatServer::start(&micro_models().chat, None)
+}
+
+#[test]
+fn every_question_is_answered_as_by_a_server_that_never_fails() {
+    let server = server();
+    let quiet = Client::of(&server, PATIENCE).ask(questions(12));
+    assert_eq!(quiet.1, Ok(()));
+    let quiet = replies(quiet.0);
+    assert!(
+        quiet
+            .iter()
+            .all(|reply| reply.new_tokens.is_some_and(|tokens| tokens > 0))
+    );
+    let faults = [
+        Fault::Busy("0"),
+        Fault::Broken,
+        Fault::CutOff,
+        Fault::Garbage,
+        Fault::Silent,
+        Fault::Busy("soon"),
+        Fault::Busy("Thu, 01 Jan 1970 00:00:00 GMT"),
+    ];
+    server.next(&faults);
+    let (answered, end) = Client::of(&server, PATIENCE).ask(questions(12));
+    assert_eq!(end, Ok(()));
+    assert_eq!(replies(answered), quiet);
+    assert_eq!(server.requests(), 12 + 12 + faults.len());
+}
+
+#[test]
+fn the_servers_retry_after_is_kept_to() {
+    let server = server();
+    server.next(&[Fault::Busy("2")]);
+    let began = Instant::now();
+    let (answered, end) = Client::of(&server, PATIENCE).ask(questions(1));
+    assert_eq!((answered.len(), end), (1, Ok(())));
+    assert!(began.elapsed() >= Duration::from_secs(2));
+}
+
+#[test]
+fn a_server_that_stays_silent_is_unavailable_and_a_question_that_alone_fails_is_declined() {
+    let server = server();
+    let short = Patience {
+        request: Duration::from_millis(300),
+        in_all: Duration::from_secs(2),
+    };
+    server.about("poison", Fault::Broken);
+    let patient = Patience {
+        in_all: Duration::from_secs(600),
+        ..PATIENCE
+    };
+    let client = Client::of(&server, patient);
+    assert_eq!(client.ask(questions(1)).1, Ok(()), "it answers others");
+    server.every(1, &[Fault::Silent]);
+    let (answered, end) = Client::of(&server, short).ask(questions(2));
+    assert!(answered.is_empty());
+    let Err(EndpointError::Unavailable(message)) = end else {
+        panic!("{end:?}")
+    };
+    assert!(
+        message.contains("no answer in 2 s") && message.contains("took too long"),
+        "{message}"
+    );
+    // Others are answered while the poisoned question fails time and again.
+    server.every(usize::MAX, &[]);
+    let poisoned = [vec![question("poison", 0)], questions(200)].concat();
+    let (answered, end) = client.ask(poisoned);
+    assert_eq!(end, Ok(()));
+    let Err(Declined::Refused(why)) = &answered[0].1 else {
+        panic!("{:?}", answered[0])
+    };
+    assert!(
+        why.contains("6 attempts") && why.contains("out of memory"),
+        "{why}"
+    );
+    assert!(answered[1..].iter().all(|(_, outcome)| outcome.is_ok()));
+}
+
+#[test]
+fn what_one_prompt_is_refused_for_concerns_that_prompt_alone() {
+    let server = server();
+    server.about("filtered", Fault::Refused("content_filter"));
+    let asked = [
+        question("What is 1 + 1?", 0),
+        question("filtered", 1),
+        question(&"very long ".repeat(4000), 2),
+        question("What is 2 + 2?", 3),
+    ];
+    let (answered, end) = Client::of(&server, PATIENCE).ask(asked.to_vec());
+    assert_eq!(end, Ok(()));
+    let outcomes: Vec<_> = answered.into_iter().map(|(_, outcome)| outcome).collect();
+    assert!(outcomes[0].is_ok() && outcomes[3].is_ok());
+    assert!(matches!(&outcomes[1], Err(Declined::Refused(why)) if why.contains("content_filter")));
+    assert!(matches!(&outcomes[2], Err(Declined::TooLong(why)) if why.contains("context")));
+    // A server that refuses everything is no server for this run.
+    server.every(1, &[Fault::Refused("unknown_parameter")]);
+    let (_, end) = Client::of(&server, PATIENCE).ask(questions(9));
+    assert!(
+        matches!(&end, Err(EndpointError::Denied(why)) if why.contains("unknown_parameter")),
+        "{end:?}"
+    );
+}
+
+#[test]
+fn a_wrong_key_or_model_ends_the_work_with_advice() {
+    let server = ChatServer::start(&micro_models().chat, Some("right"));
+    let asked = |model: &str, key: Option<&str>| {
+        let client = Client::with(&server.base_url(), model, key, PATIENCE);
+        let looked = client.endpoint.look(&client.runtime);
+        match client.ask(questions(4)).1 {
+            Err(EndpointError::Denied(message)) => (message, looked),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (message, looked) = asked(MODEL, Some("wrong"));
+    assert!(
+        message.contains("status 401") && message.contains("check the key in THE_KEY"),
+        "{message}"
+    );
+    assert!(
+        !message.contains("wrong"),
+        "a key is in an error: {message}"
+    );
+    assert!(looked.is_err_and(|error| error.to_string().contains("THE_KEY")));
+    let (message, _) = asked(MODEL, None);
+    assert!(
+        message.contains("no key was sent: set THE_KEY"),
+        "{message}"
+    );
+    let (message, looked) = asked("llama", Some("right"));
+    assert!(message.contains("model_not_found"), "{message}");
+    let looked = looked.expect_err("another model").to_string();
+    assert!(
+        looked.contains("it does not serve it, but `micro-chat`"),
+        "{looked}"
+    );
+    server.next(&[Fault::OtherModel]);
+    let (message, looked) = asked(MODEL, Some("right"));
+    assert!(
+        message.contains("it answered as model `some-other-model`"),
+        "{message}"
+    );
+    assert_eq!(looked, Ok(None));
+}
+
+#[test]
+fn a_stop_hands_on_what_is_under_way_and_sends_nothing_more() {
+    let server = server();
+    server.every(1, &[Fault::Slow(Duration::from_millis(400))]);
+    let client = Client::of(&server, PATIENCE);
+    let asked = std::cell::Cell::new(0);
+    let mut answered = 0;
+    let is_stopped = || {
+        asked.set(asked.get() + 1);
+        asked.get() > 2
+    };
+    let end: Result<(), EndpointError> = client.endpoint.ask_all(
+        &client.runtime,
+        3,
+        questions(100).into_iter().enumerate().collect(),
+        &is_stopped,
+        &mut |together| {
+            answered += together.len();
+            Ok(())
+        },
+    );
+    assert_eq!(end, Err(EndpointError::Stopped));
+    assert!(
+        (1..=6).contains(&answered),
+        "{answered} of 100 were answered"
+    );
+    assert_eq!(server.requests(), answered, "nothing that was sent is lost");
+}
+
+/// A run whose every part but the trained ones is played by the server.
+fn served(server: &ChatServer) -> MicroRun {
+    let engine = |mut engine: serde_json::Value| {
+        engine["openAI"]["prices"] = json!({"inputPerMillion": "100", "outputPerMillion": "300"});
+        engine
+    };
+    MicroRun::full("served")
+        .set("/spec/target/examples", 8)
+        .set(
+            "/spec/models/1",
+            json!({"name": "served", "engine": engine(server.engine())}),
+        )
+        .set("/spec/generators/0/qpo/rewriter", "served")
+        .set("/spec/filters/solvability/model", "served")
+        .set("/spec/filters/difficulty/solver", "served")
+        .set("/spec/responses/model", "served")
+        .set("/spec/reward/model", "served")
+}
+
+#[test]
+fn a_run_makes_the_same_bytes_whatever_happens_and_pays_for_no_answer_twice() {
+    let server = server();
+    let quiet = Workbench::new();
+    served(&server).write(&quiet);
+    quiet.run().exits_with(0);
+    let undisturbed = FinishedRun::read(quiet.path(), "served");
+    let once = server.answered();
+    assert_eq!(once.values().sum::<usize>(), server.requests());
+    let bodies: Vec<_> = undisturbed
+        .stages(Stage::Respond)
+        .filter_map(|stage| stage.seal.clone())
+        .collect();
+    assert!(
+        bodies
+            .iter()
+            .all(|seal| seal.bodies == ["endpoint:micro-chat"]),
+        "{bodies:?}"
+    );
+
+    // What the endpoint was paid for is in the status, the budget's currency aside.
+    let mut counts = Counts::default();
+    for stage in [
+        Stage::Rewrite,
+        Stage::Label,
+        Stage::Judge,
+        Stage::Respond,
+        Stage::Reward,
+    ] {
+        let of_ada = |each: &&scalequest_operator::record::StageRecord| {
+            each.generator.as_deref() != Some("bob")
+        };
+        let seals = undisturbed
+            .stages(stage)
+            .filter(of_ada)
+            .filter_map(|each| each.seal.as_ref());
+        seals.for_each(|seal| counts.add(&seal.counts));
+    }
+    let dollars = (counts.tokens_in as f64 * 100.0 + counts.tokens_out as f64 * 300.0) / 1e6;
+    let shown: f64 = quiet.status()["status"]["usage"]["cost"]
+        .as_str()
+        .expect("a cost")
+        .parse()
+        .expect("a number");
+    assert!(
+        (shown - dollars).abs() < 0.011 && dollars > 0.1,
+        "{shown} {dollars}"
+    );
+
+    // A server that fails in every way, and a runner that is stopped and killed.
+    server.every(
+        4,
+        &[
+            Fault::Busy("0"),
+            Fault::Broken,
+            Fault::CutOff,
+            Fault::Garbage,
+        ],
+    );
+    let bench = Workbench::new();
+    served(&server).write(&bench);
+    let mut kills = 0;
+    for (way, after) in [("INT", 30), ("KILL", 60), ("INT", 90), ("KILL", 120)] {
+        let before = server.answered().values().sum::<usize>();
+        let mut runner = bench.start(&["run", "-f", "run.yaml"], "run.log");
+        let is_time = || {
+            let answered = server.answered().values().sum::<usize>() - before >= after;
+            let is_over = runner.try_wait().expect("a child").is_some();
+            (answered || is_over).then_some(())
+        };
+        wait_until("answers", LONG, is_time);
+        kills += usize::from(way == "KILL");
+        signal(runner.id(), way);
+        wait_until("the end of the runner", LONG, || {
+            runner.try_wait().expect("a child")
+        });
+    }
+    wait_until("the end of its workers", LONG, || {
+        scalequest_tests::harness::processes::workers_below(bench.path())
+            .is_empty()
+            .then_some(())
+    });
+    bench.run().exits_with(0);
+    FinishedRun::read(bench.path(), "served").is_the_same_as(&undisturbed);
+    let twice: usize = server.answered().values().sum::<usize>() - 2 * once.values().sum::<usize>();
+    assert!(
+        twice <= 4 * kills,
+        "{twice} answers were asked for again after {kills} kills with 4 requests under way"
+    );
+}
+
+#[test]
+fn a_run_whose_endpoint_dies_says_so_loses_nothing_and_goes_on_with_the_same_command() {
+    let server = server();
+    let bench = Workbench::new();
+    served(&server).write(&bench);
+    server.every(1, &[Fault::Broken]);
+    let finished: scalequest_tests::harness::workbench::Finished = bench
+        .command(&["run", "-f", "run.yaml"])
+        .env("SCALEQUEST_ENDPOINT_PATIENCE_SECONDS", "2")
+        .output()
+        .expect("scalequest starts")
+        .into();
+    finished.exits_with(1).says(&[
+        "no answer in 2 s",
+        "out of memory",
+        "the same command goes on",
+    ]);
+    server.every(usize::MAX, &[]);
+    bench.run().exits_with(0);
+}
+
+#[test]
+fn a_second_look_at_money_keeps_a_run_within_its_budget() {
+    let server = server();
+    let bench = Workbench::new();
+    served(&server)
+        .set("/spec/target/examples", 5000)
+        .set("/spec/budget", json!({"cost": "1.00", "currency": "EUR"}))
+        .write(&bench);
+    bench
+        .run()
+        .exits_with(3)
+        .says(&["spec.budget.cost (1.00 EUR)"]);
+    let report =
+        std::fs::read_to_string(bench.path().join("dataset/report.html")).expect("a report");
+    assert!(report.contains("EUR"), "the report names no money");
+}

@@ -1,0 +1,308 @@
+//! One question to an endpoint, asked until it is answered or there is no hope left.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use reqwest::{Client, Url};
+use tokio::sync::watch;
+
+use super::failure::{Failure, of_status, pause_after};
+use super::wire::{LimitName, NoReply, Question, Reply, reply, request};
+use super::{Declined, EndpointError};
+
+/// Attempts at a question that the server fails to answer while it answers others.
+const ATTEMPTS: u32 = 6;
+
+/// Questions refused, and none answered, from which on the server is taken to refuse all.
+const REFUSALS: usize = 5;
+
+/// How long to wait for an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For one answer.
+    pub request: Duration,
+    /// For any answer at all, over all attempts.
+    pub in_all: Duration,
+}
+
+impl Patience {
+    /// Ten minutes each, or what `SCALEQUEST_ENDPOINT_TIMEOUT_SECONDS` and `SCALEQUEST_ENDPOINT_PATIENCE_SECONDS` say.
+    pub fn from_env() -> Self {
+        let seconds = |name: &str| {
+            let said = std::env::var(name).ok().and_then(|text| text.parse().ok());
+            Duration::from_secs(said.unwrap_or(600))
+        };
+        Patience {
+            request: seconds("SCALEQUEST_ENDPOINT_TIMEOUT_SECONDS"),
+            in_all: seconds("SCALEQUEST_ENDPOINT_PATIENCE_SECONDS"),
+        }
+    }
+}
+
+/// A model behind an endpoint.
+#[derive(Debug)]
+pub struct Endpoint {
+    client: Client,
+    chat: Url,
+    models: Url,
+    model: String,
+    key: Option<String>,
+    /// Where the key is looked for, for errors.
+    key_variable: String,
+    patience: Patience,
+    began: Instant,
+    /// Questions answered so far.
+    answered: AtomicUsize,
+    /// Milliseconds from `began` to the latest answer.
+    answered_at: AtomicU64,
+    refused: AtomicUsize,
+    limit_name: AtomicUsize,
+}
+
+impl Endpoint {
+    /// The model called `model` at `base_url` (up to and with `/v1`); `key_variable` is the environment variable that `key` comes from.
+    /// Nothing is sent.
+    ///
+    /// # Errors
+    /// The URL or the key cannot be used.
+    pub fn new(
+        base_url: &str,
+        model: &str,
+        key: Option<String>,
+        key_variable: &str,
+        patience: Patience,
+    ) -> Result<Self, EndpointError> {
+        let join = |path: &str| {
+            let url = format!("{}/{path}", base_url.trim_end_matches('/'));
+            Url::parse(&url)
+                .ok()
+                .filter(|url| matches!(url.scheme(), "http" | "https"))
+                .ok_or_else(|| {
+                    EndpointError::Denied(format!("`{base_url}` is no http or https URL"))
+                })
+        };
+        let key = key
+            .map(|key| key.trim().to_owned())
+            .filter(|key| !key.is_empty());
+        if key
+            .as_ref()
+            .is_some_and(|key| key.bytes().any(|byte| !(0x21..0x7f).contains(&byte)))
+        {
+            return Err(EndpointError::Denied(format!(
+                "the key in {key_variable} holds characters that no key has: set it anew"
+            )));
+        }
+        // A redirected request would carry the prompt, and perhaps the key, to where nobody meant it to go.
+        let client = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(10))
+            .timeout(patience.request)
+            .user_agent(concat!("scalequest-worker/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| {
+                EndpointError::Unavailable(format!("cannot make a client: {}", chain(&error)))
+            })?;
+        Ok(Endpoint {
+            client,
+            chat: join("chat/completions")?,
+            models: join("models")?,
+            model: model.to_owned(),
+            key,
+            key_variable: key_variable.to_owned(),
+            patience,
+            began: Instant::now(),
+            answered: AtomicUsize::new(0),
+            answered_at: AtomicU64::new(0),
+            refused: AtomicUsize::new(0),
+            limit_name: AtomicUsize::new(0),
+        })
+    }
+
+    /// The name under which the model is served.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// Asks `question` until it is answered, or declined for good.
+    ///
+    /// # Errors
+    /// The endpoint cannot be used; or `stop` became true while it was waited for the next attempt.
+    pub(super) async fn ask(
+        &self,
+        question: &Question,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<Result<Reply, Declined>, EndpointError> {
+        let began = Instant::now();
+        let answered_before = self.answered.load(Ordering::Relaxed);
+        let mut attempts = 0;
+        loop {
+            if *stop.borrow() {
+                return Err(EndpointError::Stopped);
+            }
+            let limit_name = self.limit_name.load(Ordering::Relaxed);
+            let failure = match self.attempt(question, limit_name).await {
+                Ok(reply) => {
+                    self.answered.fetch_add(1, Ordering::Relaxed);
+                    let at = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    self.answered_at.fetch_max(at, Ordering::Relaxed);
+                    return Ok(Ok(reply));
+                }
+                Err(failure) => failure,
+            };
+            let (message, after, busy) = match failure {
+                Failure::TooLong(message) => return Ok(Err(Declined::TooLong(message))),
+                Failure::Refused(message) => return self.refused(message),
+                Failure::Denied(message) => {
+                    return Err(EndpointError::Denied(self.denied(&message)));
+                }
+                Failure::Exhausted(message) => {
+                    return Err(EndpointError::Unavailable(self.named(&message)));
+                }
+                Failure::OtherLimitName if limit_name == 0 => {
+                    self.limit_name.store(1, Ordering::Relaxed);
+                    continue;
+                }
+                Failure::OtherLimitName => {
+                    return self
+                        .refused("it takes the limit of tokens under neither of its names".into());
+                }
+                Failure::Passing {
+                    message,
+                    after,
+                    busy,
+                } => (message, after, busy),
+            };
+            attempts += u32::from(!busy);
+            let others_are_answered = self.answered.load(Ordering::Relaxed) > answered_before;
+            if attempts >= ATTEMPTS && others_are_answered {
+                return Ok(Err(Declined::Refused(format!(
+                    "{attempts} attempts failed, the last one with {message}"
+                ))));
+            }
+            let silent_since = began
+                .max(self.began + Duration::from_millis(self.answered_at.load(Ordering::Relaxed)));
+            if silent_since.elapsed() >= self.patience.in_all {
+                let seconds = self.patience.in_all.as_secs();
+                return Err(EndpointError::Unavailable(self.named(&format!(
+                    "no answer in {seconds} s, the last attempt: {message}"
+                ))));
+            }
+            tracing::debug!(%message, attempts, "the endpoint did not answer, asking again");
+            let pause = after
+                .unwrap_or_else(|| pause_after(attempts.max(1)))
+                .min(self.patience.in_all);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+        }
+    }
+
+    async fn attempt(&self, question: &Question, limit_name: usize) -> Result<Reply, Failure> {
+        let limit = if limit_name == 0 {
+            LimitName::MaxTokens
+        } else {
+            LimitName::MaxCompletionTokens
+        };
+        let passing = |message: String| Failure::Passing {
+            message,
+            after: None,
+            busy: false,
+        };
+        let body = request(&self.model, question, limit);
+        let (status, retry_after, text) = self
+            .send(self.client.post(self.chat.clone()).json(&body))
+            .await
+            .map_err(passing)?;
+        if !(200..300).contains(&status) {
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |now| now.as_secs());
+            let now = i64::try_from(now).unwrap_or(i64::MAX);
+            return Err(of_status(status, retry_after.as_deref(), now, &text));
+        }
+        reply(&text, &self.model, question).map_err(|no_reply| match no_reply {
+            NoReply::Garbage(error) => passing(format!("what it answered is no chat completion ({error})")),
+            NoReply::OtherModel(other) => Failure::Denied(format!("it answered as model `{other}`")),
+            NoReply::NoProbabilities => Failure::Denied(
+                "it gives no probabilities (logprobs), by which responses are scored: use a server that does (vLLM, llama.cpp), or a reward model with a source".into(),
+            ),
+        })
+    }
+
+    /// Status, `Retry-After` and body of the response to a request.
+    pub(super) async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<(u16, Option<String>, String), String> {
+        let request = match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        };
+        let response = request.send().await.map_err(|error| chain(&error))?;
+        let status = response.status().as_u16();
+        let header = response.headers().get(reqwest::header::RETRY_AFTER);
+        let retry_after = header
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
+        let text = response.text().await.map_err(|error| chain(&error))?;
+        Ok((status, retry_after, text))
+    }
+
+    /// A request for the list of models.
+    pub(super) fn list(&self) -> reqwest::RequestBuilder {
+        self.client.get(self.models.clone())
+    }
+
+    fn refused(&self, message: String) -> Result<Result<Reply, Declined>, EndpointError> {
+        let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        if refused >= REFUSALS && self.answered.load(Ordering::Relaxed) == 0 {
+            return Err(EndpointError::Denied(self.named(&format!(
+                "it refused the first {refused} questions, the last one with {message}"
+            ))));
+        }
+        Ok(Err(Declined::Refused(message)))
+    }
+
+    /// `message`, with the advice that fits a request that was denied.
+    pub(super) fn denied(&self, message: &str) -> String {
+        let is_about_the_key = ["401", "403"]
+            .iter()
+            .any(|status| message.contains(&format!("status {status}")));
+        let advice = match (is_about_the_key, &self.key) {
+            (false, _) => String::new(),
+            (true, Some(_)) => format!("; check the key in {}", self.key_variable),
+            (true, None) => format!("; no key was sent: set {}", self.key_variable),
+        };
+        self.named(&format!("{message}{advice}"))
+    }
+
+    /// `message`, with the endpoint's name before it.
+    pub(super) fn named(&self, message: &str) -> String {
+        let place = self.chat.origin().ascii_serialization();
+        format!(
+            "the endpoint at {place}, asked for model `{}`: {message}",
+            self.model
+        )
+    }
+}
+
+/// An error with its causes: the outermost of a network error tells nothing. The URL is left out; the caller names the endpoint.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = if error.is_timeout() {
+        "it took too long".to_owned()
+    } else if error.is_connect() {
+        "cannot connect".to_owned()
+    } else {
+        "the connection broke".to_owned()
+    };
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,100 @@
+//! A first look at an endpoint, before anything is paid for: whether it answers, takes the key, and serves the model.
+
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use tokio::runtime::Runtime;
+
+use super::{Endpoint, EndpointError};
+
+/// Attempts to reach it.
+const ATTEMPTS: u32 = 3;
+
+/// How long a server that is starting is waited for.
+const START: Duration = Duration::from_secs(60);
+
+/// Models that are named where the wanted one is not served.
+const NAMED: usize = 8;
+
+#[derive(Deserialize)]
+struct Models {
+    data: Vec<Model>,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    id: String,
+}
+
+impl Endpoint {
+    /// Looks whether the endpoint serves the model, by its list of models. A server without one is not asked further: the text that is
+    /// returned then says so.
+    ///
+    /// # Errors
+    /// It does not answer, denies the key, or lists other models only.
+    pub fn look(&self, runtime: &Runtime) -> Result<Option<String>, EndpointError> {
+        runtime.block_on(async {
+            let began = Instant::now();
+            let mut attempt = 1;
+            loop {
+                match self.send(self.list()).await {
+                    // A server that loads its model says so by this status.
+                    Ok((503, _, _)) if began.elapsed() < START => {}
+                    Ok((500.., _, _)) | Err(_) if attempt < ATTEMPTS => attempt += 1,
+                    Ok((status, _, text)) => return self.listed(status, &text),
+                    Err(message) => {
+                        return Err(EndpointError::Unavailable(self.named(&format!(
+                            "{message}; start the server or correct engine.openAI.baseUrl"
+                        ))));
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        })
+    }
+
+    fn listed(&self, status: u16, text: &str) -> Result<Option<String>, EndpointError> {
+        match status {
+            200..=299 => {}
+            404 | 405 | 501 => return Ok(Some(self.named(
+                "it does not list its models, so it is not known yet whether it serves this one",
+            ))),
+            500.. => {
+                return Err(EndpointError::Unavailable(
+                    self.named(&format!("status {status} where its models are listed")),
+                ));
+            }
+            _ => {
+                return Err(EndpointError::Denied(
+                    self.denied(&format!("status {status} where its models are listed")),
+                ));
+            }
+        }
+        let listed: Models = serde_json::from_str(text).map_err(|error| {
+            EndpointError::Denied(self.named(&format!(
+                "what it lists as its models is no such list ({error}): engine.openAI.baseUrl is the URL of an OpenAI-compatible API, up to and with /v1"
+            )))
+        })?;
+        if listed.data.iter().any(|served| served.id == self.model()) {
+            return Ok(None);
+        }
+        let names: Vec<String> = listed
+            .data
+            .iter()
+            .take(NAMED)
+            .map(|served| format!("`{}`", served.id))
+            .collect();
+        let more = if listed.data.len() > NAMED {
+            ", …"
+        } else {
+            ""
+        };
+        Err(EndpointError::Denied(self.named(&match names.is_empty() {
+            true => "it serves no model".to_owned(),
+            false => format!(
+                "it does not serve it, but {}{more}: correct engine.openAI.model",
+                names.join(", ")
+            ),
+        })))
+    }
+}

@@ -1,0 +1,42 @@
+//! A model that somebody else serves, behind an OpenAI-compatible endpoint: requests over the network, many under way at once, each
+//! repeated as long as that may help. It knows no stage and no row.
+
+mod ask_all;
+
+mod client;
+
+mod failure;
+
+mod look;
+
+mod open;
+
+mod wire;
+
+pub use ask_all::Answered;
+pub use client::{Endpoint, Patience};
+pub use open::open;
+pub use wire::{Alternative, Question, Reply};
+
+/// Why an endpoint cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// A stop was asked for.
+    #[error("stopped")]
+    Stopped,
+    /// No request can work as it is: the key, the model's name or the URL is wrong, or the server lacks what is asked of it.
+    #[error("{0}")]
+    Denied(String),
+    /// The endpoint gave no answer for as long as there is patience.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Why one question has no answer, though the endpoint answers others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Declined {
+    /// It does not fit the model's context; what the server said.
+    TooLong(String),
+    /// The server refuses it; what it said.
+    Refused(String),
+}
