@@ -84,10 +84,35 @@ bench-engine: build models ## Compare the engine with llama.cpp and PyTorch on t
 	tests/bench/compare.py --worker "$(RELEASE)/scalequest-worker" --weights "$(BENCH)" --python "$(BENCH)-python/bin/python" --out target/bench
 
 .PHONY: test-cluster
-test-cluster: export SCALEQUEST_CRASH_STEP ?= 4
+test-cluster: export SCALEQUEST_CRASH_STEP ?= 12
 test-cluster: build ## Build and start a real Kubernetes; install the chart; run SynthesisRuns on real and simulated pods
-	.ci/tools.sh kubernetes
+	.ci/tools.sh kubernetes kube-score
 	cargo test --release --locked --workspace --test 'cluster_*' -- --include-ignored
+
+.PHONY: test-oldest
+test-oldest: export SCALEQUEST_KUBERNETES = oldest
+test-oldest: build ## The cluster tests on the oldest Kubernetes that the chart allows (10 minutes more to build it, once)
+	.ci/tools.sh kubernetes
+	tests/kubernetes/more.sh oldest
+	cargo test --release --locked --workspace --test cluster_harness --test cluster_crd --test cluster_run -- --include-ignored
+	cargo test --release --locked --workspace --test cluster_chart -- --include-ignored --skip kube_score
+
+.PHONY: test-kueue
+test-kueue: build ## A run in a queue of a real Kueue (4 minutes more to build it, once)
+	.ci/tools.sh kubernetes
+	tests/kubernetes/more.sh kueue
+	cargo test --release --locked --workspace --test apart -- --include-ignored --nocapture kueue
+
+.PHONY: test-node-loss
+test-node-loss: build ## A node loses its power under a worker (about 5 minutes)
+	.ci/tools.sh kubernetes
+	cargo test --release --locked --workspace --test apart -- --include-ignored --nocapture node_loss
+
+.PHONY: bench-operator
+bench-operator: build ## Many runs at once on simulated nodes, beside Argo Workflows: target/bench/operator.json
+	.ci/tools.sh kubernetes
+	tests/kubernetes/more.sh argo
+	cargo test --release --locked --workspace --bench operator
 
 .PHONY: test-dataset
 test-dataset: build models ## Make a small dataset with real models; open it in pyarrow, polars, datasets and a browser

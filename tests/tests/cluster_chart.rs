@@ -1,12 +1,14 @@
 //! The chart on a real API server: clean for helm, every object of every values file taken by the server, every pod as the restricted
 //! profile asks, installed and upgraded by helm. `make test-cluster` runs these tests.
 
+use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use scalequest_tests::kubernetes::product::{chart, chart_values, generated_is_current};
+use scalequest_tests::kubernetes::programs::folder;
 use scalequest_tests::kubernetes::{Cluster, Options};
 use serde_json::{Value, json};
 
@@ -85,6 +87,73 @@ async fn helm_finds_nothing_to_say_and_the_server_takes_every_object() {
             taken.stderr
         );
     }
+}
+
+/// What kube-score asks for and the chart does not do, each with the reason.
+const NOT_DONE: [(&str, &str); 5] = [
+    (
+        "container-image-pull-policy",
+        "images are tagged by release: pulled where they are missing; a value changes it",
+    ),
+    (
+        "container-ephemeral-storage-request-and-limit",
+        "the root is read-only and nothing is written; a limit would evict the operator for its own log",
+    ),
+    (
+        "deployment-has-host-podantiaffinity",
+        "topologySpreadConstraints spread the copies, and do not forbid two on one node where there is one",
+    ),
+    (
+        "deployment-replicas",
+        "one of the values files asks for one copy on purpose",
+    ),
+    (
+        "networkpolicy-targets-pod",
+        "the workers' pods are made by the operator, not by the chart",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make test-cluster"]
+async fn kube_score_finds_nothing_but_what_is_reasoned() {
+    let cluster = Cluster::shared();
+    let program = folder().join("../../tools/bin/kube-score");
+    for file in chart_values() {
+        let values = file.display().to_string();
+        let all = ["template", "release", &chart(), "--values", &values];
+        let rendered = cluster.helm(&all).exits_with(0);
+        let mut command = Command::new(&program);
+        // A limit on processor time slows the operator down and protects nobody: requests do.
+        command.args([
+            "score",
+            "-",
+            "--kubernetes-version=v1.33",
+            "--output-format=ci",
+            "--ignore-container-cpu-limit",
+        ]);
+        for (name, _reason) in NOT_DONE {
+            command.args(["--ignore-test", name]);
+        }
+        let said = fed(command, &rendered.stdout);
+        let faults = said
+            .lines()
+            .filter(|line| !line.starts_with("[OK]") && !line.starts_with("[SKIPPED]"));
+        let faults: Vec<&str> = faults.collect();
+        assert!(said.contains("[OK]"), "{}: {said}", program.display());
+        assert!(faults.is_empty(), "{values}: {faults:#?}");
+    }
+}
+
+/// What a program says to this input.
+fn fed(mut command: Command, input: &str) -> String {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let child = command.stderr(Stdio::inherit()).spawn();
+    let mut child = child.expect("kube-score is installed: run `.ci/tools.sh kube-score`");
+    let mut pipe = child.stdin.take().expect("a pipe");
+    pipe.write_all(input.as_bytes()).expect("it reads");
+    drop(pipe);
+    let output = child.wait_with_output().expect("it ends");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,7 +48,7 @@ app.kubernetes.io/part-of: scalequest
 {{- define "scalequest.rules" -}}
 - apiGroups: [scalequest.dev]
   resources: [synthesisruns]
-  verbs: [get, list, watch, delete]
+  verbs: [list, watch, delete]
 - apiGroups: [scalequest.dev]
   resources: [synthesisruns/status]
   verbs: [patch]

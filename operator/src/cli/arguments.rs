@@ -328,6 +328,10 @@ pub(super) struct OperatorArguments {
     #[arg(long, value_name = "N", env = "SCALEQUEST_SHARD_RETRIES", default_value = "3", value_parser = clap::value_parser!(i32).range(0..100))]
     pub(super) shard_retries: i32,
 
+    /// Seconds after which everything is listed anew, in case a watch has kept something back
+    #[arg(long, value_name = "N", env = "SCALEQUEST_RELIST_SECONDS", default_value = "600", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) relist_seconds: u64,
+
     /// Runs that are looked at at once
     #[arg(long, value_name = "N", env = "SCALEQUEST_CONCURRENCY", default_value = "16", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) concurrency: u16,

@@ -1,5 +1,7 @@
 //! `scalequest operator`: looks after the SynthesisRuns of a cluster.
 
+use std::time::Duration;
+
 use scalequest_crds::exit;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -45,6 +47,7 @@ fn options(arguments: OperatorArguments) -> Result<Options, Refusal> {
         identity,
         job_ttl_seconds,
         shard_retries,
+        relist_seconds,
         concurrency,
     } = arguments;
     let given = |names: Vec<String>| -> Vec<String> {
@@ -80,6 +83,7 @@ fn options(arguments: OperatorArguments) -> Result<Options, Refusal> {
             image_pull_secrets: given(worker_image_pull_secrets),
             job_ttl_seconds,
             shard_retries,
+            relist: Duration::from_secs(relist_seconds),
         },
         namespaces: given(watch_namespaces),
         listen,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::core::NamespaceResourceScope;
@@ -160,6 +160,7 @@ where
         .boxed()
 }
 
+/// A watch that begins anew, with a list, every now and then: an event that never came is made good by that.
 fn watched<K>(
     context: &Context,
     namespace: Option<&str>,
@@ -177,7 +178,12 @@ where
         Some(namespace) => Api::namespaced(context.client.clone(), namespace),
         None => Api::all(context.client.clone()),
     };
-    watcher(api, config).default_backoff().into_stream()
+    let relist = context.settings.relist;
+    stream::repeat_with(move || {
+        let watched = watcher(api.clone(), config.clone()).default_backoff();
+        watched.take_until(tokio::time::sleep(relist))
+    })
+    .flatten()
 }
 
 fn told<T>(context: &Context, resource: &str, result: Result<T, watcher::Error>) -> Option<T> {

@@ -87,7 +87,7 @@ impl Metrics {
             )?,
             lists: counter(
                 "scalequest_operator_watch_restarts_total",
-                "Lists with which watches began, or began anew",
+                "Lists with which watches began, or began anew (every --relist-seconds they do)",
                 &["resource"],
             )?,
             watch_errors: counter(

@@ -34,10 +34,10 @@ pub async fn reconcile(
         context.forget(&uid);
         return Ok(Action::await_change());
     }
-    let Some(mut belongings) = context.observed.of_run(&run) else {
+    let (namespace, now_millis) = (run.namespace().unwrap_or_default(), now_millis());
+    let Some(mut belongings) = context.observed.of_run(&run, now_millis) else {
         return Ok(Action::requeue(BEHIND));
     };
-    let (namespace, now_millis) = (run.namespace().unwrap_or_default(), now_millis());
     belongings.words = words(&context, &namespace, &belongings, now_millis).await;
     let step = decide(&Scene {
         run: &run,

@@ -1,5 +1,7 @@
 //! What the person who runs the operator has chosen, the same for all runs.
 
+use std::time::Duration;
+
 /// The value of `spec.managedBy` with which this operator looks after a run; also what an absent one means.
 pub const MANAGED_BY: &str = "scalequest.dev/operator";
 
@@ -18,6 +20,8 @@ pub struct Settings {
     pub job_ttl_seconds: i32,
     /// Failed attempts at a shard that are repeated.
     pub shard_retries: i32,
+    /// Time after which everything is listed anew, whatever the watches have said.
+    pub relist: Duration,
 }
 
 impl Default for Settings {
@@ -29,6 +33,7 @@ impl Default for Settings {
             image_pull_secrets: Vec::new(),
             job_ttl_seconds: 3600,
             shard_retries: 3,
+            relist: Duration::from_secs(600),
         }
     }
 }

@@ -46,6 +46,10 @@ pub mod api_proxy;
 
 pub mod operator_process;
 
+pub mod rehearsal;
+
+pub mod kueue;
+
 pub use cluster::{Cluster, Options};
 pub use namespace::Namespace;
 pub use simulated::Ending;

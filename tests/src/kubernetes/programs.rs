@@ -6,28 +6,45 @@ use std::sync::OnceLock;
 
 use crate::harness::binaries::repository;
 
-/// The folder of the programs.
+/// The folder of the programs: of the oldest Kubernetes that is supported where `SCALEQUEST_KUBERNETES` says `oldest`.
 ///
 /// # Panics
 /// If they are not built, with the command that builds them: a cluster test is never passed over.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let script = repository().join("tests/kubernetes/build.sh");
-        let output = Command::new("bash")
-            .arg(&script)
-            .arg("--where")
-            .output()
-            .expect("bash starts");
-        let said = String::from_utf8_lossy(&output.stdout);
-        let folder = PathBuf::from(said.trim());
+        let chosen = std::env::var("SCALEQUEST_KUBERNETES").unwrap_or_default();
+        let (folder, command) = match chosen.as_str() {
+            "" => (asked("build.sh", &[]), ".ci/tools.sh kubernetes"),
+            other => (more(other), "tests/kubernetes/more.sh oldest"),
+        };
         assert!(
-            output.status.success() && folder.join("servers").is_file(),
-            "Kubernetes is not built: run `.ci/tools.sh kubernetes` ({})",
+            folder.join("servers").is_file(),
+            "Kubernetes is not built: run `{command}` ({})",
             folder.display()
         );
         folder
     })
+}
+
+/// The folder of what `tests/kubernetes/more.sh` builds under this name, built or not.
+pub fn more(name: &str) -> PathBuf {
+    asked("more.sh", &[name])
+}
+
+/// Where a script says that its programs are.
+fn asked(script: &str, arguments: &[&str]) -> PathBuf {
+    let script = repository().join("tests/kubernetes").join(script);
+    let mut command = Command::new("bash");
+    let output = command.arg(&script).arg("--where").args(arguments).output();
+    let output = output.expect("bash starts");
+    assert!(
+        output.status.success(),
+        "{}: {}",
+        script.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
 }
 
 /// One of the programs.

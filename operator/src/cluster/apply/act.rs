@@ -142,8 +142,9 @@ pub(super) async fn delete(
     };
     match deleted {
         Ok(()) => Ok(()),
-        // Gone, or another object by now: either way this one is not there any more.
-        Err(error) if matches!(code(&error), 404 | 409) => Ok(()),
+        Err(error) if code(&error) == 404 => Ok(()),
+        // Another object by now, or changed in this moment.
+        Err(error) if code(&error) == 409 => Err(ApplyError::Behind(name.clone())),
         Err(error) => {
             let kind = match kind {
                 Kind::Job => "Job",

@@ -26,7 +26,14 @@ pub struct Cache<V> {
 #[derive(Debug)]
 struct OfRun<V> {
     run: ObjectRef<SynthesisRun>,
-    values: BTreeMap<String, Arc<V>>,
+    values: BTreeMap<String, Version<V>>,
+}
+
+/// A value as it was in a version.
+#[derive(Debug)]
+struct Version<V> {
+    version: u64,
+    value: Arc<V>,
 }
 
 /// What a list or a watch has shown.
@@ -85,7 +92,12 @@ impl<V> World<V> {
                     run: run.clone(),
                     values: BTreeMap::new(),
                 });
-                of_run.values.insert(id, Arc::new(value));
+                // What comes late does not undo what came before it.
+                let is_late = |known: &Version<V>| known.version > seen;
+                if !of_run.values.get(&id).is_some_and(is_late) {
+                    let (version, value) = (seen, Arc::new(value));
+                    of_run.values.insert(id, Version { version, value });
+                }
             }
             None => {
                 if let Some(of_run) = self.runs.get_mut(&uid) {
@@ -134,7 +146,10 @@ impl<V> Cache<V> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
         let of_run = inner.world.runs.get(uid);
         of_run
-            .map(|of_run| of_run.values.values().cloned().collect())
+            .map(|of_run| {
+                let values = of_run.values.values();
+                values.map(|known| known.value.clone()).collect()
+            })
             .unwrap_or_default()
     }
 
@@ -219,6 +234,24 @@ mod tests {
         assert_eq!((cache.latest(), cache.len()), (7, 2));
         cache.take(&Event::Delete(map("b", "y", 9)));
         assert_eq!((names(&cache, "y").len(), cache.latest()), (0, 9));
+    }
+
+    #[test]
+    fn an_event_that_comes_late_undoes_nothing() {
+        let cache: Cache<Name> = Cache::default();
+        let named = |name: &str, version| {
+            let mut named = map("a", "x", version);
+            named.metadata.name = Some(name.into());
+            named
+        };
+        cache.take(&Event::Apply(named("new", 9)));
+        cache.take(&Event::Apply(named("old", 8)));
+        assert_eq!(
+            (names(&cache, "x"), cache.latest()),
+            (vec!["new".into()], 9)
+        );
+        cache.take(&Event::Apply(named("newest", 10)));
+        assert_eq!(names(&cache, "x"), ["newest"]);
     }
 
     #[test]

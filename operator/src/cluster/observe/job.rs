@@ -52,6 +52,8 @@ pub struct SeenJob {
     pub active: i32,
     /// Indexes that are done.
     pub succeeded: i32,
+    /// Pods that have ended, as far as the Job controller has counted them.
+    pub counted: i32,
     /// Indexes that were given up.
     pub failed_indexes: BTreeSet<i64>,
     /// When it was made, in milliseconds since 1970.
@@ -131,6 +133,7 @@ impl Kept<Job> for SeenJob {
             completions: spec.completions.unwrap_or(1),
             active: status.active.unwrap_or(0),
             succeeded: status.succeeded.unwrap_or(0),
+            counted: status.succeeded.unwrap_or(0) + status.failed.unwrap_or(0),
             failed_indexes: status
                 .failed_indexes
                 .as_deref()

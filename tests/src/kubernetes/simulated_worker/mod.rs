@@ -1,13 +1,15 @@
 //! The worker of simulated pods: it does no work, but answers every task as the real one would, from a store that it only imagines. What it
 //! answers follows from the task alone.
 
+mod mischief;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{Api, Client, ResourceExt};
 use scalequest_crds::Stage;
-use scalequest_crds::exit::worker::{DONE, STOPPED};
+use scalequest_crds::exit::worker::{DONE, SHARD_CANNOT_WORK, STOPPED};
 use scalequest_crds::inspection::{FileFacts, Inspection, ModelFacts, parts};
 use scalequest_crds::key::sha256_hex;
 use scalequest_crds::report::{Counts, Outcome, StageReport};
@@ -18,12 +20,16 @@ use scalequest_crds::task::StageTask;
 use super::namespace::Namespace;
 use super::simulated::{Ending, Script};
 
+pub use mischief::{Held, Mischief};
+
 /// Share of its rows that a stage of a wave keeps, in percent.
 const KEPT_PERCENT: i64 = 80;
 
 /// What simulated workers have made.
 #[derive(Debug, Default)]
 pub struct SimulatedStore {
+    mischief: Mischief,
+    done: mischief::Done,
     shards: Mutex<BTreeMap<String, BTreeSet<i64>>>,
     asked: Mutex<BTreeMap<(String, i64), usize>>,
 }
@@ -40,7 +46,15 @@ impl Namespace {
 }
 
 impl SimulatedStore {
-    /// How often each shard was asked for, by content key and index.
+    /// A store whose workers suffer this.
+    pub fn with(mischief: Mischief) -> Self {
+        SimulatedStore {
+            mischief,
+            ..SimulatedStore::default()
+        }
+    }
+
+    /// How often each shard was made, by content key and index.
     pub fn asked(&self) -> BTreeMap<(String, i64), usize> {
         self.asked.lock().expect("no panic while locked").clone()
     }
@@ -51,13 +65,26 @@ impl SimulatedStore {
         let index = index(pod)?;
         let message = match label("scalequest.dev/purpose").as_str() {
             "inspect" => serde_json::to_string(&inspection(&task["spec.json"], index)?).ok()?,
+            "seal" => {
+                let task: StageTask = serde_json::from_str(&task["task.json"]).ok()?;
+                match self.mischief.loses(&task, &self.done) {
+                    true => String::new(),
+                    false => self.seal(&task).to_bounded_json(),
+                }
+            }
             purpose => {
                 let task: StageTask = serde_json::from_str(&task["task.json"]).ok()?;
-                let report = match purpose {
-                    "seal" => self.seal(&task),
-                    _ => self.run(&task, index),
-                };
-                report.to_bounded_json()
+                let name = pod.name_any();
+                let has_waited = self.mischief.hold(&task, &name, &self.done).await;
+                if has_waited && !is_at_work(client, pod).await {
+                    return None;
+                }
+                if purpose == "run" && self.mischief.spoils(&task, index) {
+                    let message = format!("row of shard {index} cannot be read");
+                    let failed = report(&task, Some(index), 0, Outcome::Failed { message });
+                    return Some(Ending::new(SHARD_CANNOT_WORK, failed.to_bounded_json()));
+                }
+                self.run(&task, index).to_bounded_json()
             }
         };
         Some(Ending::new(DONE, message))
@@ -194,4 +221,11 @@ async fn task_map(client: &Client, pod: &Pod) -> Option<BTreeMap<String, String>
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     None
+}
+
+/// Whether a pod is still there and may go on.
+async fn is_at_work(client: &Client, pod: &Pod) -> bool {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
+    let now = pods.get_opt(&pod.name_any()).await.ok().flatten();
+    now.is_some_and(|now| now.uid() == pod.uid() && now.metadata.deletion_timestamp.is_none())
 }

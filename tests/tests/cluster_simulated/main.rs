@@ -1,0 +1,42 @@
+//! Whole runs on simulated pods: the operator is killed, its traffic disturbed, its rights taken away, and everything is done to a run that
+//! people, clusters and workers do, in every stage. Each time the run ends with the same dataset. `make test-cluster` runs these tests.
+
+mod crash;
+
+mod faults;
+
+mod life;
+
+mod limits;
+
+mod rights;
+
+use scalequest_tests::kubernetes::Cluster;
+use scalequest_tests::kubernetes::api_proxy::Treatment;
+use scalequest_tests::kubernetes::rehearsal::{End, Rehearsal, run};
+use scalequest_tests::kubernetes::simulated_worker::Mischief;
+use tokio::sync::{OnceCell, RwLock};
+
+/// Held for reading by whoever needs an API server that stays, for writing by the test that kills it.
+static SERVERS: RwLock<()> = RwLock::const_new(());
+
+/// What an undisturbed run leaves.
+async fn reference() -> &'static End {
+    static REFERENCE: OnceCell<End> = OnceCell::const_new();
+    let undisturbed = async || {
+        let mut undisturbed = Rehearsal::begin(
+            Cluster::shared(),
+            "reference",
+            Treatment::default(),
+            Mischief::default(),
+        )
+        .await;
+        undisturbed.make(run()).await;
+        let end = undisturbed.complete().await;
+        assert!(end.made.iter().all(|times| *times == 1));
+        let writes = undisturbed.proxy.writes();
+        eprintln!("an undisturbed run takes {writes} writes");
+        end
+    };
+    REFERENCE.get_or_init(undisturbed).await
+}

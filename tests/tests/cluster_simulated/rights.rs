@@ -1,0 +1,321 @@
+//! The chart's role is what the operator needs and no more: each of its verbs is used in a short run, nothing else is, and without any one
+//! of them the API server refuses what the operator has to do.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::DeleteParams;
+use scalequest_crds::Stage;
+use scalequest_crds::conditions::reason;
+use scalequest_crds::run::SynthesisRun;
+use scalequest_tests::kubernetes::api_proxy::{ApiProxy, Asked, Call, Treatment};
+use scalequest_tests::kubernetes::namespace::eventually;
+use scalequest_tests::kubernetes::product::chart;
+use scalequest_tests::kubernetes::rehearsal::{NAME, PATIENCE, Rehearsal, install, is, run, says};
+use scalequest_tests::kubernetes::simulated_worker::{Held, Mischief};
+use scalequest_tests::kubernetes::{Cluster, Namespace};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::SERVERS;
+
+/// Runs at once.
+const BESIDE: usize = 6;
+
+/// One verb on one resource, and the names it is bound to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Right {
+    verb: String,
+    group: String,
+    resource: String,
+    names: Vec<String>,
+}
+
+impl Right {
+    fn rule(&self) -> Value {
+        let mut rule =
+            json!({"apiGroups": [self.group], "resources": [self.resource], "verbs": [self.verb]});
+        if !self.names.is_empty() {
+            rule["resourceNames"] = json!(self.names);
+        }
+        rule
+    }
+
+    /// What is refused without it. An owner's finalizers are never written: whoever may not is refused where an object blocks its owner's
+    /// deletion.
+    fn is_needed_for(&self, call: &Call) -> bool {
+        match self.resource.as_str() {
+            "synthesisruns/finalizers" => call.verb == "create" && call.resource == "configmaps",
+            _ => self.is_used_by(call),
+        }
+    }
+
+    fn is_used_by(&self, call: &Call) -> bool {
+        (call.verb, &call.group, &call.resource)
+            == (self.verb.as_str(), &self.group, &self.resource)
+    }
+}
+
+/// Every right of the operator in one namespace, as the chart gives it.
+fn rights(cluster: &Cluster) -> BTreeSet<Right> {
+    let rendered = cluster
+        .helm(&[
+            "template",
+            "release",
+            &chart(),
+            "--show-only",
+            "templates/rbac.yaml",
+            "--set",
+            "watchNamespaces={watched},fullnameOverride=lease",
+        ])
+        .exits_with(0);
+    let documents = rendered.stdout.split("\n---");
+    let documents = documents.filter_map(|text| serde_saphyr::from_str::<Value>(text).ok());
+    let mut rights = BTreeSet::new();
+    for role in documents.filter(|document| document["kind"] == "Role") {
+        let role: Role = serde_json::from_value(role).expect("a Role");
+        for rule in role.rules.into_iter().flatten() {
+            for group in rule.api_groups.iter().flatten() {
+                for resource in rule.resources.iter().flatten() {
+                    rights.extend(rule.verbs.iter().map(|verb| Right {
+                        verb: verb.clone(),
+                        group: group.clone(),
+                        resource: resource.clone(),
+                        names: rule.resource_names.clone().unwrap_or_default(),
+                    }));
+                }
+            }
+        }
+    }
+    rights
+}
+
+/// An operator with these rights in a namespace of its own, and the workers that wait.
+async fn with_rights(rights: &BTreeSet<&Right>) -> (Rehearsal, mpsc::UnboundedReceiver<Held>) {
+    let cluster = Cluster::shared();
+    install(cluster);
+    let space = cluster.namespace("rights").await;
+    let user = format!("operator-of-{}", space.name());
+    grant(&space, &user, rights).await;
+    let (sender, held) = mpsc::unbounded_channel();
+    let mischief = Mischief {
+        held: Some(sender),
+        ..Mischief::default()
+    };
+    let treatment = Treatment {
+        user: Some(user),
+        ..Treatment::default()
+    };
+    let rehearsal = Rehearsal::begin_in(space, cluster.kubeconfig(), treatment, mischief).await;
+    (rehearsal, held)
+}
+
+async fn grant(space: &Namespace, user: &str, rights: &BTreeSet<&Right>) {
+    let rules: Vec<Value> = rights.iter().map(|right| right.rule()).collect();
+    space
+        .create::<Role>(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": {"name": "operator"}, "rules": rules,
+        }))
+        .await;
+    space
+        .create::<RoleBinding>(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "operator"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "operator"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+        }))
+        .await;
+}
+
+/// A run in which the operator does everything that it ever does.
+async fn whole_script(rehearsal: &Rehearsal, held: &mut mpsc::UnboundedReceiver<Held>) {
+    // A run whose pods cannot be made: why is asked of the events.
+    let mut stuck = run();
+    stuck["metadata"]["name"] = "stuck".into();
+    stuck["spec"]["serviceAccountName"] = "missing".into();
+    rehearsal.make(stuck).await;
+    let mut manifest = run();
+    manifest["spec"]["target"]["examples"] = 200.into();
+    manifest["spec"]["ttlSecondsAfterFinished"] = 1.into();
+    manifest["spec"]["pods"][0]["parallelism"] = 1.into();
+    rehearsal.make(manifest).await;
+    let worker = loop {
+        let worker = held.recv().await.expect("a worker");
+        if worker.stage == Stage::Respond && worker.shards > 1 {
+            break worker;
+        }
+    };
+    let pods = rehearsal.until(|_| true).await.spec.pods;
+    let mut pods = serde_json::to_value(pods).expect("JSON");
+    pods[0]["parallelism"] = 2.into();
+    let edited = rehearsal.edit(json!({"spec": {"pods": pods}})).await;
+    edited.expect("an edited run");
+    let name = worker.pod.rsplitn(3, '-').nth(2).unwrap_or_default();
+    let has_two = |job: &Job| {
+        let spec = job.spec.as_ref();
+        spec.is_some_and(|spec| spec.parallelism == Some(2))
+    };
+    rehearsal.space.wait_for::<Job>(name, has_two).await;
+    // Twice, so that an event is told again.
+    for _ in 0..2 {
+        for suspend in [true, false] {
+            let edited = rehearsal.edit(json!({"spec": {"suspend": suspend}})).await;
+            edited.expect("an edited run");
+            rehearsal.until(|run| is(run, "Suspended") == suspend).await;
+        }
+    }
+    drop(worker);
+    held.close();
+    let runs = rehearsal.space.api::<SynthesisRun>();
+    eventually("the run's time is over", || async {
+        let there = runs.get_opt(NAME).await.ok()?;
+        there.is_none().then_some(())
+    })
+    .await;
+    let told = |run: &SynthesisRun| says(run, reason::PODS_WAITING, "missing");
+    let space = &rehearsal.space;
+    space
+        .wait_within::<SynthesisRun>(PATIENCE, "stuck", told)
+        .await;
+    let _ = runs.delete("stuck", &DeleteParams::default()).await;
+}
+
+/// An operator that takes part in an election of this namespace.
+async fn election(space: &Namespace, user: String) -> ApiProxy {
+    let cluster = space.cluster();
+    let treatment = Treatment {
+        user: Some(user),
+        ..Treatment::default()
+    };
+    let proxy = ApiProxy::start_with(cluster.kubeconfig(), treatment).await;
+    let arguments = [
+        "--watch-namespaces",
+        space.name(),
+        "--lease-name",
+        "lease",
+        "--lease-namespace",
+        space.name(),
+    ];
+    let kubeconfig = proxy.kubeconfig(cluster.directory());
+    let _operator = space.start_operator_with(&kubeconfig, &arguments);
+    eventually("a lease that is taken, or a refusal", || async {
+        let asked = proxy.asked();
+        let is_refused = asked.values().any(|asked| asked.forbidden > 0);
+        let takes = |(call, asked): (&Call, &Asked)| {
+            call.verb == "patch" && call.resource == "leases" && asked.answered > 0
+        };
+        let is_taken = asked.iter().any(takes);
+        (is_refused || is_taken).then_some(())
+    })
+    .await;
+    proxy
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make test-cluster"]
+async fn every_right_of_the_chart_is_used_and_none_is_missing() {
+    let _servers = SERVERS.read().await;
+    let all = rights(Cluster::shared());
+    assert!(all.len() > 15, "{all:?}");
+    let (rehearsal, mut held) = with_rights(&all.iter().collect()).await;
+    whole_script(&rehearsal, &mut held).await;
+    let user = format!("operator-of-{}", rehearsal.space.name());
+    let elected = election(&rehearsal.space, user).await;
+    let mut asked = rehearsal.proxy.asked();
+    asked.retain(|call, _| call.verb != "event");
+    for (call, times) in elected.asked() {
+        asked.entry(call).or_default().forbidden += times.forbidden;
+    }
+    asked.retain(|call, _| call.verb != "event");
+    let forbidden: Vec<_> = asked
+        .iter()
+        .filter(|(_, asked)| asked.forbidden > 0)
+        .collect();
+    assert!(forbidden.is_empty(), "a right is missing: {forbidden:?}");
+    let unused: Vec<_> = all
+        .iter()
+        .filter(|right| !asked.keys().any(|call| right.is_needed_for(call)))
+        .collect();
+    assert!(unused.is_empty(), "rights that nobody uses: {unused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make test-cluster"]
+async fn without_any_one_right_of_the_chart_something_is_refused() {
+    let _servers = SERVERS.read().await;
+    let all = rights(Cluster::shared());
+    let without = |right: &Right| {
+        let (all, right) = (all.clone(), right.clone());
+        tokio::spawn(async move { is_refused_without(&all, &right).await })
+    };
+    let tried = all.iter().map(async |right| (right, without(right).await));
+    let mut tried = futures::stream::iter(tried).buffer_unordered(BESIDE);
+    while let Some((right, refused)) = tried.next().await {
+        refused.unwrap_or_else(|error| panic!("without {right:?} nothing is refused: {error}"));
+    }
+}
+
+/// Waits until the operator is refused what it needs `right` for.
+async fn is_refused_without(all: &BTreeSet<Right>, right: &Right) {
+    let granted: BTreeSet<&Right> = all.iter().filter(|other| *other != right).collect();
+    let is_refused = |proxy: &ApiProxy| {
+        let asked = proxy.asked();
+        asked
+            .iter()
+            .any(|(call, asked)| asked.forbidden > 0 && right.is_needed_for(call))
+    };
+    if right.resource == "leases" {
+        let space = Cluster::shared().namespace("rights").await;
+        let user = format!("operator-of-{}", space.name());
+        grant(&space, &user, &granted).await;
+        let proxy = election(&space, user).await;
+        assert!(is_refused(&proxy), "{:?}", proxy.asked());
+        return;
+    }
+    let (rehearsal, mut held) = with_rights(&granted).await;
+    let refused = async {
+        while !is_refused(&rehearsal.proxy) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = refused => {}
+        () = whole_script(&rehearsal, &mut held) => panic!("the run ends all the same"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make test-cluster"]
+async fn p28_what_the_operator_may_not_do_is_said_and_not_asked_again_and_again() {
+    let _servers = SERVERS.read().await;
+    let all = rights(Cluster::shared());
+    let is_creation = |right: &&Right| right.verb == "create" && right.resource == "jobs";
+    let granted = all.iter().filter(|right| !is_creation(right)).collect();
+    let (rehearsal, _held) = with_rights(&granted).await;
+    rehearsal.make(run()).await;
+    let refused =
+        |run: &SynthesisRun| says(run, reason::REQUEST_REFUSED, "jobs.batch is forbidden");
+    let told = rehearsal.until(refused).await;
+    assert!(is(&told, "Degraded"));
+    let asked = || {
+        let asked = rehearsal.proxy.asked();
+        let jobs = asked
+            .iter()
+            .filter(|(call, _)| call.verb == "create" && call.resource == "jobs");
+        jobs.map(|(_, asked)| asked.forbidden).sum::<u64>()
+    };
+    let before = asked();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    // Waiting twice as long each time, from half a second on, it asks 5 times in 10 seconds.
+    assert!(asked() - before <= 6, "{} times", asked() - before);
+    // Given the right, it goes on by itself.
+    let everything: Vec<Value> = all.iter().map(Right::rule).collect();
+    let roles = rehearsal.space.api::<Role>();
+    let patch = kube::api::Patch::Merge(json!({"rules": everything}));
+    let patched = roles.patch("operator", &Default::default(), &patch).await;
+    patched.expect("a patched Role");
+    rehearsal.until(|run| is(run, "Accepted")).await;
+}
