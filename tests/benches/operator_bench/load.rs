@@ -80,10 +80,8 @@ pub async fn make_runs(space: &Namespace, runs: usize) -> Made {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let seconds = begun.elapsed().as_secs_f64();
-    let (jobs, pods) = (
-        jobs.lock().expect("no panic"),
-        pods.lock().expect("no panic"),
-    );
+    let of = |seen: &Seen| seen.lock().expect("no panic while locked").clone();
+    let (jobs, pods) = (of(&jobs), of(&pods));
     let between = |from: &BTreeMap<String, Instant>, to: &BTreeMap<String, Instant>| {
         let times = from
             .iter()
@@ -121,7 +119,7 @@ where
         let objects = events.applied_objects().into_stream();
         objects
             .for_each(|object| {
-                if let Some(object) = object.ok().filter(|object| is_wanted(object)) {
+                if let Some(object) = object.ok().filter(&is_wanted) {
                     let label = object.labels().get("scalequest.dev/run").cloned();
                     let name = label.unwrap_or_else(|| object.name_any());
                     let mut seen = seen.lock().expect("no panic while locked");
