@@ -184,6 +184,11 @@ fn wrong_from_the_start() -> Vec<(&'static str, Value, &'static str)> {
             "openAI is set with type OpenAI, and only then",
         ),
         (
+            "/spec/models/0/engine",
+            json!({"type": "Server", "server": {"command": ["serve"]}, "arithmetic": "Int8"}),
+            "arithmetic is that of the built-in engine, type Candle",
+        ),
+        (
             "/spec/models/0/source/uri",
             json!("s3://models/qwen"),
             "set exactly one of hub, path, uri, claim, image",
