@@ -1,6 +1,6 @@
 //! Serves a small model by the OpenAI API, for runs whose stages start a server for themselves.
 //!
-//! usage: chat-server MODEL PORT [DIES_AFTER]
+//! usage: `chat-server MODEL PORT [DIES_AFTER]`
 //!
 //! The model is served under its path. With `DIES_AFTER` the server ends with exit code 9 once it has answered so many requests.
 
