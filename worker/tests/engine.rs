@@ -54,9 +54,11 @@ proptest! {
         let bias = biased.then_some(&b[..]);
         for arithmetic in Arithmetic::ALL {
             let (packed, largest) = PackedMatrix::pack(&DenseRows::new(&w, inputs), arithmetic);
-            // A scale of integers is rounded up to half precision, and so is the largest number that it reaches.
+            // A scale of integers is rounded up to half precision, and so is the largest number that it reaches; a
+            // small scale is rounded to the step of half precision's subnormal numbers.
             let expected = w.iter().fold(0.0, |largest, w| f32::max(largest, w.abs()));
-            prop_assert!(largest >= expected && largest <= expected * 1.001);
+            let subnormal = 127.0 * 2f32.powi(-24);
+            prop_assert!(largest >= expected && largest <= expected * 1.001 + subnormal);
             let y = linear(&x, &packed, bias);
             for (place, y) in y.iter().enumerate() {
                 let (row, output) = (place / outputs, place % outputs);
@@ -142,7 +144,8 @@ fn rounding(arithmetic: Arithmetic, x: &[f32], w: &[f32]) -> f64 {
     let sums = products * x.len() as f64 * 2f64.powi(-24);
     let steps = match arithmetic {
         Arithmetic::F32 => 0.0,
-        Arithmetic::Bf16 => products * (2.0 * 2f64.powi(-9) + 2f64.powi(-18)),
+        // Eight bits of significand: a unit roundoff of 2^-8, of each factor.
+        Arithmetic::Bf16 => products * ((1.0 + 2f64.powi(-8)).powi(2) - 1.0),
         Arithmetic::Int8 => x
             .chunks(32)
             .zip(w.chunks(32))
