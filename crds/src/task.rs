@@ -1,6 +1,8 @@
 //! A stage task: all that a worker needs to know to do one stage of a run, resolved; nothing is looked up elsewhere.
 //! Written by the operator (a file on one machine, a ConfigMap in a cluster), read by `scalequest-worker`.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Stage;
@@ -42,6 +44,21 @@ pub struct StageTask {
 }
 
 impl StageTask {
+    /// Content keys of the earlier stages that it reads: its inputs, and the one that trained its model.
+    pub fn reads(&self) -> BTreeSet<String> {
+        let mut keys: BTreeSet<String> =
+            self.inputs.iter().map(|input| input.key.clone()).collect();
+        let mut params = self.params.clone();
+        if let Some(ModelUse {
+            location: ModelLocation::Trained { key, .. },
+            ..
+        }) = params.model_mut()
+        {
+            keys.insert(key.clone());
+        }
+        keys
+    }
+
     /// Number of shards: at least one, so that a stage without rows still makes a manifest.
     pub fn shards(&self) -> i64 {
         if self.stage.is_sharded() {

@@ -639,6 +639,49 @@ fn the_binary_ends_with_the_codes_of_the_contract_and_always_reports() {
 }
 
 /// What an inspection says of a run whose spec is `edit`ed, fault by fault.
+#[test]
+fn whoever_makes_the_last_shard_seals_and_says_what_a_seal_would() {
+    let bench = Bench::new();
+    let task = StageTask {
+        shard_rows: 3,
+        ..generate(&bench, 8)
+    };
+    let file = bench.path("task.json");
+    std::fs::write(&file, serde_json::to_string(&task).expect("json")).expect("a task");
+    let report = bench.path("report.json");
+    let (file, report) = (
+        file.to_str().expect("a path"),
+        report.to_str().expect("a path"),
+    );
+    let files = ["--task", file, "--report", report];
+    let run = |shard: &str| {
+        let (code, _, said) =
+            worker(&[&["run", "--seal-last", "--shard", shard], &files[..]].concat());
+        assert_eq!(code, 0, "{said:?}");
+        said.expect("a report")
+    };
+    for shard in ["2", "0"] {
+        let said = run(shard);
+        assert_eq!(
+            (
+                &said["outcome"]["done"]["reused"],
+                said["shard"].to_string().as_str()
+            ),
+            (&false.into(), shard)
+        );
+    }
+    let mut last = run("1");
+    let (_, _, seal) = worker(&[&["seal"], &files[..]].concat());
+    let mut seal = seal.expect("a report");
+    for report in [&mut last, &mut seal] {
+        assert!(report["shard"].is_null() && report["outcome"]["sealed"].is_object());
+        report["workerMillis"] = 0.into();
+    }
+    assert_eq!(last, seal);
+    // Who only finds its shard made has nothing to say of the whole.
+    assert_eq!(run("1")["outcome"]["done"]["reused"], true);
+}
+
 fn inspected(
     bench: &Bench,
     edit: impl FnOnce(&mut serde_json::Value),

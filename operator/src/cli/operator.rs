@@ -84,6 +84,7 @@ fn options(arguments: OperatorArguments) -> Result<Options, Refusal> {
             job_ttl_seconds,
             shard_retries,
             relist: Duration::from_secs(relist_seconds),
+            ..Settings::default()
         },
         namespaces: given(watch_namespaces),
         listen,

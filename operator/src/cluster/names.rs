@@ -37,6 +37,9 @@ pub const KEY: &str = "scalequest.dev/key";
 /// Annotation: the shards among which completion indexes count; all where it is missing.
 pub const AMONG: &str = "scalequest.dev/among";
 
+/// Annotation of a pod: its stage's task.
+pub const TASK_ANNOTATION: &str = "scalequest.dev/task";
+
 /// What a Job is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Purpose {

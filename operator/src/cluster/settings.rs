@@ -22,6 +22,8 @@ pub struct Settings {
     pub shard_retries: i32,
     /// Time after which everything is listed anew, whatever the watches have said.
     pub relist: Duration,
+    /// Largest task, in bytes, that pods carry as an annotation; all annotations of an object have 256 KiB.
+    pub task_in_pod_bytes: usize,
 }
 
 impl Default for Settings {
@@ -34,6 +36,7 @@ impl Default for Settings {
             job_ttl_seconds: 3600,
             shard_retries: 3,
             relist: Duration::from_secs(600),
+            task_in_pod_bytes: 64 << 10,
         }
     }
 }

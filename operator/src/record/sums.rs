@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use scalequest_crds::Stage;
 use scalequest_crds::row::Reason;
-use scalequest_crds::task::StageCost;
+use scalequest_crds::task::{StageCost, StageTask};
 
-use super::{PastSeal, RunRecord, StageUsage};
+use super::{PastSeal, RunRecord, SealRecord, StageUsage};
 
 /// A sealed stage, as far as later stages need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,18 @@ impl RunRecord {
             rows,
             shard_rows,
         })
+    }
+
+    /// Whether the output of `task` cannot have been in the workspace when the run came to it: an input was made by this very run, and no
+    /// other stage of it has the same content. A stage that was begun and forgotten is none the worse for it: its workers find what is made.
+    pub fn is_new(&self, task: &StageTask) -> bool {
+        let mut sealed = self
+            .stages
+            .iter()
+            .filter_map(|each| Some((each.key.as_str(), each.seal.as_ref()?)));
+        let reads = task.reads();
+        let is_made = |(key, seal): (&str, &SealRecord)| reads.contains(key) && !seal.reused;
+        sealed.clone().any(is_made) && sealed.all(|(key, _)| key != task.key)
     }
 
     /// Pairs accepted in waves that are over.

@@ -80,6 +80,9 @@ pub enum Command {
         /// Compute nothing: commit the shard with all its rows as rejects, after repeated failures
         #[arg(long)]
         give_up: bool,
+        /// Seal the stage too where this was the last of its shards, and report the seal
+        #[arg(long)]
+        seal_last: bool,
     },
     /// Check all shards of a stage and merge their manifests into a seal, or say which are missing
     Seal {

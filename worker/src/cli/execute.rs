@@ -12,7 +12,9 @@ use scalequest_crds::report::{Outcome, StageReport};
 use scalequest_crds::task::{StageTask, TASK_VERSION};
 
 use super::write_report::write_report;
-use crate::stages::{Finished, Progressing, StageError, Stop, give_up, run_task, seal_task};
+use crate::stages::{
+    Finished, Progressing, StageError, Stop, give_up, run_task, seal_if_last, seal_task,
+};
 
 /// Exit code where trying again may help.
 pub const TRY_AGAIN: i32 = 1;
@@ -31,8 +33,8 @@ pub enum Work {
     Seal,
 }
 
-/// Does `work` of the task in `file`, and returns the exit code.
-pub fn execute(file: &Path, work: Work, report: Option<&Path>, stop: Stop) -> i32 {
+/// Does `work` of the task in `file`, and returns the exit code. `seal_last`: seals the stage too where a shard was its last.
+pub fn execute(file: &Path, work: Work, seal_last: bool, report: Option<&Path>, stop: Stop) -> i32 {
     let started = Instant::now();
     let (task, ended) = match read_task(file) {
         Err(error) => (None, Ok(Err(error))),
@@ -41,6 +43,13 @@ pub fn execute(file: &Path, work: Work, report: Option<&Path>, stop: Stop) -> i3
                 Work::Shard(shard) => run_task(&task, shard, &stop, &Progressing::on_stdout()),
                 Work::GiveUp(shard) => give_up(&task, shard, &stop, &Progressing::on_stdout()),
                 Work::Seal => seal_task(&task, &stop),
+            };
+            let does = || {
+                let finished = does()?;
+                Ok(match seal_last {
+                    true => seal_if_last(&task, finished, &stop),
+                    false => finished,
+                })
             };
             let ended = catch_unwind(AssertUnwindSafe(does));
             (Some(task), ended)
@@ -56,9 +65,10 @@ pub fn execute(file: &Path, work: Work, report: Option<&Path>, stop: Stop) -> i3
             }),
         ),
     };
-    let shard = match work {
-        Work::Shard(shard) | Work::GiveUp(shard) => Some(shard),
-        Work::Seal => None,
+    // A seal is the stage's, whoever made it.
+    let shard = match (work, &finished.outcome) {
+        (Work::Seal, _) | (_, Outcome::Sealed { .. }) => None,
+        (Work::Shard(shard) | Work::GiveUp(shard), _) => Some(shard),
     };
     // A task that cannot be read has neither stage nor key; a report needs both.
     let (stage, key) = task.map_or((Stage::Publish, String::new()), |task| {

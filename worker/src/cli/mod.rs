@@ -48,6 +48,7 @@ pub fn main() -> ExitCode {
             report,
             stop_on_stdin_eof,
             give_up,
+            seal_last,
         } => {
             let Some(shard) = among.map_or(Some(shard), |among| among.shard(shard)) else {
                 tracing::error!("--among lists fewer shards than --shard asks for");
@@ -59,10 +60,11 @@ pub fn main() -> ExitCode {
             } else {
                 Work::Shard(shard)
             };
-            execute::execute(&task, work, report.as_deref(), stop)
+            execute::execute(&task, work, seal_last, report.as_deref(), stop)
         }
         Command::Seal { task, report } => {
-            execute::execute(&task, Work::Seal, report.as_deref(), signals::listen(false))
+            let stop = signals::listen(false);
+            execute::execute(&task, Work::Seal, false, report.as_deref(), stop)
         }
         Command::Bench {
             model,

@@ -33,6 +33,8 @@ pub mod give_up;
 
 pub mod seal_task;
 
+pub mod seal_if_last;
+
 pub mod run_shard;
 
 pub mod ask_rows;
@@ -72,6 +74,7 @@ pub use error::StageError;
 pub use give_up::give_up;
 pub use progressing::Progressing;
 pub use run_task::run_task;
+pub use seal_if_last::seal_if_last;
 pub use seal_task::seal_task;
 pub use shard::Finished;
 pub use stop::Stop;

@@ -94,7 +94,6 @@ fn of_stage(stage: &StageStatus) -> Option<Event> {
                 None => format!("{name}: {} shards", stage.shards.total),
             },
         ),
-        "Sealed" => ("StageSealed", name),
         "Reused" => (
             "StageReused",
             format!("{name}: the workspace held it already"),

@@ -16,10 +16,11 @@ use scalequest_crds::task::StageTask;
 
 use super::maps::{SPEC, TASK};
 use super::pod::{CONTAINER, PodWork, REPORT, keep_in_place, pod};
+use super::task::TaskSource;
 use super::volumes::{TASK_FOLDER, locations};
 use super::{Owner, pod_settings};
 use crate::cluster::indexes;
-use crate::cluster::names::{AMONG, KEY, Purpose, Work};
+use crate::cluster::names::{AMONG, KEY, Purpose, TASK_ANNOTATION, Work};
 use crate::cluster::settings::Settings;
 use crate::record::WorkerIdentity;
 
@@ -72,7 +73,8 @@ pub fn inspection(common: Common<'_>, work: &Work) -> Job {
         ttl_seconds: INSPECTION_TTL_SECONDS,
         among: None,
     };
-    job(common, work, &shape, arguments.into(), locations)
+    let task = TaskSource::ConfigMap(work.task_name(&common.owner.name, &common.owner.uid));
+    job(common, work, &shape, arguments.into(), locations, task)
 }
 
 /// The Job of `work`, a part of the stage that `task` describes. `among`: the shards to make, where it is not all.
@@ -100,6 +102,9 @@ pub fn stage(
     if work.purpose == Purpose::GiveUp {
         arguments.push("--give-up".into());
     }
+    if !is_seal {
+        arguments.push("--seal-last".into());
+    }
     let shards = match (is_seal, among) {
         (true, _) => 1,
         (false, Some(among)) => count(among.len()),
@@ -120,7 +125,9 @@ pub fn stage(
         ttl_seconds: common.settings.job_ttl_seconds,
         among: among.map(indexes::format),
     };
-    job(common, work, &shape, arguments, locations)
+    let name = || work.task_name(&common.owner.name, &common.owner.uid);
+    let task = TaskSource::of(task, common.settings, name);
+    job(common, work, &shape, arguments, locations, task)
 }
 
 /// Shards that may be given up, in percent, where neither spec nor recipe says.
@@ -157,6 +164,7 @@ fn job(
     shape: &Shape,
     mut arguments: Vec<String>,
     locations: BTreeSet<String>,
+    task: TaskSource,
 ) -> Job {
     let Common {
         owner,
@@ -170,11 +178,14 @@ fn job(
     annotations.extend(shape.among.clone().map(|among| (AMONG.into(), among)));
     let mut pod_annotations = annotations.clone();
     pod_annotations.extend(keep_in_place(work));
+    if let TaskSource::Annotation(text) = &task {
+        pod_annotations.insert(TASK_ANNOTATION.into(), text.clone());
+    }
     let mut job_labels = labels.clone();
     job_labels.extend(spec.queue_name.clone().map(|queue| (QUEUE.into(), queue)));
     let pod_work = PodWork {
         work,
-        task: work.task_name(&owner.name, &owner.uid),
+        task,
         arguments,
         locations,
     };

@@ -8,6 +8,8 @@ pub mod pod;
 
 mod stores;
 
+pub mod task;
+
 mod volumes;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};

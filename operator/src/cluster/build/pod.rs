@@ -12,6 +12,7 @@ use scalequest_crds::run::SynthesisRunSpec;
 use scalequest_crds::run::pods::{PodSettings, Quantity as Amount};
 
 use super::stores::{keys, secrets, variable, variables};
+use super::task::TaskSource;
 use super::volumes::{TEMPORARY, volumes};
 use super::{gpus, pod_settings};
 use crate::cluster::names::{Purpose, Work};
@@ -35,8 +36,8 @@ const USER: i64 = 65532;
 pub struct PodWork<'a> {
     /// The place of the work in the run.
     pub work: &'a Work,
-    /// Name of the ConfigMap with the task.
-    pub task: String,
+    /// Where its task is.
+    pub task: TaskSource,
     /// Arguments of the worker.
     pub arguments: Vec<String>,
     /// Locations that it uses.

@@ -11,7 +11,7 @@ use scalequest_crds::task::StageTask;
 use super::Owner;
 use super::job::{Common, inspection, stage};
 use super::maps::{record_map, task_map};
-use crate::cluster::names::{MAX_NAME, Purpose, Work};
+use crate::cluster::names::{MAX_NAME, Purpose, TASK_ANNOTATION, Work};
 use crate::cluster::settings::Settings;
 use crate::parse::parse;
 use crate::plan::simulation::{Imagined, accepted, run as imagined_run};
@@ -334,6 +334,7 @@ fn a_worker_is_told_its_task_its_shards_and_where_to_report() {
             "/etc/scalequest/task/task.json",
             "--among",
             "3,7-9",
+            "--seal-last",
             "--report",
             "/dev/termination-log"
         ]
@@ -344,6 +345,34 @@ fn a_worker_is_told_its_task_its_shards_and_where_to_report() {
         .clone()
         .unwrap();
     assert!(gives_up.contains(&"--give-up".to_string()));
+}
+
+#[test]
+fn a_task_travels_with_its_pods_unless_it_is_too_large_for_that() {
+    let mut built = built(RUN);
+    let task = serde_json::to_string(&built.task(Stage::Qft)).unwrap();
+    for fits in [true, false] {
+        built.settings.task_in_pod_bytes = task.len() - usize::from(!fits);
+        let job = built.job(Purpose::Run, Stage::Qft, None);
+        let volume = pod(&job).volumes.unwrap().remove(0);
+        let template = job.spec.unwrap().template.metadata.unwrap();
+        let carried = template.annotations.unwrap().remove(TASK_ANNOTATION);
+        assert_eq!(carried, fits.then(|| task.clone()));
+        let work = work(Purpose::Run, Stage::Qft);
+        let named = volume.config_map.map(|map| map.name);
+        assert_eq!(named, (!fits).then(|| work.task_name("math-100k-v2", "u")));
+        let file = volume
+            .downward_api
+            .map(|files| files.items.unwrap().remove(0));
+        assert_eq!(file.is_some(), fits);
+        if let Some(file) = file {
+            let path = file.field_ref.unwrap().field_path;
+            assert_eq!(
+                (file.path.as_str(), path.as_str()),
+                ("task.json", "metadata.annotations['scalequest.dev/task']")
+            );
+        }
+    }
 }
 
 #[test]

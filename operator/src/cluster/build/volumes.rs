@@ -11,6 +11,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 use super::stores::{CA_FOLDER, ca_config_map};
+use super::task::TaskSource;
 
 /// Where the task, or the spec, is mounted.
 pub const TASK_FOLDER: &str = "/etc/scalequest/task";
@@ -18,14 +19,14 @@ pub const TASK_FOLDER: &str = "/etc/scalequest/task";
 /// Room for temporary files: the only place that a worker can write to beside its claims.
 pub const TEMPORARY: &str = "/tmp";
 
-/// The volumes and mounts of a pod whose task is in the ConfigMap `task` and which uses `locations`.
+/// The volumes and mounts of a pod that has its task from `task` and uses `locations`.
 pub fn volumes(
     spec: &SynthesisRunSpec,
-    task: &str,
+    task: &TaskSource,
     locations: &BTreeSet<String>,
 ) -> (Vec<Volume>, Vec<VolumeMount>) {
     let mut both = vec![
-        (config_map("task", task), mount("task", TASK_FOLDER, true)),
+        (task.volume("task"), mount("task", TASK_FOLDER, true)),
         (
             Volume {
                 name: "tmp".into(),

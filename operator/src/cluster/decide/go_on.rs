@@ -14,6 +14,7 @@ use super::{
 use crate::cluster::build::Owner;
 use crate::cluster::build::job::{Common, parallelism, stage as stage_job};
 use crate::cluster::build::maps::task_map;
+use crate::cluster::build::task::TaskSource;
 use crate::cluster::names::{Purpose, Work};
 use crate::cluster::observe::job::millis;
 use crate::plan::{End, Observed, Plan, plan};
@@ -196,9 +197,14 @@ fn start(
             round: next.as_ref().map_or(0, |next| next.round),
             ..work_of(task)
         };
-        let name = work.task_name(&owner.name, &owner.uid);
+        let name = || work.task_name(&owner.name, &owner.uid);
         let maps = &scene.belongings.maps;
-        let is_there = maps.iter().any(|map| map.name == name && !map.is_leaving);
+        let is_there = match TaskSource::of(task, scene.settings, name) {
+            TaskSource::Annotation(_) => true,
+            TaskSource::ConfigMap(name) => {
+                maps.iter().any(|map| map.name == name && !map.is_leaving)
+            }
+        };
         let is_at_work = || {
             let jobs = scene.belongings.jobs.iter();
             let beside = jobs.filter(|job| job.work.is_beside(&work));

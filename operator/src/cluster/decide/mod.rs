@@ -87,7 +87,7 @@ pub struct Save {
 /// A Job to be made.
 #[derive(Clone, Debug)]
 pub struct Creation {
-    /// Its task, where that is not there (any more).
+    /// Its task, where that needs an object of its own which is not there (any more).
     pub task: Option<ConfigMap>,
     /// The Job; none where it is there and only its task is gone.
     pub job: Option<Job>,

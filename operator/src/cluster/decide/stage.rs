@@ -1,6 +1,6 @@
 //! A stage under way, read off its Jobs: what it waits for, or what is to be started next. The flow is that of one machine: a seal finds
-//! what the workspace holds already, what it misses is made, what cannot be made is given up, and a seal ends the stage. Jobs tell all of
-//! it, so that nothing but they and the record needs to be remembered.
+//! what the workspace may hold already, what it misses is made, what cannot be made is given up, and the stage is sealed: by the worker of
+//! its last shard, or by a Job of its own. Jobs tell all of it, so that nothing but they and the record needs to be remembered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub struct Stages<'a> {
     pub first_round: i32,
     /// Shards that were given up, as far as they are on record.
     pub given_up: BTreeSet<i64>,
+    /// Whether nothing of it can be in the workspace: an input has just been made by this very run.
+    pub is_new: bool,
 }
 
 /// What a stage needs.
@@ -104,6 +106,7 @@ impl<'a> Stages<'a> {
         pods: &'a [Arc<SeenPod>],
         first_round: i32,
         given_up: BTreeSet<i64>,
+        is_new: bool,
     ) -> Stages<'a> {
         let work = work_of(task);
         let jobs: Vec<_> = jobs
@@ -118,6 +121,7 @@ impl<'a> Stages<'a> {
             pods,
             first_round,
             given_up,
+            is_new,
         }
     }
 
@@ -131,10 +135,8 @@ impl<'a> Stages<'a> {
         }
         let Some(job) = self.latest() else {
             // What a publication wrote outside the workspace may be gone: it is made again.
-            let purpose = match self.task.stage {
-                Stage::Publish => Purpose::Run,
-                _ => Purpose::Seal,
-            };
+            let is_made = self.task.stage == Stage::Publish || self.is_new && self.first_round == 0;
+            let purpose = if is_made { Purpose::Run } else { Purpose::Seal };
             return self.start(purpose, None);
         };
         if !job.has_ended() {
@@ -149,8 +151,26 @@ impl<'a> Stages<'a> {
         match job.work.purpose {
             Purpose::Seal | Purpose::Inspect => self.after_seal(job),
             Purpose::Run if !job.failed_indexes.is_empty() => self.after_failures(job, noted),
-            Purpose::Run | Purpose::GiveUp => self.start(Purpose::Seal, None),
+            Purpose::Run | Purpose::GiveUp => match self.seal_of(job) {
+                Some(seal) => Look::Sealed(Box::new(seal.clone())),
+                // Its workers left it, or their words are lost.
+                None => self.start(Purpose::Seal, None),
+            },
         }
+    }
+
+    /// What the worker said that sealed the stage.
+    fn seal_of(&self, job: &SeenJob) -> Option<&'a StageReport> {
+        self.answers(job)
+            .find(|report| matches!(report.outcome, Outcome::Sealed { .. }))
+    }
+
+    /// What workers that ended well said of the whole stage.
+    fn answers(&self, job: &SeenJob) -> impl Iterator<Item = &'a StageReport> {
+        self.ends(job)
+            .filter(|end| end.code == Some(0))
+            .filter_map(|end| end.report(&self.task.key))
+            .filter(|report| report.shard.is_none())
     }
 
     /// The latest Job that counts.
@@ -231,12 +251,7 @@ impl<'a> Stages<'a> {
         if job.state != JobState::Complete {
             return self.pause(job);
         }
-        let mut reports = self
-            .ends(job)
-            .filter(|end| end.code == Some(0))
-            .filter_map(|end| end.report(&self.task.key))
-            .filter(|report| report.shard.is_none());
-        let Some(report) = reports.next() else {
+        let Some(report) = self.answers(job).next() else {
             // Its report is lost; sealing again has the same answer.
             return self.start(Purpose::Seal, None);
         };

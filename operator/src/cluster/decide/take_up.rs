@@ -38,6 +38,7 @@ pub(super) fn stage_of<'a>(
         &scene.belongings.pods,
         record.first_round(&task.key),
         given_up.map(|each| each.shard).collect(),
+        record.is_new(task),
     )
 }
 

@@ -60,20 +60,19 @@ impl SimulatedStore {
     }
 
     async fn ending(&self, client: &Client, pod: &Pod) -> Option<Ending> {
-        let task = task_map(client, pod).await?;
         let label = |name: &str| pod.labels().get(name).cloned().unwrap_or_default();
         let index = index(pod)?;
         let message = match label("scalequest.dev/purpose").as_str() {
-            "inspect" => serde_json::to_string(&inspection(&task["spec.json"], index)?).ok()?,
+            "inspect" => {
+                let spec = mounted(client, pod, "spec.json").await?;
+                serde_json::to_string(&inspection(&spec, index)?).ok()?
+            }
             "seal" => {
-                let task: StageTask = serde_json::from_str(&task["task.json"]).ok()?;
-                match self.mischief.loses(&task, &self.done) {
-                    true => String::new(),
-                    false => self.seal(&task).to_bounded_json(),
-                }
+                let task = task(client, pod).await?;
+                self.said(&task, &self.seal(&task))
             }
             purpose => {
-                let task: StageTask = serde_json::from_str(&task["task.json"]).ok()?;
+                let task = task(client, pod).await?;
                 let name = pod.name_any();
                 let has_waited = self.mischief.hold(&task, &name, &self.done).await;
                 if has_waited && !is_at_work(client, pod).await {
@@ -84,17 +83,30 @@ impl SimulatedStore {
                     let failed = report(&task, Some(index), 0, Outcome::Failed { message });
                     return Some(Ending::new(SHARD_CANNOT_WORK, failed.to_bounded_json()));
                 }
-                self.run(&task, index).to_bounded_json()
+                self.said(&task, &self.run(&task, index))
             }
         };
         Some(Ending::new(DONE, message))
+    }
+
+    /// What arrives of a report.
+    fn said(&self, task: &StageTask, report: &StageReport) -> String {
+        let is_seal = matches!(report.outcome, Outcome::Sealed { .. });
+        match is_seal && self.mischief.loses(task, &self.done) {
+            true => String::new(),
+            false => report.to_bounded_json(),
+        }
     }
 
     fn run(&self, task: &StageTask, shard: i64) -> StageReport {
         let mut asked = self.asked.lock().expect("no panic while locked");
         *asked.entry((task.key.clone(), shard)).or_default() += 1;
         let mut shards = self.shards.lock().expect("no panic while locked");
-        let is_new = shards.entry(task.key.clone()).or_default().insert(shard);
+        let made = shards.entry(task.key.clone()).or_default();
+        let is_new = made.insert(shard);
+        if is_new && i64::try_from(made.len()) == Ok(task.shards()) {
+            return sealed(task);
+        }
         let rows = task.range(shard);
         report(
             task,
@@ -111,19 +123,23 @@ impl SimulatedStore {
             .filter(|shard| !made.contains(shard))
             .collect();
         if missing.is_empty() {
-            let rows = if task.stage.makes_a_model() {
-                0
-            } else {
-                kept(task, task.rows)
-            };
-            let digest = sha256_hex(format!("{} {rows}", task.key).as_bytes());
-            let rows = BTreeMap::from([("rows".into(), rows)]);
-            return report(task, None, task.rows, Outcome::Sealed { digest, rows });
+            return sealed(task);
         }
         let total = i64::try_from(missing.len()).unwrap_or(i64::MAX);
         let shards = missing.into_iter().take(100).collect();
         report(task, None, 0, Outcome::Missing { shards, total })
     }
+}
+
+fn sealed(task: &StageTask) -> StageReport {
+    let rows = if task.stage.makes_a_model() {
+        0
+    } else {
+        kept(task, task.rows)
+    };
+    let digest = sha256_hex(format!("{} {rows}", task.key).as_bytes());
+    let rows = BTreeMap::from([("rows".into(), rows)]);
+    report(task, None, task.rows, Outcome::Sealed { digest, rows })
 }
 
 fn kept(task: &StageTask, rows: i64) -> i64 {
@@ -208,15 +224,24 @@ fn index(pod: &Pod) -> Option<i64> {
     ranges.flatten().nth(index)
 }
 
-/// What is in the ConfigMap that a pod mounts as its task.
-async fn task_map(client: &Client, pod: &Pod) -> Option<BTreeMap<String, String>> {
+/// The task of a pod, from where it has it mounted.
+async fn task(client: &Client, pod: &Pod) -> Option<StageTask> {
+    let text = match pod.annotations().get("scalequest.dev/task") {
+        Some(carried) => carried.clone(),
+        None => mounted(client, pod, "task.json").await?,
+    };
+    serde_json::from_str(&text).ok()
+}
+
+/// A file of the ConfigMap that a pod mounts as its task.
+async fn mounted(client: &Client, pod: &Pod, file: &str) -> Option<String> {
     let volumes = pod.spec.as_ref()?.volumes.as_ref()?;
     let task = volumes.iter().find(|volume| volume.name == "task")?;
     let name = &task.config_map.as_ref()?.name;
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &pod.namespace()?);
     for _ in 0..100 {
         if let Ok(map) = maps.get(name).await {
-            return map.data;
+            return map.data?.remove(file);
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }

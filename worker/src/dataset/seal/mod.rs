@@ -72,6 +72,22 @@ pub fn seal(store: &Store, task: &StageTask, verify: bool) -> Result<Sealing, St
     }
 }
 
+/// Whether shards with a manifest cover all rows of `task` and its objects are `most_bytes` at most, as lists of names tell: a seal is
+/// likely to come about, and soon.
+pub fn is_covered(store: &Store, task: &StageTask, most_bytes: u64) -> Result<bool, StoreError> {
+    let dir = StageDir::of(store, task);
+    let grid: Vec<_> = (0..task.shards()).map(|index| task.range(index)).collect();
+    if !tile(task.rows, &grid, &dir.shard_ranges()?)
+        .missing
+        .is_empty()
+    {
+        return Ok(false);
+    }
+    let objects = store.list(&dir.path("objects"))?;
+    let bytes = objects.iter().map(|object| object.bytes);
+    Ok(bytes.fold(0, u64::saturating_add) <= most_bytes)
+}
+
 fn sealed(seal: Seal, warnings: Warnings) -> Sealing {
     let outcome = Outcome::Sealed {
         digest: seal.digest.clone(),

@@ -307,6 +307,26 @@ fn files_count_in_the_digest() {
     assert_ne!(seal_of("weights"), seal_of("other weights"));
 }
 
+#[test]
+fn a_stage_is_covered_once_every_shard_is_there_and_not_too_large() {
+    let fixture = Fixture::new(23, 5);
+    for index in [4, 0, 2, 3] {
+        fixture.commit(fixture.task.range(index));
+        assert!(!is_covered(&fixture.store, &fixture.task, u64::MAX).unwrap());
+    }
+    fixture.commit(fixture.task.range(1));
+    let is_object = |entry: &&(String, bytes::Bytes)| entry.0.contains("/objects/");
+    let files = fixture.files();
+    let bytes: usize = files
+        .iter()
+        .filter(is_object)
+        .map(|(_, bytes)| bytes.len())
+        .sum();
+    let most = u64::try_from(bytes).unwrap();
+    assert!(is_covered(&fixture.store, &fixture.task, most).unwrap());
+    assert!(!is_covered(&fixture.store, &fixture.task, most - 1).unwrap());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

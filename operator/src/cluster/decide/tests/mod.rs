@@ -9,7 +9,7 @@ use scalequest_crds::conditions::reason;
 
 use self::world::{World, run};
 use super::Shown;
-use crate::cluster::names::Purpose;
+use crate::cluster::names::{Purpose, Work};
 use crate::record::RunRecord;
 
 /// Whether two records tell of the same run; only the first difference is told.
@@ -103,11 +103,71 @@ fn a_stage_has_one_job_at_a_time_each_with_a_name_of_its_own() {
 }
 
 #[test]
+fn a_stage_that_its_last_worker_seals_takes_one_job_and_a_new_one_none_to_find_that_nothing_is_there()
+ {
+    let mut world = World::new(run(""));
+    completed(&mut world);
+    let stages: BTreeSet<_> = world
+        .made
+        .iter()
+        .filter_map(|work| {
+            work.stage
+                .map(|stage| (stage, work.wave, work.generator.clone()))
+        })
+        .collect();
+    let is_root = |work: &&Work| work.purpose == Purpose::Seal;
+    let probes: Vec<_> = world.made.iter().filter(is_root).collect();
+    assert_eq!(world.made.len(), 1 + stages.len() + probes.len());
+    // Only what reads no other stage may be there already, and is looked for.
+    assert!(
+        probes.iter().all(|work| work.stage == Some(Stage::Qft)),
+        "{probes:?}"
+    );
+    // Another run on the same workspace finds it all and makes its own publication. (Later waves have shards of other sizes, which this
+    // world, unlike a workspace, cannot use.)
+    let mut second = World::new(run(""));
+    second.shards = world.shards.clone();
+    completed(&mut second);
+    let mut again = second
+        .made
+        .iter()
+        .filter(|work| work.purpose == Purpose::Run);
+    assert!(again.all(|work| work.stage == Some(Stage::Publish) || work.wave > Some(1)));
+}
+
+#[test]
+fn stages_that_are_left_unsealed_and_tasks_too_large_for_pods_change_nothing() {
+    let mut whole = World::new(run(""));
+    let reference = outcome(completed(&mut whole));
+    let mut world = World::new(run(""));
+    world.seals_last = false;
+    same(
+        &outcome(completed(&mut world)),
+        &reference,
+        "sealed by Jobs",
+    );
+    let sealed = world
+        .made
+        .iter()
+        .filter(|work| work.purpose == Purpose::Seal);
+    assert!(sealed.count() > 10);
+    let mut world = World::new(run(""));
+    world.settings.task_in_pod_bytes = 0;
+    same(
+        &outcome(completed(&mut world)),
+        &reference,
+        "tasks in ConfigMaps",
+    );
+    assert!(world.writes > whole.writes + 10);
+}
+
+#[test]
 fn an_operator_killed_after_any_write_ends_with_the_same_record() {
     let mut whole = World::new(run(""));
     let reference = outcome(completed(&mut whole));
     for crash in 0..whole.writes {
         let mut world = World::new(run(""));
+        (world.seals_last, world.settings.task_in_pod_bytes) = (crash % 3 != 0, crash % 2 << 16);
         let mut left = crash;
         for _ in 0..500 {
             let before = world.writes;
@@ -158,6 +218,7 @@ fn jobs_pods_tasks_and_status_may_be_lost_at_any_time_and_nothing_is_made_twice(
     let reference = outcome(completed(&mut whole));
     for every in [2, 3, 5, 7] {
         let mut world = World::new(run(""));
+        world.settings.task_in_pod_bytes = if every == 3 { 0 } else { 1 << 16 };
         let mut round = 0;
         while world.condition("Complete") != "True" {
             round += 1;
@@ -508,11 +569,15 @@ fn a_record_that_cannot_be_read_is_left_alone_and_said() {
 
 #[test]
 fn reports_that_are_garbage_late_or_anothers_are_not_taken_up() {
-    use crate::cluster::observe::pod::Said;
+    use crate::cluster::observe::pod::{Said, SeenPod};
+    use scalequest_crds::report::Outcome;
     let mut world = World::new(run(""));
+    let has_sealed = |pod: &SeenPod| {
+        let report = pod.ended.as_ref().and_then(|end| end.report(&pod.work.key));
+        report.is_some_and(|report| matches!(report.outcome, Outcome::Sealed { .. }))
+    };
     world.until("a seal to be read", |world| {
-        let mut pods = world.pods.iter();
-        pods.any(|pod| pod.work.purpose == Purpose::Seal)
+        world.pods.iter().any(has_sealed)
     });
     let before = world.record().unwrap();
     let good = world.pods.clone();

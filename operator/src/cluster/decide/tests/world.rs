@@ -19,7 +19,7 @@ use crate::cluster::build::Owner;
 use crate::cluster::build::maps::{TASK, record_map};
 use crate::cluster::decide::{Kind, Scene, Step, decide};
 use crate::cluster::indexes;
-use crate::cluster::names::{Purpose, Work};
+use crate::cluster::names::{Purpose, TASK_ANNOTATION, Work};
 use crate::cluster::observe::Belongings;
 use crate::cluster::observe::cache::Kept;
 use crate::cluster::observe::job::SeenJob;
@@ -72,6 +72,8 @@ pub struct World {
     pub disk_full: BTreeSet<Stage>,
     /// Stages whose reader finds their output damaged, once.
     pub damage: BTreeSet<Stage>,
+    /// Whether stages are sealed with their last shard.
+    pub seals_last: bool,
     /// Faults that the inspection finds.
     pub faults: Vec<scalequest_crds::inspection::Fault>,
     /// Jobs that were made, in order.
@@ -95,6 +97,7 @@ impl World {
             poison: BTreeMap::new(),
             disk_full: BTreeSet::new(),
             damage: BTreeSet::new(),
+            seals_last: true,
             faults: Vec::new(),
             made: Vec::new(),
             computed: Vec::new(),
@@ -237,7 +240,7 @@ impl World {
             let seen = SeenJob::keep(&self.jobs[&name], &uid);
             let has_task = |seen: &SeenJob| {
                 let name = seen.work.task_name("math", &uid);
-                self.maps.contains_key(&name)
+                carried_task(&self.jobs[&seen.name]).is_some() || self.maps.contains_key(&name)
             };
             if let Some(seen) =
                 seen.filter(|seen| !seen.has_ended() && !seen.is_suspended && has_task(seen))
@@ -306,7 +309,7 @@ impl World {
             let part = usize::try_from(index).unwrap();
             return (0, Said::Found(Box::new(self.found(part))));
         }
-        let task = self.task(&job.work);
+        let task = self.task(job);
         let shard = job.shard(index);
         let poison = self
             .poison
@@ -327,10 +330,7 @@ impl World {
         let said = |report| Said::Report(Box::new(report));
         match job.work.purpose {
             Purpose::Seal => {
-                let there = self.shards.get(&task.key).cloned().unwrap_or_default();
-                let missing: Vec<i64> = (0..task.shards())
-                    .filter(|shard| !there.contains(shard))
-                    .collect();
+                let missing = self.missing(&task);
                 if missing.is_empty() {
                     return (0, said(Yield::new(60).outcome(&task)));
                 }
@@ -369,31 +369,38 @@ impl World {
                     return (0, said(report(Some(shard), Outcome::Done { reused: true })));
                 }
                 self.computed.push((task.key.clone(), shard));
-                self.shards
-                    .entry(task.key.clone())
-                    .or_default()
-                    .insert(shard);
-                (
-                    0,
-                    said(report(Some(shard), Outcome::Done { reused: false })),
-                )
+                (0, said(self.commit(&task, shard, report)))
             }
-            Purpose::GiveUp => {
-                self.shards
-                    .entry(task.key.clone())
-                    .or_default()
-                    .insert(shard);
-                (
-                    0,
-                    said(report(Some(shard), Outcome::Done { reused: false })),
-                )
-            }
+            Purpose::GiveUp => (0, said(self.commit(&task, shard, report))),
             Purpose::Inspect => unreachable!("inspections end above"),
         }
     }
 
-    fn task(&self, work: &Work) -> StageTask {
-        let name = work.task_name("math", &self.run.uid().unwrap());
+    fn missing(&self, task: &StageTask) -> Vec<i64> {
+        let there = self.shards.get(&task.key).cloned().unwrap_or_default();
+        let all = 0..task.shards();
+        all.filter(|shard| !there.contains(shard)).collect()
+    }
+
+    fn commit(
+        &mut self,
+        task: &StageTask,
+        shard: i64,
+        report: impl Fn(Option<i64>, Outcome) -> StageReport,
+    ) -> StageReport {
+        let there = self.shards.entry(task.key.clone()).or_default();
+        there.insert(shard);
+        if self.seals_last && self.missing(task).is_empty() {
+            return Yield::new(60).outcome(task);
+        }
+        report(Some(shard), Outcome::Done { reused: false })
+    }
+
+    fn task(&self, job: &SeenJob) -> StageTask {
+        if let Some(text) = carried_task(&self.jobs[&job.name]) {
+            return serde_json::from_str(text).unwrap();
+        }
+        let name = job.work.task_name("math", &self.run.uid().unwrap());
         let map = self.maps.get(&name).expect("a task for every Job at work");
         serde_json::from_str(&map.data.as_ref().unwrap()[TASK]).unwrap()
     }
@@ -460,4 +467,11 @@ impl World {
         }
         panic!("{what} does not come: {:#?}", self.run.status);
     }
+}
+
+/// The task that a Job's pods carry themselves.
+fn carried_task(job: &Job) -> Option<&String> {
+    let template = &job.spec.as_ref()?.template;
+    let annotations = template.metadata.as_ref()?.annotations.as_ref()?;
+    annotations.get(TASK_ANNOTATION)
 }
