@@ -23,6 +23,9 @@ pub struct Inspection {
     pub seed_questions: Vec<FileFacts>,
     /// One for each benchmark of the contamination filter that could be read, in order.
     pub benchmarks: Vec<FileFacts>,
+    /// Whether nothing lies in the workspace, so that no stage needs to be looked for there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub workspace_is_empty: bool,
     /// What is wrong.
     pub faults: Vec<Fault>,
     /// What is odd but no obstacle.
@@ -204,12 +207,14 @@ impl Inspection {
                 models,
                 seed_questions,
                 benchmarks,
+                workspace_is_empty,
                 faults,
                 warnings,
             } = part;
             whole.models.extend(models);
             whole.seed_questions.extend(seed_questions);
             whole.benchmarks.extend(benchmarks);
+            whole.workspace_is_empty |= workspace_is_empty;
             whole.faults.extend(faults);
             whole.warnings.extend(warnings);
         }

@@ -57,7 +57,7 @@ app.kubernetes.io/part-of: scalequest
   verbs: [update]
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [list, watch, create, update, delete]
+  verbs: [list, watch, create, update]
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [list, watch, create, patch, delete]

@@ -89,7 +89,7 @@ the run goes on from what the workspace holds. Several operators may run: one ac
 const OPERATOR_AFTER: &str = "\
 Access that it needs:
   synthesisruns get, list, watch, delete; synthesisruns/status patch; synthesisruns/finalizers update
-  jobs list, watch, create, patch, delete; configmaps list, watch, create, update, delete
+  jobs list, watch, create, patch, delete; configmaps list, watch, create, update
   pods list, watch; events list; events.k8s.io/events create, patch
   leases get, create, patch, in its own namespace
 

@@ -54,8 +54,9 @@ impl RunRecord {
         })
     }
 
-    /// Whether the output of `task` cannot have been in the workspace when the run came to it: an input was made by this very run, and no
-    /// other stage of it has the same content. A stage that was begun and forgotten is none the worse for it: its workers find what is made.
+    /// Whether the output of `task` cannot have been in the workspace when the run came to it: that was empty, or an input was made by this
+    /// very run, and no other stage of it has the same content. A stage that was begun and forgotten is none the worse for it: its workers find
+    /// what is made.
     pub fn is_new(&self, task: &StageTask) -> bool {
         let mut sealed = self
             .stages
@@ -63,7 +64,8 @@ impl RunRecord {
             .filter_map(|each| Some((each.key.as_str(), each.seal.as_ref()?)));
         let reads = task.reads();
         let is_made = |(key, seal): (&str, &SealRecord)| reads.contains(key) && !seal.reused;
-        sealed.clone().any(is_made) && sealed.all(|(key, _)| key != task.key)
+        let may_be_new = self.inspection.workspace_is_empty || sealed.clone().any(is_made);
+        may_be_new && sealed.all(|(key, _)| key != task.key)
     }
 
     /// Pairs accepted in waves that are over.

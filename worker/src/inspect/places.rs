@@ -1,5 +1,5 @@
-//! Looks at the stores of workspace and output: whether they can be reached with the credentials at hand. Directories are the
-//! runner's to look at, since it makes them.
+//! Looks at the stores of workspace and output: whether they can be reached with the credentials at hand, and whether the workspace holds
+//! anything yet. Whether directories can be written to is the runner's to find out, since it makes them.
 
 use scalequest_crds::inspection::Inspection;
 use scalequest_crds::run::SynthesisRunSpec;
@@ -10,7 +10,7 @@ use crate::dataset::store::{Access, Store};
 /// An object that nobody writes: asking for it shows whether the store answers.
 const PROBE: &str = "stages/probe";
 
-/// Looks at the URIs of workspace and output.
+/// Looks at workspace and output.
 pub fn places(spec: &SynthesisRunSpec, inspection: &mut Inspection) {
     let access = Access::for_a_first_look();
     for (field, uri) in [
@@ -25,4 +25,11 @@ pub fn places(spec: &SynthesisRunSpec, inspection: &mut Inspection) {
             inspection.faults.push(fault(field.to_owned(), error));
         }
     }
+    // Where that cannot be told, stages are looked for.
+    let workspace = spec.workspace.located();
+    let is_empty = workspace.and_then(|(_, location)| {
+        let store = Store::open_with(&location, &access).ok()?;
+        store.is_empty_below("stages").ok()
+    });
+    inspection.workspace_is_empty = is_empty.unwrap_or(false);
 }

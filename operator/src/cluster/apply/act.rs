@@ -11,7 +11,7 @@ use super::ApplyError;
 use super::error::{code, refused};
 use crate::cluster::build::FIELD_MANAGER;
 use crate::cluster::context::Context;
-use crate::cluster::decide::{Creation, Kind, Resize, Unwanted};
+use crate::cluster::decide::{Creation, Resize, Unwanted};
 use crate::cluster::observe::expected::Versions;
 use crate::cluster::observe::version;
 use crate::status::conditions::Trouble;
@@ -96,62 +96,37 @@ pub(super) async fn resize(
     }
 }
 
-/// Deletes one very object. A Job stays visible until its pods are gone, so that its successor does not begin beside them.
+/// Deletes one very Job. It stays visible until its pods are gone, so that its successor does not begin beside them.
 pub(super) async fn delete(
     context: &Context,
     run: &SynthesisRun,
     unwanted: &Unwanted,
     refusals: &mut Vec<Trouble>,
 ) -> Result<(), ApplyError> {
-    let Unwanted { kind, name, uid } = unwanted;
+    let Unwanted { name, uid } = unwanted;
     let namespace = run.namespace().unwrap_or_default();
     let params = DeleteParams {
         preconditions: Some(Preconditions {
             uid: Some(uid.clone()),
             resource_version: None,
         }),
-        propagation_policy: Some(match kind {
-            Kind::Job => PropagationPolicy::Foreground,
-            Kind::ConfigMap => PropagationPolicy::Background,
-        }),
+        propagation_policy: Some(PropagationPolicy::Foreground),
         ..DeleteParams::default()
     };
-    let deleted = match kind {
-        Kind::Job => {
-            let api: Api<Job> = Api::namespaced(context.client.clone(), &namespace);
-            let deleted = context
-                .timed("delete", "jobs", api.delete(name, &params))
-                .await;
-            deleted.map(|answer| {
-                let job = answer.left();
-                let seen = version(
-                    job.as_ref()
-                        .and_then(|job| job.resource_version())
-                        .as_deref(),
-                );
-                raise(context, run, seen, 0);
-            })
+    let api: Api<Job> = Api::namespaced(context.client.clone(), &namespace);
+    match context
+        .timed("delete", "jobs", api.delete(name, &params))
+        .await
+    {
+        Ok(answer) => {
+            let left = answer.left().and_then(|job| job.resource_version());
+            raise(context, run, version(left.as_deref()), 0);
+            Ok(())
         }
-        Kind::ConfigMap => {
-            let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
-            let deleted = context
-                .timed("delete", "configmaps", api.delete(name, &params))
-                .await;
-            deleted.map(drop)
-        }
-    };
-    match deleted {
-        Ok(()) => Ok(()),
         Err(error) if code(&error) == 404 => Ok(()),
         // Another object by now, or changed in this moment.
         Err(error) if code(&error) == 409 => Err(ApplyError::Behind(name.clone())),
-        Err(error) => {
-            let kind = match kind {
-                Kind::Job => "Job",
-                Kind::ConfigMap => "ConfigMap",
-            };
-            refused("delete", kind, name, error, refusals)
-        }
+        Err(error) => refused("delete", "Job", name, error, refusals),
     }
 }
 

@@ -1,7 +1,9 @@
 //! What is told as events: the difference between two statuses, in words. Pure.
 
 use kube::runtime::events::{Event, EventType};
-use scalequest_crds::conditions::{ACCEPTED, COMPLETE, DEGRADED, FAILED, PROGRESSING, SUSPENDED};
+use scalequest_crds::conditions::{
+    ACCEPTED, COMPLETE, DEGRADED, FAILED, PROGRESSING, SUSPENDED, reason,
+};
 use scalequest_crds::run::SynthesisRunStatus;
 use scalequest_crds::run::status::StageStatus;
 
@@ -57,11 +59,13 @@ fn of_condition(before: &[Condition], is: &Condition) -> Option<Event> {
     let flipped = was.is_none_or(|was| was.status != is.status);
     let reason_changed = was.is_none_or(|was| was.reason != is.reason);
     let (kind, action) = match (is.type_.as_str(), is.status.as_str()) {
-        (ACCEPTED, "True") if flipped => (EventType::Normal, "Accept"),
+        (ACCEPTED, "True") if was.is_some_and(|was| was.status == "False") => {
+            (EventType::Normal, "Accept")
+        }
         (ACCEPTED, "False") => (EventType::Warning, "Accept"),
         (SUSPENDED, "True") if flipped => (EventType::Normal, "Suspend"),
         (SUSPENDED, "False") if flipped && was.is_some() => (EventType::Normal, "Resume"),
-        (PROGRESSING, "False") if reason_changed && is.reason.ends_with("Reached") => {
+        (PROGRESSING, "False") if reason_changed && is.reason == reason::MAX_WAVES_REACHED => {
             (EventType::Normal, "Stop")
         }
         (PROGRESSING, "False") if reason_changed && is.reason == "BudgetExhausted" => {

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
+use scalequest_crds::conditions::PROGRESSING;
 use scalequest_crds::run::{SynthesisRun, SynthesisRunStatus};
 use serde_json::json;
 
@@ -18,8 +20,8 @@ use crate::cluster::observe::version;
 use crate::local::machine::now_millis;
 use crate::status::conditions::Trouble;
 
-/// Least time between two writes that only say how far shards are.
-const PACE: Duration = Duration::from_secs(2);
+/// Least time between two writes that only say how far stages are.
+const PACE: Duration = Duration::from_secs(5);
 
 /// Shows the status; how long to wait before showing more of it.
 pub(super) async fn show(
@@ -36,7 +38,7 @@ pub(super) async fn show(
     if still(&before) == still(&status) {
         return Ok(Duration::MAX);
     }
-    let is_small = before.conditions == status.conditions && before.phase == status.phase;
+    let is_small = before.phase == status.phase && is_same(&before.conditions, &status.conditions);
     if let Some(left) = context.paces.wait(&uid, PACE).filter(|_| is_small) {
         return Ok(left);
     }
@@ -76,6 +78,18 @@ pub(super) async fn show(
         }
     }
     Ok(Duration::MAX)
+}
+
+/// Whether conditions say the same, but for which stages are at work.
+fn is_same(before: &[Condition], after: &[Condition]) -> bool {
+    let still = |condition: &Condition| match condition.type_ == PROGRESSING {
+        true => Condition {
+            message: String::new(),
+            ..condition.clone()
+        },
+        false => condition.clone(),
+    };
+    before.iter().map(still).eq(after.iter().map(still))
 }
 
 /// The status without what moves by itself.

@@ -14,7 +14,7 @@ use scalequest_crds::inspection::parts;
 use scalequest_crds::run::SynthesisRunSpec;
 use scalequest_crds::task::StageTask;
 
-use super::maps::{SPEC, TASK};
+use super::maps::{SPEC, TASK, spec_text, task_text};
 use super::pod::{CONTAINER, PodWork, REPORT, keep_in_place, pod};
 use super::task::TaskSource;
 use super::volumes::{TASK_FOLDER, locations};
@@ -73,7 +73,8 @@ pub fn inspection(common: Common<'_>, work: &Work) -> Job {
         ttl_seconds: INSPECTION_TTL_SECONDS,
         among: None,
     };
-    let task = TaskSource::ConfigMap(work.task_name(&common.owner.name, &common.owner.uid));
+    let text = spec_text(&common.owner.name, common.spec);
+    let task = source(common, work, text);
     job(common, work, &shape, arguments.into(), locations, task)
 }
 
@@ -125,9 +126,14 @@ pub fn stage(
         ttl_seconds: common.settings.job_ttl_seconds,
         among: among.map(indexes::format),
     };
-    let name = || work.task_name(&common.owner.name, &common.owner.uid);
-    let task = TaskSource::of(task, common.settings, name);
+    let task = source(common, work, task_text(task));
     job(common, work, &shape, arguments, locations, task)
+}
+
+/// Where the pods of `work` have their task.
+pub fn source(common: Common<'_>, work: &Work, text: String) -> TaskSource {
+    let name = || work.task_name(&common.owner.name, &common.owner.uid);
+    TaskSource::of(text, common.settings, name)
 }
 
 /// Shards that may be given up, in percent, where neither spec nor recipe says.

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::run::{SynthesisRun, SynthesisRunSpec};
 use scalequest_crds::task::StageTask;
 
 use super::Owner;
 use crate::cluster::names::{KEY, Work, record_name, run_labels};
 use crate::record::RunRecord;
-use crate::validate::ValidRun;
 
 /// Key of a stage task.
 pub const TASK: &str = "task.json";
@@ -20,33 +19,25 @@ pub const SPEC: &str = "spec.json";
 /// Key of a run record.
 pub const RECORD: &str = "record.json";
 
-/// The task of the stage to which `work` belongs: never changed once made.
-pub fn task_map(owner: &Owner, work: &Work, task: &StageTask) -> ConfigMap {
-    fixed(
-        owner,
-        work,
-        TASK,
-        serde_json::to_string(task).unwrap_or_default(),
-    )
+/// The text of a stage's task.
+pub fn task_text(task: &StageTask) -> String {
+    serde_json::to_string(task).unwrap_or_default()
 }
 
-/// The spec, its defaults filled in, for an inspection.
-pub fn spec_map(owner: &Owner, work: &Work, run: &ValidRun) -> ConfigMap {
-    let resolved = SynthesisRun::new(run.name(), run.spec().clone());
-    fixed(
-        owner,
-        work,
-        SPEC,
-        serde_json::to_string(&resolved).unwrap_or_default(),
-    )
+/// The text of a spec to be inspected, its defaults filled in.
+pub fn spec_text(name: &str, spec: &SynthesisRunSpec) -> String {
+    let resolved = SynthesisRun::new(name, spec.clone());
+    serde_json::to_string(&resolved).unwrap_or_default()
 }
 
-fn fixed(owner: &Owner, work: &Work, key: &str, text: String) -> ConfigMap {
+/// The task of the stage to which `work` belongs, or the spec that it inspects: never changed once made.
+pub fn task_map(owner: &Owner, work: &Work, text: String) -> ConfigMap {
     let annotations = BTreeMap::from([(KEY.into(), work.key.clone())]);
     let labels = work.labels(&owner.name, &owner.uid);
+    let file = work.stage.map_or(SPEC, |_| TASK);
     ConfigMap {
         metadata: owner.metadata(work.task_name(&owner.name, &owner.uid), labels, annotations),
-        data: Some(BTreeMap::from([(key.into(), text)])),
+        data: Some(BTreeMap::from([(file.into(), text)])),
         immutable: Some(true),
         ..ConfigMap::default()
     }

@@ -11,6 +11,7 @@ use scalequest_crds::Stage;
 use scalequest_crds::run::SynthesisRunSpec;
 use scalequest_crds::run::pods::{PodSettings, Quantity as Amount};
 
+use super::maps::{SPEC, TASK};
 use super::stores::{keys, secrets, variable, variables};
 use super::task::TaskSource;
 use super::volumes::{TEMPORARY, volumes};
@@ -64,7 +65,8 @@ pub fn pod(
         .filter(|_| on_gpu)
         .or(worker.image.as_ref())
         .unwrap_or(&settings.worker_image);
-    let (volumes, mounts) = volumes(spec, &work.task, &work.locations);
+    let file = work.work.stage.map_or(SPEC, |_| TASK);
+    let (volumes, mounts) = volumes(spec, (&work.task, file), &work.locations);
     let mut env = variables(spec);
     env.extend(keys(spec, |model| asks(spec, work.work, model)));
     env.push(variable("TMPDIR", TEMPORARY));

@@ -1,17 +1,15 @@
-//! How a task gets into its pods: as an annotation that they mount as a file, which is no object of its own to make, to lose and to clear
-//! away; what is large, in a ConfigMap.
+//! How a task, or a spec to be inspected, gets into its pods: as an annotation that they mount as a file, which is no object of its own to make,
+//! to lose and to clear away; what is large, in a ConfigMap that goes with the run.
 
 use k8s_openapi::api::core::v1::{
     ConfigMapVolumeSource, DownwardAPIVolumeFile, DownwardAPIVolumeSource, ObjectFieldSelector,
     Volume,
 };
-use scalequest_crds::task::StageTask;
 
-use super::maps::TASK;
 use crate::cluster::names::TASK_ANNOTATION;
 use crate::cluster::settings::Settings;
 
-/// Where a pod's task is.
+/// Where a pod's task is; of an inspection, the spec.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TaskSource {
     /// This text, in the annotation [`TASK_ANNOTATION`] of the pod.
@@ -21,9 +19,8 @@ pub enum TaskSource {
 }
 
 impl TaskSource {
-    /// Where the pods of a stage have their task; `name` is its ConfigMap's, where it needs one.
-    pub fn of(task: &StageTask, settings: &Settings, name: impl FnOnce() -> String) -> TaskSource {
-        let text = serde_json::to_string(task).unwrap_or_default();
+    /// Where pods have the task `text`; `name` is its ConfigMap's, where it needs one.
+    pub fn of(text: String, settings: &Settings, name: impl FnOnce() -> String) -> TaskSource {
         if text.len() <= settings.task_in_pod_bytes {
             TaskSource::Annotation(text)
         } else {
@@ -31,8 +28,8 @@ impl TaskSource {
         }
     }
 
-    /// The volume with the task as a file.
-    pub fn volume(&self, volume: &str) -> Volume {
+    /// The volume with the task as `file`.
+    pub fn volume(&self, volume: &str, file: &str) -> Volume {
         let mut made = Volume {
             name: volume.into(),
             ..Volume::default()
@@ -40,7 +37,7 @@ impl TaskSource {
         match self {
             TaskSource::Annotation(_) => {
                 let file = DownwardAPIVolumeFile {
-                    path: TASK.into(),
+                    path: file.into(),
                     field_ref: Some(ObjectFieldSelector {
                         field_path: format!("metadata.annotations['{TASK_ANNOTATION}']"),
                         ..ObjectFieldSelector::default()

@@ -10,7 +10,7 @@ use scalequest_crds::task::StageTask;
 
 use super::Owner;
 use super::job::{Common, inspection, stage};
-use super::maps::{record_map, task_map};
+use super::maps::{record_map, task_map, task_text};
 use crate::cluster::names::{MAX_NAME, Purpose, TASK_ANNOTATION, Work};
 use crate::cluster::settings::Settings;
 use crate::parse::parse;
@@ -379,7 +379,11 @@ fn a_task_travels_with_its_pods_unless_it_is_too_large_for_that() {
 fn a_task_is_fixed_and_a_record_names_the_version_that_it_replaces() {
     let built = built(RUN);
     let task = built.task(Stage::Qft);
-    let map = task_map(&built.owner, &work(Purpose::Seal, Stage::Qft), &task);
+    let map = task_map(
+        &built.owner,
+        &work(Purpose::Seal, Stage::Qft),
+        task_text(&task),
+    );
     assert_eq!(map.immutable, Some(true));
     assert_eq!(
         serde_json::from_str::<StageTask>(&map.data.unwrap()["task.json"]).unwrap(),

@@ -19,14 +19,14 @@ pub const TASK_FOLDER: &str = "/etc/scalequest/task";
 /// Room for temporary files: the only place that a worker can write to beside its claims.
 pub const TEMPORARY: &str = "/tmp";
 
-/// The volumes and mounts of a pod that has its task from `task` and uses `locations`.
+/// The volumes and mounts of a pod that has its task from `task` as `file` and uses `locations`.
 pub fn volumes(
     spec: &SynthesisRunSpec,
-    task: &TaskSource,
+    (task, file): (&TaskSource, &str),
     locations: &BTreeSet<String>,
 ) -> (Vec<Volume>, Vec<VolumeMount>) {
     let mut both = vec![
-        (task.volume("task"), mount("task", TASK_FOLDER, true)),
+        (task.volume("task", file), mount("task", TASK_FOLDER, true)),
         (
             Volume {
                 name: "tmp".into(),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Creation, Scene, Shown, Step, go_on, tidy, troubles};
 use crate::cluster::build::job::{Common, inspection};
-use crate::cluster::build::maps::spec_map;
+use crate::cluster::build::maps::spec_text;
 use crate::cluster::build::{Owner, gpus};
 use crate::cluster::names::{Purpose, Work};
 use crate::cluster::observe::job::{JobState, SeenJob};
@@ -63,7 +63,7 @@ pub(super) fn accept(scene: &Scene<'_>, live: Result<ValidRun, Vec<Fault>>) -> S
             }
         },
     };
-    step.delete.extend(tidy::other_than(scene, &work));
+    step.delete.extend(tidy::beside(scene, &work));
     step
 }
 
@@ -128,11 +128,9 @@ fn inspect(scene: &Scene<'_>, run: &ValidRun, work: &Work) -> Step {
         worker: &worker,
         settings: scene.settings,
     };
-    let name = work.task_name(&owner.name, &owner.uid);
-    let is_there = scene.belongings.maps.iter().any(|map| map.name == name);
     let mut step = Step::only(as_before_or_waiting(scene, Vec::new()));
     step.create.push(Creation {
-        task: (!is_there).then(|| spec_map(&owner, work, run)),
+        task: go_on::missing_map(scene, common, work, spec_text(run.name(), run.spec())),
         job: Some(inspection(common, work)),
     });
     step

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use scalequest_crds::conditions::{COMPLETE, FAILED, reason};
 use scalequest_crds::inspection::Fault;
 use scalequest_crds::run::SynthesisRun;
@@ -12,8 +13,8 @@ use super::{
     troubles,
 };
 use crate::cluster::build::Owner;
-use crate::cluster::build::job::{Common, parallelism, stage as stage_job};
-use crate::cluster::build::maps::task_map;
+use crate::cluster::build::job::{Common, parallelism, source, stage as stage_job};
+use crate::cluster::build::maps::{task_map, task_text};
 use crate::cluster::build::task::TaskSource;
 use crate::cluster::names::{Purpose, Work};
 use crate::cluster::observe::job::millis;
@@ -48,7 +49,6 @@ pub(super) fn go_on(
     charge(scene, &mut record, before.as_ref(), &unwanted);
     let mut step = Step::only(Shown::AsBefore);
     step.delete = unwanted.into_iter().map(tidy::unwanted_job).collect();
-    step.delete.extend(tidy::tasks(scene, &plan));
     start(scene, &run, &record, &plan, &mut step, &mut troubles);
     step.resize = resize(scene, &run, &step);
     step.remove_run = expire(scene, &run, &plan, &mut step);
@@ -197,14 +197,7 @@ fn start(
             round: next.as_ref().map_or(0, |next| next.round),
             ..work_of(task)
         };
-        let name = || work.task_name(&owner.name, &owner.uid);
-        let maps = &scene.belongings.maps;
-        let is_there = match TaskSource::of(task, scene.settings, name) {
-            TaskSource::Annotation(_) => true,
-            TaskSource::ConfigMap(name) => {
-                maps.iter().any(|map| map.name == name && !map.is_leaving)
-            }
-        };
+        let map = missing_map(scene, common, &work, task_text(task));
         let is_at_work = || {
             let jobs = scene.belongings.jobs.iter();
             let beside = jobs.filter(|job| job.work.is_beside(&work));
@@ -212,13 +205,30 @@ fn start(
                 .into_iter()
                 .any(|job| !job.has_ended() && !job.is_leaving)
         };
-        if next.is_none() && (is_there || !is_at_work()) {
+        if next.is_none() && (map.is_none() || !is_at_work()) {
             continue;
         }
         step.create.push(Creation {
-            task: (!is_there).then(|| task_map(&owner, &work, task)),
+            task: map,
             job: next.map(|next| stage_job(common, &work, task, next.among.as_ref())),
         });
+    }
+}
+
+/// The ConfigMap with the task of `work`, where its pods do not carry it and it is not there.
+pub(super) fn missing_map(
+    scene: &Scene<'_>,
+    common: Common<'_>,
+    work: &Work,
+    text: String,
+) -> Option<ConfigMap> {
+    match source(common, work, text.clone()) {
+        TaskSource::Annotation(_) => None,
+        TaskSource::ConfigMap(name) => {
+            let mut maps = scene.belongings.maps.iter();
+            let is_there = maps.any(|map| map.name == name && !map.is_leaving);
+            (!is_there).then(|| task_map(common.owner, work, text))
+        }
     }
 }
 

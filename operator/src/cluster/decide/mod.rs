@@ -61,7 +61,7 @@ pub struct Scene<'a> {
 pub struct Step {
     /// The record, to be saved before anything else happens.
     pub save: Option<Save>,
-    /// Jobs and ConfigMaps that are in the way.
+    /// Jobs that are in the way.
     pub delete: Vec<Unwanted>,
     /// Jobs to be made, each with its task.
     pub create: Vec<Creation>,
@@ -93,20 +93,9 @@ pub struct Creation {
     pub job: Option<Job>,
 }
 
-/// What an object is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A Job, with its pods.
-    Job,
-    /// A ConfigMap.
-    ConfigMap,
-}
-
-/// An object to be deleted: this very one, not another of its name.
+/// A Job to be deleted, with its pods: this very one, not another of its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unwanted {
-    /// What it is.
-    pub kind: Kind,
     /// Its name.
     pub name: String,
     /// Its uid.

@@ -64,8 +64,13 @@ impl SimulatedStore {
         let index = index(pod)?;
         let message = match label("scalequest.dev/purpose").as_str() {
             "inspect" => {
-                let spec = mounted(client, pod, "spec.json").await?;
-                serde_json::to_string(&inspection(&spec, index)?).ok()?
+                let spec = carried(client, pod, "spec.json").await?;
+                let is_empty = self
+                    .shards
+                    .lock()
+                    .expect("no panic while locked")
+                    .is_empty();
+                serde_json::to_string(&inspection(&spec, index, is_empty)?).ok()?
             }
             "seal" => {
                 let task = task(client, pod).await?;
@@ -174,7 +179,7 @@ fn report(task: &StageTask, shard: Option<i64>, rows: i64, outcome: Outcome) -> 
 }
 
 /// The findings of one part of a spec's inspection.
-fn inspection(spec: &str, index: i64) -> Option<Inspection> {
+fn inspection(spec: &str, index: i64, is_empty: bool) -> Option<Inspection> {
     let run: SynthesisRun = serde_json::from_str(spec).ok()?;
     let part = parts(&run.spec)
         .into_iter()
@@ -205,6 +210,7 @@ fn inspection(spec: &str, index: i64) -> Option<Inspection> {
             .collect(),
         seed_questions: part.seed_questions.map(file).collect(),
         benchmarks: part.benchmarks.map(file).collect(),
+        workspace_is_empty: is_empty && part.places,
         ..Inspection::default()
     })
 }
@@ -224,13 +230,16 @@ fn index(pod: &Pod) -> Option<i64> {
     ranges.flatten().nth(index)
 }
 
-/// The task of a pod, from where it has it mounted.
 async fn task(client: &Client, pod: &Pod) -> Option<StageTask> {
-    let text = match pod.annotations().get("scalequest.dev/task") {
-        Some(carried) => carried.clone(),
-        None => mounted(client, pod, "task.json").await?,
-    };
-    serde_json::from_str(&text).ok()
+    serde_json::from_str(&carried(client, pod, "task.json").await?).ok()
+}
+
+/// The file of a pod's task, from where it has it mounted.
+async fn carried(client: &Client, pod: &Pod, file: &str) -> Option<String> {
+    match pod.annotations().get("scalequest.dev/task") {
+        Some(text) => Some(text.clone()),
+        None => mounted(client, pod, file).await,
+    }
 }
 
 /// A file of the ConfigMap that a pod mounts as its task.

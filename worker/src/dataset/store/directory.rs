@@ -102,6 +102,13 @@ impl Directory {
         Ok(entries)
     }
 
+    pub(super) fn is_empty_below(&self, prefix: &str) -> Result<bool, StoreError> {
+        let folder = self.file(prefix);
+        let listing =
+            present(fs::read_dir(&folder)).map_err(|e| StoreError::from_io("list", &folder, e))?;
+        Ok(listing.is_none_or(|mut items| items.next().is_none()))
+    }
+
     pub(super) fn delete(&self, path: &str) -> Result<(), StoreError> {
         let file = self.file(path);
         present(fs::remove_file(&file))

@@ -222,6 +222,15 @@ impl Store {
         Ok(entries)
     }
 
+    /// Whether no object lies below `prefix`. A list of one: it takes no longer where there are millions. Folders left empty may count as objects.
+    pub fn is_empty_below(&self, prefix: &str) -> Result<bool, StoreError> {
+        self.check(prefix)?;
+        match &self.place {
+            Place::Directory(directory) => directory.is_empty_below(prefix),
+            Place::Objects(objects) => objects.is_empty_below(prefix),
+        }
+    }
+
     /// Removes the object at `path`; none there is fine.
     pub fn delete(&self, path: &str) -> Result<(), StoreError> {
         self.check(path)?;

@@ -217,6 +217,14 @@ impl Objects {
         })
     }
 
+    pub(super) fn is_empty_below(&self, prefix: &str) -> Result<bool, StoreError> {
+        let (store, below) = (self.store.clone(), self.object(prefix)?);
+        self.run("list", prefix, async move {
+            let first = repeat(|| async { store.list(Some(&below)).try_next().await }).await?;
+            Ok(first.is_none())
+        })
+    }
+
     pub(super) fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
         let (store, below, base) = (
             self.store.clone(),

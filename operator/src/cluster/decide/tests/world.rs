@@ -17,7 +17,7 @@ use scalequest_crds::task::StageTask;
 
 use crate::cluster::build::Owner;
 use crate::cluster::build::maps::{TASK, record_map};
-use crate::cluster::decide::{Kind, Scene, Step, decide};
+use crate::cluster::decide::{Scene, Step, decide};
 use crate::cluster::indexes;
 use crate::cluster::names::{Purpose, TASK_ANNOTATION, Work};
 use crate::cluster::observe::Belongings;
@@ -164,20 +164,9 @@ impl World {
                 return;
             }
             self.writes += 1;
-            match unwanted.kind {
-                Kind::Job => {
-                    let job = self.jobs.remove(&unwanted.name).expect("a Job to delete");
-                    assert_eq!(job.uid().as_ref(), Some(&unwanted.uid));
-                    self.pods.retain(|pod| pod.job != unwanted.uid);
-                }
-                Kind::ConfigMap => {
-                    let map = self
-                        .maps
-                        .remove(&unwanted.name)
-                        .expect("a ConfigMap to delete");
-                    assert_eq!(map.uid().as_ref(), Some(&unwanted.uid));
-                }
-            }
+            let job = self.jobs.remove(&unwanted.name).expect("a Job to delete");
+            assert_eq!(job.uid().as_ref(), Some(&unwanted.uid));
+            self.pods.retain(|pod| pod.job != unwanted.uid);
         }
         for creation in &step.create {
             if let Some(task) = &creation.task {
@@ -434,6 +423,7 @@ impl World {
             } else {
                 Vec::new()
             },
+            workspace_is_empty: part.places && self.shards.is_empty(),
             models: part.models.map(model).collect(),
             seed_questions: part.seed_questions.map(file).collect(),
             ..Inspection::default()

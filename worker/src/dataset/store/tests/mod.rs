@@ -112,7 +112,9 @@ fn keeps_its_promises(store: &Store) {
 
     // Removed.
     store.delete("large").unwrap();
+    assert!(!store.is_empty_below("a").unwrap());
     store.delete_below("a").unwrap();
+    assert!(store.is_empty_below("a").unwrap() && store.is_empty_below("never").unwrap());
     assert_eq!(paths(store.list("").unwrap()), ["ab"]);
     store.check_writable().unwrap();
     assert_eq!(paths(store.list("").unwrap()), ["ab"]);
