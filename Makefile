@@ -88,8 +88,8 @@ test-cluster: export SCALEQUEST_CRASH_STEP ?= 12
 test-cluster: build ## Build and start a real Kubernetes; install the chart; run SynthesisRuns on real and simulated pods
 	.ci/tools.sh kubernetes kube-score
 	cargo test --release --locked --workspace --test cluster_chart --test cluster_crd --test cluster_harness --test cluster_run -- --include-ignored
-	@# These wait more than they compute. The two that are left out do not always end (docs/cluster.md).
-	cargo test --release --locked --workspace --test cluster_simulated -- --include-ignored --test-threads=8 --skip right_of_the_chart
+	@# These wait more than they compute.
+	cargo test --release --locked --workspace --test cluster_simulated -- --include-ignored --test-threads=8
 
 .PHONY: test-oldest
 test-oldest: export SCALEQUEST_KUBERNETES = oldest

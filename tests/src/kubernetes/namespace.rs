@@ -152,7 +152,22 @@ impl Namespace {
 ///
 /// # Panics
 /// If it finds nothing in time.
-pub async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
+pub async fn eventually<T, F>(what: &str, look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    eventually_within(PATIENCE, what, look).await
+}
+
+/// The same with a patience of one's own.
+///
+/// # Panics
+/// If it finds nothing in time.
+pub async fn eventually_within<T, F>(
+    patience: Duration,
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T
 where
     F: Future<Output = Option<T>>,
 {
@@ -162,8 +177,8 @@ where
             return found;
         }
         assert!(
-            begun.elapsed() < PATIENCE,
-            "{what} did not happen within {PATIENCE:?}"
+            begun.elapsed() < patience,
+            "{what} did not happen within {patience:?}"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::ResourceExt;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Resource, ResourceExt};
 use scalequest_crds::run::SynthesisRun;
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ use super::operator_process::OperatorProcess;
 use super::simulated::{Script, placement};
 use super::simulated_worker::{Mischief, SimulatedStore};
 use super::{Cluster, Namespace};
+use crate::harness::processes::wait_until;
 
 /// How long a run may take with many beside it on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(300);
@@ -75,7 +76,34 @@ pub fn install_account(cluster: &Cluster) -> PathBuf {
         .install_chart("rehearsal", "rehearsal-system", &values)
         .exits_with(0);
     cluster.await_crd();
-    cluster.kubeconfig_of("rehearsal-system", "rehearsal")
+    let account = cluster.kubeconfig_of("rehearsal-system", "rehearsal");
+    // For up to half a minute the API server refuses whatever names an owner of a kind that is new to it.
+    wait_until("SynthesisRuns as owners", Duration::from_secs(120), || {
+        cluster.block_on(can_own(&account)).then_some(())
+    });
+    account
+}
+
+/// Whether a SynthesisRun may be named as an owner. Asked anew a moment later where not.
+async fn can_own(account: &Path) -> bool {
+    let owned = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "owned", "ownerReferences": [{
+            "apiVersion": SynthesisRun::api_version(&()), "kind": SynthesisRun::kind(&()),
+            "name": "owner", "uid": "owner", "blockOwnerDeletion": true,
+        }]},
+    });
+    let owned: ConfigMap = serde_json::from_value(owned).expect("a ConfigMap");
+    let maps: Api<ConfigMap> = Api::namespaced(super::cluster::client(account).await, "default");
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let is_taken = maps.create(&dry_run, &owned).await.is_ok();
+    if !is_taken {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    is_taken
 }
 
 /// What is left at the end, without what depends on times, names of objects and the order of things.

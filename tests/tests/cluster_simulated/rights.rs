@@ -4,15 +4,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::future::join_all;
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::DeleteParams;
+use kube::Api;
+use kube::api::PostParams;
 use scalequest_crds::Stage;
 use scalequest_crds::conditions::reason;
 use scalequest_crds::run::SynthesisRun;
 use scalequest_tests::kubernetes::api_proxy::{ApiProxy, Asked, Call, Treatment};
-use scalequest_tests::kubernetes::namespace::eventually;
+use scalequest_tests::kubernetes::namespace::{eventually, eventually_within};
 use scalequest_tests::kubernetes::product::chart;
 use scalequest_tests::kubernetes::rehearsal::{NAME, PATIENCE, Rehearsal, install, is, run, says};
 use scalequest_tests::kubernetes::simulated_worker::{Held, Mischief};
@@ -21,9 +23,6 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::SERVERS;
-
-/// Runs at once.
-const BESIDE: usize = 6;
 
 /// One verb on one resource, and the names it is bound to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +41,17 @@ impl Right {
             rule["resourceNames"] = json!(self.names);
         }
         rule
+    }
+
+    fn attributes(&self, namespace: &str) -> Value {
+        let (resource, subresource) = self
+            .resource
+            .split_once('/')
+            .unwrap_or((&self.resource, ""));
+        json!({
+            "namespace": namespace, "verb": self.verb, "group": self.group,
+            "resource": resource, "subresource": subresource,
+        })
     }
 
     /// What is refused without it. An owner's finalizers are never written: whoever may not is refused where an object blocks its owner's
@@ -128,49 +138,99 @@ async fn grant(space: &Namespace, user: &str, rights: &BTreeSet<&Right>) {
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
         }))
         .await;
+    // The API server learns of a Role and its binding by watching them, a moment later.
+    let any = rights.iter().find(|right| right.names.is_empty());
+    let any = any.expect("a right that is bound to no name");
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "metadata": {},
+        "spec": {"user": user, "resourceAttributes": any.attributes(space.name())},
+    });
+    let review: SubjectAccessReview = serde_json::from_value(review).expect("a review");
+    let reviews: Api<SubjectAccessReview> = Api::all(space.client());
+    eventually("rights that are in force", || async {
+        let answer = reviews.create(&PostParams::default(), &review).await.ok()?;
+        answer.status?.allowed.then_some(())
+    })
+    .await;
 }
 
-/// A run in which the operator does everything that it ever does.
-async fn whole_script(rehearsal: &Rehearsal, held: &mut mpsc::UnboundedReceiver<Held>) {
+/// The next worker that waits and is as wanted; whoever else waits goes on.
+async fn worker(
+    rehearsal: &Rehearsal,
+    held: &mut mpsc::UnboundedReceiver<Held>,
+    what: &str,
+    is_wanted: impl Fn(&Held) -> bool,
+) -> Held {
+    let wanted = async {
+        while let Some(worker) = held.recv().await {
+            if is_wanted(&worker) {
+                return worker;
+            }
+        }
+        panic!("there are no workers any more, and none was {what}")
+    };
+    match tokio::time::timeout(PATIENCE, wanted).await {
+        Ok(worker) => worker,
+        Err(_) => {
+            let run = rehearsal.space.api::<SynthesisRun>().get_opt(NAME).await;
+            panic!("no worker was {what} within {PATIENCE:?}; the run: {run:?}")
+        }
+    }
+}
+
+/// Holds the run and lets it go on.
+async fn hold_and_let_go(rehearsal: &Rehearsal) {
+    for suspend in [true, false] {
+        let edited = rehearsal.edit(json!({"spec": {"suspend": suspend}})).await;
+        edited.expect("an edited run");
+        rehearsal.until(|run| is(run, "Suspended") == suspend).await;
+    }
+}
+
+/// A run in which the operator does everything that it ever does. Each thing is done to the run while a worker waits, so that it does not
+/// end before.
+async fn whole_script(rehearsal: &Rehearsal, mut held: mpsc::UnboundedReceiver<Held>) {
     // A run whose pods cannot be made: why is asked of the events.
     let mut stuck = run();
     stuck["metadata"]["name"] = "stuck".into();
     stuck["spec"]["serviceAccountName"] = "missing".into();
     rehearsal.make(stuck).await;
-    let mut manifest = run();
-    manifest["spec"]["target"]["examples"] = 200.into();
-    manifest["spec"]["ttlSecondsAfterFinished"] = 1.into();
-    manifest["spec"]["pods"][0]["parallelism"] = 1.into();
-    rehearsal.make(manifest).await;
-    let worker = loop {
-        let worker = held.recv().await.expect("a worker");
-        if worker.stage == Stage::Respond && worker.shards > 1 {
-            break worker;
-        }
-    };
+    rehearsal.make(short()).await;
+
+    let is_resizable = |worker: &Held| worker.stage == Stage::Rewrite && worker.shards > 1;
+    let waits = worker(
+        rehearsal,
+        &mut held,
+        "at one of several shards of Rewrite",
+        is_resizable,
+    )
+    .await;
     let pods = rehearsal.until(|_| true).await.spec.pods;
     let mut pods = serde_json::to_value(pods).expect("JSON");
     pods[0]["parallelism"] = 2.into();
     let edited = rehearsal.edit(json!({"spec": {"pods": pods}})).await;
     edited.expect("an edited run");
-    let name = worker.pod.rsplitn(3, '-').nth(2).unwrap_or_default();
+    let name = waits.pod.rsplitn(3, '-').nth(2).unwrap_or_default();
     let has_two = |job: &Job| {
         let spec = job.spec.as_ref();
         spec.is_some_and(|spec| spec.parallelism == Some(2))
     };
-    rehearsal.space.wait_for::<Job>(name, has_two).await;
-    // Twice, so that an event is told again.
-    for _ in 0..2 {
-        for suspend in [true, false] {
-            let edited = rehearsal.edit(json!({"spec": {"suspend": suspend}})).await;
-            edited.expect("an edited run");
-            rehearsal.until(|run| is(run, "Suspended") == suspend).await;
-        }
-    }
-    drop(worker);
-    held.close();
+    rehearsal
+        .space
+        .wait_within::<Job>(PATIENCE, name, has_two)
+        .await;
+
+    // Twice, so that an event is told again: in this stage, and in the one that follows.
+    hold_and_let_go(rehearsal).await;
+    drop(waits);
+    let waits = worker(rehearsal, &mut held, "in the next stage", |_| true).await;
+    hold_and_let_go(rehearsal).await;
+    drop(waits);
+    // Closed alone, it would keep the workers that have been handed over since, and they would wait for ever.
+    drop(held);
+
     let runs = rehearsal.space.api::<SynthesisRun>();
-    eventually("the run's time is over", || async {
+    eventually_within(PATIENCE, "the end of the run's time", || async {
         let there = runs.get_opt(NAME).await.ok()?;
         there.is_none().then_some(())
     })
@@ -180,7 +240,18 @@ async fn whole_script(rehearsal: &Rehearsal, held: &mut mpsc::UnboundedReceiver<
     space
         .wait_within::<SynthesisRun>(PATIENCE, "stuck", told)
         .await;
-    let _ = runs.delete("stuck", &DeleteParams::default()).await;
+}
+
+/// A run that is deleted when it has ended. It has several shards of Rewrite: this stage is cut before anything was measured, while how a later
+/// wave is cut depends on how long the pods of the one before lived.
+fn short() -> Value {
+    let mut short = run();
+    let spec = &mut short["spec"];
+    spec["generators"][0]["qft"] = json!({"epochs": 0});
+    spec["generators"][0]["qpo"] = json!({"pairs": 200, "rewriter": "chat"});
+    spec["ttlSecondsAfterFinished"] = 1.into();
+    spec["pods"][0]["parallelism"] = 1.into();
+    short
 }
 
 /// An operator that takes part in an election of this namespace.
@@ -220,8 +291,8 @@ async fn every_right_of_the_chart_is_used_and_none_is_missing() {
     let _servers = SERVERS.read().await;
     let all = rights(Cluster::shared());
     assert!(all.len() > 15, "{all:?}");
-    let (rehearsal, mut held) = with_rights(&all.iter().collect()).await;
-    whole_script(&rehearsal, &mut held).await;
+    let (rehearsal, held) = with_rights(&all.iter().collect()).await;
+    whole_script(&rehearsal, held).await;
     let user = format!("operator-of-{}", rehearsal.space.name());
     let elected = election(&rehearsal.space, user).await;
     let mut asked = rehearsal.proxy.asked();
@@ -247,15 +318,18 @@ async fn every_right_of_the_chart_is_used_and_none_is_missing() {
 async fn without_any_one_right_of_the_chart_something_is_refused() {
     let _servers = SERVERS.read().await;
     let all = rights(Cluster::shared());
-    let without = |right: &Right| {
-        let (all, right) = (all.clone(), right.clone());
-        tokio::spawn(async move { is_refused_without(&all, &right).await })
-    };
-    let tried = all.iter().map(async |right| (right, without(right).await));
-    let mut tried = futures::stream::iter(tried).buffer_unordered(BESIDE);
-    while let Some((right, refused)) = tried.next().await {
-        refused.unwrap_or_else(|error| panic!("without {right:?} nothing is refused: {error}"));
-    }
+    // All beside each other, each in a namespace of its own.
+    let without = all.iter().map(async |right| {
+        let (all, left_out) = (all.clone(), right.clone());
+        let tried = tokio::spawn(async move { is_refused_without(&all, &left_out).await });
+        tried.await.err().map(|error| format!("{right:?}: {error}"))
+    });
+    let not_refused: Vec<String> = join_all(without).await.into_iter().flatten().collect();
+    assert!(
+        not_refused.is_empty(),
+        "without these nothing is refused:\n{}",
+        not_refused.join("\n")
+    );
 }
 
 /// Waits until the operator is refused what it needs `right` for.
@@ -275,7 +349,8 @@ async fn is_refused_without(all: &BTreeSet<Right>, right: &Right) {
         assert!(is_refused(&proxy), "{:?}", proxy.asked());
         return;
     }
-    let (rehearsal, mut held) = with_rights(&granted).await;
+    let (rehearsal, held) = with_rights(&granted).await;
+    // The script ends, whatever happens: each of its waits has an end.
     let refused = async {
         while !is_refused(&rehearsal.proxy) {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -283,7 +358,7 @@ async fn is_refused_without(all: &BTreeSet<Right>, right: &Right) {
     };
     tokio::select! {
         () = refused => {}
-        () = whole_script(&rehearsal, &mut held) => panic!("the run ends all the same"),
+        () = whole_script(&rehearsal, held) => panic!("the run ends all the same: {:?}", rehearsal.proxy.asked()),
     }
 }
 
