@@ -75,19 +75,28 @@ impl Context {
 const MANY: usize = 4096;
 const STALE: Duration = Duration::from_secs(60);
 
-/// When something was last done for each run.
+/// Least time between two writes of a run that only say how far its stages are, and the most that many runs at work stretch it to.
+const PACE: Duration = Duration::from_secs(5);
+const SLOWEST: Duration = Duration::from_secs(60);
+
+/// What each run at work adds to that time: all of them together write four a second.
+const SHARE: Duration = Duration::from_millis(250);
+
+/// When the status of each run was last written.
 #[derive(Debug, Default)]
 pub struct Paces(Mutex<HashMap<String, Instant>>);
 
 impl Paces {
-    /// How much of `pace` is left since it was last done for the run.
-    pub fn wait(&self, uid: &str, pace: Duration) -> Option<Duration> {
+    /// How long a small step of the run is still to be kept back.
+    pub fn wait(&self, uid: &str) -> Option<Duration> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = pace.checked_sub(last.get(uid)?.elapsed())?;
+        let of_run = last.get(uid)?;
+        let at_work = last.values().filter(|at| at.elapsed() < STALE).count();
+        let left = pace(at_work).checked_sub(of_run.elapsed())?;
         (!left.is_zero()).then_some(left)
     }
 
-    /// Notes that it was done at `at`.
+    /// Notes that it was written at `at`.
     pub fn note(&self, uid: &str, at: Instant) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() > MANY {
@@ -99,5 +108,26 @@ impl Paces {
     fn forget(&self, uid: &str) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         last.remove(uid);
+    }
+}
+
+fn pace(at_work: usize) -> Duration {
+    let shared = SHARE.saturating_mul(u32::try_from(at_work).unwrap_or(u32::MAX));
+    shared.clamp(PACE, SLOWEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_runs_are_shown_every_five_seconds_and_many_less_often() {
+        let seconds = [0, 20, 40, 1_000].map(|at_work| pace(at_work).as_secs());
+        assert_eq!(seconds, [5, 5, 10, 60]);
+        let paces = Paces::default();
+        assert_eq!(paces.wait("a"), None);
+        paces.note("a", Instant::now());
+        assert!(paces.wait("a").is_some_and(|left| left <= PACE));
+        assert_eq!(paces.wait("b"), None);
     }
 }

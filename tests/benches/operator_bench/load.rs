@@ -38,6 +38,7 @@ fn manifest(index: usize) -> Value {
     spec["target"]["examples"] = 4.into();
     spec["verification"] = json!({});
     spec["seed"] = index.into();
+    spec["workspace"]["uri"] = format!("s3://scratch/{index}").into();
     spec["output"]["uri"] = format!("s3://datasets/{index}").into();
     manifest
 }

@@ -12,6 +12,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 /// Longest note of an event, in characters; the API server takes 1,024 bytes.
 const NOTE_MAX: usize = 330;
 
+/// Action of the event that a run is complete.
+const COMPLETES: &str = "Complete";
+
 /// What to tell of the way from `before` to `after`.
 pub fn events(before: &SynthesisRunStatus, after: &SynthesisRunStatus) -> Vec<Event> {
     let mut events: Vec<Event> = after
@@ -37,13 +40,14 @@ pub fn events(before: &SynthesisRunStatus, after: &SynthesisRunStatus) -> Vec<Ev
         let action = format!("Accept-{is}");
         events.push(event(EventType::Normal, "WaveEnded", &action, note));
     }
-    if let Some(dataset) = after
-        .dataset
-        .as_ref()
-        .filter(|_| before.dataset != after.dataset)
-    {
+    let published = after.dataset.as_ref();
+    if let Some(dataset) = published.filter(|_| before.dataset != after.dataset) {
         let note = format!("{} pairs are published at {}", dataset.rows, dataset.uri);
-        events.push(event(EventType::Normal, "Published", "Publish", note));
+        // That the run is complete says that it is published.
+        match events.iter_mut().find(|event| event.action == COMPLETES) {
+            Some(complete) => complete.note = Some(note),
+            None => events.push(event(EventType::Normal, "Published", "Publish", note)),
+        }
     }
     events
 }
@@ -71,7 +75,7 @@ fn of_condition(before: &[Condition], is: &Condition) -> Option<Event> {
         (PROGRESSING, "False") if reason_changed && is.reason == "BudgetExhausted" => {
             (EventType::Warning, "Stop")
         }
-        (COMPLETE, "True") if flipped => (EventType::Normal, "Complete"),
+        (COMPLETE, "True") if flipped => (EventType::Normal, COMPLETES),
         (FAILED, "True") if flipped => (EventType::Warning, "Fail"),
         (DEGRADED, "True") => (EventType::Warning, "Observe"),
         (DEGRADED, "False") if flipped && was.is_some() => (EventType::Normal, "Recover"),

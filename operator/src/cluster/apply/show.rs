@@ -20,9 +20,6 @@ use crate::cluster::observe::version;
 use crate::local::machine::now_millis;
 use crate::status::conditions::Trouble;
 
-/// Least time between two writes that only say how far stages are.
-const PACE: Duration = Duration::from_secs(5);
-
 /// Shows the status; how long to wait before showing more of it.
 pub(super) async fn show(
     context: &Context,
@@ -39,7 +36,7 @@ pub(super) async fn show(
         return Ok(Duration::MAX);
     }
     let is_small = before.phase == status.phase && is_same(&before.conditions, &status.conditions);
-    if let Some(left) = context.paces.wait(&uid, PACE).filter(|_| is_small) {
+    if let Some(left) = context.paces.wait(&uid).filter(|_| is_small) {
         return Ok(left);
     }
     let (name, namespace) = (run.name_any(), run.namespace().unwrap_or_default());

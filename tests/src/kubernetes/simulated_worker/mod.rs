@@ -32,6 +32,8 @@ pub struct SimulatedStore {
     done: mischief::Done,
     shards: Mutex<BTreeMap<String, BTreeSet<i64>>>,
     asked: Mutex<BTreeMap<(String, i64), usize>>,
+    /// Workspaces that hold something.
+    used: Mutex<BTreeSet<String>>,
 }
 
 impl Namespace {
@@ -65,12 +67,7 @@ impl SimulatedStore {
         let message = match label("scalequest.dev/purpose").as_str() {
             "inspect" => {
                 let spec = carried(client, pod, "spec.json").await?;
-                let is_empty = self
-                    .shards
-                    .lock()
-                    .expect("no panic while locked")
-                    .is_empty();
-                serde_json::to_string(&inspection(&spec, index, is_empty)?).ok()?
+                serde_json::to_string(&self.inspection(&spec, index)?).ok()?
             }
             "seal" => {
                 let task = task(client, pod).await?;
@@ -103,7 +100,17 @@ impl SimulatedStore {
         }
     }
 
+    fn inspection(&self, spec: &str, index: i64) -> Option<Inspection> {
+        let run: SynthesisRun = serde_json::from_str(spec).ok()?;
+        let (_, workspace) = run.spec.workspace.located()?;
+        let used = self.used.lock().expect("no panic while locked");
+        inspection(&run, index, !used.contains(&workspace))
+    }
+
     fn run(&self, task: &StageTask, shard: i64) -> StageReport {
+        let mut used = self.used.lock().expect("no panic while locked");
+        used.insert(task.workspace.clone());
+        drop(used);
         let mut asked = self.asked.lock().expect("no panic while locked");
         *asked.entry((task.key.clone(), shard)).or_default() += 1;
         let mut shards = self.shards.lock().expect("no panic while locked");
@@ -179,8 +186,7 @@ fn report(task: &StageTask, shard: Option<i64>, rows: i64, outcome: Outcome) -> 
 }
 
 /// The findings of one part of a spec's inspection.
-fn inspection(spec: &str, index: i64, is_empty: bool) -> Option<Inspection> {
-    let run: SynthesisRun = serde_json::from_str(spec).ok()?;
+fn inspection(run: &SynthesisRun, index: i64, is_empty: bool) -> Option<Inspection> {
     let part = parts(&run.spec)
         .into_iter()
         .nth(usize::try_from(index).ok()?)?;
