@@ -54,11 +54,13 @@ impl Right {
         })
     }
 
-    /// What is refused without it. An owner's finalizers are never written: whoever may not is refused where an object blocks its owner's
-    /// deletion.
+    /// What is refused without it. An owner's finalizers are never written: whoever may not is refused to make an object that blocks its
+    /// owner's deletion, as records and Jobs do.
     fn is_needed_for(&self, call: &Call) -> bool {
         match self.resource.as_str() {
-            "synthesisruns/finalizers" => call.verb == "create" && call.resource == "configmaps",
+            "synthesisruns/finalizers" => {
+                call.verb == "create" && matches!(call.resource.as_str(), "configmaps" | "jobs")
+            }
             _ => self.is_used_by(call),
         }
     }
@@ -173,7 +175,9 @@ async fn worker(
         Ok(worker) => worker,
         Err(_) => {
             let run = rehearsal.space.api::<SynthesisRun>().get_opt(NAME).await;
-            panic!("no worker was {what} within {PATIENCE:?}; the run: {run:?}")
+            let run = run.ok().flatten().and_then(|run| run.status);
+            let conditions = run.map(|status| status.conditions);
+            panic!("no worker was {what} within {PATIENCE:?}; the run: {conditions:?}")
         }
     }
 }
