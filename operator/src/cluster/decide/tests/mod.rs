@@ -171,7 +171,7 @@ fn an_operator_killed_after_any_write_ends_with_the_same_record() {
     let reference = outcome(completed(&mut whole));
     for crash in 0..whole.writes {
         let mut world = World::new(run(""));
-        (world.seals_last, world.settings.task_in_pod_bytes) = (crash % 3 != 0, crash % 2 << 16);
+        (world.seals_last, world.settings.task_in_pod_bytes) = (crash % 3 != 0, (crash % 2) << 16);
         let mut left = crash;
         for _ in 0..500 {
             let before = world.writes;
