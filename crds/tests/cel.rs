@@ -50,6 +50,16 @@ fn a_plain_run_is_accepted() {
 }
 
 #[test]
+fn what_endpoints_ask_for_is_a_price_too() {
+    let asked = r#"  - {name: judge, engine: {type: OpenAI, openAI: {baseUrl: "https://llm/v1", model: j, prices: {inputPerMillion: "1", outputPerMillion: "2"}}}}"#;
+    let own = r#"  - {name: judge, source: {uri: "s3://models/judge"}}"#;
+    let budget = "target: {examples: 100}\n  budget: {cost: \"5\"}";
+    let limited = RUN.replacen("target: {examples: 100}", budget, 1);
+    assert!(refused(&edited(&limited, own, own)).contains("prices of the endpoints"));
+    edited(&limited, own, asked).validate_cel().unwrap();
+}
+
+#[test]
 fn what_cannot_be_is_refused_on_creation() {
     let cases = [
         (

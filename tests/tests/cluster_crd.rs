@@ -161,7 +161,7 @@ fn wrong_from_the_start() -> Vec<(&'static str, Value, &'static str)> {
         (
             "/spec/budget/pricePerGpuHour",
             Value::Null,
-            "cost cannot be kept without a price: set pricePerGpuHour as well",
+            "budget.cost cannot be kept without a price: set budget.pricePerGpuHour as well",
         ),
         (
             "/spec/filters/contamination/benchmarks/0",
@@ -362,6 +362,13 @@ async fn every_rule_refuses_with_its_sentence_and_lets_the_rest_pass() {
     answer(&space, run())
         .await
         .expect("the run itself is right");
+    let prices = json!({"inputPerMillion": "1", "outputPerMillion": "2"});
+    let mut asked = with("/spec/budget", json!({"cost": "5"}));
+    asked["spec"]["models"][1] = json!({"name": "judge", "engine": {"type": "OpenAI",
+        "openAI": {"baseUrl": "https://llm.example.org/v1", "model": "judge", "prices": prices}}});
+    answer(&space, asked)
+        .await
+        .expect("an endpoint's prices are prices");
     for (pointer, value, sentence) in wrong_from_the_start() {
         let refusal = answer(&space, with(pointer, value.clone())).await;
         let refusal = refusal.expect_err(pointer);

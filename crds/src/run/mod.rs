@@ -166,7 +166,8 @@ pub enum Domain {
     validation = rules::refers_to_a_model("filters.solvability.model", "has(self.filters) && has(self.filters.solvability) && has(self.filters.solvability.model)"),
     validation = rules::refers_to_a_model("filters.difficulty.base", "has(self.filters) && has(self.filters.difficulty)"),
     validation = rules::refers_to_a_model("filters.difficulty.solver", "has(self.filters) && has(self.filters.difficulty)"),
-    validation = rules::difficulty_names_generators()
+    validation = rules::difficulty_names_generators(),
+    validation = rules::cost_has_a_price()
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SynthesisRunSpec {
@@ -264,15 +265,13 @@ pub struct Target {
 
 /// Limits that stop the run short; what was accepted by then is published.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("!has(self.cost) || has(self.pricePerGpuHour)")
-    .message("cost cannot be kept without a price: set pricePerGpuHour as well"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Budget {
     /// GPU hours (on a machine without a GPU: worker hours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0001, max = 10000000.0))]
     pub gpu_hours: Option<f64>,
-    /// Money, a decimal string. Needs `pricePerGpuHour`.
+    /// Money, a decimal string. Needs `pricePerGpuHour`, or an endpoint with `prices`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     #[schemars(regex(pattern = pattern::DECIMAL))]

@@ -137,3 +137,14 @@ pub(super) fn difficulty_names_generators() -> Rule {
         .message("filters.difficulty.generators: every entry must be a name in spec.generators"),
     )
 }
+
+/// A limit on money needs something that costs any.
+pub(super) fn cost_has_a_price() -> Rule {
+    at(
+        ".budget.cost",
+        Rule::new(
+            "!has(self.budget) || !has(self.budget.cost) || has(self.budget.pricePerGpuHour) || self.models.exists(m, has(m.engine) && has(m.engine.openAI) && has(m.engine.openAI.prices))",
+        )
+        .message("budget.cost cannot be kept without a price: set budget.pricePerGpuHour as well, or the prices of the endpoints that serve models"),
+    )
+}
