@@ -57,13 +57,14 @@ async fn waits_in_the_queue(run: &Rehearsal) -> Job {
     .await
 }
 
-async fn worker_at(held: &mut mpsc::UnboundedReceiver<Held>, stage: Stage) -> Held {
-    loop {
-        let worker = held.recv().await.expect("a worker");
-        if worker.stage == stage {
-            return worker;
-        }
-    }
+async fn worker_at(
+    run: &Rehearsal,
+    held: &mut mpsc::UnboundedReceiver<Held>,
+    stage: Stage,
+) -> Held {
+    let what = format!("at {stage}");
+    run.worker(held, &what, |worker| worker.stage == stage)
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +88,7 @@ async fn p12_p13_a_queued_run_ends_as_one_without_a_queue_whatever_happens_to_it
     run.make(queued(Some(QUEUE))).await;
 
     // Admitted.
-    let worker = worker_at(&mut held, Stage::Qft).await;
+    let worker = worker_at(&run, &mut held, Stage::Qft).await;
     let job = run.open_job().await.expect("a Job at work");
     assert_eq!(job.labels()["kueue.x-k8s.io/queue-name"], QUEUE);
     assert!(!is_suspended(&job));
@@ -96,7 +97,7 @@ async fn p12_p13_a_queued_run_ends_as_one_without_a_queue_whatever_happens_to_it
     eprintln!("admitted, held and let go");
 
     // Evicted by a higher priority, held and let go meanwhile, and admitted again.
-    let worker = worker_at(&mut held, Stage::Generate).await;
+    let worker = worker_at(&run, &mut held, Stage::Generate).await;
     let urgent = run.space.create::<Job>(urgent()).await.name_any();
     let evicted = waits_in_the_queue(&run).await;
     hold_and_let_go(&run).await;
@@ -109,7 +110,7 @@ async fn p12_p13_a_queued_run_ends_as_one_without_a_queue_whatever_happens_to_it
     eprintln!("evicted, held and let go, admitted again");
 
     // Waiting for quota.
-    let worker = worker_at(&mut held, Stage::Filter).await;
+    let worker = worker_at(&run, &mut held, Stage::Filter).await;
     kueue.hold(true);
     drop(worker);
     let waiting = waits_in_the_queue(&run).await;
@@ -120,7 +121,7 @@ async fn p12_p13_a_queued_run_ends_as_one_without_a_queue_whatever_happens_to_it
     eprintln!("waiting for quota, held and let go");
 
     // Kueue is away: no Job can be made, which is said; and back.
-    let worker = worker_at(&mut held, Stage::Respond).await;
+    let worker = worker_at(&run, &mut held, Stage::Respond).await;
     kueue.kill();
     drop(worker);
     let said = |run: &SynthesisRun| says(run, reason::REQUEST_REFUSED, "mjob.kb.io");
@@ -128,7 +129,7 @@ async fn p12_p13_a_queued_run_ends_as_one_without_a_queue_whatever_happens_to_it
     hold_and_let_go(&run).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     kueue.start_again();
-    held.close();
+    drop(held);
     eprintln!("Kueue away, and back");
 
     let end = run.complete().await;

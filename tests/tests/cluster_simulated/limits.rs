@@ -9,22 +9,15 @@ use scalequest_crds::conditions::reason;
 use scalequest_crds::run::SynthesisRun;
 use scalequest_tests::kubernetes::Cluster;
 use scalequest_tests::kubernetes::api_proxy::Treatment;
-use scalequest_tests::kubernetes::rehearsal::{NAME, Rehearsal, is, run, says};
-use scalequest_tests::kubernetes::simulated_worker::Mischief;
-use serde_json::{Value, json};
+use scalequest_tests::kubernetes::rehearsal::{NAME, Rehearsal, is, run, run_in_pieces, says};
+use scalequest_tests::kubernetes::simulated_worker::{Held, Mischief};
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::{SERVERS, reference};
 
 async fn begin(purpose: &str, mischief: Mischief) -> Rehearsal {
     Rehearsal::begin(Cluster::shared(), purpose, Treatment::default(), mischief).await
-}
-
-/// A run with several shards a stage.
-fn large() -> Value {
-    let mut large = run();
-    large["spec"]["target"]["examples"] = 200.into();
-    large
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,21 +41,17 @@ async fn poison_shards_are_given_up_and_an_edit_of_parallelism_acts_on_a_job_at_
     let _servers = SERVERS.read().await;
     let (sender, mut held) = mpsc::unbounded_channel();
     let mischief = Mischief {
-        poison: BTreeMap::from([(Stage::Respond, BTreeSet::from([1]))]),
+        poison: BTreeMap::from([(Stage::Rewrite, BTreeSet::from([1]))]),
         held: Some(sender),
         ..Mischief::default()
     };
     let mut poisoned = begin("poison", mischief).await;
-    let mut manifest = large();
+    let mut manifest = run_in_pieces();
     manifest["spec"]["failurePolicy"] = json!({"maxFailedShardsPercent": 60});
-    manifest["spec"]["pods"][0]["parallelism"] = 1.into();
     poisoned.make(manifest).await;
-    let worker = loop {
-        let worker = held.recv().await.expect("a worker");
-        if worker.stage == Stage::Respond && worker.shards > 1 {
-            break worker;
-        }
-    };
+    let is_one_of_several = |worker: &Held| worker.stage == Stage::Rewrite && worker.shards > 1;
+    let what = "at one of several shards of Rewrite";
+    let worker = poisoned.worker(&mut held, what, is_one_of_several).await;
     let pods = poisoned.until(|_| true).await.spec.pods;
     let mut pods = serde_json::to_value(pods).expect("JSON");
     pods[0]["parallelism"] = 2.into();
@@ -75,7 +64,7 @@ async fn poison_shards_are_given_up_and_an_edit_of_parallelism_acts_on_a_job_at_
     };
     poisoned.space.wait_for::<Job>(name, has_two).await;
     drop(worker);
-    held.close();
+    drop(held);
     poisoned.complete().await;
     let record = poisoned.record().await.expect("a record");
     assert!(record["givenUpTotal"].as_i64() >= Some(1), "{record}");
@@ -163,14 +152,14 @@ async fn p8_p15_a_target_that_grows_at_the_end_keeps_what_was_accepted_and_adds_
     };
     let mut grown = begin("grown", mischief).await;
     grown.make(run()).await;
-    while let Some(worker) = held.recv().await {
-        if worker.stage == Stage::Verify || worker.stage == Stage::Reward {
-            let more = json!({"spec": {"target": {"examples": 40}}});
-            grown.edit(more).await.expect("a target that grows");
-            break;
-        }
-    }
-    held.close();
+    let is_late = |worker: &Held| matches!(worker.stage, Stage::Verify | Stage::Reward);
+    let worker = grown
+        .worker(&mut held, "at the end of a wave", is_late)
+        .await;
+    let more = json!({"spec": {"target": {"examples": 40}}});
+    grown.edit(more).await.expect("a target that grows");
+    drop(worker);
+    drop(held);
     let end = grown.complete().await;
     let waves = |end: &scalequest_tests::kubernetes::rehearsal::End| {
         end.waves.as_array().cloned().unwrap_or_default()

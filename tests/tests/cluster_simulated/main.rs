@@ -11,6 +11,8 @@ mod limits;
 
 mod rights;
 
+mod role;
+
 use scalequest_tests::kubernetes::Cluster;
 use scalequest_tests::kubernetes::api_proxy::Treatment;
 use scalequest_tests::kubernetes::rehearsal::{End, Rehearsal, run};

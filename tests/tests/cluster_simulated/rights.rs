@@ -5,105 +5,23 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
-use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::Api;
-use kube::api::PostParams;
+use k8s_openapi::api::rbac::v1::Role;
 use scalequest_crds::Stage;
 use scalequest_crds::conditions::reason;
 use scalequest_crds::run::SynthesisRun;
 use scalequest_tests::kubernetes::api_proxy::{ApiProxy, Asked, Call, Treatment};
 use scalequest_tests::kubernetes::namespace::{eventually, eventually_within};
-use scalequest_tests::kubernetes::product::chart;
-use scalequest_tests::kubernetes::rehearsal::{NAME, PATIENCE, Rehearsal, install, is, run, says};
+use scalequest_tests::kubernetes::rehearsal::{
+    NAME, PATIENCE, Rehearsal, install, is, run, run_in_pieces, says,
+};
 use scalequest_tests::kubernetes::simulated_worker::{Held, Mischief};
 use scalequest_tests::kubernetes::{Cluster, Namespace};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::SERVERS;
-
-/// One verb on one resource, and the names it is bound to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Right {
-    verb: String,
-    group: String,
-    resource: String,
-    names: Vec<String>,
-}
-
-impl Right {
-    fn rule(&self) -> Value {
-        let mut rule =
-            json!({"apiGroups": [self.group], "resources": [self.resource], "verbs": [self.verb]});
-        if !self.names.is_empty() {
-            rule["resourceNames"] = json!(self.names);
-        }
-        rule
-    }
-
-    fn attributes(&self, namespace: &str) -> Value {
-        let (resource, subresource) = self
-            .resource
-            .split_once('/')
-            .unwrap_or((&self.resource, ""));
-        json!({
-            "namespace": namespace, "verb": self.verb, "group": self.group,
-            "resource": resource, "subresource": subresource,
-        })
-    }
-
-    /// What is refused without it. An owner's finalizers are never written: whoever may not is refused to make an object that blocks its
-    /// owner's deletion, as records and Jobs do.
-    fn is_needed_for(&self, call: &Call) -> bool {
-        match self.resource.as_str() {
-            "synthesisruns/finalizers" => {
-                call.verb == "create" && matches!(call.resource.as_str(), "configmaps" | "jobs")
-            }
-            _ => self.is_used_by(call),
-        }
-    }
-
-    fn is_used_by(&self, call: &Call) -> bool {
-        (call.verb, &call.group, &call.resource)
-            == (self.verb.as_str(), &self.group, &self.resource)
-    }
-}
-
-/// Every right of the operator in one namespace, as the chart gives it.
-fn rights(cluster: &Cluster) -> BTreeSet<Right> {
-    let rendered = cluster
-        .helm(&[
-            "template",
-            "release",
-            &chart(),
-            "--show-only",
-            "templates/rbac.yaml",
-            "--set",
-            "watchNamespaces={watched},fullnameOverride=lease",
-        ])
-        .exits_with(0);
-    let documents = rendered.stdout.split("\n---");
-    let documents = documents.filter_map(|text| serde_saphyr::from_str::<Value>(text).ok());
-    let mut rights = BTreeSet::new();
-    for role in documents.filter(|document| document["kind"] == "Role") {
-        let role: Role = serde_json::from_value(role).expect("a Role");
-        for rule in role.rules.into_iter().flatten() {
-            for group in rule.api_groups.iter().flatten() {
-                for resource in rule.resources.iter().flatten() {
-                    rights.extend(rule.verbs.iter().map(|verb| Right {
-                        verb: verb.clone(),
-                        group: group.clone(),
-                        resource: resource.clone(),
-                        names: rule.resource_names.clone().unwrap_or_default(),
-                    }));
-                }
-            }
-        }
-    }
-    rights
-}
+use crate::role::{Right, grant, rights};
 
 /// An operator with these rights in a namespace of its own, and the workers that wait.
 async fn with_rights(rights: &BTreeSet<&Right>) -> (Rehearsal, mpsc::UnboundedReceiver<Held>) {
@@ -123,63 +41,6 @@ async fn with_rights(rights: &BTreeSet<&Right>) -> (Rehearsal, mpsc::UnboundedRe
     };
     let rehearsal = Rehearsal::begin_in(space, cluster.kubeconfig(), treatment, mischief).await;
     (rehearsal, held)
-}
-
-async fn grant(space: &Namespace, user: &str, rights: &BTreeSet<&Right>) {
-    let rules: Vec<Value> = rights.iter().map(|right| right.rule()).collect();
-    space
-        .create::<Role>(json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
-            "metadata": {"name": "operator"}, "rules": rules,
-        }))
-        .await;
-    space
-        .create::<RoleBinding>(json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "operator"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "operator"},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
-        }))
-        .await;
-    // The API server learns of a Role and its binding by watching them, a moment later.
-    let any = rights.iter().find(|right| right.names.is_empty());
-    let any = any.expect("a right that is bound to no name");
-    let review = json!({
-        "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "metadata": {},
-        "spec": {"user": user, "resourceAttributes": any.attributes(space.name())},
-    });
-    let review: SubjectAccessReview = serde_json::from_value(review).expect("a review");
-    let reviews: Api<SubjectAccessReview> = Api::all(space.client());
-    eventually("rights that are in force", || async {
-        let answer = reviews.create(&PostParams::default(), &review).await.ok()?;
-        answer.status?.allowed.then_some(())
-    })
-    .await;
-}
-
-/// The next worker that waits and is as wanted; whoever else waits goes on.
-async fn worker(
-    rehearsal: &Rehearsal,
-    held: &mut mpsc::UnboundedReceiver<Held>,
-    what: &str,
-    is_wanted: impl Fn(&Held) -> bool,
-) -> Held {
-    let wanted = async {
-        while let Some(worker) = held.recv().await {
-            if is_wanted(&worker) {
-                return worker;
-            }
-        }
-        panic!("there are no workers any more, and none was {what}")
-    };
-    match tokio::time::timeout(PATIENCE, wanted).await {
-        Ok(worker) => worker,
-        Err(_) => {
-            let run = rehearsal.space.api::<SynthesisRun>().get_opt(NAME).await;
-            let run = run.ok().flatten().and_then(|run| run.status);
-            let conditions = run.map(|status| status.conditions);
-            panic!("no worker was {what} within {PATIENCE:?}; the run: {conditions:?}")
-        }
-    }
 }
 
 /// Holds the run and lets it go on.
@@ -202,13 +63,13 @@ async fn whole_script(rehearsal: &Rehearsal, mut held: mpsc::UnboundedReceiver<H
     rehearsal.make(short()).await;
 
     let is_resizable = |worker: &Held| worker.stage == Stage::Rewrite && worker.shards > 1;
-    let waits = worker(
-        rehearsal,
-        &mut held,
-        "at one of several shards of Rewrite",
-        is_resizable,
-    )
-    .await;
+    let waits = rehearsal
+        .worker(
+            &mut held,
+            "at one of several shards of Rewrite",
+            is_resizable,
+        )
+        .await;
     let pods = rehearsal.until(|_| true).await.spec.pods;
     let mut pods = serde_json::to_value(pods).expect("JSON");
     pods[0]["parallelism"] = 2.into();
@@ -227,7 +88,9 @@ async fn whole_script(rehearsal: &Rehearsal, mut held: mpsc::UnboundedReceiver<H
     // Twice, so that an event is told again: in this stage, and in the one that follows.
     hold_and_let_go(rehearsal).await;
     drop(waits);
-    let waits = worker(rehearsal, &mut held, "in the next stage", |_| true).await;
+    let waits = rehearsal
+        .worker(&mut held, "in the next stage", |_| true)
+        .await;
     hold_and_let_go(rehearsal).await;
     drop(waits);
     // Closed alone, it would keep the workers that have been handed over since, and they would wait for ever.
@@ -246,15 +109,10 @@ async fn whole_script(rehearsal: &Rehearsal, mut held: mpsc::UnboundedReceiver<H
         .await;
 }
 
-/// A run that is deleted when it has ended. It has several shards of Rewrite: this stage is cut before anything was measured, while how a later
-/// wave is cut depends on how long the pods of the one before lived.
+/// A run that is deleted when it has ended.
 fn short() -> Value {
-    let mut short = run();
-    let spec = &mut short["spec"];
-    spec["generators"][0]["qft"] = json!({"epochs": 0});
-    spec["generators"][0]["qpo"] = json!({"pairs": 200, "rewriter": "chat"});
-    spec["ttlSecondsAfterFinished"] = 1.into();
-    spec["pods"][0]["parallelism"] = 1.into();
+    let mut short = run_in_pieces();
+    short["spec"]["ttlSecondsAfterFinished"] = 1.into();
     short
 }
 

@@ -1,6 +1,10 @@
 //! A whole run on simulated pods, under an operator whose traffic goes through a proxy: API server and Job controller are real, only the
 //! workers are not. A test disturbs it and compares what is left at the end with what an undisturbed one leaves.
 
+mod end;
+
+mod held;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -19,6 +23,8 @@ use super::simulated::{Script, placement};
 use super::simulated_worker::{Mischief, SimulatedStore};
 use super::{Cluster, Namespace};
 use crate::harness::processes::wait_until;
+use end::strip;
+pub use end::{End, place};
 
 /// How long a run may take with many beside it on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(300);
@@ -58,6 +64,17 @@ pub fn run() -> Value {
             "pods": [pods],
         },
     })
+}
+
+/// The same with several shards of Rewrite, one pod at a time: this stage is cut before anything was measured, while how a wave is cut depends on
+/// how long the pods of the one before lived.
+pub fn run_in_pieces() -> Value {
+    let mut run = run();
+    let spec = &mut run["spec"];
+    spec["generators"][0]["qft"] = json!({"epochs": 0});
+    spec["generators"][0]["qpo"] = json!({"pairs": 200, "rewriter": "chat"});
+    spec["pods"][0]["parallelism"] = 1.into();
+    run
 }
 
 /// Installs CRD, service account and rights once, and gives the account's kubeconfig.
@@ -104,46 +121,6 @@ async fn can_own(account: &Path) -> bool {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     is_taken
-}
-
-/// What is left at the end, without what depends on times, names of objects and the order of things.
-#[derive(Clone, Debug, PartialEq)]
-pub struct End {
-    /// The stages on record, with their seals.
-    pub stages: Value,
-    /// The waves on record.
-    pub waves: Value,
-    /// Digest of the dataset.
-    pub publication: Value,
-    /// Jobs by stage, generator, wave, purpose and round.
-    pub jobs: BTreeMap<String, usize>,
-    /// How often each shard was made.
-    pub made: Vec<usize>,
-}
-
-impl End {
-    /// What a run that was stopped and begun again has in common with one that was not: everything but which Jobs it took, and what was
-    /// found made.
-    pub fn outcome(&self) -> (Value, Value, Value) {
-        let mut stages = self.stages.clone();
-        strip(&mut stages, &|name| {
-            matches!(name, "reused" | "computed" | "firstRound")
-        });
-        (stages, self.waves.clone(), self.publication.clone())
-    }
-
-    /// The outcome without the publication: its card tells the whole spec, so another queue or policy is another publication of the same data.
-    pub fn until_publication(&self) -> (Vec<Value>, Value) {
-        let (stages, waves, _) = self.outcome();
-        let mut stages = stages.as_array().cloned().unwrap_or_default();
-        stages.retain(|stage| stage["stage"] != "Publish");
-        (stages, waves)
-    }
-
-    /// Whether no shard was made twice; a publication is, where its report is lost: it lies outside the workspace.
-    pub fn made_once(&self) -> bool {
-        self.made.iter().filter(|times| **times != 1).count() <= 1
-    }
 }
 
 /// A run with its operator, its workers and their store.
@@ -342,26 +319,6 @@ pub fn says(run: &SynthesisRun, reason: &str, words: &str) -> bool {
         .any(|each| each.reason == reason && each.message.contains(words))
 }
 
-/// Stage, generator, wave, purpose and round of a Job.
-pub fn place(job: &Job) -> String {
-    let label = |name: &str| job.labels().get(name).cloned().unwrap_or_default();
-    let place = ["stage", "generator", "wave", "purpose", "round"]
-        .map(|name| label(&format!("scalequest.dev/{name}")));
-    place.join(" ")
-}
-
 fn labelled() -> ListParams {
     ListParams::default().labels(LABEL)
-}
-
-/// Takes members out, everywhere.
-fn strip(value: &mut Value, is_out: &impl Fn(&str) -> bool) {
-    match value {
-        Value::Object(members) => {
-            members.retain(|name, _| !is_out(name));
-            members.values_mut().for_each(|value| strip(value, is_out));
-        }
-        Value::Array(items) => items.iter_mut().for_each(|value| strip(value, is_out)),
-        _ => {}
-    }
 }
