@@ -214,6 +214,14 @@ mod tests {
             shards: vec![ShardProgress::default()],
             ..StageProgress::default()
         };
+        // Between two of its shards a stage is at work too.
+        let between = StageProgress {
+            committed: 1,
+            shards: Vec::new(),
+            ..at_work.clone()
+        };
+        let shown = status(&view(&run, &record, &first, &[between], 1000));
+        assert_eq!(shown.stages[0].state, "Running");
         let status = status(&view(&run, &record, &first, &[at_work], 1000));
         let progress = status.progress.unwrap();
         assert_eq!(

@@ -95,21 +95,15 @@ fn stage(
         .is_some_and(|seal| seal.reused);
     let active = at_work.map_or(0, |each| i64::try_from(each.shards.len()).unwrap_or(0));
     let failed = at_work.map_or(0, |each| each.given_up);
+    let succeeded = at_work.map_or(0, |each| each.committed);
+    // Between two of its shards it does not wait again.
+    let has_begun = active > 0 || succeeded > 0;
     let (state, shards) = match (task, &sealed) {
-        (Some(_), _) if active > 0 => (
-            "Running",
-            ShardStatus {
-                total,
-                succeeded: at_work.map_or(0, |each| each.committed),
-                active,
-                failed,
-            },
-        ),
         (Some(_), _) => (
-            "Waiting",
+            if has_begun { "Running" } else { "Waiting" },
             ShardStatus {
                 total,
-                succeeded: at_work.map_or(0, |each| each.committed),
+                succeeded,
                 active,
                 failed,
             },
