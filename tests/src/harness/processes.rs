@@ -13,7 +13,7 @@ pub struct Worker {
     pub arguments: Vec<String>,
 }
 
-/// The workers that belong to runs in `directory`: they work there, or their command line names it.
+/// The workers that belong to runs in `directory`: they work there, or their command line names it. Who only keeps a server for one is none.
 pub fn workers_below(directory: &Path) -> Vec<Worker> {
     let needle = directory.to_string_lossy().into_owned();
     let Ok(entries) = std::fs::read_dir("/proc") else {
@@ -31,6 +31,7 @@ pub fn workers_below(directory: &Path) -> Vec<Worker> {
             if !arguments
                 .first()
                 .is_some_and(|program| program.ends_with("scalequest-worker"))
+                || arguments.get(1).is_some_and(|word| word == "keep-server")
             {
                 return None;
             }

@@ -35,6 +35,8 @@ async fn in_every_stage(purpose: &str, act: impl AsyncFn(&Rehearsal, &Held)) -> 
         tokio::select! {
             Some(worker) = held.recv() => {
                 stages.insert(worker.stage);
+                // The first worker may be at work before the run is shown to be accepted.
+                run_on.until(|run| is(run, "Accepted")).await;
                 act(&run_on, &worker).await;
             }
             _ = run_on.until(ended) => break,
