@@ -84,7 +84,7 @@ bench-engine: build models ## Compare the engine with llama.cpp and PyTorch on t
 	tests/bench/compare.py --worker "$(RELEASE)/scalequest-worker" --weights "$(BENCH)" --python "$(BENCH)-python/bin/python" --out target/bench
 
 .PHONY: test-cluster
-test-cluster: export SCALEQUEST_CRASH_STEP ?= 12
+test-cluster: export SCALEQUEST_CRASH_STEP ?= 3
 test-cluster: build ## Build and start a real Kubernetes; install the chart; run SynthesisRuns on real and simulated pods
 	.ci/tools.sh kubernetes kube-score
 	cargo test --release --locked --workspace --test cluster_chart --test cluster_crd --test cluster_harness --test cluster_run -- --include-ignored

@@ -1,5 +1,5 @@
 //! The operator is killed after its n-th write, for every n of a whole run, and started again. `make test-cluster` does so for every
-//! twelfth write, `make test-cluster SCALEQUEST_CRASH_STEP=1` for every one.
+//! third write, `make test-cluster SCALEQUEST_CRASH_STEP=1` for every one.
 
 use futures::StreamExt;
 use scalequest_tests::kubernetes::Cluster;
