@@ -142,9 +142,10 @@ fn ten_thousand_prompts_leave_nothing_behind() {
     };
     let first = live_after(0);
     let later: Vec<usize> = [2_500, 5_000, 7_500].map(live_after).to_vec();
+    // Queues of the thread pool double now and then (32 KiB were seen). The least that a prompt could leave behind is more than eight bytes.
     let most = later.iter().max().expect("some");
     assert!(
-        *most <= first + first / 50,
+        *most < first + 8 * 7_500,
         "{first} bytes after 2,500 prompts, then {later:?}"
     );
 }
