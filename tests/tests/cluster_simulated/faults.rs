@@ -32,7 +32,7 @@ async fn with_seeds(faults: Faults) -> BTreeMap<&'static str, u64> {
     let _servers = SERVERS.read().await;
     let reference = reference().await;
     let seeds = std::env::var("SCALEQUEST_FAULT_SEEDS").ok();
-    let seeds = seeds.and_then(|seeds| seeds.parse().ok()).unwrap_or(2);
+    let seeds = seeds.and_then(|seeds| seeds.parse().ok()).unwrap_or(8);
     let plans = (0..seeds).map(|seed| Faults { seed, ..faults });
     let runs = plans.map(async |plan| (plan, tokio::spawn(disturbed(plan)).await));
     let mut runs = futures::stream::iter(runs).buffer_unordered(BESIDE);
