@@ -116,7 +116,7 @@ async fn p20_an_api_server_that_is_killed_and_started_again_changes_nothing_in_t
     let (treatment, mischief) = (Treatment::default(), Mischief::default());
     let mut run_on = Rehearsal::begin(cluster, "killed", treatment, mischief).await;
     run_on.make(run()).await;
-    for writes in [6, 25] {
+    for writes in [4, 12] {
         run_on.proxy.has_written(writes).await;
         cluster.control_plane().api_server.kill();
         cluster.control_plane().api_server.start_again();

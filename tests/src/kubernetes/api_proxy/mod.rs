@@ -123,8 +123,13 @@ impl ApiProxy {
     }
 
     /// Waits until the client has made `n` writes.
+    ///
+    /// # Panics
+    /// If it does not make so many in five minutes.
     pub async fn has_written(&self, n: u64) {
-        self.until(|| self.writes() >= n).await;
+        let made = self.until(|| self.writes() >= n);
+        let made = tokio::time::timeout(std::time::Duration::from_secs(300), made).await;
+        assert!(made.is_ok(), "{} writes were made, not {n}", self.writes());
     }
 
     async fn until(&self, is_so: impl Fn() -> bool) {
