@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Makes the two images of the project from built binaries, without a registry: each holds one program, the shared libraries that it
+# Makes the images of the project from built binaries, without a registry: each holds one program, the shared libraries that it
 # needs (found by ldd), the system's certificate authorities, a user and an empty /tmp. There is no shell inside.
 #
-# usage: images/build.sh [--tag TAG] [--release DIR] [--out DIR] [scalequest] [scalequest-worker]
+# usage: images/build.sh [--tag TAG] [--release DIR] [--out DIR] [PROGRAM...]
 #
 #   --tag TAG       tag of the images (default: the workspace's version)
 #   --release DIR   folder of the binaries (default: target/release, as `cargo build --release` leaves it)
 #   --out DIR       folder of the archives NAME.tar (default: target/images)
+#   PROGRAM         binary to make an image of (default: scalequest and scalequest-worker)
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -19,8 +20,8 @@ while [ $# -gt 0 ]; do
     --tag) tag=$2 && shift 2 ;;
     --release) release=$2 && shift 2 ;;
     --out) out=$2 && shift 2 ;;
-    scalequest | scalequest-worker) images+=("$1") && shift ;;
-    *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
+    -*) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
+    *) images+=("$1") && shift ;;
     esac
 done
 [ ${#images[@]} -gt 0 ] || images=(scalequest scalequest-worker)

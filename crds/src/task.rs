@@ -1,5 +1,6 @@
 //! A stage task: all that a worker needs to know to do one stage of a run, resolved; nothing is looked up elsewhere.
-//! Written by the operator (a file on one machine, a ConfigMap in a cluster), read by `scalequest-worker`.
+//! Written by the operator (a file on one machine; in a cluster an annotation of its pods, or a ConfigMap where it is large), read by
+//! `scalequest-worker`.
 
 use std::collections::BTreeSet;
 
@@ -132,10 +133,16 @@ impl ModelUse {
 pub struct ModelServer {
     /// Program and arguments; `{model}` and `{port}` are replaced.
     pub command: Vec<String>,
-    /// Image of the container that runs it; none, where it is a child process.
+    /// Image of the container that runs it in a cluster; on one machine it is a child process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
 }
+
+/// The variable that holds the base URL of the server which runs beside a worker for its model. Where it is set, the worker starts none.
+pub const SERVER_URL: &str = "SCALEQUEST_SERVER_URL";
+
+/// Where a server beside a worker finds the model, a folder or a GGUF file, and the name under which it serves it.
+pub const SERVED_MODEL: &str = "/served/model";
 
 /// Where a model lies. Exactly one member.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

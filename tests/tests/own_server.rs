@@ -10,30 +10,14 @@ use scalequest_crds::row::QuestionRow;
 use scalequest_tests::harness::binaries::binary;
 use scalequest_tests::harness::processes::{signal, wait_until};
 use scalequest_tests::harness::{FinishedRun, MicroRun, Workbench};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const LONG: Duration = Duration::from_secs(120);
 
-fn server(command: &[&str]) -> Value {
-    json!({"type": "Server", "server": {"command": command}})
-}
-
 /// A run with one trained generator whose model, judge and responder are served by `command`.
 fn served(command: &[&str]) -> MicroRun {
-    let run = MicroRun::small("served");
-    let chat = run.at("/spec/models/0/source/path").clone();
-    let models = json!([
-        {"name": "chat", "source": {"path": chat}},
-        {"name": "served", "source": {"path": chat}, "engine": server(command)},
-    ]);
-    let qft = json!({"epochs": 1, "learningRate": 2.0e-4, "maxLength": 64, "batchSize": 1, "tuning": "Full"});
-    let judge = json!({"model": "served", "sampling": {"temperature": 0, "maxNewTokens": 24}});
-    run.set("/spec/models", models)
-        .set("/spec/generators/0/model", "served")
-        .set("/spec/generators/0/qft", qft)
-        .set("/spec/filters/solvability", judge)
-        .set("/spec/responses/model", "served")
-        .set("/spec/target/examples", 4)
+    let engine = json!({"type": "Server", "server": {"command": command}});
+    MicroRun::served("served", engine)
 }
 
 /// What all workers of the run have logged.

@@ -1,6 +1,6 @@
 //! Which model plays in which stage, by the resolved spec, and what its tokens cost where an endpoint serves it.
 
-use super::{Generator, Model, Prices, SynthesisRunSpec};
+use super::{Generator, Model, Prices, ServerEngine, SynthesisRunSpec};
 use crate::Stage;
 
 impl SynthesisRunSpec {
@@ -25,6 +25,13 @@ impl SynthesisRunSpec {
             Stage::Filter | Stage::Verify | Stage::Publish => return None,
         };
         self.models.iter().find(|model| model.name == *name)
+    }
+
+    /// The server that `stage` starts for its model. What trains, and the scorer that was trained, needs the built-in engine.
+    pub fn server_of(&self, stage: Stage, generator: Option<&str>) -> Option<&ServerEngine> {
+        let is_built_in = stage.makes_a_model() || stage == Stage::Rate;
+        let model = self.model_of(stage, generator)?;
+        model.own_server().filter(|_| !is_built_in)
     }
 
     /// What the tokens of `stage` cost, where an endpoint with prices serves its model.

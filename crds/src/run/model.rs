@@ -184,7 +184,8 @@ pub enum Arithmetic {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServerEngine {
-    /// Image of the sidecar container. Cluster only.
+    /// Image of the container in which it runs beside the worker, as user and group 65532 and with the stage's resources. Needed in a
+    /// cluster, not used on one machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,

@@ -38,13 +38,12 @@ pub(super) fn declared(run: &ValidRun, record: &RunRecord, name: &str) -> Option
     })
 }
 
-/// The server that the stage at a position starts for its model. What trains, and the scorer that was trained, needs the built-in engine.
+/// The server that the stage at a position starts for its model.
 pub(super) fn server(run: &ValidRun, position: &Position) -> Option<ModelServer> {
-    let spec = run.spec();
-    let model = spec.model_of(position.stage, position.generator.as_deref())?;
-    let server = model.own_server()?;
-    let is_built_in = position.stage.makes_a_model() || position.stage == Stage::Rate;
-    (!is_built_in).then(|| ModelServer {
+    let server = run
+        .spec()
+        .server_of(position.stage, position.generator.as_deref())?;
+    Some(ModelServer {
         command: server.command.clone(),
         image: server.image.clone(),
     })

@@ -67,7 +67,7 @@ fn engine(
         endpoint(model, served, field, spec, environment, faults, notes);
     }
     if let Some(server) = model.own_server() {
-        own_server(server, field, environment, faults);
+        own_server(server, field, environment, faults, notes);
     }
 }
 
@@ -76,12 +76,18 @@ fn own_server(
     field: &str,
     environment: Environment,
     faults: &mut Vec<Fault>,
+    notes: &mut Vec<Fault>,
 ) {
-    if environment == Environment::Cluster {
-        faults.push(fault(
-            format!("{field}.engine.type"),
-            "Server is not built into this version in a cluster: start the server yourself (a Deployment and a Service) and use type OpenAI with its URL, or remove `engine` to use the built-in engine",
-        ));
+    match (environment, &server.image) {
+        (Environment::Cluster, None) => faults.push(fault(
+            format!("{field}.engine.server.image"),
+            "is missing: in a cluster the server is a container beside the worker, so say of which image, such as vllm/vllm-openai:v0.11.0",
+        )),
+        (Environment::Local, Some(_)) => notes.push(fault(
+            format!("{field}.engine.server.image"),
+            "is not used on one machine: the command is a child process of the worker",
+        )),
+        _ => {}
     }
     for placeholder in ["{model}", "{port}"] {
         if !server.command.iter().any(|part| part.contains(placeholder)) {

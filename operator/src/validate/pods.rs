@@ -32,7 +32,8 @@ pub(super) fn check(
                 .iter()
                 .flat_map(|resources| &resources.limits)
                 .filter(|(name, _)| name.ends_with("/gpu"));
-            for (name, count) in gpus.filter(|(_, count)| amount(count) > 1) {
+            let is_one_workers = !is_served(spec, *stage);
+            for (name, count) in gpus.filter(|(_, count)| amount(count) > 1 && is_one_workers) {
                 faults.push(fault(
                     format!("spec.pods[{index}].resources.limits[{name}]"),
                     format!(
@@ -67,4 +68,15 @@ fn amount(quantity: &scalequest_crds::run::pods::Quantity) -> i64 {
         Quantity::Int(value) => i64::from(*value),
         Quantity::String(text) => text.parse().unwrap_or(0),
     }
+}
+
+/// Whether whoever computes in the stage's pods is a server, which may use several GPUs: for every generator that the stage is of.
+fn is_served(spec: &SynthesisRunSpec, stage: Stage) -> bool {
+    let of = |generator: Option<&str>| {
+        let served = spec.server_of(stage, generator);
+        spec.model_of(stage, generator).map(|_| served.is_some())
+    };
+    let generators = spec.generators.iter().map(|each| of(Some(&each.name)));
+    let all: Vec<bool> = generators.flatten().collect();
+    !all.is_empty() && all.into_iter().all(|is_served| is_served)
 }

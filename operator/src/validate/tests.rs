@@ -283,6 +283,45 @@ fn what_only_a_cluster_uses_is_noted_on_one_machine() {
     assert_eq!(notes, ["spec.stores[0]", "spec.queueName", "spec.pods"]);
 }
 
+/// A run in a cluster whose responder is served, with 2 GPUs for the stages called `stages`.
+fn served(image: &str, stages: &str) -> Result<ValidRun, Vec<String>> {
+    let text = format!(
+        "
+apiVersion: scalequest.dev/v1alpha1
+kind: SynthesisRun
+metadata: {{name: served}}
+spec:
+  recipe: MathSimple
+  target: {{examples: 10}}
+  models:
+  - {{name: qwen, source: {{claim: {{name: models}}}}}}
+  - {{name: r1, source: {{claim: {{name: models}}}}, engine: {{type: Server, server: {{{image}command: [serve, \"{{model}}\", \"{{port}}\"]}}}}}}
+  seedQuestions: [{{claim: {{name: seeds, subPath: seeds.jsonl}}}}]
+  generators: [{{name: qwen, model: qwen}}]
+  responses: {{model: r1}}
+  workspace: {{uri: s3://scratch/work}}
+  output: {{uri: s3://data/out}}
+  pods: [{{name: served, stages: [{stages}], resources: {{limits: {{nvidia.com/gpu: 2}}}}}}]
+"
+    );
+    check(&text, Environment::Cluster)
+}
+
+#[test]
+fn a_server_in_a_cluster_needs_an_image_and_may_use_several_gpus() {
+    let faults = served("", "Respond").unwrap_err();
+    assert!(
+        faults.len() == 1 && faults[0].starts_with("spec.models[1].engine.server.image"),
+        "{faults:?}"
+    );
+    served("image: \"vllm/vllm-openai:v1\", ", "Respond").unwrap();
+    let faults = served("image: \"vllm/vllm-openai:v1\", ", "Respond, Generate").unwrap_err();
+    assert!(
+        faults.len() == 1 && faults[0].contains("2 GPUs for Generate"),
+        "{faults:?}"
+    );
+}
+
 #[test]
 fn paths_of_one_machine_are_refused_in_a_cluster() {
     let faults = check(RUN, Environment::Cluster).unwrap_err();

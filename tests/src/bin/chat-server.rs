@@ -4,6 +4,7 @@
 //!
 //! The model is served under its path. With `DIES_AFTER` the server ends with exit code 9 once it has answered so many requests.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
         eprintln!("chat-server: PORT is no number of a port");
         return ExitCode::from(2);
     };
-    let server = ChatServer::start_as(model, Path::new(model), None, port);
+    let server = ChatServer::start_as(model, Path::new(model), None, (Ipv4Addr::LOCALHOST, port));
     loop {
         std::thread::sleep(Duration::from_millis(20));
         let answered = || server.answered().values().sum::<usize>();

@@ -80,6 +80,26 @@ impl MicroRun {
             .set("/spec/target", json!({"examples": 8, "maxWaves": 6}))
     }
 
+    /// A run with one trained generator whose model, judge and responder are one model, on the engine that a spec would have as `engine`.
+    pub fn served(name: &str, engine: Value) -> Self {
+        let chat = micro_models().chat;
+        let qft = json!({"epochs": 1, "learningRate": 2.0e-4, "maxLength": 64, "batchSize": 1, "tuning": "Full"});
+        let judge = json!({"model": "served", "sampling": {"temperature": 0, "maxNewTokens": 24}});
+        Self::small(name)
+            .set(
+                "/spec/models",
+                json!([
+                    {"name": "chat", "source": {"path": chat}},
+                    {"name": "served", "source": {"path": chat}, "engine": engine},
+                ]),
+            )
+            .set("/spec/generators/0/model", "served")
+            .set("/spec/generators/0/qft", qft)
+            .set("/spec/filters/solvability", judge)
+            .set("/spec/responses/model", "served")
+            .set("/spec/target/examples", 4)
+    }
+
     /// Puts a value at a JSON pointer; the member is made where its parent has none.
     ///
     /// # Panics

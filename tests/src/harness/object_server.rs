@@ -35,11 +35,16 @@ pub fn find_program() -> Option<PathBuf> {
 impl ObjectServer {
     /// Starts a server whose buckets are directories below `root`; `buckets` are made.
     pub fn start(program: &Path, root: &Path, buckets: &[&str]) -> Self {
+        Self::start_on(Ipv4Addr::LOCALHOST, program, root, buckets)
+    }
+
+    /// The same at an address of this machine.
+    pub fn start_on(at: Ipv4Addr, program: &Path, root: &Path, buckets: &[&str]) -> Self {
         for bucket in buckets {
             std::fs::create_dir_all(root.join("data").join(bucket)).expect("a bucket's directory");
         }
         std::fs::create_dir_all(root.join("iam")).expect("a directory");
-        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, own_port()));
+        let free = SocketAddr::from((at, own_port()));
         let mut server = ObjectServer {
             program: program.to_path_buf(),
             root: root.to_path_buf(),

@@ -42,8 +42,8 @@ impl Namespace {
         let data = self.claim(DATA).await;
         let store = self.claim(STORE).await;
         let models = micro_models();
-        for (from, to) in [(&models.chat, "chat"), (&models.reward, "reward")] {
-            copy(Path::new(from), &data.join(to));
+        for from in [&models.chat, &models.reward] {
+            copy(Path::new(from), &data.join(file_name(from)));
         }
         copy(Path::new(&models.benchmark), &data.join("benchmark.jsonl"));
         std::fs::write(data.join("seeds.jsonl"), run.seed_lines()).expect("a written file");
@@ -58,7 +58,10 @@ fn on_claims(manifest: &mut Value) {
     let claim = |name: &str, path: &str| json!({"claim": {"name": name, "subPath": path}});
     let spec = &mut manifest["spec"];
     for model in spec["models"].as_array_mut().into_iter().flatten() {
-        let name = model["name"].as_str().unwrap_or_default().to_string();
+        let Some(path) = model.pointer("/source/path") else {
+            continue;
+        };
+        let name = file_name(Path::new(path.as_str().unwrap_or_default()));
         model["source"] = claim(DATA, &name);
     }
     let moved = |file: &mut Value, path: &str| {
@@ -72,6 +75,11 @@ fn on_claims(manifest: &mut Value) {
     }
     spec["workspace"] = claim(STORE, "workspace");
     spec["output"] = claim(STORE, "dataset");
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 /// Copies a file or directory, readable for everybody.

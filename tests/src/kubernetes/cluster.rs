@@ -1,6 +1,7 @@
 //! One cluster: started here, or somebody's that `KUBECONFIG` names. Owns its servers and what works for it in the background.
 
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -153,6 +154,14 @@ impl Cluster {
             self.control_plane().assert_runs();
             self.block_on(is_ready(&self.kubeconfig)).then_some(())
         });
+    }
+
+    /// This machine's address, at which pods reach what a test starts beside the cluster.
+    ///
+    /// # Panics
+    /// If the cluster is somebody's.
+    pub fn address(&self) -> Ipv4Addr {
+        self.own("reaches servers of a test").slot().address()
     }
 
     #[track_caller]

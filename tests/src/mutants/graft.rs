@@ -28,6 +28,10 @@ fn odd_values() -> Vec<(&'static str, Value)> {
         ("/spec/models/0/engine", json!({"type": "Server"})),
         (
             "/spec/models/0/engine",
+            json!({"type": "Server", "server": {"command": ["serve", "{model}", "{port}"]}}),
+        ),
+        (
+            "/spec/models/0/engine",
             json!({"type": "Server", "server": {"command": ["serve", "{model}"]}}),
         ),
         (

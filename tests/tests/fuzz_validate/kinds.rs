@@ -69,7 +69,7 @@ pub const KINDS: &[FaultKind] = &[
     kind("baseUrl", "holds a user name or password"),
     kind("baseUrl", "has a query or a fragment"),
     kind("baseUrl", "is no URL ("),
-    kind("", "is not built into this version"),
+    kind("engine.server.image", "is missing: in a cluster"),
     kind("engine.server.command", "does not hold"),
     kind("source", "is missing: say where the weights are"),
     kind(

@@ -93,6 +93,18 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
     },
+    /// Put the model of a task where a server that runs beside the worker finds it, as links to the files once they are checked
+    PlaceModel {
+        /// File with the stage task
+        #[arg(long, value_name = "FILE")]
+        task: PathBuf,
+        /// Path that the model is to have: a folder, or a GGUF file
+        #[arg(long, value_name = "PATH")]
+        at: PathBuf,
+        /// File to write the report to; written on failure too
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+    },
     /// Measure what this machine does with a model, in about a minute
     Bench {
         /// A GGUF file, or a directory in the Hugging Face layout

@@ -1,4 +1,4 @@
-//! `run` and `seal`: reads the task, does the work, and turns however it ends (panics included) into a report and an exit code.
+//! `run`, `seal` and `place-model`: reads the task, does the work, and turns however it ends (panics included) into a report and an exit code.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -13,7 +13,8 @@ use scalequest_crds::task::{StageTask, TASK_VERSION};
 
 use super::write_report::write_report;
 use crate::stages::{
-    Finished, Progressing, StageError, Stop, give_up, run_task, seal_if_last, seal_task,
+    Finished, Progressing, StageError, Stop, give_up, place_model, run_task, seal_if_last,
+    seal_task,
 };
 
 /// Exit code where trying again may help.
@@ -24,17 +25,25 @@ const PANICKED: i32 = 70;
 
 /// What is to be done of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
+pub enum Work<'a> {
     /// Make a shard.
     Shard(i64),
     /// Commit a shard as given up.
     GiveUp(i64),
     /// Seal the stage.
     Seal,
+    /// Put the stage's model at a path.
+    PlaceModel(&'a Path),
 }
 
 /// Does `work` of the task in `file`, and returns the exit code. `seal_last`: seals the stage too where a shard was its last.
-pub fn execute(file: &Path, work: Work, seal_last: bool, report: Option<&Path>, stop: Stop) -> i32 {
+pub fn execute(
+    file: &Path,
+    work: Work<'_>,
+    seal_last: bool,
+    report: Option<&Path>,
+    stop: Stop,
+) -> i32 {
     let started = Instant::now();
     let (task, ended) = match read_task(file) {
         Err(error) => (None, Ok(Err(error))),
@@ -43,6 +52,7 @@ pub fn execute(file: &Path, work: Work, seal_last: bool, report: Option<&Path>, 
                 Work::Shard(shard) => run_task(&task, shard, &stop, &Progressing::on_stdout()),
                 Work::GiveUp(shard) => give_up(&task, shard, &stop, &Progressing::on_stdout()),
                 Work::Seal => seal_task(&task, &stop),
+                Work::PlaceModel(at) => place_model(&task, at, &stop, &Progressing::on_stdout()),
             };
             let does = || {
                 let finished = does()?;
@@ -67,7 +77,7 @@ pub fn execute(file: &Path, work: Work, seal_last: bool, report: Option<&Path>, 
     };
     // A seal is the stage's, whoever made it.
     let shard = match (work, &finished.outcome) {
-        (Work::Seal, _) | (_, Outcome::Sealed { .. }) => None,
+        (Work::Seal | Work::PlaceModel(_), _) | (_, Outcome::Sealed { .. }) => None,
         (Work::Shard(shard) | Work::GiveUp(shard), _) => Some(shard),
     };
     // A task that cannot be read has neither stage nor key; a report needs both.

@@ -66,6 +66,10 @@ pub fn main() -> ExitCode {
             let stop = signals::listen(false);
             execute::execute(&task, Work::Seal, false, report.as_deref(), stop)
         }
+        Command::PlaceModel { task, at, report } => {
+            let stop = signals::listen(false);
+            execute::execute(&task, Work::PlaceModel(&at), false, report.as_deref(), stop)
+        }
         Command::Bench {
             model,
             arithmetic,

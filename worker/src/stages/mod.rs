@@ -35,6 +35,8 @@ pub mod seal_task;
 
 pub mod seal_if_last;
 
+pub mod place_model;
+
 pub mod run_shard;
 
 pub mod ask_rows;
@@ -72,6 +74,7 @@ mod tests;
 
 pub use error::StageError;
 pub use give_up::give_up;
+pub use place_model::place_model;
 pub use progressing::Progressing;
 pub use run_task::run_task;
 pub use seal_if_last::seal_if_last;

@@ -12,10 +12,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use scalequest_crds::exit::worker::{SHARD_CANNOT_WORK, STOPPED, TASK_CANNOT_WORK};
 use scalequest_crds::inspection::parts;
 use scalequest_crds::run::SynthesisRunSpec;
-use scalequest_crds::task::StageTask;
+use scalequest_crds::task::{ModelServer, StageTask};
 
 use super::maps::{SPEC, TASK, spec_text, task_text};
 use super::pod::{CONTAINER, PodWork, REPORT, keep_in_place, pod};
+use super::server;
 use super::task::TaskSource;
 use super::volumes::{TASK_FOLDER, locations};
 use super::{Owner, pod_settings};
@@ -72,6 +73,7 @@ pub fn inspection(common: Common<'_>, work: &Work) -> Job {
         max_failed: None,
         ttl_seconds: INSPECTION_TTL_SECONDS,
         among: None,
+        server: None,
     };
     let text = spec_text(&common.owner.name, common.spec);
     let task = source(common, work, text);
@@ -125,6 +127,7 @@ pub fn stage(
             .then(|| allowed(task.shards(), percent.unwrap_or(DEFAULT_PERCENT))),
         ttl_seconds: common.settings.job_ttl_seconds,
         among: among.map(indexes::format),
+        server: server::of(task).filter(|_| work.purpose == Purpose::Run),
     };
     let task = source(common, work, task_text(task));
     job(common, work, &shape, arguments, locations, task)
@@ -162,6 +165,7 @@ struct Shape {
     max_failed: Option<i32>,
     ttl_seconds: i32,
     among: Option<String>,
+    server: Option<ModelServer>,
 }
 
 fn job(
@@ -194,6 +198,11 @@ fn job(
         task,
         arguments,
         locations,
+        server: shape.server.clone(),
+    };
+    let reporting = match shape.server {
+        Some(_) => &[CONTAINER, server::PLACE][..],
+        None => &[CONTAINER],
     };
     Job {
         metadata: owner.metadata(
@@ -207,7 +216,7 @@ fn job(
             parallelism: Some(shape.parallelism.clamp(1, shape.completions.max(1))),
             backoff_limit_per_index: Some(shape.retries),
             max_failed_indexes: shape.max_failed,
-            pod_failure_policy: Some(failure_policy()),
+            pod_failure_policy: Some(failure_policy(reporting)),
             pod_replacement_policy: Some("Failed".into()),
             // Kueue lets it begin, and the operator never touches it again.
             suspend: Some(spec.queue_name.is_some()),
@@ -227,12 +236,13 @@ fn job(
 }
 
 /// What the ends of a worker mean, in the order in which they are looked at: a pod that was moved, or that stopped with its progress saved,
-/// is no failure; a task that cannot work ends the Job, a shard that cannot work ends its index; all else is tried again.
-fn failure_policy() -> PodFailurePolicy {
-    let code = |action: &str, code: i32| PodFailurePolicyRule {
+/// is no failure; a task that cannot work ends the Job, a shard that cannot work ends its index; all else is tried again. `containers`: those
+/// that run the worker's program; the codes of others mean nothing here.
+fn failure_policy(containers: &[&str]) -> PodFailurePolicy {
+    let code = |container: &str, action: &str, code: i32| PodFailurePolicyRule {
         action: action.into(),
         on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
-            container_name: Some(CONTAINER.into()),
+            container_name: Some(container.into()),
             operator: "In".into(),
             values: vec![code],
         }),
@@ -246,13 +256,15 @@ fn failure_policy() -> PodFailurePolicy {
             status: "True".into(),
         }]),
     };
+    let codes = containers.iter().flat_map(|container| {
+        [
+            code(container, "Ignore", STOPPED),
+            code(container, "FailJob", TASK_CANNOT_WORK),
+            code(container, "FailIndex", SHARD_CANNOT_WORK),
+        ]
+    });
     PodFailurePolicy {
-        rules: vec![
-            moved,
-            code("Ignore", STOPPED),
-            code("FailJob", TASK_CANNOT_WORK),
-            code("FailIndex", SHARD_CANNOT_WORK),
-        ],
+        rules: std::iter::once(moved).chain(codes).collect(),
     }
 }
 

@@ -6,6 +6,8 @@ pub mod maps;
 
 pub mod pod;
 
+pub mod server;
+
 mod stores;
 
 pub mod task;

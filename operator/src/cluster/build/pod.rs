@@ -10,8 +10,10 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use scalequest_crds::Stage;
 use scalequest_crds::run::SynthesisRunSpec;
 use scalequest_crds::run::pods::{PodSettings, Quantity as Amount};
+use scalequest_crds::task::ModelServer;
 
 use super::maps::{SPEC, TASK};
+use super::server;
 use super::stores::{keys, secrets, variable, variables};
 use super::task::TaskSource;
 use super::volumes::{TEMPORARY, volumes};
@@ -43,6 +45,8 @@ pub struct PodWork<'a> {
     pub arguments: Vec<String>,
     /// Locations that it uses.
     pub locations: std::collections::BTreeSet<String>,
+    /// The server that its model needs beside it.
+    pub server: Option<ModelServer>,
 }
 
 /// The pod for `work`.
@@ -58,7 +62,9 @@ pub fn pod(
         .stage
         .filter(|_| work.work.purpose == Purpose::Run);
     let placed = pod_settings(spec, at.unwrap_or(Stage::Publish));
-    let on_gpu = at.is_some_and(|stage| gpus(spec, stage));
+    // Where a server computes, the worker only asks it.
+    let asks_server = work.server.is_some();
+    let on_gpu = at.is_some_and(|stage| gpus(spec, stage)) && !asks_server;
     let image = worker
         .gpu_image
         .as_ref()
@@ -66,13 +72,17 @@ pub fn pod(
         .or(worker.image.as_ref())
         .unwrap_or(&settings.worker_image);
     let file = work.work.stage.map_or(SPEC, |_| TASK);
-    let (volumes, mounts) = volumes(spec, (&work.task, file), &work.locations);
+    let (mut volumes, mounts) = volumes(spec, (&work.task, file), &work.locations);
     let mut env = variables(spec);
     env.extend(keys(spec, |model| asks(spec, work.work, model)));
     env.push(variable("TMPDIR", TEMPORARY));
     env.push(variable("HOME", TEMPORARY));
     env.push(variable("SCALEQUEST_LOG_FORMAT", "json"));
-    let container = Container {
+    let given = match at {
+        Some(_) => placed.map(resources).unwrap_or_default(),
+        None => small(),
+    };
+    let mut container = Container {
         name: CONTAINER.into(),
         image: Some(image.clone()),
         image_pull_policy: Some(settings.image_pull_policy.clone()),
@@ -80,9 +90,9 @@ pub fn pod(
         args: Some(work.arguments),
         env: Some(env),
         env_from: Some(secrets(spec)).filter(|secrets| !secrets.is_empty()),
-        resources: Some(match at {
-            Some(_) => placed.map(resources).unwrap_or_default(),
-            None => small(),
+        resources: Some(match asks_server {
+            true => small(),
+            false => given.clone(),
         }),
         volume_mounts: Some(mounts),
         termination_message_path: Some(REPORT.into()),
@@ -99,12 +109,17 @@ pub fn pod(
         }),
         ..Container::default()
     };
+    let before = work.server.as_ref().map(|server| {
+        volumes.extend(server::volumes());
+        server::beside(&mut container, server, file, given)
+    });
     let pull_secrets = settings.image_pull_secrets.iter();
     let pull_secrets: Vec<LocalObjectReference> = pull_secrets
         .map(|name| LocalObjectReference { name: name.clone() })
         .collect();
     PodSpec {
         automount_service_account_token: Some(false),
+        init_containers: before,
         containers: vec![container],
         enable_service_links: Some(false),
         image_pull_secrets: Some(pull_secrets).filter(|secrets| !secrets.is_empty()),

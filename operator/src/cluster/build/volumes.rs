@@ -28,11 +28,7 @@ pub fn volumes(
     let mut both = vec![
         (task.volume("task", file), mount("task", TASK_FOLDER, true)),
         (
-            Volume {
-                name: "tmp".into(),
-                empty_dir: Some(EmptyDirVolumeSource::default()),
-                ..Volume::default()
-            },
+            empty("tmp", EmptyDirVolumeSource::default()),
             mount("tmp", TEMPORARY, false),
         ),
     ];
@@ -126,7 +122,17 @@ fn config_map(volume: &str, name: &str) -> Volume {
     }
 }
 
-fn mount(volume: &str, path: &str, read_only: bool) -> VolumeMount {
+/// A volume that begins empty and goes with its pod.
+pub(super) fn empty(name: &str, source: EmptyDirVolumeSource) -> Volume {
+    Volume {
+        name: name.into(),
+        empty_dir: Some(source),
+        ..Volume::default()
+    }
+}
+
+/// A volume at a path.
+pub(super) fn mount(volume: &str, path: &str, read_only: bool) -> VolumeMount {
     VolumeMount {
         name: volume.into(),
         mount_path: path.into(),

@@ -1,6 +1,7 @@
 //! A pod of a Job, reduced to what decisions need: how it ended, what its worker said, or why it does not start.
 
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use scalequest_crds::inspection::Inspection;
 use scalequest_crds::report::{Outcome, StageReport};
@@ -9,6 +10,7 @@ use super::cache::Kept;
 use super::job::millis;
 use crate::cluster::build::is_gpu;
 use crate::cluster::build::pod::CONTAINER;
+use crate::cluster::build::server;
 use crate::cluster::names::Work;
 
 /// Longest last words that are kept, in characters.
@@ -120,26 +122,21 @@ impl Kept<Pod> for SeenPod {
             .annotations()
             .get("batch.kubernetes.io/job-completion-index");
         let status = pod.status.clone().unwrap_or_default();
-        let worker = status
-            .container_statuses
-            .iter()
-            .flatten()
-            .find(|container| container.name == CONTAINER);
-        let state = worker
-            .and_then(|worker| worker.state.clone())
-            .unwrap_or_default();
-        let limits = pod.spec.iter().flat_map(|spec| &spec.containers);
-        let limits = limits
+        let containers = pod.spec.iter().flat_map(|spec| {
+            let before = spec.init_containers.iter().flatten();
+            before.chain(&spec.containers)
+        });
+        let limits = containers
             .filter_map(|container| container.resources.as_ref()?.limits.as_ref())
             .flat_map(|limits| limits.keys());
         let made_millis = pod.metadata.creation_timestamp.as_ref().map_or(0, millis);
-        let terminated = state.terminated.as_ref();
-        let began = terminated
-            .and_then(|terminated| terminated.started_at.as_ref())
-            .or(state
-                .running
-                .as_ref()
-                .and_then(|running| running.started_at.as_ref()));
+        // Where a server stands beside the worker, what puts its model in place began first, and the pod holds its GPU from then on.
+        let [placed, worked] = [server::PLACE, CONTAINER].map(|name| Ran::of(&status, name));
+        let began = placed.began.or(worked.began);
+        // Where the former fails, the latter never runs.
+        let terminated = worked
+            .ended
+            .or(placed.ended.filter(|end| end.exit_code != 0));
         Some(SeenPod {
             name: pod.name_any(),
             uid: pod.uid()?,
@@ -149,13 +146,43 @@ impl Kept<Pod> for SeenPod {
             node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
             on_gpu: limits.into_iter().any(|name| is_gpu(name)),
             leaving_millis: pod.metadata.deletion_timestamp.as_ref().map(millis),
-            began_millis: began.map(millis),
-            ended: ended(&status, terminated, made_millis),
+            began_millis: began.as_ref().map(millis),
+            ended: ended(&status, terminated.as_ref(), made_millis),
             waits_for: waits_for(&status),
             is_creating: is_creating(&status),
             made_millis,
         })
     }
+}
+
+/// How far a container that runs the worker's program is.
+#[derive(Default)]
+struct Ran {
+    began: Option<Time>,
+    ended: Option<ContainerStateTerminated>,
+}
+
+impl Ran {
+    fn of(status: &PodStatus, name: &str) -> Ran {
+        let state = containers(status).find(|container| container.name == name);
+        let state = state.and_then(|container| container.state.clone());
+        let state = state.unwrap_or_default();
+        let running = state.running.and_then(|running| running.started_at);
+        let ended = state.terminated;
+        Ran {
+            began: ended
+                .as_ref()
+                .and_then(|ended| ended.started_at.clone())
+                .or(running),
+            ended,
+        }
+    }
+}
+
+/// The statuses of all containers, those that come first first.
+fn containers(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
+    let before = status.init_container_statuses.iter().flatten();
+    before.chain(status.container_statuses.iter().flatten())
 }
 
 fn ended(
@@ -209,29 +236,119 @@ fn waits_for(status: &PodStatus) -> Option<String> {
         .filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
         .map(|condition| condition.message.clone().unwrap_or_default())
         .next();
-    let waiting = status
-        .container_statuses
-        .iter()
-        .flatten()
-        .filter_map(|container| container.state.as_ref()?.waiting.as_ref())
-        .find_map(|waiting| {
-            let reason = waiting.reason.as_deref().unwrap_or_default();
-            let message = waiting.message.as_deref().unwrap_or_default();
-            STUCK
-                .contains(&reason)
-                .then(|| format!("{reason}: {message}"))
-        });
-    unscheduled.or(waiting)
+    unscheduled.or_else(|| containers(status).find_map(stuck))
+}
+
+/// Why a container does not start, or does not stay.
+fn stuck(container: &ContainerStatus) -> Option<String> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref().unwrap_or_default();
+    let message = waiting.message.as_deref().unwrap_or_default();
+    if STUCK.contains(&reason) {
+        return Some(format!("{reason}: {message}"));
+    }
+    // Of a server: what it said when it died last says more than that it does.
+    let last = container.last_state.as_ref()?.terminated.as_ref()?;
+    let Said::Words(words) = said(last.message.as_deref().unwrap_or_default()) else {
+        return None;
+    };
+    (reason == "CrashLoopBackOff" && container.name == server::SERVER).then(|| {
+        format!(
+            "the model's server ended {} times, the last time with exit code {}: {words}",
+            container.restart_count + 1,
+            last.exit_code
+        )
+    })
 }
 
 fn is_creating(status: &PodStatus) -> bool {
-    let waiting = status
-        .container_statuses
-        .iter()
-        .flatten()
-        .filter_map(|container| container.state.as_ref()?.waiting.as_ref());
-    let reasons: Vec<&str> = waiting
-        .filter_map(|waiting| waiting.reason.as_deref())
-        .collect();
-    reasons.contains(&"ContainerCreating") || reasons.contains(&"PodInitializing")
+    let worker = status.container_statuses.iter().flatten();
+    let mut reasons = worker.filter_map(|worker| {
+        let waiting = worker.state.as_ref()?.waiting.as_ref()?;
+        waiting.reason.as_deref()
+    });
+    // While what comes before the worker runs, its volumes are there and nothing hangs.
+    let begun = Ran::of(status, server::PLACE).began.is_some();
+    !begun && reasons.any(|reason| reason == "ContainerCreating" || reason == "PodInitializing")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A pod with these statuses of its containers before the worker, and of the worker.
+    fn pod(phase: &str, before: Value, worker: Value) -> SeenPod {
+        let limits = json!({"limits": {"nvidia.com/gpu": "1"}});
+        let pod = json!({
+            "metadata": {
+                "name": "p", "uid": "u", "creationTimestamp": "2026-11-01T00:00:00Z",
+                "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "j", "controller": true}],
+                "labels": {"scalequest.dev/purpose": "run", "scalequest.dev/stage": "judge", "scalequest.dev/round": "0"},
+                "annotations": {"scalequest.dev/key": "k"},
+            },
+            "spec": {
+                "initContainers": [{"name": "model"}, {"name": "server", "restartPolicy": "Always", "resources": limits}],
+                "containers": [{"name": "worker"}],
+            },
+            "status": {"phase": phase, "initContainerStatuses": before, "containerStatuses": [worker]},
+        });
+        SeenPod::keep(&serde_json::from_value(pod).unwrap(), "").expect("a worker's pod")
+    }
+
+    fn container(name: &str, state: Value, last: Value) -> Value {
+        json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 2, "state": state, "lastState": last})
+    }
+
+    fn ended(code: i32, message: &str) -> Value {
+        json!({"terminated": {"exitCode": code, "startedAt": "2026-11-01T00:00:10Z", "finishedAt": "2026-11-01T00:01:00Z", "message": message}})
+    }
+
+    fn waiting(reason: &str) -> Value {
+        json!({"waiting": {"reason": reason, "message": "back-off"}})
+    }
+
+    #[test]
+    fn a_model_that_cannot_be_put_in_its_place_ends_the_pod_with_its_words() {
+        let model = container("model", ended(64, "the files have changed"), json!({}));
+        let worker = container("worker", waiting("PodInitializing"), json!({}));
+        let seen = pod("Failed", json!([model]), worker);
+        let end = seen.ended.clone().expect("an end");
+        assert_eq!(end.code, Some(64));
+        assert!(end.message().contains("the files have changed"));
+        assert!(seen.on_gpu);
+        assert_eq!(seen.lifetime(0), 50_000);
+    }
+
+    #[test]
+    fn a_server_that_dies_again_and_again_is_told_with_what_it_said_last() {
+        let before = |state: Value| {
+            let model = container("model", ended(0, ""), json!({}));
+            json!([model, container("server", state, ended(3, "no such model"))])
+        };
+        let worker = |state: Value| container("worker", state, json!({}));
+        let running = json!({"running": {"startedAt": "2026-11-01T00:02:00Z"}});
+        let seen = pod(
+            "Running",
+            before(waiting("CrashLoopBackOff")),
+            worker(running.clone()),
+        );
+        let words = seen.waits_for.expect("words");
+        assert!(
+            words.contains("ended 3 times") && words.contains("no such model"),
+            "{words}"
+        );
+        assert_eq!(seen.ended, None);
+        // The pod holds its GPU since the model was put in place.
+        assert_eq!(seen.began_millis.map(|began| began % 60_000), Some(10_000));
+        let well = pod("Running", before(running.clone()), worker(running));
+        assert_eq!(well.waits_for, None);
+        let begins = pod(
+            "Pending",
+            before(json!({})),
+            worker(waiting("PodInitializing")),
+        );
+        assert!(!begins.is_creating);
+    }
 }

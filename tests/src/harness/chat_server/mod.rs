@@ -7,7 +7,7 @@ mod answer;
 mod fault;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -55,11 +55,11 @@ struct Script {
 impl ChatServer {
     /// Serves the model in the folder `model` as [`MODEL`]; with `key`, to those only who know it.
     pub fn start(model: &Path, key: Option<&str>) -> Self {
-        Self::start_as(MODEL, model, key, 0)
+        Self::start_as(MODEL, model, key, (Ipv4Addr::LOCALHOST, 0))
     }
 
-    /// The same under a name and at a port of one's choice.
-    pub fn start_as(name: &str, model: &Path, key: Option<&str>, port: u16) -> Self {
+    /// The same under a name, and at an address and port, of one's choice.
+    pub fn start_as(name: &str, model: &Path, key: Option<&str>, at: (Ipv4Addr, u16)) -> Self {
         let state = Arc::new(Served {
             model: Model::load(model, name),
             name: name.to_owned(),
@@ -77,7 +77,7 @@ impl ChatServer {
             .route("/v1/completions", post(complete))
             .with_state(Arc::clone(&state));
         let listener = runtime
-            .block_on(tokio::net::TcpListener::bind(("127.0.0.1", port)))
+            .block_on(tokio::net::TcpListener::bind(at))
             .expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (end, ended) = oneshot::channel::<()>();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use scalequest_crds::progress::Progress;
 use scalequest_crds::row::Reason;
 use scalequest_crds::run::Sampling;
-use scalequest_crds::task::{self, ModelLocation, ModelServer, ModelUse};
+use scalequest_crds::task::{self, ModelLocation, ModelServer, ModelUse, SERVED_MODEL, SERVER_URL};
 use tokio::runtime::Runtime;
 
 use super::paid::{Paid, PaidKey};
@@ -42,7 +42,10 @@ impl Remote {
     pub(super) fn of(shard: &Shard<'_>, model: &ModelUse) -> Result<Option<Self>, StageError> {
         match (&model.location, &model.server) {
             (ModelLocation::Endpoint(at), _) => Self::open(shard, model, at).map(Some),
-            (_, Some(server)) => Self::start(shard, model, server).map(Some),
+            (_, Some(server)) => match std::env::var(SERVER_URL) {
+                Ok(url) => Self::join(shard, model, server, &url).map(Some),
+                Err(_) => Self::start(shard, model, server).map(Some),
+            },
             (_, None) => Ok(None),
         }
     }
@@ -67,20 +70,43 @@ impl Remote {
         let path = open_model(shard, model)?.path().to_owned();
         shard.stop.check()?;
         shard.progressing.begin("start server");
+        let own = OwnServer::start(&server.command, &path)?;
+        let (endpoint, runtime) =
+            endpoint::open(&model.name, own.base_url(), &path.display().to_string())?;
+        let endpoint = endpoint.watched(own.failed());
+        Self::wait_for(shard, server, endpoint, runtime, Some(own))
+    }
+
+    /// The server that runs beside this worker, and was given the model before the worker began.
+    fn join(
+        shard: &Shard<'_>,
+        model: &ModelUse,
+        server: &ModelServer,
+        url: &str,
+    ) -> Result<Self, StageError> {
+        shard.stop.check()?;
+        shard.progressing.begin("wait for server");
+        let (endpoint, runtime) = endpoint::open(&model.name, url, SERVED_MODEL)?;
+        Self::wait_for(shard, server, endpoint, runtime, None)
+    }
+
+    fn wait_for(
+        shard: &Shard<'_>,
+        server: &ModelServer,
+        endpoint: Endpoint,
+        runtime: Runtime,
+        own: Option<OwnServer>,
+    ) -> Result<Self, StageError> {
+        endpoint.wait_until_ready(&runtime, &|| shard.stop.is_asked())?;
         let program = server.command.first().map_or("", String::as_str);
         let program = program.rsplit('/').next().unwrap_or_default();
-        let server = OwnServer::start(&server.command, &path)?;
-        let (endpoint, runtime) =
-            endpoint::open(&model.name, server.base_url(), &path.display().to_string())?;
-        let endpoint = endpoint.watched(server.failed());
-        endpoint.wait_until_ready(&runtime, &|| shard.stop.is_asked())?;
         Ok(Remote {
             body: format!("server:{program}"),
             endpoint: Arc::new(endpoint),
             runtime,
             concurrency: CONCURRENCY,
             paid: RefCell::new(Paid::load(shard)?),
-            _server: Some(server),
+            _server: own,
         })
     }
 

@@ -1,6 +1,8 @@
 //! Whole runs on real pods of the built images, under the operator that the chart installs, make the bytes that `scalequest run` makes.
 //! `make test-cluster` runs these tests.
 
+mod services;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;

@@ -1,0 +1,95 @@
+//! Puts a task's model where a server that runs beside the worker finds it: in a pod the server is a container of its own, of an image that
+//! knows neither tasks nor workspaces.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use scalequest_crds::report::Outcome;
+use scalequest_crds::task::StageTask;
+
+use super::models::open_model;
+use super::shard::{Finished, Shard};
+use super::{Progressing, StageError, Stop};
+
+/// Checks the files of the task's model, fetches them where they are not here, and puts links to them at `at`.
+///
+/// # Errors
+/// The task has no model, its files cannot be used, or `at` cannot be made.
+pub fn place_model(
+    task: &StageTask,
+    at: &Path,
+    stop: &Stop,
+    progressing: &Progressing,
+) -> Result<Finished, StageError> {
+    let mut params = task.params.clone();
+    let model = params
+        .model_mut()
+        .ok_or_else(|| StageError::Task(format!("stage {} has no model", task.stage)))?;
+    let shard = Shard::open(task, 0, stop, progressing)?;
+    let checkpoint = open_model(&shard, model)?;
+    link(checkpoint.path(), at).map_err(|error| {
+        let message = format!(
+            "cannot put links to the files of model `{}` at {}: {error}",
+            model.name,
+            at.display()
+        );
+        StageError::world(&error, message)
+    })?;
+    Ok(Finished::with(Outcome::Done { reused: false }))
+}
+
+/// Links `at` to a file, or makes it a folder of links to the files of a folder. Links lead to where the bytes are, not to other links: those
+/// may go with this process. What an earlier attempt left is replaced.
+fn link(model: &Path, at: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(at) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(at)?,
+        Ok(_) => fs::remove_file(at)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    if let Some(folder) = at.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let real = fs::canonicalize(model)?;
+    if real.is_file() {
+        return symlink(real, at);
+    }
+    fs::create_dir(at)?;
+    for entry in fs::read_dir(real)? {
+        let entry = entry?;
+        let real = fs::canonicalize(entry.path())?;
+        let to = at.join(entry.file_name());
+        match real.is_dir() {
+            true => link(&real, &to)?,
+            false => symlink(real, to)?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_to_the_files_themselves_and_replace_those_of_an_earlier_attempt() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir_all(path("model/deeper")).unwrap();
+        fs::write(path("object"), "weights").unwrap();
+        fs::write(path("model/deeper/file"), "more").unwrap();
+        symlink(path("object"), path("model/weights")).unwrap();
+        for _ in 0..2 {
+            link(&path("model"), &path("served/model")).unwrap();
+        }
+        fs::remove_file(path("model/weights")).unwrap();
+        let read = |name: &str| fs::read_to_string(path("served/model").join(name)).unwrap();
+        assert_eq!(read("weights"), "weights");
+        assert_eq!(read("deeper/file"), "more");
+        link(&path("object"), &path("served/model")).unwrap();
+        assert_eq!(fs::read_to_string(path("served/model")).unwrap(), "weights");
+        assert!(link(&path("nothing"), &path("served/model")).is_err());
+    }
+}
