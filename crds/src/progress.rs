@@ -1,6 +1,13 @@
-//! What a running worker says on its standard output, a JSON object a line: for display only, never for a decision.
+//! What a running worker says on its standard output, a JSON object a line, and in a cluster to whoever asks its pod: for display only, never
+//! for a decision.
 
 use serde::{Deserialize, Serialize};
+
+/// The port of a pod at which its worker answers how far it is.
+pub const PORT: u16 = 8081;
+
+/// The path there; the answer is a [`Progress`].
+pub const PATH: &str = "/progress";
 
 /// How far a shard is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -145,6 +145,12 @@ pub struct StageStatus {
     pub job: Option<String>,
     /// How many shards it has, and how far they are.
     pub shards: ShardStatus,
+    /// How much of it is done, in percent, shards at work included as far as their workers say. While it is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<i32>,
+    /// What the worker of its first shard at work is doing: `load model`, `train`, `generate`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doing: Option<String>,
 }
 
 /// Shards of a stage.

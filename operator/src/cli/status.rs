@@ -187,6 +187,9 @@ fn row(stage: &StageStatus, active: &[Value]) -> Vec<String> {
         state,
         job: _,
         shards,
+        // The runner's own file says more of what is under way.
+        percent: _,
+        doing: _,
     } = stage;
     let is_it = |event: &&Value| {
         event["stage"] == json!(name)

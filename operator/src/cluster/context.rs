@@ -24,6 +24,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// The way to events.
     pub recorder: Recorder,
+    /// The way to workers' pods.
+    pub asker: reqwest::Client,
     /// When each run's status was last written.
     pub paces: Paces,
     /// How often in a row a look at a run has failed.
@@ -69,6 +71,18 @@ impl Context {
         self.metrics.request(verb, resource, code, began.elapsed());
         answer
     }
+}
+
+/// A client that asks workers how far they are: straight, since they are in this cluster.
+///
+/// # Errors
+/// The system has no certificate authorities that can be read.
+pub fn asker() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_max_idle_per_host(0)
+        .build()
 }
 
 /// Runs of which this is remembered before old ones are forgotten, and what is old.

@@ -25,6 +25,9 @@ use super::reconcile::reconcile;
 /// Time in which several reasons to look at a run become one.
 const DEBOUNCE: Duration = Duration::from_millis(20);
 
+/// Where `kubectl apply` keeps a whole second spec.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// A stream of runs to look at. Errors of watches are told where they arise, and the watch goes on.
 type Queue = BoxStream<'static, Result<ObjectRef<SynthesisRun>, std::convert::Infallible>>;
 
@@ -117,7 +120,11 @@ fn own(
 ) -> Queue {
     let events = watched::<SynthesisRun>(context, namespace, watcher::Config::default());
     let runs = events
-        .modify(|run| run.managed_fields_mut().clear())
+        .modify(|run| {
+            // What nobody here reads, and is often most of the object.
+            run.managed_fields_mut().clear();
+            run.annotations_mut().remove(LAST_APPLIED);
+        })
         .reflect(writer)
         .touched_objects();
     let context = context.clone();

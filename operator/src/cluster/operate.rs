@@ -13,7 +13,7 @@ use kube::{Api, Client};
 use scalequest_crds::run::SynthesisRun;
 use tokio::sync::watch;
 
-use super::context::Context;
+use super::context::{Context, asker};
 use super::controller::{control, runs};
 use super::leader::{Election, Leadership};
 use super::metrics::Metrics;
@@ -164,6 +164,7 @@ fn contexts(
 ) -> Result<Vec<Arc<Context>>, String> {
     let metrics = Metrics::new().map_err(|error| format!("cannot count: {error}"))?;
     let metrics = Arc::new(metrics);
+    let asker = asker().map_err(|error| format!("cannot ask workers: {error}"))?;
     let reporter = Reporter {
         controller: OPERATOR.into(),
         instance: options
@@ -178,6 +179,7 @@ fn contexts(
             observed: Observed::default(),
             metrics: metrics.clone(),
             recorder: Recorder::new(client.clone(), reporter.clone()),
+            asker: asker.clone(),
             paces: Default::default(),
             failures: Default::default(),
         })

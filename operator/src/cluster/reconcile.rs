@@ -9,7 +9,9 @@ use scalequest_crds::run::SynthesisRun;
 
 use super::apply::{ApplyError, apply};
 use super::context::Context;
-use super::decide::{Scene, decide};
+use super::decide::{Scene, Shown, decide};
+use super::observe::heard::{EVERY, are_at_work, heard};
+use super::observe::pod::SeenPod;
 use super::observe::words::words;
 use super::settings::MANAGED_BY;
 use crate::local::machine::now_millis;
@@ -39,13 +41,26 @@ pub async fn reconcile(
         return Ok(Action::requeue(BEHIND));
     };
     belongings.words = words(&context, &namespace, &belongings, now_millis).await;
+    let is_shown_soon = context.paces.wait(&uid).is_none();
+    if is_shown_soon {
+        belongings.heard = heard(&context.asker, &belongings, now_millis).await;
+    }
     let step = decide(&Scene {
         run: &run,
         belongings: &belongings,
         settings: &context.settings,
         now_millis,
     });
-    let look_again = apply(&context, &run, &step).await?;
+    let mut look_again = apply(&context, &run, &step).await?;
+    if are_at_work(&belongings) {
+        look_again = look_again.min(EVERY);
+    }
     context.succeeded(&uid);
+    if let (None, Shown::Accepted(accepted)) = (&step.save, &step.shown) {
+        let sealed = |pod: &SeenPod| accepted.record.is_sealed(&pod.work.key);
+        let told = |pod: &SeenPod| pod.without_report().filter(|_| sealed(pod));
+        // A seal on record says all that its workers said, and many runs' reports are many.
+        context.observed.pods.shrink(&uid, told);
+    }
     Ok(Action::requeue(look_again))
 }

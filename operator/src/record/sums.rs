@@ -6,7 +6,7 @@ use scalequest_crds::Stage;
 use scalequest_crds::row::Reason;
 use scalequest_crds::task::{StageCost, StageTask};
 
-use super::{PastSeal, RunRecord, SealRecord, StageUsage};
+use super::{PastSeal, RunRecord, SealRecord, StageRecord, StageUsage};
 
 /// A sealed stage, as far as later stages need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,12 @@ pub struct Sealed {
 }
 
 impl RunRecord {
+    /// Whether the stage with content key `key` has its seal on record, as one of the recent stages.
+    pub fn is_sealed(&self, key: &str) -> bool {
+        let sealed = |stage: &StageRecord| stage.key == key && stage.seal.is_some();
+        self.stages.iter().any(sealed)
+    }
+
     /// The seal of a stage of the run, if it is sealed. Of Publish: the latest publication's.
     pub fn sealed(
         &self,

@@ -138,8 +138,29 @@ fn stage(
         generator: position.generator,
         state: state.into(),
         job: at_work.and_then(|each| each.job.clone()),
+        percent: at_work.and_then(|each| percent(each, shards.total)),
+        doing: at_work.and_then(|each| {
+            let said = each.shards.iter().map(|shard| &shard.latest.doing);
+            said.into_iter().find(|doing| !doing.is_empty()).cloned()
+        }),
         shards,
     }
+}
+
+/// How much of `total` shards is done; none where nobody has said anything. A stage is at 100 only once it is sealed, and says no more of it.
+fn percent(at_work: &StageProgress, total: i64) -> Option<i32> {
+    let words = || at_work.shards.iter().map(|shard| &shard.latest);
+    if at_work.committed == 0 && words().all(|latest| latest.total <= 0) {
+        return None;
+    }
+    // What a worker says is not to be trusted with more than its own shard.
+    let share = |latest: &Progress| match latest.total {
+        1.. => latest.done as f64 / latest.total as f64,
+        _ => 0.0,
+    };
+    let under_way: f64 = words().map(|latest| share(latest).clamp(0.0, 1.0)).sum();
+    let done = (at_work.committed + at_work.given_up) as f64 + under_way;
+    Some((100.0 * done / total.max(1) as f64).clamp(0.0, 99.0) as i32)
 }
 
 fn shards(stage: Stage, work: i64, shard_rows: i64) -> i64 {
@@ -147,5 +168,37 @@ fn shards(stage: Stage, work: i64, shard_rows: i64) -> i64 {
         crate::plan::size::ceil_div(work.max(1), shard_rows.max(1))
     } else {
         1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_is_as_far_as_its_shards_and_what_their_workers_say() {
+        let shard = |done: i64, total: i64| ShardProgress {
+            latest: Progress {
+                done,
+                total,
+                ..Progress::default()
+            },
+            ..ShardProgress::default()
+        };
+        let of = |committed: i64, shards: Vec<ShardProgress>| StageProgress {
+            committed,
+            shards,
+            ..StageProgress::default()
+        };
+        for (progress, expected) in [
+            (of(0, vec![]), None),
+            (of(0, vec![shard(0, 0)]), None),
+            (of(0, vec![shard(5, 10), shard(0, 0)]), Some(12)),
+            (of(2, vec![]), Some(50)),
+            (of(2, vec![shard(9, 10), shard(-5, 10)]), Some(72)),
+            (of(3, vec![shard(i64::MAX, 1)]), Some(99)),
+        ] {
+            assert_eq!(percent(&progress, 4), expected, "{progress:?}");
+        }
     }
 }

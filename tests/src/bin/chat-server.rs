@@ -2,7 +2,8 @@
 //!
 //! usage: `chat-server MODEL PORT [DIES_AFTER]`
 //!
-//! The model is served under its path. With `DIES_AFTER` the server ends with exit code 9 once it has answered so many requests.
+//! The model is served under its path. With `DIES_AFTER` the server ends with exit code 9 once it has answered so many requests. It ends when it
+//! is asked to, also as the first process of a container, where nobody else sees to that.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use scalequest_tests::harness::chat_server::ChatServer;
+use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,11 +28,21 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let server = ChatServer::start_as(model, Path::new(model), None, (Ipv4Addr::LOCALHOST, port));
-    loop {
-        std::thread::sleep(Duration::from_millis(20));
-        let answered = || server.answered().values().sum::<usize>();
-        if dies_after.is_some_and(|most| answered() >= most) {
-            return ExitCode::from(9);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let mut asked = signal(SignalKind::terminate()).expect("a signal");
+        let dies = async {
+            let answered = || server.answered().values().sum::<usize>();
+            while dies_after.is_none_or(|most| answered() < most) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            _ = asked.recv() => ExitCode::SUCCESS,
+            () = dies => ExitCode::from(9),
         }
-    }
+    })
 }

@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 
 use k8s_openapi::api::core::v1::Secret;
+use scalequest_crds::run::SynthesisRun;
 use scalequest_tests::harness::chat_server::{ChatServer, MODEL};
 use scalequest_tests::harness::dataset::published;
 use scalequest_tests::harness::micro_run::micro_models;
@@ -44,7 +45,7 @@ async fn models_are_served_beside_the_workers_by_servers_that_die_on_the_way() {
     let program = scalequest_tests::harness::binaries::binary("chat-server");
     let here = MicroRun::served("served", server(&program.display().to_string(), None, &[]));
     let reference = tokio::task::spawn_blocking(move || on_one_machine(&here));
-    let there = server("/usr/local/bin/chat-server", Some(CHAT_SERVER), &["30"]);
+    let there = server("/usr/local/bin/chat-server", Some(CHAT_SERVER), &["60"]);
     let space = cluster.namespace("served").await;
     let (manifest, store) = space.on_claims(&MicroRun::served("served", there)).await;
     apply(&space, &manifest).await;
@@ -71,7 +72,7 @@ async fn a_server_that_never_comes_up_is_told_with_its_last_words() {
     let run = MicroRun::served("never", engine);
     let (manifest, _) = space.on_claims(&run).await;
     apply(&space, &manifest).await;
-    let says = |run: &scalequest_crds::run::SynthesisRun| {
+    let says = |run: &SynthesisRun| {
         let conditions = run.status.iter().flat_map(|status| &status.conditions);
         conditions
             .into_iter()
@@ -83,6 +84,17 @@ async fn a_server_that_never_comes_up_is_told_with_its_last_words() {
     })
     .await;
     assert!(!is(&run, "Failed"));
+    // Its worker, which has no way to the API server, is heard all the same.
+    eventually("the worker's word", || async {
+        let run: SynthesisRun = space.api().get("never").await.ok()?;
+        let stages = run.status.iter().flat_map(|status| &status.stages);
+        let doing = stages.filter_map(|stage| stage.doing.as_deref());
+        doing
+            .into_iter()
+            .any(|doing| doing == "wait for server")
+            .then_some(())
+    })
+    .await;
 }
 
 /// What a run reaches that is no part of Kubernetes.

@@ -83,6 +83,9 @@ pub enum Command {
         /// Seal the stage too where this was the last of its shards, and report the seal
         #[arg(long)]
         seal_last: bool,
+        /// Answer how far the shard is at this port: GET /progress
+        #[arg(long, value_name = "PORT")]
+        progress_port: Option<u16>,
     },
     /// Check all shards of a stage and merge their manifests into a seal, or say which are missing
     Seal {

@@ -43,16 +43,17 @@ pub fn execute(
     seal_last: bool,
     report: Option<&Path>,
     stop: Stop,
+    progressing: &Progressing,
 ) -> i32 {
     let started = Instant::now();
     let (task, ended) = match read_task(file) {
         Err(error) => (None, Ok(Err(error))),
         Ok(task) => {
             let does = || match work {
-                Work::Shard(shard) => run_task(&task, shard, &stop, &Progressing::on_stdout()),
-                Work::GiveUp(shard) => give_up(&task, shard, &stop, &Progressing::on_stdout()),
+                Work::Shard(shard) => run_task(&task, shard, &stop, progressing),
+                Work::GiveUp(shard) => give_up(&task, shard, &stop, progressing),
                 Work::Seal => seal_task(&task, &stop),
-                Work::PlaceModel(at) => place_model(&task, at, &stop, &Progressing::on_stdout()),
+                Work::PlaceModel(at) => place_model(&task, at, &stop, progressing),
             };
             let does = || {
                 let finished = does()?;

@@ -15,6 +15,8 @@ mod keep_server;
 
 mod log;
 
+mod serve_progress;
+
 mod signals;
 
 mod write_report;
@@ -24,6 +26,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use scalequest_crds::exit::worker::TASK_CANNOT_WORK;
 
+use crate::stages::Progressing;
 use arguments::{Arguments, Command};
 use execute::Work;
 
@@ -49,6 +52,7 @@ pub fn main() -> ExitCode {
             stop_on_stdin_eof,
             give_up,
             seal_last,
+            progress_port,
         } => {
             let Some(shard) = among.map_or(Some(shard), |among| among.shard(shard)) else {
                 tracing::error!("--among lists fewer shards than --shard asks for");
@@ -60,15 +64,32 @@ pub fn main() -> ExitCode {
             } else {
                 Work::Shard(shard)
             };
-            execute::execute(&task, work, seal_last, report.as_deref(), stop)
+            let progressing = progressing(progress_port);
+            execute::execute(
+                &task,
+                work,
+                seal_last,
+                report.as_deref(),
+                stop,
+                &progressing,
+            )
         }
         Command::Seal { task, report } => {
             let stop = signals::listen(false);
-            execute::execute(&task, Work::Seal, false, report.as_deref(), stop)
+            let progressing = progressing(None);
+            execute::execute(
+                &task,
+                Work::Seal,
+                false,
+                report.as_deref(),
+                stop,
+                &progressing,
+            )
         }
         Command::PlaceModel { task, at, report } => {
             let stop = signals::listen(false);
-            execute::execute(&task, Work::PlaceModel(&at), false, report.as_deref(), stop)
+            let (work, progressing) = (Work::PlaceModel(&at), progressing(None));
+            execute::execute(&task, work, false, report.as_deref(), stop, &progressing)
         }
         Command::Bench {
             model,
@@ -78,6 +99,16 @@ pub fn main() -> ExitCode {
         Command::KeepServer { command } => keep_server::keep_server(&command),
         Command::Inspect { spec, part, report } => inspect::inspect(&spec, part, report.as_deref()),
     })
+}
+
+/// Where progress is said: on standard output, and to whoever asks at `port`.
+fn progressing(port: Option<u16>) -> Progressing {
+    let Some(port) = port else {
+        return Progressing::on_stdout();
+    };
+    let latest = serve_progress::Latest::default();
+    serve_progress::serve_progress(port, &latest);
+    Progressing::on_stdout().also_to(move |line| latest.set(line))
 }
 
 fn code(code: i32) -> ExitCode {

@@ -34,6 +34,15 @@ impl Progressing {
         }
     }
 
+    /// The same, and to `sink` too.
+    pub fn also_to(self, sink: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        let first = self.sink;
+        Self::to(move |line| {
+            first(line);
+            sink(line);
+        })
+    }
+
     /// Says nothing.
     pub fn silent() -> Self {
         Self::to(|_| {})

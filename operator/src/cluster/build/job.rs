@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use scalequest_crds::exit::worker::{SHARD_CANNOT_WORK, STOPPED, TASK_CANNOT_WORK};
 use scalequest_crds::inspection::parts;
+use scalequest_crds::progress::PORT;
 use scalequest_crds::run::SynthesisRunSpec;
 use scalequest_crds::task::{ModelServer, StageTask};
 
@@ -107,6 +108,9 @@ pub fn stage(
     }
     if !is_seal {
         arguments.push("--seal-last".into());
+    }
+    if work.purpose == Purpose::Run {
+        arguments.extend(["--progress-port".into(), PORT.to_string()]);
     }
     let shards = match (is_seal, among) {
         (true, _) => 1,

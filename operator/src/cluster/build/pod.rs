@@ -31,6 +31,9 @@ pub const REPORT: &str = "/dev/termination-log";
 /// Seconds that a worker has to save a checkpoint.
 const GRACE_SECONDS: i64 = 120;
 
+/// The same where a server computes: the worker saves rows, which is quick, and a server that ignores its end holds its GPU for as long.
+const GRACE_SECONDS_BESIDE_SERVER: i64 = 45;
+
 /// User and group of the worker: nobody in particular, and not root.
 const USER: i64 = 65532;
 
@@ -144,7 +147,10 @@ pub fn pod(
             ..PodSecurityContext::default()
         }),
         service_account_name: spec.service_account_name.clone(),
-        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        termination_grace_period_seconds: Some(match asks_server {
+            true => GRACE_SECONDS_BESIDE_SERVER,
+            false => GRACE_SECONDS,
+        }),
         volumes: Some(volumes),
         ..PodSpec::default()
     }

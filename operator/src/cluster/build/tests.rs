@@ -335,6 +335,8 @@ fn a_worker_is_told_its_task_its_shards_and_where_to_report() {
             "--among",
             "3,7-9",
             "--seal-last",
+            "--progress-port",
+            "8081",
             "--report",
             "/dev/termination-log"
         ]

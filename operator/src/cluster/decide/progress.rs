@@ -28,7 +28,12 @@ pub(super) fn progress(scene: &Scene<'_>, record: &RunRecord, plan: &Plan) -> Ve
                 .map(|pod| ShardProgress {
                     shard: latest.shard(pod.index),
                     since_millis: pod.began_millis.unwrap_or(scene.now_millis),
-                    ..ShardProgress::default()
+                    latest: scene
+                        .belongings
+                        .heard
+                        .get(&pod.uid)
+                        .cloned()
+                        .unwrap_or_default(),
                 })
                 .collect();
             Some(StageProgress {

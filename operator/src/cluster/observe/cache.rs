@@ -153,6 +153,20 @@ impl<V> Cache<V> {
             .unwrap_or_default()
     }
 
+    /// Puts what `smaller` gives in the place of values of the run with `uid`; what it gives nothing for stays.
+    pub fn shrink(&self, uid: &str, smaller: impl Fn(&V) -> Option<V>) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let of_run = inner.world.runs.get_mut(uid);
+        for known in of_run
+            .into_iter()
+            .flat_map(|of_run| of_run.values.values_mut())
+        {
+            if let Some(value) = smaller(&known.value) {
+                known.value = Arc::new(value);
+            }
+        }
+    }
+
     /// The latest resource version that was seen.
     pub fn latest(&self) -> u64 {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
@@ -234,6 +248,23 @@ mod tests {
         assert_eq!((cache.latest(), cache.len()), (7, 2));
         cache.take(&Event::Delete(map("b", "y", 9)));
         assert_eq!((names(&cache, "y").len(), cache.latest()), (0, 9));
+    }
+
+    #[test]
+    fn values_of_one_run_are_made_smaller_where_they_can_be() {
+        let cache: Cache<Name> = Cache::default();
+        for (name, run) in [("aaa", "x"), ("bb", "x"), ("ccc", "y")] {
+            cache.take(&Event::Apply(map(name, run, 1)));
+        }
+        cache.shrink("uid-x", |name| {
+            (name.0.len() > 2).then(|| Name(name.0[..1].into()))
+        });
+        let mut of_x = names(&cache, "x");
+        of_x.sort();
+        assert_eq!(
+            (of_x, names(&cache, "y")),
+            (vec!["a".into(), "bb".into()], vec!["ccc".into()])
+        );
     }
 
     #[test]

@@ -11,12 +11,15 @@ pub mod pod;
 
 pub mod expected;
 
+pub mod heard;
+
 pub mod words;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::runtime::reflector::ObjectRef;
+use scalequest_crds::progress::Progress;
 use scalequest_crds::run::SynthesisRun;
 
 use super::names::{RUN, RUN_UID};
@@ -50,6 +53,8 @@ pub struct Belongings {
     pub maps: Vec<Arc<SeenMap>>,
     /// What Kubernetes says of what hangs, by uid.
     pub words: BTreeMap<String, String>,
+    /// What workers say of their shards, by the uid of their pods.
+    pub heard: BTreeMap<String, Progress>,
 }
 
 /// How far a watch of pods may be behind that of Jobs, in milliseconds. After that, pods that do not show are gone.
@@ -96,6 +101,7 @@ impl Observed {
             pods,
             maps: self.maps.of_run(uid),
             words: BTreeMap::new(),
+            heard: BTreeMap::new(),
         })
     }
 }
@@ -171,6 +177,7 @@ mod tests {
             work: work(),
             index: 0,
             node: None,
+            address: None,
             on_gpu: false,
             leaving_millis: None,
             began_millis: None,

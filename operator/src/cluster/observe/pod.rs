@@ -1,5 +1,7 @@
 //! A pod of a Job, reduced to what decisions need: how it ended, what its worker said, or why it does not start.
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -31,6 +33,8 @@ pub struct SeenPod {
     pub index: i64,
     /// The node it is on.
     pub node: Option<String>,
+    /// Its address in the cluster.
+    pub address: Option<IpAddr>,
     /// Whether it holds a GPU.
     pub on_gpu: bool,
     /// When it is to be gone, in milliseconds since 1970, where it is being deleted.
@@ -50,7 +54,7 @@ pub struct SeenPod {
 /// How a pod ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodEnd {
-    /// When, in milliseconds since 1970.
+    /// When, in milliseconds since 1970; a server beside the worker ends last.
     pub at_millis: i64,
     /// Exit code of the worker; none where it never ran.
     pub code: Option<i32>,
@@ -102,6 +106,18 @@ impl PodEnd {
 }
 
 impl SeenPod {
+    /// The same without the report that it holds; none where it holds none.
+    pub fn without_report(&self) -> Option<SeenPod> {
+        let end = self.ended.as_ref()?;
+        matches!(end.said, Said::Report(_)).then(|| SeenPod {
+            ended: Some(PodEnd {
+                said: Said::Words(String::new()),
+                ..end.clone()
+            }),
+            ..self.clone()
+        })
+    }
+
     /// Milliseconds for which its worker has run, at `now_millis`.
     pub fn lifetime(&self, now_millis: i64) -> i64 {
         let Some(began) = self.began_millis else {
@@ -144,6 +160,7 @@ impl Kept<Pod> for SeenPod {
             work: Work::read(pod.labels(), pod.annotations())?,
             index: index.and_then(|text| text.parse().ok()).unwrap_or(0),
             node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+            address: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
             on_gpu: limits.into_iter().any(|name| is_gpu(name)),
             leaving_millis: pod.metadata.deletion_timestamp.as_ref().map(millis),
             began_millis: began.as_ref().map(millis),
@@ -191,9 +208,13 @@ fn ended(
     made_millis: i64,
 ) -> Option<PodEnd> {
     let is_over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    let finished = containers(status).filter_map(|container| {
+        let state = container.state.as_ref()?;
+        state.terminated.as_ref()?.finished_at.as_ref().map(millis)
+    });
     match terminated {
         Some(terminated) => Some(PodEnd {
-            at_millis: terminated.finished_at.as_ref().map_or(made_millis, millis),
+            at_millis: finished.max().unwrap_or(made_millis),
             code: Some(terminated.exit_code),
             said: said(terminated.message.as_deref().unwrap_or_default()),
         }),
@@ -342,6 +363,12 @@ mod tests {
         assert_eq!(seen.ended, None);
         // The pod holds its GPU since the model was put in place.
         assert_eq!(seen.began_millis.map(|began| began % 60_000), Some(10_000));
+        // And until the server has ended, which outlives the worker.
+        let mut late = ended(137, "");
+        late["terminated"]["finishedAt"] = "2026-11-01T00:01:40Z".into();
+        let over = pod("Succeeded", before(late), worker(ended(0, "")));
+        assert_eq!(over.lifetime(0), 90_000);
+        assert_eq!(over.ended.and_then(|end| end.code), Some(0));
         let well = pod("Running", before(running.clone()), worker(running));
         assert_eq!(well.waits_for, None);
         let begins = pod(

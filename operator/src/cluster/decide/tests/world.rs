@@ -120,6 +120,7 @@ impl World {
         Belongings {
             jobs,
             words: BTreeMap::new(),
+            heard: BTreeMap::new(),
             pods: self.pods.iter().cloned().map(Arc::new).collect(),
             maps: maps.collect(),
         }
@@ -257,6 +258,7 @@ impl World {
                 work: job.work.clone(),
                 index,
                 node: Some("n".into()),
+                address: None,
                 on_gpu: false,
                 leaving_millis: None,
                 began_millis: Some(self.now_millis),

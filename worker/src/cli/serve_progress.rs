@@ -1,0 +1,107 @@
+//! Answers how far the shard at work is, over HTTP: a pod has no way to the API server, so whoever wants to know asks the pod. Display only:
+//! a port that is taken is no reason not to work.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use scalequest_crds::progress::{PATH, Progress};
+
+/// The latest word of a shard, as a line of JSON.
+#[derive(Clone, Debug)]
+pub struct Latest(Arc<Mutex<String>>);
+
+impl Default for Latest {
+    fn default() -> Self {
+        let nothing = serde_json::to_string(&Progress::default()).unwrap_or_default();
+        Latest(Arc::new(Mutex::new(nothing)))
+    }
+}
+
+impl Latest {
+    /// Takes in a word.
+    pub fn set(&self, line: &str) {
+        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        line.clone_into(&mut latest);
+    }
+
+    fn get(&self) -> String {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Answers at `port`, on all addresses of this machine, as long as the process lives.
+pub fn serve_progress(port: u16, latest: &Latest) {
+    let latest = latest.clone();
+    std::thread::spawn(move || {
+        if let Err(error) = answer(port, latest) {
+            tracing::warn!(port, %error, "progress cannot be asked for");
+        }
+    });
+}
+
+fn answer(port: u16, latest: Latest) -> std::io::Result<()> {
+    // Both families where there are two.
+    let listener = TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))
+        .or_else(|_| TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))))?;
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let says = |State(latest): State<Latest>| async move {
+        ([(CONTENT_TYPE, "application/json")], latest.get()).into_response()
+    };
+    let app = Router::new().route(PATH, get(says)).with_state(latest);
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        axum::serve(listener, app).await
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn whoever_asks_hears_the_latest_word() {
+        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        let latest = Latest::default();
+        serve_progress(port, &latest);
+        let ask = || {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+            let request =
+                format!("GET {PATH} HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).ok()?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).ok()?;
+            serde_json::from_str::<Progress>(answer.split("\r\n\r\n").nth(1)?).ok()
+        };
+        let began = Instant::now();
+        let first = loop {
+            if let Some(answer) = ask() {
+                break answer;
+            }
+            assert!(began.elapsed() < Duration::from_secs(30), "no answer");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert_eq!(first, Progress::default());
+        latest.set(r#"{"doing":"train","done":3,"total":9,"tokens":7}"#);
+        assert_eq!(
+            ask().map(|word| (word.doing, word.done)),
+            Some(("train".into(), 3))
+        );
+    }
+}
