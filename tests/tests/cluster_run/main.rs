@@ -10,7 +10,7 @@ use std::time::Duration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams};
 use scalequest_crds::run::SynthesisRun;
 use scalequest_tests::harness::dataset::{Dataset, published};
 use scalequest_tests::harness::{MicroRun, Workbench};
@@ -139,6 +139,14 @@ async fn a_run_that_is_disturbed_in_every_way_makes_the_same_bytes() {
 
     // A pod at work is deleted, as by a person.
     delete_a_pod(&space, "generate").await;
+    // One is evicted, as where its node is drained.
+    evict_a_pod(&space).await;
+    // The run is edited: one shard at a time, and more of them are wanted.
+    let edit = json!({"spec": {
+        "pods": [{"name": "all", "stages": ["Generate", "Respond"], "parallelism": 1}],
+        "target": {"examples": 9, "maxWaves": 6},
+    }});
+    patch(&space, "disturbed", edit).await;
     // The run is held: every pod ends; and goes on.
     hold(&space, true).await;
     eventually("the end of every pod", || async {
@@ -179,6 +187,7 @@ async fn a_run_that_is_disturbed_in_every_way_makes_the_same_bytes() {
 
     complete(&space, "disturbed").await;
     keep(cluster, &space, "disturbed", "disturbed");
+    let run = run.set("/spec/target/examples", 9);
     let reference = tokio::task::spawn_blocking(move || on_one_machine(&run));
     let reference = reference.await.expect("the run on one machine");
     let made = published(&store.join("dataset"));
@@ -292,11 +301,25 @@ async fn delete_a_pod(space: &Namespace, stage: &str) {
         .await;
 }
 
+/// Evicts a worker's pod while it runs.
+async fn evict_a_pod(space: &Namespace) {
+    let pods = space.api::<Pod>();
+    eventually("an evicted pod", || async {
+        let pod = running(space).await.into_iter().next()?;
+        let evicted = pods.evict(&pod.name_any(), &EvictParams::default()).await;
+        evicted.ok()
+    })
+    .await;
+}
+
 async fn hold(space: &Namespace, suspend: bool) {
-    let patch = Patch::Merge(json!({"spec": {"suspend": suspend}}));
+    patch(space, "disturbed", json!({"spec": {"suspend": suspend}})).await;
+}
+
+async fn patch(space: &Namespace, run: &str, patch: Value) {
     space
         .api::<SynthesisRun>()
-        .patch("disturbed", &PatchParams::default(), &patch)
+        .patch(run, &PatchParams::default(), &Patch::Merge(patch))
         .await
-        .expect("it is held, or goes on");
+        .expect("the run is edited");
 }
