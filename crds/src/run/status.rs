@@ -148,7 +148,7 @@ pub struct StageStatus {
     /// How much of it is done, in percent, shards at work included as far as their workers say. While it is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<i32>,
-    /// What the worker of its first shard at work is doing: `load model`, `train`, `generate`, …
+    /// What the worker of its first shard at work is doing, as in `load model`, `train` and `generate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doing: Option<String>,
 }
