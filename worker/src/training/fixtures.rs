@@ -34,6 +34,8 @@ pub fn config(architecture: Architecture) -> ModelConfig {
         tie_word_embeddings: architecture == Architecture::Qwen2,
         qkv_bias: architecture == Architecture::Qwen2,
         output_bias: false,
+        sliding_window: None,
+        reward_token: None,
     }
 }
 

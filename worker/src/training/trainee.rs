@@ -67,10 +67,11 @@ impl Trainee {
         seed: i64,
     ) -> Result<Self, TrainingError> {
         let (adapters, mut variables) = lora::adapters(&config, settings, seed)?;
-        if let Some(head) = parameters.get_mut("score.weight") {
+        let heads = parameters.iter_mut();
+        for (name, head) in heads.filter(|(name, _)| name.starts_with("score.")) {
             let var = Var::from_tensor(head)?;
             *head = var.as_tensor().clone();
-            variables.insert("score.weight".into(), var);
+            variables.insert(name.clone(), var);
         }
         Ok(Self {
             decoder: Decoder::with_adapters(config, parameters, adapters)?,

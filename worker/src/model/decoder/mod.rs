@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
 
-use super::{Checkpoint, Head, ModelConfig, ModelError};
+use super::{Checkpoint, ModelConfig, ModelError};
 
 mod definition;
 mod reference;
@@ -114,7 +114,7 @@ impl Decoder {
     /// # Errors
     /// The shapes differ.
     pub fn packing(&self, positions: &Tensor, segments: &Tensor) -> Result<Packing> {
-        Packing::new(&self.frequencies, positions, segments)
+        Packing::new(&self.config, &self.frequencies, positions, segments)
     }
 
     /// The embeddings of `ids` (batch, tokens) u32, as (batch, tokens, hidden).
@@ -172,11 +172,20 @@ impl Decoder {
     /// # Errors
     /// The shapes do not fit.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        crate::ops::reference::linear(hidden, &self.parameters[self.config.head_weight()], None)
+        let mut x = hidden.clone();
+        for (index, name) in self.config.head_maps().iter().enumerate() {
+            if index > 0 {
+                x = x.relu()?;
+            }
+            let weight = &self.parameters[&format!("{name}.weight")];
+            let bias = self.parameters.get(&format!("{name}.bias"));
+            x = crate::ops::reference::linear(&x, weight, bias)?;
+        }
+        Ok(x)
     }
 
     /// The head's output at chosen places: `last` are (row, token) of each sequence's last token in
-    /// `hidden` (batch, tokens, hidden). Returns (n, labels); one column for [`Head::Scalar`].
+    /// `hidden` (batch, tokens, hidden). Returns (n, labels); one column for a scalar head.
     ///
     /// # Errors
     /// A place lies outside.
@@ -231,15 +240,4 @@ fn check(
         }
     }
     Ok(())
-}
-
-impl Head {
-    /// How many numbers the head gives a token, in a model of this vocabulary.
-    pub fn width(self, vocab_size: usize) -> usize {
-        match self {
-            Self::LanguageModel => vocab_size,
-            Self::Scalar => 1,
-            Self::Classes(n) => n,
-        }
-    }
 }

@@ -62,7 +62,7 @@ impl RewardModel {
         let serving = Box::new(Serving::load(shard, model)?);
         serving.template()?;
         let asked = match serving.engine.config().head {
-            Head::Scalar => Verifier::Head,
+            Head::Scalar | Head::TwoLayerScalar => Verifier::Head,
             Head::LanguageModel => {
                 let [yes, no] = [true, false].map(|answer| word_tokens(&serving.tokenizer, answer));
                 let (yes, no) = (yes?, no?);
@@ -130,7 +130,12 @@ fn score_by_engine(
                 ChatMessage::user(*question),
                 ChatMessage::assistant(*response),
             ];
-            serving.tokens(&template.render(&said, false)?, &[question, response])
+            let mut tokens =
+                serving.tokens(&template.render(&said, false)?, &[question, response])?;
+            // Some reward models are read at a token of their own.
+            let reward = serving.engine.config().reward_token;
+            tokens.extend(reward.filter(|token| tokens.last() != Some(token)));
+            Ok(tokens)
         }
         Verifier::Words { .. } => {
             let text = rewarding(question, response, domain);
