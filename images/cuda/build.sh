@@ -54,7 +54,7 @@ stub_driver() {
 }
 
 install_toolkit
-export CUDA_HOME=$toolkit NVCC=$toolkit/bin/nvcc CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90}
+export PATH=$toolkit/bin:$PATH CUDA_HOME=$toolkit NVCC=$toolkit/bin/nvcc CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90}
 export CARGO_TARGET_DIR=$cache/target
 cd "$root"
 cargo build --release --locked --package scalequest-worker --features cuda --bins "$@"

@@ -220,7 +220,11 @@ impl<'a> TensorRows<'a> {
             .with_min_len(((1 << 14) / self.columns).max(1))
             .enumerate()
             .for_each(|(row, out)| self.read(row, out));
-        Ok(Tensor::from_vec(values, self.shape.as_slice(), &Device::Cpu)?)
+        Ok(Tensor::from_vec(
+            values,
+            self.shape.as_slice(),
+            &Device::Cpu,
+        )?)
     }
 }
 

@@ -300,10 +300,7 @@ impl Piece<'_> {
             .enumerate()
         {
             let position = self.queries.position + row / group;
-            let (first, visible) = (
-                self.layer.first_key(position) - start,
-                position + 1 - start,
-            );
+            let (first, visible) = (self.layer.first_key(position) - start, position + 1 - start);
             softmax(&mut scores[first..visible]);
             // A weight of zero leaves every sum as it is, bit by bit.
             let laid = (end - start).next_multiple_of(2);
