@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use scalequest_crds::run::{Lora, Tuning};
 
 use super::TrainingError;
@@ -17,7 +17,7 @@ pub struct Trainee {
 }
 
 impl Trainee {
-    /// Makes the parameters trainable as `tuning` says. With `Lora`, the head of a scalar or classifying model is
+    /// Makes the parameters trainable as `tuning` says, on the device that they are on. With `Lora`, the head of a scalar or classifying model is
     /// trained too, since it is new. `seed` keys the adapters' first values.
     ///
     /// # Errors
@@ -66,7 +66,11 @@ impl Trainee {
         settings: &Lora,
         seed: i64,
     ) -> Result<Self, TrainingError> {
-        let (adapters, mut variables) = lora::adapters(&config, settings, seed)?;
+        let device = parameters
+            .values()
+            .next()
+            .map_or(&Device::Cpu, |p| p.device());
+        let (adapters, mut variables) = lora::adapters(&config, settings, seed, device)?;
         let heads = parameters.iter_mut();
         for (name, head) in heads.filter(|(name, _)| name.starts_with("score.")) {
             let var = Var::from_tensor(head)?;

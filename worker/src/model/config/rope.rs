@@ -11,7 +11,7 @@ pub enum RopeScaling {
         factor: f64,
     },
     /// The base raised for contexts longer than `max_position_embeddings` (`type: dynamic`, InternLM2). Below that length it
-    /// changes nothing, and longer contexts are refused, so that no frequency is ever stretched here.
+    /// changes nothing, and longer contexts are not served, so that no frequency is ever stretched here.
     Dynamic {
         /// By how much a longer context would raise the base.
         factor: f64,

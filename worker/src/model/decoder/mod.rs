@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use super::{Checkpoint, ModelConfig, ModelError};
 
@@ -83,6 +83,11 @@ impl Decoder {
         &self.config
     }
 
+    /// Where the parameters are, and so where everything is computed.
+    pub fn device(&self) -> &Device {
+        self.parameters["model.norm.weight"].device()
+    }
+
     /// Every parameter by checkpoint key.
     pub fn parameters(&self) -> &BTreeMap<String, Tensor> {
         &self.parameters
@@ -109,12 +114,18 @@ impl Decoder {
     }
 
     /// How a batch is packed: `positions` and `segments` are (batch, tokens) u32. Tokens see each other
-    /// within a segment only; positions restart with each.
+    /// within a segment only; positions restart with each. They may be on any device, as may the tokens of [`Decoder::embed`].
     ///
     /// # Errors
     /// The shapes differ.
     pub fn packing(&self, positions: &Tensor, segments: &Tensor) -> Result<Packing> {
-        Packing::new(&self.config, &self.frequencies, positions, segments)
+        Packing::new(
+            &self.config,
+            &self.frequencies,
+            positions,
+            segments,
+            self.device(),
+        )
     }
 
     /// The embeddings of `ids` (batch, tokens) u32, as (batch, tokens, hidden).
@@ -124,7 +135,7 @@ impl Decoder {
     pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
         let (batch, tokens) = ids.dims2()?;
         self.parameters["model.embed_tokens.weight"]
-            .index_select(&ids.flatten_all()?, 0)?
+            .index_select(&ids.to_device(self.device())?.flatten_all()?, 0)?
             .reshape((batch, tokens, self.config.hidden_size))
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use crate::model::ModelConfig;
 use crate::ops::{Body, reference, rotary};
@@ -49,12 +49,13 @@ pub struct Packing {
 }
 
 impl Packing {
-    /// `positions` and `segments`: (batch, tokens) u32; positions restart with every segment.
+    /// `positions` and `segments`: (batch, tokens) u32; positions restart with every segment. What is made is on `device`.
     pub(super) fn new(
         config: &ModelConfig,
         frequencies: &[f32],
         positions: &Tensor,
         segments: &Tensor,
+        device: &Device,
     ) -> Result<Self> {
         let (batch, tokens) = positions.dims2()?;
         let rows = positions.to_vec2::<u32>()?;
@@ -65,12 +66,15 @@ impl Packing {
             .unzip();
         let shape = (batch, 1, tokens, frequencies.len());
         Ok(Self {
-            cos: Tensor::from_vec(cos, shape, positions.device())?,
-            sin: Tensor::from_vec(sin, shape, positions.device())?,
+            cos: Tensor::from_vec(cos, shape, device)?,
+            sin: Tensor::from_vec(sin, shape, device)?,
             masks: config
                 .windows()
                 .into_iter()
-                .map(|window| Ok((window, reference::segment_mask(segments, window)?)))
+                .map(|window| {
+                    let mask = reference::segment_mask(segments, window)?;
+                    Ok((window, mask.to_device(device)?))
+                })
                 .collect::<Result<_>>()?,
         })
     }
