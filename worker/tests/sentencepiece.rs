@@ -171,6 +171,19 @@ fn settings_rename_pieces_and_add_tokens_behind_them() {
     assert_eq!([tokens[0], tokens[tokens.len() - 1]], [3, 704]);
     assert_eq!(tokenizer.token_id("<|im_start|>"), None);
     assert_eq!(tokenizer.special().end, [4, 2]);
+    // Older models list added tokens by text in a file of their own.
+    let pieces = std::fs::read(fixture("bytes.model")).expect("a fixture");
+    let directory = model(&pieces, &json!({}));
+    let file = directory.path().join("added_tokens.json");
+    std::fs::write(&file, "{\"<|tool|>\": 705}").expect("a file");
+    let older = load(directory.path()).expect("a tokenizer");
+    assert_eq!(older.encode("<|tool|>").expect("tokens"), [705]);
+    std::fs::write(&file, "{\"<|tool|>\": \"x\"}").expect("a file");
+    let error = load(directory.path()).err().expect("an error").to_string();
+    assert!(
+        error.ends_with("added_tokens.json: the id of `<|tool|>` is not a number"),
+        "{error}"
+    );
     // What is written for other programs says the same.
     let file = TempDir::new().expect("a directory");
     let path = file.path().join("tokenizer.json");
@@ -368,6 +381,30 @@ fn a_file_cut_anywhere_is_refused_or_whole() {
         }
     }
     assert!(refused > whole.len() / 41, "{refused}");
+}
+
+#[test]
+fn a_models_digest_covers_the_file_that_its_tokens_come_from() {
+    let whole = std::fs::read(fixture("bytes.model")).expect("a fixture");
+    let directory = model(&whole, &json!({}));
+    let path = |name: &str| directory.path().join(name);
+    let digest = || {
+        let checkpoint = Checkpoint::open(directory.path()).expect("a model");
+        checkpoint.digest().expect("a digest")
+    };
+    let own = digest();
+    let other = std::fs::read(fixture("plain.model")).expect("a fixture");
+    std::fs::write(path("tokenizer.model"), &other).expect("a file");
+    assert_ne!(digest(), own);
+    std::fs::write(path("added_tokens.json"), "{\"<|tool|>\": 705}").expect("a file");
+    let added = digest();
+    std::fs::remove_file(path("added_tokens.json")).expect("removed");
+    assert_ne!(digest(), added);
+    // Where there is a tokenizer.json it alone is read, and models that have both keep the digests that they had.
+    std::fs::write(path("tokenizer.json"), BYTES.to_json().expect("json")).expect("a file");
+    let with_json = digest();
+    std::fs::write(path("tokenizer.model"), &whole).expect("a file");
+    assert_eq!(digest(), with_json);
 }
 
 /// SentencePiece's definition: letters, of which the two neighbours whose joint piece has the highest score are joined, the leftmost
