@@ -21,6 +21,10 @@ help: ## Show this list
 build: ## Build scalequest and scalequest-worker (release)
 	cargo build --release --locked --workspace --bins
 
+.PHONY: build-cuda
+build-cuda: ## Build the worker for NVIDIA GPUs; the toolkit comes from PyPI (1.2 GB, and half an hour the first time)
+	images/cuda/build.sh
+
 .PHONY: models
 models: ## Fetch the quickstart's two models (563 MiB) to models/
 	@mkdir -p "$(SCALEQUEST_CACHE)/models"

@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let hidden = decoder.hidden(&ids, &positions, &positions.zeros_like()?)?;
     let logits = match decoder.config().head {
         Head::LanguageModel => decoder.logits(&hidden)?.squeeze(0)?,
-        Head::Scalar | Head::Classes(_) => decoder
+        _ => decoder
             .score(&hidden, &[(0, tokens.len() - 1)])?
             .squeeze(0)?,
     };

@@ -44,7 +44,7 @@ fn adapters(decoder: &Decoder, b_scale: f64) -> (BTreeMap<String, Adapter>, Vec<
 
 #[test]
 fn a_packed_row_has_the_logits_of_its_sequences_alone() {
-    for architecture in [Architecture::Qwen2, Architecture::Llama] {
+    for architecture in Architecture::ALL {
         let decoder = decoder(&config(architecture), 1);
         let (first, second) = ([5, 6, 7, 8, 9], [30, 20, 10]);
         let together = decoder
@@ -76,6 +76,19 @@ fn a_token_does_not_see_what_comes_after_it() {
     let changed = reference_logits(&decoder, &[1, 2, 3, 99]);
     assert_eq!(before[..3], changed[..3]);
     assert_ne!(before[3], changed[3]);
+}
+
+#[test]
+fn a_token_sees_those_within_the_windows_of_all_layers_and_none_before() {
+    // Two layers of three tokens reach four tokens back.
+    let decoder = decoder(&config(Architecture::Mistral), 1);
+    let before = reference_logits(&decoder, &[1, 2, 3, 4, 5, 6, 7]);
+    let changed = reference_logits(&decoder, &[1, 99, 3, 4, 5, 6, 7]);
+    assert_eq!(before[0], changed[0]);
+    for place in 1..=5 {
+        assert_ne!(before[place], changed[place], "at {place}");
+    }
+    assert_eq!(before[6], changed[6]);
 }
 
 #[test]

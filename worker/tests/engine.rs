@@ -4,13 +4,23 @@ mod tiny;
 
 use proptest::prelude::*;
 use scalequest_worker::inference::{Engine, KeyValueCache, Scorer, ScorerOptions, Segment};
-use scalequest_worker::model::{Architecture, Decoder, Head};
+use scalequest_worker::model::config::SlidingWindow;
+use scalequest_worker::model::{Architecture, Decoder, Head, ModelConfig};
 use scalequest_worker::ops::cpu::{self, DenseRows, PackedMatrix};
 use scalequest_worker::ops::{Arithmetic, reference};
 use std::ops::ControlFlow;
 use tiny::{config, numbers, reference_logits};
 
-const ARCHITECTURES: [Architecture; 2] = [Architecture::Qwen2, Architecture::Llama];
+/// A model of the family `choice`; Mistral's layers, or one of them, get this window.
+fn some_config(choice: u64, window: usize) -> ModelConfig {
+    let mut config = config(Architecture::ALL[(choice % 4) as usize]);
+    if config.sliding_window.is_some() {
+        let layers = [0..2, 0..1, 1..2];
+        config.sliding_window =
+            SlidingWindow::in_layers(window, layers[(choice / 4 % 3) as usize].clone());
+    }
+    config
+}
 
 fn close(a: &[f32], b: &[f32], tolerance: f32) -> bool {
     a.len() == b.len()
@@ -89,9 +99,9 @@ proptest! {
     #[test]
     fn rows_have_the_same_bits_in_any_batch_and_in_any_pieces(
         lengths in prop::collection::vec(1usize..90, 1..6), cut in 1usize..90, shared in 0usize..90, seed: u64,
-        threads in 1usize..4, arithmetic in prop::sample::select(&Arithmetic::ALL),
+        threads in 1usize..4, arithmetic in prop::sample::select(&Arithmetic::ALL), window in 1usize..150,
     ) {
-        let config = config(ARCHITECTURES[(seed % 2) as usize]);
+        let config = some_config(seed, window);
         let engine = Engine::from_decoder(&tiny::decoder(&config, 7), arithmetic).unwrap();
         let beginning = tokens(seed ^ 1, shared);
         let rows: Vec<Vec<u32>> = lengths
@@ -166,8 +176,19 @@ fn rounding(arithmetic: Arithmetic, x: &[f32], w: &[f32]) -> f64 {
 
 #[test]
 fn serving_agrees_with_the_reference_at_every_place() {
-    for architecture in ARCHITECTURES {
-        let decoder = tiny::decoder(&config(architecture), 3);
+    // Windows that lie within a block of keys, end with one, and span several.
+    for (choice, window) in [
+        (0, 1),
+        (1, 1),
+        (2, 1),
+        (2, 20),
+        (6, 64),
+        (10, 65),
+        (2, 100),
+        (3, 1),
+    ] {
+        let config = some_config(choice, window);
+        let decoder = tiny::decoder(&config, 3);
         let engine = Engine::from_decoder(&decoder, Arithmetic::F32).expect("an engine");
         let sequence = tokens(11, 150);
         let one_by_one: Vec<&[u32]> = sequence.chunks(1).collect();
@@ -179,7 +200,8 @@ fn serving_agrees_with_the_reference_at_every_place() {
         {
             assert!(
                 close(served, &expected, 1e-4),
-                "{architecture:?} at {place}"
+                "{:?} with a window of {window} at {place}",
+                config.architecture
             );
         }
     }
@@ -207,8 +229,19 @@ fn a_forked_cache_goes_on_as_its_own_sequence() {
 
 #[test]
 fn scores_are_the_references_and_do_not_depend_on_their_company() {
-    let mut config = config(Architecture::Qwen2);
-    config.head = Head::Scalar;
+    for (architecture, head) in [
+        (Architecture::Qwen2, Head::Scalar),
+        (Architecture::Qwen2, Head::TwoLayerScalar),
+        (Architecture::Mistral, Head::Scalar),
+    ] {
+        scores_are_the_references(ModelConfig {
+            head,
+            ..config(architecture)
+        });
+    }
+}
+
+fn scores_are_the_references(config: ModelConfig) {
     let decoder = tiny::decoder(&config, 9);
     let engine = Engine::from_decoder(&decoder, Arithmetic::F32).expect("an engine");
     let question = tokens(1, 40);

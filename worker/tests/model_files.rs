@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{Device, Tensor};
+use scalequest_worker::model::config::SlidingWindow;
 use scalequest_worker::model::decoder::save;
 use scalequest_worker::model::{Architecture, ChatMessage, Checkpoint, Decoder, ModelConfig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-const ARCHITECTURES: [Architecture; 2] = [Architecture::Qwen2, Architecture::Llama];
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -67,7 +66,7 @@ fn to_gguf(config: &ModelConfig, parameters: &BTreeMap<String, Tensor>) -> Vec<(
             .expect("a tensor")
     };
     let rename = |(key, tensor): (&String, &Tensor)| {
-        let llama = config.architecture == Architecture::Llama;
+        let llama = config.architecture != Architecture::Qwen2;
         let tensor = match key.as_str() {
             key if llama && key.contains("q_proj") => {
                 interleave(tensor, config.num_attention_heads)
@@ -102,11 +101,19 @@ fn to_gguf(config: &ModelConfig, parameters: &BTreeMap<String, Tensor>) -> Vec<(
 
 fn metadata(config: &ModelConfig, pre: &str) -> Vec<(String, gguf_file::Value)> {
     use gguf_file::Value as V;
-    let prefix = config.architecture.model_type();
+    // The format has no name for Mistral.
+    let prefix = match config.architecture {
+        Architecture::Mistral => "llama",
+        other => other.model_type(),
+    };
     let count = |n: usize| V::U32(n as u32);
     let letters: Vec<V> = ('!'..='~')
         .map(|letter| V::String(letter.to_string()))
         .collect();
+    let window = config
+        .sliding_window
+        .as_ref()
+        .map(|window| ("attention.sliding_window", count(window.tokens)));
     let mut tokens = vec![V::String("<|im_end|>".into())];
     tokens.extend(letters);
     tokens.push(V::String("ab".into()));
@@ -127,6 +134,7 @@ fn metadata(config: &ModelConfig, pre: &str) -> Vec<(String, gguf_file::Value)> 
         ("rope.freq_base", V::F32(config.rope_theta as f32)),
     ]
     .into_iter()
+    .chain(window)
     .map(|(field, value)| (format!("{prefix}.{field}"), value))
     .collect();
     metadata.push(("general.architecture".into(), V::String(prefix.into())));
@@ -164,7 +172,7 @@ fn write_gguf(path: &Path, metadata: &[(String, gguf_file::Value)], tensors: &[(
 #[test]
 fn a_gguf_file_holds_the_same_model_as_the_checkpoint_that_it_was_made_of() {
     let directory = TempDir::new().expect("a directory");
-    for architecture in ARCHITECTURES {
+    for architecture in Architecture::ALL {
         let config = tiny::config(architecture);
         let decoder = tiny::decoder(&config, 21);
         let path = directory.path().join("model.gguf");
@@ -207,10 +215,9 @@ fn a_gguf_file_is_refused_with_a_reason() {
         gguf_file::Value::String("mamba".into()),
     ));
     write_gguf(&path, &of_another, &tensors);
-    assert!(
-        refusal(&path)
-            .ends_with("architecture `mamba` is not supported; supported are qwen2 and llama")
-    );
+    assert!(refusal(&path).ends_with(
+        "architecture `mamba` is not supported; supported are qwen2, llama, mistral and internlm2"
+    ));
 
     write_gguf(&path, &metadata(&config, "klingon"), &tensors);
     let error = Checkpoint::open(&path)
@@ -297,6 +304,12 @@ fn a_saved_model_loads_again_with_equal_logits_and_equal_bytes() {
         "llama3_rope",
         "qwen2_scalar",
         "llama_classes",
+        "mistral_window",
+        "qwen2_window",
+        "llama_linear",
+        "internlm2",
+        "internlm2_reward",
+        "qwen2_reward",
     ] {
         let model = Checkpoint::open(&fixture(name)).expect("a model");
         let tokenizer = model.tokenizer().expect("a tokenizer");
@@ -316,7 +329,11 @@ fn a_saved_model_loads_again_with_equal_logits_and_equal_bytes() {
         };
         let directory = write();
         let again = Checkpoint::open(directory.path()).expect("a model");
-        assert_eq!(again.config(), model.config());
+        let expected = ModelConfig {
+            architecture: model.config().architecture.saved_as(),
+            ..model.config().clone()
+        };
+        assert_eq!(*again.config(), expected);
         assert_eq!(
             again.digest().expect("a digest"),
             Checkpoint::open(write().path()).unwrap().digest().unwrap()
@@ -405,8 +422,8 @@ fn damaged_checkpoints_are_refused_by_the_tensor_and_the_file() {
             "DIR/model.safetensors: truncated, or not a safetensors file".into(),
         ),
         (
-            Box::new(|path| edit_config(path, |config| config["model_type"] = json!("mistral"))),
-            "DIR/config.json: architecture `mistral` is not supported; supported are qwen2 and llama".into(),
+            Box::new(|path| edit_config(path, |config| config["model_type"] = json!("mamba"))),
+            "DIR/config.json: architecture `mamba` is not supported; supported are qwen2, llama, mistral and internlm2".into(),
         ),
         (
             Box::new(|path| edit_config(path, |config| drop(config.as_object_mut().unwrap().remove("hidden_size")))),
@@ -429,12 +446,59 @@ fn damaged_checkpoints_are_refused_by_the_tensor_and_the_file() {
             "DIR/config.json: `hidden_act` is `gelu`; supported is silu".into(),
         ),
         (
-            Box::new(|path| edit_config(path, |config| config["use_sliding_window"] = json!(true))),
-            "sliding window attention is not supported".into(),
+            Box::new(|path| {
+                edit_config(path, |config| {
+                    (config["use_sliding_window"], config["sliding_window"]) = (json!(true), json!(0));
+                    config["layer_types"] = json!(["full_attention", "sliding_attention"]);
+                });
+            }),
+            "DIR/config.json: `sliding_window` is 0; expected 1 to 4294967295, or null for none".into(),
+        ),
+        (
+            Box::new(|path| {
+                edit_config(path, |config| {
+                    (config["use_sliding_window"], config["sliding_window"]) = (json!(true), json!(4));
+                    config["layer_types"] = json!(["sliding_attention"]);
+                });
+            }),
+            "DIR/config.json: `layer_types` names 1 layers of 2".into(),
+        ),
+        (
+            Box::new(|path| {
+                edit_config(path, |config| {
+                    (config["use_sliding_window"], config["sliding_window"]) = (json!(true), json!(4));
+                    config["layer_types"] = json!(["full_attention", "chunked_attention"]);
+                });
+            }),
+            "DIR/config.json: `layer_types` has `chunked_attention`".into(),
+        ),
+        (
+            Box::new(|path| edit_config(path, |config| config["num_hidden_layers"] = json!(4_000_000_000u32))),
+            "DIR/config.json: `num_hidden_layers` is 4000000000; expected 1 to 10000".into(),
+        ),
+        (
+            Box::new(|path| edit_config(path, |config| config["reward_token_id"] = json!(260))),
+            "DIR/config.json: `reward_token_id` is 260, beyond the vocabulary of 260".into(),
         ),
         (
             Box::new(|path| edit_config(path, |config| config["architectures"] = json!(["Qwen2ForRewardModel"]))),
-            "DIR/config.json: `architectures` is `Qwen2ForRewardModel`".into(),
+            "tensor `score.0.bias` in DIR/model.safetensors: missing".into(),
+        ),
+        (
+            Box::new(|path| edit_config(path, |config| config["architectures"] = json!(["Qwen2ForProcessRewardModel"]))),
+            "DIR/config.json: `architectures` is `Qwen2ForProcessRewardModel`".into(),
+        ),
+        (
+            Box::new(|path| {
+                edit_config(path, |config| {
+                    config["rope_scaling"] = json!({"type": "dynamic", "factor": 2.0, "original_max_position_embeddings": 64});
+                });
+            }),
+            "rotary scaling `dynamic` with `original_max_position_embeddings` below".into(),
+        ),
+        (
+            Box::new(|path| edit_config(path, |config| config["rope_scaling"] = json!({"type": "dynamic", "factor": -1.0}))),
+            "DIR/config.json: `rope_scaling.factor` must be a positive number".into(),
         ),
         (
             Box::new(|path| edit_config(path, |config| config["rope_scaling"] = json!({"rope_type": "yarn"}))),
@@ -448,6 +512,89 @@ fn damaged_checkpoints_are_refused_by_the_tensor_and_the_file() {
         let error = refusal(directory.path());
         assert!(error.contains(&expected), "{error}\nexpected: {expected}");
     }
+}
+
+#[test]
+fn a_damaged_internlm2_checkpoint_is_refused_by_the_names_in_its_files() {
+    let fused = "model.layers.1.attention.wqkv.weight";
+    let cases: [(&str, &str, &str); 4] = [
+        (
+            fused,
+            "cut",
+            "has shape [63, 32]; its configuration needs [64, 32]",
+        ),
+        (fused, "gone", "missing"),
+        (
+            "model.layers.0.attention.wqkv.bias",
+            "cut",
+            "has shape [63]; its configuration needs [64]",
+        ),
+        (
+            "model.tok_embeddings.weight",
+            "zero",
+            "all its values are zero",
+        ),
+    ];
+    for (tensor, damage, expected) in cases {
+        let directory = copy("internlm2");
+        edit_weights(directory.path(), |tensors| {
+            let whole = tensors.remove(tensor).expect("a tensor");
+            let changed = match damage {
+                "gone" => return,
+                "cut" => whole.narrow(0, 0, 63).and_then(|part| part.contiguous()),
+                _ => whole.zeros_like(),
+            };
+            tensors.insert(tensor.into(), changed.expect("a tensor"));
+        });
+        let error = refusal(directory.path());
+        let file = directory.path().join("model.safetensors");
+        let expected = format!("tensor `{tensor}` in {}: {expected}", file.display());
+        assert!(error.contains(&expected), "{error}\nexpected: {expected}");
+    }
+    // A tensor that the configuration does not foresee would be left out of the computation silently.
+    let directory = copy("internlm2");
+    edit_config(directory.path(), |config| config["bias"] = json!(false));
+    let error = refusal(directory.path());
+    assert!(
+        error.contains("attention.w") && error.contains("not foreseen by the configuration"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_configuration_says_in_which_layers_there_is_a_window() {
+    let window = |name: &str, edit: &dyn Fn(&mut Value)| {
+        let directory = copy(name);
+        edit_config(directory.path(), edit);
+        let config = ModelConfig::from_hugging_face(&directory.path().join("config.json"));
+        config.expect("a configuration").sliding_window
+    };
+    let remove = |config: &mut Value, field: &str| {
+        config.as_object_mut().expect("fields").remove(field);
+    };
+    let mistral = |edit: &dyn Fn(&mut Value)| window("mistral_window", edit);
+    assert_eq!(mistral(&|_| ()), SlidingWindow::in_layers(5, 0..2));
+    assert_eq!(
+        mistral(&|config| config["sliding_window"] = Value::Null),
+        None
+    );
+    let unsaid = mistral(&|config| remove(config, "sliding_window"));
+    assert_eq!(unsaid, SlidingWindow::in_layers(4096, 0..2));
+    let qwen2 = |edit: &dyn Fn(&mut Value)| window("qwen2_window", edit);
+    assert_eq!(qwen2(&|_| ()), SlidingWindow::in_layers(4, [1]));
+    assert_eq!(
+        qwen2(&|config| remove(config, "layer_types")),
+        SlidingWindow::in_layers(4, [1])
+    );
+    let late = qwen2(&|config| {
+        remove(config, "layer_types");
+        config["max_window_layers"] = json!(2);
+    });
+    assert_eq!(late, None);
+    assert_eq!(
+        qwen2(&|config| config["use_sliding_window"] = json!(false)),
+        None
+    );
 }
 
 #[test]
@@ -473,7 +620,7 @@ fn a_tokenizer_of_another_model_is_refused_by_the_token_that_does_not_fit() {
     std::fs::remove_file(&path).expect("removed");
     let error = model.tokenizer().err().expect("an error").to_string();
     assert!(
-        error.ends_with("the file tokenizer.json is missing"),
+        error.ends_with("the file tokenizer.json is missing, and so is tokenizer.model"),
         "{error}"
     );
 }

@@ -55,7 +55,22 @@ fn case(name: &str) -> Case {
     }
 }
 
-const LANGUAGE_MODELS: [&str; 3] = ["qwen2_tied", "llama_untied", "llama3_rope"];
+const LANGUAGE_MODELS: [&str; 7] = [
+    "qwen2_tied",
+    "llama_untied",
+    "llama3_rope",
+    "mistral_window",
+    "qwen2_window",
+    "llama_linear",
+    "internlm2",
+];
+
+const SCORERS: [(&str, Head); 4] = [
+    ("qwen2_scalar", Head::Scalar),
+    ("llama_classes", Head::Classes(3)),
+    ("internlm2_reward", Head::Scalar),
+    ("qwen2_reward", Head::TwoLayerScalar),
+];
 
 fn assert_close(what: &str, found: &Tensor, expected: &Tensor) {
     let flat = |tensor: &Tensor| {
@@ -175,6 +190,52 @@ fn serving_has_the_logits_of_transformers() {
     }
 }
 
+/// How far bf16 may move a model's numbers, as a share of their root mean square. A factor of a product is rounded by at most a unit
+/// roundoff of 2^-8 of itself, and a product's result by both factors' together; on the way from the embedding to the head are
+/// two products in attention, and four linear maps, a layer, and the head. Norms and sums in f32 carry errors on and add none.
+fn bf16_share(layers: usize) -> f64 {
+    (6 * layers + 1) as f64 * 2.0 * 2f64.powi(-8)
+}
+
+fn root_mean_square(values: impl Iterator<Item = f32> + Clone) -> f64 {
+    let count = values.clone().count() as f64;
+    (values.map(|x| f64::from(x).powi(2)).sum::<f64>() / count).sqrt()
+}
+
+#[test]
+fn serving_in_bf16_is_as_near_to_transformers_as_its_numbers_allow() {
+    for name in LANGUAGE_MODELS {
+        let Case {
+            checkpoint,
+            expected,
+            tensors,
+        } = case(name);
+        let engine = Engine::load(&checkpoint, Arithmetic::Bf16).expect("an engine");
+        let share = bf16_share(checkpoint.config().num_hidden_layers);
+        for (index, tokens) in expected.sequences.iter().enumerate() {
+            let hidden = engine.all_hidden(&mut [Segment {
+                tokens,
+                cache: &mut engine.new_cache(),
+            }]);
+            let (logits, stride) = engine.head(&hidden.expect("hidden states"));
+            let exact = tensors[&format!("logits.{index}")]
+                .to_vec2::<f32>()
+                .expect("logits");
+            for (place, (found, exact)) in logits.chunks_exact(stride).zip(&exact).enumerate() {
+                let errors = found.iter().zip(exact).map(|(a, b)| a - b);
+                let (error, size) = (
+                    root_mean_square(errors),
+                    root_mean_square(exact.iter().copied()),
+                );
+                assert!(
+                    error <= share * size && error > 0.0,
+                    "{name} at {place}: off by {error} of {size}, at most {share}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn loss_and_the_gradient_of_every_parameter_are_those_of_pytorch() {
     for name in LANGUAGE_MODELS {
@@ -263,10 +324,7 @@ fn one_step_of_adamw_by_the_formula_gives_the_parameters_of_pytorch() {
 
 #[test]
 fn scores_are_those_of_transformers() {
-    for (name, head) in [
-        ("qwen2_scalar", Head::Scalar),
-        ("llama_classes", Head::Classes(3)),
-    ] {
+    for (name, head) in SCORERS {
         let Case {
             checkpoint,
             expected,

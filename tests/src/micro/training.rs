@@ -84,6 +84,8 @@ pub fn config(vocab_size: usize) -> ModelConfig {
         tie_word_embeddings: true,
         qkv_bias: true,
         output_bias: false,
+        sliding_window: None,
+        reward_token: None,
     }
 }
 

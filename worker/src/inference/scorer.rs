@@ -48,7 +48,7 @@ impl<'a> Scorer<'a> {
         sequences: &[Vec<u32>],
         watch: Watch<'_>,
     ) -> Result<Vec<f32>, InferenceError> {
-        if self.engine.config().head != Head::Scalar {
+        if !self.engine.config().head.is_scalar() {
             let reason = "it has no scalar head (`score.weight` with one label); ask it as a verifier instead";
             return Err(InferenceError::Request {
                 row: "the model".into(),

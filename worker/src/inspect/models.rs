@@ -149,7 +149,7 @@ fn look(
     let config = checkpoint.config();
     let head = match config.head {
         Head::LanguageModel => "languageModel",
-        Head::Scalar => "scalar",
+        Head::Scalar | Head::TwoLayerScalar => "scalar",
         Head::Classes(_) => "classes",
     };
     if let Some(part) = needs.speaks.filter(|_| config.head != Head::LanguageModel) {

@@ -31,7 +31,9 @@ impl Checkpoint {
         let (config, weights) = match Layout::of(path)? {
             Layout::HuggingFace => {
                 let config = ModelConfig::from_hugging_face(&path.join("config.json"))?;
-                (config, Weights::Safetensors(SafetensorsFiles::open(path)?))
+                let mut files = SafetensorsFiles::open(path)?;
+                files.set_config(&config)?;
+                (config, Weights::Safetensors(files))
             }
             Layout::Gguf(path) => {
                 let mut file = GgufFile::open(&path)?;
@@ -72,9 +74,14 @@ impl Checkpoint {
                 "chat_template.jinja",
                 "chat_template.json",
             ];
+            // Files that decide nothing where there is a tokenizer.json stay out of the digests of models that have one.
+            const WITHOUT_JSON: [&str; 2] = ["tokenizer.model", "added_tokens.json"];
+            let has_json = self.path.join("tokenizer.json").is_file();
+            let further = WITHOUT_JSON.iter().filter(|_| !has_json);
             files.extend(
                 OTHERS
                     .iter()
+                    .chain(further)
                     .map(|name| self.path.join(name))
                     .filter(|file| file.is_file()),
             );
@@ -107,8 +114,8 @@ impl Checkpoint {
 
     /// Refuses a parameter by the largest magnitude in it.
     fn check_largest(&self, name: &str, largest: f32) -> Result<(), ModelError> {
-        let refuse =
-            |reason: &str| Err(ModelError::tensor(name, self.weights.file_of(name), reason));
+        let (called, file) = (self.weights.name_of(name), self.weights.file_of(name));
+        let refuse = |reason: &str| Err(ModelError::tensor(called, file, reason));
         if !largest.is_finite() {
             return refuse("holds values that are not finite; the file is damaged");
         }
@@ -174,10 +181,13 @@ impl Checkpoint {
         for (name, shape) in &expected {
             let file = self.weights.file_of(name);
             match found.get(name) {
-                None => return Err(ModelError::tensor(name, file, "missing")),
+                None => {
+                    let name = self.weights.name_of(name);
+                    return Err(ModelError::tensor(name, file, "missing"));
+                }
                 Some(other) if other != shape => {
                     let reason = format!("has shape {other:?}; its configuration needs {shape:?}");
-                    return Err(ModelError::tensor(name, file, reason));
+                    return Err(ModelError::tensor(self.weights.name_of(name), file, reason));
                 }
                 Some(_) => {}
             }

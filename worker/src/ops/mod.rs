@@ -8,6 +8,8 @@ pub mod arithmetic;
 
 pub mod reference;
 
+pub mod device;
+
 pub mod cpu;
 
 pub mod rotary;

@@ -18,13 +18,11 @@ use crate::dataset::commit::ShardOutput;
 use crate::dataset::store::Content;
 use crate::model::decoder::save;
 use crate::model::{ChatTemplate, ModelConfig, Tokenizer};
+use crate::ops::device::{self, reference_body_name};
 use crate::training::optimizer::AdamWSettings;
 use crate::training::{
     Ended, Objective, Plan, Summary, Trainee, TrainingError, TrainingProgress, Watcher, train,
 };
-
-/// The arithmetic body of training.
-const BODY: &str = "reference-f32";
 
 /// The name of a checkpoint's only part.
 const STATE: &str = "training.safetensors";
@@ -132,10 +130,20 @@ fn trainee(
     settings: &Training,
 ) -> Result<Trainee, StageError> {
     shard.progressing.begin("load model");
+    let device = device::from_environment().map_err(|error| match error.is_permanent() {
+        true => StageError::Task(error.to_string()),
+        false => StageError::World(error.to_string()),
+    })?;
     let (config, parameters) = (start.load)()?;
+    // One parameter at a time, so that a model is not in memory twice.
+    let placed = parameters
+        .into_iter()
+        .map(|(name, tensor)| Ok((name, tensor.to_device(&device)?)))
+        .collect::<candle_core::Result<_>>()
+        .map_err(TrainingError::from)?;
     Ok(Trainee::new(
         config,
-        parameters,
+        placed,
         settings.tuning,
         settings.lora.as_ref(),
         shard.task.seed,
@@ -167,7 +175,7 @@ fn commit(
         tokens_in: i64::try_from(summary.tokens).unwrap_or(i64::MAX),
         ..Counts::default()
     };
-    let mut output = ShardOutput::new(BODY)
+    let mut output = ShardOutput::new(reference_body_name(trained.decoder().device()))
         .table("rows", beside.rows)
         .table("rejects", Vec::new())
         .counts(counts);

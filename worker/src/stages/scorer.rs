@@ -8,7 +8,6 @@ use super::difficulty_tokens::difficulty_tokens;
 use super::models::open_model;
 use super::run_training::{Beside, Starting, run_training};
 use super::shard::{Finished, Shard, wrong_params};
-use crate::model::Head;
 use crate::training::initial::with_scalar_head;
 use crate::training::{Regression, Target};
 
@@ -44,9 +43,9 @@ pub fn scorer(shard: &Shard<'_>) -> Result<Finished, StageError> {
         warnings: warnings.into_iter().collect(),
     };
     let seed = shard.task.seed;
-    let load = Box::new(move || match checkpoint.config().head {
-        Head::Scalar => Ok((checkpoint.config().clone(), checkpoint.parameters()?)),
-        _ => Ok(with_scalar_head(
+    let load = Box::new(move || match checkpoint.config().head.is_scalar() {
+        true => Ok((checkpoint.config().clone(), checkpoint.parameters()?)),
+        false => Ok(with_scalar_head(
             checkpoint.config().clone(),
             checkpoint.parameters()?,
             seed,

@@ -139,8 +139,8 @@ pub fn log_probabilities(
     }
     let hidden = model.hidden(&batch.ids, &batch.positions, &batch.segments)?;
     let (count, width) = (places.len(), hidden.dim(2)?);
-    let places = Tensor::from_vec(places, count, &Device::Cpu)?;
-    let targets = Tensor::from_vec(targets, count, &Device::Cpu)?;
+    let places = Tensor::from_vec(places, count, hidden.device())?;
+    let targets = Tensor::from_vec(targets, count, hidden.device())?;
     let learnt = hidden.reshape(((), width))?.index_select(&places, 0)?;
     Ok(LogProbabilities {
         values: token_log_probabilities(&model.logits(&learnt)?, &targets)?,

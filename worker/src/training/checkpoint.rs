@@ -46,8 +46,9 @@ impl Weights {
                     variable.dims()
                 ));
             }
-            variable
-                .set(value)
+            value
+                .to_device(variable.device())
+                .and_then(|value| variable.set(&value))
                 .map_err(|error| format!("`{name}`: {error}"))?;
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! log-probabilities are those of the question tokens after the prefix, the end token included. The reference is
 //! the model as it is before the first step; its log-probabilities are computed once and kept in checkpoints.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::TrainingError;
 use super::batch::{Example, log_probabilities};
@@ -158,7 +158,7 @@ impl Objective for Preference {
             .flat_map(|&index| &self.reference[2 * index..2 * index + 2])
             .copied()
             .collect();
-        let reference = Tensor::from_vec(reference, 2 * pairs.len(), &Device::Cpu)?;
+        let reference = Tensor::from_vec(reference, 2 * pairs.len(), model.device())?;
         let gains =
             (self.log_probabilities(model, &pairs)? - reference)?.reshape((pairs.len(), 2))?;
         let margins = ((gains.narrow(1, 0, 1)? - gains.narrow(1, 1, 1)?)? * self.beta)?;
@@ -183,7 +183,7 @@ fn negative_log_sigmoid(x: &Tensor) -> candle_core::Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Var;
+    use candle_core::{Device, Var};
 
     use super::*;
 

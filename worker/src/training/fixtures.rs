@@ -10,12 +10,14 @@ use super::draw::Draws;
 use super::initial::initial_parameters;
 use super::optimizer::AdamWSettings;
 use super::{Example, Pair, Plan, Trainee, TrainingProgress, Watcher};
+use crate::model::config::SlidingWindow;
 use crate::model::{Architecture, Head, ModelConfig};
 
 /// The end-of-question token of these fixtures.
 pub const END: u32 = 49;
 
-/// A model of a few thousand parameters, with grouped heads, and biases where the family has them.
+/// A model of a few thousand parameters, with grouped heads, and biases where the family has them. One of Mistral's layers has a
+/// window.
 pub fn config(architecture: Architecture) -> ModelConfig {
     ModelConfig {
         architecture,
@@ -34,6 +36,11 @@ pub fn config(architecture: Architecture) -> ModelConfig {
         tie_word_embeddings: architecture == Architecture::Qwen2,
         qkv_bias: architecture == Architecture::Qwen2,
         output_bias: false,
+        sliding_window: match architecture {
+            Architecture::Mistral => SlidingWindow::in_layers(3, 1..2),
+            _ => None,
+        },
+        reward_token: None,
     }
 }
 

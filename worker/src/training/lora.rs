@@ -16,7 +16,7 @@ use crate::model::decoder::Adapter;
 pub type Adapters = (BTreeMap<String, Adapter>, BTreeMap<String, Var>);
 
 /// New adapters for a model: the adapters by the name of their linear map, and their matrices as variables by the names
-/// `<linear map>.lora_A` (rank, in) and `<linear map>.lora_B` (out, rank).
+/// `<linear map>.lora_A` (rank, in) and `<linear map>.lora_B` (out, rank), on `device`.
 ///
 /// # Errors
 /// The rank is not between 1 and the model's width.
@@ -24,6 +24,7 @@ pub fn adapters(
     config: &ModelConfig,
     settings: &Lora,
     seed: i64,
+    device: &Device,
 ) -> Result<Adapters, TrainingError> {
     let rank = usize::try_from(settings.rank)
         .ok()
@@ -48,8 +49,8 @@ pub fn adapters(
         let values = (0..rank * inner)
             .map(|_| (bound * (2.0 * draws.uniform() - 1.0)) as f32)
             .collect();
-        let a = Var::from_vec(values, (rank, inner), &Device::Cpu)?;
-        let b = Var::zeros((outer, rank), DType::F32, &Device::Cpu)?;
+        let a = Var::from_vec(values, (rank, inner), device)?;
+        let b = Var::zeros((outer, rank), DType::F32, device)?;
         let scale = settings.alpha / rank as f64;
         let adapter = Adapter {
             a: a.as_tensor().clone(),

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var};
+use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Tensor, Var};
 use rayon::prelude::*;
 
 use super::TrainingError;
@@ -93,7 +93,7 @@ impl AdamW {
     /// One step: every parameter in `parameters` moves against its gradient times `scale`.
     ///
     /// # Errors
-    /// A parameter has no gradient, or is not a contiguous f32 tensor on the CPU.
+    /// A parameter has no gradient, or is not a contiguous f32 tensor.
     pub fn apply(
         &mut self,
         parameters: &BTreeMap<String, Var>,
@@ -135,7 +135,14 @@ impl AdamW {
                 constants,
                 moments: std::sync::Mutex::new(moments),
             };
-            parameter.as_tensor().inplace_op2(&gradient, &update)?;
+            if parameter.device().is_cpu() {
+                parameter.as_tensor().inplace_op2(&gradient, &update)?;
+                continue;
+            }
+            // Moments stay in the machine's memory, and the pass with them, so that it is the same arithmetic everywhere.
+            let weights = parameter.as_tensor().to_device(&Device::Cpu)?;
+            weights.inplace_op2(&gradient.to_device(&Device::Cpu)?, &update)?;
+            parameter.set(&weights.to_device(parameter.device())?)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! error to the target is minimised. The output is the head's plain value, not squashed: the same kind of model
 //! serves rewards, which have no range, and a fail rate predicted slightly outside 0 to 1 still orders questions.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::TrainingError;
 use super::batch::Batch;
@@ -95,7 +95,7 @@ impl Objective for Regression {
         let values = Tensor::from_vec(
             targets.iter().map(|t| t.value).collect(),
             targets.len(),
-            &Device::Cpu,
+            predicted.device(),
         )?;
         let errors = (predicted - values)?;
         let error = f64::from(errors.abs()?.sum_all()?.to_scalar::<f32>()?);
@@ -120,7 +120,7 @@ pub fn predict(model: &Decoder, sequences: &[&[u32]]) -> Result<Tensor, Training
         .collect();
     let hidden = model.hidden(&batch.ids, &batch.positions, &batch.segments)?;
     let width = hidden.dim(2)?;
-    let places = Tensor::from_vec(places, sequences.len(), &Device::Cpu)?;
+    let places = Tensor::from_vec(places, sequences.len(), hidden.device())?;
     let last = hidden.reshape(((), width))?.index_select(&places, 0)?;
     Ok(model.logits(&last)?.squeeze(1)?)
 }

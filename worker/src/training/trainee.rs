@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use scalequest_crds::run::{Lora, Tuning};
 
 use super::TrainingError;
@@ -17,7 +17,7 @@ pub struct Trainee {
 }
 
 impl Trainee {
-    /// Makes the parameters trainable as `tuning` says. With `Lora`, the head of a scalar or classifying model is
+    /// Makes the parameters trainable as `tuning` says, on the device that they are on. With `Lora`, the head of a scalar or classifying model is
     /// trained too, since it is new. `seed` keys the adapters' first values.
     ///
     /// # Errors
@@ -66,11 +66,16 @@ impl Trainee {
         settings: &Lora,
         seed: i64,
     ) -> Result<Self, TrainingError> {
-        let (adapters, mut variables) = lora::adapters(&config, settings, seed)?;
-        if let Some(head) = parameters.get_mut("score.weight") {
+        let device = parameters
+            .values()
+            .next()
+            .map_or(&Device::Cpu, |p| p.device());
+        let (adapters, mut variables) = lora::adapters(&config, settings, seed, device)?;
+        let heads = parameters.iter_mut();
+        for (name, head) in heads.filter(|(name, _)| name.starts_with("score.")) {
             let var = Var::from_tensor(head)?;
             *head = var.as_tensor().clone();
-            variables.insert("score.weight".into(), var);
+            variables.insert(name.clone(), var);
         }
         Ok(Self {
             decoder: Decoder::with_adapters(config, parameters, adapters)?,

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
+use scalequest_worker::model::config::SlidingWindow;
 use scalequest_worker::model::{Architecture, Decoder, Head, ModelConfig};
 
-/// A small shape, awkward where kernels like round numbers: widths that are no multiple of sixteen.
+/// A small shape, awkward where kernels like round numbers: widths that are no multiple of sixteen. Mistral's has a short window.
 pub fn config(architecture: Architecture) -> ModelConfig {
     ModelConfig {
         architecture,
@@ -23,8 +24,13 @@ pub fn config(architecture: Architecture) -> ModelConfig {
         rope_scaling: None,
         max_position_embeddings: 512,
         tie_word_embeddings: architecture == Architecture::Qwen2,
-        qkv_bias: architecture == Architecture::Qwen2,
-        output_bias: false,
+        qkv_bias: matches!(architecture, Architecture::Qwen2 | Architecture::InternLm2),
+        output_bias: architecture == Architecture::InternLm2,
+        sliding_window: match architecture {
+            Architecture::Mistral => SlidingWindow::in_layers(3, 0..2),
+            _ => None,
+        },
+        reward_token: None,
     }
 }
 

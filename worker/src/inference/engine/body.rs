@@ -8,7 +8,7 @@ use super::scratch::{Buffer, Scratch};
 use crate::inference::InferenceError;
 use crate::model::ModelConfig;
 use crate::ops::cpu::{
-    self, AttentionShape, BLOCK_TOKENS, MOST_QUERIES, Map, PackedMatrix, Queries,
+    self, AttentionLayer, AttentionShape, BLOCK_TOKENS, MOST_QUERIES, Map, PackedMatrix, Queries,
 };
 use crate::ops::{Body, rotary};
 
@@ -24,7 +24,7 @@ const SHARED: usize = 1 << 14;
 /// The body for one step.
 pub(super) struct ServingBody<'s, 'r, 'c> {
     shape: AttentionShape,
-    hidden_size: usize,
+    config: &'s ModelConfig,
     eps: f32,
     scratch: &'s Scratch,
     /// The angles of every token of every segment, one after the other.
@@ -36,7 +36,7 @@ pub(super) struct ServingBody<'s, 'r, 'c> {
 
 impl<'s, 'r, 'c> ServingBody<'s, 'r, 'c> {
     pub(super) fn new(
-        config: &ModelConfig,
+        config: &'s ModelConfig,
         shape: AttentionShape,
         frequencies: &[f32],
         scratch: &'s Scratch,
@@ -61,7 +61,7 @@ impl<'s, 'r, 'c> ServingBody<'s, 'r, 'c> {
         }
         Self {
             shape,
-            hidden_size: config.hidden_size,
+            config,
             eps: config.rms_norm_eps as f32,
             scratch,
             angles,
@@ -125,7 +125,7 @@ impl<'s> Body for ServingBody<'s, '_, '_> {
         weight: &Vec<f32>,
     ) -> Result<Buffer<'s>, InferenceError> {
         let mut out = self.scratch.take(x.len());
-        let (width, eps) = (self.hidden_size, self.eps);
+        let (width, eps) = (self.config.hidden_size, self.eps);
         x.par_chunks(width)
             .zip(out.par_chunks_mut(width))
             .with_min_len((SHARED / width).max(1))
@@ -177,6 +177,10 @@ impl<'s> Body for ServingBody<'s, '_, '_> {
         let mut out = self.scratch.take(q.len());
         let segments = &*self.segments;
         let blocks = |sequence: usize| segments[sequence].cache.blocks();
+        let layer = AttentionLayer {
+            index: layer,
+            window: self.config.window(layer),
+        };
         cpu::attend(
             &self.shape,
             layer,

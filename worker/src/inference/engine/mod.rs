@@ -26,8 +26,8 @@ pub struct Engine {
     layers: Vec<Layer<PackedLinear, Vec<f32>>>,
     embedding: PackedMatrix,
     norm: Vec<f32>,
-    /// `None` where the head is the embedding.
-    head: Option<PackedMatrix>,
+    /// The head's maps with a ReLU between them; none where the head is the embedding.
+    head: Vec<PackedLinear>,
     frequencies: Vec<f32>,
     blocks: Arc<BlockPool>,
     scratch: Scratch,
@@ -108,18 +108,18 @@ impl Engine {
             })
         };
         let scale = |name: &str| source.vector(&format!("{name}.weight"));
-        let head = config.head_weight();
+        let is_embedding = |name: &&&str| **name == "model.embed_tokens";
+        let head = config.head_maps().iter();
         Ok(Self {
             layers: (0..config.num_hidden_layers)
                 .map(|index| Layer::assemble(index, linear, scale))
                 .collect::<Result<_, _>>()?,
             embedding: matrix("model.embed_tokens.weight")?,
             norm: source.vector("model.norm.weight")?,
-            head: if head == "model.embed_tokens.weight" {
-                None
-            } else {
-                Some(matrix(head)?)
-            },
+            head: head
+                .filter(|name| !is_embedding(name))
+                .map(|name| linear(name))
+                .collect::<Result<_, _>>()?,
             frequencies: config.rotary_frequencies(),
             blocks: BlockPool::new(config.attention_shape(arithmetic)),
             scratch: Scratch::default(),
@@ -184,17 +184,36 @@ impl Engine {
     /// The head's output for hidden states: (rows, hidden) gives the values and the distance between rows;
     /// the first [`Engine::head_width`] of each row count.
     pub fn head(&self, hidden: &[f32]) -> (Buffer<'_>, usize) {
-        let weight = self.head.as_ref().unwrap_or(&self.embedding);
-        let rows = hidden.len() / weight.inputs();
-        let mut logits = self.scratch.take(rows * weight.stride());
+        let [inner @ .., last] = &self.head[..] else {
+            return self.map(&self.embedding, None, hidden);
+        };
+        let mut activation = None;
+        for PackedLinear { weight, bias } in inner {
+            let x = activation.as_deref().unwrap_or(hidden);
+            let (y, stride) = self.map(weight, bias.as_deref(), x);
+            let kept = y
+                .chunks_exact(stride)
+                .flat_map(|row| &row[..weight.outputs()]);
+            // Not `max`: what is not a number stays none, so that it is found.
+            let relu = |y: &f32| if *y < 0.0 { 0.0 } else { *y };
+            activation = Some(kept.map(relu).collect::<Vec<f32>>());
+        }
+        let x = activation.as_deref().unwrap_or(hidden);
+        self.map(&last.weight, last.bias.as_deref(), x)
+    }
+
+    /// One map of rows: the results, and the distance between rows.
+    fn map(&self, weight: &PackedMatrix, bias: Option<&[f32]>, x: &[f32]) -> (Buffer<'_>, usize) {
+        let rows = x.len() / weight.inputs();
+        let mut y = self.scratch.take(rows * weight.stride());
         let map = Map {
             weight,
-            bias: None,
-            y: &mut logits,
+            bias,
+            y: &mut y,
         };
         self.scratch
-            .with_prepared(|prepared| linear(hidden, &mut [map], prepared));
-        (logits, weight.stride())
+            .with_prepared(|prepared| linear(x, &mut [map], prepared));
+        (y, weight.stride())
     }
 
     /// How many numbers the head gives a token.

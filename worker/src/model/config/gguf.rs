@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::quantized::gguf_file::{Content, Value};
 
-use super::{Architecture, Head, ModelConfig};
+use super::{Architecture, Head, ModelConfig, SlidingWindow};
 use crate::model::ModelError;
 
 pub(super) fn read(content: &Content, path: &Path) -> Result<ModelConfig, ModelError> {
@@ -18,6 +18,10 @@ pub(super) fn read(content: &Content, path: &Path) -> Result<ModelConfig, ModelE
         }
     };
     let architecture = Architecture::from_name(name, path)?;
+    if architecture == Architecture::Mistral {
+        let reason = "architecture `mistral` is none of this format's, which calls such models `llama`; convert the model again";
+        return Err(ModelError::unsupported(path, reason));
+    }
     let fields = Fields {
         content,
         path,
@@ -49,14 +53,20 @@ pub(super) fn read(content: &Content, path: &Path) -> Result<ModelConfig, ModelE
             )
         })?;
     let vocab_size = embedding.shape.dims().first().copied().unwrap_or(0);
+    let num_hidden_layers = fields.count("block_count")?;
+    let sliding_window = fields.sliding_window(architecture, num_hidden_layers)?;
     let has_bias = |tensor: &str| content.tensor_infos.contains_key(tensor);
     Ok(ModelConfig {
-        architecture,
+        architecture: match sliding_window {
+            // What has a window is written as the family that has one.
+            Some(_) => Architecture::Mistral,
+            None => architecture,
+        },
         head: Head::LanguageModel,
         vocab_size,
         hidden_size,
         intermediate_size: fields.count("feed_forward_length")?,
-        num_hidden_layers: fields.count("block_count")?,
+        num_hidden_layers,
         num_attention_heads,
         num_key_value_heads: fields
             .optional_count("attention.head_count_kv")?
@@ -73,6 +83,8 @@ pub(super) fn read(content: &Content, path: &Path) -> Result<ModelConfig, ModelE
         tie_word_embeddings: !content.tensor_infos.contains_key("output.weight"),
         qkv_bias: architecture == Architecture::Qwen2 || has_bias("blk.0.attn_q.bias"),
         output_bias: has_bias("blk.0.attn_output.bias"),
+        sliding_window,
+        reward_token: None,
     })
 }
 
@@ -145,6 +157,27 @@ impl Fields<'_> {
     fn number(&self, field: &str) -> Result<f64, ModelError> {
         self.optional_number(field)?
             .ok_or_else(|| self.missing(field))
+    }
+
+    /// A window is Mistral's and in all layers: this format has no word for one in some of them.
+    fn sliding_window(
+        &self,
+        architecture: Architecture,
+        layers: usize,
+    ) -> Result<Option<SlidingWindow>, ModelError> {
+        match self.optional_count("attention.sliding_window")? {
+            None | Some(0) => Ok(None),
+            Some(tokens) if architecture == Architecture::Llama => {
+                Ok(SlidingWindow::in_layers(tokens, 0..layers))
+            }
+            Some(_) => {
+                let reason = format!(
+                    "`{}.attention.sliding_window` does not say in which layers; use the safetensors checkpoint",
+                    self.prefix
+                );
+                Err(ModelError::unsupported(self.path, reason))
+            }
+        }
     }
 
     fn refuse_what_is_not_computed(&self) -> Result<(), ModelError> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Architecture, Head, ModelConfig, RopeScaling};
+use super::{Architecture, Head, ModelConfig, RopeScaling, SlidingWindow};
 use crate::model::ModelError;
 
 #[derive(Deserialize)]
@@ -30,9 +30,26 @@ struct File {
     tie_word_embeddings: Option<bool>,
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
+    /// InternLM2's: on all of attention's projections.
+    bias: Option<bool>,
     use_sliding_window: Option<bool>,
+    /// Absent and null differ: Mistral's code has a window where its configuration does not say that it has none.
+    #[serde(default, deserialize_with = "present")]
+    sliding_window: Option<Option<usize>>,
+    max_window_layers: Option<usize>,
+    layer_types: Option<Vec<String>>,
+    reward_token_id: Option<u32>,
     num_labels: Option<usize>,
     id2label: Option<serde_json::Map<String, Value>>,
+}
+
+/// What transformers takes for `sliding_window` where a configuration does not say.
+const DEFAULT_WINDOW: usize = 4096;
+/// What it takes for Qwen2's `max_window_layers`.
+const DEFAULT_WINDOW_LAYERS: usize = 28;
+
+fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<usize>>, D::Error> {
+    Option::deserialize(value).map(Some)
 }
 
 pub(super) fn read(path: &Path) -> Result<ModelConfig, ModelError> {
@@ -49,10 +66,14 @@ pub(super) fn read(path: &Path) -> Result<ModelConfig, ModelError> {
 
     refuse_what_is_not_computed(&file, path)?;
     let (rope_theta, rope_scaling) = rope(&file, path)?;
-    let attention_bias = file.attention_bias.unwrap_or(false);
+    let attention_bias = match architecture {
+        Architecture::InternLm2 => file.bias.unwrap_or(true),
+        Architecture::Mistral => false,
+        Architecture::Qwen2 | Architecture::Llama => file.attention_bias.unwrap_or(false),
+    };
     Ok(ModelConfig {
         architecture,
-        head: head(&file, path)?,
+        head: head(&file, architecture, path)?,
         vocab_size: file.vocab_size,
         hidden_size: file.hidden_size,
         intermediate_size: file.intermediate_size,
@@ -68,7 +89,9 @@ pub(super) fn read(path: &Path) -> Result<ModelConfig, ModelError> {
         max_position_embeddings: file.max_position_embeddings,
         tie_word_embeddings: file.tie_word_embeddings.unwrap_or(false),
         qkv_bias: architecture == Architecture::Qwen2 || attention_bias,
-        output_bias: architecture == Architecture::Llama && attention_bias,
+        output_bias: architecture != Architecture::Qwen2 && attention_bias,
+        sliding_window: sliding_window(&file, architecture, path)?,
+        reward_token: file.reward_token_id,
     })
 }
 
@@ -76,10 +99,6 @@ fn refuse_what_is_not_computed(file: &File, path: &Path) -> Result<(), ModelErro
     let activation = file.hidden_act.as_deref().unwrap_or("silu");
     if activation != "silu" {
         let reason = format!("`hidden_act` is `{activation}`; supported is silu");
-        return Err(ModelError::unsupported(path, reason));
-    }
-    if file.use_sliding_window == Some(true) {
-        let reason = "`use_sliding_window` is true; sliding window attention is not supported";
         return Err(ModelError::unsupported(path, reason));
     }
     if file.mlp_bias == Some(true) {
@@ -91,7 +110,48 @@ fn refuse_what_is_not_computed(file: &File, path: &Path) -> Result<(), ModelErro
     Ok(())
 }
 
-fn head(file: &File, path: &Path) -> Result<Head, ModelError> {
+/// In which layers there is a window: Mistral has it in all, Qwen2 in those that `layer_types` names, or else from
+/// `max_window_layers` on.
+fn sliding_window(
+    file: &File,
+    architecture: Architecture,
+    path: &Path,
+) -> Result<Option<SlidingWindow>, ModelError> {
+    let Some(tokens) = file.sliding_window.unwrap_or(Some(DEFAULT_WINDOW)) else {
+        return Ok(None);
+    };
+    let all = 0..file.num_hidden_layers;
+    match architecture {
+        Architecture::Mistral => Ok(SlidingWindow::in_layers(tokens, all)),
+        Architecture::Qwen2 if file.use_sliding_window == Some(true) => {
+            let Some(types) = &file.layer_types else {
+                let first = file.max_window_layers.unwrap_or(DEFAULT_WINDOW_LAYERS);
+                return Ok(SlidingWindow::in_layers(tokens, first..all.end));
+            };
+            let mut layers = Vec::new();
+            for (layer, kind) in types.iter().enumerate() {
+                match kind.as_str() {
+                    "sliding_attention" => layers.push(layer),
+                    "full_attention" => {}
+                    other => {
+                        let reason = format!(
+                            "`layer_types` has `{other}`; supported are full_attention and sliding_attention"
+                        );
+                        return Err(ModelError::unsupported(path, reason));
+                    }
+                }
+            }
+            if types.len() != all.end {
+                let reason = format!("`layer_types` names {} layers of {}", types.len(), all.end);
+                return Err(ModelError::invalid(path, reason));
+            }
+            Ok(SlidingWindow::in_layers(tokens, layers))
+        }
+        Architecture::Qwen2 | Architecture::Llama | Architecture::InternLm2 => Ok(None),
+    }
+}
+
+fn head(file: &File, architecture: Architecture, path: &Path) -> Result<Head, ModelError> {
     let Some(class) = file
         .architectures
         .as_ref()
@@ -114,13 +174,17 @@ fn head(file: &File, path: &Path) -> Result<Head, ModelError> {
             Head::Classes(labels)
         })
     } else {
-        Err(ModelError::unsupported(
-            path,
-            format!(
-                "`architectures` is `{class}`; supported are classes that end in ForCausalLM or \
-                 ForSequenceClassification"
-            ),
-        ))
+        match (class.as_str(), architecture) {
+            ("Qwen2ForRewardModel", Architecture::Qwen2) => Ok(Head::TwoLayerScalar),
+            ("InternLM2ForRewardModel", Architecture::InternLm2) => Ok(Head::Scalar),
+            _ => Err(ModelError::unsupported(
+                path,
+                format!(
+                    "`architectures` is `{class}`; supported are classes that end in ForCausalLM or \
+                     ForSequenceClassification, Qwen2ForRewardModel and InternLM2ForRewardModel"
+                ),
+            )),
+        }
     }
 }
 
@@ -161,6 +225,19 @@ fn rope(file: &File, path: &Path) -> Result<(f64, Option<RopeScaling>), ModelErr
         "linear" => Some(RopeScaling::Linear {
             factor: number("factor")?,
         }),
+        "dynamic" => {
+            // Beyond this length, where it is given, the base is raised already within `max_position_embeddings`.
+            if let Some(original) = scaling.get("original_max_position_embeddings")
+                && original.as_u64() != Some(file.max_position_embeddings as u64)
+            {
+                let reason = "rotary scaling `dynamic` with `original_max_position_embeddings` below \
+                              `max_position_embeddings` is not supported";
+                return Err(ModelError::unsupported(path, reason));
+            }
+            Some(RopeScaling::Dynamic {
+                factor: number("factor")?,
+            })
+        }
         "llama3" => Some(RopeScaling::Llama3 {
             factor: number("factor")?,
             low_freq_factor: number("low_freq_factor")?,
@@ -169,7 +246,7 @@ fn rope(file: &File, path: &Path) -> Result<(f64, Option<RopeScaling>), ModelErr
         }),
         other => {
             let reason = format!(
-                "rotary scaling `{other}` is not supported; supported are default, linear and llama3"
+                "rotary scaling `{other}` is not supported; supported are default, linear, dynamic and llama3"
             );
             return Err(ModelError::unsupported(path, reason));
         }

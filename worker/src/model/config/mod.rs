@@ -6,82 +6,22 @@ use std::path::Path;
 
 use super::ModelError;
 
+mod architecture;
 mod gguf;
+mod head;
 mod hugging_face;
 mod memory;
+mod rope;
 mod to_hugging_face;
+mod window;
 
-/// The decoder families that the one definition covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Architecture {
-    /// Qwen2 and Qwen2.5: biases on the query, key and value projections.
-    Qwen2,
-    /// Llama, SmolLM2, DeepSeek (dense): no biases unless `attention_bias`.
-    Llama,
-}
+pub use architecture::Architecture;
+pub use head::Head;
+pub use rope::RopeScaling;
+pub use window::SlidingWindow;
 
-/// The names that are supported, for messages.
-const SUPPORTED: &str = "supported are qwen2 and llama";
-
-impl Architecture {
-    /// The `model_type` of `config.json`, which is also GGUF's `general.architecture`.
-    pub fn model_type(self) -> &'static str {
-        match self {
-            Self::Qwen2 => "qwen2",
-            Self::Llama => "llama",
-        }
-    }
-
-    fn class_prefix(self) -> &'static str {
-        match self {
-            Self::Qwen2 => "Qwen2",
-            Self::Llama => "Llama",
-        }
-    }
-
-    fn from_name(name: &str, path: &Path) -> Result<Self, ModelError> {
-        match name {
-            "qwen2" => Ok(Self::Qwen2),
-            "llama" => Ok(Self::Llama),
-            other => Err(ModelError::unsupported(
-                path,
-                format!("architecture `{other}` is not supported; {SUPPORTED}"),
-            )),
-        }
-    }
-}
-
-/// What the last hidden state is turned into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Head {
-    /// Logits over the vocabulary: `lm_head.weight`, or the embedding where tied.
-    LanguageModel,
-    /// One number, a reward or a difficulty: `score.weight` of shape (1, hidden).
-    Scalar,
-    /// Logits over this many classes: `score.weight` of shape (n, hidden).
-    Classes(usize),
-}
-
-/// How rotary frequencies are stretched for long contexts.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RopeScaling {
-    /// Positions divided by the factor (`rope_type: linear`, DeepSeek-Coder).
-    Linear {
-        /// By how much.
-        factor: f64,
-    },
-    /// Low frequencies divided by the factor, high ones kept (`rope_type: llama3`).
-    Llama3 {
-        /// By how much the low frequencies are divided.
-        factor: f64,
-        /// Wavelengths longer than original context / this are scaled in full.
-        low_freq_factor: f64,
-        /// Wavelengths shorter than original context / this are kept.
-        high_freq_factor: f64,
-        /// The context length before stretching.
-        original_max_position_embeddings: usize,
-    },
-}
+/// The most layers that a model may say it has; the deepest that there are have some hundreds.
+const MOST_LAYERS: usize = 10_000;
 
 /// The shape of one decoder-only model. All counts are numbers of features, heads, layers or tokens.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +58,11 @@ pub struct ModelConfig {
     pub qkv_bias: bool,
     /// Whether the attention's output projection has a bias.
     pub output_bias: bool,
+    /// The window on attention, where the model has one.
+    pub sliding_window: Option<SlidingWindow>,
+    /// The token at which a reward model's value is read, appended where a conversation does not end with it (InternLM2's
+    /// `reward_token_id`); `None` where the last token of the conversation itself is read.
+    pub reward_token: Option<u32>,
 }
 
 impl ModelConfig {
@@ -125,7 +70,7 @@ impl ModelConfig {
     ///
     /// # Errors
     /// Names the file and field: a missing or impossible value, or an architecture, activation,
-    /// rotary scaling or sliding window that is not supported.
+    /// or rotary scaling that is not supported.
     pub fn from_hugging_face(path: &Path) -> Result<Self, ModelError> {
         hugging_face::read(path)?.checked(path)
     }
@@ -157,6 +102,12 @@ impl ModelConfig {
                 return refuse(format!("`{field}` is {value}; expected 1 to {}", u32::MAX));
             }
         }
+        if self.num_hidden_layers > MOST_LAYERS {
+            let layers = self.num_hidden_layers;
+            return refuse(format!(
+                "`num_hidden_layers` is {layers}; expected 1 to {MOST_LAYERS}"
+            ));
+        }
         if !self
             .num_attention_heads
             .is_multiple_of(self.num_key_value_heads)
@@ -184,6 +135,23 @@ impl ModelConfig {
                 self.rope_theta
             ));
         }
+        if let Some(window) = &self.sliding_window
+            && (window.tokens == 0 || window.tokens > u32::MAX as usize)
+        {
+            return refuse(format!(
+                "`sliding_window` is {}; expected 1 to {}, or null for none",
+                window.tokens,
+                u32::MAX
+            ));
+        }
+        if let Some(token) = self.reward_token
+            && token as usize >= self.vocab_size
+        {
+            return refuse(format!(
+                "`reward_token_id` is {token}, beyond the vocabulary of {}",
+                self.vocab_size
+            ));
+        }
         if self.head == Head::Classes(0) {
             return refuse("a classifier needs at least one class in `id2label`".into());
         }
@@ -200,15 +168,6 @@ impl ModelConfig {
         self.num_key_value_heads * self.head_dim
     }
 
-    /// The checkpoint key of the matrix that makes the head's output.
-    pub fn head_weight(&self) -> &'static str {
-        match self.head {
-            Head::LanguageModel if self.tie_word_embeddings => "model.embed_tokens.weight",
-            Head::LanguageModel => "lm_head.weight",
-            Head::Scalar | Head::Classes(_) => "score.weight",
-        }
-    }
-
     /// Every parameter's checkpoint key and shape; matrices are (out, in).
     pub fn parameter_shapes(&self) -> BTreeMap<String, Vec<usize>> {
         let (hidden, inner) = (self.hidden_size, self.intermediate_size);
@@ -219,14 +178,9 @@ impl ModelConfig {
             vec![self.vocab_size, hidden],
         );
         shapes.insert("model.norm.weight".to_owned(), vec![hidden]);
-        match self.head {
-            Head::LanguageModel if self.tie_word_embeddings => None,
-            Head::LanguageModel => {
-                shapes.insert("lm_head.weight".into(), vec![self.vocab_size, hidden])
-            }
-            Head::Scalar => shapes.insert("score.weight".into(), vec![1, hidden]),
-            Head::Classes(n) => shapes.insert("score.weight".into(), vec![n, hidden]),
-        };
+        for (name, shape) in self.head_shapes() {
+            shapes.insert(name.to_owned(), shape);
+        }
         for layer in 0..self.num_hidden_layers {
             let mut add = |name: &str, shape: Vec<usize>| {
                 shapes.insert(format!("model.layers.{layer}.{name}"), shape);
@@ -250,43 +204,5 @@ impl ModelConfig {
             }
         }
         shapes
-    }
-
-    /// The rotary frequency of each pair of features: `theta^(-2 j / head_dim)`, stretched where the model
-    /// says so. One a pair, in f32 as the models' own implementation has them.
-    pub fn rotary_frequencies(&self) -> Vec<f32> {
-        let frequency = |pair: usize| {
-            let exponent = (2 * pair) as f32 / self.head_dim as f32;
-            let frequency = 1.0 / self.rope_theta.powf(f64::from(exponent));
-            self.rope_scaling
-                .map_or(frequency, |scaling| scaling.apply(frequency)) as f32
-        };
-        (0..self.head_dim / 2).map(frequency).collect()
-    }
-}
-
-impl RopeScaling {
-    fn apply(self, frequency: f64) -> f64 {
-        match self {
-            Self::Linear { factor } => frequency / factor,
-            Self::Llama3 {
-                factor,
-                low_freq_factor,
-                high_freq_factor,
-                original_max_position_embeddings,
-            } => {
-                let context = original_max_position_embeddings as f64;
-                let wavelength = 2.0 * std::f64::consts::PI / frequency;
-                if wavelength < context / high_freq_factor {
-                    frequency
-                } else if wavelength > context / low_freq_factor {
-                    frequency / factor
-                } else {
-                    let keep = (context / wavelength - low_freq_factor)
-                        / (high_freq_factor - low_freq_factor);
-                    (1.0 - keep) * frequency / factor + keep * frequency
-                }
-            }
-        }
     }
 }

@@ -10,10 +10,12 @@ impl ModelConfig {
         let suffix = match self.head {
             Head::LanguageModel => "ForCausalLM",
             Head::Scalar | Head::Classes(_) => "ForSequenceClassification",
+            Head::TwoLayerScalar => "ForRewardModel",
         };
+        let family = self.architecture.saved_as();
         let mut config = json!({
-            "architectures": [format!("{}{suffix}", self.architecture.class_prefix())],
-            "model_type": self.architecture.model_type(),
+            "architectures": [format!("{}{suffix}", family.class_prefix())],
+            "model_type": family.model_type(),
             "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size,
             "intermediate_size": self.intermediate_size,
@@ -31,19 +33,34 @@ impl ModelConfig {
         if let Some(scaling) = self.rope_scaling {
             config["rope_scaling"] = scaling.to_hugging_face();
         }
-        match self.architecture {
-            Architecture::Llama => {
+        match family {
+            Architecture::Llama | Architecture::InternLm2 => {
                 config["attention_bias"] = json!(self.output_bias);
                 config["mlp_bias"] = json!(false);
             }
-            Architecture::Qwen2 => config["use_sliding_window"] = json!(false),
+            Architecture::Mistral => {
+                config["sliding_window"] =
+                    json!(self.sliding_window.as_ref().map(|window| window.tokens));
+            }
+            Architecture::Qwen2 => {
+                config["use_sliding_window"] = json!(self.sliding_window.is_some());
+                if let Some(window) = &self.sliding_window {
+                    let kind = |layer| match window.layers.contains(&layer) {
+                        true => "sliding_attention",
+                        false => "full_attention",
+                    };
+                    let kinds: Vec<_> = (0..self.num_hidden_layers).map(kind).collect();
+                    config["sliding_window"] = json!(window.tokens);
+                    config["max_window_layers"] = json!(window.layers.first());
+                    config["layer_types"] = json!(kinds);
+                }
+            }
         }
-        if let Head::Classes(_) | Head::Scalar = self.head {
-            let labels = if let Head::Classes(n) = self.head {
-                n
-            } else {
-                1
-            };
+        if let Some(token) = self.reward_token {
+            config["reward_token_id"] = json!(token);
+        }
+        if self.head != Head::LanguageModel {
+            let labels = self.head.width(self.vocab_size);
             let names = || (0..labels).map(|i| (i.to_string(), format!("LABEL_{i}")));
             config["id2label"] = names()
                 .map(|(i, name)| (i, json!(name)))
@@ -62,6 +79,7 @@ impl RopeScaling {
     fn to_hugging_face(self) -> Value {
         match self {
             Self::Linear { factor } => json!({"rope_type": "linear", "factor": factor}),
+            Self::Dynamic { factor } => json!({"rope_type": "dynamic", "factor": factor}),
             Self::Llama3 {
                 factor,
                 low_freq_factor,

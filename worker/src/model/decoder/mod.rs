@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
-use super::{Checkpoint, Head, ModelConfig, ModelError};
+use super::{Checkpoint, ModelConfig, ModelError};
 
 mod definition;
 mod reference;
@@ -83,6 +83,11 @@ impl Decoder {
         &self.config
     }
 
+    /// Where the parameters are, and so where everything is computed.
+    pub fn device(&self) -> &Device {
+        self.parameters["model.norm.weight"].device()
+    }
+
     /// Every parameter by checkpoint key.
     pub fn parameters(&self) -> &BTreeMap<String, Tensor> {
         &self.parameters
@@ -109,12 +114,18 @@ impl Decoder {
     }
 
     /// How a batch is packed: `positions` and `segments` are (batch, tokens) u32. Tokens see each other
-    /// within a segment only; positions restart with each.
+    /// within a segment only; positions restart with each. They may be on any device, as may the tokens of [`Decoder::embed`].
     ///
     /// # Errors
     /// The shapes differ.
     pub fn packing(&self, positions: &Tensor, segments: &Tensor) -> Result<Packing> {
-        Packing::new(&self.frequencies, positions, segments)
+        Packing::new(
+            &self.config,
+            &self.frequencies,
+            positions,
+            segments,
+            self.device(),
+        )
     }
 
     /// The embeddings of `ids` (batch, tokens) u32, as (batch, tokens, hidden).
@@ -124,7 +135,7 @@ impl Decoder {
     pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
         let (batch, tokens) = ids.dims2()?;
         self.parameters["model.embed_tokens.weight"]
-            .index_select(&ids.flatten_all()?, 0)?
+            .index_select(&ids.to_device(self.device())?.flatten_all()?, 0)?
             .reshape((batch, tokens, self.config.hidden_size))
     }
 
@@ -172,11 +183,20 @@ impl Decoder {
     /// # Errors
     /// The shapes do not fit.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        crate::ops::reference::linear(hidden, &self.parameters[self.config.head_weight()], None)
+        let mut x = hidden.clone();
+        for (index, name) in self.config.head_maps().iter().enumerate() {
+            if index > 0 {
+                x = x.relu()?;
+            }
+            let weight = &self.parameters[&format!("{name}.weight")];
+            let bias = self.parameters.get(&format!("{name}.bias"));
+            x = crate::ops::reference::linear(&x, weight, bias)?;
+        }
+        Ok(x)
     }
 
     /// The head's output at chosen places: `last` are (row, token) of each sequence's last token in
-    /// `hidden` (batch, tokens, hidden). Returns (n, labels); one column for [`Head::Scalar`].
+    /// `hidden` (batch, tokens, hidden). Returns (n, labels); one column for a scalar head.
     ///
     /// # Errors
     /// A place lies outside.
@@ -231,15 +251,4 @@ fn check(
         }
     }
     Ok(())
-}
-
-impl Head {
-    /// How many numbers the head gives a token, in a model of this vocabulary.
-    pub fn width(self, vocab_size: usize) -> usize {
-        match self {
-            Self::LanguageModel => vocab_size,
-            Self::Scalar => 1,
-            Self::Classes(n) => n,
-        }
-    }
 }

@@ -1,7 +1,9 @@
 //! The reference body as the decoder's definition sees it: candle tensors of shape (batch, tokens,
 //! features), every operation differentiable, whole sequences without a cache.
 
-use candle_core::{Result, Tensor};
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Result, Tensor};
 
 use crate::model::ModelConfig;
 use crate::ops::{Body, reference, rotary};
@@ -42,12 +44,19 @@ impl LinearMap {
 pub struct Packing {
     cos: Tensor,
     sin: Tensor,
-    mask: Tensor,
+    /// By window: layers of one see alike.
+    masks: BTreeMap<Option<usize>, Tensor>,
 }
 
 impl Packing {
-    /// `positions` and `segments`: (batch, tokens) u32; positions restart with every segment.
-    pub(super) fn new(frequencies: &[f32], positions: &Tensor, segments: &Tensor) -> Result<Self> {
+    /// `positions` and `segments`: (batch, tokens) u32; positions restart with every segment. What is made is on `device`.
+    pub(super) fn new(
+        config: &ModelConfig,
+        frequencies: &[f32],
+        positions: &Tensor,
+        segments: &Tensor,
+        device: &Device,
+    ) -> Result<Self> {
         let (batch, tokens) = positions.dims2()?;
         let rows = positions.to_vec2::<u32>()?;
         let (cos, sin): (Vec<f32>, Vec<f32>) = rows
@@ -57,9 +66,16 @@ impl Packing {
             .unzip();
         let shape = (batch, 1, tokens, frequencies.len());
         Ok(Self {
-            cos: Tensor::from_vec(cos, shape, positions.device())?,
-            sin: Tensor::from_vec(sin, shape, positions.device())?,
-            mask: reference::segment_mask(segments)?,
+            cos: Tensor::from_vec(cos, shape, device)?,
+            sin: Tensor::from_vec(sin, shape, device)?,
+            masks: config
+                .windows()
+                .into_iter()
+                .map(|window| {
+                    let mask = reference::segment_mask(segments, window)?;
+                    Ok((window, mask.to_device(device)?))
+                })
+                .collect::<Result<_>>()?,
         })
     }
 }
@@ -92,14 +108,15 @@ impl Body for ReferenceBody {
         Ok(outputs.try_into().expect("as many outputs as maps"))
     }
 
-    fn attend(&mut self, _layer: usize, q: Tensor, k: Tensor, v: Tensor) -> Result<Tensor> {
+    fn attend(&mut self, layer: usize, q: Tensor, k: Tensor, v: Tensor) -> Result<Tensor> {
         let (batch, tokens, _) = q.dims3()?;
         let heads = |x: Tensor, count: usize| {
             x.reshape((batch, tokens, count, self.config.head_dim))?
                 .transpose(1, 2)?
                 .contiguous()
         };
-        let Packing { cos, sin, mask } = &self.packing;
+        let Packing { cos, sin, masks } = &self.packing;
+        let mask = &masks[&self.config.window(layer)];
         let q = reference::rope(&heads(q, self.config.num_attention_heads)?, cos, sin)?;
         let k = reference::rope(&heads(k, self.config.num_key_value_heads)?, cos, sin)?;
         let v = heads(v, self.config.num_key_value_heads)?;

@@ -107,6 +107,7 @@ fn save_weights(
             tensor
                 .detach()
                 .to_dtype(candle_core::DType::F32)?
+                .to_device(&candle_core::Device::Cpu)?
                 .contiguous()?,
         ));
     }

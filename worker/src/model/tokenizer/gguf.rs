@@ -1,4 +1,4 @@
-//! Rebuilds a byte-level BPE tokenizer from GGUF metadata, with the splitting rule that
+//! Rebuilds a tokenizer from GGUF metadata: SentencePiece's (`llama`), or byte-level BPE (`gpt2`) with the splitting rule that
 //! `tokenizer.ggml.pre` names: the wrong rule gives valid but wrong tokens, so an unknown name is refused.
 
 use std::path::Path;
@@ -6,6 +6,7 @@ use std::path::Path;
 use candle_core::quantized::gguf_file::{Content, Value};
 use serde_json::json;
 
+use super::sentencepiece::{self, Kind, Piece, Pieces, Rules};
 use crate::model::ModelError;
 
 /// `tokenizer.ggml.token_type` of tokens that are control sequences.
@@ -31,12 +32,16 @@ struct Splitting {
 pub(super) fn build(content: &Content, path: &Path) -> Result<tokenizers::Tokenizer, ModelError> {
     let fields = Fields { content, path };
     let model = fields.string("tokenizer.ggml.model")?;
-    if model != "gpt2" {
-        let reason = format!(
-            "GGUF tokenizer model `{model}` is not supported (supported is gpt2, byte-level BPE); \
-             use a directory with tokenizer.json"
-        );
-        return Err(ModelError::tokenizer(path, reason));
+    match model {
+        "gpt2" => {}
+        "llama" => return from_pieces(&fields),
+        _ => {
+            let reason = format!(
+                "GGUF tokenizer model `{model}` is not supported (supported are gpt2, byte-level BPE, and llama, \
+                 SentencePiece); use a directory with tokenizer.json"
+            );
+            return Err(ModelError::tokenizer(path, reason));
+        }
     }
     let splitting = splitting(
         fields.string("tokenizer.ggml.pre").unwrap_or("default"),
@@ -87,6 +92,55 @@ pub(super) fn build(content: &Content, path: &Path) -> Result<tokenizers::Tokeni
         },
     });
     serde_json::from_value(whole).map_err(|error| ModelError::tokenizer(path, error))
+}
+
+/// SentencePiece's pieces, as llama.cpp's converter copies them.
+fn from_pieces(fields: &Fields<'_>) -> Result<tokenizers::Tokenizer, ModelError> {
+    let texts = fields.strings("tokenizer.ggml.tokens")?;
+    let scores = fields.numbers("tokenizer.ggml.scores")?;
+    let types = fields.integers("tokenizer.ggml.token_type")?;
+    let refuse = |reason: String| ModelError::tokenizer(fields.path, reason);
+    if [scores.len(), types.len()] != [texts.len(); 2] {
+        return Err(refuse(format!(
+            "{} scores and {} types for {} tokens",
+            scores.len(),
+            types.len(),
+            texts.len()
+        )));
+    }
+    let mut pieces = Vec::with_capacity(texts.len());
+    for ((text, score), number) in texts.into_iter().zip(scores).zip(types) {
+        let kind = Kind::of(number)
+            .ok_or_else(|| refuse(format!("token `{text}` has the unknown type {number}")))?;
+        pieces.push(Piece {
+            text: text.to_owned(),
+            score,
+            kind,
+        });
+    }
+    let flag = |name: &str, default| match fields.content.metadata.get(name) {
+        Some(Value::Bool(flag)) => *flag,
+        _ => default,
+    };
+    let id = |name: &str| match fields.content.metadata.get(name) {
+        Some(Value::U32(id)) => Some(*id),
+        _ => None,
+    };
+    let rules = Rules {
+        space_before_each: true,
+        adds: [
+            flag("tokenizer.ggml.add_bos_token", true),
+            flag("tokenizer.ggml.add_eos_token", false),
+        ],
+    };
+    let pieces = Pieces {
+        byte_fallback: pieces.iter().any(|piece| piece.kind == Kind::Byte),
+        space_before: flag("tokenizer.ggml.add_space_prefix", true),
+        beginning: id("tokenizer.ggml.bos_token_id"),
+        end: id("tokenizer.ggml.eos_token_id"),
+        pieces,
+    };
+    sentencepiece::build(&pieces, &rules, &[]).map_err(refuse)
 }
 
 fn splitting(name: &str, path: &Path) -> Result<Splitting, ModelError> {
@@ -167,6 +221,14 @@ impl<'a> Fields<'a> {
             _ => Err(self.wrong(field, "an array of strings")),
         };
         self.array(field)?.iter().map(text).collect()
+    }
+
+    fn numbers(&self, field: &str) -> Result<Vec<f32>, ModelError> {
+        let number = |value: &Value| match value {
+            Value::F32(n) => Ok(*n),
+            _ => Err(self.wrong(field, "an array of numbers")),
+        };
+        self.array(field)?.iter().map(number).collect()
     }
 
     fn integers(&self, field: &str) -> Result<Vec<i64>, ModelError> {

@@ -10,6 +10,7 @@ use candle_core::quantized::gguf_file::Content;
 use super::ModelError;
 
 mod gguf;
+mod sentencepiece;
 mod special;
 
 pub use special::SpecialTokens;
@@ -17,7 +18,7 @@ pub(super) use special::read_optional;
 
 /// Where a tokenizer comes from.
 pub(super) enum TokenizerSource<'a> {
-    /// `tokenizer.json` and its companions in a directory.
+    /// `tokenizer.json`, or else `tokenizer.model`, and its companions in a directory.
     Directory(&'a Path),
     /// The metadata of a GGUF file.
     Gguf(&'a Content),
@@ -46,15 +47,18 @@ impl Tokenizer {
             TokenizerSource::Gguf(content) => gguf::build(content, path)?,
             TokenizerSource::Directory(directory) => {
                 let file = directory.join("tokenizer.json");
-                if !file.is_file() {
+                if file.is_file() {
+                    tokenizers::Tokenizer::from_file(&file).map_err(|error| {
+                        ModelError::tokenizer(path, format!("tokenizer.json is not valid: {error}"))
+                    })?
+                } else if directory.join("tokenizer.model").is_file() {
+                    sentencepiece::from_directory(directory)?
+                } else {
                     return Err(ModelError::tokenizer(
                         path,
-                        "the file tokenizer.json is missing",
+                        "the file tokenizer.json is missing, and so is tokenizer.model",
                     ));
                 }
-                tokenizers::Tokenizer::from_file(&file).map_err(|error| {
-                    ModelError::tokenizer(path, format!("tokenizer.json is not valid: {error}"))
-                })?
             }
         };
         Self::from_inner(inner, path, vocab_size, |tokenizer| {

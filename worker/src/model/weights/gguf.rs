@@ -9,9 +9,9 @@ use candle_core::quantized::gguf_file::Content;
 use memmap2::Mmap;
 
 use super::map;
-use super::rows::{Encoding, GGUF_TYPES, Interleaved, TensorRows};
+use super::rows::{Encoding, GGUF_TYPES, RowOrder, TensorRows};
 use crate::model::ModelError;
-use crate::model::config::{Architecture, ModelConfig};
+use crate::model::config::ModelConfig;
 
 pub(in crate::model) struct GgufFile {
     path: PathBuf,
@@ -20,7 +20,7 @@ pub(in crate::model) struct GgufFile {
     /// Checkpoint key to this format's name.
     names: BTreeMap<String, String>,
     /// How query and key rows are interleaved, where the converter does so.
-    interleaved: Option<Interleaved>,
+    interleaved: Option<RowOrder>,
 }
 
 impl GgufFile {
@@ -71,10 +71,10 @@ impl GgufFile {
         })
     }
 
-    /// Tells which model this is. llama.cpp's converter stores the query and key rows of the `llama`
-    /// architecture interleaved for its own rotary order; those of `qwen2` it leaves as they are.
+    /// Tells which model this is, and so whether query and key rows are interleaved.
     pub(in crate::model) fn set_config(&mut self, config: &ModelConfig) {
-        self.interleaved = (config.architecture == Architecture::Llama).then_some(Interleaved {
+        let interleaved = config.architecture.is_interleaved_in_gguf();
+        self.interleaved = interleaved.then_some(RowOrder::Interleaved {
             head_dim: config.head_dim,
         });
     }

@@ -11,6 +11,7 @@ use super::ModelError;
 use crate::ops::cpu::RowSource;
 
 mod gguf;
+mod internlm2;
 mod rows;
 mod safetensors;
 
@@ -57,6 +58,14 @@ impl Weights {
         match self {
             Self::Safetensors(files) => files.rows(name),
             Self::Gguf(file) => file.rows(name),
+        }
+    }
+
+    /// What the files call a parameter, for messages. GGUF's own names are close enough to be left out.
+    pub(super) fn name_of<'a>(&'a self, key: &'a str) -> &'a str {
+        match self {
+            Self::Safetensors(files) => files.name_of(key),
+            Self::Gguf(_) => key,
         }
     }
 

@@ -97,42 +97,78 @@ fn decode_blocks<T: GgmlType>(bytes: &[u8], out: &mut [f32]) {
     T::to_float(&blocks, out);
 }
 
-/// Where a checkpoint's row lies in the file, where heads are written in another order.
+/// Where a parameter's row lies in the file, where that has them in another order or among others.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Interleaved {
-    /// Rows of a head.
-    pub(super) head_dim: usize,
+pub(super) enum RowOrder {
+    /// A head's two halves are written as pairs: llama.cpp's order of rotated features.
+    Interleaved {
+        /// Rows of a head.
+        head_dim: usize,
+    },
+    /// Some of the heads of each group of a tensor that holds several parameters.
+    Fused {
+        /// Rows of a head.
+        head_dim: usize,
+        /// Heads of a group in the file.
+        heads: usize,
+        /// The first of them that is the parameter's.
+        first: usize,
+        /// How many are.
+        count: usize,
+    },
 }
 
-impl Interleaved {
-    /// Row `p * head_dim / 2 + j` of a head is the file's row `2 j + p`: halves are written as pairs.
+impl RowOrder {
+    /// Rows of the parameter, of as many in the file.
+    pub(super) fn rows_of(self, rows: usize) -> usize {
+        match self {
+            Self::Interleaved { .. } => rows,
+            Self::Fused { heads, count, .. } => rows / heads * count,
+        }
+    }
+
+    /// The file's row that is the parameter's row `row`.
     fn source(self, row: usize) -> usize {
-        let half = self.head_dim / 2;
-        let (head, place) = (row / self.head_dim, row % self.head_dim);
-        head * self.head_dim + 2 * (place % half) + place / half
+        match self {
+            // Row `p * head_dim / 2 + j` of a head is the file's row `2 j + p`.
+            Self::Interleaved { head_dim } => {
+                let half = head_dim / 2;
+                let (head, place) = (row / head_dim, row % head_dim);
+                head * head_dim + 2 * (place % half) + place / half
+            }
+            Self::Fused {
+                head_dim,
+                heads,
+                first,
+                count,
+            } => {
+                let (head, place) = (row / head_dim, row % head_dim);
+                (head / count * heads + first + head % count) * head_dim + place
+            }
+        }
     }
 }
 
-/// One tensor's rows. A vector is one row, or a column where its rows are in another order.
+/// One parameter's rows. A vector is one row, or a column where its rows are in another order.
 pub(super) struct TensorRows<'a> {
     bytes: &'a [u8],
     encoding: Encoding,
-    /// As the checkpoint has it.
-    shape: &'a [usize],
+    /// The parameter's.
+    shape: Vec<usize>,
     rows: usize,
     columns: usize,
-    order: Option<Interleaved>,
+    order: Option<RowOrder>,
 }
 
 impl<'a> TensorRows<'a> {
-    /// The rows of a tensor of this shape. `Err` says what does not fit.
+    /// The rows of a parameter in a tensor of this shape. `Err` says what does not fit.
     pub(super) fn new(
         bytes: &'a [u8],
         encoding: Encoding,
-        shape: &'a [usize],
-        order: Option<Interleaved>,
+        shape: &[usize],
+        order: Option<RowOrder>,
     ) -> Result<Self, String> {
-        let (rows, columns) = match (shape, order) {
+        let (in_file, columns) = match (shape, order) {
             ([rows, columns], _) => (*rows, *columns),
             ([rows], Some(_)) => (*rows, 1),
             ([columns], None) => (1, *columns),
@@ -150,10 +186,15 @@ impl<'a> TensorRows<'a> {
                 "its rows of {columns} are not whole blocks of {block}"
             ));
         }
-        let needed = rows * encoding.row_bytes(columns);
+        let needed = in_file * encoding.row_bytes(columns);
         if bytes.len() != needed {
             let found = bytes.len();
             return Err(format!("takes {found} bytes; its shape needs {needed}"));
+        }
+        let rows = order.map_or(in_file, |order| order.rows_of(in_file));
+        let mut shape = shape.to_vec();
+        if let (Some(first), Some(_)) = (shape.first_mut(), order) {
+            *first = rows;
         }
         Ok(Self {
             bytes,
@@ -179,7 +220,11 @@ impl<'a> TensorRows<'a> {
             .with_min_len(((1 << 14) / self.columns).max(1))
             .enumerate()
             .for_each(|(row, out)| self.read(row, out));
-        Ok(Tensor::from_vec(values, self.shape, &Device::Cpu)?)
+        Ok(Tensor::from_vec(
+            values,
+            self.shape.as_slice(),
+            &Device::Cpu,
+        )?)
     }
 }
 

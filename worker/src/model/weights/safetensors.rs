@@ -1,7 +1,7 @@
 //! Tensors in safetensors files, one or several with an index. Offsets are checked against the file's
 //! length tensor by tensor, so that a truncated download names what it lacks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -9,16 +9,40 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorInfo};
 use serde::Deserialize;
 
+use super::internlm2::{self, Source};
 use super::map;
-use super::rows::{Encoding, TensorRows};
+use super::rows::{Encoding, RowOrder, TensorRows};
 use crate::model::ModelError;
+use crate::model::config::{Architecture, ModelConfig};
 
 pub(in crate::model) struct SafetensorsFiles {
     /// `model.safetensors` or the index.
     root: PathBuf,
     files: Vec<OpenFile>,
-    /// Checkpoint key to file and place in it.
-    tensors: BTreeMap<String, (usize, TensorInfo)>,
+    /// By checkpoint key.
+    tensors: BTreeMap<String, Placed>,
+    /// The names of a family that has its own, by checkpoint key.
+    names: BTreeMap<String, String>,
+}
+
+/// Where a parameter is.
+#[derive(Clone)]
+struct Placed {
+    file: usize,
+    /// Of the tensor that holds it.
+    info: TensorInfo,
+    /// Which of the tensor's rows it is, where it is not the whole.
+    rows: Option<RowOrder>,
+}
+
+impl Placed {
+    fn whole(file: usize, info: TensorInfo) -> Self {
+        Self {
+            file,
+            info,
+            rows: None,
+        }
+    }
 }
 
 struct OpenFile {
@@ -42,12 +66,13 @@ impl SafetensorsFiles {
                 root: single.clone(),
                 files: Vec::new(),
                 tensors: BTreeMap::new(),
+                names: BTreeMap::new(),
             };
             let (file, tensors) = OpenFile::open(&single)?;
             files.files.push(file);
             files.tensors = tensors
                 .into_iter()
-                .map(|(name, info)| (name, (0, info)))
+                .map(|(name, info)| (name, Placed::whole(0, info)))
                 .collect();
             return Ok(files);
         }
@@ -62,6 +87,7 @@ impl SafetensorsFiles {
             root: index,
             files: Vec::new(),
             tensors: BTreeMap::new(),
+            names: BTreeMap::new(),
         };
         let mut opened: BTreeMap<String, (usize, BTreeMap<String, TensorInfo>)> = BTreeMap::new();
         for (name, shard) in weight_map {
@@ -88,22 +114,73 @@ impl SafetensorsFiles {
                     "missing, although the index places it here",
                 )
             })?;
-            files.tensors.insert(name, (*file, info.clone()));
+            files
+                .tensors
+                .insert(name, Placed::whole(*file, info.clone()));
         }
         Ok(files)
     }
 
+    /// Tells which model this is: the tensors of a family that has its own names are called by checkpoint keys from then on.
+    ///
+    /// # Errors
+    /// Names a tensor of several parameters whose shape does not fit the configuration.
+    pub(in crate::model) fn set_config(&mut self, config: &ModelConfig) -> Result<(), ModelError> {
+        if config.architecture != Architecture::InternLm2 {
+            return Ok(());
+        }
+        let mut found = std::mem::take(&mut self.tensors);
+        let mut taken = BTreeSet::new();
+        for (key, shape) in config.parameter_shapes() {
+            let Source { tensor, rows } = internlm2::source(&key, config);
+            if let Some(placed) = found.get(&tensor) {
+                let mut fits = shape.clone();
+                fits[0] = config.query_size() + 2 * config.key_value_size();
+                if rows.is_some() && placed.info.shape != fits {
+                    let reason = format!(
+                        "has shape {:?}; its configuration needs {fits:?}",
+                        placed.info.shape
+                    );
+                    let path = &self.files[placed.file].path;
+                    return Err(ModelError::tensor(&tensor, path, reason));
+                }
+                let placed = Placed {
+                    rows,
+                    ..placed.clone()
+                };
+                self.tensors.insert(key.clone(), placed);
+                taken.insert(tensor.clone());
+            }
+            self.names.insert(key, tensor);
+        }
+        found.retain(|name, _| !taken.contains(name));
+        self.tensors.extend(found);
+        Ok(())
+    }
+
+    /// What the files call a parameter.
+    pub(super) fn name_of<'a>(&'a self, key: &'a str) -> &'a str {
+        self.names.get(key).map_or(key, String::as_str)
+    }
+
     pub(super) fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        let shape = |placed: &Placed| {
+            let mut shape = placed.info.shape.clone();
+            if let (Some(first), Some(order)) = (shape.first_mut(), placed.rows) {
+                *first = order.rows_of(*first);
+            }
+            shape
+        };
         self.tensors
             .iter()
-            .map(|(name, (_, info))| (name.clone(), info.shape.clone()))
+            .map(|(name, placed)| (name.clone(), shape(placed)))
             .collect()
     }
 
     pub(super) fn file_of(&self, name: &str) -> &Path {
         self.tensors
             .get(name)
-            .map_or(&self.root, |(file, _)| &self.files[*file].path)
+            .map_or(&self.root, |placed| &self.files[placed.file].path)
     }
 
     pub(super) fn files(&self) -> Vec<PathBuf> {
@@ -115,12 +192,13 @@ impl SafetensorsFiles {
     }
 
     pub(super) fn rows(&self, name: &str) -> Result<TensorRows<'_>, ModelError> {
-        let (file, info) = self
+        let in_file = self.name_of(name);
+        let Placed { file, info, rows } = self
             .tensors
             .get(name)
-            .ok_or_else(|| ModelError::tensor(name, &self.root, "missing"))?;
+            .ok_or_else(|| ModelError::tensor(in_file, &self.root, "missing"))?;
         let file = &self.files[*file];
-        let refuse = |reason: String| ModelError::tensor(name, &file.path, reason);
+        let refuse = |reason: String| ModelError::tensor(in_file, &file.path, reason);
         let (start, end) = info.data_offsets;
         let bytes = &file.map[file.data_start + start..file.data_start + end];
         let encoding = match info.dtype {
@@ -135,7 +213,7 @@ impl SafetensorsFiles {
                 return Err(refuse(reason));
             }
         };
-        TensorRows::new(bytes, encoding, &info.shape, None).map_err(refuse)
+        TensorRows::new(bytes, encoding, &info.shape, *rows).map_err(refuse)
     }
 }
 

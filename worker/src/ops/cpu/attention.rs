@@ -162,6 +162,23 @@ pub fn store(
     });
 }
 
+/// Which layer attends.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionLayer {
+    /// Its place, from 0.
+    pub index: usize,
+    /// How many of the latest tokens a query sees, itself included; `None`: all.
+    pub window: Option<usize>,
+}
+
+impl AttentionLayer {
+    /// The position of the first key that the query at `position` sees.
+    fn first_key(self, position: usize) -> usize {
+        self.window
+            .map_or(0, |window| (position + 1).saturating_sub(window))
+    }
+}
+
 /// Consecutive queries of one sequence, at most [`MOST_QUERIES`].
 #[derive(Clone, Copy, Debug)]
 pub struct Queries {
@@ -175,7 +192,8 @@ pub struct Queries {
     pub count: usize,
 }
 
-/// Causal attention of queries in one layer, over keys and values that are stored already, their own included.
+/// Causal attention of queries in one layer, over keys and values that are stored already, their own included. Blocks that
+/// lie before the window of every query are not read.
 ///
 /// `blocks` gives a sequence's blocks; `q` and `out` are (rows, heads * head_dim), the queries unrotated; `angles`
 /// are (rows, head_dim / 2).
@@ -184,7 +202,7 @@ pub struct Queries {
 /// A row lies outside, or a sequence's blocks end before its queries.
 pub fn attend<'b>(
     shape: &AttentionShape,
-    layer: usize,
+    layer: AttentionLayer,
     queries: &[Queries],
     blocks: impl Fn(usize) -> &'b [Arc<KeyValueBlock>] + Sync,
     q: &[f32],
@@ -225,7 +243,7 @@ pub fn attend<'b>(
 /// Some queries' heads that share a key head: what one thread works on.
 struct Piece<'a> {
     shape: &'a AttentionShape,
-    layer: usize,
+    layer: AttentionLayer,
     key_head: usize,
     queries: Queries,
     blocks: &'a [Arc<KeyValueBlock>],
@@ -240,7 +258,9 @@ impl Piece<'_> {
         let (group, width) = (shape.group(), shape.heads * head_dim);
         let rows = self.queries.count * group;
         let end = self.queries.position + self.queries.count;
-        let stride = end.next_multiple_of(BLOCK_TOKENS);
+        // Scores and weights begin with the first block in which a query sees a key. That is a whole number of units.
+        let start = self.layer.first_key(self.queries.position) / BLOCK_TOKENS * BLOCK_TOKENS;
+        let stride = (end - start).next_multiple_of(BLOCK_TOKENS);
         let (key_units, weight_units) = (shape.key_units(), element.units(stride));
         let padded = shape.value_panels() * LANES;
         // A row is a query head of the group: where it begins in a row of queries or results.
@@ -260,15 +280,15 @@ impl Piece<'_> {
         }
 
         let scores = first(&mut room.scores, rows * stride);
-        for (start, keys, _) in self.filled_blocks(end) {
+        for (block, keys, _) in self.filled_blocks(start, end) {
             multiply(
                 element,
                 rows,
-                (end - start).min(BLOCK_TOKENS).div_ceil(LANES),
+                (end - block).min(BLOCK_TOKENS).div_ceil(LANES),
                 key_units,
                 strided(&*queries, key_units),
                 strided(keys, key_units),
-                strided(&mut scores[start..], stride),
+                strided(&mut scores[block - start..], stride),
                 false,
             );
         }
@@ -279,25 +299,27 @@ impl Piece<'_> {
             .zip(weights.chunks_exact_mut(weight_units))
             .enumerate()
         {
-            let visible = self.queries.position + row / group + 1;
-            softmax(&mut scores[..visible]);
+            let position = self.queries.position + row / group;
+            let (first, visible) = (self.layer.first_key(position) - start, position + 1 - start);
+            softmax(&mut scores[first..visible]);
             // A weight of zero leaves every sum as it is, bit by bit.
-            let laid = end.next_multiple_of(2);
+            let laid = (end - start).next_multiple_of(2);
+            scores[..first].fill(0.0);
             scores[visible..laid].fill(0.0);
             element.lay(&scores[..laid], units);
         }
 
         let results = first(&mut room.results, rows * padded);
-        for (start, _, values) in self.filled_blocks(end) {
+        for (block, _, values) in self.filled_blocks(start, end) {
             multiply(
                 element,
                 rows,
                 shape.value_panels(),
-                element.units((end - start).min(BLOCK_TOKENS)),
-                strided(&weights[element.units(start)..], weight_units),
+                element.units((end - block).min(BLOCK_TOKENS)),
+                strided(&weights[element.units(block - start)..], weight_units),
                 strided(values, shape.value_units()),
                 strided(&mut *results, padded),
-                start > 0,
+                block > start,
             );
         }
         for (row, results) in results.chunks_exact(padded).enumerate() {
@@ -309,12 +331,17 @@ impl Piece<'_> {
         }
     }
 
-    /// The blocks that hold tokens before `end`: each one's first token, keys and values.
-    fn filled_blocks(&self, end: usize) -> impl Iterator<Item = (usize, &[Lanes], &[Lanes])> {
+    /// The blocks that hold tokens from `start` to before `end`: each one's first token, keys and values. `start` begins a block.
+    fn filled_blocks(
+        &self,
+        start: usize,
+        end: usize,
+    ) -> impl Iterator<Item = (usize, &[Lanes], &[Lanes])> {
         assert!(self.blocks.len() * BLOCK_TOKENS >= end, "stored tokens");
-        let starts = (0..end).step_by(BLOCK_TOKENS);
-        starts.zip(self.blocks).map(|(start, block)| {
-            let (keys, values) = block.head(self.shape, self.layer, self.key_head);
+        let blocks = &self.blocks[start / BLOCK_TOKENS..];
+        let starts = (start..end).step_by(BLOCK_TOKENS);
+        starts.zip(blocks).map(|(start, block)| {
+            let (keys, values) = block.head(self.shape, self.layer.index, self.key_head);
             (start, keys, values)
         })
     }

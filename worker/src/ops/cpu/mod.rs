@@ -12,7 +12,8 @@ mod kernel;
 mod packed;
 
 pub use attention::{
-    AttentionShape, BLOCK_TOKENS, KeyValueBlock, MOST_QUERIES, Queries, attend, store,
+    AttentionLayer, AttentionShape, BLOCK_TOKENS, KeyValueBlock, MOST_QUERIES, Queries, attend,
+    store,
 };
 pub use element::Element;
 pub use elementwise::{

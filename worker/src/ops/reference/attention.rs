@@ -5,19 +5,21 @@ use candle_core::{D, Result, Tensor};
 /// What a hidden place adds to a score; exp of it is zero in f32.
 const HIDDEN: f32 = f32::NEG_INFINITY;
 
-/// The additive mask of packed rows: a token sees those of its own segment that are not after it.
+/// The additive mask of packed rows: a token sees those of its own segment that are not after it, and of these the latest
+/// `window`, itself included, where there is one.
 ///
-/// `segments`: (batch, tokens) u32, equal within a segment. Returns (batch, 1, tokens, tokens) f32 of 0 and
-/// negative infinity. Every token sees itself, so no row is all hidden.
+/// `segments`: (batch, tokens) u32, equal within a segment, whose tokens lie side by side. Returns (batch, 1, tokens, tokens) f32 of 0 and
+/// negative infinity. Every token sees itself (a window is at least 1), so no row is all hidden.
 ///
 /// # Errors
 /// `segments` is not a u32 matrix.
-pub fn segment_mask(segments: &Tensor) -> Result<Tensor> {
+pub fn segment_mask(segments: &Tensor, window: Option<usize>) -> Result<Tensor> {
     let (batch, tokens) = segments.dims2()?;
     let mut mask = Vec::with_capacity(batch * tokens * tokens);
     for row in segments.to_vec2::<u32>()? {
         for (query, segment) in row.iter().enumerate() {
-            let visible = |key: usize| key <= query && row[key] == *segment;
+            let first = window.map_or(0, |window| (query + 1).saturating_sub(window));
+            let visible = |key: usize| (first..=query).contains(&key) && row[key] == *segment;
             mask.extend((0..tokens).map(|key| if visible(key) { 0.0 } else { HIDDEN }));
         }
     }

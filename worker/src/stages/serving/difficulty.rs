@@ -3,7 +3,6 @@
 use scalequest_crds::task::ModelUse;
 
 use super::{Scored, Serving, watch};
-use crate::model::Head;
 use crate::stages::StageError;
 use crate::stages::difficulty_tokens::difficulty_tokens;
 use crate::stages::shard::Shard;
@@ -20,9 +19,9 @@ impl DifficultyModel {
     /// As [`Serving::load`]; it has no scalar head.
     pub fn load(shard: &Shard<'_>, model: &ModelUse) -> Result<Self, StageError> {
         let serving = Serving::load(shard, model)?;
-        match serving.engine.config().head {
-            Head::Scalar => Ok(DifficultyModel { serving }),
-            _ => Err(StageError::Task(format!(
+        match serving.engine.config().head.is_scalar() {
+            true => Ok(DifficultyModel { serving }),
+            false => Err(StageError::Task(format!(
                 "model `{}` has no scalar head (`score.weight` with one row)",
                 model.name
             ))),

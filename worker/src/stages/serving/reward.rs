@@ -62,7 +62,7 @@ impl RewardModel {
         let serving = Box::new(Serving::load(shard, model)?);
         serving.template()?;
         let asked = match serving.engine.config().head {
-            Head::Scalar => Verifier::Head,
+            Head::Scalar | Head::TwoLayerScalar => Verifier::Head,
             Head::LanguageModel => {
                 let [yes, no] = [true, false].map(|answer| word_tokens(&serving.tokenizer, answer));
                 let (yes, no) = (yes?, no?);
@@ -130,7 +130,8 @@ fn score_by_engine(
                 ChatMessage::user(*question),
                 ChatMessage::assistant(*response),
             ];
-            serving.tokens(&template.render(&said, false)?, &[question, response])
+            let tokens = serving.tokens(&template.render(&said, false)?, &[question, response])?;
+            Ok(read_at(serving.engine.config().reward_token, tokens))
         }
         Verifier::Words { .. } => {
             let text = rewarding(question, response, domain);
@@ -159,6 +160,14 @@ fn score_by_engine(
         }
         Verifier::Words { yes, no } => scorer.yes_probabilities(sequences, yes, no, &mut watch),
     })
+}
+
+/// A conversation's tokens with the one at which its reward is read: some models have a token of their own for that, which is appended
+/// where the conversation does not end with it (InternLM2's `get_score`).
+fn read_at(reward: Option<u32>, mut tokens: Vec<u32>) -> Vec<u32> {
+    let missing = reward.filter(|token| tokens.last() != Some(token));
+    tokens.extend(missing);
+    tokens
 }
 
 /// By the probabilities of the first token. A response of which the endpoint says nothing, or neither Yes nor No, has no score.
@@ -231,6 +240,13 @@ fn word_tokens(tokenizer: &Tokenizer, answer: bool) -> Result<BTreeSet<u32>, Sta
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reward_is_read_at_the_last_token_or_at_the_models_own_which_is_there_once() {
+        assert_eq!(read_at(None, vec![1, 2]), [1, 2]);
+        assert_eq!(read_at(Some(9), vec![1, 2]), [1, 2, 9]);
+        assert_eq!(read_at(Some(9), vec![1, 9]), [1, 9]);
+    }
 
     #[test]
     fn yes_is_weighed_against_no_over_all_spellings() {

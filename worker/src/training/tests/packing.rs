@@ -10,7 +10,7 @@ use crate::training::{Preference, QuestionModelling, TrainingError, evaluate};
 
 #[test]
 fn packed_questions_have_the_log_probabilities_they_have_alone() {
-    for architecture in [Architecture::Qwen2, Architecture::Llama] {
+    for architecture in Architecture::ALL {
         let trainee = full(architecture);
         let examples = questions(7);
         let together: Vec<Vec<&Example>> = vec![

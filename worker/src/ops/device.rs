@@ -1,0 +1,104 @@
+//! Where the reference bodies compute: on the CPU, or in a build with the feature `cuda` on an NVIDIA GPU. The GPU sums in another order,
+//! so its results are another body's, and manifests name it.
+
+use candle_core::Device;
+
+/// The environment variable that chooses: `auto` (the default: a GPU where the program is built for one and finds one), `cpu` or `cuda`.
+pub const DEVICE_VARIABLE: &str = "SCALEQUEST_DEVICE";
+
+/// A device that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// The variable's value is none that it has.
+    #[error("{DEVICE_VARIABLE} is `{0}`; expected auto, cpu or cuda")]
+    Unknown(String),
+    /// A GPU is asked for, and the program cannot use one.
+    #[error(
+        "{DEVICE_VARIABLE} is `cuda`, but this program is built without the feature `cuda`; use the worker that images/cuda/build.sh builds"
+    )]
+    NotBuilt,
+    /// A GPU is asked for, and there is none that works.
+    #[error("{DEVICE_VARIABLE} is `cuda`, but no GPU can be used: {0}")]
+    Absent(candle_core::Error),
+}
+
+impl DeviceError {
+    /// Whether another machine would not help either.
+    pub fn is_permanent(&self) -> bool {
+        !matches!(self, Self::Absent(_))
+    }
+}
+
+/// The device that [`DEVICE_VARIABLE`] asks for.
+///
+/// # Errors
+/// Its value is unknown, or it asks for a GPU that cannot be used.
+pub fn from_environment() -> Result<Device, DeviceError> {
+    choose(std::env::var(DEVICE_VARIABLE).ok().as_deref())
+}
+
+fn choose(wanted: Option<&str>) -> Result<Device, DeviceError> {
+    let is_built = candle_core::utils::cuda_is_available();
+    match wanted.unwrap_or("auto") {
+        "cpu" => Ok(Device::Cpu),
+        "auto" if !is_built => Ok(Device::Cpu),
+        "auto" => Ok(Device::new_cuda(0).unwrap_or_else(|error| {
+            tracing::warn!(%error, "no GPU can be used, computing on the CPU");
+            Device::Cpu
+        })),
+        "cuda" if !is_built => Err(DeviceError::NotBuilt),
+        "cuda" => Device::new_cuda(0).map_err(DeviceError::Absent),
+        other => Err(DeviceError::Unknown(other.to_owned())),
+    }
+}
+
+/// The name of the reference body on a device, for manifests.
+pub fn reference_body_name(device: &Device) -> &'static str {
+    match device {
+        Device::Cpu => "reference-f32",
+        _ => "reference-f32-cuda",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::{DeviceError, choose, reference_body_name};
+
+    #[test]
+    fn the_cpu_is_there_and_an_unknown_device_is_refused_by_name() {
+        let cpu = choose(Some("cpu")).unwrap();
+        assert_eq!(reference_body_name(&cpu), "reference-f32");
+        let error = choose(Some("tpu")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "SCALEQUEST_DEVICE is `tpu`; expected auto, cpu or cuda"
+        );
+        assert!(error.is_permanent());
+    }
+
+    #[test]
+    #[cfg(not(feature = "cuda"))]
+    fn without_the_feature_a_gpu_is_never_chosen_and_asking_for_one_says_why() {
+        assert!(matches!(choose(None), Ok(Device::Cpu)));
+        assert!(matches!(choose(Some("auto")), Ok(Device::Cpu)));
+        let error = choose(Some("cuda")).unwrap_err();
+        assert!(matches!(error, DeviceError::NotBuilt) && error.is_permanent());
+        assert!(
+            error
+                .to_string()
+                .contains("built without the feature `cuda`")
+        );
+    }
+
+    #[test]
+    #[cfg(feature = "cuda")]
+    fn with_the_feature_a_gpu_is_chosen_or_its_absence_is_said() {
+        match choose(Some("cuda")) {
+            Ok(device) => assert_eq!(reference_body_name(&device), "reference-f32-cuda"),
+            Err(error) => assert!(matches!(error, DeviceError::Absent(_)), "{error}"),
+        }
+        assert!(matches!(choose(None), Ok(Device::Cpu | Device::Cuda(_))));
+    }
+}
