@@ -69,6 +69,14 @@ impl Cluster {
         })
     }
 
+    /// The address by which pods reach this machine.
+    ///
+    /// # Panics
+    /// If the cluster is somebody else's.
+    pub fn address(&self) -> std::net::Ipv4Addr {
+        self.own("reaches this machine").slot().address()
+    }
+
     /// Starts a cluster of one's own. Dropping it ends it.
     ///
     /// # Panics
