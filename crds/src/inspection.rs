@@ -26,6 +26,9 @@ pub struct Inspection {
     /// Whether nothing lies in the workspace, so that no stage needs to be looked for there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub workspace_is_empty: bool,
+    /// Names of the models that would have to be fetched first, where nothing was to be fetched: they were not looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_fetched: Vec<String>,
     /// What is wrong.
     pub faults: Vec<Fault>,
     /// What is odd but no obstacle.
@@ -208,9 +211,11 @@ impl Inspection {
                 seed_questions,
                 benchmarks,
                 workspace_is_empty,
+                not_fetched,
                 faults,
                 warnings,
             } = part;
+            whole.not_fetched.extend(not_fetched);
             whole.models.extend(models);
             whole.seed_questions.extend(seed_questions);
             whole.benchmarks.extend(benchmarks);

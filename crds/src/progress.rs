@@ -15,7 +15,7 @@ pub const PATH: &str = "/progress";
 pub struct Progress {
     /// What is done now, in a word or two: `load model`, `train`, `generate`, ...
     pub doing: String,
-    /// Units done: rows, or training steps.
+    /// Units done: rows, training steps, or the MiB of a model that is fetched.
     pub done: i64,
     /// Units in all; 0 where unknown.
     pub total: i64,

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::Stage;
-use crate::run::{AnswerFormat, Arithmetic, Domain, Lora, Sampling, Tuning};
+use crate::run::model::hub_uri;
+use crate::run::{AnswerFormat, Arithmetic, Domain, Lora, Model, Sampling, Tuning};
 
 /// The version of this contract. A worker refuses a task of another version.
 pub const TASK_VERSION: u32 = 1;
@@ -150,6 +151,10 @@ pub const SERVED_MODEL: &str = "/served/model";
 pub enum ModelLocation {
     /// A GGUF file, or a directory in the Hugging Face layout.
     Path(String),
+    /// A repository of the Hugging Face hub, from which it is fetched.
+    Hub(HubFiles),
+    /// A GGUF file, or a directory in the Hugging Face layout, in an object store, from which it is fetched.
+    Uri(String),
     /// The output of a training stage in the workspace.
     Trained {
         /// The training stage.
@@ -159,6 +164,54 @@ pub enum ModelLocation {
     },
     /// Served by somebody else.
     Endpoint(Endpoint),
+}
+
+impl ModelLocation {
+    /// Where the model lies that `model` declares; none where it says nothing of that.
+    pub fn declared(model: &Model) -> Option<ModelLocation> {
+        if let Some(served) = model.served() {
+            return Some(ModelLocation::Endpoint(Endpoint {
+                base_url: served.base_url.clone(),
+                model: served.model.clone(),
+                concurrency: served.concurrency(),
+            }));
+        }
+        let source = model.source.as_ref()?;
+        match (&source.hub, &source.uri) {
+            (Some(hub), _) => Some(ModelLocation::Hub(HubFiles {
+                repo: hub.repo.clone(),
+                revision: hub.revision.clone(),
+                file: hub.file.clone(),
+            })),
+            (None, Some(uri)) => Some(ModelLocation::Uri(uri.clone())),
+            (None, None) => Some(ModelLocation::Path(model.located()?.1)),
+        }
+    }
+
+    /// Whether a worker fetches the model's files before it uses them.
+    pub fn is_fetched(&self) -> bool {
+        matches!(self, ModelLocation::Hub(_) | ModelLocation::Uri(_))
+    }
+}
+
+/// A revision of a repository of the hub, without its token: that is in the environment
+/// ([`token_variable`](crate::run::model::token_variable)).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HubFiles {
+    /// `owner/name`.
+    pub repo: String,
+    /// Commit: 40 hex digits.
+    pub revision: String,
+    /// The GGUF file to fetch, where the repository holds several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+}
+
+impl std::fmt::Display for HubFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hub_uri(&self.repo, &self.revision, self.file.as_deref()))
+    }
 }
 
 /// An OpenAI-compatible endpoint, without its key: that is in the environment ([`key_variable`](crate::run::model::key_variable)).

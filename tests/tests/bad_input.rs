@@ -273,8 +273,8 @@ table! {
         setup.set("/spec/models/0/source", json!({"claim": {"name": "models", "subPath": "x"}})), [["spec.models[0].source.claim", "cluster only", "path"]];
     an_image_is_refused_on_one_machine: setup =>
         setup.set("/spec/models/0/source", json!({"image": {"reference": "models/x:1"}})), [["spec.models[0].source.image", "cluster only"]];
-    a_hub_model_is_refused_with_what_to_do: setup =>
-        setup.set("/spec/models/0/source", json!({"hub": {"repo": "a/b", "revision": "0".repeat(40)}})), [["spec.models[0].source.hub", "download", "path"]];
+    a_repository_that_cannot_be_one_is_refused: setup =>
+        setup.set("/spec/models/0/source", json!({"hub": {"repo": "a/b/c", "revision": "0".repeat(40)}})), [["spec.models[0].source.hub.repo", "`a/b/c`", "owner/name"]];
     too_little_memory_is_said_before_loading_with_the_numbers: setup =>
         setup.flags(&["--memory", "64MiB"]), [["spec.models[0]", "`chat`", "MiB of memory in stage", "64.0 MiB are available"], ["spec.models[1]", "`reward`"]];
 }

@@ -1,5 +1,5 @@
 //! The worker: executes one stage task of a synthesis run. `stages` drives the rooms below it, which do not know each other:
-//! `inference` and `training` over `model` over `ops`; `endpoint`; `dataset`, `filters`, `publish`; and the words, `prompts` and `answers`.
+//! `inference` and `training` over `model` over `ops`; `endpoint`, `fetch`; `dataset`, `filters`, `publish`; and the words, `prompts` and `answers`.
 
 pub mod cli;
 
@@ -18,6 +18,10 @@ pub mod publish;
 pub mod inference;
 
 pub mod endpoint;
+
+pub mod fetch;
+
+mod http;
 
 pub mod training;
 

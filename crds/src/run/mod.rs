@@ -33,8 +33,8 @@ pub use filter::{
 pub use generator::{Generator, Lora, Qft, Qpo, Sampling, Tuning};
 pub use language::{LANGUAGES, language_codes};
 pub use model::{
-    Arithmetic, Engine, EngineType, Model, ModelSource, OpenAiEngine, Prices, SecretKey,
-    ServerEngine,
+    Arithmetic, Engine, EngineType, HubSource, Model, ModelCache, ModelSource, OpenAiEngine,
+    Prices, SecretKey, ServerEngine,
 };
 pub use place::{Place, SeedQuestions, Store};
 pub use pods::{FailurePolicy, PodSettings};
@@ -220,6 +220,10 @@ pub struct SynthesisRunSpec {
     #[schemars(length(min = 0, max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["prefix".into()]))]
     pub stores: Vec<Store>,
+    /// Where models with a source `hub` or `uri` are kept once they are fetched; without it every pod that uses one fetches it anew. Cluster
+    /// only: one machine keeps them in its own cache. Mutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_cache: Option<ModelCache>,
     /// Kueue queue. Cluster only. Mutable while suspended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]

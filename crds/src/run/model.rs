@@ -37,7 +37,7 @@ pub struct ModelSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub path: Option<String>,
-    /// An object store URI (`s3://`, `gs://`, `az://`).
+    /// An object store URI (`s3://`, `gs://`, `az://`): a GGUF file, or a prefix below which lies a directory in the Hugging Face layout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub uri: Option<String>,
@@ -61,11 +61,10 @@ impl Model {
             .unwrap_or_default()
     }
 
-    /// The member of `source` that is set, and the path or URI by which a worker reaches the model's files. A repository of the hub has
-    /// none of its own.
+    /// The member of `source` that is set, and the path or URI by which a worker reaches the model's files.
     pub fn located(&self) -> Option<(&'static str, String)> {
         let ModelSource {
-            hub: _,
+            hub,
             path,
             uri,
             claim,
@@ -75,10 +74,18 @@ impl Model {
             .map(|path| ("path", path))
             .or_else(|| Some(("uri", uri.clone()?)))
             .or_else(|| Some(("claim", claim.as_ref()?.location())))
+            .or_else(|| Some(("hub", hub.as_ref()?.shown())))
             .or_else(|| {
                 image.as_ref()?;
                 Some(("image", format!("{IMAGES}/{}", self.name)))
             })
+    }
+
+    /// The member of `source` that is set, where a worker fetches the model's files before it uses them.
+    pub fn fetched(&self) -> Option<&'static str> {
+        let source = self.source.as_ref()?;
+        let hub = source.hub.as_ref().map(|_| "hub");
+        hub.or_else(|| source.uri.as_ref().map(|_| "uri"))
     }
 
     /// The endpoint that serves the model, where its engine is of type `OpenAI`.
@@ -111,6 +118,38 @@ pub struct HubSource {
     #[schemars(regex(pattern = pattern::COMMIT))]
     #[schemars(length(min = 40, max = 40))]
     pub revision: String,
+    /// The GGUF file to fetch, where the repository holds several. Default: the model's safetensors, otherwise the only GGUF file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub file: Option<String>,
+    /// Secret (cluster) with an access token, for a repository that needs one. On one machine the token is read from `HF_TOKEN`, otherwise
+    /// from the file that `hf auth login` writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_secret: Option<SecretKey>,
+}
+
+impl HubSource {
+    /// The repository as a URI, for a person.
+    pub fn shown(&self) -> String {
+        hub_uri(&self.repo, &self.revision, self.file.as_deref())
+    }
+}
+
+/// What begins the URI of a repository of the hub, in `spec.stores` too.
+pub const HUB_SCHEME: &str = "hf://";
+
+/// A revision of a repository of the hub, or a file of it, as a URI.
+pub fn hub_uri(repo: &str, revision: &str, file: Option<&str>) -> String {
+    let file = file.map(|file| format!("/{file}")).unwrap_or_default();
+    format!("{HUB_SCHEME}{repo}@{revision}{file}")
+}
+
+/// Where fetched models are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModelCache {
+    /// A persistent volume claim that all pods which use a fetched model can write to; other runs may share it.
+    pub claim: ClaimSource,
 }
 
 /// A persistent volume claim.
@@ -238,10 +277,18 @@ impl OpenAiEngine {
 
 /// The environment variable that holds the key of the endpoint which serves the model called `model` in the spec.
 pub fn key_variable(model: &str) -> String {
-    let name = model
+    format!("SCALEQUEST_API_KEY_{}", in_capitals(model))
+}
+
+/// The environment variable that holds the hub's token for the model called `model` in the spec, where it has one of its own.
+pub fn token_variable(model: &str) -> String {
+    format!("SCALEQUEST_HUB_TOKEN_{}", in_capitals(model))
+}
+
+fn in_capitals(model: &str) -> String {
+    model
         .to_ascii_uppercase()
-        .replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-    format!("SCALEQUEST_API_KEY_{name}")
+        .replace(|c: char| !c.is_ascii_alphanumeric(), "_")
 }
 
 /// A member of a Secret in the run's namespace.

@@ -115,7 +115,7 @@ impl Benchmark {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Store {
-    /// Prefix of the URIs, e.g. `s3://`.
+    /// Prefix of the URIs, e.g. `s3://`; `hf://` is the Hugging Face hub.
     #[schemars(length(min = 1, max = 256))]
     pub prefix: String,
     /// Endpoint of the store. Default: the provider's.

@@ -14,6 +14,8 @@ pub enum Refusal {
     BadInput(Vec<Fault>),
     /// Something outside does not work.
     Failed(String),
+    /// A person stopped it before anything was started.
+    Interrupted,
 }
 
 impl Refusal {
@@ -32,10 +34,12 @@ impl Refusal {
         match self {
             Refusal::BadInput(_) => exit::run::BAD_INPUT,
             Refusal::Failed(_) => exit::run::FAILED,
+            Refusal::Interrupted => exit::run::INTERRUPTED,
         }
     }
 
     fn show(&self, format: LogFormat) -> String {
+        const INTERRUPTED: &str = "interrupted before anything was started: what was fetched stays, the same command goes on";
         match (self, format) {
             (Refusal::BadInput(faults), LogFormat::Text) => {
                 let mut lines: Vec<_> = faults.iter().map(|fault| format!("error: {fault}")).collect();
@@ -46,6 +50,10 @@ impl Refusal {
             }
             (Refusal::BadInput(faults), LogFormat::Json) => {
                 serde_json::json!({"time": jiff::Timestamp::now(), "event": "refused", "faults": faults}).to_string()
+            }
+            (Refusal::Interrupted, LogFormat::Text) => INTERRUPTED.into(),
+            (Refusal::Interrupted, LogFormat::Json) => {
+                serde_json::json!({"time": jiff::Timestamp::now(), "event": "interrupted", "message": INTERRUPTED}).to_string()
             }
             (Refusal::Failed(message), LogFormat::Text) => format!("error: {message}"),
             (Refusal::Failed(message), LogFormat::Json) => {

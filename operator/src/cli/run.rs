@@ -4,7 +4,7 @@ use scalequest_crds::exit;
 
 use super::arguments::RunArguments;
 use super::{Refusal, spec_file, summary};
-use crate::local::accept::{Options, Refused, accept};
+use crate::local::accept::{Options, Refused, Watcher, accept};
 use crate::local::drive::{Driver, Left};
 use crate::local::progress::{LogFormat, display};
 use crate::local::stop;
@@ -27,20 +27,22 @@ pub fn run(arguments: &RunArguments, format: LogFormat, verbose: u8) -> Result<i
         memory: *memory,
         trust: *no_check,
     };
-    let session = accept(&run, options).map_err(refusal)?;
-    let output = session.run.output().to_string();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| Refusal::Failed(format!("cannot start: {error}")))?;
-    let (left, status) = runtime.block_on(async {
+    let (output, left, status) = runtime.block_on(async {
         let stop = stop::listen()
             .map_err(|error| Refusal::Failed(format!("cannot listen to signals: {error}")))?;
-        Ok::<_, Refusal>(
-            Driver::new(session, display(format, verbose > 0), stop)
-                .drive()
-                .await,
-        )
+        let mut display = display(format, verbose > 0);
+        let watcher = Watcher {
+            stop: stop.clone(),
+            display: display.as_mut(),
+        };
+        let session = accept(&run, options, watcher).await.map_err(refusal)?;
+        let output = session.run.output().to_string();
+        let (left, status) = Driver::new(session, display, stop).drive().await;
+        Ok::<_, Refusal>((output, left, status))
     })?;
     summary::tell(&left, &status, &output, format)?;
     Ok(exit_code(&left))
@@ -51,6 +53,7 @@ pub(super) fn refusal(refused: Refused) -> Refusal {
     match refused {
         Refused::BadInput(faults) => Refusal::BadInput(faults),
         Refused::World(message) => Refusal::Failed(message),
+        Refused::Interrupted => Refusal::Interrupted,
     }
 }
 

@@ -16,7 +16,12 @@ pub fn validate(arguments: &ValidateArguments) -> Result<i32, Refusal> {
             None,
         )
     } else {
-        let Examined { run, found, .. } = examine(&run, Options::default()).map_err(refusal)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(|error| Refusal::Failed(format!("cannot start: {error}")))?;
+        let examined = runtime.block_on(examine(&run, Options::default()));
+        let Examined { run, found, .. } = examined.map_err(refusal)?;
         (run, Some(found))
     };
     let notes: Vec<String> = valid

@@ -10,17 +10,20 @@ use scalequest_crds::inspection::{Fault, Inspection};
 use scalequest_crds::key::hex;
 use scalequest_crds::run::SynthesisRun;
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
-use super::inspect::inspect;
+use super::inspect::{Look, Unseen, inspect};
 use super::lock::{Lock, LockError};
 use super::machine::{Machine, now_millis};
 use super::memory::too_large;
 use super::places::{check_places, run_directory, state_directory};
 use super::program::find_worker;
+use super::progress::{Display, Event};
 use super::record_file;
+use super::stop::Stop;
 use crate::plan::{Observed, plan};
 use crate::record::{RunRecord, WorkerIdentity};
-use crate::validate::{Environment, ValidRun, check_inspection, validate};
+use crate::validate::{Environment, ValidRun, check_inspection, check_unfetched, validate};
 
 /// Why a run was not taken up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,16 @@ pub enum Refused {
     BadInput(Vec<Fault>),
     /// Something outside does not work; for a person.
     World(String),
+    /// A person stopped it.
+    Interrupted,
+}
+
+/// Who takes up a run, as far as it may take long: models are fetched meanwhile.
+pub struct Watcher<'a> {
+    /// Whether to stop.
+    pub stop: watch::Receiver<Stop>,
+    /// Where it is shown how far a fetch is.
+    pub display: &'a mut dyn Display,
 }
 
 /// What a person may set for one execution.
@@ -79,16 +92,24 @@ pub struct Examined {
     pub found: Inspection,
 }
 
-/// Looks at `run` and at everything it refers to, as [`accept`] does for a run that is not known yet, and writes nothing.
+/// Looks at `run` and at everything it refers to, as [`accept`] does for a run that is not known yet, and writes nothing. Models that would have
+/// to be fetched first are not looked at.
 ///
 /// # Errors
 /// [`Refused`].
-pub fn examine(run: &SynthesisRun, options: Options) -> Result<Examined, Refused> {
+pub async fn examine(run: &SynthesisRun, options: Options) -> Result<Examined, Refused> {
     let valid = validate(run, Environment::Local).map_err(Refused::BadInput)?;
     let program = find_worker().map_err(Refused::World)?;
     let machine = Machine::measure(options.cores, options.memory);
     let mut faults = check_places(valid.name(), &valid.spec().workspace, &valid.spec().output);
-    let found = inspect_all(&program, run, &valid, machine, None, &mut faults)?;
+    let (_sender, stop) = watch::channel(Stop::No);
+    let look = Look {
+        cores: machine.cores,
+        fetch: false,
+        stop,
+        progress: &mut |_| {},
+    };
+    let found = inspect_all(&program, run, &valid, machine, None, look, &mut faults).await?;
     if faults.is_empty() {
         Ok(Examined { run: valid, found })
     } else {
@@ -100,7 +121,11 @@ pub fn examine(run: &SynthesisRun, options: Options) -> Result<Examined, Refused
 ///
 /// # Errors
 /// [`Refused`]; unless a record was there before, nothing is written then.
-pub fn accept(run: &SynthesisRun, options: Options) -> Result<Session, Refused> {
+pub async fn accept(
+    run: &SynthesisRun,
+    options: Options,
+    watcher: Watcher<'_>,
+) -> Result<Session, Refused> {
     let valid = validate(run, Environment::Local).map_err(Refused::BadInput)?;
     let program = find_worker().map_err(Refused::World)?;
     let machine = Machine::measure(options.cores, options.memory);
@@ -129,7 +154,25 @@ pub fn accept(run: &SynthesisRun, options: Options) -> Result<Session, Refused> 
     let mut faults = check_places(valid.name(), &valid.spec().workspace, &valid.spec().output);
     let found = match is_over {
         true => Inspection::default(),
-        false => inspect_all(&program, run, &valid, machine, known.as_ref(), &mut faults)?,
+        false => {
+            let display = watcher.display;
+            let look = Look {
+                cores: machine.cores,
+                fetch: true,
+                stop: watcher.stop,
+                progress: &mut |progress| display.show(&Event::Inspecting { progress }),
+            };
+            inspect_all(
+                &program,
+                run,
+                &valid,
+                machine,
+                known.as_ref(),
+                look,
+                &mut faults,
+            )
+            .await?
+        }
     };
     if !faults.is_empty() {
         return Err(Refused::BadInput(faults));
@@ -180,18 +223,27 @@ pub fn accept(run: &SynthesisRun, options: Options) -> Result<Session, Refused> 
 }
 
 /// Has everything looked at that the spec refers to; what is wrong goes to `faults`.
-fn inspect_all(
+async fn inspect_all(
     program: &Path,
     run: &SynthesisRun,
     valid: &ValidRun,
     machine: Machine,
     known: Option<&RunRecord>,
+    look: Look<'_>,
     faults: &mut Vec<Fault>,
 ) -> Result<Inspection, Refused> {
     let mut resolved = SynthesisRun::new(valid.name(), valid.spec().clone());
     resolved.metadata = run.metadata.clone();
-    let found = inspect(program, &resolved, machine.cores).map_err(Refused::World)?;
-    faults.extend(check_inspection(valid, &found));
+    let check = match look.fetch {
+        true => check_inspection,
+        false => check_unfetched,
+    };
+    let found = inspect(program, &resolved, look).await;
+    let found = found.map_err(|unseen| match unseen {
+        Unseen::Stopped => Refused::Interrupted,
+        Unseen::Broken(message) => Refused::World(message),
+    })?;
+    faults.extend(check(valid, &found));
     faults.extend(too_large(valid.spec(), &found.models, machine.memory));
     if let Some(record) = known {
         faults.extend(changed_since(&record.inspection, &found));

@@ -2,7 +2,7 @@
 
 use scalequest_crds::Stage;
 use scalequest_crds::run::{Benchmark, Model};
-use scalequest_crds::task::{Endpoint, ModelLocation, ModelServer, ModelUse, QuestionFile};
+use scalequest_crds::task::{ModelLocation, ModelServer, ModelUse, QuestionFile};
 
 use super::chain::Position;
 use crate::record::RunRecord;
@@ -21,17 +21,9 @@ pub(super) fn declared(run: &ValidRun, record: &RunRecord, name: &str) -> Option
         .models
         .iter()
         .find(|facts| facts.name == name)?;
-    let location = match model.served() {
-        Some(served) => ModelLocation::Endpoint(Endpoint {
-            base_url: served.base_url.clone(),
-            model: served.model.clone(),
-            concurrency: served.concurrency(),
-        }),
-        None => ModelLocation::Path(model.located()?.1),
-    };
     Some(ModelUse {
         name: name.into(),
-        location,
+        location: ModelLocation::declared(model)?,
         digest: facts.digest.clone(),
         arithmetic: model.arithmetic(),
         server: None,

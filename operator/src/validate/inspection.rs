@@ -6,16 +6,26 @@ use super::{ValidRun, fault};
 
 /// Every fault in `inspection`, its own first; empty where the run can be accepted.
 pub fn check_inspection(run: &ValidRun, inspection: &Inspection) -> Vec<Fault> {
+    check_but(run, inspection, &[])
+}
+
+/// The same of an inspection that fetched nothing: of the models that it would have had to fetch nothing is known, which is no fault.
+pub fn check_unfetched(run: &ValidRun, inspection: &Inspection) -> Vec<Fault> {
+    check_but(run, inspection, &inspection.not_fetched)
+}
+
+/// `unknown`: the models of which nothing needs to be known.
+fn check_but(run: &ValidRun, inspection: &Inspection, unknown: &[String]) -> Vec<Fault> {
     let mut faults = inspection.faults.clone();
     if !faults.is_empty() {
         return faults;
     }
     for (index, model) in run.spec().models.iter().enumerate() {
-        if !inspection
+        let is_known = inspection
             .models
             .iter()
-            .any(|facts| facts.name == model.name)
-        {
+            .any(|facts| facts.name == model.name);
+        if !is_known && !unknown.contains(&model.name) {
             faults.push(fault(
                 format!("spec.models[{index}]"),
                 format!("`{}` was not found by the inspection", model.name),

@@ -24,7 +24,7 @@ mod inspection;
 use scalequest_crds::inspection::Fault;
 use scalequest_crds::run::{SynthesisRun, SynthesisRunSpec};
 
-pub use inspection::check_inspection;
+pub use inspection::{check_inspection, check_unfetched};
 pub use limits::Limits;
 pub use method::Method;
 

@@ -1,7 +1,7 @@
 //! Places: workspace, output, question files. Each names exactly one kind of place, and one that this environment can reach.
 
 use scalequest_crds::inspection::Fault;
-use scalequest_crds::run::model::ClaimSource;
+use scalequest_crds::run::model::{ClaimSource, HUB_SCHEME};
 use scalequest_crds::run::{Place, SynthesisRunSpec};
 
 use super::{Environment, fault};
@@ -164,7 +164,8 @@ fn question_file(
     }
 }
 
-fn check_uri(uri: &str, field: &str, faults: &mut Vec<Fault>) {
+/// Checks that `uri` is one of an object store.
+pub(super) fn check_uri(uri: &str, field: &str, faults: &mut Vec<Fault>) {
     if !SCHEMES
         .iter()
         .any(|scheme| uri.starts_with(scheme) && uri.len() > scheme.len())
@@ -196,10 +197,11 @@ fn check_for_pods(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
     for (index, store) in spec.stores.iter().enumerate() {
         let scheme = |prefix: &str| prefix.split("://").next().unwrap_or_default().to_string();
         let field = format!("spec.stores[{index}]");
-        if !SCHEMES.iter().any(|known| store.prefix.starts_with(known)) {
+        let mut known = SCHEMES.iter().chain([&HUB_SCHEME]);
+        if !known.any(|known| store.prefix.starts_with(known)) {
             faults.push(fault(
                 format!("{field}.prefix"),
-                format!("`{}` begins no object store URI: write s3://, gs:// or az://, with or without a bucket", store.prefix),
+                format!("`{}` begins no object store URI: write s3://, gs:// or az://, with or without a bucket, or hf:// for the hub", store.prefix),
             ));
         }
         let earlier = &spec.stores[..index];
@@ -254,6 +256,10 @@ fn claims(spec: &SynthesisRunSpec) -> Vec<(String, &ClaimSource)> {
     ];
     let places = [
         ("spec.workspace", spec.workspace.claim.as_ref()),
+        (
+            "spec.modelCache",
+            spec.model_cache.as_ref().map(|cache| &cache.claim),
+        ),
         ("spec.output", spec.output.claim.as_ref()),
     ];
     let listed = lists.into_iter().flat_map(|(field, below, claims)| {

@@ -134,8 +134,18 @@ fn what_cannot_work_is_refused_with_its_path_and_what_to_do() {
         ),
         (
             "source: {path: models/qwen}",
-            "source: {uri: \"s3://b/c\"}",
-            "spec.models[0].source.uri: is not fetched by this version on one machine: download",
+            "source: {uri: \"ftp://b/c\"}",
+            "spec.models[0].source.uri: `ftp://b/c` is no object store URI",
+        ),
+        (
+            "source: {path: models/qwen}",
+            "source: {hub: {repo: ../qwen, revision: 0123456789abcdef0123456789abcdef01234567}}",
+            "spec.models[0].source.hub.repo: `../qwen` is no repository of the hub: write owner/name",
+        ),
+        (
+            "source: {path: models/qwen}",
+            "source: {hub: {repo: a/b, revision: 0123456789abcdef0123456789abcdef01234567, file: q4/x.gguf}}",
+            "spec.models[0].source.hub.file: `q4/x.gguf` is no GGUF file",
         ),
         (
             "source: {path: models/qwen}",
@@ -318,6 +328,61 @@ fn a_server_in_a_cluster_needs_an_image_and_may_use_several_gpus() {
     let faults = served("image: \"vllm/vllm-openai:v1\", ", "Respond, Generate").unwrap_err();
     assert!(
         faults.len() == 1 && faults[0].contains("2 GPUs for Generate"),
+        "{faults:?}"
+    );
+}
+
+#[test]
+fn fetched_models_are_accepted_everywhere_and_where_they_are_kept_is_noted() {
+    let hub = "source: {hub: {repo: a/b, revision: 0123456789abcdef0123456789abcdef01234567, tokenSecret: {name: hub, key: token}}}";
+    let fetched = edited("source: {path: models/qwen}", hub);
+    let notes = |text: &str, environment| -> Vec<String> {
+        let run = check(text, environment).unwrap();
+        let notes = run.notes().iter();
+        notes.map(|note| note.field.clone()).collect()
+    };
+    let with_cache = |text: &str| {
+        text.replace(
+            "output: {",
+            "modelCache: {claim: {name: cache}}\n  output: {",
+        )
+    };
+    assert_eq!(
+        notes(&fetched, Environment::Local),
+        ["spec.models[0].source.hub.tokenSecret"]
+    );
+    assert_eq!(
+        notes(&with_cache(&fetched), Environment::Local),
+        ["spec.models[0].source.hub.tokenSecret", "spec.modelCache"]
+    );
+    let claims = [
+        ("path: models/judge.gguf", "claim: {name: models}"),
+        ("path: seeds.jsonl", "uri: \"s3://seeds/seeds.jsonl\""),
+        ("path: work", "uri: \"s3://work\""),
+        ("path: out", "uri: \"s3://out\""),
+    ];
+    let in_cluster = |text: &str| {
+        claims.iter().fold(text.to_owned(), |text, (from, to)| {
+            assert!(text.contains(from), "{from}");
+            text.replace(from, to)
+        })
+    };
+    let fetched = in_cluster(&fetched);
+    assert_eq!(
+        notes(&fetched, Environment::Cluster),
+        ["spec.models[0].source.hub"]
+    );
+    let none: [&str; 0] = [];
+    assert_eq!(notes(&with_cache(&fetched), Environment::Cluster), none);
+    let unused = in_cluster(&with_cache(&edited(
+        "source: {path: models/qwen}",
+        "source: {claim: {name: models}}",
+    )));
+    assert_eq!(notes(&unused, Environment::Cluster), ["spec.modelCache"]);
+    let outside = with_cache(&fetched).replace("{name: cache}", "{name: cache, subPath: ../x}");
+    let faults = check(&outside, Environment::Cluster).unwrap_err();
+    assert!(
+        faults[0].starts_with("spec.modelCache.claim.subPath: `../x` leaves the claim"),
         "{faults:?}"
     );
 }

@@ -26,6 +26,8 @@ pub mod object_server;
 
 pub mod chat_server;
 
+pub mod hub_server;
+
 pub use finished_run::FinishedRun;
 pub use micro_run::MicroRun;
 pub use workbench::{Finished, Workbench};

@@ -70,6 +70,14 @@ impl Cluster {
         })
     }
 
+    /// The address by which pods reach this machine.
+    ///
+    /// # Panics
+    /// If the cluster is somebody else's.
+    pub fn address(&self) -> Ipv4Addr {
+        self.own("reaches this machine").slot().address()
+    }
+
     /// Starts a cluster of one's own. Dropping it ends it.
     ///
     /// # Panics
@@ -154,14 +162,6 @@ impl Cluster {
             self.control_plane().assert_runs();
             self.block_on(is_ready(&self.kubeconfig)).then_some(())
         });
-    }
-
-    /// This machine's address, at which pods reach what a test starts beside the cluster.
-    ///
-    /// # Panics
-    /// If the cluster is somebody's.
-    pub fn address(&self) -> Ipv4Addr {
-        self.own("reaches servers of a test").slot().address()
     }
 
     #[track_caller]

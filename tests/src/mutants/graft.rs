@@ -65,6 +65,14 @@ fn odd_values() -> Vec<(&'static str, Value)> {
         ),
         ("/spec/models/0/source", json!({"path": "a"})),
         ("/spec/models/0/source", json!({"uri": "s3://b/c"})),
+        (
+            "/spec/models/0/source",
+            json!({"hub": {"repo": "a/b/c", "revision": "0".repeat(40)}}),
+        ),
+        (
+            "/spec/models/0/source",
+            json!({"hub": {"repo": "a/b", "revision": "0".repeat(40), "file": "../x.gguf"}}),
+        ),
         ("/spec/workspace", json!({})),
         ("/spec/workspace", json!({"claim": {"name": "work"}})),
         (

@@ -13,6 +13,8 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams};
 use scalequest_crds::run::SynthesisRun;
 use scalequest_tests::harness::dataset::{Dataset, published};
+use scalequest_tests::harness::hub_server::HubServer;
+use scalequest_tests::harness::micro_run::micro_models;
 use scalequest_tests::harness::{MicroRun, Workbench};
 use scalequest_tests::kubernetes::namespace::eventually;
 use scalequest_tests::kubernetes::product::SYSTEM;
@@ -264,6 +266,58 @@ async fn what_cannot_work_is_said_and_nothing_is_started() {
         purposes.keys().all(|purpose| purpose == "inspect"),
         "{purposes:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make test-cluster"]
+async fn a_gated_model_of_the_hub_is_fetched_once_to_the_cache_and_makes_the_same_bytes() {
+    const REPOSITORY: &str = "org/chat";
+    let cluster = Cluster::shared();
+    cluster.install_operator();
+    let run = MicroRun::small("fetched");
+    let space = cluster.namespace("fetched").await;
+    let (manifest, store) = space.on_claims(&run).await;
+    let cache = space.claim("cache").await;
+    let start = || {
+        HubServer::start_at(
+            &cluster.address().to_string(),
+            &[(REPOSITORY, &micro_models().chat)],
+        )
+    };
+    let hub = tokio::task::spawn_blocking(start).await.expect("a hub");
+    hub.gate("hf_right");
+    let mut manifest = manifest;
+    let spec = &mut manifest["spec"];
+    spec["models"][0]["source"] = HubServer::source(REPOSITORY);
+    spec["models"][0]["source"]["hub"]["tokenSecret"] = json!({"name": "hub", "key": "token"});
+    spec["modelCache"] = json!({"claim": {"name": "cache", "subPath": "ours"}});
+    spec["stores"] = json!([{"prefix": "hf://", "endpoint": hub.endpoint()}]);
+    let secret = |token: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hub"}, "stringData": {"token": token}});
+    apply(&space, &secret("hf_right")).await;
+    apply(&space, &manifest).await;
+    let reference = tokio::task::spawn_blocking(move || on_one_machine(&run));
+    complete(&space, "fetched").await;
+    keep(cluster, &space, "fetched", "fetched");
+    let reference = reference.await.expect("the run on one machine");
+    let made = published(&store.join("dataset"));
+    assert_eq!(made.parquet, reference.parquet, "the Parquet files differ");
+    assert_eq!(made.manifest["digest"], reference.manifest["digest"]);
+    // Inspection and stages have had it from the cache, and the storage has seen no token.
+    let weights = micro_models().chat.join("model.safetensors");
+    let size = std::fs::metadata(weights).expect("a model").len();
+    assert_eq!(hub.sent()["model.safetensors"], size);
+    assert!(!hub.leaked());
+    let kept = std::fs::read_dir(cache.join("ours/models"))
+        .expect("a cache")
+        .flatten();
+    assert!(
+        kept.into_iter()
+            .any(|entry| entry.path().join("model.safetensors").is_file())
+    );
+    assert_eq!(failures(&space).await, 0);
+    tokio::task::spawn_blocking(move || drop(hub))
+        .await
+        .expect("an end");
 }
 
 fn labelled() -> ListParams {

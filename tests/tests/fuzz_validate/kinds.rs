@@ -77,7 +77,8 @@ pub const KINDS: &[FaultKind] = &[
         "set exactly one of hub, path, uri, claim and image",
     ),
     kind("", "exists in a cluster only"),
-    kind("", "is not fetched by this version on one machine"),
+    kind("source.hub.repo", "is no repository of the hub"),
+    kind("source.hub.file", "is no GGUF file in the repository"),
     kind("", "is a path of one machine"),
     // Places.
     kind("", "places: set exactly one of path, uri and claim"),

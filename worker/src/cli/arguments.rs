@@ -127,9 +127,10 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<String>,
     },
-    /// Look at the models and files that a spec refers to; the findings, faults included, as JSON on standard output
+    /// Look at the models and files that a spec refers to, fetching the models that lie elsewhere; the findings, faults included, as JSON on
+    /// standard output, after progress as JSON lines
     Inspect {
-        /// File with the SynthesisRun, its defaults filled in: JSON or YAML
+        /// File with the SynthesisRun, its defaults filled in: JSON or YAML; `-`: the first line of standard input, at whose end it stops
         #[arg(long, value_name = "FILE")]
         spec: PathBuf,
         /// Look at one part alone, from 0: each model is one, then come the question files, 16 a part
@@ -138,6 +139,9 @@ pub enum Command {
         /// File to write the findings to, in at most 4096 bytes, instead of standard output
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
+        /// Fetch no model: look only whether it could be fetched
+        #[arg(long)]
+        no_fetch: bool,
     },
 }
 

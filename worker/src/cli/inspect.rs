@@ -1,18 +1,27 @@
-//! `inspect`: reads a spec and prints what is found. Faults are findings; only a spec that cannot be read is an error.
+//! `inspect`: reads a spec and prints what is found, and before it, how far the fetching of a model is. Faults are findings; only a spec that
+//! cannot be read is an error.
 
 use std::path::Path;
 
-use scalequest_crds::exit::worker::{DONE, TASK_CANNOT_WORK};
+use scalequest_crds::exit::worker::{DONE, STOPPED, TASK_CANNOT_WORK};
 use scalequest_crds::inspection::{Part, parts};
 use scalequest_crds::run::SynthesisRun;
 
 use super::execute::TRY_AGAIN;
+use super::signals;
 use super::write_report::write_file;
+use crate::fetch::Settings;
+use crate::inspect::Looking;
+use crate::stages::Progressing;
+
+/// The spec's file that stands for standard input: its first line is the spec, and its end the wish to stop.
+const STDIN: &str = "-";
 
 /// Inspects what the SynthesisRun in `file` refers to, or one part of it, and returns the exit code. The findings are printed, or written
-/// to `report` in as many bytes as a termination message takes.
-pub fn inspect(file: &Path, part: Option<usize>, report: Option<&Path>) -> i32 {
-    let run = match read(file) {
+/// to `report` in as many bytes as a termination message takes. `fetch`: whether models are fetched that are not there.
+pub fn inspect(file: &Path, part: Option<usize>, report: Option<&Path>, fetch: bool) -> i32 {
+    let is_stdin = file == Path::new(STDIN);
+    let run = match read(file, is_stdin) {
         Ok(run) => run,
         Err(message) => {
             tracing::error!("{}: {message}", file.display());
@@ -28,7 +37,20 @@ pub fn inspect(file: &Path, part: Option<usize>, report: Option<&Path>) -> i32 {
             return TASK_CANNOT_WORK;
         }
     };
-    let found = crate::inspect::inspect(&run.spec, &part);
+    let stop = signals::listen(is_stdin);
+    let looking = Looking {
+        fetch,
+        settings: Settings::from_env(),
+        progressing: &match report {
+            Some(_) => Progressing::silent(),
+            None => Progressing::on_stdout(),
+        },
+        stop: &stop,
+    };
+    let Some(found) = crate::inspect::inspect(&run.spec, &part, &looking) else {
+        tracing::info!("stopped, what was fetched stays");
+        return STOPPED;
+    };
     let Some(report) = report else {
         return match serde_json::to_string(&found) {
             Ok(found) => {
@@ -51,8 +73,15 @@ pub fn inspect(file: &Path, part: Option<usize>, report: Option<&Path>) -> i32 {
 }
 
 /// JSON, which the runner writes, or YAML, which people write.
-fn read(file: &Path) -> Result<SynthesisRun, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?;
+fn read(file: &Path, is_stdin: bool) -> Result<SynthesisRun, String> {
+    let cannot = |error| format!("cannot be read: {error}");
+    let text = if is_stdin {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).map_err(cannot)?;
+        line
+    } else {
+        std::fs::read_to_string(file).map_err(cannot)?
+    };
     if text.trim_start().starts_with('{') {
         serde_json::from_str(&text).map_err(|error| format!("is no SynthesisRun: {error}"))
     } else {

@@ -97,7 +97,12 @@ pub fn main() -> ExitCode {
             cases,
         } => bench::bench(&model, arithmetic.into(), cases),
         Command::KeepServer { command } => keep_server::keep_server(&command),
-        Command::Inspect { spec, part, report } => inspect::inspect(&spec, part, report.as_deref()),
+        Command::Inspect {
+            spec,
+            part,
+            report,
+            no_fetch,
+        } => inspect::inspect(&spec, part, report.as_deref(), !no_fetch),
     })
 }
 

@@ -1,14 +1,15 @@
 //! One question to an endpoint, asked until it is answered or there is no hope left.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use reqwest::{Client, Url};
 use tokio::sync::watch;
 
-use super::failure::{Failure, of_status, pause_after};
+use super::failure::{Failure, of_status};
 use super::wire::{LimitName, NoReply, Question, Reply, Shape, reply, request};
 use super::{Declined, EndpointError};
+use crate::http::{chain, now_seconds, pause_after};
 
 /// Attempts at a question that the server fails to answer while it answers others.
 const ATTEMPTS: u32 = 6;
@@ -256,11 +257,12 @@ impl Endpoint {
             .await
             .map_err(passing)?;
         if !(200..300).contains(&status) {
-            let now = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |now| now.as_secs());
-            let now = i64::try_from(now).unwrap_or(i64::MAX);
-            return Err(of_status(status, retry_after.as_deref(), now, &text));
+            return Err(of_status(
+                status,
+                retry_after.as_deref(),
+                now_seconds(),
+                &text,
+            ));
         }
         reply(&text, &self.model, question).map_err(|no_reply| match no_reply {
             NoReply::Garbage(error) => passing(format!("what it answered is no chat completion ({error})")),
@@ -332,24 +334,4 @@ impl Endpoint {
             self.model
         )
     }
-}
-
-/// An error with its causes: the outermost of a network error tells nothing. The URL is left out; the caller names the endpoint.
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = if error.is_timeout() {
-        "it took too long".to_owned()
-    } else if error.is_connect() {
-        "cannot connect".to_owned()
-    } else {
-        "the connection broke".to_owned()
-    };
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -4,11 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// The longest that a server may have us wait by its `Retry-After`.
-const LONGEST_PAUSE: Duration = Duration::from_secs(120);
-
-/// The pause after the first attempt where the server names none; doubled for each further one.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+use crate::http::pause_named;
 
 /// Longest part of a server's words that is passed on, in characters.
 const WORDS: usize = 300;
@@ -93,29 +89,6 @@ pub fn of_status(status: u16, retry_after: Option<&str>, now_seconds: i64, body:
     }
 }
 
-/// The pause before the attempt after attempt number `attempts` (from 1), where the server named none.
-pub fn pause_after(attempts: u32) -> Duration {
-    FIRST_PAUSE
-        .saturating_mul(2u32.saturating_pow(attempts.saturating_sub(1).min(16)))
-        .min(Duration::from_secs(30))
-}
-
-/// `Retry-After`: seconds, or a date.
-fn pause_named(text: &str, now_seconds: i64) -> Option<Duration> {
-    let text = text.trim();
-    let seconds = match text.parse::<f64>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let date = jiff::fmt::rfc2822::DateTimeParser::new()
-                .parse_timestamp(text)
-                .ok()?;
-            (date.as_second() - now_seconds) as f64
-        }
-    };
-    (seconds.is_finite())
-        .then(|| Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_PAUSE.as_secs_f64())))
-}
-
 /// What the server said in its body: the error's code and message where it has the usual form, otherwise its beginning.
 fn said(body: &str) -> String {
     let parsed: Option<Value> = serde_json::from_str(body).ok();
@@ -141,39 +114,16 @@ fn said(body: &str) -> String {
 mod tests {
     use super::*;
 
-    fn passing(status: u16, retry_after: Option<&str>) -> (Option<Duration>, bool) {
-        match of_status(status, retry_after, 1_000, "") {
-            Failure::Passing { after, busy, .. } => (after, busy),
-            other => panic!("{status}: {other:?}"),
-        }
-    }
-
     #[test]
     fn a_server_that_is_busy_or_broken_is_asked_again_when_it_says() {
-        assert_eq!(
-            passing(429, Some("7")),
-            (Some(Duration::from_secs(7)), true)
-        );
-        assert_eq!(
-            passing(503, Some("0.5")),
-            (Some(Duration::from_millis(500)), true)
-        );
-        assert_eq!(
-            passing(429, Some("Thu, 01 Jan 1970 00:17:00 GMT")),
-            (Some(Duration::from_secs(20)), true)
-        );
-        assert_eq!(
-            passing(429, Some("Thu, 01 Jan 1970 00:00:00 GMT")),
-            (Some(Duration::ZERO), true)
-        );
-        assert_eq!(passing(429, Some("1e9")), (Some(LONGEST_PAUSE), true));
-        for unreadable in ["soon", "", "NaN", "inf"] {
-            assert_eq!(
-                passing(500, Some(unreadable)),
-                (None, false),
-                "{unreadable}"
-            );
-        }
+        let passing = |status, retry_after| match of_status(status, retry_after, 1_000, "") {
+            Failure::Passing { after, busy, .. } => (after, busy),
+            other => panic!("{status}: {other:?}"),
+        };
+        let seven = Some(Duration::from_secs(7));
+        assert_eq!(passing(429, Some("7")), (seven, true));
+        assert_eq!(passing(503, Some("7")), (seven, true));
+        assert_eq!(passing(500, Some("soon")), (None, false));
     }
 
     #[test]
@@ -218,13 +168,5 @@ mod tests {
             message.chars().count() < 400 && !message.contains('\n'),
             "{message}"
         );
-    }
-
-    #[test]
-    fn pauses_grow_up_to_half_a_minute() {
-        let pauses: Vec<_> = (1..12).map(pause_after).collect();
-        assert_eq!(pauses[0], FIRST_PAUSE);
-        assert!(pauses.windows(2).all(|pair| pair[0] <= pair[1]));
-        assert_eq!(*pauses.last().unwrap(), Duration::from_secs(30));
     }
 }

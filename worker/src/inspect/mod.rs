@@ -1,6 +1,8 @@
 //! Looks at everything that a spec refers to before anything is started: models by their headers, question files line by line,
 //! stores by a first request. It says all that is wrong at once, and changes nothing.
 
+mod fetched;
+
 mod files;
 
 mod models;
@@ -12,15 +14,32 @@ mod roles;
 use scalequest_crds::inspection::{Fault, Inspection, Part};
 use scalequest_crds::run::SynthesisRunSpec;
 
-/// Everything that `part` of `spec` refers to, and what is wrong with it.
-pub fn inspect(spec: &SynthesisRunSpec, part: &Part) -> Inspection {
-    let mut inspection = Inspection::default();
-    models::models(spec, part, &mut inspection);
-    files::files(spec, part, &mut inspection);
+use crate::fetch::Settings;
+use crate::stages::{Progressing, Stop};
+
+/// How to look.
+pub struct Looking<'a> {
+    /// Whether models are fetched that are not there yet. Otherwise it is looked at whether they could be.
+    pub fetch: bool,
+    /// Where models are fetched to.
+    pub settings: Settings,
+    /// Where to say how far a fetch is.
+    pub progressing: &'a Progressing,
+    /// Whether to stop.
+    pub stop: &'a Stop,
+}
+
+/// Everything that `part` of `spec` refers to, and what is wrong with it; none, where a stop was asked for.
+pub fn inspect(spec: &SynthesisRunSpec, part: &Part, looking: &Looking<'_>) -> Option<Inspection> {
+    let mut others = Inspection::default();
+    files::files(spec, part, &mut others);
     if part.places {
-        places::places(spec, &mut inspection);
+        places::places(spec, &mut others);
     }
-    inspection
+    // Hours of fetching would be lost on a spec that has to be mended.
+    let is_well = others.faults.is_empty();
+    let models = models::models(spec, part, looking, is_well)?;
+    Some(Inspection::of_parts(spec, [models, others]))
 }
 
 fn fault(field: String, message: impl std::fmt::Display) -> Fault {

@@ -1,4 +1,4 @@
-//! Looks at the models: files complete, architecture known, weights not placeholders, tokenizer and template such as their parts
+//! Looks at the models, once they are here: files complete, architecture known, weights not placeholders, tokenizer and template such as their parts
 //! in the run need. Headers and single tensors only; no model is loaded. Of a model behind an endpoint: whether that serves it.
 
 use std::collections::BTreeMap;
@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use scalequest_crds::inspection::{Inspection, ModelFacts, Part};
 use scalequest_crds::run::{Model, OpenAiEngine, SynthesisRunSpec};
 
-use super::fault;
+use super::fetched::fetched;
 use super::roles::{Needs, needs};
+use super::{Looking, fault};
 use crate::endpoint;
 use crate::model::{Checkpoint, Head, ModelError};
 use crate::training::micro_batches::MICRO_BATCH_TOKENS;
@@ -19,38 +20,57 @@ const SERVED: usize = 32;
 /// Tokens of a row in training where no generator says another: questions are short, however long they may be.
 const ROW_TOKENS: usize = 256;
 
-/// Looks at the models of a part of the spec.
-pub fn models(spec: &SynthesisRunSpec, part: &Part, inspection: &mut Inspection) {
+/// Looks at the models of a part of the spec; none, where a stop was asked for. `is_well`: whether nothing else is wrong.
+pub(super) fn models(
+    spec: &SynthesisRunSpec,
+    part: &Part,
+    looking: &Looking<'_>,
+    is_well: bool,
+) -> Option<Inspection> {
+    let mut inspection = Inspection::default();
+    let of_part = part.models.clone();
+    let of_part: Vec<(usize, &Model)> = of_part
+        .filter_map(|index| Some((index, spec.models.get(index)?)))
+        .collect();
+    let fetched = fetched(&of_part, looking, is_well, &mut inspection)?;
     let mut digests = BTreeMap::new();
-    for index in part.models.clone() {
-        let Some(model) = spec.models.get(index) else {
-            break;
-        };
+    for (index, model) in of_part {
+        if looking.stop.is_asked() {
+            return None;
+        }
         if let Some(served) = model.served() {
-            look_at_endpoint(model, served, index, inspection);
+            look_at_endpoint(model, served, index, &mut inspection);
             continue;
         }
-        match location(model, index) {
-            Err((field, message)) => inspection.faults.push(fault(field, message)),
-            Ok((member, path)) => {
-                let field = format!("spec.models[{index}].source.{member}");
-                let trained = trained_row(spec, &model.name);
-                let (facts, faults) = look(
-                    &path,
-                    model,
-                    &needs(spec, &model.name),
-                    trained,
-                    &mut digests,
-                );
-                inspection.faults.extend(
-                    faults
-                        .into_iter()
-                        .map(|message| fault(field.clone(), message)),
-                );
-                inspection.models.extend(facts);
-            }
+        let is_fetched = model.fetched().is_some();
+        let located = match fetched.get(&index) {
+            None if is_fetched => continue,
+            Some(path) => model.fetched().map(|member| (member, path.clone())),
+            None => model.located().map(|(member, path)| (member, path.into())),
+        };
+        let Some((member, path)) = located else {
+            inspection.faults.push(fault(
+                format!("spec.models[{index}].source"),
+                "says not where the model's files are: give a folder or a .gguf file as `path` (in a cluster `claim` or `image`), or fetch them by `hub` or `uri`",
+            ));
+            continue;
+        };
+        let field = format!("spec.models[{index}].source.{member}");
+        let trained = trained_row(spec, &model.name);
+        let needs = needs(spec, &model.name);
+        let (mut facts, faults) = look(&path, model, &needs, trained, &mut digests);
+        if let Some(facts) = facts.as_mut().filter(|_| is_fetched) {
+            // Beside a GGUF file that was fetched lies what was fetched with it, and nothing else.
+            let readme = || from_readme(&path.with_file_name("README.md"));
+            facts.license = facts.license.take().or_else(|| bounded(readme()?));
         }
+        let faults = faults.into_iter();
+        inspection
+            .faults
+            .extend(faults.map(|message| fault(field.clone(), message)));
+        inspection.models.extend(facts);
     }
+    Some(inspection)
 }
 
 /// Looks whether an endpoint serves the model. Of its size nothing can be known here; it takes no memory of this machine.
@@ -81,33 +101,6 @@ fn look_at_endpoint(
         head: "languageModel".into(),
         license: None,
     });
-}
-
-/// Where the model's files are on this machine, or the field that is in the way.
-fn location(model: &Model, index: usize) -> Result<(&'static str, PathBuf), (String, String)> {
-    let field = |name: &str| format!("spec.models[{index}].{name}");
-    let source = model.source.as_ref().ok_or_else(|| {
-        (
-            field("source"),
-            "missing: say where the model's files are (path)".to_owned(),
-        )
-    })?;
-    let (name, advice) = match model.located() {
-        Some(("uri", _)) => (
-            "source.uri",
-            "copy the model's files first, and give their folder (on one machine `path`, in a cluster `claim`)",
-        ),
-        Some((member, location)) => return Ok((member, PathBuf::from(location))),
-        None if source.hub.is_some() => (
-            "source.hub",
-            "fetch the repository at that revision first (for example `hf download REPO --revision COMMIT --local-dir DIR`), and give its folder (on one machine `path`, in a cluster `claim`)",
-        ),
-        None => (
-            "source",
-            "give a folder or a .gguf file as `path`, or in a cluster as `claim`",
-        ),
-    };
-    Err((field(name), format!("not read by this worker: {advice}")))
 }
 
 /// Tokens of the longest row on which question fine-tuning trains the model: it packs its rows full.
@@ -264,9 +257,12 @@ fn license(path: &Path) -> Option<String> {
     } else {
         from_gguf(path)
     };
-    found
-        .map(|license| license.trim().to_owned())
-        .filter(|license| !license.is_empty() && license.chars().count() <= 100)
+    bounded(found?)
+}
+
+fn bounded(license: String) -> Option<String> {
+    let license = license.trim().to_owned();
+    (!license.is_empty() && license.chars().count() <= 100).then_some(license)
 }
 
 fn only_gguf(folder: &Path) -> Option<PathBuf> {

@@ -66,6 +66,18 @@ impl Progressing {
         *said = Some((Instant::now(), progress));
     }
 
+    /// Says of how many bytes how many are there: in MiB, and of none where that is not known.
+    pub fn say_bytes(&self, doing: &str, done: u64, total: u64) {
+        let mib = |bytes: u64| i64::try_from(bytes >> 20).unwrap_or(i64::MAX);
+        self.say(Progress {
+            doing: format!("{doing}, MiB"),
+            done: mib(done),
+            // Rounded up, so that the end is the end.
+            total: mib(total.saturating_add((1 << 20) - 1)),
+            ..Progress::default()
+        });
+    }
+
     /// Says that `doing` begins.
     pub fn begin(&self, doing: &str) {
         self.say(Progress {

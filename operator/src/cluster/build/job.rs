@@ -78,7 +78,13 @@ pub fn inspection(common: Common<'_>, work: &Work) -> Job {
     };
     let text = spec_text(&common.owner.name, common.spec);
     let task = source(common, work, text);
-    job(common, work, &shape, arguments.into(), locations, task)
+    let fetches = common
+        .spec
+        .models
+        .iter()
+        .any(|model| model.fetched().is_some());
+    let uses = Uses { locations, fetches };
+    job(common, work, &shape, arguments.into(), uses, task)
 }
 
 /// The Job of `work`, a part of the stage that `task` describes. `among`: the shards to make, where it is not all.
@@ -94,6 +100,12 @@ pub fn stage(
         false => locations(&serde_json::to_value(&task.params).unwrap_or_default()),
     };
     locations.insert(task.workspace.clone());
+    let mut params = task.params.clone();
+    let model = params.model_mut().filter(|_| work.purpose == Purpose::Run);
+    let uses = Uses {
+        locations,
+        fetches: model.is_some_and(|model| model.location.is_fetched()),
+    };
     let command = if is_seal { "seal" } else { "run" };
     let mut arguments = vec![
         command.to_string(),
@@ -134,7 +146,7 @@ pub fn stage(
         server: server::of(task).filter(|_| work.purpose == Purpose::Run),
     };
     let task = source(common, work, task_text(task));
-    job(common, work, &shape, arguments, locations, task)
+    job(common, work, &shape, arguments, uses, task)
 }
 
 /// Where the pods of `work` have their task.
@@ -172,12 +184,19 @@ struct Shape {
     server: Option<ModelServer>,
 }
 
+/// What pods use beside their task.
+struct Uses {
+    locations: BTreeSet<String>,
+    /// Whether they use a model that is fetched.
+    fetches: bool,
+}
+
 fn job(
     common: Common<'_>,
     work: &Work,
     shape: &Shape,
     mut arguments: Vec<String>,
-    locations: BTreeSet<String>,
+    uses: Uses,
     task: TaskSource,
 ) -> Job {
     let Common {
@@ -201,7 +220,8 @@ fn job(
         work,
         task,
         arguments,
-        locations,
+        locations: uses.locations,
+        fetches: uses.fetches,
         server: shape.server.clone(),
     };
     let reporting = match shape.server {

@@ -14,7 +14,7 @@ use scalequest_crds::task::ModelServer;
 
 use super::maps::{SPEC, TASK};
 use super::server;
-use super::stores::{keys, secrets, variable, variables};
+use super::stores::{cache, keys, secrets, tokens, variable, variables};
 use super::task::TaskSource;
 use super::volumes::{TEMPORARY, volumes};
 use super::{gpus, pod_settings};
@@ -50,6 +50,18 @@ pub struct PodWork<'a> {
     pub locations: std::collections::BTreeSet<String>,
     /// The server that its model needs beside it.
     pub server: Option<ModelServer>,
+    /// Whether it uses a model that is fetched.
+    pub fetches: bool,
+}
+
+impl PodWork<'_> {
+    /// Where the work reads and writes: what it names, and the cache of models where it fetches one.
+    fn places(&self, spec: &SynthesisRunSpec) -> std::collections::BTreeSet<String> {
+        let cache = spec.model_cache.as_ref().filter(|_| self.fetches);
+        let mut places = self.locations.clone();
+        places.extend(cache.map(|cache| cache.claim.location()));
+        places
+    }
 }
 
 /// The pod for `work`.
@@ -75,9 +87,14 @@ pub fn pod(
         .or(worker.image.as_ref())
         .unwrap_or(&settings.worker_image);
     let file = work.work.stage.map_or(SPEC, |_| TASK);
-    let (mut volumes, mounts) = volumes(spec, (&work.task, file), &work.locations);
+    let (mut volumes, mounts) = volumes(spec, (&work.task, file), &work.places(spec));
     let mut env = variables(spec);
-    env.extend(keys(spec, |model| asks(spec, work.work, model)));
+    let asked = |model: &str| asks(spec, work.work, model);
+    env.extend(keys(spec, asked));
+    if work.fetches {
+        env.extend(tokens(spec, asked));
+        env.extend(cache(spec));
+    }
     env.push(variable("TMPDIR", TEMPORARY));
     env.push(variable("HOME", TEMPORARY));
     env.push(variable("SCALEQUEST_LOG_FORMAT", "json"));
@@ -156,7 +173,7 @@ pub fn pod(
     }
 }
 
-/// Whether `work` may ask an endpoint for the model called `model`.
+/// Whether `work` may ask an endpoint for the model called `model`, or the hub.
 fn asks(spec: &SynthesisRunSpec, work: &Work, model: &str) -> bool {
     match (work.purpose, work.stage) {
         (Purpose::Inspect, _) => true,

@@ -20,6 +20,9 @@ pub const SERVER: &str = "server";
 /// Where the model is put, and what had to be fetched for it.
 const SERVED: &str = "/served";
 
+/// The variable that says where what is fetched is kept.
+const CACHE: &str = "SCALEQUEST_CACHE";
+
 /// Where the server listens. A pod has its addresses for itself, so no other server is in the way.
 const PORT: i32 = 8000;
 
@@ -44,7 +47,10 @@ pub fn beside(
         .cloned()
         .collect();
     let env = worker.env.get_or_insert_default();
-    env.push(variable("SCALEQUEST_CACHE", format!("{SERVED}/cache")));
+    // What is fetched for the server must be where it sees it: in the run's own cache, or else here.
+    if env.iter().all(|known| known.name != CACHE) {
+        env.push(variable(CACHE, format!("{SERVED}/cache")));
+    }
     worker
         .volume_mounts
         .get_or_insert_default()

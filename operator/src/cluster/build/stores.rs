@@ -1,11 +1,11 @@
-//! How a pod reaches the stores, and the endpoints that serve models: endpoint and region as environment variables, credentials, keys and
+//! How a pod reaches the stores, the hub, and the endpoints that serve models: endpoint and region as environment variables, credentials, keys and
 //! certificates by reference. No secret passes through here.
 
 use k8s_openapi::api::core::v1::{
     EnvFromSource, EnvVar, EnvVarSource, SecretEnvSource, SecretKeySelector,
 };
-use scalequest_crds::run::model::key_variable;
-use scalequest_crds::run::{Model, Store, SynthesisRunSpec};
+use scalequest_crds::run::model::{key_variable, token_variable};
+use scalequest_crds::run::{Model, SecretKey, Store, SynthesisRunSpec};
 
 /// Where a bundle of certificates is mounted.
 pub const CA_FOLDER: &str = "/etc/scalequest/ca";
@@ -23,21 +23,42 @@ pub fn variables(spec: &SynthesisRunSpec) -> Vec<EnvVar> {
 pub fn keys(spec: &SynthesisRunSpec, used: impl Fn(&str) -> bool) -> Vec<EnvVar> {
     let key = |model: &Model| {
         let secret = model.served()?.api_key_secret.as_ref()?;
-        Some(EnvVar {
-            name: key_variable(&model.name),
-            value: None,
-            value_from: Some(EnvVarSource {
-                secret_key_ref: Some(SecretKeySelector {
-                    name: secret.name.clone(),
-                    key: secret.key.clone(),
-                    optional: None,
-                }),
-                ..EnvVarSource::default()
-            }),
-        })
+        Some(from_secret(key_variable(&model.name), secret))
     };
     let models = spec.models.iter().filter(|model| used(&model.name));
     models.filter_map(key).collect()
+}
+
+/// Environment variables with the tokens by which the models called `used` are fetched from the hub.
+pub fn tokens(spec: &SynthesisRunSpec, used: impl Fn(&str) -> bool) -> Vec<EnvVar> {
+    let token = |model: &Model| {
+        let hub = model.source.as_ref()?.hub.as_ref()?;
+        let secret = hub.token_secret.as_ref()?;
+        Some(from_secret(token_variable(&model.name), secret))
+    };
+    let models = spec.models.iter().filter(|model| used(&model.name));
+    models.filter_map(token).collect()
+}
+
+/// The environment variable by which a worker finds the cache of models, where the spec has one.
+pub fn cache(spec: &SynthesisRunSpec) -> Option<EnvVar> {
+    let cache = spec.model_cache.as_ref()?;
+    Some(variable("SCALEQUEST_CACHE", cache.claim.location()))
+}
+
+fn from_secret(name: String, secret: &SecretKey) -> EnvVar {
+    EnvVar {
+        name,
+        value: None,
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(SecretKeySelector {
+                name: secret.name.clone(),
+                key: secret.key.clone(),
+                optional: None,
+            }),
+            ..EnvVarSource::default()
+        }),
+    }
 }
 
 /// Secrets whose members become environment variables.
@@ -64,6 +85,7 @@ pub fn ca_config_map(spec: &SynthesisRunSpec) -> Option<&str> {
 fn of_store(store: &Store) -> Vec<EnvVar> {
     let scheme = store.prefix.split("://").next().unwrap_or_default();
     let (endpoint, region, plain_http) = match scheme {
+        "hf" => ("HF_ENDPOINT", None, None),
         "gs" => ("GOOGLE_BASE_URL", None, None),
         "az" => ("AZURE_ENDPOINT", None, Some("AZURE_ALLOW_HTTP")),
         _ => (

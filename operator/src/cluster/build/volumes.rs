@@ -35,9 +35,14 @@ pub fn volumes(
     if let Some(name) = ca_config_map(spec) {
         both.push((config_map("ca", name), mount("ca", CA_FOLDER, true)));
     }
+    // A pod that uses no fetched model has no business in the cache, though it may read another model in the same claim.
+    let cache = spec.model_cache.as_ref().map(|cache| &cache.claim);
+    let cache = cache.filter(|claim| locations.contains(&claim.location()));
     let written: BTreeSet<&str> = [&spec.workspace, &spec.output]
         .into_iter()
-        .filter_map(|place| Some(place.claim.as_ref()?.name.as_str()))
+        .filter_map(|place| place.claim.as_ref())
+        .chain(cache)
+        .map(|claim| claim.name.as_str())
         .collect();
     let claims: BTreeSet<&str> = locations
         .iter()

@@ -13,6 +13,8 @@ pub struct Bars {
     all: MultiProgress,
     stages: BTreeMap<StageName, ProgressBar>,
     accepted: Option<ProgressBar>,
+    /// What comes before the run.
+    before: Option<ProgressBar>,
 }
 
 impl Bars {
@@ -22,6 +24,7 @@ impl Bars {
             all: MultiProgress::new(),
             stages: BTreeMap::new(),
             accepted: None,
+            before: None,
         }
     }
 
@@ -49,6 +52,7 @@ impl Bars {
         for bar in std::mem::take(&mut self.stages)
             .into_values()
             .chain(self.accepted.take())
+            .chain(self.before.take())
         {
             bar.finish_and_clear();
         }
@@ -58,6 +62,24 @@ impl Bars {
 impl Display for Bars {
     fn show(&mut self, event: &Event) {
         match event {
+            Event::Inspecting { progress } => {
+                let all = &self.all;
+                let bar = self.before.get_or_insert_with(|| {
+                    let bar = all.add(ProgressBar::new(1));
+                    bar.set_style(style("{prefix:>26} {bar:24.cyan/blue} {pos}/{len} {msg}"));
+                    bar
+                });
+                bar.set_prefix("before the run");
+                bar.set_message(progress.doing.clone());
+                bar.set_length(unsigned(progress.total.max(progress.done).max(1)));
+                bar.set_position(unsigned(progress.done));
+            }
+            Event::RunStarted { .. } => {
+                if let Some(bar) = self.before.take() {
+                    bar.finish_and_clear();
+                }
+                self.say(event);
+            }
             Event::StageStarted { name, rows, .. } => {
                 self.bar(name, *rows).set_message("starts");
             }

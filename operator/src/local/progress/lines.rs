@@ -13,6 +13,8 @@ const PACE: Duration = Duration::from_secs(15);
 /// Writes lines to standard error.
 pub struct Lines {
     told: BTreeMap<StageName, Instant>,
+    /// What was said last of what comes before the run, and when.
+    before: Option<(String, Instant)>,
 }
 
 impl Lines {
@@ -20,11 +22,23 @@ impl Lines {
     pub fn new() -> Self {
         Lines {
             told: BTreeMap::new(),
+            before: None,
         }
     }
 
     fn is_too_soon(&mut self, event: &Event) -> bool {
         match event {
+            Event::Inspecting { progress } => {
+                let told = self.before.as_ref();
+                let at_end = progress.total > 0 && progress.done >= progress.total;
+                let soon = told.is_some_and(|(doing, told)| {
+                    *doing == progress.doing && told.elapsed() < PACE && !at_end
+                });
+                if !soon {
+                    self.before = Some((progress.doing.clone(), Instant::now()));
+                }
+                soon
+            }
             Event::StageStarted { name, .. } => {
                 self.told.insert(name.clone(), Instant::now());
                 false

@@ -119,6 +119,12 @@ impl StageProgress {
     rename_all_fields = "camelCase"
 )]
 pub enum Event {
+    /// What the spec refers to is looked at, and what is fetched for that.
+    Inspecting {
+        /// How far a fetch is.
+        #[serde(flatten)]
+        progress: Progress,
+    },
     /// The run is driven from here on.
     RunStarted {
         /// Its name.

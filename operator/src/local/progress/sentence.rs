@@ -11,6 +11,11 @@ use crate::local::machine::show_bytes;
 /// The sentence for `event`; none for what is only of use as a bar.
 pub fn sentence(event: &Event) -> Option<String> {
     Some(match event {
+        Event::Inspecting { progress } => {
+            let mut shown = StageProgress::default();
+            shown.add(progress);
+            format!("before the run: {}", progress_sentence(&shown))
+        }
         Event::RunStarted {
             run,
             resumed,

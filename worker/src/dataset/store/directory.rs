@@ -3,7 +3,8 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -62,6 +63,20 @@ impl Directory {
     pub(super) fn scan(&self, path: &str, take: &mut dyn FnMut(&[u8])) -> Result<bool, StoreError> {
         let file = self.file(path);
         scan_file(&file, take).map_err(|e| StoreError::from_io("read", &file, e))
+    }
+
+    pub(super) fn read_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let file = self.file(path);
+        let read = || -> io::Result<Vec<u8>> {
+            let mut open = File::open(&file)?;
+            open.seek(SeekFrom::Start(range.start))?;
+            let mut bytes = Vec::new();
+            let length = range.end.saturating_sub(range.start);
+            open.take(length).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = read().map_err(|error| StoreError::from_io("read", &file, error))?;
+        Ok(bytes.into())
     }
 
     pub(super) fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {

@@ -15,6 +15,7 @@ mod runtime;
 
 mod temporary;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,6 +67,15 @@ pub struct Entry {
     pub path: String,
     /// Size in bytes.
     pub bytes: u64,
+}
+
+/// What is known of an object without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// What the store calls this version of it; a directory has no versions.
+    pub version: Option<String>,
 }
 
 /// What is to be written: bytes in memory, or a local file that is read piece by piece.
@@ -177,10 +187,35 @@ impl Store {
 
     /// Size in bytes of the object at `path`, if it is there.
     pub fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
+        Ok(self.stat(path)?.map(|stat| stat.bytes))
+    }
+
+    /// Size and version of the object at `path`, if it is there.
+    pub fn stat(&self, path: &str) -> Result<Option<Stat>, StoreError> {
         self.check(path)?;
         match &self.place {
-            Place::Directory(directory) => directory.size(path),
-            Place::Objects(objects) => objects.size(path),
+            Place::Directory(directory) => {
+                let bytes = directory.size(path)?;
+                Ok(bytes.map(|bytes| Stat {
+                    bytes,
+                    version: None,
+                }))
+            }
+            Place::Objects(objects) => objects.stat(path),
+        }
+    }
+
+    /// The bytes at `range` of the object at `path`, if it still has that version; fewer where the object ends before.
+    pub fn read_range(
+        &self,
+        path: &str,
+        range: Range<u64>,
+        version: Option<&str>,
+    ) -> Result<Bytes, StoreError> {
+        self.check(path)?;
+        match &self.place {
+            Place::Directory(directory) => directory.read_range(path, range),
+            Place::Objects(objects) => objects.read_range(path, range, version),
         }
     }
 

@@ -2,6 +2,7 @@
 //! lost is told apart from another writer's by its content. It knows nothing of stages.
 
 use std::future::Future;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use url::Url;
 use super::access::Access;
 use super::repeat::repeat;
 use super::runtime::block_on;
-use super::{Content, Created, Entry, StoreError};
+use super::{Content, Created, Entry, Stat, StoreError};
 
 /// Bytes sent or fetched in one request; larger objects go in parts.
 const PART: u64 = 16 << 20;
@@ -136,11 +137,42 @@ impl Objects {
     }
 
     pub(super) fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
+        Ok(self.stat(path)?.map(|stat| stat.bytes))
+    }
+
+    pub(super) fn stat(&self, path: &str) -> Result<Option<Stat>, StoreError> {
         let (store, object) = (self.store.clone(), self.object(path)?);
         let found = self.run("read", path, async move {
             repeat(|| async { store.head(&object).await }).await
         });
-        absent_is_none(found.map(|meta| meta.size))
+        absent_is_none(found.map(|meta| Stat {
+            bytes: meta.size,
+            version: meta.e_tag,
+        }))
+    }
+
+    pub(super) fn read_range(
+        &self,
+        path: &str,
+        range: Range<u64>,
+        version: Option<&str>,
+    ) -> Result<Bytes, StoreError> {
+        let (store, object) = (self.store.clone(), self.object(path)?);
+        let options = GetOptions {
+            range: Some(range.into()),
+            if_match: version.map(str::to_owned),
+            ..GetOptions::default()
+        };
+        self.run("read", path, async move {
+            repeat(|| async {
+                store
+                    .get_opts(&object, options.clone())
+                    .await?
+                    .bytes()
+                    .await
+            })
+            .await
+        })
     }
 
     pub(super) fn put(&self, path: &str, content: &Content) -> Result<(), StoreError> {

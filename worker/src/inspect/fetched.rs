@@ -1,0 +1,119 @@
+//! Brings the models that lie elsewhere to this machine, before they are looked at: first it is seen that every one can be had, then they are
+//! fetched. A model that is there already costs no request.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use scalequest_crds::inspection::Inspection;
+use scalequest_crds::run::Model;
+use scalequest_crds::task::ModelLocation;
+
+use super::{Looking, fault};
+use crate::fetch::{FetchError, Watch, fetch_current, in_words, kept, look};
+
+/// A model that is fetched.
+struct Wanted<'a> {
+    index: usize,
+    model: &'a Model,
+    field: String,
+    location: ModelLocation,
+}
+
+/// Where the models among `models` (with their places in the spec) that are fetched lie now, by those places; what cannot be had is told in
+/// `inspection`. None, where a stop was asked for. `is_well`: whether nothing else is wrong, so that fetching is worth its time.
+pub(super) fn fetched(
+    models: &[(usize, &Model)],
+    looking: &Looking<'_>,
+    is_well: bool,
+    inspection: &mut Inspection,
+) -> Option<BTreeMap<usize, PathBuf>> {
+    let wanted = models.iter().filter_map(|(index, model)| {
+        let member = model.fetched()?;
+        Some(Wanted {
+            index: *index,
+            model,
+            field: format!("spec.models[{index}].source.{member}"),
+            location: ModelLocation::declared(model)?,
+        })
+    });
+    let (mut there, mut able) = (BTreeMap::new(), Vec::new());
+    for wanted in wanted {
+        let missing = match kept(&wanted.location, &looking.settings) {
+            Some(path) => {
+                there.insert(wanted.index, path);
+                None
+            }
+            None => {
+                let asked = with_watch(&wanted, looking, |watch| {
+                    look(
+                        &wanted.model.name,
+                        &wanted.location,
+                        &looking.settings,
+                        watch,
+                    )
+                });
+                match asked {
+                    Ok(bytes) => Some(bytes),
+                    Err(error) => {
+                        complain(&wanted, error, inspection)?;
+                        continue;
+                    }
+                }
+            }
+        };
+        able.push((wanted, missing));
+    }
+    let fetches = looking.fetch && is_well && inspection.faults.is_empty();
+    for (wanted, missing) in able {
+        if fetches {
+            let fetched = with_watch(&wanted, looking, |watch| {
+                fetch_current(
+                    &wanted.model.name,
+                    &wanted.location,
+                    &looking.settings,
+                    watch,
+                )
+            });
+            match fetched {
+                Ok(path) => drop(there.insert(wanted.index, path)),
+                Err(error) => {
+                    there.remove(&wanted.index);
+                    complain(&wanted, error, inspection)?;
+                }
+            }
+        } else if let Some(bytes) = missing {
+            inspection.not_fetched.push(wanted.model.name.clone());
+            inspection.warnings.push(fault(
+                wanted.field,
+                format!(
+                    "the model can be fetched and is not here yet ({}): a run fetches it, and looks at it then",
+                    in_words(bytes)
+                ),
+            ));
+        }
+    }
+    Some(there)
+}
+
+fn with_watch<T>(
+    wanted: &Wanted<'_>,
+    looking: &Looking<'_>,
+    work: impl FnOnce(&Watch<'_>) -> T,
+) -> T {
+    let (progressing, stop, name) = (looking.progressing, looking.stop, &wanted.model.name);
+    work(&Watch {
+        say: &|doing, done, total| {
+            progressing.say_bytes(&format!("{doing} `{name}`"), done, total);
+        },
+        is_stopped: &|| stop.is_asked(),
+    })
+}
+
+/// Tells what is wrong with a model; none, where nothing is but that a stop was asked for.
+fn complain(wanted: &Wanted<'_>, error: FetchError, inspection: &mut Inspection) -> Option<()> {
+    if matches!(error, FetchError::Stopped) {
+        return None;
+    }
+    inspection.faults.push(fault(wanted.field.clone(), error));
+    Some(())
+}
