@@ -19,7 +19,7 @@ pub enum DeviceError {
     NotBuilt,
     /// A GPU is asked for, and there is none that works.
     #[error("{DEVICE_VARIABLE} is `cuda`, but no GPU can be used: {0}")]
-    Absent(candle_core::Error),
+    Absent(String),
 }
 
 impl DeviceError {
@@ -42,14 +42,22 @@ fn choose(wanted: Option<&str>) -> Result<Device, DeviceError> {
     match wanted.unwrap_or("auto") {
         "cpu" => Ok(Device::Cpu),
         "auto" if !is_built => Ok(Device::Cpu),
-        "auto" => Ok(Device::new_cuda(0).unwrap_or_else(|error| {
-            tracing::warn!(%error, "no GPU can be used, computing on the CPU");
+        "auto" => Ok(first_gpu().unwrap_or_else(|error| {
+            tracing::warn!(error, "no GPU can be used, computing on the CPU");
             Device::Cpu
         })),
         "cuda" if !is_built => Err(DeviceError::NotBuilt),
-        "cuda" => Device::new_cuda(0).map_err(DeviceError::Absent),
+        "cuda" => first_gpu().map_err(DeviceError::Absent),
         other => Err(DeviceError::Unknown(other.to_owned())),
     }
+}
+
+/// The machine's first GPU, or what is in the way: candle's words without the backtrace that it may add to them.
+fn first_gpu() -> Result<Device, String> {
+    Device::new_cuda(0).map_err(|error| {
+        let words = error.to_string();
+        words.lines().next().unwrap_or_default().to_owned()
+    })
 }
 
 /// The name of the reference body on a device, for manifests.
