@@ -9,8 +9,8 @@ use scalequest_crds::report::{Counts, Histogram, Outcome, REPORT_MAX_BYTES, Stag
 use scalequest_crds::row::Reason;
 use scalequest_crds::run::Sampling;
 use scalequest_crds::task::{
-    ModelLocation, ModelUse, Publication, StageCost, StageParams, StageTask, TASK_VERSION,
-    TaskInput,
+    HubFiles, ModelLocation, ModelUse, Publication, StageCost, StageParams, StageTask,
+    TASK_VERSION, TaskInput,
 };
 
 fn model() -> ModelUse {
@@ -106,6 +106,16 @@ fn the_shards_of_a_task_cover_its_rows_once() {
     }
 }
 
+/// The task with its model elsewhere.
+fn moved(location: ModelLocation) -> StageTask {
+    let mut moved = task();
+    let StageParams::Generate { model, .. } = &mut moved.params else {
+        unreachable!()
+    };
+    model.location = location;
+    moved
+}
+
 #[test]
 fn a_key_depends_on_what_decides_the_bytes_and_on_nothing_else() {
     let key = task_key(&task());
@@ -121,14 +131,13 @@ fn a_key_depends_on_what_decides_the_bytes_and_on_nothing_else() {
             key: "x".into(),
             ..task()
         },
-        {
-            let mut moved = task();
-            let StageParams::Generate { model, .. } = &mut moved.params else {
-                unreachable!()
-            };
-            model.location = ModelLocation::Path("/b/model".into());
-            moved
-        },
+        moved(ModelLocation::Path("/b/model".into())),
+        moved(ModelLocation::Uri("s3://models/model".into())),
+        moved(ModelLocation::Hub(HubFiles {
+            repo: "org/model".into(),
+            revision: "c".repeat(40),
+            file: None,
+        })),
     ];
     for other in &same {
         assert_eq!(task_key(other), key);

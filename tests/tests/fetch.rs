@@ -391,13 +391,19 @@ fn from_hub(name: &str) -> MicroRun {
 
 /// Starts the worker's inspection of the run in `bench`, which fetches its model.
 fn inspection(bench: &Workbench, hub: &HubServer) -> Child {
+    inspection_with(bench, &[("HF_ENDPOINT", &hub.endpoint())])
+}
+
+/// The same with these variables.
+fn inspection_with(bench: &Workbench, variables: &[(&str, &str)]) -> Child {
     Command::new(binary("scalequest-worker"))
         .args(["inspect", "--spec", "run.yaml"])
         .current_dir(bench.path())
         .env("SCALEQUEST_CACHE", bench.path().join("cache"))
-        .env("HF_ENDPOINT", hub.endpoint())
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("the worker starts")
 }
@@ -406,7 +412,8 @@ fn inspection(bench: &Workbench, hub: &HubServer) -> Child {
 #[track_caller]
 fn findings(child: Child) -> Value {
     let output = child.wait_with_output().expect("an end");
-    assert_eq!(output.status.code(), Some(0));
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{words}");
     let said = String::from_utf8_lossy(&output.stdout);
     let last = said.lines().last().expect("findings");
     serde_json::from_str(last).expect("JSON")
@@ -464,4 +471,25 @@ fn a_worker_that_is_asked_to_stop_says_so_and_keeps_what_it_has() {
     assert_eq!(output.status.code(), Some(75));
     findings(inspection(&bench, &hub));
     assert_eq!(hub.ranges(WEIGHTS), [0, 1_000_000]);
+}
+
+#[test]
+fn a_proxy_is_asked_where_the_environment_names_one() {
+    let (bench, hub) = (Workbench::new(), chat_hub());
+    from_hub("proxied").write(&bench);
+    // The hub's name leads nowhere; the proxy, which is the hub, knows it. The storage is reached directly.
+    let variables = [
+        ("HF_ENDPOINT", "http://hub.invalid"),
+        ("HTTP_PROXY", &hub.endpoint()),
+        ("NO_PROXY", "127.0.0.1"),
+    ];
+    let found = findings(inspection_with(&bench, &variables));
+    assert_eq!(found["faults"], json!([]), "{found}");
+    assert_eq!(hub.sent()[WEIGHTS], size(WEIGHTS));
+    let unreachable = [("HF_ENDPOINT", "http://hub.invalid")];
+    let other = Workbench::new();
+    from_hub("proxied").write(&other);
+    let found = findings(inspection_with(&other, &unreachable));
+    let said = found["faults"][0]["message"].as_str().expect("a fault");
+    assert!(said.contains("hub.invalid: cannot connect"), "{said}");
 }

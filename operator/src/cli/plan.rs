@@ -26,7 +26,8 @@ pub fn plan(arguments: &PlanArguments) -> Result<i32, Refusal> {
     let local = validate(&run, Environment::Local);
     let device = match &arguments.device {
         Some(name) => device(name)?,
-        None => match processors().filter(|_| local.is_ok()) {
+        // A spec that says how its pods are placed is meant for a cluster, though this machine could do it too.
+        None => match processors().filter(|_| local.is_ok() && run.spec.pods.is_empty()) {
             Some(processors) => processors,
             None => device("a100-40g")?,
         },

@@ -41,10 +41,7 @@ pub fn inspect(file: &Path, part: Option<usize>, report: Option<&Path>, fetch: b
     let looking = Looking {
         fetch,
         settings: Settings::from_env(),
-        progressing: &match report {
-            Some(_) => Progressing::silent(),
-            None => Progressing::on_stdout(),
-        },
+        progressing: &Progressing::on_stdout(),
         stop: &stop,
     };
     let Some(found) = crate::inspect::inspect(&run.spec, &part, &looking) else {

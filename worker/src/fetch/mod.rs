@@ -198,6 +198,7 @@ fn fill(
         None => list(source, watch)?,
     };
     let begun = cache.begin(&held)?;
+    tracing::info!(source = source.name, folder = %begun.display(), "fetching a model");
     let refuse = |message: String| FetchError::Source(format!("{}: {message}", source.name));
     let transfer = |files: &[RemoteFile]| {
         space::check(&source.name, files, &begun)?;
@@ -226,7 +227,9 @@ fn fill(
         }
     };
     transfer(&chosen.files)?;
-    cache.finish(&held, &source.name, &chosen)
+    let path = cache.finish(&held, &source.name, &chosen)?;
+    tracing::info!(source = source.name, path = %path.display(), "fetched a model");
+    Ok(path)
 }
 
 fn list(source: &Source, watch: &Watch<'_>) -> Result<(Vec<RemoteFile>, Choice), FetchError> {
