@@ -781,7 +781,7 @@ fn an_inspection_names_everything_that_is_wrong_at_once() {
         spec["models"]
             .as_array_mut()
             .expect("models")
-            .push(serde_json::json!({"name": "far", "source": {"uri": "s3://a/b"}}));
+            .push(serde_json::json!({"name": "far", "source": {"uri": "ftp://a/b"}}));
         spec["generators"] = serde_json::json!([{"name": "g", "model": "mute"}]);
         spec["responses"]["model"] = "mute".into();
         spec["seedQuestions"][0]["path"] = bench.path("bad.jsonl").display().to_string().into();
@@ -791,7 +791,7 @@ fn an_inspection_names_everything_that_is_wrong_at_once() {
         ("spec.models[1].source.path", "tensor `"),
         ("spec.models[2].source.path", "tokenizer.json is missing"),
         ("spec.models[3].source.path", "is a generator"),
-        ("spec.models[4].source.uri", "copy the model"),
+        ("spec.models[4].source.uri", "s3://, gs:// and az:// URIs"),
         ("spec.seedQuestions[0].path", "line 2"),
     ];
     assert_eq!(faults.len(), expected.len(), "{faults:#?}");
