@@ -118,14 +118,8 @@ pub fn pod(
         termination_message_path: Some(REPORT.into()),
         termination_message_policy: Some("FallbackToLogsOnError".into()),
         security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".into()]),
-                add: None,
-            }),
             read_only_root_filesystem: Some(true),
-            run_as_non_root: Some(true),
-            ..SecurityContext::default()
+            ..restricted()
         }),
         ..Container::default()
     };
@@ -170,6 +164,19 @@ pub fn pod(
         }),
         volumes: Some(volumes),
         ..PodSpec::default()
+    }
+}
+
+/// What the profile `restricted` of Pod Security wants of every container.
+pub(super) fn restricted() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".into()]),
+            add: None,
+        }),
+        run_as_non_root: Some(true),
+        ..SecurityContext::default()
     }
 }
 

@@ -3,11 +3,12 @@
 //! sees no task and no credentials, and claims only to read.
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, ResourceRequirements,
-    SecurityContext, Volume, VolumeMount,
+    Container, ContainerPort, EmptyDirVolumeSource, EnvVar, ResourceRequirements, Volume,
+    VolumeMount,
 };
 use scalequest_crds::task::{ModelServer, SERVED_MODEL, SERVER_URL, StageTask};
 
+use super::pod::restricted;
 use super::stores::variable;
 use super::volumes::{TASK_FOLDER, TEMPORARY, empty, mount};
 
@@ -123,15 +124,7 @@ fn sidecar(
         volume_mounts: Some(mounts),
         // What it said last is told where it does not come up.
         termination_message_policy: Some("FallbackToLogsOnError".into()),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".into()]),
-                add: None,
-            }),
-            run_as_non_root: Some(true),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(restricted()),
         ..Container::default()
     }
 }
