@@ -33,6 +33,8 @@ fn run(bench: &Workbench, name: &str, change: impl FnOnce(MicroRun) -> MicroRun)
         )
         .set("/spec/generators/0/qpo/pairs", 1024)
         .set("/spec/generators/0/qpo/batchSize", 16)
+        // At twice the rate preference training begins to break what QFT taught: one micro model's questions got better by it, another's did not.
+        .set("/spec/generators/0/qpo/learningRate", 5.0e-5)
         .set("/spec/responses/samples", RESPONSES)
         .set("/spec/verification/agreement/atLeast", AGREEING)
         .remove("/spec/filters/difficulty")
@@ -158,10 +160,10 @@ fn questions_get_better_from_raw_over_qft_and_qpo_to_the_judge() {
     helps("QFT, valid questions", raw.1, qft.1);
     helps("QFT, right answers", raw.2, qft.2);
     helps("QPO, valid questions", qft.1, qpo.1);
+    helps("judge, valid questions", kept.1, judged.1);
     helps("all steps, valid questions", raw.1, judged.1);
     // Not asserted, because it is not so: QPO also makes questions harder, and the same responder answers fewer of them rightly;
-    // most repeats are valid and easy, so that the rule-based filters lower both shares; and the judge drops so few of what
-    // they leave that the shares hardly move. But what it drops is flawed.
+    // and most repeats are valid and easy, so that the rule-based filters lower both shares. What the judge drops is flawed.
     let flawed = kept.1.rest();
     let dropped = Share {
         hits: flawed.hits - judged.1.rest().hits,
