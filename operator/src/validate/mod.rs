@@ -7,6 +7,8 @@ pub mod nearest;
 
 mod models;
 
+mod fetched;
+
 mod references;
 
 mod limits;

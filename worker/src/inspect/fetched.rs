@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use scalequest_crds::inspection::Inspection;
+use scalequest_crds::inspection::{Fault, Inspection};
 use scalequest_crds::run::Model;
 use scalequest_crds::task::ModelLocation;
 
@@ -19,14 +19,18 @@ struct Wanted<'a> {
     location: ModelLocation,
 }
 
-/// Where the models among `models` (with their places in the spec) that are fetched lie now, by those places; what cannot be had is told in
-/// `inspection`. None, where a stop was asked for. `is_well`: whether nothing else is wrong, so that fetching is worth its time.
+/// What became of the models that are fetched, by their places in the spec: where they lie now, or why they cannot be had. Neither, where
+/// nothing was to be fetched.
+pub(super) type Fetched = BTreeMap<usize, Result<PathBuf, Fault>>;
+
+/// Brings those of `models` (with their places in the spec) that are fetched. None, where a stop was asked for. `is_well`: whether nothing else
+/// is wrong, so that fetching is worth its time.
 pub(super) fn fetched(
     models: &[(usize, &Model)],
     looking: &Looking<'_>,
     is_well: bool,
     inspection: &mut Inspection,
-) -> Option<BTreeMap<usize, PathBuf>> {
+) -> Option<Fetched> {
     let wanted = models.iter().filter_map(|(index, model)| {
         let member = model.fetched()?;
         Some(Wanted {
@@ -36,11 +40,11 @@ pub(super) fn fetched(
             location: ModelLocation::declared(model)?,
         })
     });
-    let (mut there, mut able) = (BTreeMap::new(), Vec::new());
+    let (mut fetched, mut able) = (Fetched::new(), Vec::new());
     for wanted in wanted {
         let missing = match kept(&wanted.location, &looking.settings) {
             Some(path) => {
-                there.insert(wanted.index, path);
+                fetched.insert(wanted.index, Ok(path));
                 None
             }
             None => {
@@ -55,7 +59,7 @@ pub(super) fn fetched(
                 match asked {
                     Ok(bytes) => Some(bytes),
                     Err(error) => {
-                        complain(&wanted, error, inspection)?;
+                        fetched.insert(wanted.index, Err(wanted.fault(error)?));
                         continue;
                     }
                 }
@@ -63,10 +67,10 @@ pub(super) fn fetched(
         };
         able.push((wanted, missing));
     }
-    let fetches = looking.fetch && is_well && inspection.faults.is_empty();
+    let fetches = looking.fetch && is_well && fetched.values().all(Result::is_ok);
     for (wanted, missing) in able {
         if fetches {
-            let fetched = with_watch(&wanted, looking, |watch| {
+            let path = with_watch(&wanted, looking, |watch| {
                 fetch_current(
                     &wanted.model.name,
                     &wanted.location,
@@ -74,13 +78,11 @@ pub(super) fn fetched(
                     watch,
                 )
             });
-            match fetched {
-                Ok(path) => drop(there.insert(wanted.index, path)),
-                Err(error) => {
-                    there.remove(&wanted.index);
-                    complain(&wanted, error, inspection)?;
-                }
-            }
+            let path = match path {
+                Ok(path) => Ok(path),
+                Err(error) => Err(wanted.fault(error)?),
+            };
+            fetched.insert(wanted.index, path);
         } else if let Some(bytes) = missing {
             inspection.not_fetched.push(wanted.model.name.clone());
             inspection.warnings.push(fault(
@@ -92,7 +94,7 @@ pub(super) fn fetched(
             ));
         }
     }
-    Some(there)
+    Some(fetched)
 }
 
 fn with_watch<T>(
@@ -109,11 +111,10 @@ fn with_watch<T>(
     })
 }
 
-/// Tells what is wrong with a model; none, where nothing is but that a stop was asked for.
-fn complain(wanted: &Wanted<'_>, error: FetchError, inspection: &mut Inspection) -> Option<()> {
-    if matches!(error, FetchError::Stopped) {
-        return None;
+impl Wanted<'_> {
+    /// What is wrong with the model; none, where nothing is but that a stop was asked for.
+    fn fault(&self, error: FetchError) -> Option<Fault> {
+        let is_stop = matches!(error, FetchError::Stopped);
+        (!is_stop).then(|| fault(self.field.clone(), error))
     }
-    inspection.faults.push(fault(wanted.field.clone(), error));
-    Some(())
 }

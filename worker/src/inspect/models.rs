@@ -32,7 +32,7 @@ pub(super) fn models(
     let of_part: Vec<(usize, &Model)> = of_part
         .filter_map(|index| Some((index, spec.models.get(index)?)))
         .collect();
-    let fetched = fetched(&of_part, looking, is_well, &mut inspection)?;
+    let mut fetched = fetched(&of_part, looking, is_well, &mut inspection)?;
     let mut digests = BTreeMap::new();
     for (index, model) in of_part {
         if looking.stop.is_asked() {
@@ -43,9 +43,13 @@ pub(super) fn models(
             continue;
         }
         let is_fetched = model.fetched().is_some();
-        let located = match fetched.get(&index) {
+        let located = match fetched.remove(&index) {
+            Some(Err(fault)) => {
+                inspection.faults.push(fault);
+                continue;
+            }
             None if is_fetched => continue,
-            Some(path) => model.fetched().map(|member| (member, path.clone())),
+            Some(Ok(path)) => model.fetched().map(|member| (member, path)),
             None => model.located().map(|(member, path)| (member, path.into())),
         };
         let Some((member, path)) = located else {
