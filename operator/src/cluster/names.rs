@@ -37,7 +37,7 @@ pub const KEY: &str = "scalequest.dev/key";
 /// Annotation: the shards among which completion indexes count; all where it is missing.
 pub const AMONG: &str = "scalequest.dev/among";
 
-/// Annotation of a pod: its stage's task.
+/// Annotation of a pod: its stage's task; in an inspection's pods, the spec.
 pub const TASK_ANNOTATION: &str = "scalequest.dev/task";
 
 /// What a Job is for.
