@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::Client;
-use kube::runtime::events::Recorder;
+use kube::runtime::events::{EventType, Recorder, Reporter};
 
 use super::metrics::Metrics;
 use super::observe::Observed;
@@ -22,8 +22,10 @@ pub struct Context {
     pub observed: Observed,
     /// Counters, shared by all.
     pub metrics: Arc<Metrics>,
-    /// The way to events.
-    pub recorder: Recorder,
+    /// The way to events that warn, which counts repetitions.
+    pub warnings: Recorder,
+    /// In whose name events are told.
+    pub reporter: Reporter,
     /// The way to workers' pods.
     pub asker: reqwest::Client,
     /// When each run's status was last written.
@@ -33,6 +35,14 @@ pub struct Context {
 }
 
 impl Context {
+    /// The way to events of a kind. A recorder keeps each event for minutes, to count its repetitions; of what goes well nothing repeats.
+    pub fn recorder(&self, kind: EventType) -> Recorder {
+        match kind {
+            EventType::Warning => self.warnings.clone(),
+            EventType::Normal => Recorder::new(self.client.clone(), self.reporter.clone()),
+        }
+    }
+
     /// Forgets a run that is gone.
     pub fn forget(&self, uid: &str) {
         self.observed.expected.forget(uid);
@@ -85,18 +95,14 @@ pub fn asker() -> reqwest::Result<reqwest::Client> {
         .build()
 }
 
-/// Runs of which this is remembered before old ones are forgotten, and what is old.
-const MANY: usize = 4096;
-const STALE: Duration = Duration::from_secs(60);
-
 /// Least time between two writes of a run that only say how far its stages are, and the most that many runs at work stretch it to.
 const PACE: Duration = Duration::from_secs(5);
-const SLOWEST: Duration = Duration::from_secs(60);
+const SLOWEST: Duration = Duration::from_secs(600);
 
-/// What each run at work adds to that time: all of them together write four a second.
-const SHARE: Duration = Duration::from_millis(250);
+/// What each run at work adds to that time: all of them together write two a second.
+const SHARE: Duration = Duration::from_millis(500);
 
-/// When the status of each run was last written.
+/// When the status of each run at work was last written.
 #[derive(Debug, Default)]
 pub struct Paces(Mutex<HashMap<String, Instant>>);
 
@@ -105,21 +111,18 @@ impl Paces {
     pub fn wait(&self, uid: &str) -> Option<Duration> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_run = last.get(uid)?;
-        let at_work = last.values().filter(|at| at.elapsed() < STALE).count();
-        let left = pace(at_work).checked_sub(of_run.elapsed())?;
+        let left = pace(last.len()).checked_sub(of_run.elapsed())?;
         (!left.is_zero()).then_some(left)
     }
 
     /// Notes that it was written at `at`.
     pub fn note(&self, uid: &str, at: Instant) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() > MANY {
-            last.retain(|_, at| at.elapsed() < STALE);
-        }
         last.insert(uid.to_string(), at);
     }
 
-    fn forget(&self, uid: &str) {
+    /// Forgets a run that is at rest, or gone.
+    pub fn forget(&self, uid: &str) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         last.remove(uid);
     }
@@ -136,12 +139,14 @@ mod tests {
 
     #[test]
     fn a_few_runs_are_shown_every_five_seconds_and_many_less_often() {
-        let seconds = [0, 20, 40, 1_000].map(|at_work| pace(at_work).as_secs());
-        assert_eq!(seconds, [5, 5, 10, 60]);
+        let seconds = [0, 10, 40, 1_000, 5_000].map(|at_work| pace(at_work).as_secs());
+        assert_eq!(seconds, [5, 5, 20, 500, 600]);
         let paces = Paces::default();
         assert_eq!(paces.wait("a"), None);
         paces.note("a", Instant::now());
         assert!(paces.wait("a").is_some_and(|left| left <= PACE));
         assert_eq!(paces.wait("b"), None);
+        paces.forget("a");
+        assert_eq!(paces.wait("a"), None);
     }
 }

@@ -9,7 +9,7 @@ use scalequest_crds::run::SynthesisRun;
 
 use super::apply::{ApplyError, apply};
 use super::context::Context;
-use super::decide::{Scene, Shown, decide};
+use super::decide::{Scene, decide};
 use super::observe::heard::{EVERY, are_at_work, heard};
 use super::observe::pod::SeenPod;
 use super::observe::words::words;
@@ -56,11 +56,8 @@ pub async fn reconcile(
         look_again = look_again.min(EVERY);
     }
     context.succeeded(&uid);
-    if let (None, Shown::Accepted(accepted)) = (&step.save, &step.shown) {
-        let sealed = |pod: &SeenPod| accepted.record.is_sealed(&pod.work.key);
-        let told = |pod: &SeenPod| pod.without_report().filter(|_| sealed(pod));
-        // A seal on record says all that its workers said, and many runs' reports are many.
-        context.observed.pods.shrink(&uid, told);
-    }
+    // Many runs' reports are many.
+    let is_settled = |pod: &SeenPod| step.settled.contains(&pod.job);
+    context.observed.pods.forget(&uid, is_settled);
     Ok(Action::requeue(look_again))
 }

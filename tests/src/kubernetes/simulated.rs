@@ -27,6 +27,9 @@ use crate::harness::processes::wait_until;
 /// Label and taint of simulated nodes.
 pub const SIMULATED: (&str, &str) = ("scalequest.dev/tests-node", "simulated");
 
+/// Label of simulated nodes: for whom they are.
+pub const GROUP: &str = "scalequest.dev/tests-group";
+
 /// How a pod ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
@@ -61,15 +64,24 @@ impl Cluster {
     /// # Panics
     /// If they are not ready in time.
     pub fn simulated_nodes(&self, count: usize) {
+        self.simulated_nodes_of("shared", count);
+    }
+
+    /// The same nodes for those alone who select the label [`GROUP`] with the value `group`.
+    ///
+    /// # Panics
+    /// If they are not ready in time.
+    pub fn simulated_nodes_of(&self, group: &str, count: usize) {
         let own = self.own("gets simulated nodes");
         let mut kwok = own.kwok.lock().expect("no test panicked here");
         if kwok.is_none() {
             *kwok = Some(self.start_kwok());
         }
+        drop(kwok);
         let kubeconfig = self.kubeconfig().to_path_buf();
-        self.block_on(make_nodes(&kubeconfig, count));
+        self.block_on(make_nodes(&kubeconfig, group, count));
         wait_until("ready simulated nodes", Duration::from_secs(60), || {
-            let label = format!("--selector={}={}", SIMULATED.0, SIMULATED.1);
+            let label = format!("--selector={GROUP}={group}");
             let said = self
                 .kubectl(&["get", "nodes", &label, "--no-headers"])
                 .stdout;
@@ -103,10 +115,10 @@ impl Cluster {
     }
 }
 
-async fn make_nodes(kubeconfig: &Path, count: usize) {
+async fn make_nodes(kubeconfig: &Path, group: &str, count: usize) {
     let nodes: Api<Node> = Api::all(client(kubeconfig).await);
     for index in 0..count {
-        let node: Node = serde_json::from_value(node(index)).expect("a node");
+        let node: Node = serde_json::from_value(node(group, index)).expect("a node");
         let parameters = PatchParams::apply("tests").force();
         let name = node.name_any();
         let applied = nodes.patch(&name, &parameters, &Patch::Apply(&node)).await;
@@ -119,14 +131,15 @@ async fn make_nodes(kubeconfig: &Path, count: usize) {
     }
 }
 
-fn node(index: usize) -> Value {
+fn node(group: &str, index: usize) -> Value {
     let size = json!({"cpu": "64", "memory": "512Gi", "pods": "500", "ephemeral-storage": "1Ti", "nvidia.com/gpu": "8"});
-    let name = format!("simulated-{index}");
+    let name = format!("simulated-{group}-{index}");
     json!({
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": name, "labels": {
             SIMULATED.0: SIMULATED.1,
+            GROUP: group,
             "kubernetes.io/hostname": name,
             "kubernetes.io/os": "linux",
             "kubernetes.io/arch": "amd64",
@@ -138,8 +151,13 @@ fn node(index: usize) -> Value {
 
 /// The placement that puts a pod on simulated nodes.
 pub fn placement() -> Value {
+    placement_of("shared")
+}
+
+/// The placement that puts a pod on the simulated nodes of `group`.
+pub fn placement_of(group: &str) -> Value {
     json!({
-        "nodeSelector": {SIMULATED.0: SIMULATED.1},
+        "nodeSelector": {SIMULATED.0: SIMULATED.1, GROUP: group},
         "tolerations": [{"key": SIMULATED.0, "operator": "Equal", "value": SIMULATED.1, "effect": "NoSchedule"}],
     })
 }

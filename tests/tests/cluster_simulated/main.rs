@@ -9,6 +9,8 @@ mod life;
 
 mod limits;
 
+mod node_loss;
+
 mod rights;
 
 mod role;

@@ -33,8 +33,10 @@ pub fn events(before: &SynthesisRunStatus, after: &SynthesisRunStatus) -> Vec<Ev
         let progress = status.progress.as_ref();
         progress.map(|progress| (progress.accepted, progress.target))
     };
+    // Of the wave that fills the dataset it is told that the dataset is published.
     if let (Some((was, _)), Some((is, target))) = (accepted(before), accepted(after))
         && is > was
+        && is < target
     {
         let note = format!("{is} of {target} pairs are accepted");
         let action = format!("Accept-{is}");

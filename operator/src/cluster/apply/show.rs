@@ -35,7 +35,7 @@ pub(super) async fn show(
     if still(&before) == still(&status) {
         return Ok(Duration::MAX);
     }
-    let is_small = before.phase == status.phase && is_same(&before.conditions, &status.conditions);
+    let is_small = is_same(&before.conditions, &status.conditions);
     if let Some(left) = context.paces.wait(&uid).filter(|_| is_small) {
         return Ok(left);
     }
@@ -57,7 +57,10 @@ pub(super) async fn show(
         .await;
     match patched {
         Ok(patched) => {
-            context.paces.note(&uid, Instant::now());
+            match step.shown.is_at_rest() {
+                true => context.paces.forget(&uid),
+                false => context.paces.note(&uid, Instant::now()),
+            }
             let written = Versions {
                 run: version(patched.resource_version().as_deref()),
                 ..Versions::default()
@@ -69,7 +72,8 @@ pub(super) async fn show(
         Err(error) => return Err(ApplyError::of("show the status of", &name, error)),
     }
     for event in events(&before, &status) {
-        let told = context.recorder.publish(&event, &run.object_ref(&())).await;
+        let recorder = context.recorder(event.type_);
+        let told = recorder.publish(&event, &run.object_ref(&())).await;
         if let Err(error) = told {
             tracing::warn!(run = name, namespace, %error, "an event cannot be written");
         }
@@ -77,10 +81,11 @@ pub(super) async fn show(
     Ok(Duration::MAX)
 }
 
-/// Whether conditions say the same, but for which stages are at work.
+/// Whether conditions say the same, but for what a run that goes on is doing.
 fn is_same(before: &[Condition], after: &[Condition]) -> bool {
     let still = |condition: &Condition| match condition.type_ == PROGRESSING {
         true => Condition {
+            reason: String::new(),
             message: String::new(),
             ..condition.clone()
         },

@@ -7,10 +7,10 @@ use scalequest_crds::conditions::{COMPLETE, FAILED, reason};
 use scalequest_crds::inspection::Fault;
 use scalequest_crds::run::SynthesisRun;
 
+use super::keep::{Known, keep, settle};
 use super::stage::{Look, Start, work_of};
 use super::{
-    AcceptedRun, Creation, Resize, Save, Scene, Shown, Step, bill, progress, take_up, tidy,
-    troubles,
+    AcceptedRun, Creation, Resize, Scene, Shown, Step, bill, progress, take_up, tidy, troubles,
 };
 use crate::cluster::build::Owner;
 use crate::cluster::build::job::{Common, parallelism, source, stage as stage_job};
@@ -29,14 +29,13 @@ const CHARGE_AFTER_MILLIS: i64 = 300_000;
 /// Time between two looks at a run that has a limit on what it spends and spends it.
 const SPENDING_LOOK_MILLIS: i64 = 30_000;
 
-/// What is to be done for a run with a record; `version` is the record's, none if it is new.
+/// What is to be done for a run with a record; `known` says where it was found, none if it is new.
 pub(super) fn go_on(
     scene: &Scene<'_>,
     mut record: RunRecord,
-    version: Option<String>,
+    known: Option<&Known>,
     live: Result<ValidRun, Vec<Fault>>,
 ) -> Step {
-    let before = version.is_some().then(|| record.clone());
     let mut troubles = amend(scene, &mut record, live);
     let run = SynthesisRun::new(&record.name, record.spec.clone());
     let run = match validate(&run, Environment::Cluster) {
@@ -46,7 +45,12 @@ pub(super) fn go_on(
     let plan = settled_plan(scene, &run, &mut record);
 
     let unwanted = tidy::jobs(scene, &record, &plan);
-    charge(scene, &mut record, before.as_ref(), &unwanted);
+    charge(
+        scene,
+        &mut record,
+        known.map(|known| &known.latest),
+        &unwanted,
+    );
     let mut step = Step::only(Shown::AsBefore);
     step.delete = unwanted.into_iter().map(tidy::unwanted_job).collect();
     start(scene, &run, &record, &plan, &mut step, &mut troubles);
@@ -55,11 +59,9 @@ pub(super) fn go_on(
     troubles.extend(troubles::of_pods(scene));
     when_to_look(scene, &run, &record, &plan, &mut step);
 
-    if before.as_ref() != Some(&record) {
-        step.save = Some(Save {
-            record: record.clone(),
-            version,
-        });
+    keep(scene, known, &plan, &mut record, &mut step);
+    if let Some(known) = known {
+        settle(scene, &known.saved, &mut step);
     }
     step.shown = Shown::Accepted(Box::new(AcceptedRun {
         progress: progress::progress(scene, &record, &plan),

@@ -9,6 +9,8 @@ mod bill;
 
 mod go_on;
 
+mod keep;
+
 mod progress;
 
 mod take_up;
@@ -20,6 +22,7 @@ mod troubles;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +76,8 @@ pub struct Step {
     pub remove_run: bool,
     /// When to look again though nothing happens.
     pub look_again: Duration,
+    /// Uids of Jobs whose pods need not be seen any more: all that they said is on record.
+    pub settled: BTreeSet<String>,
 }
 
 /// A record to be saved.
@@ -156,6 +161,7 @@ impl Step {
             shown,
             remove_run: false,
             look_again: BACKSTOP,
+            settled: BTreeSet::new(),
         }
     }
 
@@ -166,6 +172,18 @@ impl Step {
 }
 
 impl Shown {
+    /// Whether nothing goes on in the run that moves by itself: it is over, held, or waits for a person.
+    pub fn is_at_rest(&self) -> bool {
+        match self {
+            Shown::AsBefore => false,
+            Shown::NotAccepted { refused, .. } => refused.is_some(),
+            Shown::Unreadable(_) => true,
+            Shown::Accepted(accepted) => {
+                accepted.plan.finished.is_some() || accepted.plan.held.is_some()
+            }
+        }
+    }
+
     /// The status to be shown; none where it stays as it is. `more`: troubles that came up since.
     pub fn status(
         &self,
@@ -238,7 +256,10 @@ pub fn decide(scene: &Scene<'_>) -> Step {
     };
     let text = map.record.as_deref().unwrap_or_default();
     match RunRecord::from_json(text) {
-        Ok(record) => go_on::go_on(scene, record, Some(map.version.clone()), live),
+        Ok(saved) => {
+            let known = keep::Known::new(scene, saved, map.version.clone());
+            go_on::go_on(scene, known.latest.clone(), Some(&known), live)
+        }
         Err(error) => Step::only(Shown::Unreadable(Trouble::new(
             reason::RECORD_UNREADABLE,
             format!(

@@ -153,17 +153,11 @@ impl<V> Cache<V> {
             .unwrap_or_default()
     }
 
-    /// Puts what `smaller` gives in the place of values of the run with `uid`; what it gives nothing for stays.
-    pub fn shrink(&self, uid: &str, smaller: impl Fn(&V) -> Option<V>) {
+    /// Forgets values of the run with `uid` until they change, or are listed anew.
+    pub fn forget(&self, uid: &str, is_needless: impl Fn(&V) -> bool) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        let of_run = inner.world.runs.get_mut(uid);
-        for known in of_run
-            .into_iter()
-            .flat_map(|of_run| of_run.values.values_mut())
-        {
-            if let Some(value) = smaller(&known.value) {
-                known.value = Arc::new(value);
-            }
+        if let Some(of_run) = inner.world.runs.get_mut(uid) {
+            of_run.values.retain(|_, known| !is_needless(&known.value));
         }
     }
 
@@ -251,20 +245,18 @@ mod tests {
     }
 
     #[test]
-    fn values_of_one_run_are_made_smaller_where_they_can_be() {
+    fn values_of_one_run_that_nobody_needs_are_forgotten_until_they_change() {
         let cache: Cache<Name> = Cache::default();
         for (name, run) in [("aaa", "x"), ("bb", "x"), ("ccc", "y")] {
             cache.take(&Event::Apply(map(name, run, 1)));
         }
-        cache.shrink("uid-x", |name| {
-            (name.0.len() > 2).then(|| Name(name.0[..1].into()))
-        });
-        let mut of_x = names(&cache, "x");
-        of_x.sort();
+        cache.forget("uid-x", |name| name.0.len() > 2);
         assert_eq!(
-            (of_x, names(&cache, "y")),
-            (vec!["a".into(), "bb".into()], vec!["ccc".into()])
+            (names(&cache, "x"), names(&cache, "y")),
+            (vec!["bb".into()], vec!["ccc".into()])
         );
+        cache.take(&Event::Apply(map("aaa", "x", 2)));
+        assert_eq!(names(&cache, "x").len(), 2);
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub struct Belongings {
 }
 
 /// How far a watch of pods may be behind that of Jobs, in milliseconds. After that, pods that do not show are gone.
-const BEHIND_MILLIS: i64 = 15_000;
+pub const BEHIND_MILLIS: i64 = 15_000;
 
 /// Whether the pods of a Job that has just ended, and with them what their workers said, may be still on their way: Jobs and pods are watched
 /// apart, and the Job's end may come first.
@@ -150,6 +150,7 @@ mod tests {
             uid: "job".into(),
             work: work(),
             among: None,
+            ledger: None,
             state: JobState::Complete,
             is_leaving: false,
             is_suspended: false,

@@ -106,18 +106,6 @@ impl PodEnd {
 }
 
 impl SeenPod {
-    /// The same without the report that it holds; none where it holds none.
-    pub fn without_report(&self) -> Option<SeenPod> {
-        let end = self.ended.as_ref()?;
-        matches!(end.said, Said::Report(_)).then(|| SeenPod {
-            ended: Some(PodEnd {
-                said: Said::Words(String::new()),
-                ..end.clone()
-            }),
-            ..self.clone()
-        })
-    }
-
     /// Milliseconds for which its worker has run, at `now_millis`.
     pub fn lifetime(&self, now_millis: i64) -> i64 {
         let Some(began) = self.began_millis else {

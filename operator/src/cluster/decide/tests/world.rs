@@ -82,6 +82,10 @@ pub struct World {
     pub computed: Vec<(String, i64)>,
     pub now_millis: i64,
     pub writes: usize,
+    /// Writes of the record.
+    pub saves: usize,
+    /// How long every pod's worker runs.
+    pub pod_millis: i64,
     next: u64,
 }
 
@@ -103,6 +107,8 @@ impl World {
             computed: Vec::new(),
             now_millis: 1_000_000,
             writes: 0,
+            saves: 0,
+            pod_millis: 1_000,
             next: 1,
         }
     }
@@ -149,6 +155,7 @@ impl World {
                 return;
             }
             self.writes += 1;
+            self.saves += 1;
             let owner = Owner::of(&self.run);
             let mut map = record_map(&owner, &save.record, None);
             let there = self.maps.get(&map.name_any());
@@ -263,7 +270,7 @@ impl World {
                 leaving_millis: None,
                 began_millis: Some(self.now_millis),
                 ended: Some(PodEnd {
-                    at_millis: self.now_millis + 1_000,
+                    at_millis: self.now_millis + self.pod_millis,
                     code: Some(code),
                     said,
                 }),
@@ -272,7 +279,7 @@ impl World {
                 made_millis: self.now_millis,
             });
         }
-        self.now_millis += 1_000;
+        self.now_millis += self.pod_millis;
         let time = self.time();
         let (kind, reason) = match failed.is_empty() {
             true => ("Complete", "CompletionsReached"),
@@ -387,7 +394,7 @@ impl World {
         report(Some(shard), Outcome::Done { reused: false })
     }
 
-    fn task(&self, job: &SeenJob) -> StageTask {
+    pub fn task(&self, job: &SeenJob) -> StageTask {
         if let Some(text) = carried_task(&self.jobs[&job.name]) {
             return serde_json::from_str(text).unwrap();
         }
@@ -432,11 +439,23 @@ impl World {
         }
     }
 
-    /// The record.
+    /// The record as it is saved.
     pub fn record(&self) -> Option<RunRecord> {
         let belongings = self.belongings();
         let text = belongings.maps.iter().find_map(|map| map.record.clone())?;
         Some(RunRecord::from_json(&text).unwrap())
+    }
+
+    /// The record as it is saved, or as a Job carries it.
+    pub fn known(&self) -> Option<RunRecord> {
+        let jobs = self.belongings().jobs;
+        let ledgers = jobs.iter().filter_map(|job| job.ledger.as_ref());
+        let saved = self.record()?;
+        let newest = ledgers.max_by_key(|ledger| ledger.revision);
+        let ahead = newest.filter(|ledger| ledger.revision > saved.revision);
+        Some(ahead.map_or(saved.clone(), |ledger| {
+            saved.with_ledger(&ledger.text).unwrap()
+        }))
     }
 
     /// The status of a condition.
