@@ -8,7 +8,10 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// One arena, since two small heaps are emptier than one, and unused pages go back at once.
-#[expect(unsafe_code, reason = "jemalloc reads its settings from a symbol of this name")]
+#[expect(
+    unsafe_code,
+    reason = "jemalloc reads its settings from a symbol of this name"
+)]
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub static SETTINGS: &[u8; 44] = b"narenas:1,dirty_decay_ms:0,muzzy_decay_ms:0\0";
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::Client;
-use kube::runtime::events::{EventType, Recorder, Reporter};
+use kube::runtime::events::{Recorder, Reporter};
 
 use super::metrics::Metrics;
 use super::observe::Observed;
@@ -22,8 +22,8 @@ pub struct Context {
     pub observed: Observed,
     /// Counters, shared by all.
     pub metrics: Arc<Metrics>,
-    /// The way to events that warn, which counts repetitions.
-    pub warnings: Recorder,
+    /// The way to events that may be told again, which counts repetitions.
+    pub repeating: Recorder,
     /// In whose name events are told.
     pub reporter: Reporter,
     /// The way to workers' pods.
@@ -35,11 +35,11 @@ pub struct Context {
 }
 
 impl Context {
-    /// The way to events of a kind. A recorder keeps each event for minutes, to count its repetitions; of what goes well nothing repeats.
-    pub fn recorder(&self, kind: EventType) -> Recorder {
-        match kind {
-            EventType::Warning => self.warnings.clone(),
-            EventType::Normal => Recorder::new(self.client.clone(), self.reporter.clone()),
+    /// The way to an event. A recorder keeps each for minutes, to count its repetitions, so it is given none that is told once.
+    pub fn recorder(&self, is_told_once: bool) -> Recorder {
+        match is_told_once {
+            true => Recorder::new(self.client.clone(), self.reporter.clone()),
+            false => self.repeating.clone(),
         }
     }
 

@@ -178,7 +178,7 @@ fn contexts(
             settings: options.settings.clone(),
             observed: Observed::default(),
             metrics: metrics.clone(),
-            warnings: Recorder::new(client.clone(), reporter.clone()),
+            repeating: Recorder::new(client.clone(), reporter.clone()),
             reporter: reporter.clone(),
             asker: asker.clone(),
             paces: Default::default(),

@@ -15,6 +15,12 @@ const NOTE_MAX: usize = 330;
 /// Action of the event that a run is complete.
 const COMPLETES: &str = "Complete";
 
+/// Reasons of events that tell how far a run is.
+const STAGE_STARTED: &str = "StageStarted";
+const STAGE_REUSED: &str = "StageReused";
+const WAVE_ENDED: &str = "WaveEnded";
+const PUBLISHED: &str = "Published";
+
 /// What to tell of the way from `before` to `after`.
 pub fn events(before: &SynthesisRunStatus, after: &SynthesisRunStatus) -> Vec<Event> {
     let mut events: Vec<Event> = after
@@ -40,7 +46,7 @@ pub fn events(before: &SynthesisRunStatus, after: &SynthesisRunStatus) -> Vec<Ev
     {
         let note = format!("{is} of {target} pairs are accepted");
         let action = format!("Accept-{is}");
-        events.push(event(EventType::Normal, "WaveEnded", &action, note));
+        events.push(event(EventType::Normal, WAVE_ENDED, &action, note));
     }
     let published = after.dataset.as_ref();
     if let Some(dataset) = published.filter(|_| before.dataset != after.dataset) {
@@ -48,10 +54,16 @@ pub fn events(before: &SynthesisRunStatus, after: &SynthesisRunStatus) -> Vec<Ev
         // That the run is complete says that it is published.
         match events.iter_mut().find(|event| event.action == COMPLETES) {
             Some(complete) => complete.note = Some(note),
-            None => events.push(event(EventType::Normal, "Published", "Publish", note)),
+            None => events.push(event(EventType::Normal, PUBLISHED, "Publish", note)),
         }
     }
     events
+}
+
+/// Whether what the event tells happens once in a run: its stages, its waves, its end.
+pub fn is_told_once(event: &Event) -> bool {
+    let once = [STAGE_STARTED, STAGE_REUSED, WAVE_ENDED, PUBLISHED];
+    once.contains(&event.reason.as_str()) || event.action == COMPLETES
 }
 
 fn of_condition(before: &[Condition], is: &Condition) -> Option<Event> {
@@ -98,14 +110,14 @@ fn of_stage(stage: &StageStatus) -> Option<Event> {
     let action = name.replace(", ", "-").replace(' ', "-");
     let (reason, note) = match stage.state.as_str() {
         "Running" => (
-            "StageStarted",
+            STAGE_STARTED,
             match &stage.job {
                 Some(job) => format!("{name}: {} shards, Job {job}", stage.shards.total),
                 None => format!("{name}: {} shards", stage.shards.total),
             },
         ),
         "Reused" => (
-            "StageReused",
+            STAGE_REUSED,
             format!("{name}: the workspace held it already"),
         ),
         _ => return None,

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::ApplyError;
 use super::error::code;
-use super::events::events;
+use super::events::{events, is_told_once};
 use crate::cluster::build::FIELD_MANAGER;
 use crate::cluster::context::Context;
 use crate::cluster::decide::Step;
@@ -72,7 +72,7 @@ pub(super) async fn show(
         Err(error) => return Err(ApplyError::of("show the status of", &name, error)),
     }
     for event in events(&before, &status) {
-        let recorder = context.recorder(event.type_);
+        let recorder = context.recorder(is_told_once(&event));
         let told = recorder.publish(&event, &run.object_ref(&())).await;
         if let Err(error) = told {
             tracing::warn!(run = name, namespace, %error, "an event cannot be written");
