@@ -54,6 +54,7 @@ Environment:
                      capitals with _ for -; where it is not set: OPENAI_API_KEY
   SCALEQUEST_ENDPOINT_TIMEOUT_SECONDS, SCALEQUEST_ENDPOINT_PATIENCE_SECONDS  how long to wait for
                      one answer of an endpoint, and for any at all (default: 600 each)
+  CUDA_VISIBLE_DEVICES  the GPUs that the workers share [default: all]; each worker gets one of its own
   AWS_*, GOOGLE_*, AZURE_*  credentials and endpoints of object stores
 
 Examples:
@@ -217,6 +218,10 @@ pub(super) struct RunArguments {
     /// Memory that the workers share, e.g. 6GiB [default: what is available, less a tenth]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(super) memory: Option<i64>,
+
+    /// GPUs that the workers share, one each; 0: none [default: all that nvidia-smi finds and CUDA_VISIBLE_DEVICES leaves]
+    #[arg(long, value_name = "N")]
+    pub(super) gpus: Option<u32>,
 
     /// Take finished stages on trust instead of checking their digests first
     #[arg(long)]

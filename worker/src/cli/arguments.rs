@@ -7,12 +7,19 @@ use clap::{Parser, Subcommand, ValueEnum};
 use super::among::Among;
 use crate::ops::Arithmetic;
 
+/// The version, with `+cuda` where the program is built for GPUs, by which `scalequest run` knows.
+#[cfg(feature = "cuda")]
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+cuda");
+/// The version, with `+cuda` where the program is built for GPUs, by which `scalequest run` knows.
+#[cfg(not(feature = "cuda"))]
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Executes one stage task of a synthesis run, seals a stage, or looks at what a spec refers to.
 ///
 /// The operator writes the task and reads the report; people use `scalequest`. Exit codes: 0 done, 64 the task can never
 /// work, 65 this shard can never work, 75 stopped with its progress saved (run it again), anything else: try again.
 #[derive(Debug, Parser)]
-#[command(name = "scalequest-worker", version, arg_required_else_help = true)]
+#[command(name = "scalequest-worker", version = VERSION, arg_required_else_help = true)]
 pub struct Arguments {
     /// How logs are written on standard error
     #[arg(
