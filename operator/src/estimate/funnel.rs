@@ -264,6 +264,7 @@ impl Funnel<'_> {
             model: model.into(),
             rows,
             lines: vec![rows],
+            question: self.a.question_tokens,
             seen: self.measured.as_ref().and_then(seen),
         }
     }
@@ -283,6 +284,8 @@ struct Rows {
     model: String,
     rows: i64,
     lines: Vec<i64>,
+    /// Tokens in a question.
+    question: f64,
     /// Tokens read and made by row, where they were measured: they go before what is assumed.
     seen: Option<(f64, f64)>,
 }
@@ -316,14 +319,18 @@ impl Rows {
     fn make(self, read: f64, each: f64, samples: f64, sampling: &Sampling) -> StageWork {
         let samples = samples.max(1.0);
         let (read, made) = self.seen.unwrap_or((read, samples * each));
+        let question = self.question;
         let mut work = self.with(read, made, 0.0);
         work.samples = samples;
         work.longest = sampling.max_new_tokens.map_or(f64::INFINITY, f64::from);
         work.sequence_tokens = read + made / samples / 2.0;
-        // Every question is asked for in the same words.
-        if matches!(work.stage, Stage::Sample | Stage::Generate) {
-            work.tokens_shared = work.tokens_read;
-        }
+        // Every question is asked for in the same words; of the words around a question about half come before it.
+        let around = (read - question).max(0.0);
+        let shared = match work.stage {
+            Stage::Sample | Stage::Generate => read,
+            _ => around / 2.0,
+        };
+        work.tokens_shared = shared * work.rows.max(0) as f64;
         work
     }
 

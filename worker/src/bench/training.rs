@@ -18,8 +18,9 @@ use crate::training::optimizer::{
 };
 use crate::training::{Example, Objective, QuestionModelling, Trainee, TrainingError, gradient};
 
-/// Tokens of the steps that are measured: what a token takes and what a step takes beside are told apart by the two.
-const TOKENS: [usize; 2] = [32, 256];
+/// Rows and their tokens in the steps that are measured: what a token takes and what a step takes beside are told apart by the two. The
+/// larger one is a whole micro-batch.
+const STEPS: [(usize, usize); 2] = [(1, 32), (2, MICRO_BATCH_TOKENS / 2)];
 
 /// Why training was not measured.
 #[derive(Debug, thiserror::Error)]
@@ -62,12 +63,7 @@ fn gib(bytes: u64) -> f64 {
 pub fn training(path: &Path) -> Result<TrainingRates, Unmeasured> {
     let checkpoint = Checkpoint::open(path)?;
     let config = checkpoint.config();
-    let longest = TOKENS[1];
-    let needed = config.training_bytes(
-        config.parameter_count(),
-        MICRO_BATCH_TOKENS.max(longest),
-        longest,
-    );
+    let needed = config.training_bytes(config.parameter_count(), MICRO_BATCH_TOKENS, STEPS[1].1);
     if let Some(available) = available_bytes().filter(|available| *available < needed) {
         return Err(Unmeasured::Memory { needed, available });
     }
@@ -87,12 +83,14 @@ pub fn training(path: &Path) -> Result<TrainingRates, Unmeasured> {
 
     let mut optimizer = AdamW::new(AdamWSettings::default());
     // The first step makes the moments, and finds its memory.
-    step(&trainee, &mut optimizer, TOKENS[0])?;
+    step(&trainee, &mut optimizer, STEPS[0])?;
     let [short, long] = [
-        step(&trainee, &mut optimizer, TOKENS[0])?,
-        step(&trainee, &mut optimizer, TOKENS[1])?,
+        step(&trainee, &mut optimizer, STEPS[0])?,
+        step(&trainee, &mut optimizer, STEPS[1])?,
     ];
-    let token_seconds = (long - short).max(0.1 * long) / (TOKENS[1] - TOKENS[0]) as f64;
+    let [few, many] = STEPS.map(|(rows, tokens)| (rows * tokens) as f64);
+    // On a machine with other work a short step may come out longer than a long one.
+    let token_seconds = (long - short).max(0.1 * long) / (many - few);
 
     let start = Instant::now();
     let folder = tempfile::tempdir().map_err(|source| Unmeasured::Folder {
@@ -110,22 +108,26 @@ pub fn training(path: &Path) -> Result<TrainingRates, Unmeasured> {
     Ok(TrainingRates {
         load_seconds,
         token_seconds,
-        step_seconds: (short - token_seconds * TOKENS[0] as f64).max(0.0),
+        step_seconds: (short - token_seconds * few).max(0.0),
         save_seconds: start.elapsed().as_secs_f64(),
     })
 }
 
-/// Seconds of one step on a row of `tokens` tokens. At a learning rate of 0 the model stays as it is and the work is the same.
-fn step(trainee: &Trainee, optimizer: &mut AdamW, tokens: usize) -> Result<f64, TrainingError> {
+/// Seconds of one step on so many rows of so many tokens. At a learning rate of 0 the model stays as it is and the work is the same.
+fn step(
+    trainee: &Trainee,
+    optimizer: &mut AdamW,
+    (rows, tokens): (usize, usize),
+) -> Result<f64, TrainingError> {
     let vocabulary = trainee.decoder().config().vocab_size;
-    let row = (0..tokens)
-        .map(|place| ((place * 104_729 + 11) % vocabulary) as u32)
-        .collect();
-    let example = Example {
-        tokens: row,
-        learnt_from: 0,
+    // A prompt of about a third comes before what is learnt, as before the questions.
+    let example = |row: usize| Example {
+        tokens: (0..tokens)
+            .map(|place| ((row * 7_919 + place * 104_729 + 11) % vocabulary) as u32)
+            .collect(),
+        learnt_from: tokens / 3,
     };
-    let objective = QuestionModelling::new(vec![example], tokens)?;
+    let objective = QuestionModelling::new((0..rows).map(example).collect(), tokens)?;
     let batch = objective.units(&mut Draws::keyed(0, "bench", 0));
     let start = Instant::now();
     if let Some(found) = gradient(trainee, &objective, &batch, &mut || false)? {

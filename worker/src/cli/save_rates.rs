@@ -1,6 +1,7 @@
 //! `bench --save`: measures a model and writes the rates to a file, for `scalequest plan --rates`.
 
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -14,7 +15,7 @@ use crate::bench::{Bench, rated_model, training};
 
 /// Measures the model in `path`, and its training too if `train`; writes `file` and returns the exit code.
 pub fn save_rates(path: &Path, arithmetics: &[ArithmeticName], train: bool, file: &Path) -> i32 {
-    if let Err(message) = check_free(file) {
+    if let Err(message) = check_free(file).and_then(|()| become_a_worker()) {
         tracing::error!("{message}");
         return TASK_CANNOT_WORK;
     }
@@ -32,6 +33,26 @@ pub fn save_rates(path: &Path, arithmetics: &[ArithmeticName], train: bool, file
     show(&rates);
     println!("saved to {}", file.display());
     DONE
+}
+
+/// The number of threads in candle's own pool, with which training computes beside rayon's.
+const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
+
+/// Starts this program anew with the threads that `scalequest run` gives its workers, where nobody has said others.
+fn become_a_worker() -> Result<(), String> {
+    if std::env::var_os(CANDLE_THREADS).is_some() {
+        return Ok(());
+    }
+    let cannot = |error: std::io::Error| {
+        format!("cannot start this program anew: {error}; set {CANDLE_THREADS}=1")
+    };
+    let program = std::env::current_exe().map_err(cannot)?;
+    let arguments = std::env::args_os().skip(1);
+    let error = Command::new(program)
+        .args(arguments)
+        .env(CANDLE_THREADS, "1")
+        .exec();
+    Err(cannot(error))
 }
 
 fn measure(path: &Path, arithmetics: &[ArithmeticName], train: bool) -> Result<ModelRates, String> {
