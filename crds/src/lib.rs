@@ -18,6 +18,8 @@ pub mod report;
 
 pub mod inspection;
 
+pub mod rates;
+
 pub mod progress;
 
 pub mod exit;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::estimate::ASSUMPTIONS;
 use crate::local::progress::LogFormat;
 
 const ABOUT: &str = "Makes datasets of reasoning questions and responses, as a SynthesisRun describes them, on this machine";
@@ -53,6 +54,7 @@ Environment:
                      capitals with _ for -; where it is not set: OPENAI_API_KEY
   SCALEQUEST_ENDPOINT_TIMEOUT_SECONDS, SCALEQUEST_ENDPOINT_PATIENCE_SECONDS  how long to wait for
                      one answer of an endpoint, and for any at all (default: 600 each)
+  CUDA_VISIBLE_DEVICES  the GPUs that the workers share [default: all]; each worker gets one of its own
   AWS_*, GOOGLE_*, AZURE_*  credentials and endpoints of object stores
 
 Examples:
@@ -68,11 +70,33 @@ Models and question files are looked at too (architecture, tensors, tokenizer, c
 
 const PLAN_HELP: &str = "\
 Shows which stages would run, in which order, over how many rows, and what they are expected to take: GPU-hours per stage, from \
-the models' parameters, the tokens of each row and the device's rates. Nothing is read but FILE \
-and the seed questions that lie on this machine, and nothing is written.
+the models' parameters, the tokens of each row and the device's rates. Nothing is read but FILE, the files of --rates, the seed \
+questions that lie on this machine and the record of an earlier run in the workspace, and nothing is written.
 
-The estimate assumes yields; the run itself measures them in its first wave (the pilot) and writes the better estimate into its \
-status.";
+With --rates the time is that of this machine: measure each model once, in about a minute, with \
+`scalequest-worker bench --model PATH --save FILE`. A model without a file of its own takes the rates of the nearest one, scaled by \
+parameters, and the answer says so.
+
+The estimate assumes yields and tokens. Where the workspace holds the record of an earlier or half-finished run of the same spec, it takes \
+what that has measured; what --assume states goes before both. The run itself measures them in its first wave (the pilot) and writes the \
+better estimate into its status.";
+
+/// What may be stated to `plan`, from the table of names.
+fn plan_after() -> String {
+    let mut text = String::from("What --assume may state:\n");
+    for each in &ASSUMPTIONS {
+        text.push_str(&format!("  {:16} {}\n", each.name, each.what));
+    }
+    text.push_str(
+        "
+Examples:
+  scalequest plan -f run.yaml
+  scalequest-worker bench --model models/m.gguf --save m.rates.json
+  scalequest plan -f run.yaml --rates m.rates.json
+  scalequest plan -f run.yaml --assume yield=0.09,questionTokens=40",
+    );
+    text
+}
 
 const STATUS_HELP: &str = "\
 Shows how far a run is: the funnel, the stages, usage and the time left; while it runs and afterwards.
@@ -143,7 +167,7 @@ pub(super) enum Command {
     #[command(long_about = VALIDATE_HELP)]
     Validate(ValidateArguments),
     /// Show what would run, in which order, and what it takes
-    #[command(long_about = PLAN_HELP)]
+    #[command(long_about = PLAN_HELP, after_long_help = plan_after())]
     Plan(PlanArguments),
     /// Show how far a run is
     #[command(long_about = STATUS_HELP)]
@@ -195,6 +219,10 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(super) memory: Option<i64>,
 
+    /// GPUs that the workers share, one each; 0: none [default: all that nvidia-smi finds and CUDA_VISIBLE_DEVICES leaves]
+    #[arg(long, value_name = "N")]
+    pub(super) gpus: Option<u32>,
+
     /// Take finished stages on trust instead of checking their digests first
     #[arg(long)]
     pub(super) no_check: bool,
@@ -218,6 +246,14 @@ pub(super) struct PlanArguments {
     /// Device to estimate for: a100-40g, h100, h200 or cpu [default: cpu for a run of one machine, a100-40g for one of a cluster]
     #[arg(long, value_name = "NAME")]
     pub(super) device: Option<String>,
+
+    /// Rates of this machine with a model, as `scalequest-worker bench --save` writes them; once for each model
+    #[arg(long, value_name = "FILE", conflicts_with = "device")]
+    pub(super) rates: Vec<PathBuf>,
+
+    /// State what would be assumed: names and numbers, listed below
+    #[arg(long, value_name = "NAME=VALUE,...")]
+    pub(super) assume: Vec<String>,
 
     /// Form of the answer
     #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]

@@ -16,6 +16,7 @@ pub fn run(arguments: &RunArguments, format: LogFormat, verbose: u8) -> Result<i
         workers,
         cores,
         memory,
+        gpus,
         no_check,
     } = arguments;
     let run = spec_file::read(&spec.file)?;
@@ -25,6 +26,7 @@ pub fn run(arguments: &RunArguments, format: LogFormat, verbose: u8) -> Result<i
         workers: wide(*workers),
         cores: wide(*cores),
         memory: *memory,
+        gpus: wide(*gpus),
         trust: *no_check,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,10 +1,13 @@
-//! How many rows and tokens each stage of a run will see, by the assumed shares that each filter keeps.
+//! How many rows and tokens each stage of a run will see, by the shares that each filter keeps.
 
 use scalequest_crds::Stage;
 use scalequest_crds::inspection::Inspection;
 use scalequest_crds::run::Sampling;
+use scalequest_crds::task::Training;
 
-use super::Assumptions;
+use super::measured::Measured;
+use super::waves::waves;
+use super::{Assumptions, Knowledge};
 use crate::plan::size::share;
 use crate::validate::{Method, ValidRun};
 
@@ -19,154 +22,252 @@ pub struct StageWork {
     pub model: String,
     /// Rows of work.
     pub rows: i64,
+    /// Lines that are cut into shards, wave by wave; one entry for a stage outside the waves. Of Label they are all seed questions,
+    /// though only those with an answer are work.
+    pub lines: Vec<i64>,
     /// Prompt or scored tokens.
     pub tokens_read: f64,
+    /// Those of them that our engine computes once for several rows, which begin alike.
+    pub tokens_shared: f64,
     /// Tokens made.
     pub tokens_made: f64,
     /// Tokens learnt from, all passes.
     pub tokens_learnt: f64,
     /// Mean tokens of a sequence while it is being made.
     pub sequence_tokens: f64,
+    /// Texts made for a row.
+    pub samples: f64,
+    /// Most tokens of such a text.
+    pub longest: f64,
+    /// Steps of a training, and those after which it keeps a checkpoint.
+    pub steps: (f64, f64),
 }
 
-/// Questions that a run will generate for `target` accepted pairs, and the yield assumed.
-pub fn questions(method: &Method, target: i64, assumptions: &Assumptions) -> (i64, f64) {
-    let ratio = [
-        if method.filter.languages.is_some() {
-            assumptions.language_kept
-        } else {
-            1.0
-        },
-        if method.judge.is_some() {
-            assumptions.judge_kept
-        } else {
-            1.0
-        },
-        if method.difficulty.is_some() {
-            assumptions.difficulty_kept
-        } else {
-            1.0
-        },
-        assumptions.verified,
-    ]
-    .iter()
-    .product::<f64>();
-    ((target as f64 / ratio).ceil() as i64, ratio)
+/// The shares that the steps of the funnel keep, 1 for what a run leaves out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Kept {
+    /// Of sampled questions: those whose rewrite makes a pair.
+    pub rewrite: f64,
+    /// Of questions: those that the rule-based filters leave.
+    pub filter: f64,
+    /// Of those: what the judge leaves.
+    pub judge: f64,
+    /// Of those: what difficulty sampling leaves.
+    pub difficulty: f64,
+    /// Of those: what is accepted.
+    pub verified: f64,
 }
 
-/// The work of every stage that needs a model, in run order.
-pub fn work(
-    run: &ValidRun,
-    inspection: Option<&Inspection>,
-    assumptions: &Assumptions,
-) -> Vec<StageWork> {
+impl Kept {
+    /// The shares for a method. A stated yield decides what is not stated itself: the judge's share where there is a judge, then that of
+    /// verification.
+    pub fn of(method: &Method, a: &Assumptions) -> Kept {
+        let mut kept = Kept {
+            rewrite: a.rewrite_kept,
+            filter: a.filter_kept.unwrap_or(match method.filter.languages {
+                Some(_) => a.language_kept,
+                None => 1.0,
+            }),
+            judge: method.judge.as_ref().map_or(1.0, |_| a.judge_kept),
+            difficulty: method
+                .difficulty
+                .as_ref()
+                .map_or(1.0, |_| a.difficulty_kept),
+            verified: a.verified,
+        };
+        if let Some(wanted) = a.yield_ratio {
+            if method.judge.is_some() && !a.judge_is_stated {
+                kept.judge = (kept.judge * wanted / kept.yield_ratio()).min(1.0);
+            }
+            kept.verified = (kept.verified * wanted / kept.yield_ratio()).min(1.0);
+        }
+        kept
+    }
+
+    /// Accepted pairs per question.
+    pub fn yield_ratio(&self) -> f64 {
+        self.filter * self.judge * self.difficulty * self.verified
+    }
+}
+
+/// The work of every stage that needs a model, in run order, and the questions of each wave.
+pub fn work(run: &ValidRun, knowledge: &Knowledge<'_>) -> (Vec<StageWork>, Vec<i64>) {
     let method = run.method();
-    let a = assumptions;
-    let files = inspection.map(|inspection| &inspection.seed_questions);
-    let seeds = files.map_or(a.seed_questions, |files| {
-        files.iter().map(|file| file.rows).sum()
-    });
-    let mut stages = Vec::new();
-    for generator in method
-        .generators
-        .iter()
-        .filter(|generator| generator.weight > 0)
-    {
-        let of = |stage, model: &str, rows| Rows {
+    let a = knowledge.assumptions;
+    let kept = Kept::of(method, a);
+    let done = knowledge.measured.map(|measured| measured.waves.as_slice());
+    let limits = run.limits();
+    let waves = waves(
+        limits.target,
+        limits.max_waves,
+        done.unwrap_or_default(),
+        kept.yield_ratio(),
+    );
+    let funnel = Funnel {
+        method,
+        a,
+        kept,
+        measured: knowledge.measured.filter(|_| !a.tokens_are_stated),
+    };
+    let mut stages = funnel.training(knowledge.inspection);
+    stages.extend(funnel.in_waves(&waves));
+    (stages, waves)
+}
+
+struct Funnel<'a> {
+    method: &'a Method,
+    a: &'a Assumptions,
+    kept: Kept,
+    measured: Option<&'a Measured>,
+}
+
+impl Funnel<'_> {
+    /// What comes before the waves.
+    fn training(&self, inspection: Option<&Inspection>) -> Vec<StageWork> {
+        let a = self.a;
+        let files = inspection.map(|inspection| &inspection.seed_questions);
+        let seeds = files.map_or(a.seed_questions, |files| {
+            files.iter().map(|file| file.rows).sum()
+        });
+        let answered = files.map_or(a.seed_answers.unwrap_or(seeds), |files| {
+            files.iter().map(|file| file.with_answers).sum()
+        });
+        let mut stages = Vec::new();
+        for generator in self.method.generators.iter().filter(|each| each.weight > 0) {
+            let of =
+                |stage, model: &str, rows| self.rows(stage, Some(&generator.name), model, rows);
+            if let Some(training) = &generator.qft {
+                stages.push(
+                    of(Stage::Qft, &generator.model, seeds).learn(a.question_tokens, training),
+                );
+            }
+            if let Some(qpo) = &generator.qpo {
+                let question = made(a.question_tokens, &generator.sampling);
+                let pairs = (qpo.pairs as f64 * self.kept.rewrite).round() as i64;
+                stages.push(of(Stage::Sample, &generator.model, qpo.pairs).make(
+                    a.prompt_tokens,
+                    question,
+                    1.0,
+                    &generator.sampling,
+                ));
+                stages.push(of(Stage::Rewrite, &qpo.rewriter, qpo.pairs).make(
+                    a.prompt_tokens + question,
+                    made(a.question_tokens, &qpo.rewriting),
+                    1.0,
+                    &qpo.rewriting,
+                ));
+                stages.push(
+                    of(Stage::Qpo, &generator.model, pairs).learn(2.0 * question, &qpo.training),
+                );
+            }
+        }
+        if let Some(difficulty) = &self.method.difficulty {
+            let response = made(a.response_tokens, &difficulty.sampling);
+            let mut label = self
+                .rows(Stage::Label, None, &difficulty.solver, answered)
+                .make(
+                    a.prompt_tokens + a.question_tokens,
+                    response,
+                    f64::from(difficulty.samples),
+                    &difficulty.sampling,
+                );
+            label.lines = vec![seeds];
+            stages.push(label);
+            stages.push(
+                self.rows(Stage::Scorer, None, &difficulty.base, answered)
+                    .learn(a.question_tokens, &difficulty.training),
+            );
+        }
+        stages
+    }
+
+    /// What is done in every wave.
+    fn in_waves(&self, waves: &[i64]) -> Vec<StageWork> {
+        let (method, a) = (self.method, self.a);
+        let questions: i64 = waves.iter().sum();
+        let mut stages = Vec::new();
+        let weights: Vec<i64> = method
+            .generators
+            .iter()
+            .map(|generator| i64::from(generator.weight))
+            .collect();
+        for (index, (generator, rows)) in method
+            .generators
+            .iter()
+            .zip(share(questions, &weights))
+            .enumerate()
+            .filter(|(_, (_, rows))| *rows > 0)
+        {
+            let mut asked = self
+                .rows(
+                    Stage::Generate,
+                    Some(&generator.name),
+                    &generator.model,
+                    rows,
+                )
+                .make(
+                    a.prompt_tokens,
+                    made(a.question_tokens, &generator.sampling),
+                    1.0,
+                    &generator.sampling,
+                );
+            asked.lines = waves
+                .iter()
+                .map(|wave| share(*wave, &weights)[index])
+                .collect();
+            stages.push(asked);
+        }
+        let left = |stage, model: &str, share: f64| Rows {
+            lines: waves
+                .iter()
+                .map(|wave| (*wave as f64 * share) as i64)
+                .collect(),
+            ..self.rows(stage, None, model, (questions as f64 * share) as i64)
+        };
+        let mut share = self.kept.filter;
+        if let Some(judge) = &method.judge {
+            stages.push(left(Stage::Judge, &judge.model, share).make(
+                a.prompt_tokens + a.question_tokens,
+                made(a.judgement_tokens, &judge.sampling),
+                1.0,
+                &judge.sampling,
+            ));
+            share *= self.kept.judge;
+        }
+        if let Some(difficulty) = &method.difficulty {
+            stages.push(left(Stage::Rate, &difficulty.base, share).read(a.question_tokens));
+            share *= self.kept.difficulty;
+        }
+        let samples = f64::from(method.samples);
+        let prompt = a.prompt_tokens + a.question_tokens;
+        let response = made(a.response_tokens, &method.sampling);
+        stages.push(left(Stage::Respond, &method.responder, share).make(
+            prompt,
+            response,
+            samples,
+            &method.sampling,
+        ));
+        let mut reward =
+            left(Stage::Reward, &method.reward, share).read(samples * (prompt + response));
+        // The responses to a question are scored one after the other, and begin with it.
+        let again = (samples - 1.0) * prompt * reward.rows as f64;
+        reward.tokens_shared = again.min(reward.tokens_read);
+        stages.push(reward);
+        stages
+    }
+
+    fn rows(&self, stage: Stage, generator: Option<&str>, model: &str, rows: i64) -> Rows {
+        let seen = |measured: &&Measured| measured.per_row(stage, generator);
+        Rows {
             stage,
-            generator: Some(generator.name.clone()),
+            generator: generator.map(String::from),
             model: model.into(),
             rows,
-        };
-        if let Some(training) = &generator.qft {
-            stages.push(
-                of(Stage::Qft, &generator.model, seeds)
-                    .learn(a.question_tokens * f64::from(training.epochs)),
-            );
-        }
-        if let Some(qpo) = &generator.qpo {
-            let question = made(a.question_tokens, &generator.sampling);
-            stages.push(
-                of(Stage::Sample, &generator.model, qpo.pairs).make(a.prompt_tokens, question),
-            );
-            stages.push(of(Stage::Rewrite, &qpo.rewriter, qpo.pairs).make(
-                a.prompt_tokens + question,
-                made(a.question_tokens, &qpo.rewriting),
-            ));
-            stages.push(
-                of(Stage::Qpo, &generator.model, qpo.pairs)
-                    .learn(2.0 * question * f64::from(qpo.training.epochs)),
-            );
+            lines: vec![rows],
+            question: self.a.question_tokens,
+            seen: self.measured.as_ref().and_then(seen),
         }
     }
-    let once = |stage, model: &str, rows| Rows {
-        stage,
-        generator: None,
-        model: model.into(),
-        rows,
-    };
-    if let Some(difficulty) = &method.difficulty {
-        let samples = f64::from(difficulty.samples);
-        let response = made(a.response_tokens, &difficulty.sampling);
-        stages.push(
-            once(Stage::Label, &difficulty.solver, seeds)
-                .make(a.prompt_tokens + a.question_tokens, samples * response)
-                .of_samples(samples),
-        );
-        stages.push(
-            once(Stage::Scorer, &difficulty.base, seeds)
-                .learn(a.question_tokens * f64::from(difficulty.training.epochs)),
-        );
-    }
-    let (questions, _) = questions(method, run.limits().target, a);
-    let weights: Vec<i64> = method
-        .generators
-        .iter()
-        .map(|generator| i64::from(generator.weight))
-        .collect();
-    for (generator, rows) in method
-        .generators
-        .iter()
-        .zip(share(questions, &weights))
-        .filter(|(_, rows)| *rows > 0)
-    {
-        let asked = Rows {
-            stage: Stage::Generate,
-            generator: Some(generator.name.clone()),
-            model: generator.model.clone(),
-            rows,
-        };
-        stages.push(asked.make(
-            a.prompt_tokens,
-            made(a.question_tokens, &generator.sampling),
-        ));
-    }
-    let mut left = questions as f64;
-    if method.filter.languages.is_some() {
-        left *= a.language_kept;
-    }
-    if let Some(judge) = &method.judge {
-        stages.push(once(Stage::Judge, &judge.model, left as i64).make(
-            a.prompt_tokens + a.question_tokens,
-            made(a.judgement_tokens, &judge.sampling),
-        ));
-        left *= a.judge_kept;
-    }
-    if let Some(difficulty) = &method.difficulty {
-        stages.push(once(Stage::Rate, &difficulty.base, left as i64).read(a.question_tokens));
-        left *= a.difficulty_kept;
-    }
-    let samples = f64::from(method.samples);
-    let response = made(a.response_tokens, &method.sampling);
-    let prompt = a.prompt_tokens + a.question_tokens;
-    stages.push(
-        once(Stage::Respond, &method.responder, left as i64)
-            .make(prompt, samples * response)
-            .of_samples(samples),
-    );
-    stages
-        .push(once(Stage::Reward, &method.reward, left as i64).read(samples * (prompt + response)));
-    stages
 }
 
 /// Mean tokens of a text, never above its limit.
@@ -182,48 +283,74 @@ struct Rows {
     generator: Option<String>,
     model: String,
     rows: i64,
+    lines: Vec<i64>,
+    /// Tokens in a question.
+    question: f64,
+    /// Tokens read and made by row, where they were measured: they go before what is assumed.
+    seen: Option<(f64, f64)>,
 }
 
 impl Rows {
     fn with(self, read: f64, made: f64, learnt: f64) -> StageWork {
-        let Rows {
-            stage,
-            generator,
-            model,
-            rows,
-        } = self;
-        let all = rows.max(0) as f64;
+        let all = self.rows.max(0) as f64;
         StageWork {
-            stage,
-            generator,
-            model,
-            rows,
+            stage: self.stage,
+            generator: self.generator,
+            model: self.model,
+            rows: self.rows,
+            lines: self.lines,
             tokens_read: all * read,
+            tokens_shared: 0.0,
             tokens_made: all * made,
             tokens_learnt: all * learnt,
             sequence_tokens: read + made / 2.0,
+            samples: 1.0,
+            longest: 0.0,
+            steps: (0.0, 0.0),
         }
     }
 
     fn read(self, read: f64) -> StageWork {
+        let read = self.seen.map_or(read, |seen| seen.0);
         self.with(read, 0.0, 0.0)
     }
 
-    fn make(self, read: f64, made: f64) -> StageWork {
-        self.with(read, made, 0.0)
+    /// Each row reads a prompt and makes `samples` texts of `each` tokens.
+    fn make(self, read: f64, each: f64, samples: f64, sampling: &Sampling) -> StageWork {
+        let samples = samples.max(1.0);
+        let (read, made) = self.seen.unwrap_or((read, samples * each));
+        let question = self.question;
+        let mut work = self.with(read, made, 0.0);
+        work.samples = samples;
+        work.longest = sampling.max_new_tokens.map_or(f64::INFINITY, f64::from);
+        work.sequence_tokens = read + made / samples / 2.0;
+        // Every question is asked for in the same words; of the words around a question about half come before it.
+        let around = (read - question).max(0.0);
+        let shared = match work.stage {
+            Stage::Sample | Stage::Generate => read,
+            _ => around / 2.0,
+        };
+        work.tokens_shared = shared * work.rows.max(0) as f64;
+        work
     }
 
-    fn learn(self, learnt: f64) -> StageWork {
-        self.with(0.0, 0.0, learnt)
-    }
-}
-
-impl StageWork {
-    /// The tokens made are those of `samples` sequences that share one prompt.
-    fn of_samples(mut self, samples: f64) -> StageWork {
-        let rows = (self.rows.max(1)) as f64;
-        self.sequence_tokens =
-            self.tokens_read / rows + self.tokens_made / rows / samples.max(1.0) / 2.0;
-        self
+    /// Each row is learnt from in every epoch.
+    fn learn(self, tokens: f64, training: &Training) -> StageWork {
+        let epochs = f64::from(training.epochs);
+        let learnt = self.seen.map_or(tokens * epochs, |seen| seen.0);
+        let mut work = self.with(0.0, 0.0, learnt);
+        // Only QFT packs questions into rows, which it fills almost.
+        let sequences = match work.stage {
+            Stage::Qft => {
+                work.tokens_learnt
+                    / epochs.max(1.0)
+                    / (0.95 * f64::from(training.max_length.max(1)))
+            }
+            _ => work.rows.max(0) as f64,
+        };
+        let steps = (sequences / f64::from(training.batch_size.max(1))).ceil() * epochs;
+        let kept = (steps - 1.0).max(0.0) / f64::from(training.checkpoint_steps.max(1));
+        work.steps = (steps, kept.floor());
+        work
     }
 }

@@ -1,19 +1,31 @@
 //! What a run will take before anything has run: a cost model of parameters, tokens and device rates. It is an order of magnitude with
-//! its assumptions in the open ([`Assumptions`]), for `scalequest plan`; once a pilot wave is over, the plan's own estimate replaces it.
+//! its assumptions in the open ([`Assumptions`]), for `scalequest plan`; what an earlier run has measured ([`Measured`]) takes their place,
+//! and so do rates that were measured on a machine ([`Rated`]). It knows no file.
 //!
 //! For a model of `P` parameters on a device of `F` FLOP/s and `B` bytes/s, with efficiencies `e`:
 //! reading a token takes `2 P / (e_read F)` seconds; making a token takes the larger of `2 P / (e_make F)` and
 //! `(2 P / n + K) / (e_bandwidth B)`, where `n` sequences share one reading of the weights (2 bytes a parameter) and `K` is the bytes of
 //! a sequence's cache; learning from a token takes `6 P / (e_learn F)` (forward 2, backward 4), and `2 P` more where a frozen reference
-//! reads it too (DPO). Where the rates of whole stages were measured (processors), those take the place of `e F`, and of bandwidth.
+//! reads it too (DPO). Where the rates of whole stages were measured (processors), those take the place of `e F`, and of bandwidth. Rates of
+//! a machine and model know more: what starting and loading take, and a step of any batch ([`rated`]).
+
+pub mod assume;
+
+pub mod batches;
 
 pub mod device;
 
 pub mod funnel;
 
+pub mod measured;
+
 pub mod paper;
 
+pub mod rated;
+
 mod sizes;
+
+pub mod waves;
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::FromPrimitive;
@@ -21,8 +33,11 @@ use scalequest_crds::Stage;
 use scalequest_crds::inspection::Inspection;
 
 use crate::validate::ValidRun;
+pub use assume::{ASSUMPTIONS, assume};
 pub use device::{Device, Rates, devices, processors};
 pub use funnel::{StageWork, work};
+pub use measured::Measured;
+pub use rated::{Fit, Rated};
 pub use sizes::{ModelSize, model_sizes};
 
 /// What the model assumes. Token counts are means; those of texts that are made are never above the stage's `maxNewTokens`.
@@ -36,14 +51,24 @@ pub struct Assumptions {
     pub judgement_tokens: f64,
     /// Tokens in a prompt around a question: instructions and template.
     pub prompt_tokens: f64,
+    /// Share of sampled questions whose rewrite makes a preference pair. Not in the paper.
+    pub rewrite_kept: f64,
     /// Share of questions that a language filter keeps (paper: 20.1% dropped).
     pub language_kept: f64,
+    /// Share of questions that all rule-based filters together keep, where it is known.
+    pub filter_kept: Option<f64>,
     /// Share of questions that the judge keeps (paper: 19.4% of all dropped, of those that the language filter left).
     pub judge_kept: f64,
     /// Share of questions that difficulty sampling keeps (paper: 9.2% of all dropped).
     pub difficulty_kept: f64,
     /// Share of answered questions with a final answer on which enough responses agree. Not in the paper.
     pub verified: f64,
+    /// Accepted pairs per question, where it is stated: it goes before what of the shares is not stated.
+    pub yield_ratio: Option<f64>,
+    /// Whether the judge's share is stated.
+    pub judge_is_stated: bool,
+    /// Whether any number of tokens is stated, which then goes before what a run has measured.
+    pub tokens_are_stated: bool,
     /// Share of peak FLOP/s reached in reading prompts and scoring.
     pub read_efficiency: f64,
     /// Share of peak FLOP/s that bounds the making of tokens.
@@ -58,6 +83,8 @@ pub struct Assumptions {
     pub cache_bytes: f64,
     /// Seed questions, where no file was looked at (paper: about 15,000).
     pub seed_questions: i64,
+    /// Those of them with an answer, from which difficulty is learnt; none: all.
+    pub seed_answers: Option<i64>,
 }
 
 impl Default for Assumptions {
@@ -67,10 +94,15 @@ impl Default for Assumptions {
             response_tokens: 450.0,
             judgement_tokens: 350.0,
             prompt_tokens: 60.0,
+            rewrite_kept: 1.0,
             language_kept: 0.799,
+            filter_kept: None,
             judge_kept: 0.757,
             difficulty_kept: 0.848,
             verified: 0.9,
+            yield_ratio: None,
+            judge_is_stated: false,
+            tokens_are_stated: false,
             read_efficiency: 0.4,
             make_efficiency: 0.25,
             bandwidth_efficiency: 0.5,
@@ -78,6 +110,7 @@ impl Default for Assumptions {
             batch: 64.0,
             cache_bytes: 128.0 * 1024.0,
             seed_questions: 15_000,
+            seed_answers: None,
         }
     }
 }
@@ -91,15 +124,45 @@ pub struct StageEstimate {
     pub hours: f64,
 }
 
+/// What is known of a run before it is estimated.
+#[derive(Clone, Copy, Debug)]
+pub struct Knowledge<'a> {
+    /// What its models and files are, where they were looked at.
+    pub inspection: Option<&'a Inspection>,
+    /// What is assumed.
+    pub assumptions: &'a Assumptions,
+    /// What an earlier run of it has measured.
+    pub measured: Option<&'a Measured>,
+}
+
+/// What the work is done on.
+#[derive(Clone, Debug)]
+pub enum Machine<'a> {
+    /// A device that we know.
+    Device(&'a Device),
+    /// A machine by rates that were measured on it.
+    Rated(&'a Rated),
+}
+
+impl Machine<'_> {
+    /// What an hour of it is called.
+    pub fn hour(&self) -> &'static str {
+        match self {
+            Machine::Device(device) => device.hour(),
+            Machine::Rated(_) => "machine-hour",
+        }
+    }
+}
+
 /// What a run will take.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CostEstimate {
-    /// On which device.
-    pub device: Device,
     /// The stages, in run order; those without a model are not counted.
     pub stages: Vec<StageEstimate>,
     /// Questions to generate.
     pub questions: i64,
+    /// Questions of each wave.
+    pub waves: Vec<i64>,
     /// Accepted pairs per question.
     pub yield_ratio: f64,
     /// Device hours in all.
@@ -110,25 +173,34 @@ pub struct CostEstimate {
     pub models: Vec<(String, ModelSize)>,
 }
 
-/// What `run` will take on devices like `device`.
-pub fn estimate(
-    run: &ValidRun,
-    inspection: Option<&Inspection>,
-    device: &Device,
-    assumptions: &Assumptions,
-) -> CostEstimate {
-    let models = model_sizes(run.method(), inspection);
-    let (questions, yield_ratio) =
-        funnel::questions(run.method(), run.limits().target, assumptions);
-    let work = work(run, inspection, assumptions);
+/// What `run` will take on `machine`.
+pub fn estimate(run: &ValidRun, knowledge: &Knowledge<'_>, machine: &Machine<'_>) -> CostEstimate {
+    let mut models = model_sizes(run.method(), knowledge.inspection);
+    if let Machine::Rated(rated) = machine {
+        rated.correct(&mut models);
+    }
+    let a = knowledge.assumptions;
+    let (work, waves) = work(run, knowledge);
     let stages: Vec<StageEstimate> = work
         .into_iter()
         .map(|work| {
-            let parameters = models
-                .get(&work.model)
-                .map_or(0.0, |size| size.parameters as f64);
-            let hours = seconds(&work, parameters, device, assumptions) / 3600.0;
-            StageEstimate { work, hours }
+            let size = models.get(&work.model);
+            let parameters = size.map_or(0.0, |size| size.parameters as f64);
+            let seconds = match machine {
+                Machine::Device(device) => seconds(&work, parameters, device, a),
+                Machine::Rated(rated) => {
+                    let model = run
+                        .method()
+                        .models
+                        .iter()
+                        .find(|each| each.name == work.model);
+                    rated.seconds(&work, parameters, model.map(|model| model.arithmetic()))
+                }
+            };
+            StageEstimate {
+                work,
+                hours: seconds / 3600.0,
+            }
         })
         .collect();
     let hours: f64 = stages.iter().map(|stage| stage.hours).sum();
@@ -137,10 +209,10 @@ pub fn estimate(
         .price_per_gpu_hour
         .and_then(|price| Some((Decimal::from_f64(hours)? * price).round_dp(2)));
     CostEstimate {
-        device: device.clone(),
         stages,
-        questions,
-        yield_ratio,
+        questions: waves.iter().sum(),
+        waves,
+        yield_ratio: funnel::Kept::of(run.method(), a).yield_ratio(),
         hours,
         cost,
         models: models.into_iter().collect(),

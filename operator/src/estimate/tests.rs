@@ -27,8 +27,21 @@ spec:
     validate(&parse(&edit(text.into())).unwrap(), Environment::Local).unwrap()
 }
 
+fn on(run: &ValidRun, device: &Device) -> CostEstimate {
+    let assumptions = Assumptions::default();
+    estimate(run, &knowing(&assumptions), &Machine::Device(device))
+}
+
+fn knowing(assumptions: &Assumptions) -> Knowledge<'_> {
+    Knowledge {
+        inspection: None,
+        assumptions,
+        measured: None,
+    }
+}
+
 fn hours(run: &ValidRun, device: &Device, stage: Stage) -> f64 {
-    let estimate = estimate(run, None, device, &Assumptions::default());
+    let estimate = on(run, device);
     estimate
         .stages
         .iter()
@@ -40,12 +53,7 @@ fn hours(run: &ValidRun, device: &Device, stage: Stage) -> f64 {
 #[test]
 fn a_million_examples_are_estimated_in_far_less_than_a_second() {
     let begun = std::time::Instant::now();
-    let estimate = estimate(
-        &run(|text| text),
-        None,
-        &devices()[0],
-        &Assumptions::default(),
-    );
+    let estimate = on(&run(|text| text), &devices()[0]);
     assert!(begun.elapsed().as_millis() < 1000);
     assert!(estimate.hours > 0.0 && estimate.cost.is_some());
     let total: f64 = estimate.stages.iter().map(|stage| stage.hours).sum();
@@ -78,7 +86,7 @@ fn it_is_within_a_factor_of_three_of_the_papers_inference_phases() {
             phase.phase
         );
     }
-    let total = estimate(&run, None, &devices()[0], &Assumptions::default()).hours;
+    let total = on(&run, &devices()[0]).hours;
     assert!(total > 522.9 / 2.0 && total < 522.9 * 2.0, "{total}");
     let papers: f64 = paper::PAPER_COST
         .iter()
@@ -191,10 +199,15 @@ fn processors_take_about_as_long_as_the_quickstart_did() {
             generator: None,
             model: String::new(),
             rows: 1,
+            lines: vec![1],
             tokens_read: read,
+            tokens_shared: 0.0,
             tokens_made: made,
             tokens_learnt: learnt,
             sequence_tokens: 0.0,
+            samples: 1.0,
+            longest: f64::INFINITY,
+            steps: (1.0, 0.0),
         };
         let estimate = seconds(&work, parameters, cpu, &Assumptions::default());
         assert!(

@@ -12,12 +12,13 @@ use scalequest_crds::run::SynthesisRun;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+use super::gpus::{self, Gpu};
 use super::inspect::{Look, Unseen, inspect};
 use super::lock::{Lock, LockError};
 use super::machine::{Machine, now_millis};
-use super::memory::too_large;
+use super::memory::{Available, OnGpus, too_large};
 use super::places::{check_places, run_directory, state_directory};
-use super::program::find_worker;
+use super::program::{find_worker, is_built_for_gpus};
 use super::progress::{Display, Event};
 use super::record_file;
 use super::stop::Stop;
@@ -53,8 +54,51 @@ pub struct Options {
     pub cores: Option<usize>,
     /// Bytes of memory that they share.
     pub memory: Option<i64>,
+    /// GPUs that they share.
+    pub gpus: Option<usize>,
     /// Take finished stages on trust.
     pub trust: bool,
+}
+
+/// The GPUs that workers share, and what computes on them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gpus {
+    /// The GPUs.
+    pub all: Vec<Gpu>,
+    /// What computes on them.
+    pub on: OnGpus,
+    /// Whether workers are told which one is theirs, or that none is: where there are some, and where a person says how many.
+    pub told: bool,
+}
+
+impl Gpus {
+    fn find(program: &Path, options: Options) -> Result<Gpus, Refused> {
+        let all = gpus::find(options.gpus).map_err(|message| {
+            Refused::BadInput(vec![Fault {
+                field: "--gpus".into(),
+                message,
+            }])
+        })?;
+        let some = !all.is_empty();
+        let version = some.then(|| worker_version(program)).transpose()?;
+        let on = OnGpus {
+            training: version.is_some_and(|version| is_built_for_gpus(&version)),
+            servers: some,
+        };
+        Ok(Gpus {
+            told: some || options.gpus.is_some(),
+            all,
+            on,
+        })
+    }
+
+    fn available(&self, machine: Machine) -> Available {
+        Available {
+            memory: machine.memory,
+            gpu: self.all.iter().map(|gpu| gpu.memory).max(),
+            on: self.on,
+        }
+    }
 }
 
 /// A run that is locked and may be driven.
@@ -70,6 +114,8 @@ pub struct Session {
     pub program: PathBuf,
     /// What workers share.
     pub machine: Machine,
+    /// The GPUs that they share.
+    pub gpus: Gpus,
     /// Most workers at once.
     pub limit: usize,
     /// Whether finished stages are taken on trust.
@@ -101,6 +147,8 @@ pub async fn examine(run: &SynthesisRun, options: Options) -> Result<Examined, R
     let valid = validate(run, Environment::Local).map_err(Refused::BadInput)?;
     let program = find_worker().map_err(Refused::World)?;
     let machine = Machine::measure(options.cores, options.memory);
+    let gpus = Gpus::find(&program, options)?;
+    let available = gpus.available(machine);
     let mut faults = check_places(valid.name(), &valid.spec().workspace, &valid.spec().output);
     let (_sender, stop) = watch::channel(Stop::No);
     let look = Look {
@@ -109,7 +157,7 @@ pub async fn examine(run: &SynthesisRun, options: Options) -> Result<Examined, R
         stop,
         progress: &mut |_| {},
     };
-    let found = inspect_all(&program, run, &valid, machine, None, look, &mut faults).await?;
+    let found = inspect_all(&program, run, &valid, available, None, look, &mut faults).await?;
     if faults.is_empty() {
         Ok(Examined { run: valid, found })
     } else {
@@ -129,6 +177,7 @@ pub async fn accept(
     let valid = validate(run, Environment::Local).map_err(Refused::BadInput)?;
     let program = find_worker().map_err(Refused::World)?;
     let machine = Machine::measure(options.cores, options.memory);
+    let gpus = Gpus::find(&program, options)?;
     let state = state_directory(&valid.spec().workspace);
     let directory = run_directory(&state, valid.name());
     let mut warnings: Vec<String> = valid.notes().iter().map(ToString::to_string).collect();
@@ -166,7 +215,7 @@ pub async fn accept(
                 &program,
                 run,
                 &valid,
-                machine,
+                gpus.available(machine),
                 known.as_ref(),
                 look,
                 &mut faults,
@@ -213,6 +262,7 @@ pub async fn accept(
         resumed,
         program,
         machine,
+        gpus,
         limit,
         trust: options.trust,
         state,
@@ -227,7 +277,7 @@ async fn inspect_all(
     program: &Path,
     run: &SynthesisRun,
     valid: &ValidRun,
-    machine: Machine,
+    available: Available,
     known: Option<&RunRecord>,
     look: Look<'_>,
     faults: &mut Vec<Fault>,
@@ -244,7 +294,7 @@ async fn inspect_all(
         Unseen::Broken(message) => Refused::World(message),
     })?;
     faults.extend(check(valid, &found));
-    faults.extend(too_large(valid.spec(), &found.models, machine.memory));
+    faults.extend(too_large(valid.spec(), &found.models, available));
     if let Some(record) = known {
         faults.extend(changed_since(&record.inspection, &found));
     }
@@ -302,8 +352,8 @@ fn take_lock(directory: &Path, run: &str) -> Result<Lock, Refused> {
     })
 }
 
-/// Which worker this is.
-fn identify(program: &Path) -> Result<WorkerIdentity, Refused> {
+/// What the worker says of its version.
+fn worker_version(program: &Path) -> Result<String, Refused> {
     let cannot = |error: io::Error| {
         Refused::World(format!(
             "cannot run {} --version: {error}",
@@ -315,12 +365,15 @@ fn identify(program: &Path) -> Result<WorkerIdentity, Refused> {
         .output()
         .map_err(cannot)?;
     let said = String::from_utf8_lossy(&output.stdout);
-    let version = said
-        .split_whitespace()
-        .last()
-        .unwrap_or("unknown")
-        .to_string();
-    let digest = digest_file(program).map_err(cannot)?;
+    let version = said.split_whitespace().last();
+    Ok(version.unwrap_or("unknown").to_string())
+}
+
+/// Which worker this is.
+fn identify(program: &Path) -> Result<WorkerIdentity, Refused> {
+    let version = worker_version(program)?;
+    let digest = digest_file(program)
+        .map_err(|error| Refused::World(format!("cannot read {}: {error}", program.display())))?;
     Ok(WorkerIdentity {
         version,
         image: None,

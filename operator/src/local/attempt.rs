@@ -16,6 +16,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
+use super::gpus::VISIBLE_VARIABLE;
 use super::stop::Stop;
 
 /// How long a worker may take to save what it has after it was asked to stop; it is killed afterwards, which loses no more
@@ -35,6 +36,8 @@ pub struct Attempt {
     pub log: PathBuf,
     /// Threads it may use.
     pub cores: usize,
+    /// The UUID of the GPU that it may use, or none of them (empty); absent: whatever there is.
+    pub gpu: Option<String>,
 }
 
 /// How an attempt ended.
@@ -104,6 +107,9 @@ impl Attempt {
         command.env("RAYON_NUM_THREADS", self.cores.to_string());
         // candle's second pool waits by spinning: beside any other load it costs far more than it gives.
         command.env("CANDLE_NUM_THREADS", "1");
+        if let Some(gpu) = &self.gpu {
+            command.env(VISIBLE_VARIABLE, gpu);
+        }
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -221,13 +227,14 @@ mod tests {
             report: directory.join("report.json"),
             log: directory.join("log"),
             cores: 3,
+            gpu: Some("GPU-5d1c".into()),
         }
     }
 
     #[tokio::test]
     async fn progress_code_and_last_words_come_back() {
         let directory = tempfile::tempdir().unwrap();
-        let script = r#"echo '{"doing":"train","done":1,"total":2,"tokens":3}'; echo noise; echo "threads $RAYON_NUM_THREADS" >&2; exit 7"#;
+        let script = r#"echo '{"doing":"train","done":1,"total":2,"tokens":3}'; echo noise; echo "threads $RAYON_NUM_THREADS on $CUDA_VISIBLE_DEVICES" >&2; exit 7"#;
         let attempt = attempt(directory.path(), script);
         let (_sender, stop) = watch::channel(Stop::No);
         let mut seen = Vec::new();
@@ -237,7 +244,7 @@ mod tests {
             .unwrap();
         assert_eq!(
             (ended.code, ended.last_words.as_str()),
-            (Some(7), "threads 3")
+            (Some(7), "threads 3 on GPU-5d1c")
         );
         assert!(ended.message().contains("exit code 7"));
         assert!(seen.is_empty() || seen == ["train"]);

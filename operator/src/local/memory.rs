@@ -94,8 +94,107 @@ pub fn stage_memory(
     BASE + model.unwrap_or(0)
 }
 
-/// Every model that takes more memory than `available` in some stage, with the numbers.
-pub fn too_large(spec: &SynthesisRunSpec, facts: &[ModelFacts], available: i64) -> Vec<Fault> {
+/// Bytes that a parameter takes in the machine's memory while it is trained on a GPU: weights on their way, and the optimizer's gradient and two
+/// moments, which stay on the CPU.
+const TRAINED_ELSEWHERE: i64 = 20;
+
+/// What computes on a GPU where the machine has some.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OnGpus {
+    /// Training: the worker is built for GPUs.
+    pub training: bool,
+    /// The servers that stages start for themselves.
+    pub servers: bool,
+}
+
+/// Bytes of memory that a worker of `stage` takes on a GPU; none where it computes on the CPU.
+pub fn stage_gpu_memory(
+    stage: Stage,
+    generator: Option<&str>,
+    spec: &SynthesisRunSpec,
+    facts: &[ModelFacts],
+    on: OnGpus,
+) -> Option<i64> {
+    let part = model_part(stage, generator, spec)?;
+    let is_on = match part.does {
+        Does::Train(_) => on.training,
+        Does::Serve(_) => on.servers && spec.model_of(stage, generator)?.own_server().is_some(),
+    };
+    is_on.then(|| stage_memory(stage, generator, spec, facts))
+}
+
+/// Bytes of the machine's own memory that a worker of `stage` takes.
+pub fn stage_host_memory(
+    stage: Stage,
+    generator: Option<&str>,
+    spec: &SynthesisRunSpec,
+    facts: &[ModelFacts],
+    on: OnGpus,
+) -> i64 {
+    let all = stage_memory(stage, generator, spec, facts);
+    let trained = model_part(stage, generator, spec)
+        .filter(|part| on.training && matches!(part.does, Does::Train(_)))
+        .and_then(|part| facts.iter().find(|facts| facts.name == part.model));
+    trained.map_or(all, |facts| {
+        all.min(BASE + facts.parameters.saturating_mul(TRAINED_ELSEWHERE))
+    })
+}
+
+/// Memory that workers may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Available {
+    /// Bytes of the machine's own.
+    pub memory: i64,
+    /// Bytes that the largest GPU has, in use or not, where there are GPUs.
+    pub gpu: Option<i64>,
+    /// What computes there.
+    pub on: OnGpus,
+}
+
+/// Every model that takes more memory than is available in some stage, with the numbers.
+pub fn too_large(
+    spec: &SynthesisRunSpec,
+    facts: &[ModelFacts],
+    available: Available,
+) -> Vec<Fault> {
+    let on = available.on;
+    let host = |stage, name: Option<&str>| Some(stage_host_memory(stage, name, spec, facts, on));
+    let mut faults = over(spec, available.memory, host, |stage, needed| {
+        format!(
+            "takes {} of memory in stage {stage}, and {} are available: free some, choose a smaller model{}, or say --memory if you know better",
+            show_bytes(needed),
+            show_bytes(available.memory),
+            lora(stage),
+        )
+    });
+    if let Some(memory) = available.gpu {
+        let gpu = |stage, name: Option<&str>| stage_gpu_memory(stage, name, spec, facts, on);
+        faults.extend(over(spec, memory, gpu, |stage, needed| {
+            format!(
+                "takes {} of a GPU's memory in stage {stage}, and the largest has {}: choose a smaller model{}, or say --gpus 0 to do without GPUs",
+                show_bytes(needed),
+                show_bytes(memory),
+                lora(stage),
+            )
+        }));
+    }
+    faults
+}
+
+fn lora(stage: Stage) -> &'static str {
+    match stage.makes_a_model() && stage != Stage::Scorer {
+        true => ", set tuning: Lora",
+        false => "",
+    }
+}
+
+/// A fault for every model that needs more than `available` in some stage, by the stage in which it needs most.
+fn over(
+    spec: &SynthesisRunSpec,
+    available: i64,
+    need: impl Fn(Stage, Option<&str>) -> Option<i64>,
+    say: impl Fn(Stage, i64) -> String,
+) -> Vec<Fault> {
     let generators = || {
         spec.generators
             .iter()
@@ -119,7 +218,9 @@ pub fn too_large(spec: &SynthesisRunSpec, facts: &[ModelFacts], available: i64) 
         else {
             continue;
         };
-        let needed = stage_memory(stage, name, spec, facts);
+        let Some(needed) = need(stage, name) else {
+            continue;
+        };
         match worst.iter_mut().find(|(known, ..)| *known == position) {
             Some(entry) if entry.1 < needed => *entry = (position, needed, stage),
             Some(_) => {}
@@ -132,11 +233,9 @@ pub fn too_large(spec: &SynthesisRunSpec, facts: &[ModelFacts], available: i64) 
     over.map(|(position, needed, stage)| Fault {
         field: format!("spec.models[{position}]"),
         message: format!(
-            "model `{}` takes {} of memory in stage {stage}, and {} are available: free some, choose a smaller model{}, or say --memory if you know better",
+            "model `{}` {}",
             spec.models[position].name,
-            show_bytes(needed),
-            show_bytes(available),
-            if stage.makes_a_model() && stage != Stage::Scorer { ", set tuning: Lora" } else { "" },
+            say(stage, needed)
         ),
     })
     .collect()
@@ -205,8 +304,13 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_said_once_a_model_with_the_numbers() {
-        assert!(too_large(&spec(), &facts(), 8 * GIB).is_empty());
-        let faults = too_large(&spec(), &facts(), 2 * GIB);
+        let available = |gib: i64| Available {
+            memory: gib * GIB,
+            gpu: None,
+            on: OnGpus::default(),
+        };
+        assert!(too_large(&spec(), &facts(), available(8)).is_empty());
+        let faults = too_large(&spec(), &facts(), available(2));
         assert_eq!(faults.len(), 2, "{faults:?}");
         assert_eq!(faults[0].field, "spec.models[0]");
         assert!(
@@ -221,5 +325,70 @@ mod tests {
             "{}",
             faults[1].message
         );
+    }
+
+    #[test]
+    fn what_trains_on_a_gpu_takes_its_memory_there_and_what_the_optimizer_keeps_here() {
+        let on = OnGpus {
+            training: true,
+            servers: true,
+        };
+        let mut facts = facts();
+        facts[0].parameters = GIB / 20;
+        let gpu = |stage, name, on| stage_gpu_memory(stage, name, &spec(), &facts, on);
+        assert_eq!(gpu(Stage::Qft, Some("g"), on), Some(BASE + 6 * GIB));
+        assert_eq!(gpu(Stage::Qft, Some("g"), OnGpus::default()), None);
+        assert_eq!(
+            gpu(Stage::Generate, Some("g"), on),
+            None,
+            "our engine serves on the CPU"
+        );
+        assert_eq!(gpu(Stage::Filter, None, on), None);
+        let host = |stage, name, on| stage_host_memory(stage, name, &spec(), &facts, on) - BASE;
+        assert_eq!(host(Stage::Qft, Some("g"), on) / (1 << 20), 1023);
+        assert_eq!(host(Stage::Qft, Some("g"), OnGpus::default()), 6 * GIB);
+        assert_eq!(host(Stage::Judge, None, on), 4 * GIB + GIB / 4);
+    }
+
+    #[test]
+    fn a_model_that_no_gpu_has_room_for_is_refused_with_the_numbers() {
+        let mut facts = facts();
+        facts[0].parameters = GIB / 20;
+        let available = |gpu: i64| Available {
+            memory: 64 * GIB,
+            gpu: Some(gpu * GIB),
+            on: OnGpus {
+                training: true,
+                servers: true,
+            },
+        };
+        assert!(too_large(&spec(), &facts, available(8)).is_empty());
+        let faults = too_large(&spec(), &facts, available(4));
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        let message = &faults[0].message;
+        for words in [
+            "`small` takes 6.2 GiB of a GPU's memory in stage qft",
+            "the largest has 4.0 GiB",
+            "tuning: Lora",
+            "--gpus 0",
+        ] {
+            assert!(message.contains(words), "{words}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_server_of_a_stage_has_a_gpu_whatever_the_worker_is_built_for() {
+        let mut spec = spec();
+        spec.models[1].engine = serde_json::from_value(
+            serde_json::json!({"type": "Server", "server": {"command": ["serve"]}}),
+        )
+        .unwrap();
+        let on = OnGpus {
+            training: false,
+            servers: true,
+        };
+        let gpu = |stage, name| stage_gpu_memory(stage, name, &spec, &facts(), on);
+        assert_eq!(gpu(Stage::Respond, None), Some(BASE + 5 * GIB));
+        assert_eq!(gpu(Stage::Qft, Some("g")), None);
     }
 }

@@ -7,6 +7,8 @@ pub mod share;
 
 pub mod memory;
 
+pub mod gpus;
+
 pub mod program;
 
 pub mod places;

@@ -19,6 +19,23 @@ pub fn find_worker() -> Result<PathBuf, String> {
     choose(named, &own)
 }
 
+/// What follows the version of a worker that is built for GPUs: its build metadata, by semantic versioning.
+const BUILT_FOR_GPUS: &str = "cuda";
+
+/// The variable by which a worker is kept off the GPU, or on it.
+const DEVICE_VARIABLE: &str = "SCALEQUEST_DEVICE";
+
+/// Whether a worker of this version trains on a GPU where it has one: `0.1.0+cuda` does, unless the environment says otherwise.
+pub fn is_built_for_gpus(version: &str) -> bool {
+    let kept_off = std::env::var(DEVICE_VARIABLE).is_ok_and(|device| device == "cpu");
+    !kept_off && has_metadata(version)
+}
+
+fn has_metadata(version: &str) -> bool {
+    let metadata = version.split_once('+').map(|(_, metadata)| metadata);
+    metadata.is_some_and(|metadata| metadata.split('.').any(|part| part == BUILT_FOR_GPUS))
+}
+
 fn choose(named: Option<PathBuf>, own: &Path) -> Result<PathBuf, String> {
     if let Some(path) = named {
         if path.is_file() {
@@ -57,6 +74,20 @@ mod tests {
             choose(None, &own).unwrap(),
             directory.path().join("scalequest-worker")
         );
+    }
+
+    #[test]
+    fn a_worker_says_by_its_version_that_it_is_built_for_gpus() {
+        for (version, expected) in [
+            ("0.1.0+cuda", true),
+            ("0.1.0-rc.1+dirty.cuda", true),
+            ("0.1.0", false),
+            ("0.1.0-cuda", false),
+            ("0.1.0+barracuda", false),
+            ("unknown", false),
+        ] {
+            assert_eq!(has_metadata(version), expected, "{version}");
+        }
     }
 
     #[test]

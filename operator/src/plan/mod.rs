@@ -14,7 +14,7 @@ mod models;
 
 mod publish;
 
-mod shard;
+pub(crate) mod shard;
 
 mod task;
 

@@ -6,7 +6,7 @@ use scalequest_crds::Stage;
 use crate::record::RunRecord;
 
 /// Milliseconds of work that a shard aims at.
-const SHARD_MILLIS: f64 = 15.0 * 60.0 * 1000.0;
+pub(crate) const SHARD_MILLIS: f64 = 15.0 * 60.0 * 1000.0;
 
 /// Rows in a shard of `stage` with `rows` rows of work; at least 1.
 pub(super) fn rows_per_shard(record: &RunRecord, stage: Stage, rows: i64) -> i64 {
@@ -21,7 +21,7 @@ pub(super) fn rows_per_shard(record: &RunRecord, stage: Stage, rows: i64) -> i64
 }
 
 /// Rows in a shard before anything was measured.
-fn unmeasured(stage: Stage) -> i64 {
+pub(crate) fn unmeasured(stage: Stage) -> i64 {
     match stage {
         Stage::Respond | Stage::Label => 64,
         Stage::Judge | Stage::Rewrite | Stage::Reward => 128,

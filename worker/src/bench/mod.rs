@@ -1,15 +1,24 @@
-//! Measures a model on this machine: rates of generating and scoring, and what the machine could do at best. It
+//! Measures a model on this machine: rates of generating, scoring and training, and what the machine could do at best. It
 //! takes and gives values; what is printed, and with whom it is compared, is for others.
 
 mod case;
 
+mod peak;
+
+mod rates;
+
 mod roof;
+
+mod training;
 
 use std::path::Path;
 use std::time::Instant;
 
 pub use case::{Case, Measured};
+pub use peak::peak_bytes;
+pub use rates::rated_model;
 pub use roof::{Roof, roof};
+pub use training::{Unmeasured, training};
 
 use crate::inference::Engine;
 use crate::model::{Checkpoint, ModelError};
@@ -61,14 +70,4 @@ impl Bench {
         maps.map(|(_, shape)| 2.0 * shape.iter().product::<usize>() as f64)
             .sum()
     }
-}
-
-/// The largest resident size that this process has had, in bytes, where the system tells.
-pub fn peak_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(1024 * kibibytes)
 }

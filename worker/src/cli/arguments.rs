@@ -7,12 +7,19 @@ use clap::{Parser, Subcommand, ValueEnum};
 use super::among::Among;
 use crate::ops::Arithmetic;
 
+/// The version, with `+cuda` where the program is built for GPUs, by which `scalequest run` knows.
+#[cfg(feature = "cuda")]
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+cuda");
+/// The version, with `+cuda` where the program is built for GPUs, by which `scalequest run` knows.
+#[cfg(not(feature = "cuda"))]
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Executes one stage task of a synthesis run, seals a stage, or looks at what a spec refers to.
 ///
 /// The operator writes the task and reads the report; people use `scalequest`. Exit codes: 0 done, 64 the task can never
 /// work, 65 this shard can never work, 75 stopped with its progress saved (run it again), anything else: try again.
 #[derive(Debug, Parser)]
-#[command(name = "scalequest-worker", version, arg_required_else_help = true)]
+#[command(name = "scalequest-worker", version = VERSION, arg_required_else_help = true)]
 pub struct Arguments {
     /// How logs are written on standard error
     #[arg(
@@ -45,6 +52,16 @@ pub enum ArithmeticName {
     Bfloat16,
     /// 8-bit integers with a scale every 32
     Int8,
+}
+
+impl From<ArithmeticName> for scalequest_crds::run::Arithmetic {
+    fn from(name: ArithmeticName) -> Self {
+        match name {
+            ArithmeticName::Float32 => Self::Float32,
+            ArithmeticName::Bfloat16 => Self::Bfloat16,
+            ArithmeticName::Int8 => Self::Int8,
+        }
+    }
 }
 
 impl From<ArithmeticName> for Arithmetic {
@@ -113,9 +130,15 @@ pub enum Command {
         /// A GGUF file, or a directory in the Hugging Face layout
         #[arg(long, value_name = "PATH")]
         model: PathBuf,
-        /// How to compute
-        #[arg(long, value_enum, default_value = "bfloat16")]
-        arithmetic: ArithmeticName,
+        /// How to compute; with --save several may be given, separated by commas
+        #[arg(long, value_enum, value_delimiter = ',', default_value = "bfloat16")]
+        arithmetic: Vec<ArithmeticName>,
+        /// Write the rates to a file for `scalequest plan --rates FILE`, those of training in full included where memory allows
+        #[arg(long, value_name = "FILE", conflicts_with = "cases")]
+        save: Option<PathBuf>,
+        /// With --save, do not measure training: for a model that only serves
+        #[arg(long, requires = "save")]
+        no_training: bool,
         /// Read cases from standard input, a JSON object a line, and answer each with one: for comparisons
         #[arg(long)]
         cases: bool,
@@ -154,6 +177,33 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn rates_may_be_measured_in_several_arithmetics() {
+        let words = [
+            "scalequest-worker",
+            "bench",
+            "--model",
+            "m.gguf",
+            "--arithmetic",
+            "bfloat16,int8",
+            "--save",
+            "r.json",
+        ];
+        let arguments = Arguments::try_parse_from(words).expect("it parses");
+        let Command::Bench { arithmetic, .. } = arguments.command else {
+            panic!("another command");
+        };
+        assert_eq!(arithmetic, [ArithmeticName::Bfloat16, ArithmeticName::Int8]);
+        let alone = [
+            "scalequest-worker",
+            "bench",
+            "--model",
+            "m",
+            "--no-training",
+        ];
+        assert!(Arguments::try_parse_from(alone).is_err());
     }
 
     #[test]

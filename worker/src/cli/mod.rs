@@ -15,6 +15,8 @@ mod keep_server;
 
 mod log;
 
+mod save_rates;
+
 mod serve_progress;
 
 mod signals;
@@ -94,8 +96,22 @@ pub fn main() -> ExitCode {
         Command::Bench {
             model,
             arithmetic,
+            save: Some(file),
+            no_training,
+            ..
+        } => save_rates::save_rates(&model, &arithmetic, !no_training, &file),
+        Command::Bench {
+            model,
+            arithmetic,
             cases,
-        } => bench::bench(&model, arithmetic.into(), cases),
+            ..
+        } => match arithmetic[..] {
+            [one] => bench::bench(&model, one.into(), cases),
+            _ => {
+                tracing::error!("--arithmetic names several: give one, or --save FILE");
+                USAGE
+            }
+        },
         Command::KeepServer { command } => keep_server::keep_server(&command),
         Command::Inspect {
             spec,

@@ -87,6 +87,7 @@ impl Driver {
             report: directory.join("reports").join(format!("{stem}.json")),
             log: directory.join("logs").join(format!("{stem}.log")),
             cores: 1,
+            gpu: self.session.gpus.told.then(String::new),
         }
     }
 

@@ -75,6 +75,8 @@ struct Running {
     number: u32,
     cores: usize,
     memory: i64,
+    /// Which of the session's GPUs it holds.
+    gpu: Option<usize>,
     began: Instant,
     charged: Duration,
     progress: Progress,

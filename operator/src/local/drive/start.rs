@@ -11,10 +11,10 @@ use super::{Driver, Running, Work};
 use crate::local::attempt::Attempt;
 use crate::local::durable::replace_file;
 use crate::local::lock::{Lock, LockError};
-use crate::local::memory::stage_memory;
+use crate::local::memory::{stage_gpu_memory, stage_host_memory, stage_memory};
 use crate::local::progress::StageName;
 use crate::local::prune::stage_lock;
-use crate::local::share::{Free, Need, share};
+use crate::local::share::{Free, Need, Share, share};
 use crate::local::stage_work::{Job, StageWork};
 use crate::local::stop::Stop;
 
@@ -121,37 +121,50 @@ impl Driver {
         let free = Free {
             cores: self.session.machine.cores.saturating_sub(held.0),
             memory: self.session.machine.memory - held.1,
+            gpus: self.free_gpus(),
             idle: self.running.is_empty(),
         };
         let room = self.session.limit.saturating_sub(self.running.len());
         let needs: Vec<Need> = waiting.iter().map(|(_, _, need)| *need).collect();
-        for ((index, job, need), cores) in waiting.into_iter().zip(share(free, &needs, room)) {
-            if let Err(message) = self.start(index, job, need, cores) {
+        for ((index, job, need), given) in waiting.into_iter().zip(share(&free, &needs, room)) {
+            if let Err(message) = self.start(index, job, need, given) {
                 self.broken.get_or_insert(message);
                 return;
             }
         }
     }
 
+    /// The GPUs that no worker holds, with the memory that was free on each at the beginning.
+    fn free_gpus(&self) -> Vec<(usize, i64)> {
+        let is_held = |place: usize| self.running.values().any(|each| each.gpu == Some(place));
+        let gpus = self.session.gpus.all.iter().map(|gpu| gpu.free).enumerate();
+        gpus.filter(|(place, _)| !is_held(*place)).collect()
+    }
+
     fn need(&self, work: &Work, job: Job) -> Need {
         let task = work.state.task();
         let spec = self.session.run.spec();
         let facts = &self.session.record.inspection.models;
+        let (generator, on) = (task.generator.as_deref(), self.session.gpus.on);
         match job {
             Job::Shard(_) => Need {
-                memory: stage_memory(task.stage, task.generator.as_deref(), spec, facts),
+                memory: stage_host_memory(task.stage, generator, spec, facts, on),
                 max_cores: usize::MAX,
+                gpu: stage_gpu_memory(task.stage, generator, spec, facts, on),
             },
             // Checking digests and writing rejects: a core each, next to no memory.
             Job::Seal | Job::GiveUp(_) => Need {
                 memory: stage_memory(Stage::Filter, None, spec, facts),
                 max_cores: 1,
+                gpu: None,
             },
         }
     }
 
     /// Starts one worker.
-    fn start(&mut self, index: usize, job: Job, need: Need, cores: usize) -> Result<(), String> {
+    fn start(&mut self, index: usize, job: Job, need: Need, given: Share) -> Result<(), String> {
+        let Share { cores, gpu } = given;
+        let visible = self.session.gpus.told.then(|| self.uuid(gpu));
         let task_file = self.write_task(index)?;
         let work = &mut self.works[index];
         let task = work.state.task().clone();
@@ -193,6 +206,7 @@ impl Driver {
                 .join("logs")
                 .join(format!("{stem}-{what}-attempt-{number}.log")),
             cores,
+            gpu: visible,
         };
         let id = self.next_id;
         self.next_id += 1;
@@ -206,6 +220,7 @@ impl Driver {
                 number,
                 cores,
                 memory: need.memory,
+                gpu,
                 began: Instant::now(),
                 charged: Duration::ZERO,
                 progress: Progress::default(),
@@ -213,7 +228,7 @@ impl Driver {
                 log: attempt.log.display().to_string(),
             },
         );
-        tracing::info!(stage = %work.name, ?job, cores, attempt = number, "worker started");
+        tracing::info!(stage = %work.name, ?job, cores, gpu, attempt = number, "worker started");
         let said = self.said.0.clone();
         self.attempts.spawn(async move {
             // The driver lives as long as its workers do.
@@ -221,6 +236,12 @@ impl Driver {
             (id, attempt.run(asked, tell).await)
         });
         Ok(())
+    }
+
+    /// The UUID of a GPU; empty for none.
+    fn uuid(&self, gpu: Option<usize>) -> String {
+        let gpu = gpu.and_then(|place| self.session.gpus.all.get(place));
+        gpu.map(|gpu| gpu.uuid.clone()).unwrap_or_default()
     }
 
     /// Writes the stage's task where workers read it.

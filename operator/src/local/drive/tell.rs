@@ -27,6 +27,7 @@ impl Driver {
             output: session.run.output().to_string(),
             cores: session.machine.cores,
             memory: session.machine.memory,
+            gpus: session.gpus.all.len(),
         };
         self.show(&event);
         for message in std::mem::take(&mut self.session.warnings) {

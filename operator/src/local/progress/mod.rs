@@ -139,6 +139,8 @@ pub enum Event {
         cores: usize,
         /// Bytes of memory that workers share.
         memory: i64,
+        /// GPUs that workers share.
+        gpus: usize,
     },
     /// Work on a stage begins.
     StageStarted {

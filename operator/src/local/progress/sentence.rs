@@ -23,11 +23,19 @@ pub fn sentence(event: &Event) -> Option<String> {
             output,
             cores,
             memory,
+            gpus,
         } => {
             let verb = if *resumed { "goes on" } else { "starts" };
             format!(
-                "run {run} {verb}: workspace {workspace}, output {output}, {cores} cores, {} of memory",
-                show_bytes(*memory)
+                "run {run} {verb}: workspace {workspace}, output {output}, {cores} cores, {} of memory{}",
+                show_bytes(*memory),
+                match gpus {
+                    0 => String::new(),
+                    gpus => format!(
+                        ", {}",
+                        plural(i64::try_from(*gpus).unwrap_or(i64::MAX), "GPU")
+                    ),
+                }
             )
         }
         Event::StageStarted { name, rows, shards } => format!(

@@ -1,0 +1,231 @@
+//! What an earlier or half-finished run of the same spec has measured: shares that were kept and tokens by row, from the seals on its
+//! record. It knows no file.
+
+use std::collections::BTreeMap;
+
+use scalequest_crds::Stage;
+
+use super::Assumptions;
+use crate::record::{RunRecord, StageRecord, WaveRecord};
+use crate::validate::ValidRun;
+
+/// What the seals of a run say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// The waves that were planned, in order.
+    pub waves: Vec<WaveRecord>,
+    seen: BTreeMap<(Stage, Option<String>), Seen>,
+}
+
+/// The sums over a stage's seals.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Seen {
+    work: i64,
+    rows_in: i64,
+    rows_out: i64,
+    tokens_in: i64,
+    tokens_out: i64,
+}
+
+impl Measured {
+    /// What `record` has measured of `run`: none where nothing is sealed.
+    ///
+    /// # Errors
+    /// The record is of another spec; the first field that differs, for a person.
+    pub fn of(record: &RunRecord, run: &ValidRun) -> Result<Option<Measured>, String> {
+        let mut same = record.clone();
+        // A target that shrank makes fewer waves, and no other rows.
+        same.spec.target = run.spec().target.clone();
+        if let Err(faults) = same.amend(run) {
+            let fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
+            return Err(fields.join(", "));
+        }
+        let mut seen: BTreeMap<_, Seen> = BTreeMap::new();
+        for stage in &record.stages {
+            let Some(seal) = &stage.seal else { continue };
+            let sum = seen
+                .entry((stage.stage, stage.generator.clone()))
+                .or_default();
+            sum.work += work(stage, seal.rows);
+            sum.rows_in += seal.counts.rows_in;
+            sum.rows_out += seal.counts.rows_out;
+            sum.tokens_in += seal.counts.tokens_in;
+            sum.tokens_out += seal.counts.tokens_out;
+        }
+        Ok((!seen.is_empty()).then(|| Measured {
+            waves: record.waves.clone(),
+            seen,
+        }))
+    }
+
+    /// Tokens read and made (or learnt) by row of a stage, where any was sealed.
+    pub fn per_row(&self, stage: Stage, generator: Option<&str>) -> Option<(f64, f64)> {
+        let seen = self.seen.get(&(stage, generator.map(String::from)))?;
+        let rows = seen.work as f64;
+        (seen.work > 0).then(|| (seen.tokens_in as f64 / rows, seen.tokens_out as f64 / rows))
+    }
+
+    /// The share of its rows that a stage let out, over all generators; none where nothing came out, since a share of 0 tells too little.
+    fn kept(&self, stage: Stage) -> Option<f64> {
+        let of_stage = self.seen.iter().filter(|((each, _), _)| *each == stage);
+        let (into, out) = of_stage.fold((0, 0), |(into, out), (_, seen)| {
+            (into + seen.rows_in, out + seen.rows_out)
+        });
+        (into > 0 && out > 0).then(|| (out as f64 / into as f64).min(1.0))
+    }
+
+    /// Takes the place of what is assumed, wherever it is known, for `samples` responses a question; the names of what it replaced.
+    pub fn replace(&self, a: &mut Assumptions, samples: i32) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        let mut take = |name: &'static str, place: &mut f64, value: Option<f64>| {
+            if let Some(value) = value {
+                *place = value;
+                names.push(name);
+            }
+        };
+        let made = |stage: Stage| {
+            let of_stage = self.seen.iter().filter(|((each, _), _)| *each == stage);
+            let (work, tokens) = of_stage.fold((0, 0), |(work, tokens), (_, seen)| {
+                (work + seen.work, tokens + seen.tokens_out)
+            });
+            (work > 0 && tokens > 0).then(|| tokens as f64 / work as f64)
+        };
+        take(
+            "questionTokens",
+            &mut a.question_tokens,
+            made(Stage::Generate).or_else(|| made(Stage::Sample)),
+        );
+        take(
+            "judgementTokens",
+            &mut a.judgement_tokens,
+            made(Stage::Judge),
+        );
+        let responses = made(Stage::Respond).map(|tokens| tokens / f64::from(samples.max(1)));
+        take("responseTokens", &mut a.response_tokens, responses);
+        take(
+            "rewriteKept",
+            &mut a.rewrite_kept,
+            self.kept(Stage::Rewrite),
+        );
+        take("judgeKept", &mut a.judge_kept, self.kept(Stage::Judge));
+        take(
+            "difficultyKept",
+            &mut a.difficulty_kept,
+            self.kept(Stage::Rate),
+        );
+        take("verified", &mut a.verified, self.kept(Stage::Verify));
+        if let (Some(drawn), Some(left)) = (self.kept(Stage::Generate), self.kept(Stage::Filter)) {
+            a.filter_kept = Some(drawn * left);
+            names.push("filterKept");
+        }
+        names
+    }
+}
+
+/// Rows that were work: of Label those with an answer, which are the ones that came out.
+fn work(stage: &StageRecord, rows: i64) -> i64 {
+    match stage.stage {
+        Stage::Label => rows,
+        _ => stage.work,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scalequest_crds::inspection::Inspection;
+    use serde_json::json;
+
+    use super::*;
+    use crate::parse::parse;
+    use crate::record::WorkerIdentity;
+    use crate::validate::{Environment, validate};
+
+    const SPEC: &str = "
+apiVersion: scalequest.dev/v1alpha1
+kind: SynthesisRun
+metadata: {name: tiny}
+spec:
+  recipe: MathSimple
+  target: {examples: 16}
+  models: [{name: m, source: {path: m.gguf}}]
+  seedQuestions: [{path: seeds.jsonl}]
+  generators: [{name: g, model: m}]
+  filters: {solvability: {model: m}}
+  responses: {model: m, samples: 4}
+  workspace: {path: ws}
+  output: {path: out}
+";
+
+    fn run(edit: impl Fn(&str) -> String) -> ValidRun {
+        validate(&parse(&edit(SPEC)).unwrap(), Environment::Local).unwrap()
+    }
+
+    /// The pilot of the quickstart, by its record.
+    fn record() -> RunRecord {
+        let run = run(|text| text.to_owned());
+        let mut record = RunRecord::new(&run, Inspection::default(), WorkerIdentity::default(), 1);
+        let stage = |stage: &str, generator: Option<&str>, work: i64, counts: [i64; 4]| {
+            let [rows_in, rows_out, tokens_in, tokens_out] = counts;
+            json!({"stage": stage, "generator": generator, "wave": 1, "key": stage, "work": work, "shardRows": work, "seal": {
+                "digest": "d", "rows": rows_out, "counts": {
+                    "rowsIn": rows_in, "rowsOut": rows_out, "dropped": {}, "tokensIn": tokens_in, "tokensOut": tokens_out}}})
+        };
+        record.stages = serde_json::from_value(json!([
+            stage("Generate", Some("g"), 32, [32, 32, 768, 921]),
+            stage("Filter", None, 32, [32, 32, 0, 0]),
+            stage("Judge", None, 32, [32, 4, 4339, 2598]),
+            stage("Respond", None, 4, [4, 4, 276, 3086]),
+            stage("Reward", None, 4, [4, 4, 4417, 0]),
+            stage("Verify", None, 4, [4, 0, 0, 0]),
+        ]))
+        .unwrap();
+        record
+    }
+
+    #[test]
+    fn what_the_seals_say_takes_the_place_of_what_is_assumed() {
+        let run = run(|text| text.to_owned());
+        let measured = Measured::of(&record(), &run).unwrap().unwrap();
+        let mut a = Assumptions::default();
+        let names = measured.replace(&mut a, 4);
+        let expected = [
+            "questionTokens",
+            "judgementTokens",
+            "responseTokens",
+            "judgeKept",
+            "filterKept",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!((a.judge_kept, a.filter_kept), (0.125, Some(1.0)));
+        assert_eq!(a.question_tokens, 921.0 / 32.0);
+        assert_eq!(a.response_tokens, 3086.0 / 16.0);
+        assert_eq!(
+            a.verified,
+            Assumptions::default().verified,
+            "of none accepted no share is known"
+        );
+        assert_eq!(
+            measured.per_row(Stage::Reward, None),
+            Some((4417.0 / 4.0, 0.0))
+        );
+        assert_eq!(measured.per_row(Stage::Generate, None), None);
+    }
+
+    #[test]
+    fn another_target_measures_the_same_and_another_model_does_not() {
+        let record = record();
+        for target in ["examples: 4", "examples: 400"] {
+            let run = run(|text| text.replace("examples: 16", target));
+            assert!(Measured::of(&record, &run).unwrap().is_some());
+        }
+        let other = run(|text| text.replace("samples: 4", "samples: 2"));
+        let fields = Measured::of(&record, &other).unwrap_err();
+        assert!(fields.starts_with("spec.responses.samples"), "{fields}");
+        let mut unsealed = record;
+        unsealed.stages.clear();
+        assert_eq!(
+            Measured::of(&unsealed, &run(|text| text.to_owned())),
+            Ok(None)
+        );
+    }
+}

@@ -1,0 +1,399 @@
+//! What a run takes on a machine whose rates were measured with its models: every worker's start and loading, prompts, batches of any size,
+//! steps of training and the saving of what was trained. It knows no file: rates come as values.
+
+use std::collections::BTreeMap;
+
+use scalequest_crds::Stage;
+use scalequest_crds::rates::{ModelRates, ServingRates, TrainingRates};
+use scalequest_crds::run::Arithmetic;
+
+use super::{ModelSize, Rates, StageWork, batches, processors};
+use crate::plan::shard::{SHARD_MILLIS, unmeasured};
+
+/// A file of rates.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RatesFile {
+    /// Its name, for a person.
+    pub name: String,
+    /// What it holds.
+    pub rates: ModelRates,
+}
+
+/// What is known of a model, to find its rates by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Digest of its files, from an earlier run's inspection.
+    pub digest: Option<String>,
+    /// Absolute path, where it lies on this machine.
+    pub path: Option<String>,
+    /// Parameters, which may be guessed.
+    pub parameters: i64,
+}
+
+/// How well rates fit a model, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fit {
+    /// They are the very model's.
+    Exact,
+    /// They are those of a model of the same size, within 5%.
+    SameSize,
+    /// They are those of the model nearest in size, scaled by parameters.
+    Scaled,
+}
+
+/// A model's rates.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Used {
+    /// Which of the files.
+    pub file: usize,
+    /// How well they fit.
+    pub fit: Fit,
+    /// Parameters of the model by those of the measured one.
+    pub scale: f64,
+}
+
+/// The rates of a machine.
+#[derive(Clone, Debug)]
+pub struct Rated {
+    files: Vec<RatesFile>,
+    used: BTreeMap<String, Used>,
+}
+
+impl Rated {
+    /// The rates in `files`, at least one, for `models` by name.
+    pub fn new(files: Vec<RatesFile>, models: &BTreeMap<String, Known>) -> Rated {
+        let used = models
+            .iter()
+            .filter_map(|(name, known)| Some((name.clone(), fitting(&files, known)?)))
+            .collect();
+        Rated { files, used }
+    }
+
+    /// The files.
+    pub fn files(&self) -> &[RatesFile] {
+        &self.files
+    }
+
+    /// The models with their rates: name, what is used, and from which file.
+    pub fn used(&self) -> impl Iterator<Item = (&str, &Used, &RatesFile)> {
+        self.used
+            .iter()
+            .map(|(name, used)| (name.as_str(), used, &self.files[used.file]))
+    }
+
+    /// Puts the sizes of models that were measured in the place of guesses.
+    pub fn correct(&self, models: &mut BTreeMap<String, ModelSize>) {
+        for (name, used) in self.used.iter().filter(|(_, used)| used.fit == Fit::Exact) {
+            if let Some(size) = models.get_mut(name) {
+                *size = ModelSize {
+                    parameters: self.files[used.file].rates.model.parameters,
+                    guessed: false,
+                };
+            }
+        }
+    }
+
+    /// Whether the training of the model was measured, with itself or another one.
+    pub fn has_training(&self) -> bool {
+        self.files.iter().any(|file| file.rates.training.is_some())
+    }
+
+    /// Whether the model's rates are of another arithmetic than the one it is served in.
+    pub fn in_another_arithmetic(&self, model: &str, arithmetic: Arithmetic) -> bool {
+        let rates = self
+            .used
+            .get(model)
+            .map(|used| &self.files[used.file].rates);
+        rates.is_some_and(|rates| rates.serving(arithmetic).is_some_and(|(_, same)| !same))
+    }
+
+    /// Seconds that one worker after the other needs for `work`, each with the whole machine.
+    pub fn seconds(
+        &self,
+        work: &StageWork,
+        parameters: f64,
+        arithmetic: Option<Arithmetic>,
+    ) -> f64 {
+        let Some(used) = self.used.get(&work.model) else {
+            return 0.0;
+        };
+        let rates = &self.files[used.file].rates;
+        if matches!(work.stage, Stage::Qft | Stage::Qpo | Stage::Scorer) {
+            return rates.start_seconds + self.training(work, used, parameters);
+        }
+        let Some((serving, _)) = rates.serving(arithmetic.unwrap_or_default()) else {
+            return 0.0;
+        };
+        serve(work, rates.start_seconds, serving, used.scale)
+    }
+
+    /// By the model's own file, otherwise by the one with training that is nearest in size; where none has it, by what is known of
+    /// processors.
+    fn training(&self, work: &StageWork, used: &Used, parameters: f64) -> f64 {
+        let size = |file: &RatesFile| file.rates.model.parameters as f64;
+        let passes = if work.stage == Stage::Qpo {
+            8.0 / 6.0
+        } else {
+            1.0
+        };
+        let own = self.files[used.file]
+            .rates
+            .training
+            .map(|rates| (rates, used.scale));
+        let other = || {
+            let having = self
+                .files
+                .iter()
+                .filter_map(|file| Some((file, file.rates.training?)));
+            having
+                .min_by(|(a, _), (b, _)| {
+                    let far = |file| (size(file) / parameters.max(1.0)).ln().abs();
+                    far(a).total_cmp(&far(b))
+                })
+                .map(|(file, rates)| (rates, parameters / size(file)))
+        };
+        if let Some((rates, scale)) = own.or_else(other) {
+            let TrainingRates {
+                load_seconds,
+                token_seconds,
+                step_seconds,
+                save_seconds,
+            } = rates;
+            let (steps, checkpoints) = work.steps;
+            // A checkpoint holds the weights and two moments.
+            let saved = save_seconds * (1.0 + 3.0 * checkpoints);
+            let learnt = passes * work.tokens_learnt * token_seconds + steps * step_seconds;
+            return scale * (load_seconds + learnt + saved);
+        }
+        match processors().map(|device| device.rates) {
+            Some(Rates::Measured { learn, .. }) => {
+                passes * 6.0 * work.tokens_learnt * parameters / learn
+            }
+            _ => 0.0,
+        }
+    }
+}
+
+/// The best rates for a model: its own by digest or path, those of one of its size, or scaled ones.
+fn fitting(files: &[RatesFile], known: &Known) -> Option<Used> {
+    let fit = |file: &RatesFile| {
+        let model = &file.rates.model;
+        let same = known.digest.as_ref().map(|digest| *digest == model.digest);
+        // A file that was replaced since is another model.
+        let same = same.unwrap_or_else(|| known.path.as_ref() == Some(&model.path));
+        let scale = known.parameters.max(1) as f64 / model.parameters.max(1) as f64;
+        match (same, (scale - 1.0).abs() <= 0.05) {
+            (true, _) => (Fit::Exact, 1.0),
+            (false, true) => (Fit::SameSize, 1.0),
+            (false, false) => (Fit::Scaled, scale),
+        }
+    };
+    let all = files.iter().enumerate().map(|(file, rates)| {
+        let (fit, scale) = fit(rates);
+        Used { file, fit, scale }
+    });
+    all.min_by(|a, b| {
+        let far = |used: &Used| used.scale.ln().abs();
+        a.fit.cmp(&b.fit).then(far(a).total_cmp(&far(b)))
+    })
+}
+
+/// Seconds of a stage that generates or scores: its workers' starts and loading, and their rows.
+fn serve(work: &StageWork, start: f64, rates: &ServingRates, scale: f64) -> f64 {
+    let lines: i64 = work.lines.iter().sum();
+    let mut total = 0.0;
+    let mut measured = None;
+    for wave in work.lines.iter().filter(|lines| **lines > 0) {
+        // Of Label not all lines are work, and those that are stand together.
+        let rows = work.rows as f64 * *wave as f64 / lines.max(1) as f64;
+        let shard = measured.unwrap_or(unmeasured(work.stage)).clamp(1, *wave);
+        let shards = (*wave as f64 / shard as f64).ceil();
+        let busy = (rows / shard as f64).ceil().max(1.0);
+        let seconds = start + scale * rates.load_seconds;
+        let each = scale * compute(work, rows / busy, rates);
+        total += shards * seconds + busy * each;
+        let a_row = (shards * seconds + busy * each) * 1000.0 / rows.max(1.0);
+        measured = Some(((SHARD_MILLIS / a_row) as i64).max(1));
+    }
+    total
+}
+
+/// Seconds that one worker computes for `rows` rows.
+fn compute(work: &StageWork, rows: f64, rates: &ServingRates) -> f64 {
+    let share = rows / work.rows.max(1) as f64;
+    let tokens = (work.tokens_read - work.tokens_shared) * share;
+    let rate = match work.stage {
+        Stage::Rate | Stage::Reward => rates.score_tokens_per_second,
+        _ => rates.read_tokens_per_second,
+    };
+    let texts = work.rows.max(1) as f64 * work.samples;
+    let mean = work.tokens_made / texts;
+    let together = together(work.stage) as f64;
+    let made = |rows: f64| {
+        let texts = (rows * work.samples).round() as usize;
+        batches::seconds(texts, mean, work.longest, &rates.steps)
+    };
+    let rest = rows % together;
+    tokens / rate + (rows / together).floor() * made(together) + made(rest)
+}
+
+/// Rows that a worker of a stage does together, before the next ones begin.
+fn together(stage: Stage) -> i64 {
+    match stage {
+        Stage::Respond | Stage::Label => 128,
+        _ => 256,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scalequest_crds::rates::{RATES_FORMAT, RatedModel, StepRate};
+
+    use super::*;
+
+    fn file(name: &str, parameters: i64, with_training: bool) -> RatesFile {
+        let training = TrainingRates {
+            load_seconds: 1.0,
+            token_seconds: 0.01,
+            step_seconds: 0.5,
+            save_seconds: 2.0,
+        };
+        let rates = ModelRates {
+            format: RATES_FORMAT.into(),
+            worker: "0.1.0".into(),
+            model: RatedModel {
+                path: format!("/models/{name}"),
+                digest: format!("digest of {name}"),
+                parameters,
+            },
+            threads: 2,
+            start_seconds: 0.1,
+            serving: vec![ServingRates {
+                arithmetic: Arithmetic::Bfloat16,
+                load_seconds: 2.0,
+                read_tokens_per_second: 1000.0,
+                score_tokens_per_second: 500.0,
+                steps: vec![StepRate {
+                    rows: 1,
+                    seconds: 0.02,
+                }],
+            }],
+            training: with_training.then_some(training),
+        };
+        RatesFile {
+            name: name.into(),
+            rates,
+        }
+    }
+
+    fn work(stage: Stage) -> StageWork {
+        StageWork {
+            stage,
+            generator: None,
+            model: "m".into(),
+            rows: 100,
+            lines: vec![100],
+            tokens_read: 0.0,
+            tokens_shared: 0.0,
+            tokens_made: 0.0,
+            tokens_learnt: 0.0,
+            sequence_tokens: 0.0,
+            samples: 1.0,
+            longest: 100.0,
+            steps: (0.0, 0.0),
+        }
+    }
+
+    fn rated(files: Vec<RatesFile>, known: Known) -> Rated {
+        Rated::new(files, &BTreeMap::from([("m".to_string(), known)]))
+    }
+
+    fn near(a: f64, b: f64) -> bool {
+        (a - b).abs() < 1e-6 * b.abs().max(1.0)
+    }
+
+    #[test]
+    fn a_models_own_rates_go_before_those_of_its_size_and_those_before_scaled_ones() {
+        let files = vec![
+            file("small", 100, true),
+            file("a", 1000, true),
+            file("b", 1000, true),
+        ];
+        let fit = |known: Known| {
+            let rated = rated(files.clone(), known);
+            let (_, used, file) = rated.used().next().unwrap();
+            (file.name.clone(), used.fit, used.scale)
+        };
+        let known = |digest: Option<&str>, path: Option<&str>, parameters| Known {
+            digest: digest.map(String::from),
+            path: path.map(String::from),
+            parameters,
+        };
+        let digest = known(Some("digest of b"), Some("/models/a"), 7);
+        assert_eq!(fit(digest), ("b".into(), Fit::Exact, 1.0));
+        let path = known(None, Some("/models/b"), 7);
+        assert_eq!(fit(path), ("b".into(), Fit::Exact, 1.0));
+        let replaced = known(Some("digest of another"), Some("/models/b"), 1010);
+        assert_eq!(fit(replaced), ("a".into(), Fit::SameSize, 1.0));
+        assert_eq!(
+            fit(known(None, None, 150)),
+            ("small".into(), Fit::Scaled, 1.5)
+        );
+        assert_eq!(fit(known(None, None, 4000)), ("a".into(), Fit::Scaled, 4.0));
+    }
+
+    #[test]
+    fn training_takes_its_tokens_its_steps_its_loading_and_its_saving() {
+        let known = Known {
+            parameters: 1000,
+            ..Known::default()
+        };
+        let mut qft = work(Stage::Qft);
+        (qft.tokens_learnt, qft.steps) = (6000.0, (10.0, 0.0));
+        let seconds =
+            |files, work: &StageWork| rated(files, known.clone()).seconds(work, 1000.0, None);
+        let whole = 0.1 + 1.0 + 60.0 + 5.0 + 2.0;
+        assert!(near(seconds(vec![file("a", 1000, true)], &qft), whole));
+        qft.steps.1 = 2.0;
+        assert!(near(
+            seconds(vec![file("a", 1000, true)], &qft),
+            whole + 12.0
+        ));
+        qft.steps.1 = 0.0;
+        // Trained by the rates of a model of half its size, served by its own.
+        let apart = vec![file("a", 1000, false), file("b", 500, true)];
+        assert!(near(seconds(apart, &qft), 0.1 + 2.0 * (whole - 0.1)));
+        // A frozen reference reads each token too.
+        let qpo = StageWork {
+            stage: Stage::Qpo,
+            ..qft.clone()
+        };
+        assert!(near(
+            seconds(vec![file("a", 1000, true)], &qpo),
+            whole + 20.0
+        ));
+        assert!(seconds(vec![file("a", 1000, false)], &qft) > 0.0);
+    }
+
+    #[test]
+    fn every_shard_of_every_wave_is_started_and_loads_the_model() {
+        let known = Known {
+            parameters: 1000,
+            ..Known::default()
+        };
+        let rated = rated(vec![file("a", 1000, false)], known);
+        let seconds = |work: &StageWork| rated.seconds(work, 1000.0, Some(Arithmetic::Bfloat16));
+        let mut reward = work(Stage::Reward);
+        reward.tokens_read = 5000.0;
+        assert!(near(seconds(&reward), 2.1 + 10.0));
+        reward.lines = vec![10, 90];
+        assert!(near(seconds(&reward), 2.0 * 2.1 + 10.0));
+        // What begins alike is computed once.
+        reward.tokens_shared = 2500.0;
+        assert!(near(seconds(&reward), 2.0 * 2.1 + 5.0));
+        // Six shards of at most 64 seed questions, of which few have an answer.
+        let mut label = work(Stage::Label);
+        (label.rows, label.lines) = (24, vec![322]);
+        assert!(near(seconds(&label), 6.0 * 2.1));
+    }
+}

@@ -1,0 +1,84 @@
+//! The rates that `scalequest-worker bench --save` measures, with a real model, and what `scalequest plan` makes of them.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use scalequest_crds::rates::ModelRates;
+use scalequest_crds::run::Arithmetic;
+use scalequest_tests::harness::binaries::binary;
+use scalequest_tests::harness::micro_run::micro_models;
+use scalequest_tests::harness::{MicroRun, Workbench};
+
+fn bench(at: &Path, more: &[&str]) -> Output {
+    let model = &micro_models().chat;
+    Command::new(binary("scalequest-worker"))
+        .current_dir(at)
+        .args(["bench", "--model"])
+        .arg(model)
+        .args(more)
+        .output()
+        .expect("scalequest-worker runs")
+}
+
+#[test]
+fn a_plan_is_made_from_the_rates_of_the_very_model() {
+    let desk = Workbench::new();
+    let done = bench(
+        desk.path(),
+        &["--arithmetic", "bfloat16,int8", "--save", "r.json"],
+    );
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(0), "{said}");
+    let text = std::fs::read_to_string(desk.path().join("r.json")).expect("a file of rates");
+    let rates = ModelRates::from_json(&text).expect("it is whole");
+    let measured: Vec<_> = rates.serving.iter().map(|each| each.arithmetic).collect();
+    assert_eq!(measured, [Arithmetic::Bfloat16, Arithmetic::Int8]);
+    assert!(
+        rates.training.is_some() && rates.model.parameters > 0,
+        "{text}"
+    );
+
+    MicroRun::small("rated").write(&desk);
+    let done = desk.scalequest(&["plan", "-f", "run.yaml", "--rates", "r.json"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(
+        done.stdout.contains("rates of chat: its own, r.json"),
+        "{}",
+        done.stdout
+    );
+    assert!(
+        !done.stdout.contains("from the models' names"),
+        "{}",
+        done.stdout
+    );
+
+    // Measured again, it takes the place of the old one.
+    let again = bench(desk.path(), &["--no-training", "--save", "r.json"]);
+    assert_eq!(
+        again.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&again.stderr)
+    );
+    let text = std::fs::read_to_string(desk.path().join("r.json")).expect("a file of rates");
+    assert!(
+        ModelRates::from_json(&text)
+            .expect("it is whole")
+            .training
+            .is_none()
+    );
+}
+
+#[test]
+fn a_file_that_is_there_and_holds_no_rates_is_left_alone() {
+    let desk = Workbench::new();
+    desk.write("thesis.tex", "\\section{}");
+    let done = bench(desk.path(), &["--save", "thesis.tex"]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(64), "{said}");
+    assert!(
+        said.contains("--save thesis.tex") && said.contains("choose another name"),
+        "{said}"
+    );
+    assert_eq!(desk.snapshot().len(), 1);
+}

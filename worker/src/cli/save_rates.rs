@@ -1,0 +1,164 @@
+//! `bench --save`: measures a model and writes the rates to a file, for `scalequest plan --rates`.
+
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use scalequest_crds::exit::worker::{DONE, TASK_CANNOT_WORK};
+use scalequest_crds::rates::{ModelRates, RATES_FORMAT};
+
+use super::arguments::ArithmeticName;
+use super::execute::TRY_AGAIN;
+use crate::bench::{Bench, rated_model, training};
+
+/// Measures the model in `path`, and its training too if `train`; writes `file` and returns the exit code.
+pub fn save_rates(path: &Path, arithmetics: &[ArithmeticName], train: bool, file: &Path) -> i32 {
+    if let Err(message) = check_free(file).and_then(|()| become_a_worker()) {
+        tracing::error!("{message}");
+        return TASK_CANNOT_WORK;
+    }
+    let rates = match measure(path, arithmetics, train) {
+        Ok(rates) => rates,
+        Err(message) => {
+            tracing::error!("{message}");
+            return TASK_CANNOT_WORK;
+        }
+    };
+    if let Err(message) = write(file, &rates.to_json()) {
+        tracing::error!("{message}");
+        return TRY_AGAIN;
+    }
+    show(&rates);
+    println!("saved to {}", file.display());
+    DONE
+}
+
+/// The number of threads in candle's own pool, with which training computes beside rayon's.
+const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
+
+/// Starts this program anew with the threads that `scalequest run` gives its workers, where nobody has said others.
+fn become_a_worker() -> Result<(), String> {
+    if std::env::var_os(CANDLE_THREADS).is_some() {
+        return Ok(());
+    }
+    let cannot = |error: std::io::Error| {
+        format!("cannot start this program anew: {error}; set {CANDLE_THREADS}=1")
+    };
+    let program = std::env::current_exe().map_err(cannot)?;
+    let arguments = std::env::args_os().skip(1);
+    let error = Command::new(program)
+        .args(arguments)
+        .env(CANDLE_THREADS, "1")
+        .exec();
+    Err(cannot(error))
+}
+
+fn measure(path: &Path, arithmetics: &[ArithmeticName], train: bool) -> Result<ModelRates, String> {
+    let (model, check_seconds) = rated_model(path).map_err(|error| error.to_string())?;
+    let start_seconds = start_seconds();
+    let mut serving = Vec::new();
+    for name in arithmetics {
+        let bench = Bench::load(path, (*name).into()).map_err(|error| error.to_string())?;
+        let rates = bench.serving((*name).into(), check_seconds);
+        serving.push(rates.map_err(|error| error.to_string())?);
+    }
+    let training = match train.then(|| training(path)) {
+        Some(Ok(rates)) => Some(rates),
+        Some(Err(reason)) => {
+            tracing::warn!("training is not measured: {reason}");
+            None
+        }
+        None => None,
+    };
+    Ok(ModelRates {
+        format: RATES_FORMAT.into(),
+        worker: env!("CARGO_PKG_VERSION").into(),
+        model,
+        threads: rayon::current_num_threads(),
+        start_seconds,
+        serving,
+        training,
+    })
+}
+
+/// Seconds that this program takes to start and to end, the median of three; 0 where it cannot be started.
+fn start_seconds() -> f64 {
+    let Ok(program) = std::env::current_exe() else {
+        return 0.0;
+    };
+    let once = || {
+        let start = Instant::now();
+        let done = Command::new(&program)
+            .arg("--version")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        done.map_or(0.0, |_| start.elapsed().as_secs_f64())
+    };
+    let mut seconds = [once(), once(), once()];
+    seconds.sort_by(f64::total_cmp);
+    seconds[1]
+}
+
+/// A file that is there already may be replaced if it is one of rates.
+fn check_free(file: &Path) -> Result<(), String> {
+    let Ok(text) = std::fs::read_to_string(file) else {
+        return match file.exists() {
+            true => Err(format!(
+                "--save {}: it is there and is no file of rates; choose another name",
+                file.display()
+            )),
+            false => Ok(()),
+        };
+    };
+    if text.contains("scalequest-rates/") {
+        return Ok(());
+    }
+    Err(format!(
+        "--save {}: it is there and is no file of rates; choose another name",
+        file.display()
+    ))
+}
+
+/// Whole or not at all.
+fn write(file: &Path, text: &str) -> Result<(), String> {
+    let cannot = |error: std::io::Error| format!("cannot write {}: {error}", file.display());
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut aside = tempfile::NamedTempFile::new_in(folder).map_err(cannot)?;
+    aside.write_all(text.as_bytes()).map_err(cannot)?;
+    aside.persist(file).map_err(|error| cannot(error.error))?;
+    Ok(())
+}
+
+fn show(rates: &ModelRates) {
+    for each in &rates.serving {
+        let made: Vec<String> = each
+            .steps
+            .iter()
+            .map(|step| format!("{:.0} at {}", step.rows as f64 / step.seconds, step.rows))
+            .collect();
+        println!(
+            "{:?}: loaded in {:.1} s; {:.0} tokens/s read, {:.0} scored; made, by rows: {}",
+            each.arithmetic,
+            each.load_seconds,
+            each.read_tokens_per_second,
+            each.score_tokens_per_second,
+            made.join(", ")
+        );
+    }
+    if let Some(training) = &rates.training {
+        println!(
+            "training: loaded in {:.1} s; {:.1} tokens/s, {:.2} s a step beside; saved in {:.1} s",
+            training.load_seconds,
+            1.0 / training.token_seconds,
+            training.step_seconds,
+            training.save_seconds
+        );
+    }
+}
