@@ -11,7 +11,7 @@ use super::{Operands, cover};
 
 /// How far ahead of use weights are asked for, in cache lines of all panels that are worked on together: what is under way from memory
 /// at once is then the same for every shape. Less leaves tiles of many rows waiting, more pushes lines out of the nearest cache.
-const AHEAD: usize = 144;
+const AHEAD: usize = 128;
 
 #[inline]
 #[target_feature(enable = "avx512f")]
