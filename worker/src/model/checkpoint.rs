@@ -96,6 +96,7 @@ impl Checkpoint {
     /// embedding, the head or the last norm.
     pub fn tensor(&self, name: &str) -> Result<Tensor, ModelError> {
         let tensor = self.weights.tensor(name)?;
+        self.weights.release(name);
         let largest = tensor.abs()?.max_all()?.to_scalar::<f32>()?;
         let sum = tensor.sum_all()?.to_scalar::<f32>()?;
         self.check_largest(name, if sum.is_finite() { largest } else { sum })?;
@@ -108,6 +109,7 @@ impl Checkpoint {
     /// As [`Checkpoint::tensor`].
     pub fn packed(&self, name: &str, arithmetic: Arithmetic) -> Result<PackedMatrix, ModelError> {
         let (matrix, largest) = PackedMatrix::pack(&self.weights.rows(name)?, arithmetic);
+        self.weights.release(name);
         self.check_largest(name, largest)?;
         Ok(matrix)
     }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::ModelError;
@@ -30,9 +31,11 @@ pub(super) fn digest_files(files: &[PathBuf]) -> Result<String, ModelError> {
         })
         .collect();
     named.sort();
+    let digests = named.par_iter().map(|(_, file)| digest_file(file));
+    let digests: Vec<Result<String, ModelError>> = digests.collect();
     let mut all = Sha256::new();
-    for (name, file) in named {
-        all.update(format!("{}  {name}\n", digest_file(file)?));
+    for ((name, _), digest) in named.iter().zip(digests) {
+        all.update(format!("{}  {name}\n", digest?));
     }
     Ok(hex(&all.finalize()))
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use candle_core::quantized::gguf_file::Content;
@@ -95,12 +96,21 @@ impl GgufFile {
             .collect()
     }
 
+    /// The map that holds a tensor, and its bytes there.
+    pub(super) fn place(&self, key: &str) -> Option<(&Mmap, Range<usize>)> {
+        let info = &self.content.tensor_infos[self.names.get(key)?];
+        let blocks = info.shape.elem_count() / info.ggml_dtype.block_size();
+        let start = (self.content.tensor_data_offset + info.offset) as usize;
+        Some((
+            &self.map,
+            start..start + blocks * info.ggml_dtype.type_size(),
+        ))
+    }
+
     pub(super) fn rows(&self, key: &str) -> Result<TensorRows<'_>, ModelError> {
         let refuse = |reason: String| ModelError::tensor(key, &self.path, reason);
-        let name = self
-            .names
-            .get(key)
-            .ok_or_else(|| refuse("missing".into()))?;
+        let missing = || refuse("missing".into());
+        let name = self.names.get(key).ok_or_else(missing)?;
         let info = &self.content.tensor_infos[name];
         let encoding = Encoding::of_gguf(info.ggml_dtype).ok_or_else(|| {
             let dtype = info.ggml_dtype;
@@ -108,13 +118,10 @@ impl GgufFile {
                 "its type {dtype:?} is not supported; supported are {GGUF_TYPES}"
             ))
         })?;
-        let elements = info.shape.elem_count();
-        let length = elements / info.ggml_dtype.block_size() * info.ggml_dtype.type_size();
-        let start = (self.content.tensor_data_offset + info.offset) as usize;
+        let (map, place) = self.place(key).ok_or_else(missing)?;
         let rotated = key.contains("self_attn.q_proj") || key.contains("self_attn.k_proj");
         let order = self.interleaved.filter(|_| rotated);
-        let bytes = &self.map[start..start + length];
-        TensorRows::new(bytes, encoding, info.shape.dims(), order).map_err(refuse)
+        TensorRows::new(&map[place], encoding, info.shape.dims(), order).map_err(refuse)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 
 use super::ModelError;
 use crate::ops::cpu::RowSource;
@@ -58,6 +58,23 @@ impl Weights {
         match self {
             Self::Safetensors(files) => files.rows(name),
             Self::Gguf(file) => file.rows(name),
+        }
+    }
+
+    /// Says that a tensor has been read: its pages leave this process, and the system keeps them as long as it likes.
+    #[allow(unsafe_code)]
+    pub(super) fn release(&self, name: &str) {
+        let place = match self {
+            Self::Safetensors(files) => files.place(name),
+            Self::Gguf(file) => file.place(name),
+        };
+        let Some((map, bytes)) = place else { return };
+        // SAFETY: the map is of a file and read-only, so a page that is read again has the same bytes.
+        let done = unsafe {
+            map.unchecked_advise_range(UncheckedAdvice::DontNeed, bytes.start, bytes.len())
+        };
+        if let Err(error) = done {
+            tracing::debug!(%error, tensor = name, "its pages stay in memory");
         }
     }
 

@@ -2,6 +2,7 @@
 //! length tensor by tensor, so that a truncated download names what it lacks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -191,16 +192,21 @@ impl SafetensorsFiles {
         files
     }
 
+    /// The map that holds a tensor, and its bytes there.
+    pub(super) fn place(&self, name: &str) -> Option<(&Mmap, Range<usize>)> {
+        let Placed { file, info, .. } = self.tensors.get(name)?;
+        let file = &self.files[*file];
+        let (start, end) = info.data_offsets;
+        Some((&file.map, file.data_start + start..file.data_start + end))
+    }
+
     pub(super) fn rows(&self, name: &str) -> Result<TensorRows<'_>, ModelError> {
         let in_file = self.name_of(name);
-        let Placed { file, info, rows } = self
-            .tensors
-            .get(name)
-            .ok_or_else(|| ModelError::tensor(in_file, &self.root, "missing"))?;
+        let missing = || ModelError::tensor(in_file, &self.root, "missing");
+        let Placed { file, info, rows } = self.tensors.get(name).ok_or_else(missing)?;
+        let (map, place) = self.place(name).ok_or_else(missing)?;
         let file = &self.files[*file];
         let refuse = |reason: String| ModelError::tensor(in_file, &file.path, reason);
-        let (start, end) = info.data_offsets;
-        let bytes = &file.map[file.data_start + start..file.data_start + end];
         let encoding = match info.dtype {
             Dtype::F32 => Encoding::F32,
             Dtype::F16 => Encoding::F16,
@@ -213,7 +219,7 @@ impl SafetensorsFiles {
                 return Err(refuse(reason));
             }
         };
-        TensorRows::new(bytes, encoding, &info.shape, *rows).map_err(refuse)
+        TensorRows::new(&map[place], encoding, &info.shape, *rows).map_err(refuse)
     }
 }
 

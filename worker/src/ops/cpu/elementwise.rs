@@ -40,6 +40,7 @@ macro_rules! for_each_isa {
         }
     };
 }
+pub(super) use for_each_isa;
 
 for_each_isa!(
     /// `out = x / sqrt(mean(x^2) + eps) * weight` for one row.
@@ -95,6 +96,10 @@ for_each_isa!(
 for_each_isa!(
     /// The largest element; `None` where one is not finite, or there is none.
     largest_finite, largest_finite_on, largest_finite_plain, (x: &[f32]) -> Option<f32>
+);
+for_each_isa!(
+    /// The largest magnitude; not a number where an element is not finite.
+    largest_magnitude, largest_magnitude_on, largest_magnitude_plain, (x: &[f32]) -> f32
 );
 
 /// `ln sum e^x` of one row, in f64. The logarithm is the platform's: for losses and tests, not for datasets.
@@ -306,6 +311,27 @@ fn largest_finite_plain(x: &[f32]) -> Option<f32> {
 }
 
 #[inline(always)]
+fn largest_magnitude_plain(x: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    // A product with zero is zero, unless one factor is not finite.
+    let mut zeros = [0.0f32; LANES];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for chunk in whole {
+        for ((largest, zero), x) in lanes.iter_mut().zip(&mut zeros).zip(chunk) {
+            *largest = if x.abs() > *largest {
+                x.abs()
+            } else {
+                *largest
+            };
+            *zero += *x * 0.0;
+        }
+    }
+    let zero = zeros.iter().sum::<f32>() + rest.iter().map(|x| x * 0.0).sum::<f32>();
+    let rest = rest.iter().map(|x| x.abs());
+    lanes.into_iter().chain(rest).fold(0.0, f32::max) + zero
+}
+
+#[inline(always)]
 fn rotate_plain(x: &[f32], angles: &[(f32, f32)], scale: f32, out: &mut [f32]) {
     let half = angles.len();
     let (first, second) = x.split_at(half);
@@ -357,7 +383,8 @@ mod tests {
                 let kept = keep_at_least_on(isa, &mut weights, 0.3);
                 let sums = [sum, total, f64::from(most), kept].map(f64::to_bits);
                 let largest = (largest.to_bits(), largest_finite_on(isa, &x).map(f32::to_bits));
-                (rows, offsets, largest, sums)
+                let magnitude = largest_magnitude_on(isa, &x).to_bits();
+                (rows, offsets, largest, magnitude, sums)
             };
             for isa in Isa::available() {
                 prop_assert_eq!(all(isa), all(Isa::Portable), "{}", isa.name());

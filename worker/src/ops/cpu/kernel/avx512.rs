@@ -9,8 +9,9 @@ use std::arch::x86_64::{
 use super::super::LANES;
 use super::{Operands, cover};
 
-/// How far ahead of use weights are asked for, in cache lines of one panel.
-const AHEAD: usize = 16;
+/// How far ahead of use weights are asked for, in cache lines of all panels that are worked on together: what is under way from memory
+/// at once is then the same for every shape. Less leaves tiles of many rows waiting, more pushes lines out of the nearest cache.
+const AHEAD: usize = 128;
 
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -69,7 +70,7 @@ macro_rules! tiles {
                         for (panel, weight) in weights.iter_mut().enumerate() {
                             let place = at.w.add(panel * at.w_stride + index);
                             *weight = _mm512_load_si512(place.cast());
-                            _mm_prefetch::<_MM_HINT_T0>(place.wrapping_add(AHEAD).cast());
+                            _mm_prefetch::<_MM_HINT_T0>(place.wrapping_add(AHEAD / N).cast());
                         }
                         for (row, sums) in sums.iter_mut().enumerate() {
                             let x = _mm512_set1_epi32(

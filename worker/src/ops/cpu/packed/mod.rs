@@ -9,6 +9,7 @@ use crate::ops::Arithmetic;
 
 mod linear;
 mod pack;
+mod quantise;
 mod rows;
 
 pub use linear::{Map, Prepared, linear};

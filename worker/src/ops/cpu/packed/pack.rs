@@ -1,16 +1,16 @@
 //! Packs a matrix, panel by panel on all threads; of the source only the rows at hand are in memory.
 
-use half::f16;
+use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
+
 use rayon::prelude::*;
 
+use super::quantise::{BLOCK_BYTES, lay_blocks, quantise_row};
 use super::{PackedMatrix, Panels, RowSource};
 use crate::ops::Arithmetic;
 use crate::ops::cpu::element::Element;
+use crate::ops::cpu::elementwise::largest_magnitude;
 use crate::ops::cpu::kernel::int8::{BIAS, BLOCK, Scales, UNITS};
 use crate::ops::cpu::{LANES, Lanes};
-
-/// Bytes of a Q8_0 block.
-const BLOCK_BYTES: usize = BLOCK + 2;
 
 impl PackedMatrix {
     /// Packs a matrix for an arithmetic. Also returns the largest magnitude in it as packed, which is not a number where
@@ -45,31 +45,45 @@ fn larger(a: f32, b: f32) -> f32 {
     }
 }
 
-fn magnitude(row: &[f32]) -> f32 {
-    // A product with zero is zero, unless one factor is not finite.
-    let zero: f32 = row.iter().map(|x| x * 0.0).sum();
-    row.iter().fold(0.0f32, |largest, x| largest.max(x.abs())) + zero
+/// Zeros that no thread has touched yet: the system gives their pages to the threads that write them first.
+#[allow(unsafe_code)]
+fn untouched(count: usize) -> Vec<Lanes> {
+    let Ok(layout) = Layout::array::<Lanes>(count) else {
+        panic!("{count} registers are more than memory can hold");
+    };
+    if layout.size() == 0 {
+        return Vec::new();
+    }
+    // SAFETY: the layout is that of a vector of `count` registers, and a register of zero bytes is `Lanes::ZERO`.
+    unsafe {
+        let start = alloc_zeroed(layout);
+        if start.is_null() {
+            handle_alloc_error(layout);
+        }
+        Vec::from_raw_parts(start.cast(), count, count)
+    }
 }
 
 fn numbers(source: &dyn RowSource, element: Element, panel_count: usize) -> (Panels, f32) {
     let (outputs, inputs) = source.shape();
     let units = element.units(inputs);
-    let mut lanes = vec![Lanes::ZERO; panel_count * units];
+    let mut lanes = untouched(panel_count * units);
     let largest = lanes
         .par_chunks_mut(units)
         .enumerate()
         .map_init(
-            || vec![0.0; inputs],
-            |row, (panel, lanes)| {
+            || (vec![0.0; inputs], vec![0; LANES * units]),
+            |(row, rows), (panel, lanes)| {
                 let first = panel * LANES;
+                let count = LANES.min(outputs - first);
                 let mut largest = 0.0;
-                for index in first..outputs.min(first + LANES) {
-                    source.read(index, row);
-                    largest = larger(largest, magnitude(row));
-                    for (place, value) in row.iter().enumerate() {
-                        element.put(lanes, place, index - first, *value);
-                    }
+                for (index, units) in rows.chunks_exact_mut(units).take(count).enumerate() {
+                    source.read(first + index, row);
+                    largest = larger(largest, largest_magnitude(row));
+                    element.lay(row, units);
                 }
+                rows[count * units..].fill(0);
+                transpose(rows, lanes.iter_mut().map(|lanes| &mut lanes.0));
                 largest
             },
         )
@@ -77,35 +91,55 @@ fn numbers(source: &dyn RowSource, element: Element, panel_count: usize) -> (Pan
     (Panels::Numbers(element, lanes), largest)
 }
 
+/// Sixteen rows, one after the other, as columns.
+fn transpose<'a, T: Copy + 'a>(
+    rows: &[T],
+    columns: impl ExactSizeIterator<Item = &'a mut [T; LANES]>,
+) {
+    let length = columns.len();
+    let rows: [&[T]; LANES] = std::array::from_fn(|lane| &rows[lane * length..][..length]);
+    for (index, column) in columns.enumerate() {
+        for (place, row) in column.iter_mut().zip(rows) {
+            *place = row[index];
+        }
+    }
+}
+
 fn blocks(source: &dyn RowSource, panel_count: usize) -> (Panels, f32) {
     let (outputs, inputs) = source.shape();
     let blocks = inputs.div_ceil(BLOCK);
     // A weight of zero is stored as the bias.
-    let zero = Lanes([u32::from_le_bytes([BIAS as u8; 4]); LANES]);
-    let mut lanes = vec![zero; panel_count * blocks * UNITS];
+    let zero = u32::from_le_bytes([BIAS as u8; 4]);
+    let mut lanes = untouched(panel_count * blocks * UNITS);
     let mut scales: Vec<Scales> = vec![[0; LANES]; panel_count * blocks];
     let largest = lanes
         .par_chunks_mut(blocks * UNITS)
         .zip(scales.par_chunks_mut(blocks))
         .enumerate()
         .map_init(
-            || (vec![0.0; blocks * BLOCK], vec![0u8; blocks * BLOCK_BYTES]),
-            |(row, quantised), (panel, (lanes, scales))| {
+            || BlockRows::new(blocks),
+            |rows, (panel, (lanes, scales))| {
                 let first = panel * LANES;
+                let count = LANES.min(outputs - first);
                 let mut largest = 0.0;
-                for index in first..outputs.min(first + LANES) {
-                    let bytes = match source.blocks(index) {
+                let units = rows.units.chunks_exact_mut(blocks * UNITS);
+                let laid = units.zip(rows.scales.chunks_exact_mut(blocks));
+                for (index, (units, scales)) in laid.take(count).enumerate() {
+                    let bytes = match source.blocks(first + index) {
                         Some(bytes) => bytes,
                         None => {
-                            source.read(index, &mut row[..inputs]);
-                            largest = larger(largest, magnitude(row));
-                            quantise_row(row, quantised);
-                            &quantised[..]
+                            source.read(first + index, &mut rows.numbers[..inputs]);
+                            largest = larger(largest, largest_magnitude(&rows.numbers));
+                            quantise_row(&rows.numbers, &mut rows.quantised);
+                            &rows.quantised[..]
                         }
                     };
-                    let found = place(bytes, index - first, lanes, scales);
-                    largest = larger(largest, found);
+                    largest = larger(largest, lay_blocks(bytes, units, scales));
                 }
+                rows.units[count * blocks * UNITS..].fill(zero);
+                rows.scales[count * blocks..].fill(0);
+                transpose(&rows.units, lanes.iter_mut().map(|lanes| &mut lanes.0));
+                transpose(&rows.scales, scales.iter_mut());
                 largest
             },
         )
@@ -113,46 +147,22 @@ fn blocks(source: &dyn RowSource, panel_count: usize) -> (Panels, f32) {
     (Panels::Blocks(lanes, scales), largest)
 }
 
-/// Puts one row of Q8_0 blocks into its lane; returns the largest magnitude in it.
-fn place(row: &[u8], lane: usize, lanes: &mut [Lanes], scales: &mut [Scales]) -> f32 {
-    let mut largest = 0.0;
-    let (blocks, _) = row.as_chunks::<BLOCK_BYTES>();
-    for ((block, units), scales) in blocks.iter().zip(lanes.chunks_mut(UNITS)).zip(scales) {
-        let [low, high, numbers @ ..] = block;
-        let scale = f16::from_le_bytes([*low, *high]);
-        scales[lane] = scale.to_bits();
-        let mut most = 0;
-        for (unit, four) in units.iter_mut().zip(numbers.as_chunks::<4>().0) {
-            // -128 would overflow where pairs of products are added in 16 bits; quantisers do not write it.
-            let stored = four.map(|byte| {
-                let number = i32::from(byte.cast_signed()).max(-127);
-                most = most.max(number.abs());
-                (number + BIAS) as u8
-            });
-            unit.0[lane] = u32::from_le_bytes(stored);
-        }
-        largest = larger(largest, scale.to_f32().abs() * most as f32);
-    }
-    largest
+/// What a thread needs for the rows of one panel.
+struct BlockRows {
+    /// A row in whole blocks, its end filled with zeros.
+    numbers: Vec<f32>,
+    quantised: Vec<u8>,
+    units: Vec<u32>,
+    scales: Vec<u16>,
 }
 
-/// Quantises whole blocks as Q8_0: every number is within half a step of its own.
-fn quantise_row(row: &[f32], out: &mut [u8]) {
-    let blocks = row.as_chunks::<BLOCK>().0.iter();
-    for (block, out) in blocks.zip(out.as_chunks_mut::<BLOCK_BYTES>().0) {
-        // Not a number goes on as such, by the scale.
-        let largest = magnitude(block);
-        let mut scale = f16::from_f32(largest / 127.0);
-        if scale.to_f32() * 127.0 < largest && scale < f16::MAX {
-            // Rounded down, the scale would not reach the largest number.
-            scale = f16::from_bits(scale.to_bits() + 1);
-        }
-        let step = scale.to_f32();
-        let [low, high, numbers @ ..] = out;
-        [*low, *high] = scale.to_le_bytes();
-        for (number, x) in numbers.iter_mut().zip(block) {
-            let steps = if step > 0.0 { x / step } else { 0.0 };
-            *number = (steps.round_ties_even().clamp(-127.0, 127.0) as i8).cast_unsigned();
+impl BlockRows {
+    fn new(blocks: usize) -> Self {
+        Self {
+            numbers: vec![0.0; blocks * BLOCK],
+            quantised: vec![0; blocks * BLOCK_BYTES],
+            units: vec![0; LANES * blocks * UNITS],
+            scales: vec![0; LANES * blocks],
         }
     }
 }

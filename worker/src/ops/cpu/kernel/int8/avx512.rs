@@ -9,8 +9,9 @@ use std::arch::x86_64::{
 
 use super::{LANES, Operands, UNITS, cover};
 
-/// How far ahead of use weights are asked for, in cache lines of one panel.
-const AHEAD: usize = 16;
+/// How far ahead of use weights are asked for, in cache lines of all panels that are worked on together: what is under way from memory
+/// at once is then the same for every shape. Less leaves tiles of many rows waiting, more pushes lines out of the nearest cache.
+const AHEAD: usize = 128;
 
 /// # Safety
 /// The operands are valid for `rows` by `panels`, and the machine has AVX-512F and VNNI.
@@ -43,7 +44,7 @@ unsafe fn tile<const M: usize, const N: usize>(at: Operands) {
                 for (panel, weight) in weights.iter_mut().enumerate() {
                     let place = at.w.add((panel * at.stride + block) * UNITS + unit);
                     *weight = _mm512_load_si512(place.cast());
-                    _mm_prefetch::<_MM_HINT_T0>(place.wrapping_add(AHEAD).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(place.wrapping_add(AHEAD / N).cast());
                 }
                 for (row, dots) in dots.iter_mut().enumerate() {
                     let x = *at.x.add((row * at.stride + block) * UNITS + unit);
