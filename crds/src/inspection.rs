@@ -59,11 +59,20 @@ pub struct ModelFacts {
     pub context_length: i64,
     /// Whether it has a chat template.
     pub has_chat_template: bool,
-    /// `languageModel`, `scalar` or `classes`.
+    /// [`LANGUAGE_MODEL`](Self::LANGUAGE_MODEL), [`SCALAR`](Self::SCALAR) or [`CLASSES`](Self::CLASSES).
     pub head: String,
     /// Licence that its files name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
+}
+
+impl ModelFacts {
+    /// Head of a model that says text.
+    pub const LANGUAGE_MODEL: &'static str = "languageModel";
+    /// Head that gives one number, such as a reward.
+    pub const SCALAR: &'static str = "scalar";
+    /// Head that gives a number for each of several classes.
+    pub const CLASSES: &'static str = "classes";
 }
 
 /// What a JSONL file holds.

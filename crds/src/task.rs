@@ -376,6 +376,10 @@ pub enum StageParams {
         model: ModelUse,
         /// Which prompts (verifier).
         domain: Domain,
+        /// Whether a server or an endpoint is asked for the value of the model's head (`/pooling`), and not for a word. The built-in engine
+        /// sees which head a model has.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pooled: bool,
     },
     /// Compare final answers, choose the best response.
     Verify {

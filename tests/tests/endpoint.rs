@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use scalequest_crds::Stage;
 use scalequest_crds::report::Counts;
+use scalequest_crds::row::AnsweredRow;
 use scalequest_tests::harness::chat_server::{ChatServer, Fault, MODEL};
 use scalequest_tests::harness::micro_run::micro_models;
 use scalequest_tests::harness::processes::{signal, wait_until};
@@ -376,6 +377,55 @@ fn a_run_makes_the_same_bytes_whatever_happens_and_pays_for_no_answer_twice() {
         twice <= 4 * kills,
         "{twice} answers were asked for again after {kills} kills with 4 requests under way"
     );
+}
+
+#[test]
+fn a_reward_model_behind_an_endpoint_gives_what_the_built_in_engine_gives() {
+    let reward = micro_models().reward;
+    let server = ChatServer::start(&reward, None);
+    let rewarded = |model: serde_json::Value| {
+        let bench = Workbench::new();
+        MicroRun::rewarded("rewarded", model).write(&bench);
+        bench.run().exits_with(0);
+        let run = FinishedRun::read(bench.path(), "rewarded");
+        let seals = run.stages(Stage::Reward);
+        let seals = seals.filter_map(|each| each.seal.as_ref());
+        let bodies: Vec<String> = seals.flat_map(|seal| seal.bodies.clone()).collect();
+        let rows: Vec<AnsweredRow> = run.rows(Stage::Reward, "rows");
+        (rows, bodies)
+    };
+    let (here, _) = rewarded(json!({"source": {"path": reward}}));
+    let responses = here.iter().flat_map(|row| &row.responses);
+    let rewards = responses.filter(|each| each.reward.is_some()).count();
+    assert!(rewards > 8, "{rewards} responses have a reward");
+    server.every(
+        3,
+        &[
+            Fault::Busy("0"),
+            Fault::Broken,
+            Fault::CutOff,
+            Fault::Garbage,
+        ],
+    );
+    let (there, bodies) = rewarded(json!({"engine": server.engine()}));
+    assert_eq!(there, here);
+    assert!(
+        bodies.iter().all(|body| body == "endpoint:micro-chat"),
+        "{bodies:?}"
+    );
+}
+
+#[test]
+fn a_reward_model_behind_an_endpoint_that_must_speak_too_is_refused() {
+    let server = ChatServer::start(&micro_models().reward, None);
+    let bench = Workbench::new();
+    MicroRun::rewarded("rewarded", json!({"engine": server.engine()}))
+        .set("/spec/responses/model", "reward")
+        .write(&bench);
+    bench
+        .run()
+        .exits_with(2)
+        .says(&["spec.models[1].engine.openAI.model", "scalar", "rewriter"]);
 }
 
 #[test]

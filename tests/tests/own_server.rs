@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use scalequest_crds::Stage;
-use scalequest_crds::row::QuestionRow;
+use scalequest_crds::row::{AnsweredRow, QuestionRow};
 use scalequest_tests::harness::binaries::binary;
+use scalequest_tests::harness::micro_run::micro_models;
 use scalequest_tests::harness::processes::{signal, wait_until};
 use scalequest_tests::harness::{FinishedRun, MicroRun, Workbench};
 use serde_json::json;
@@ -27,14 +28,22 @@ fn logs(bench: &Workbench) -> String {
     texts.collect()
 }
 
-/// `transformers serve`, where `SCALEQUEST_TRANSFORMERS` names the program (`pip install 'transformers[serving]'`).
+/// The program that an environment variable names, for tests of servers that are not installed everywhere.
+fn program(variable: &str, how: &str) -> Option<String> {
+    let program = std::env::var(variable).ok();
+    if program.is_none() {
+        eprintln!("skipped: {variable} does not name the program ({how})");
+    }
+    program
+}
+
+/// `transformers serve`, where `SCALEQUEST_TRANSFORMERS` names the program.
 #[test]
 fn transformers_serves_a_generator_that_was_trained_here() {
-    let Ok(program) = std::env::var("SCALEQUEST_TRANSFORMERS") else {
-        eprintln!("skipped: SCALEQUEST_TRANSFORMERS does not name the program `transformers`");
+    let how = "pip install 'transformers[serving]'";
+    let Some(program) = program("SCALEQUEST_TRANSFORMERS", how) else {
         return;
     };
-    let bench = Workbench::new();
     let command = [
         &program,
         "serve",
@@ -46,9 +55,99 @@ fn transformers_serves_a_generator_that_was_trained_here() {
         "--device",
         "cpu",
     ];
-    served(&command)
-        .set("/spec/filters", json!({"duplicates": {}}))
-        .set("/spec/responses/model", "chat")
+    let run = |run: MicroRun| {
+        run.set("/spec/filters", json!({"duplicates": {}}))
+            .set("/spec/responses/model", "chat")
+    };
+    serves_a_trained_generator(&command, "server:transformers", &[Stage::Generate], run);
+}
+
+/// vLLM's command for the micro models; `SCALEQUEST_VLLM` names the program.
+fn vllm() -> Option<Vec<String>> {
+    let program = program("SCALEQUEST_VLLM", "pip install vllm, or its build for CPUs")?;
+    let rest = [
+        "serve",
+        "{model}",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "{port}",
+        "--enforce-eager",
+        "--dtype",
+        "float32",
+    ];
+    let rest = rest.map(str::to_owned);
+    Some([program].into_iter().chain(rest).collect())
+}
+
+#[test]
+fn vllm_serves_a_generator_that_was_trained_here_a_judge_and_a_responder() {
+    let Some(command) = vllm() else { return };
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    let stages = [Stage::Generate, Stage::Judge, Stage::Respond];
+    serves_a_trained_generator(&command, "server:vllm", &stages, |run| run);
+}
+
+/// vLLM's rewards beside the built-in engine's, both in 32 bits: the same conversations, so the same numbers but for the order of sums.
+#[test]
+fn vllm_serves_a_reward_model_and_gives_what_the_built_in_engine_gives() {
+    let Some(command) = vllm() else { return };
+    let source = json!({"path": micro_models().reward});
+    let rewards = |engine: serde_json::Value| {
+        let bench = Workbench::new();
+        MicroRun::rewarded("rewarded", json!({"source": source, "engine": engine})).write(&bench);
+        bench.run().exits_with(0);
+        let run = FinishedRun::read(bench.path(), "rewarded");
+        let rows: Vec<AnsweredRow> = run.rows(Stage::Reward, "rows");
+        let responses = rows.into_iter().flat_map(|row| row.responses);
+        responses
+            .map(|each| each.reward.expect("a reward"))
+            .collect::<Vec<f64>>()
+    };
+    let here = rewards(json!({"type": "Candle", "arithmetic": "Float32"}));
+    let there = rewards(json!({"type": "Server", "server": {"command": command}}));
+    assert_eq!(there.len(), here.len());
+    let differences = there.iter().zip(&here).map(|(a, b)| (a - b).abs());
+    let largest = differences.fold(0.0, f64::max);
+    println!(
+        "{} rewards, the largest difference is {largest:e}",
+        here.len()
+    );
+    assert!(largest < 1e-4, "{largest}: {there:?} {here:?}");
+}
+
+/// The same with a server of the tests' own, whose values are the built-in engine's.
+#[test]
+fn a_reward_model_on_a_server_gives_what_the_built_in_engine_gives() {
+    let source = json!({"path": micro_models().reward});
+    let command = [
+        &binary("chat-server").display().to_string(),
+        "{model}",
+        "{port}",
+    ];
+    let rows = |model: serde_json::Value| {
+        let bench = Workbench::new();
+        MicroRun::rewarded("rewarded", model).write(&bench);
+        bench.run().exits_with(0);
+        let rows: Vec<AnsweredRow> =
+            FinishedRun::read(bench.path(), "rewarded").rows(Stage::Reward, "rows");
+        rows
+    };
+    let here = rows(json!({"source": source}));
+    let engine = json!({"type": "Server", "server": {"command": command}});
+    assert_eq!(rows(json!({"source": source, "engine": engine})), here);
+}
+
+/// Runs a generator that was trained here, and what else `run` leaves to the server, on `command`: `stages` are the server's, and the questions
+/// are those of a model that learnt to ask.
+fn serves_a_trained_generator(
+    command: &[&str],
+    body: &str,
+    stages: &[Stage],
+    run: impl Fn(MicroRun) -> MicroRun,
+) {
+    let bench = Workbench::new();
+    run(served(command))
         .set("/spec/target", json!({"examples": 4, "maxWaves": 2}))
         .write(&bench);
     let finished = bench.run();
@@ -59,15 +158,11 @@ fn transformers_serves_a_generator_that_was_trained_here() {
         logs(&bench)
     );
     let run = FinishedRun::read(bench.path(), "served");
+    for stage in stages {
+        let mut seals = run.stages(*stage).filter_map(|each| each.seal.as_ref());
+        assert!(seals.all(|seal| seal.bodies == [body]), "{stage}");
+    }
     let generated: Vec<QuestionRow> = run.rows(Stage::Generate, "rows");
-    let seals = run
-        .stages(Stage::Generate)
-        .filter_map(|each| each.seal.clone());
-    assert!(
-        seals
-            .into_iter()
-            .all(|seal| seal.bodies == ["server:transformers"])
-    );
     for row in generated.iter().take(8) {
         println!("{}", row.question);
     }

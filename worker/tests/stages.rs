@@ -337,6 +337,7 @@ fn a_run_goes_through_every_stage() {
     let params = StageParams::Reward {
         model: bench.model("model"),
         domain,
+        pooled: false,
     };
     let reward = finish(&bench.task(params, &[&respond], kept));
     let verify = finish(&bench.task(

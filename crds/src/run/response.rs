@@ -38,7 +38,7 @@ pub enum AnswerFormat {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Reward {
     /// Name of the reward model: one with a scalar head, or a chat model, which is then asked as a verifier (probability of
-    /// Yes). Default: the model named in `responses`.
+    /// Yes). What an endpoint serves is found out before the run is accepted. Default: the model named in `responses`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 40))]
     pub model: Option<String>,

@@ -1,6 +1,7 @@
 //! Resolves a model's name to where it lies, or who serves it, and which bytes it is.
 
 use scalequest_crds::Stage;
+use scalequest_crds::inspection::ModelFacts;
 use scalequest_crds::run::{Benchmark, Model};
 use scalequest_crds::task::{ModelLocation, ModelServer, ModelUse, QuestionFile};
 
@@ -28,6 +29,16 @@ pub(super) fn declared(run: &ValidRun, record: &RunRecord, name: &str) -> Option
         arithmetic: model.arithmetic(),
         server: None,
     })
+}
+
+/// Whether the reward model declared as `name` is served, here or by somebody else, and has a head that gives numbers.
+pub(super) fn is_pooled(run: &ValidRun, record: &RunRecord, name: &str) -> bool {
+    let mut models = run.method().models.iter();
+    let is_served = models.any(|model| {
+        model.name == name && (model.served().is_some() || model.own_server().is_some())
+    });
+    let mut facts = record.inspection.models.iter();
+    is_served && facts.any(|facts| facts.name == name && facts.head != ModelFacts::LANGUAGE_MODEL)
 }
 
 /// The server that the stage at a position starts for its model.

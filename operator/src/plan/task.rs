@@ -286,6 +286,7 @@ impl Builder<'_> {
                 StageParams::Reward {
                     model: declared(&method.reward)?,
                     domain,
+                    pooled: models::is_pooled(self.run, self.record, &method.reward),
                 },
             ),
             Stage::Verify => (

@@ -100,6 +100,15 @@ impl MicroRun {
             .set("/spec/target/examples", 4)
     }
 
+    /// The smallest run whose reward model has a scalar head: `model` is its entry but for the name.
+    pub fn rewarded(name: &str, mut model: Value) -> Self {
+        model["name"] = "reward".into();
+        let chat = json!({"name": "chat", "source": {"path": micro_models().chat}});
+        Self::small(name)
+            .set("/spec/models", json!([chat, model]))
+            .set("/spec/reward/model", "reward")
+    }
+
     /// Puts a value at a JSON pointer; the member is made where its parent has none.
     ///
     /// # Panics

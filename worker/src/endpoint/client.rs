@@ -45,6 +45,7 @@ pub struct Endpoint {
     client: Client,
     chat: Url,
     completions: Url,
+    pooling: Url,
     models: Url,
     model: String,
     key: Option<String>,
@@ -85,9 +86,11 @@ impl Endpoint {
         key_variable: &str,
         patience: Patience,
     ) -> Result<Self, EndpointError> {
-        let join = |path: &str| {
-            let url = format!("{}/{path}", base_url.trim_end_matches('/'));
-            Url::parse(&url)
+        let base = base_url.trim_end_matches('/');
+        // vLLM has what the OpenAI API does not know beside it, not in it.
+        let beside = base.strip_suffix("/v1").unwrap_or(base);
+        let join = |base: &str, path: &str| {
+            Url::parse(&format!("{base}/{path}"))
                 .ok()
                 .filter(|url| matches!(url.scheme(), "http" | "https"))
                 .ok_or_else(|| {
@@ -117,9 +120,10 @@ impl Endpoint {
             })?;
         Ok(Endpoint {
             client,
-            chat: join("chat/completions")?,
-            completions: join("completions")?,
-            models: join("models")?,
+            chat: join(base, "chat/completions")?,
+            completions: join(base, "completions")?,
+            pooling: join(beside, "pooling")?,
+            models: join(base, "models")?,
             model: model.to_owned(),
             key,
             key_variable: key_variable.to_owned(),
@@ -247,13 +251,8 @@ impl Endpoint {
             after: None,
             busy: false,
         };
-        let body = request(&self.model, question, limit);
-        let url = match question.shape {
-            Shape::Conversation => &self.chat,
-            Shape::Prefix { .. } => &self.completions,
-        };
         let (status, retry_after, text) = self
-            .send(self.client.post(url.clone()).json(&body))
+            .send(self.post(question, limit))
             .await
             .map_err(passing)?;
         if !(200..300).contains(&status) {
@@ -265,12 +264,20 @@ impl Endpoint {
             ));
         }
         reply(&text, &self.model, question).map_err(|no_reply| match no_reply {
-            NoReply::Garbage(error) => passing(format!("what it answered is no chat completion ({error})")),
-            NoReply::OtherModel(other) => Failure::Denied(format!("it answered as model `{other}`")),
-            NoReply::NoProbabilities => Failure::Denied(
-                "it gives no probabilities (logprobs), by which responses are scored: use a server that does (vLLM, llama.cpp), or a reward model with a source".into(),
-            ),
+            NoReply::Garbage(_) => passing(no_reply.to_string()),
+            _ => Failure::Denied(no_reply.to_string()),
         })
+    }
+
+    /// The request that asks a question.
+    pub(super) fn post(&self, question: &Question, limit: LimitName) -> reqwest::RequestBuilder {
+        let url = match question.shape {
+            Shape::Conversation => &self.chat,
+            Shape::Prefix { .. } => &self.completions,
+            Shape::Scored { .. } => &self.pooling,
+        };
+        let body = request(&self.model, question, limit);
+        self.client.post(url.clone()).json(&body)
     }
 
     /// Status, `Retry-After` and body of the response to a request.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use tokio::runtime::Runtime;
 
+use super::wire::{LimitName, NoReply, Question, reply};
 use super::{Endpoint, EndpointError};
 
 /// Attempts to reach it.
@@ -48,6 +49,43 @@ impl Endpoint {
                         ))));
                     }
                 }
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        })
+    }
+
+    /// Looks whether the endpoint gives the value of the model's head, by asking for one: vLLM does so for a reward model, and for no model that says
+    /// text.
+    ///
+    /// # Errors
+    /// It does not answer, answers as another model, or the head gives more than one number.
+    pub fn gives_values(&self, runtime: &Runtime) -> Result<bool, EndpointError> {
+        let question = Question::scored("What is 1 + 1?".into(), "2".into());
+        runtime.block_on(async {
+            let mut attempt = 1;
+            loop {
+                let request = self.post(&question, LimitName::MaxTokens);
+                let failed = match self.send(request).await {
+                    Ok((200..300, _, text)) => {
+                        return match reply(&text, self.model(), &question) {
+                            Ok(_) => Ok(true),
+                            // Some servers have a page for every path.
+                            Err(NoReply::Garbage(_)) => Ok(false),
+                            Err(other) => {
+                                Err(EndpointError::Denied(self.named(&other.to_string())))
+                            }
+                        };
+                    }
+                    Ok((429 | 500 | 502..600, _, text)) => text,
+                    Ok(_) => return Ok(false),
+                    Err(message) => message,
+                };
+                if attempt == ATTEMPTS {
+                    return Err(EndpointError::Unavailable(self.named(&format!(
+                        "asked whether it gives values of a reward model (/pooling): {failed}"
+                    ))));
+                }
+                attempt += 1;
                 tokio::time::sleep(Duration::from_millis(300)).await;
             }
         })

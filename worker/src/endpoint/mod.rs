@@ -13,6 +13,8 @@ mod open;
 
 mod own_server;
 
+mod pooling;
+
 mod wire;
 
 pub use ask_all::Answered;

@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::pooling;
+
 /// Alternatives to the first token that are asked for: the most that the API allows.
 const TOP_LOGPROBS: u32 = 20;
 
@@ -16,6 +18,11 @@ pub enum Shape {
     Prefix {
         /// At most four.
         stops: Vec<String>,
+    },
+    /// The text is a question, and this the response to it whose value is wanted (`/pooling`). Nothing is drawn.
+    Scored {
+        /// The response.
+        response: String,
     },
 }
 
@@ -40,6 +47,22 @@ pub struct Question {
     pub alternatives: bool,
 }
 
+impl Question {
+    /// Asks for the value of a question and a response to it.
+    pub fn scored(question: String, response: String) -> Self {
+        Question {
+            text: question,
+            shape: Shape::Scored { response },
+            temperature: 0.0,
+            top_p: 1.0,
+            top_k: None,
+            max_new_tokens: 0,
+            seed: 0,
+            alternatives: false,
+        }
+    }
+}
+
 /// What an endpoint answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -57,6 +80,9 @@ pub struct Reply {
     /// The likeliest first tokens, where they were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alternatives: Vec<Alternative>,
+    /// The value, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
 }
 
 impl Reply {
@@ -100,6 +126,7 @@ pub fn request(model: &str, question: &Question, limit: LimitName) -> Value {
             body["prompt"] = question.text.as_str().into();
             body["stop"] = stops.as_slice().into();
         }
+        Shape::Scored { response } => return pooling::request(model, &question.text, response),
     }
     let name = match limit {
         LimitName::MaxTokens => "max_tokens",
@@ -151,10 +178,12 @@ struct Message {
     reasoning_content: Option<String>,
 }
 
+/// Tokens as a server counts them.
 #[derive(Deserialize)]
-struct Usage {
+pub(super) struct Usage {
+    /// Of the prompt.
     #[serde(default)]
-    prompt_tokens: Option<i64>,
+    pub(super) prompt_tokens: Option<i64>,
     #[serde(default)]
     completion_tokens: Option<i64>,
 }
@@ -174,14 +203,22 @@ struct Position {
 }
 
 /// Why the body of a successful response is no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoReply {
-    /// It is no chat completion; what is wrong with it.
+    /// It is nothing of the kind; what is wrong with it.
+    #[error("what it answered is no such answer ({0})")]
     Garbage(String),
     /// Another model answered.
+    #[error("it answered as model `{0}`")]
     OtherModel(String),
     /// The probabilities that were asked for are missing.
+    #[error(
+        "it gives no probabilities (logprobs), by which responses are scored: use a server that does (vLLM, llama.cpp), or a reward model with a source"
+    )]
     NoProbabilities,
+    /// Not one value came, but so many.
+    #[error("its head gives {0} numbers where a reward model gives one")]
+    ManyValues(usize),
 }
 
 /// Reads the body of a successful response to a question to `model`.
@@ -189,6 +226,9 @@ pub enum NoReply {
 /// # Errors
 /// [`NoReply`].
 pub fn reply(body: &str, model: &str, question: &Question) -> Result<Reply, NoReply> {
+    if let Shape::Scored { .. } = question.shape {
+        return pooling::reply(body, model);
+    }
     let completion: Completion =
         serde_json::from_str(body).map_err(|error| NoReply::Garbage(error.to_string()))?;
     if let Some(other) = completion
@@ -242,11 +282,12 @@ pub fn reply(body: &str, model: &str, question: &Question) -> Result<Reply, NoRe
         prompt_tokens: count(prompt_tokens),
         new_tokens: count(new_tokens),
         alternatives,
+        score: None,
     })
 }
 
 /// Whether `answered` can be the model called `asked`: servers add a date, a revision or the folder of its files.
-fn is_same_model(asked: &str, answered: &str) -> bool {
+pub(super) fn is_same_model(asked: &str, answered: &str) -> bool {
     let plain = |name: &str| {
         let last = name
             .trim_end_matches('/')
@@ -326,6 +367,7 @@ mod tests {
             prompt_tokens: Some(7),
             new_tokens: Some(2),
             alternatives: vec![],
+            score: None,
         };
         assert_eq!(reply(body, "m", &question(false)), Ok(expected));
         let cut = r#"{"choices": [{"message": {"content": "x", "reasoning_content": "hm"}, "finish_reason": "length"}]}"#;

@@ -39,7 +39,8 @@ pub(super) fn models(
             return None;
         }
         if let Some(served) = model.served() {
-            look_at_endpoint(model, served, index, &mut inspection);
+            let needs = needs(spec, &model.name);
+            look_at_endpoint(model, served, index, &needs, &mut inspection);
             continue;
         }
         let is_fetched = model.fetched().is_some();
@@ -77,20 +78,34 @@ pub(super) fn models(
     Some(inspection)
 }
 
-/// Looks whether an endpoint serves the model. Of its size nothing can be known here; it takes no memory of this machine.
+/// Looks whether an endpoint serves the model, and as what, where it is the reward model. Of its size nothing can be known here; it takes no memory of this machine.
 fn look_at_endpoint(
     model: &Model,
     served: &OpenAiEngine,
     index: usize,
+    needs: &Needs,
     inspection: &mut Inspection,
 ) {
     let field = |member: &str| format!("spec.models[{index}].engine.openAI{member}");
-    let looked = endpoint::open(&model.name, &served.base_url, &served.model)
-        .and_then(|(endpoint, runtime)| endpoint.look(&runtime));
-    match looked {
+    let looked = endpoint::open(&model.name, &served.base_url, &served.model).and_then(
+        |(endpoint, runtime)| {
+            let unknown = endpoint.look(&runtime)?;
+            Ok((unknown, needs.rewards && endpoint.gives_values(&runtime)?))
+        },
+    );
+    let is_head = match looked {
         Err(error) => return inspection.faults.push(fault(field(""), error)),
-        Ok(Some(unknown)) => inspection.warnings.push(fault(field(".model"), unknown)),
-        Ok(None) => {}
+        Ok((unknown, is_head)) => {
+            let unknown = unknown.map(|unknown| fault(field(".model"), unknown));
+            inspection.warnings.extend(unknown);
+            is_head
+        }
+    };
+    if let Some(part) = needs.speaks.filter(|_| is_head) {
+        let message = format!(
+            "the model has a scalar head and says no text, but is {part}: give a language model"
+        );
+        inspection.faults.push(fault(field(".model"), message));
     }
     inspection.models.push(ModelFacts {
         name: model.name.clone(),
@@ -102,7 +117,10 @@ fn look_at_endpoint(
         training_bytes: 0,
         context_length: i64::from(i32::MAX),
         has_chat_template: true,
-        head: "languageModel".into(),
+        head: match is_head {
+            true => ModelFacts::SCALAR.into(),
+            false => ModelFacts::LANGUAGE_MODEL.into(),
+        },
         license: None,
     });
 }
@@ -145,9 +163,9 @@ fn look(
     };
     let config = checkpoint.config();
     let head = match config.head {
-        Head::LanguageModel => "languageModel",
-        Head::Scalar | Head::TwoLayerScalar => "scalar",
-        Head::Classes(_) => "classes",
+        Head::LanguageModel => ModelFacts::LANGUAGE_MODEL,
+        Head::Scalar | Head::TwoLayerScalar => ModelFacts::SCALAR,
+        Head::Classes(_) => ModelFacts::CLASSES,
     };
     if let Some(part) = needs.speaks.filter(|_| config.head != Head::LanguageModel) {
         faults.push(format!(

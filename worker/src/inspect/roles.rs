@@ -11,6 +11,8 @@ pub struct Needs {
     pub prefixes: Vec<Option<String>>,
     /// It says text: the part that asks for that first.
     pub speaks: Option<&'static str>,
+    /// It scores responses.
+    pub rewards: bool,
 }
 
 /// What the run asks of the model called `name`.
@@ -53,6 +55,7 @@ pub fn needs(spec: &SynthesisRunSpec, name: &str) -> Needs {
         .and_then(|reward| reward.model.as_ref()))
     {
         needs.chat.get_or_insert("the reward model");
+        needs.rewards = true;
     }
     needs
 }

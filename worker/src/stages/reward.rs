@@ -33,11 +33,16 @@ impl RowStage for Reward {
     const ROWS_AT_ONCE: i64 = 16;
 
     fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
-        let StageParams::Reward { model, domain } = &shard.task.params else {
+        let StageParams::Reward {
+            model,
+            domain,
+            pooled,
+        } = &shard.task.params
+        else {
             return Err(wrong_params(shard));
         };
         Ok(Reward {
-            model: RewardModel::load(shard, model)?,
+            model: RewardModel::load(shard, model, *pooled)?,
             domain: *domain,
         })
     }

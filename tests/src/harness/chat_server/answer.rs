@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use scalequest_worker::inference::{
-    Draw, Engine, Finish, GenerateRequest, Generator, GeneratorOptions, Sampling, Segment,
+    Draw, Engine, Finish, GenerateRequest, Generator, GeneratorOptions, Sampling, Scorer,
+    ScorerOptions, Segment,
 };
 use scalequest_worker::model::{ChatMessage, ChatTemplate, Checkpoint, Tokenizer};
 use scalequest_worker::ops::Arithmetic;
@@ -72,10 +73,7 @@ impl Model {
             .expect("an answer");
         let made = made.remove(0);
         if made.finish == Finish::PromptTooLong {
-            let context = self.engine.config().max_position_embeddings;
-            return Err(format!(
-                "This model's maximum context length is {context} tokens"
-            ));
+            return Err(self.too_long());
         }
         let reason = match made.finish {
             Finish::Stop => "stop",
@@ -91,6 +89,39 @@ impl Model {
             "model": self.name, "choices": [choice],
             "usage": {"prompt_tokens": prompt.len(), "completion_tokens": made.tokens.len(), "total_tokens": prompt.len() + made.tokens.len()},
         }))
+    }
+
+    /// Whether it gives a value, and says no text.
+    pub(super) fn is_scalar(&self) -> bool {
+        self.engine.config().head.is_scalar()
+    }
+
+    /// The value of a conversation; an error where it does not fit.
+    pub(super) fn pooled(&self, request: &Value) -> Result<Value, String> {
+        let words = |index: usize| request["messages"][index]["content"].as_str();
+        let said = [
+            ChatMessage::user(words(0).unwrap_or_default()),
+            ChatMessage::assistant(words(1).unwrap_or_default()),
+        ];
+        let rendered = self.template.render(&said, false).expect("a conversation");
+        let tokens = self.tokenizer.encode(&rendered).expect("tokens");
+        let read = tokens.len();
+        if read > self.engine.config().max_position_embeddings {
+            return Err(self.too_long());
+        }
+        let scorer = Scorer::new(&self.engine, ScorerOptions::default());
+        let values = scorer
+            .scores(&[tokens], &mut |_| ControlFlow::Continue(()))
+            .expect("a value");
+        Ok(json!({
+            "model": self.name, "data": [{"index": 0, "object": "pooling", "data": values}],
+            "usage": {"prompt_tokens": read, "completion_tokens": 0, "total_tokens": read},
+        }))
+    }
+
+    fn too_long(&self) -> String {
+        let context = self.engine.config().max_position_embeddings;
+        format!("This model's maximum context length is {context} tokens")
     }
 
     /// The twenty likeliest first tokens with their log-probabilities.

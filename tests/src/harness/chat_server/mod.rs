@@ -75,6 +75,7 @@ impl ChatServer {
             .route("/v1/models", get(models))
             .route("/v1/chat/completions", post(complete))
             .route("/v1/completions", post(complete))
+            .route("/pooling", post(pool))
             .with_state(Arc::clone(&state));
         let listener = runtime
             .block_on(tokio::net::TcpListener::bind(at))
@@ -186,7 +187,24 @@ async fn models(State(served): State<Arc<Served>>, headers: HeaderMap) -> Respon
 }
 
 async fn complete(State(served): State<Arc<Served>>, headers: HeaderMap, body: String) -> Response {
-    if !served.knows(&headers) {
+    respond(served, &headers, body, false).await
+}
+
+async fn pool(State(served): State<Arc<Served>>, headers: HeaderMap, body: String) -> Response {
+    respond(served, &headers, body, true).await
+}
+
+/// Answers with a text or a value, whichever the model has: as vLLM, a server knows only one of the two.
+async fn respond(
+    served: Arc<Served>,
+    headers: &HeaderMap,
+    body: String,
+    is_pooling: bool,
+) -> Response {
+    if served.model.is_scalar() != is_pooling {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    if !served.knows(headers) {
         return fault::denied();
     }
     let Ok(request) = serde_json::from_str::<Value>(&body) else {
@@ -201,7 +219,11 @@ async fn complete(State(served): State<Arc<Served>>, headers: HeaderMap, body: S
         return response;
     }
     let state = Arc::clone(&served);
-    let computed = tokio::task::spawn_blocking(move || state.model.answer(&request)).await;
+    let compute = move || match is_pooling {
+        true => state.model.pooled(&request),
+        false => state.model.answer(&request),
+    };
+    let computed = tokio::task::spawn_blocking(compute).await;
     let answer = match computed.expect("no panic") {
         Ok(answer) => answer,
         Err(too_long) => return fault::too_long(&too_long),

@@ -25,8 +25,8 @@ enum Scores {
         serving: Box<Serving>,
         asked: Verifier,
     },
-    /// An endpoint, asked as a verifier.
-    Endpoint(Box<Remote>),
+    /// An endpoint: `pooled`, asked for the value of the model's head, otherwise as a verifier.
+    Endpoint { remote: Box<Remote>, pooled: bool },
 }
 
 enum Verifier {
@@ -51,13 +51,15 @@ pub struct Scorable<'a> {
 }
 
 impl RewardModel {
-    /// Loads a reward model: one with a scalar head, or a chat model; or opens the endpoint that serves a chat model.
+    /// Loads a reward model: one with a scalar head, or a chat model; or opens the endpoint that serves it, which `pooled` gives the value of
+    /// its head.
     ///
     /// # Errors
     /// As [`Serving::load`]; or it is neither. Or the endpoint cannot be used.
-    pub fn load(shard: &Shard<'_>, model: &ModelUse) -> Result<Self, StageError> {
+    pub fn load(shard: &Shard<'_>, model: &ModelUse, pooled: bool) -> Result<Self, StageError> {
         if let Some(remote) = Remote::of(shard, model)? {
-            return Ok(RewardModel(Scores::Endpoint(Box::new(remote))));
+            let remote = Box::new(remote);
+            return Ok(RewardModel(Scores::Endpoint { remote, pooled }));
         }
         let serving = Box::new(Serving::load(shard, model)?);
         serving.template()?;
@@ -101,7 +103,9 @@ impl RewardModel {
             Scores::Engine { serving, asked } => {
                 score_by_engine(serving, asked, shard, pairs, domain)
             }
-            Scores::Endpoint(remote) => score_by_endpoint(remote, shard, pairs, domain),
+            Scores::Endpoint { remote, pooled } => {
+                score_by_endpoint(remote, shard, pairs, domain, *pooled)
+            }
         }
     }
 
@@ -109,7 +113,7 @@ impl RewardModel {
     pub fn body(&self) -> String {
         match &self.0 {
             Scores::Engine { serving, .. } => serving.body(),
-            Scores::Endpoint(remote) => remote.body(),
+            Scores::Endpoint { remote, .. } => remote.body(),
         }
     }
 }
@@ -170,14 +174,16 @@ fn read_at(reward: Option<u32>, mut tokens: Vec<u32>) -> Vec<u32> {
     tokens
 }
 
-/// By the probabilities of the first token. A response of which the endpoint says nothing, or neither Yes nor No, has no score.
+/// By the value of the model's head, or by the probabilities of the first token. A response of which the endpoint says nothing, or neither Yes nor
+/// No, has no score.
 fn score_by_endpoint(
     remote: &Remote,
     shard: &Shard<'_>,
     pairs: &[Scorable<'_>],
     domain: Domain,
+    pooled: bool,
 ) -> Result<Vec<Scored>, StageError> {
-    let question = |pair: &Scorable<'_>| Question {
+    let verify = |pair: &Scorable<'_>| Question {
         text: rewarding(pair.question, pair.response, domain),
         shape: Shape::Conversation,
         temperature: 0.0,
@@ -187,6 +193,10 @@ fn score_by_endpoint(
         seed: 0,
         alternatives: true,
     };
+    let question = |pair: &Scorable<'_>| match pooled {
+        true => Question::scored(pair.question.into(), pair.response.into()),
+        false => verify(pair),
+    };
     let questions = pairs
         .iter()
         .map(|pair| (pair.key, question(pair)))
@@ -195,7 +205,10 @@ fn score_by_endpoint(
     remote.ask(shard, questions, usize::MAX, &mut |_, outcome| {
         scores.push(match outcome {
             Ok(reply) => Scored {
-                value: yes_against_no(&reply.alternatives),
+                value: match pooled {
+                    true => reply.score,
+                    false => yes_against_no(&reply.alternatives),
+                },
                 tokens: reply.tokens(),
             },
             Err(_) => Scored {
