@@ -184,6 +184,10 @@ impl Engine {
     /// The head's output for hidden states: (rows, hidden) gives the values and the distance between rows;
     /// the first [`Engine::head_width`] of each row count.
     pub fn head(&self, hidden: &[f32]) -> (Buffer<'_>, usize) {
+        in_pool(|| self.head_maps(hidden))
+    }
+
+    fn head_maps(&self, hidden: &[f32]) -> (Buffer<'_>, usize) {
         let [inner @ .., last] = &self.head[..] else {
             return self.map(&self.embedding, None, hidden);
         };
@@ -234,6 +238,10 @@ impl Engine {
     }
 
     fn forward<'s>(&'s self, segments: &mut [Segment<'_>]) -> Result<Buffer<'s>, InferenceError> {
+        in_pool(|| self.layers(segments))
+    }
+
+    fn layers<'s>(&'s self, segments: &mut [Segment<'_>]) -> Result<Buffer<'s>, InferenceError> {
         self.check(segments)?;
         let width = self.config.hidden_size;
         let count: usize = segments.iter().map(|segment| segment.tokens.len()).sum();
@@ -298,4 +306,10 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Runs `compute` on a thread of the pool. A step is hundreds of products, and each one that a thread outside the pool hands to it puts that thread to
+/// sleep and wakes others: from inside, the thread takes its share of the work instead.
+fn in_pool<T: Send>(compute: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| compute())
 }
