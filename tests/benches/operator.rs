@@ -3,6 +3,7 @@
 //! server's audit log. `make bench-operator` runs it and writes target/bench/operator.json and operator.svg.
 //!
 //! SCALEQUEST_BENCH_RUNS says how many runs there are (1000), SCALEQUEST_BENCH_WORKFLOWS how many workflows (as many).
+//! With SCALEQUEST_BENCH_PROFILE the API server can be profiled meanwhile.
 
 mod operator_bench;
 

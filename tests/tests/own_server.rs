@@ -120,11 +120,15 @@ fn vllm_serves_a_reward_model_and_gives_what_the_built_in_engine_gives() {
 #[test]
 fn a_reward_model_on_a_server_gives_what_the_built_in_engine_gives() {
     let source = json!({"path": micro_models().reward});
-    let command = [
-        &binary("chat-server").display().to_string(),
-        "{model}",
-        "{port}",
-    ];
+    // It leaves a process behind, which ends with the stage all the same.
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let left = directory.path().join("left");
+    let script = format!(
+        "sleep 1000 & echo $! > {}; exec {} {{model}} {{port}}",
+        left.display(),
+        binary("chat-server").display()
+    );
+    let command = ["sh", "-c", &script];
     let rows = |model: serde_json::Value| {
         let bench = Workbench::new();
         MicroRun::rewarded("rewarded", model).write(&bench);
@@ -136,6 +140,8 @@ fn a_reward_model_on_a_server_gives_what_the_built_in_engine_gives() {
     let here = rows(json!({"source": source}));
     let engine = json!({"type": "Server", "server": {"command": command}});
     assert_eq!(rows(json!({"source": source, "engine": engine})), here);
+    let pid = std::fs::read_to_string(left).expect("a process was left");
+    assert!(!Path::new(&format!("/proc/{}", pid.trim())).exists());
 }
 
 /// Runs a generator that was trained here, and what else `run` leaves to the server, on `command`: `stages` are the server's, and the questions
@@ -248,20 +254,27 @@ fn a_server_that_never_comes_up_fails_the_run_with_its_command_and_end() {
 #[test]
 fn no_server_outlives_a_runner_and_a_worker_that_are_killed() {
     let bench = Workbench::new();
-    let script = format!("echo $$ > {}/pid; exec sleep 1000", bench.path().display());
+    // As vLLM, it has a process beside the first one.
+    let script = format!(
+        "sleep 1000 & echo $! > {0}/child; echo $$ > {0}/pid; exec sleep 1000",
+        bench.path().display()
+    );
     served(&["sh", "-c", &script, "{model}", "{port}"]).write(&bench);
     let mut runner = bench.start(&["run", "-f", "run.yaml"], "run.log");
-    let pid = wait_until("a server", LONG, || {
-        let text = std::fs::read_to_string(bench.path().join("pid")).ok()?;
-        text.trim().parse::<u32>().ok()
+    let pids = ["child", "pid"].map(|file| {
+        wait_until("a server", LONG, || {
+            let text = std::fs::read_to_string(bench.path().join(file)).ok()?;
+            text.trim().parse::<u32>().ok()
+        })
     });
-    assert!(Path::new(&format!("/proc/{pid}")).exists());
+    let runs = |pid: &u32| Path::new(&format!("/proc/{pid}")).exists();
+    assert!(pids.iter().all(runs));
     for worker in scalequest_tests::harness::processes::workers_below(bench.path()) {
         signal(worker.pid, "KILL");
     }
     signal(runner.id(), "KILL");
     runner.wait().expect("a child");
     wait_until("the end of the server", LONG, || {
-        (!Path::new(&format!("/proc/{pid}")).exists()).then_some(())
+        (!pids.iter().any(runs)).then_some(())
     });
 }

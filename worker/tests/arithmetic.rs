@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use scalequest_worker::inference::{Engine, Scorer, ScorerOptions, Segment};
+use scalequest_worker::inference::{Bounds, Engine, Scorer, Segment};
 use scalequest_worker::model::Checkpoint;
 use scalequest_worker::ops::Arithmetic;
 use serde::Deserialize;
@@ -130,7 +130,7 @@ fn the_likeliest_token_is_that_of_transformers_where_it_is_ahead_and_texts_are_a
             .iter()
             .flat_map(|text| logits(&engine, &text.tokens))
             .collect();
-        let scorer = Scorer::new(&engine, ScorerOptions::default());
+        let scorer = Scorer::new(&engine, Bounds::scoring());
         let likelihood = scorer
             .log_probabilities(&[(text.clone(), 1)], &mut |_| ControlFlow::Continue(()))
             .expect("a likelihood")[0];

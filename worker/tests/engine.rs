@@ -3,7 +3,7 @@
 mod tiny;
 
 use proptest::prelude::*;
-use scalequest_worker::inference::{Engine, KeyValueCache, Scorer, ScorerOptions, Segment};
+use scalequest_worker::inference::{Bounds, Engine, KeyValueCache, Scorer, Segment};
 use scalequest_worker::model::config::SlidingWindow;
 use scalequest_worker::model::{Architecture, Decoder, Head, ModelConfig};
 use scalequest_worker::ops::cpu::{self, DenseRows, PackedMatrix};
@@ -249,7 +249,13 @@ fn scores_are_the_references(config: ModelConfig) {
         .map(|row| [&question[..], &tokens(100 + row, 5 + 9 * row as usize)].concat())
         .collect();
     sequences.extend((0..4).map(|row| tokens(200 + row, 3 + 20 * row as usize)));
-    let scorer = Scorer::new(&engine, ScorerOptions { step_tokens: 120 });
+    let scorer = Scorer::new(
+        &engine,
+        Bounds {
+            step_tokens: 120,
+            ..Bounds::scoring()
+        },
+    );
     let mut watch = |_| ControlFlow::Continue(());
     let together = scorer.scores(&sequences, &mut watch).expect("scores");
     for (sequence, score) in sequences.iter().zip(&together) {
@@ -267,7 +273,7 @@ fn log_probabilities_are_the_references() {
     let decoder: Decoder = tiny::decoder(&config(Architecture::Llama), 4);
     let engine = Engine::from_decoder(&decoder, Arithmetic::F32).expect("an engine");
     let sequence = tokens(5, 100);
-    let scorer = Scorer::new(&engine, ScorerOptions::default());
+    let scorer = Scorer::new(&engine, Bounds::scoring());
     let from = 9;
     let found = scorer.log_probabilities(&[(sequence.clone(), from)], &mut |_| {
         ControlFlow::Continue(())

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use scalequest_worker::inference::{
-    Draw, Engine, Finish, GenerateRequest, Generation, Generator, GeneratorOptions, InferenceError,
-    Progress, Sampling,
+    Bounds, Draw, Engine, Finish, GenerateRequest, Generation, Generator, InferenceError, Progress,
+    Sampling,
 };
 use scalequest_worker::model::{Checkpoint, Tokenizer};
 use scalequest_worker::ops::Arithmetic;
@@ -30,7 +30,7 @@ fn setup() -> Setup {
 }
 
 impl Setup {
-    fn generate(&self, requests: &[GenerateRequest], options: GeneratorOptions) -> Vec<Generation> {
+    fn generate(&self, requests: &[GenerateRequest], options: Bounds) -> Vec<Generation> {
         Generator::new(&self.engine, &self.tokenizer, Draw::new(3, "test"), options)
             .generate(requests, &mut |_| ControlFlow::Continue(()))
             .expect("generations")
@@ -75,9 +75,9 @@ proptest! {
     ) {
         let setup = setup();
         let all = requests(24);
-        let expected = setup.generate(&all, GeneratorOptions::default());
+        let expected = setup.generate(&all, Bounds::generating());
         let cache_bytes = cache_tokens * setup.engine.cache_bytes_per_token();
-        let options = GeneratorOptions { rows, step_tokens, cache_bytes };
+        let options = Bounds { rows, step_tokens, cache_bytes };
         let found: Vec<Generation> = all.chunks(shard).flat_map(|shard| setup.generate(shard, options)).collect();
         prop_assert_eq!(found, expected);
     }
@@ -90,7 +90,7 @@ fn rows_of_one_prompt_differ_by_their_id_and_of_one_id_by_nothing() {
         .into_iter()
         .map(|id| request(id, &[9, 8, 7]))
         .collect();
-    let found = setup.generate(&rows, GeneratorOptions::default());
+    let found = setup.generate(&rows, Bounds::generating());
     assert_ne!(found[0].tokens, found[1].tokens);
     assert_eq!(found[0], found[2]);
 }
@@ -101,7 +101,7 @@ fn a_row_ends_at_a_stop_token_a_stop_string_its_length_or_the_context() {
     let mut asked = request(0, &[9, 8, 7]);
     asked.stop_tokens.clear();
     let free = setup
-        .generate(std::slice::from_ref(&asked), GeneratorOptions::default())
+        .generate(std::slice::from_ref(&asked), Bounds::generating())
         .remove(0);
     assert_eq!((free.finish, free.tokens.len()), (Finish::Length, 24));
 
@@ -112,9 +112,7 @@ fn a_row_ends_at_a_stop_token_a_stop_string_its_length_or_the_context() {
         .iter()
         .position(|token| *token == free.tokens[10])
         .expect("a place");
-    let row = setup
-        .generate(&[stopped], GeneratorOptions::default())
-        .remove(0);
+    let row = setup.generate(&[stopped], Bounds::generating()).remove(0);
     assert_eq!(
         (row.finish, &row.tokens[..]),
         (Finish::Stop, &free.tokens[..first])
@@ -126,9 +124,7 @@ fn a_row_ends_at_a_stop_token_a_stop_string_its_length_or_the_context() {
     let stop = &free.text[from..to];
     let mut stopped = asked.clone();
     stopped.stop_strings = vec!["never".into(), stop.to_owned()];
-    let row = setup
-        .generate(&[stopped], GeneratorOptions::default())
-        .remove(0);
+    let row = setup.generate(&[stopped], Bounds::generating()).remove(0);
     assert_eq!(row.finish, Finish::Stop);
     assert_eq!(
         row.text,
@@ -141,7 +137,7 @@ fn a_row_ends_at_a_stop_token_a_stop_string_its_length_or_the_context() {
     long.prompt = vec![1; context - 5];
     let mut too_long = asked.clone();
     too_long.prompt = vec![1; context];
-    let rows = setup.generate(&[long, too_long], GeneratorOptions::default());
+    let rows = setup.generate(&[long, too_long], Bounds::generating());
     assert_eq!((rows[0].finish, rows[0].tokens.len()), (Finish::Length, 5));
     assert_eq!(
         (rows[1].finish, rows[1].tokens.len()),
@@ -156,7 +152,7 @@ fn impossible_requests_are_refused_by_their_id() {
         &setup.engine,
         &setup.tokenizer,
         Draw::new(1, "test"),
-        GeneratorOptions::default(),
+        Bounds::generating(),
     );
     for (prompt, reason) in [
         (vec![], "sample 7: the prompt is empty"),
@@ -177,7 +173,7 @@ fn the_caller_sees_progress_and_may_break_off() {
         &setup.engine,
         &setup.tokenizer,
         Draw::new(1, "test"),
-        GeneratorOptions::default(),
+        Bounds::generating(),
     );
     let mut latest = Progress::default();
     let rows = generator.generate(&requests(5), &mut |progress| {

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-use scalequest_worker::inference::{
-    Draw, Engine, GenerateRequest, Generator, GeneratorOptions, Sampling,
-};
+use scalequest_worker::inference::{Bounds, Draw, Engine, GenerateRequest, Generator, Sampling};
 use scalequest_worker::model::Checkpoint;
 use scalequest_worker::ops::Arithmetic;
 
@@ -93,9 +91,9 @@ fn loading_takes_the_packed_weights_and_a_batch_what_was_foreseen() {
             request(row, tokens.collect(), new)
         })
         .collect();
-    let options = GeneratorOptions {
+    let options = Bounds {
         rows,
-        ..GeneratorOptions::default()
+        ..Bounds::generating()
     };
     let generator = Generator::new(&engine, &tokenizer, Draw::new(1, "test"), options);
     let (_, generating) = peak(|| {
@@ -125,7 +123,7 @@ fn ten_thousand_prompts_leave_nothing_behind() {
         &engine,
         &tokenizer,
         Draw::new(1, "test"),
-        GeneratorOptions::default(),
+        Bounds::generating(),
     );
     let live_after = |first: u64| {
         let requests: Vec<GenerateRequest> = (first..first + 2_500)

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 use std::ops::ControlFlow;
 
-use scalequest_worker::inference::{
-    Draw, Engine, GenerateRequest, Generator, GeneratorOptions, Sampling,
-};
+use scalequest_worker::inference::{Bounds, Draw, Engine, GenerateRequest, Generator, Sampling};
 use scalequest_worker::model::{ChatMessage, Checkpoint, Tokenizer};
 use scalequest_worker::ops::Arithmetic;
 
@@ -194,7 +192,7 @@ fn greedy_answers_are_sensible_and_the_same_alone_and_in_a_batch() {
             &engine,
             &tokenizer,
             Draw::new(1, "test"),
-            GeneratorOptions::default(),
+            Bounds::generating(),
         );
         let mut watch = |_| ControlFlow::Continue(());
         let alone = generator
@@ -254,7 +252,7 @@ fn greedy_tokens_are_those_of_transformers_on_the_same_weights() {
             &engine,
             &tokenizer,
             Draw::new(0, "test"),
-            GeneratorOptions::default(),
+            Bounds::generating(),
         )
         .generate(&[request], &mut |_| ControlFlow::Continue(()))
         .expect("text");

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor, Var};
-use scalequest_worker::inference::{Engine, Scorer, ScorerOptions, Segment};
+use scalequest_worker::inference::{Bounds, Engine, Scorer, Segment};
 use scalequest_worker::model::{Checkpoint, Decoder, Head};
 use scalequest_worker::ops::Arithmetic;
 use scalequest_worker::ops::reference::cross_entropy;
@@ -351,7 +351,7 @@ fn scores_are_those_of_transformers() {
         );
 
         let engine = Engine::load(&checkpoint, Arithmetic::F32).expect("an engine");
-        let scorer = Scorer::new(&engine, ScorerOptions::default());
+        let scorer = Scorer::new(&engine, Bounds::scoring());
         let served = scorer.head_outputs(&expected.sequences, &mut |_| ControlFlow::Continue(()));
         let served = Tensor::new(served.expect("scores"), &Device::Cpu).expect("scores");
         assert_close(

@@ -90,10 +90,15 @@ pub fn audited(directory: &Path, log: &Path) -> Vec<String> {
         "rules": [{"level": "Metadata", "users": users}, {"level": "None"}],
     });
     std::fs::write(&policy, rules.to_string()).expect("a written file");
-    vec![
+    let mut arguments = vec![
         format!("--audit-policy-file={}", policy.display()),
         format!("--audit-log-path={}", log.display()),
-    ]
+    ];
+    if std::env::var_os("SCALEQUEST_BENCH_PROFILE").is_some() {
+        // After the harness's own flag, so it counts: `kubectl get --raw "/debug/pprof/profile?seconds=15"`.
+        arguments.push("--profiling=true".into());
+    }
+    arguments
 }
 
 /// Requests of a user.

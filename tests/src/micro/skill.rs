@@ -6,8 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use scalequest_crds::run::Domain;
 use scalequest_worker::inference::{
-    Draw, Engine, GenerateRequest, Generator, GeneratorOptions, Sampling, Scorer, ScorerOptions,
-    first_tokens,
+    Bounds, Draw, Engine, GenerateRequest, Generator, Sampling, Scorer, first_tokens,
 };
 use scalequest_worker::model::{ChatMessage, ChatTemplate, Checkpoint, Tokenizer};
 use scalequest_worker::ops::Arithmetic;
@@ -71,12 +70,7 @@ impl Player {
         });
         let requests = requests.collect::<Result<Vec<_>>>()?;
         let draw = Draw::new(1, purpose);
-        let generator = Generator::new(
-            &self.engine,
-            &self.tokenizer,
-            draw,
-            GeneratorOptions::default(),
-        );
+        let generator = Generator::new(&self.engine, &self.tokenizer, draw, Bounds::generating());
         let said = generator.generate(&requests, &mut |_| ControlFlow::Continue(()))?;
         Ok(said.into_iter().map(|generation| generation.text).collect())
     }
@@ -174,7 +168,7 @@ impl Player {
                     .encode(&self.template.render(&[ChatMessage::user(prompt)], true)?)?)
             },
             |sequences| {
-                let scorer = Scorer::new(&self.engine, ScorerOptions::default());
+                let scorer = Scorer::new(&self.engine, Bounds::scoring());
                 let scores = scorer
                     .yes_probabilities(sequences, &yes, &no, &mut |_| ControlFlow::Continue(()))?;
                 Ok(scores)
@@ -193,7 +187,7 @@ impl Player {
                 training::rewarded(question, response, &self.tokenizer, &self.template)
             },
             |sequences| {
-                let scorer = Scorer::new(&self.engine, ScorerOptions::default());
+                let scorer = Scorer::new(&self.engine, Bounds::scoring());
                 let scores = scorer.scores(sequences, &mut |_| ControlFlow::Continue(()))?;
                 Ok(scores.into_iter().map(f64::from).collect())
             },
@@ -250,7 +244,7 @@ impl Player {
                 training::rewarded(question, response, &self.tokenizer, &self.template)
             })
             .collect::<Result<Vec<_>>>()?;
-        let scorer = Scorer::new(&self.engine, ScorerOptions::default());
+        let scorer = Scorer::new(&self.engine, Bounds::scoring());
         Ok(scorer.scores(&sequences, &mut |_| ControlFlow::Continue(()))?)
     }
 

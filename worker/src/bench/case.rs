@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Bench;
 use crate::inference::{
-    Engine, InferenceError, KeyValueCache, Sampling, Scorer, ScorerOptions, Segment, choose,
+    Bounds, Engine, InferenceError, KeyValueCache, Sampling, Scorer, Segment, choose,
 };
 use crate::ops::cpu::BLOCK_TOKENS;
 
@@ -112,7 +112,7 @@ impl Bench {
                     .enumerate()
                     .map(|(row, length)| self.tokens(row, *length))
                     .collect();
-                let scorer = Scorer::new(engine, ScorerOptions::default());
+                let scorer = Scorer::new(engine, Bounds::scoring());
                 let mut watch = |_| ControlFlow::Continue(());
                 timed(lengths.iter().sum(), || {
                     scorer.head_outputs(&sequences, &mut watch).map(drop)

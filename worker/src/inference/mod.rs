@@ -9,12 +9,14 @@ mod generator;
 mod remembered;
 mod request;
 mod sample;
+mod schedule;
 mod scorer;
 
 pub use draw::Draw;
 pub use engine::{Engine, KeyValueCache, Segment};
 pub use error::InferenceError;
 pub use generator::Generator;
-pub use request::{Finish, GenerateRequest, Generation, GeneratorOptions, Progress};
+pub use request::{Finish, GenerateRequest, Generation, Progress};
 pub use sample::{Sampling, choose};
-pub use scorer::{Scorer, ScorerOptions, first_tokens};
+pub use schedule::Bounds;
+pub use scorer::{Scorer, first_tokens};

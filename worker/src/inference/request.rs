@@ -53,24 +53,3 @@ pub struct Progress {
     /// Tokens sampled.
     pub new_tokens: u64,
 }
-
-/// Bounds of one call. They change speed and memory, never a result.
-#[derive(Clone, Copy, Debug)]
-pub struct GeneratorOptions {
-    /// Rows in flight.
-    pub rows: usize,
-    /// Tokens computed in one step: one for each row that generates, and of prompts what is left.
-    pub step_tokens: usize,
-    /// Bytes of keys and values that rows in flight may grow to, unless one row alone needs more.
-    pub cache_bytes: u64,
-}
-
-impl Default for GeneratorOptions {
-    fn default() -> Self {
-        Self {
-            rows: 32,
-            step_tokens: 512,
-            cache_bytes: 2 << 30,
-        }
-    }
-}

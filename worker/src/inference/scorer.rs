@@ -3,39 +3,22 @@
 //! sequence alone.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 
-use super::feed::{Feed, feed};
-use super::remembered::{Remembered, better_after};
-use super::{Engine, InferenceError, KeyValueCache, Progress, Segment};
+use super::schedule::{Bounds, Computed, Watch, Work, schedule};
+use super::{Engine, InferenceError, Progress, Segment};
 use crate::model::{Head, ModelError, Tokenizer};
 use crate::ops::cpu::{exp_in_place, largest_finite, log_sum_exp, sum_of_exponentials};
-
-/// Bounds of one call. They change speed and memory, never a result.
-#[derive(Clone, Copy, Debug)]
-pub struct ScorerOptions {
-    /// Tokens computed in one step.
-    pub step_tokens: usize,
-}
-
-impl Default for ScorerOptions {
-    fn default() -> Self {
-        Self { step_tokens: 1024 }
-    }
-}
 
 /// Scores with one model.
 pub struct Scorer<'a> {
     engine: &'a Engine,
-    options: ScorerOptions,
+    bounds: Bounds,
 }
-
-type Watch<'w> = &'w mut dyn FnMut(Progress) -> ControlFlow<()>;
 
 impl<'a> Scorer<'a> {
     /// A scorer.
-    pub fn new(engine: &'a Engine, options: ScorerOptions) -> Self {
-        Self { engine, options }
+    pub fn new(engine: &'a Engine, bounds: Bounds) -> Self {
+        Self { engine, bounds }
     }
 
     /// The value of a scalar head at the last token of every sequence: rewards, or difficulties.
@@ -176,90 +159,39 @@ impl<'a> Scorer<'a> {
         watch: Watch<'_>,
         mut take: impl FnMut(usize, &[f32]),
     ) -> Result<(), InferenceError> {
+        let named = |place: usize| format!("row {place}");
+        if let Some(place) = sequences.iter().position(Vec::is_empty) {
+            return Err(InferenceError::Request {
+                row: named(place),
+                reason: "the sequence is empty".into(),
+            });
+        }
+        let works = sequences.iter().enumerate();
+        let works = works
+            .map(|(place, prompt)| Work {
+                place,
+                prompt,
+                more: 0,
+            })
+            .collect();
         let width = self.engine.head_width();
-        let mut remembered = Remembered::default();
-        let mut progress = Progress::default();
-        let mut going: Vec<Going<'_>> = Vec::new();
-        let mut waiting = sequences.iter().enumerate().peekable();
-        loop {
-            self.admit(&mut waiting, &mut going, &remembered)?;
-            let flow = watch(progress);
-            if going.is_empty() {
-                // Everything is done: whether to break off is no longer a question.
-                return Ok(());
-            }
-            if flow.is_break() {
-                return Err(InferenceError::Cancelled);
-            }
-            let places: Vec<usize> = going.iter().map(|row| row.place).collect();
-            let named = |row: usize| format!("row {}", places[row]);
-            let mut feeds: Vec<Feed<'_>> = going
-                .iter_mut()
-                .map(|row| Feed {
-                    rest: &row.tokens[row.cache.len()..],
-                    cache: &mut row.cache,
-                })
-                .collect();
-            let fed = feed(self.engine, self.options.step_tokens, &mut feeds)
-                .map_err(|error| error.with_rows(named))?;
-            let (outputs, stride) = self.engine.head(&fed.hidden);
-            for (row, output) in fed.complete.iter().zip(outputs.chunks_exact(stride)) {
+        let mut finish = |computed: Computed<'_>| {
+            let outputs = computed.outputs.chunks_exact(computed.stride);
+            for (place, output) in computed.places.iter().zip(outputs) {
                 if largest_finite(&output[..width]).is_none() {
                     return Err(InferenceError::NotFinite {
                         layer: self.engine.config().num_hidden_layers,
-                        row: named(*row),
+                        row: named(*place),
                     });
                 }
-                take(places[*row], &output[..width]);
+                take(*place, &output[..width]);
             }
-            for row in going.extract_if(.., |row| row.cache.len() == row.tokens.len()) {
-                remembered.keep(row.tokens, &row.cache);
-                progress.rows += 1;
-                progress.prompt_tokens += row.tokens.len() as u64;
-            }
-        }
+            Ok(vec![None; computed.places.len()])
+        };
+        let (engine, bounds) = (self.engine, &self.bounds);
+        let begin = Progress::default();
+        schedule(engine, bounds, works, begin, &named, watch, &mut finish)
     }
-
-    /// Lets in the next sequences, as many as fit a step and do not gain by waiting.
-    fn admit<'s>(
-        &self,
-        waiting: &mut std::iter::Peekable<impl Iterator<Item = (usize, &'s Vec<u32>)>>,
-        going: &mut Vec<Going<'s>>,
-        remembered: &Remembered,
-    ) -> Result<(), InferenceError> {
-        let rest = |row: &Going<'_>| row.tokens.len() - row.cache.len();
-        let mut fed: usize = going.iter().map(rest).sum();
-        while let Some((place, tokens)) = waiting.peek().copied() {
-            if tokens.is_empty() {
-                return Err(InferenceError::Request {
-                    row: format!("row {place}"),
-                    reason: "the sequence is empty".into(),
-                });
-            }
-            let row = Going {
-                place,
-                tokens,
-                cache: remembered.begin(self.engine, tokens),
-            };
-            let waits = going
-                .iter()
-                .any(|other| better_after(other.tokens, tokens, row.cache.len()));
-            if !going.is_empty() && (waits || fed >= self.options.step_tokens) {
-                break;
-            }
-            fed += rest(&row);
-            going.push(row);
-            waiting.next();
-        }
-        Ok(())
-    }
-}
-
-/// A sequence that is being computed.
-struct Going<'s> {
-    place: usize,
-    tokens: &'s [u32],
-    cache: KeyValueCache,
 }
 
 /// The tokens with which any of the given words begins, at the start of an answer or after a space.

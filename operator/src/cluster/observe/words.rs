@@ -13,7 +13,7 @@ use super::pod::SeenPod;
 use crate::cluster::context::Context;
 
 /// Time for which a Job may be without pods, or a pod without its container.
-pub const PATIENCE_MILLIS: i64 = 20_000;
+pub const PATIENCE_MILLIS: i64 = 60_000;
 
 /// Objects that are asked about in one look.
 const ASKED: usize = 3;

@@ -4,8 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use scalequest_worker::inference::{
-    Draw, Engine, Finish, GenerateRequest, Generator, GeneratorOptions, Sampling, Scorer,
-    ScorerOptions, Segment,
+    Bounds, Draw, Engine, Finish, GenerateRequest, Generator, Sampling, Scorer, Segment,
 };
 use scalequest_worker::model::{ChatMessage, ChatTemplate, Checkpoint, Tokenizer};
 use scalequest_worker::ops::Arithmetic;
@@ -62,12 +61,7 @@ impl Model {
         };
         let seed = request["seed"].as_u64().unwrap_or(0);
         let draw = Draw::new(seed, "served");
-        let generator = Generator::new(
-            &self.engine,
-            &self.tokenizer,
-            draw,
-            GeneratorOptions::default(),
-        );
+        let generator = Generator::new(&self.engine, &self.tokenizer, draw, Bounds::generating());
         let mut made = generator
             .generate(&[asked], &mut |_| ControlFlow::Continue(()))
             .expect("an answer");
@@ -109,7 +103,7 @@ impl Model {
         if read > self.engine.config().max_position_embeddings {
             return Err(self.too_long());
         }
-        let scorer = Scorer::new(&self.engine, ScorerOptions::default());
+        let scorer = Scorer::new(&self.engine, Bounds::scoring());
         let values = scorer
             .scores(&[tokens], &mut |_| ControlFlow::Continue(()))
             .expect("a value");

@@ -27,8 +27,7 @@ use super::StageError;
 use super::models::open_model;
 use super::shard::{Base, Shard};
 use crate::inference::{
-    self, Draw, Engine, Finish, GenerateRequest, Generation, Generator, GeneratorOptions,
-    InferenceError,
+    self, Bounds, Draw, Engine, Finish, GenerateRequest, Generation, Generator, InferenceError,
 };
 use crate::model::{ChatTemplate, Tokenizer};
 
@@ -161,7 +160,7 @@ impl Serving {
             &self.engine,
             &self.tokenizer,
             draws(shard, ""),
-            GeneratorOptions::default(),
+            Bounds::generating(),
         );
         let base = shard.base.get();
         let mut place = 0;

@@ -1,7 +1,7 @@
 //! Scores of sequences, for those that fit the model's context.
 
 use super::Serving;
-use crate::inference::{InferenceError, Scorer, ScorerOptions};
+use crate::inference::{Bounds, InferenceError, Scorer};
 use crate::stages::StageError;
 
 /// A score, where there is one, and the tokens it took.
@@ -28,7 +28,7 @@ impl Serving {
             .map(|tokens| (tokens.len() as i64, fits(tokens)))
             .collect();
         let fitting: Vec<_> = sequences.into_iter().filter(fits).collect();
-        let scorer = Scorer::new(&self.engine, ScorerOptions::default());
+        let scorer = Scorer::new(&self.engine, Bounds::scoring());
         let mut values = score(&scorer, &fitting)
             .map_err(|error| self.failed(error))?
             .into_iter();
