@@ -106,8 +106,9 @@ fn carried_for_millis(scene: &Scene<'_>, known: &Known) -> i64 {
     since.map_or(0, |since| scene.now_millis - since)
 }
 
-/// Has the step name the Jobs of which the saved record says all.
+/// Has the step name what the saved record says already: how far it is, and the Jobs of which it says all.
 pub(super) fn settle(scene: &Scene<'_>, saved: &RunRecord, step: &mut Step) {
+    step.saved_revision = saved.revision;
     let has_pods = |job: &SeenJob| scene.belongings.pods.iter().any(|pod| pod.job == job.uid);
     for job in scene.belongings.jobs.iter().filter(|job| has_pods(job)) {
         let is_on_record = match job.work.stage {

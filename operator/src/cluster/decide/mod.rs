@@ -78,6 +78,8 @@ pub struct Step {
     pub look_again: Duration,
     /// Uids of Jobs whose pods need not be seen any more: all that they said is on record.
     pub settled: BTreeSet<String>,
+    /// The saved record's revision: what Jobs carry up to that need not be known any more.
+    pub saved_revision: i64,
 }
 
 /// A record to be saved.
@@ -162,6 +164,7 @@ impl Step {
             remove_run: false,
             look_again: BACKSTOP,
             settled: BTreeSet::new(),
+            saved_revision: i64::MIN,
         }
     }
 

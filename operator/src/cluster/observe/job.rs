@@ -95,6 +95,15 @@ impl SeenJob {
         self.state != JobState::Active
     }
 
+    /// The same without its ledger, where the record that is saved in `revision` says it all; none where that changes nothing.
+    pub fn without_ledger(&self, revision: i64) -> Option<Self> {
+        let ledger = self.ledger.as_ref()?;
+        (ledger.revision <= revision).then(|| SeenJob {
+            ledger: None,
+            ..self.clone()
+        })
+    }
+
     /// The shard for which `index` stands.
     pub fn shard(&self, index: i64) -> i64 {
         let listed = self.among.as_ref();
