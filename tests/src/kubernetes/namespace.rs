@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::cluster::Cluster;
 
 /// How long anything in a cluster may take before a test gives up on it.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A namespace. Deleted when dropped.
 pub struct Namespace {

@@ -152,8 +152,7 @@ async fn a_run_that_is_disturbed_in_every_way_makes_the_same_bytes() {
     // The run is held: every pod ends; and goes on.
     hold(&space, true).await;
     eventually("the end of every pod", || async {
-        let running = running(&space).await;
-        running.is_empty().then_some(())
+        at_work(&space).await.is_empty().then_some(())
     })
     .await;
     space
@@ -172,7 +171,7 @@ async fn a_run_that_is_disturbed_in_every_way_makes_the_same_bytes() {
     cluster.kubectl(&system).exits_with(0);
     // A worker is killed without a word.
     let killed = eventually("a pod that responds", || async {
-        let pods = running(&space).await;
+        let pods = at_work(&space).await;
         pods.into_iter().find(|pod| {
             pod.labels().get("scalequest.dev/stage").map(String::as_str) == Some("respond")
         })
@@ -206,7 +205,7 @@ async fn a_deleted_run_leaves_its_data_and_nothing_else() {
     let (manifest, store) = space.on_claims(&run).await;
     apply(&space, &manifest).await;
     eventually("a pod at work", || async {
-        running(&space).await.into_iter().next()
+        at_work(&space).await.into_iter().next()
     })
     .await;
     cluster
@@ -324,21 +323,25 @@ fn labelled() -> ListParams {
     ListParams::default().labels("app.kubernetes.io/managed-by=scalequest-operator")
 }
 
-/// The workers' pods that run.
-async fn running(space: &Namespace) -> Vec<Pod> {
+/// The workers' pods that are on a node and have not ended. A quick worker may never be seen running: the kubelet looks once a second.
+async fn at_work(space: &Namespace) -> Vec<Pod> {
     let pods = space.api::<Pod>().list(&labelled()).await;
     let pods = pods.map(|list| list.items).unwrap_or_default();
-    let is_running = |pod: &Pod| {
+    let is_at_work = |pod: &Pod| {
         let phase = pod
             .status
             .as_ref()
             .and_then(|status| status.phase.as_deref());
-        phase == Some("Running")
+        let is_placed = pod
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec.node_name.is_some());
+        is_placed && matches!(phase, Some("Pending" | "Running"))
     };
-    pods.into_iter().filter(is_running).collect()
+    pods.into_iter().filter(is_at_work).collect()
 }
 
-/// Deletes a pod at a stage while it runs.
+/// Deletes a pod at a stage while it is at work.
 async fn delete_a_pod(space: &Namespace, stage: &str) {
     let at = |pod: &Pod| {
         let labels = pod.labels();
@@ -346,7 +349,7 @@ async fn delete_a_pod(space: &Namespace, stage: &str) {
             && labels.get("scalequest.dev/purpose").map(String::as_str) == Some("run")
     };
     let pod = eventually("a pod at the stage", || async {
-        running(space).await.into_iter().find(at)
+        at_work(space).await.into_iter().find(at)
     })
     .await;
     let _ = space
@@ -355,11 +358,11 @@ async fn delete_a_pod(space: &Namespace, stage: &str) {
         .await;
 }
 
-/// Evicts a worker's pod while it runs.
+/// Evicts a worker's pod while it is at work.
 async fn evict_a_pod(space: &Namespace) {
     let pods = space.api::<Pod>();
     eventually("an evicted pod", || async {
-        let pod = running(space).await.into_iter().next()?;
+        let pod = at_work(space).await.into_iter().next()?;
         let evicted = pods.evict(&pod.name_any(), &EvictParams::default()).await;
         evicted.ok()
     })

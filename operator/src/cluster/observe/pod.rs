@@ -248,23 +248,34 @@ fn waits_for(status: &PodStatus) -> Option<String> {
     unscheduled.or_else(|| containers(status).find_map(stuck))
 }
 
+/// Starts of a server in vain from which on it counts as one that does not stay.
+const STARTS: i32 = 3;
+
 /// Why a container does not start, or does not stay.
 fn stuck(container: &ContainerStatus) -> Option<String> {
-    let waiting = container.state.as_ref()?.waiting.as_ref()?;
-    let reason = waiting.reason.as_deref().unwrap_or_default();
-    let message = waiting.message.as_deref().unwrap_or_default();
-    if STUCK.contains(&reason) {
-        return Some(format!("{reason}: {message}"));
-    }
+    let state = container.state.as_ref()?;
+    let starts = container.restart_count + 1;
+    let last = match (&state.waiting, &state.terminated) {
+        (Some(waiting), _) => {
+            let reason = waiting.reason.as_deref().unwrap_or_default();
+            let message = waiting.message.as_deref().unwrap_or_default();
+            if STUCK.contains(&reason) {
+                return Some(format!("{reason}: {message}"));
+            }
+            let last = container.last_state.as_ref()?.terminated.as_ref()?;
+            (reason == "CrashLoopBackOff").then_some(last)?
+        }
+        // Up to Kubernetes 1.33 a sidecar is shown as ended until it is started again.
+        (None, Some(last)) if starts >= STARTS => last,
+        _ => return None,
+    };
     // Of a server: what it said when it died last says more than that it does.
-    let last = container.last_state.as_ref()?.terminated.as_ref()?;
     let Said::Words(words) = said(last.message.as_deref().unwrap_or_default()) else {
         return None;
     };
-    (reason == "CrashLoopBackOff" && container.name == server::SERVER).then(|| {
+    (container.name == server::SERVER).then(|| {
         format!(
-            "the model's server ended {} times, the last time with exit code {}: {words}",
-            container.restart_count + 1,
+            "the model's server ended {starts} times, the last time with exit code {}: {words}",
             last.exit_code
         )
     })
@@ -349,6 +360,10 @@ mod tests {
             "{words}"
         );
         assert_eq!(seen.ended, None);
+        let between = before(ended(3, "no such model"));
+        let between = pod("Pending", between, worker(waiting("PodInitializing")));
+        let words = between.waits_for.expect("words between two starts");
+        assert!(words.contains("no such model"), "{words}");
         // The pod holds its GPU since the model was put in place.
         assert_eq!(seen.began_millis.map(|began| began % 60_000), Some(10_000));
         // And until the server has ended, which outlives the worker.
