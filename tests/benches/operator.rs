@@ -3,12 +3,12 @@
 //! server's audit log. `make bench-operator` runs it and writes target/bench/operator.json and operator.svg.
 //!
 //! SCALEQUEST_BENCH_RUNS says how many runs there are (1000), SCALEQUEST_BENCH_WORKFLOWS how many workflows (as many).
-//! With SCALEQUEST_BENCH_PROFILE the API server can be profiled meanwhile.
+//! With SCALEQUEST_BENCH_PROFILE the API server can be profiled meanwhile, and its audit log and each run's times are kept beside the figures.
 
 mod operator_bench;
 
 use operator_bench::measure::{Operator, count, memory_kib};
-use operator_bench::report::{Row, write};
+use operator_bench::report::{Row, keep, write};
 use operator_bench::{argo, load};
 
 use std::time::Duration;
@@ -43,8 +43,8 @@ async fn bench() {
     let mut operator = Operator::start(&space, &account);
     operator.wait_for_looks(0).await;
     let at_first = memory_kib(operator.pid(), "VmRSS");
-    let made = load::make_runs(&space, runs).await;
     let user = "system:serviceaccount:rehearsal-system:rehearsal";
+    let made = load::make_runs(&space, runs, &audit, user).await;
     // Every look that was due is over, and what is only shown now and then is shown.
     tokio::time::sleep(Duration::from_secs(20)).await;
     let all = count(&audit, user);
@@ -61,6 +61,7 @@ async fn bench() {
     rows.push(Row::new("stages of a run", made.stages as f64, "stages"));
     rows.push(Row::new("time until all had ended", made.seconds, "s"));
     for (name, of) in [
+        ("apply to the request for the first Job", &made.to_asking),
         ("apply to first Job", &made.to_job),
         ("first Job to its pod (the Job controller's)", &made.to_pod),
         ("apply to first pod", &made.to_first_pod),
@@ -149,4 +150,7 @@ async fn bench() {
         );
     }
     write(&rows, &made.to_first_pod);
+    if std::env::var_os("SCALEQUEST_BENCH_PROFILE").is_some() {
+        keep(&made, &audit);
+    }
 }

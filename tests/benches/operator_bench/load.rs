@@ -1,11 +1,11 @@
 //! The runs: made one after another as fast as one client can, and watched from outside.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -17,13 +17,18 @@ use scalequest_tests::kubernetes::simulated_worker::SimulatedStore;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use super::measure::{first_jobs, unix_seconds};
+
 /// How long all runs may take.
 const PATIENCE: Duration = Duration::from_secs(4 * 3600);
 
-/// What was seen of all runs. Times in seconds, one a run.
+/// What was seen of all runs. Times in seconds, one a run, in the order in which they were made.
 pub struct Made {
     pub stages: usize,
     pub seconds: f64,
+    /// From the request that makes the run to the one for its first Job.
+    pub to_asking: Vec<f64>,
+    /// Until the API server has made that Job.
     pub to_job: Vec<f64>,
     pub to_pod: Vec<f64>,
     pub to_first_pod: Vec<f64>,
@@ -43,15 +48,14 @@ fn manifest(index: usize) -> Value {
     manifest
 }
 
-/// When something was first seen, by name of the run.
-type Seen = Arc<Mutex<BTreeMap<String, Instant>>>;
+/// When something was first seen, in seconds since 1970, by name of the run.
+type Seen = Arc<Mutex<BTreeMap<String, f64>>>;
 
-/// Makes all runs and waits until they have ended.
-pub async fn make_runs(space: &Namespace, runs: usize) -> Made {
+/// Makes all runs and waits until they have ended. `audit`: the API server's log of the requests of `user`, the operator.
+pub async fn make_runs(space: &Namespace, runs: usize, audit: &Path, user: &str) -> Made {
     let store = Arc::new(SimulatedStore::default());
     let _workers = space.simulate_workers(&store);
-    let (jobs, pods, ended) = (Seen::default(), Seen::default(), Seen::default());
-    let _jobs = note::<Job>(space, &jobs, |_| true);
+    let (pods, ended) = (Seen::default(), Seen::default());
     let _pods = note::<Pod>(space, &pods, |_| true);
     let _ended = note::<SynthesisRun>(space, &ended, |run| is(run, "Complete"));
     // The API server takes two seconds for the first object of a kind. One that is somebody else's is none of the operator's.
@@ -62,12 +66,12 @@ pub async fn make_runs(space: &Namespace, runs: usize) -> Made {
     all.delete(&first, &DeleteParams::default())
         .await
         .expect("it is deleted");
-    let mut applied = BTreeMap::new();
+    let mut applied = Vec::new();
     let begun = Instant::now();
     for index in 0..runs {
-        let at = Instant::now();
+        let at = unix_seconds();
         let made = space.create::<SynthesisRun>(manifest(index)).await;
-        applied.insert(made.name_any(), at);
+        applied.push((made.name_any(), at));
     }
     eprintln!("{runs} runs made in {:.1} s", begun.elapsed().as_secs_f64());
     let mut told = Instant::now();
@@ -90,13 +94,11 @@ pub async fn make_runs(space: &Namespace, runs: usize) -> Made {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let seconds = begun.elapsed().as_secs_f64();
-    let of = |seen: &Seen| seen.lock().expect("no panic while locked").clone();
-    let (jobs, pods) = (of(&jobs), of(&pods));
-    let between = |from: &BTreeMap<String, Instant>, to: &BTreeMap<String, Instant>| {
-        let times = from
-            .iter()
-            .map(|(run, from)| (to[run] - *from).as_secs_f64());
-        times.collect()
+    let pods = pods.lock().expect("no panic while locked").clone();
+    let jobs = first_jobs(audit, user);
+    let times = |of: &dyn Fn(&str, f64) -> f64| {
+        let of_run = |(run, applied): &(String, f64)| of(run, *applied);
+        applied.iter().map(of_run).collect::<Vec<f64>>()
     };
     let one = space
         .api::<SynthesisRun>()
@@ -106,9 +108,10 @@ pub async fn make_runs(space: &Namespace, runs: usize) -> Made {
     Made {
         stages: one.status.map_or(0, |status| status.stages.len()),
         seconds,
-        to_job: between(&applied, &jobs),
-        to_pod: between(&jobs, &pods),
-        to_first_pod: between(&applied, &pods),
+        to_asking: times(&|run, applied| jobs[run].asked - applied),
+        to_job: times(&|run, applied| jobs[run].made - applied),
+        to_pod: times(&|run, _| pods[run] - jobs[run].made),
+        to_first_pod: times(&|run, applied| pods[run] - applied),
     }
 }
 
@@ -133,7 +136,7 @@ where
                     let label = object.labels().get("scalequest.dev/run").cloned();
                     let name = label.unwrap_or_else(|| object.name_any());
                     let mut seen = seen.lock().expect("no panic while locked");
-                    seen.entry(name).or_insert_with(Instant::now);
+                    seen.entry(name).or_insert_with(unix_seconds);
                 }
                 futures::future::ready(())
             })

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use k8s_openapi::jiff::Timestamp;
 use scalequest_tests::kubernetes::Namespace;
 use scalequest_tests::kubernetes::operator_process::OperatorProcess;
 use serde_json::{Value, json};
@@ -145,4 +146,45 @@ pub fn count(audit: &Path, user: &str) -> Requests {
             .or_default() += 1;
     }
     requests
+}
+
+/// When a run's first Job was asked for and made, in seconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstJob {
+    pub asked: f64,
+    pub made: f64,
+}
+
+/// The first Job of each run, by the run's name, which is what the Job's name begins with.
+pub fn first_jobs(audit: &Path, user: &str) -> BTreeMap<String, FirstJob> {
+    let text = std::fs::read_to_string(audit).unwrap_or_default();
+    let mut first = BTreeMap::new();
+    for line in text.lines() {
+        let Ok(event) = serde_json::from_str::<Value>(line) else {
+            continue;
+        };
+        let is_made = event["responseStatus"]["code"] == 201;
+        let is_job = event["verb"] == "create" && event["objectRef"]["resource"] == "jobs";
+        if event["user"]["username"] != user || !is_job || !is_made {
+            continue;
+        }
+        let at = |field: &str| -> Option<f64> {
+            let time: Timestamp = event[field].as_str()?.parse().ok()?;
+            Some(time.as_microsecond() as f64 / 1e6)
+        };
+        let name = event["objectRef"]["name"].as_str().unwrap_or_default();
+        let run: Vec<&str> = name.splitn(3, '-').take(2).collect();
+        if let (Some(asked), Some(made)) = (at("requestReceivedTimestamp"), at("stageTimestamp")) {
+            first
+                .entry(run.join("-"))
+                .or_insert(FirstJob { asked, made });
+        }
+    }
+    first
+}
+
+/// Now, in seconds since 1970.
+pub fn unix_seconds() -> f64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.expect("after 1970").as_secs_f64()
 }

@@ -1,9 +1,11 @@
 //! The figures: rows of a table, as JSON, as text and, for the time to the first pod, as a picture.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
+
+use super::load::Made;
 
 /// A figure.
 pub struct Row {
@@ -67,6 +69,14 @@ pub fn write(rows: &[Row], to_first_pod: &[f64]) {
         );
     }
     println!("{}", folder.join("operator.json").display());
+}
+
+/// Keeps each run's times and the audit log beside the figures.
+pub fn keep(made: &Made, audit: &Path) {
+    let times = json!({"to_asking": made.to_asking, "to_job": made.to_job, "to_pod": made.to_pod});
+    let folder = folder();
+    std::fs::write(folder.join("operator-times.json"), times.to_string()).expect("a written file");
+    std::fs::copy(audit, folder.join("operator-audit.log")).expect("a copied file");
 }
 
 fn folder() -> PathBuf {
