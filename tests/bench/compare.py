@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Compares the engine with its peers: every case runs on each engine in turn, round after round, on the same weights, prompts
-and number of threads; what counts are the ratios within a round, since a shared machine's rates change by the minute.
+and number of threads; what counts are the ratios within a round, since a shared machine's rates change by the minute. What the machine can do (its
+roof) is measured in every round too: how much of it the engine reaches, and how many times as fast as the peer it would be at the roof.
 Prints them beside the goals, and writes engine.json and engine.svg.
 
     compare.py --worker BINARY --weights DIRECTORY --python PYTHON --out DIRECTORY [--rounds 5] [--peers llama.cpp,PyTorch]
@@ -40,6 +41,9 @@ ROWS = [
     ("decode, batch 8, int8", DECODE(8, 12), "bf16", None, None),
     ("prefill, batch 8, int8", PREFILL, "bf16", None, None),
 ]
+
+
+ROOF = "roof"
 
 
 class Engine:
@@ -107,11 +111,22 @@ def measure(engines, rounds):
             # The first round warms up.
             if round > 0:
                 rates.setdefault((engine, json.dumps(case)), []).append(rate)
+        if round > 0:
+            rates.setdefault(ROOF, []).append(engines["bf16"].ask({"case": "roof"}))
         print(f"round {round} of {rounds}: {time.monotonic() - begun:.0f} s", flush=True)
     return rates
 
 
-def ratios(rates):
+def roofs(case, facts, rates):
+    """The most tokens a second that the machine allows for a case in bf16, by round; None where that is not one of the two limits. A step of
+    decoding reads every weight once and computes every row's token; a prompt's tokens are computed. Attention is left out."""
+    rows = {"decode": case.get("rows"), "prefill": float("inf"), "scoring": float("inf")}.get(case["case"])
+    if rows is None:
+        return None
+    return [min(roof["operations"] / facts["tokenFlops"], rows * roof["bytes"] / facts["weightBytes"]) for roof in rates[ROOF]]
+
+
+def ratios(rates, facts):
     rows = []
     for name, case, peer, other, goal in ROWS:
         own = "int8" if name.endswith("int8") else "bf16"
@@ -122,29 +137,30 @@ def ratios(rates):
         found = [a / b for a, b in zip(mine, theirs)]
         median = statistics.median(found)
         met = None if goal is None else median >= goal
-        rows.append(dict(name=name, peer=peer, median=median, min=min(found), max=max(found), goal=goal, met=met,
-                         rate=statistics.median(mine), unit="times"))
+        row = dict(name=name, peer=peer, median=median, min=min(found), max=max(found), goal=goal, met=met,
+                   rate=statistics.median(mine), unit="times")
+        most = roofs(case, facts, rates) if own == "bf16" else None
+        if most:
+            row["share"] = statistics.median(a / b for a, b in zip(mine, most))
+            row["at_roof"] = statistics.median(a / b for a, b in zip(most, theirs))
+        rows.append(row)
     return rows
 
 
-def limits(engines, rates):
+def limits(engines, rates, facts):
     """Shares of what the machine can do, the sampler, loading, memory: rows without a peer."""
     bench = engines["bf16"]
-    facts, roofs = bench.ask({"case": "facts"}), [bench.ask({"case": "roof"}) for _ in range(3)]
-    operations = statistics.median(roof["operations"] for roof in roofs)
-    memory = statistics.median(roof["bytes"] for roof in roofs)
     row = lambda name, values, unit, goal=None, below=False: dict(
         name=name, peer=None, median=statistics.median(values), min=min(values), max=max(values), goal=goal, unit=unit,
         met=None if goal is None else (statistics.median(values) <= goal) == below)
-    prefill = [rate * facts["tokenFlops"] / operations for rate in rates["bf16", json.dumps(PREFILL)]]
-    decode = [rate * facts["weightBytes"] / memory for rate in rates["bf16", json.dumps(DECODE(1, 24))]]
+    share = lambda case: [a / b for a, b in zip(rates["bf16", json.dumps(case)], roofs(case, facts, rates))]
     sampler = [1e3 / bench.rate({"case": "sampler", "rows": 200}) for _ in range(5)]
     rows = [
-        row("prefill, batch 8, share of the measured peak", prefill, "share", 0.85),
-        row("decode, batch 1, share of the measured memory rate", decode, "share"),
+        row("prefill, batch 8, share of the measured peak", share(PREFILL), "share", 0.85),
+        row("decode, batch 1, share of the measured memory rate", share(DECODE(1, 24)), "share"),
         row("top-p over the vocabulary, a row", sampler, "ms", 0.3, below=True),
-        row("roof: operations", [roof["operations"] / 1e9 for roof in roofs], "GFLOP/s"),
-        row("roof: memory", [roof["bytes"] / 1e9 for roof in roofs], "GB/s"),
+        row("roof: operations", [roof["operations"] / 1e9 for roof in rates[ROOF]], "GFLOP/s"),
+        row("roof: memory", [roof["bytes"] / 1e9 for roof in rates[ROOF]], "GB/s"),
     ]
     for name, engine in engines.items():
         rows.append(row(f"loading, {name}", [engine.load], "s"))
@@ -183,16 +199,18 @@ def main():
     options = parser.parse_args()
     engines = start(options)
     rates = measure(engines, options.rounds)
-    rows = ratios(rates) + limits(engines, rates)
+    facts = engines["bf16"].ask({"case": "facts"})
+    rows = ratios(rates, facts) + limits(engines, rates, facts)
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "engine.json").write_text(json.dumps({"rounds": options.rounds, "threads": options.threads, "rows": rows}, indent=1))
     draw(rows, out / "engine.svg")
-    print(f"\n{'':52}{'median':>9}{'range':>18}{'goal':>8}")
+    print(f"\n{'':52}{'median':>9}{'range':>18}{'at the roof':>13}{'of it':>7}{'goal':>8}")
     for row in rows:
         name = f"{row['name']} : {row['peer']}" if row["peer"] else row["name"]
         goal = "" if row["goal"] is None else f"{row['goal']:8.2f} {'met' if row['met'] else 'not met'}"
-        print(f"{name:52}{row['median']:9.2f}{row['min']:9.2f} -{row['max']:7.2f}{goal} {'' if row['peer'] else row['unit']}")
+        roof = f"{row['at_roof']:13.2f}{100 * row['share']:6.0f}%" if "share" in row else " " * 20
+        print(f"{name:52}{row['median']:9.2f}{row['min']:9.2f} -{row['max']:7.2f}{roof}{goal} {'' if row['peer'] else row['unit']}")
     print(f"\n{out / 'engine.json'}\n{out / 'engine.svg'}")
 
 
