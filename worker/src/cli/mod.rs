@@ -15,6 +15,8 @@ mod keep_server;
 
 mod log;
 
+mod own_environment;
+
 mod save_rates;
 
 mod serve_progress;
@@ -60,6 +62,10 @@ pub fn main() -> ExitCode {
                 tracing::error!("--among lists fewer shards than --shard asks for");
                 return code(USAGE);
             };
+            if let Err(message) = own_environment::settle(&[own_environment::KEEP_PAGES]) {
+                // It does the same, only slower.
+                tracing::warn!("{message}");
+            }
             let stop = signals::listen(stop_on_stdin_eof);
             let work = if give_up {
                 Work::GiveUp(shard)

@@ -1,7 +1,6 @@
 //! `bench --save`: measures a model and writes the rates to a file, for `scalequest plan --rates`.
 
 use std::io::Write;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -11,11 +10,12 @@ use scalequest_crds::rates::{ModelRates, RATES_FORMAT};
 
 use super::arguments::ArithmeticName;
 use super::execute::TRY_AGAIN;
+use super::own_environment::{CANDLE_THREADS, KEEP_PAGES, settle};
 use crate::bench::{Bench, rated_model, training};
 
 /// Measures the model in `path`, and its training too if `train`; writes `file` and returns the exit code.
 pub fn save_rates(path: &Path, arithmetics: &[ArithmeticName], train: bool, file: &Path) -> i32 {
-    if let Err(message) = check_free(file).and_then(|()| become_a_worker()) {
+    if let Err(message) = check_free(file).and_then(|()| settle(&[KEEP_PAGES, CANDLE_THREADS])) {
         tracing::error!("{message}");
         return TASK_CANNOT_WORK;
     }
@@ -33,26 +33,6 @@ pub fn save_rates(path: &Path, arithmetics: &[ArithmeticName], train: bool, file
     show(&rates);
     println!("saved to {}", file.display());
     DONE
-}
-
-/// The number of threads in candle's own pool, with which training computes beside rayon's.
-const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
-
-/// Starts this program anew with the threads that `scalequest run` gives its workers, where nobody has said others.
-fn become_a_worker() -> Result<(), String> {
-    if std::env::var_os(CANDLE_THREADS).is_some() {
-        return Ok(());
-    }
-    let cannot = |error: std::io::Error| {
-        format!("cannot start this program anew: {error}; set {CANDLE_THREADS}=1")
-    };
-    let program = std::env::current_exe().map_err(cannot)?;
-    let arguments = std::env::args_os().skip(1);
-    let error = Command::new(program)
-        .args(arguments)
-        .env(CANDLE_THREADS, "1")
-        .exec();
-    Err(cannot(error))
 }
 
 fn measure(path: &Path, arithmetics: &[ArithmeticName], train: bool) -> Result<ModelRates, String> {

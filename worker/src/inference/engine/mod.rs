@@ -2,6 +2,8 @@
 //! knows tokens and caches; sampling and scheduling it does not.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use super::InferenceError;
 use crate::model::decoder::{Decoder, Layer};
@@ -31,6 +33,8 @@ pub struct Engine {
     frequencies: Vec<f32>,
     blocks: Arc<BlockPool>,
     scratch: Scratch,
+    /// Microseconds spent in steps.
+    busy: AtomicU64,
 }
 
 /// Where parameters come from.
@@ -123,6 +127,7 @@ impl Engine {
             frequencies: config.rotary_frequencies(),
             blocks: BlockPool::new(config.attention_shape(arithmetic)),
             scratch: Scratch::default(),
+            busy: AtomicU64::new(0),
             config: config.clone(),
             arithmetic,
         })
@@ -184,7 +189,7 @@ impl Engine {
     /// The head's output for hidden states: (rows, hidden) gives the values and the distance between rows;
     /// the first [`Engine::head_width`] of each row count.
     pub fn head(&self, hidden: &[f32]) -> (Buffer<'_>, usize) {
-        in_pool(|| self.head_maps(hidden))
+        self.timed(|| in_pool(|| self.head_maps(hidden)))
     }
 
     fn head_maps(&self, hidden: &[f32]) -> (Buffer<'_>, usize) {
@@ -238,7 +243,20 @@ impl Engine {
     }
 
     fn forward<'s>(&'s self, segments: &mut [Segment<'_>]) -> Result<Buffer<'s>, InferenceError> {
-        in_pool(|| self.layers(segments))
+        self.timed(|| in_pool(|| self.layers(segments)))
+    }
+
+    fn timed<T>(&self, compute: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        let computed = compute();
+        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.busy.fetch_add(micros, Ordering::Relaxed);
+        computed
+    }
+
+    /// Wall time spent in the model's steps: its layers and its head, without sampling and scheduling.
+    pub fn busy(&self) -> Duration {
+        Duration::from_micros(self.busy.load(Ordering::Relaxed))
     }
 
     fn layers<'s>(&'s self, segments: &mut [Segment<'_>]) -> Result<Buffer<'s>, InferenceError> {

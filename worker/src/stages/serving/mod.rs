@@ -238,6 +238,14 @@ impl Serving {
     }
 }
 
+impl Drop for Serving {
+    /// Says for how long the model computed: what is missing to the worker's whole time is loading, sampling and the stage's own work.
+    fn drop(&mut self) {
+        let (model, seconds) = (&self.name, self.engine.busy().as_secs_f64());
+        tracing::info!(model, seconds, "the model has computed");
+    }
+}
+
 /// The random draws of a task, and of further purposes within it.
 pub fn draws(shard: &Shard<'_>, purpose: &str) -> Draw {
     let generator = shard.task.generator.as_deref().unwrap_or_default();
