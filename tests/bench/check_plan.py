@@ -8,11 +8,14 @@ Bench and run must be made under the same load: leave the machine alone meanwhil
 import argparse
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 
 LARGEST_DIFFERENCE = 0.25
+STAGE = re.compile("[a-z]+")
+STEPS = re.compile(r"the model has computed .*seconds=([0-9.e-]+)")
 
 
 def main():
@@ -49,15 +52,19 @@ def main():
     [record] = demo.glob("workspace/runs/*/record.json")
     taken = {stage: usage["workerMillis"] / 1000 for stage, usage in json.loads(record.read_text())["record"]["usage"].items()}
 
-    print(f"\n{'stage':10}{'taken, s':>10}{'by plan':>10}{'':>8}{'before the run':>18}")
+    inside = in_model(record.parent / "logs")
+    print(f"\n{'stage':10}{'taken, s':>10}{'in model':>10}{'by plan':>10}{'':>8}{'before the run':>18}")
     total = [0.0, 0.0, 0.0]
     stages = list(dict.fromkeys([*after, *taken]))
     for stage in stages:
         row = [taken.get(stage, 0.0), after.get(stage, 0.0), (before or {}).get(stage, 0.0)]
         total = [a + b for a, b in zip(total, row)]
-        print(line(stage, row, before))
+        print(line(stage, row, before, inside.get(stage)))
     print(line("total", total, before))
-    (given.out / "plan.json").write_text(json.dumps({"taken": taken, "planned": after, "before": before}, indent=1) + "\n")
+    found = {"taken": taken, "inModel": inside, "planned": after, "before": before}
+    (given.out / "plan.json").write_text(json.dumps(found, indent=1) + "\n")
+    served = sum(taken[stage] for stage in inside)
+    print(f"\nof the wall time of stages in which a model is asked, {100 * sum(inside.values()) / served:.0f}% was in the model's steps")
     difference = abs(total[1] / total[0] - 1)
     print(f"\nwith the funnel that the run measured, plan and run differ by {100 * difference:.0f}%")
     return int(difference > LARGEST_DIFFERENCE)
@@ -74,10 +81,21 @@ def planned(program, spec, more):
     return seconds
 
 
-def line(name, row, before):
+def in_model(logs):
+    """Seconds by stage in which workers' models computed, as their logs say."""
+    seconds = {}
+    for log in logs.glob("*.log"):
+        stage = STAGE.match(log.name)[0].capitalize()
+        for found in STEPS.finditer(log.read_text(errors="replace")):
+            seconds[stage] = seconds.get(stage, 0.0) + float(found[1])
+    return seconds
+
+
+def line(name, row, before, inside=None):
     taken, after, first = row
     ratio = f"{after / taken:.2f}" if taken >= 1 else ""
-    return f"{name:10}{taken:10.1f}{after:10.1f}{ratio:>8}" + (f"{first:18.1f}" if before else "")
+    share = f"{100 * inside / taken:.0f}%" if inside and taken else ""
+    return f"{name:10}{taken:10.1f}{share:>10}{after:10.1f}{ratio:>8}" + (f"{first:18.1f}" if before else "")
 
 
 def call(*words, allowed=(0,), capture=False):
