@@ -85,10 +85,11 @@ test-rust: build models ## Run the Rust tests, with the real models and a real S
 bench-engine: build models ## Compare the engine with llama.cpp and PyTorch on this machine; target/bench/engine.json
 	.ci/tools.sh bench
 	[ -s "$(BENCH)/model.safetensors" ] || $(BENCH)-python/bin/python tests/bench/weights.py models/qwen2.5-coder-0.5b-instruct.q4_k_m.gguf "$(BENCH)"
-	tests/bench/compare.py --worker "$(RELEASE)/scalequest-worker" --weights "$(BENCH)" --python "$(BENCH)-python/bin/python" --out target/bench
+	tests/bench/compare.py --worker "$(RELEASE)/scalequest-worker" --weights "$(BENCH)" \
+		--train models/smollm2-135m-instruct.q4_1.gguf --python "$(BENCH)-python/bin/python" --out target/bench
 
 .PHONY: check-plan
-check-plan: build models ## Whether bench and plan say within 25% what the quickstart then takes here (13 minutes, machine left alone): target/check-plan
+check-plan: build models ## Whether bench and plan say within 25% what the quickstart then takes here (11 minutes, machine left alone): target/check-plan
 	tests/bench/check_plan.py --bin "$(RELEASE)" --spec examples/quickstart.yaml --out target/check-plan \
 		--model models/smollm2-135m-instruct.q4_1.gguf --model models/qwen2.5-coder-0.5b-instruct.q4_k_m.gguf
 

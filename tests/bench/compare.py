@@ -4,7 +4,7 @@ and number of threads; what counts are the ratios within a round, since a shared
 roof) is measured in every round too: how much of it the engine reaches, and how many times as fast as the peer it would be at the roof.
 Prints them beside the goals, and writes engine.json and engine.svg.
 
-    compare.py --worker BINARY --weights DIRECTORY --python PYTHON --out DIRECTORY [--rounds 5] [--peers llama.cpp,PyTorch]
+    compare.py --worker BINARY --weights DIRECTORY --train MODEL.gguf --python PYTHON --out DIRECTORY [--rounds 5] [--peers llama.cpp,PyTorch]
 """
 
 import argparse
@@ -23,6 +23,8 @@ SAMPLES = lambda tokens, shared: {"case": "samples", "rows": 8, "prompt": 512, "
 SCORING = {"case": "scoring", "lengths": RAGGED}
 PACKED = {"case": "prefill", "rows": 8, "prompt": round(sum(RAGGED) / 8)}
 
+TRAIN = {"case": "train", "rows": 2, "tokens": 256}
+
 # name, case, peer, the peer's case where it is another one, goal
 ROWS = [
     ("decode, batch 1", DECODE(1, 24), "llama.cpp", None, 1.3),
@@ -37,6 +39,7 @@ ROWS = [
     ("8 samples, 16 tokens", SAMPLES(16, True), "not shared", SAMPLES(16, False), 4.5),
     ("scoring, ragged", SCORING, "packed prefill", PACKED, 0.95),
     ("scoring, ragged", SCORING, "PyTorch", None, 2.0),
+    ("SFT step, 2 x 256 tokens", TRAIN, "PyTorch SFT", None, 1.0),
     ("decode, batch 1, int8", DECODE(1, 24), "bf16", None, None),
     ("decode, batch 8, int8", DECODE(8, 12), "bf16", None, None),
     ("prefill, batch 8, int8", PREFILL, "bf16", None, None),
@@ -92,7 +95,15 @@ def start(options):
     }
     commands = {"bf16": [*ours, "bfloat16"], "int8": [*ours, "int8"]}
     commands |= {name: peers[name] for name in options.peers.split(",") if name}
+    if options.train:
+        commands["SFT"] = [options.worker, "bench", "--cases", "--model", options.train, "--arithmetic", "bfloat16"]
+        commands["PyTorch SFT"] = [options.python, HERE / "peer_sft.py", options.train, threads]
     return {name: Engine(name, command, environment) for name, command in commands.items()}
+
+
+def own_engine(name):
+    """Which of our own processes has a row's case."""
+    return "int8" if name.endswith("int8") else "SFT" if name.startswith("SFT") else "bf16"
 
 
 def measure(engines, rounds):
@@ -100,7 +111,7 @@ def measure(engines, rounds):
     rates = {}
     wanted = []
     for name, case, peer, other, _ in ROWS:
-        own = "int8" if name.endswith("int8") else "bf16"
+        own = own_engine(name)
         pairs = [(own, case), (peer if peer in engines else own, other or case)]
         if peer in engines or other:
             wanted += [pair for pair in pairs if pair not in wanted]
@@ -129,7 +140,7 @@ def roofs(case, facts, rates):
 def ratios(rates, facts):
     rows = []
     for name, case, peer, other, goal in ROWS:
-        own = "int8" if name.endswith("int8") else "bf16"
+        own = own_engine(name)
         mine = rates.get((own, json.dumps(case)))
         theirs = rates.get((own if other else peer, json.dumps(other or case)))
         if mine is None or theirs is None:
@@ -193,6 +204,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("worker", "weights", "python", "out"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--train", help="a model that is trained; left out, training is not compared")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--peers", default="llama.cpp,PyTorch")

@@ -18,7 +18,7 @@ pub use case::{Case, Measured};
 pub use peak::peak_bytes;
 pub use rates::rated_model;
 pub use roof::{Roof, roof};
-pub use training::{Unmeasured, training};
+pub use training::{Training, Unmeasured, training};
 
 use crate::inference::Engine;
 use crate::model::{Checkpoint, ModelError};

@@ -2,14 +2,14 @@
 //! own, which goes with it.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use scalequest_crds::rates::TrainingRates;
 use scalequest_crds::run::Tuning;
 
 use super::peak::available_bytes;
 use crate::model::decoder::save;
-use crate::model::{Checkpoint, ModelError};
+use crate::model::{Checkpoint, ModelError, Tokenizer};
 use crate::ops::device::{self, DeviceError};
 use crate::training::draw::Draws;
 use crate::training::micro_batches::MICRO_BATCH_TOKENS;
@@ -21,6 +21,9 @@ use crate::training::{Example, Objective, QuestionModelling, Trainee, TrainingEr
 /// Rows and their tokens in the steps that are measured: what a token takes and what a step takes beside are told apart by the two. The
 /// larger one is a whole micro-batch.
 const STEPS: [(usize, usize); 2] = [(1, 32), (2, MICRO_BATCH_TOKENS / 2)];
+
+/// For how long steps are repeated, of which the shortest counts.
+const WARM_UP: Duration = Duration::from_secs(30);
 
 /// Why training was not measured.
 #[derive(Debug, thiserror::Error)]
@@ -56,38 +59,91 @@ fn gib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 30)
 }
 
+/// A model that is trained in full, as far as it is measured.
+pub struct Training {
+    trainee: Trainee,
+    optimizer: AdamW,
+    tokenizer: Tokenizer,
+    /// Seconds that loading took.
+    pub load_seconds: f64,
+}
+
+impl Training {
+    /// Loads the model in `path`.
+    ///
+    /// # Errors
+    /// There is not the memory for it, or the model cannot be trained.
+    pub fn load(path: &Path) -> Result<Self, Unmeasured> {
+        let checkpoint = Checkpoint::open(path)?;
+        let config = checkpoint.config();
+        let needed =
+            config.training_bytes(config.parameter_count(), MICRO_BATCH_TOKENS, STEPS[1].1);
+        if let Some(available) = available_bytes().filter(|available| *available < needed) {
+            return Err(Unmeasured::Memory { needed, available });
+        }
+        let start = Instant::now();
+        checkpoint.digest()?;
+        let tokenizer = checkpoint.tokenizer()?;
+        let device = device::from_environment()?;
+        let parameters = checkpoint
+            .parameters()?
+            .into_iter()
+            .map(|(name, tensor)| Ok((name, tensor.to_device(&device)?)))
+            .collect::<candle_core::Result<_>>()
+            .map_err(TrainingError::from)?;
+        let trainee = Trainee::new(config.clone(), parameters, Tuning::Full, None, 0)?;
+        Ok(Training {
+            trainee,
+            optimizer: AdamW::new(AdamWSettings::default()),
+            tokenizer,
+            load_seconds: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Seconds of one step on so many rows of so many tokens, of which those from `learnt_from` on are learnt. At a learning rate of 0 the
+    /// model stays as it is and the work is the same.
+    ///
+    /// # Errors
+    /// The arithmetic fails.
+    pub fn step(
+        &mut self,
+        (rows, tokens): (usize, usize),
+        learnt_from: usize,
+    ) -> Result<f64, TrainingError> {
+        let vocabulary = self.trainee.decoder().config().vocab_size;
+        let example = |row: usize| Example {
+            tokens: (0..tokens)
+                .map(|place| ((row * 7_919 + place * 104_729 + 11) % vocabulary) as u32)
+                .collect(),
+            learnt_from,
+        };
+        let objective = QuestionModelling::new((0..rows).map(example).collect(), tokens)?;
+        let batch = objective.units(&mut Draws::keyed(0, "bench", 0));
+        let start = Instant::now();
+        if let Some(found) = gradient(&self.trainee, &objective, &batch, &mut || false)? {
+            let scale = clipping(global_norm(&found.values)?, LARGEST_GRADIENT_NORM);
+            let variables = self.trainee.variables();
+            self.optimizer.apply(variables, &found.values, 0.0, scale)?;
+        }
+        Ok(start.elapsed().as_secs_f64())
+    }
+}
+
 /// Measures the training of the model in `path`, in full.
 ///
 /// # Errors
 /// There is not the memory for it, or the model cannot be trained.
 pub fn training(path: &Path) -> Result<TrainingRates, Unmeasured> {
-    let checkpoint = Checkpoint::open(path)?;
-    let config = checkpoint.config();
-    let needed = config.training_bytes(config.parameter_count(), MICRO_BATCH_TOKENS, STEPS[1].1);
-    if let Some(available) = available_bytes().filter(|available| *available < needed) {
-        return Err(Unmeasured::Memory { needed, available });
+    let mut training = Training::load(path)?;
+    // The first half is read only, as the prompt before a short question: the quickstart's is 24 of 54 tokens.
+    let mut step = |(rows, tokens)| training.step((rows, tokens), tokens / 2);
+    // The first steps make the moments and find the memory of all that follow: half a dozen of them may take half as long again.
+    let begun = Instant::now();
+    let mut long = f64::INFINITY;
+    while long.is_infinite() || begun.elapsed() < WARM_UP {
+        long = step(STEPS[1])?.min(long);
     }
-
-    let start = Instant::now();
-    checkpoint.digest()?;
-    let tokenizer = checkpoint.tokenizer()?;
-    let device = device::from_environment()?;
-    let parameters = checkpoint
-        .parameters()?
-        .into_iter()
-        .map(|(name, tensor)| Ok((name, tensor.to_device(&device)?)))
-        .collect::<candle_core::Result<_>>()
-        .map_err(TrainingError::from)?;
-    let trainee = Trainee::new(config.clone(), parameters, Tuning::Full, None, 0)?;
-    let load_seconds = start.elapsed().as_secs_f64();
-
-    let mut optimizer = AdamW::new(AdamWSettings::default());
-    // The first step makes the moments, and finds its memory.
-    step(&trainee, &mut optimizer, STEPS[0])?;
-    let [short, long] = [
-        step(&trainee, &mut optimizer, STEPS[0])?,
-        step(&trainee, &mut optimizer, STEPS[1])?,
-    ];
+    let short = step(STEPS[0])?;
     let [few, many] = STEPS.map(|(rows, tokens)| (rows * tokens) as f64);
     // On a machine with other work a short step may come out longer than a long one.
     let token_seconds = (long - short).max(0.1 * long) / (many - few);
@@ -99,40 +155,16 @@ pub fn training(path: &Path) -> Result<TrainingRates, Unmeasured> {
     })?;
     save(
         folder.path(),
-        trainee.decoder().config(),
-        &trainee.merged_parameters()?,
-        &tokenizer,
+        training.trainee.decoder().config(),
+        &training.trainee.merged_parameters()?,
+        &training.tokenizer,
         None,
     )?;
     Checkpoint::open(folder.path())?.digest()?;
     Ok(TrainingRates {
-        load_seconds,
+        load_seconds: training.load_seconds,
         token_seconds,
         step_seconds: (short - token_seconds * few).max(0.0),
         save_seconds: start.elapsed().as_secs_f64(),
     })
-}
-
-/// Seconds of one step on so many rows of so many tokens. At a learning rate of 0 the model stays as it is and the work is the same.
-fn step(
-    trainee: &Trainee,
-    optimizer: &mut AdamW,
-    (rows, tokens): (usize, usize),
-) -> Result<f64, TrainingError> {
-    let vocabulary = trainee.decoder().config().vocab_size;
-    // The first half is read only, as the prompt before a short question: the quickstart's is 24 of 54 tokens.
-    let example = |row: usize| Example {
-        tokens: (0..tokens)
-            .map(|place| ((row * 7_919 + place * 104_729 + 11) % vocabulary) as u32)
-            .collect(),
-        learnt_from: tokens / 2,
-    };
-    let objective = QuestionModelling::new((0..rows).map(example).collect(), tokens)?;
-    let batch = objective.units(&mut Draws::keyed(0, "bench", 0));
-    let start = Instant::now();
-    if let Some(found) = gradient(trainee, &objective, &batch, &mut || false)? {
-        let scale = clipping(global_norm(&found.values)?, LARGEST_GRADIENT_NORM);
-        optimizer.apply(trainee.variables(), &found.values, 0.0, scale)?;
-    }
-    Ok(start.elapsed().as_secs_f64())
 }

@@ -8,12 +8,17 @@ use scalequest_crds::exit::worker::{DONE, TASK_CANNOT_WORK};
 use serde_json::json;
 
 use super::execute::TRY_AGAIN;
-use crate::bench::{Bench, Case, peak_bytes, roof};
+use super::own_environment::{CANDLE_THREADS, KEEP_PAGES, settle};
+use crate::bench::{Bench, Case, Training, peak_bytes, roof};
 use crate::ops::Arithmetic;
 
 /// Measures the model in `path` and returns the exit code. With `cases` it reads a case a line from standard input
 /// and answers each with a line.
 pub fn bench(path: &Path, arithmetic: Arithmetic, cases: bool) -> i32 {
+    if let Err(message) = settle(&[KEEP_PAGES, CANDLE_THREADS]) {
+        tracing::error!("{message}");
+        return TASK_CANNOT_WORK;
+    }
     let bench = match Bench::load(path, arithmetic) {
         Ok(bench) => bench,
         Err(error) => {
@@ -22,7 +27,7 @@ pub fn bench(path: &Path, arithmetic: Arithmetic, cases: bool) -> i32 {
         }
     };
     let done = if cases {
-        answer(&bench, arithmetic)
+        answer(&bench, path, arithmetic)
     } else {
         table(&bench, arithmetic)
     };
@@ -35,8 +40,10 @@ pub fn bench(path: &Path, arithmetic: Arithmetic, cases: bool) -> i32 {
     }
 }
 
-/// One case a line; `{"case": "roof"}` and `{"case": "facts"}` ask for the machine's limits and the model's sizes.
-fn answer(bench: &Bench, arithmetic: Arithmetic) -> Result<(), String> {
+/// One case a line; `{"case": "roof"}` and `{"case": "facts"}` ask for the machine's limits and the model's sizes, `{"case": "train", "rows": R,
+/// "tokens": T}` for a step of training in full on R rows of T tokens.
+fn answer(bench: &Bench, path: &Path, arithmetic: Arithmetic) -> Result<(), String> {
+    let mut training: Option<Training> = None;
     println!("{}", json!({"ready": bench.load_seconds}));
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|error| format!("cannot read standard input: {error}"))?;
@@ -53,6 +60,19 @@ fn answer(bench: &Bench, arithmetic: Arithmetic) -> Result<(), String> {
                 "tokenFlops": bench.token_flops(),
                 "peakBytes": peak_bytes(),
             }),
+            Some("train") => {
+                let number = |name: &str| asked[name].as_u64().unwrap_or(1) as usize;
+                let size = (number("rows"), number("tokens"));
+                let model = match &mut training {
+                    Some(model) => model,
+                    none => {
+                        let loaded = Training::load(path).map_err(|error| error.to_string())?;
+                        none.insert(loaded)
+                    }
+                };
+                let seconds = model.step(size, 1).map_err(|error| error.to_string())?;
+                json!({"tokens": size.0 * size.1, "seconds": seconds})
+            }
             _ => {
                 let case: Case = serde_json::from_value(asked)
                     .map_err(|error| format!("standard input holds no case: {error}"))?;
