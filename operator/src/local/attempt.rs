@@ -105,8 +105,6 @@ impl Attempt {
             .arg("--report")
             .arg(&self.report);
         command.env("RAYON_NUM_THREADS", self.cores.to_string());
-        // candle's second pool waits by spinning: beside any other load it costs far more than it gives.
-        command.env("CANDLE_NUM_THREADS", "1");
         if let Some(gpu) = &self.gpu {
             command.env(VISIBLE_VARIABLE, gpu);
         }

@@ -33,6 +33,7 @@ use scalequest_crds::exit::worker::TASK_CANNOT_WORK;
 use crate::stages::Progressing;
 use arguments::{Arguments, Command};
 use execute::Work;
+use own_environment::{CANDLE_THREADS, KEEP_PAGES, settle};
 
 /// Exit code of a wrong command line: as for a task that can never work.
 const USAGE: i32 = TASK_CANNOT_WORK;
@@ -62,7 +63,7 @@ pub fn main() -> ExitCode {
                 tracing::error!("--among lists fewer shards than --shard asks for");
                 return code(USAGE);
             };
-            if let Err(message) = own_environment::settle(&[own_environment::KEEP_PAGES]) {
+            if let Err(message) = settle(&[KEEP_PAGES, CANDLE_THREADS]) {
                 // It does the same, only slower.
                 tracing::warn!("{message}");
             }

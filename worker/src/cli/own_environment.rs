@@ -10,7 +10,8 @@ pub type Setting = (&'static str, &'static str);
 /// that the system has to give and to clear costs more than the operation that writes it.
 pub const KEEP_PAGES: Setting = ("MIMALLOC_PURGE_DELAY", "-1");
 
-/// Threads of candle's own pool, with which training computes beside rayon's, as `scalequest run` gives them to its workers.
+/// Threads of candle's own pool, with which training computes beside rayon's. They wait by spinning: on an idle machine that gives nothing, and beside
+/// any other load it costs far more than it gives.
 pub const CANDLE_THREADS: Setting = ("CANDLE_NUM_THREADS", "1");
 
 /// Starts this program anew, as the same process, with those `settings` that nobody has made; returns at once where all are made.
