@@ -129,12 +129,14 @@ def measure(engines, rounds):
 
 
 def roofs(case, facts, rates):
-    """The most tokens a second that the machine allows for a case in bf16, by round; None where that is not one of the two limits. A step of
-    decoding reads every weight once and computes every row's token; a prompt's tokens are computed. Attention is left out."""
-    rows = {"decode": case.get("rows"), "prefill": float("inf"), "scoring": float("inf")}.get(case["case"])
-    if rows is None:
-        return None
-    return [min(roof["operations"] / facts["tokenFlops"], rows * roof["bytes"] / facts["weightBytes"]) for roof in rates[ROOF]]
+    """The most tokens a second that the machine allows for a case in bf16, by round; None where it is no question of these two limits. A step of
+    decoding reads every weight once, and each takes two operations a row; a prompt's tokens are computed without the head. Attention is left out."""
+    if case["case"] == "decode":
+        bytes = facts["weightBytes"]
+        return [min(roof["operations"] / bytes, case["rows"] * roof["bytes"] / bytes) for roof in rates[ROOF]]
+    if case["case"] in ("prefill", "scoring"):
+        return [roof["operations"] / facts["tokenFlops"] for roof in rates[ROOF]]
+    return None
 
 
 def ratios(rates, facts):
