@@ -52,6 +52,8 @@ def main():
         begun = time.monotonic()
         call(program, "run", "-f", spec, allowed=(0, 3))
         clock.write_text(json.dumps(time.monotonic() - begun))
+    elif not clock.exists():
+        sys.exit(f"{clock} is missing, so there is no whole run to compare with; leave out --keep-run")
     wall = json.loads(clock.read_text())
     after = planned(program, spec, rates)
     [record] = demo.glob("workspace/runs/*/record.json")
@@ -71,6 +73,8 @@ def main():
     served = sum(taken[stage] for stage in inside)
     print(f"\nof the wall time of stages in which a model is asked, {100 * sum(inside.values()) / served:.0f}% was in the model's steps")
     difference = abs(total[1] / wall - 1)
+    if before:
+        print(f"the run took {wall:.0f} s; before it, with yields assumed, the plan said {total[2]:.0f} s")
     print(f"the run took {wall:.0f} s; with the funnel that it measured, the plan says {total[1]:.0f} s: they differ by {100 * difference:.0f}%")
     return int(difference > LARGEST_DIFFERENCE)
 

@@ -23,6 +23,8 @@ pub struct StageProgress {
     pub given_up: i64,
     /// Shards at work.
     pub shards: Vec<ShardProgress>,
+    /// Whether a worker of it has begun, even one that has ended and is not counted yet.
+    pub has_begun: bool,
     /// The Job that does it, in a cluster.
     pub job: Option<String>,
 }
@@ -96,8 +98,8 @@ fn stage(
     let active = at_work.map_or(0, |each| i64::try_from(each.shards.len()).unwrap_or(0));
     let failed = at_work.map_or(0, |each| each.given_up);
     let succeeded = at_work.map_or(0, |each| each.committed);
-    // Between two of its shards it does not wait again.
-    let has_begun = active > 0 || succeeded > 0;
+    // Between two of its shards it does not wait again, nor between the end of its worker and the count of it.
+    let has_begun = active > 0 || succeeded > 0 || at_work.is_some_and(|each| each.has_begun);
     let (state, shards) = match (task, &sealed) {
         (Some(_), _) => (
             if has_begun { "Running" } else { "Waiting" },

@@ -2,10 +2,13 @@
 //! engines in turn.
 
 use std::io::{BufRead, Write};
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use scalequest_crds::exit::worker::{DONE, TASK_CANNOT_WORK};
-use serde_json::json;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::execute::TRY_AGAIN;
 use super::own_environment::{CANDLE_THREADS, KEEP_PAGES, settle};
@@ -47,8 +50,7 @@ fn answer(bench: &Bench, path: &Path, arithmetic: Arithmetic) -> Result<(), Stri
     println!("{}", json!({"ready": bench.load_seconds}));
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|error| format!("cannot read standard input: {error}"))?;
-        let asked: serde_json::Value = serde_json::from_str(&line)
-            .map_err(|error| format!("standard input holds no case: {error}"))?;
+        let asked: Value = serde_json::from_str(&line).map_err(no_case)?;
         let answer = match asked["case"].as_str() {
             Some("roof") => {
                 let roof = roof(arithmetic);
@@ -61,8 +63,8 @@ fn answer(bench: &Bench, path: &Path, arithmetic: Arithmetic) -> Result<(), Stri
                 "peakBytes": peak_bytes(),
             }),
             Some("train") => {
-                let number = |name: &str| asked[name].as_u64().unwrap_or(1) as usize;
-                let size = (number("rows"), number("tokens"));
+                let Train { rows, tokens, .. } = read(asked)?;
+                let size = (rows.get(), tokens.get());
                 let model = match &mut training {
                     Some(model) => model,
                     none => {
@@ -74,8 +76,7 @@ fn answer(bench: &Bench, path: &Path, arithmetic: Arithmetic) -> Result<(), Stri
                 json!({"tokens": size.0 * size.1, "seconds": seconds})
             }
             _ => {
-                let case: Case = serde_json::from_value(asked)
-                    .map_err(|error| format!("standard input holds no case: {error}"))?;
+                let case: Case = read(asked)?;
                 json!(bench.run(&case).map_err(|error| error.to_string())?)
             }
         };
@@ -85,6 +86,24 @@ fn answer(bench: &Bench, path: &Path, arithmetic: Arithmetic) -> Result<(), Stri
             .map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+/// A step of training in full.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Train {
+    #[serde(rename = "case")]
+    _case: String,
+    rows: NonZeroUsize,
+    tokens: NonZeroUsize,
+}
+
+fn read<T: DeserializeOwned>(asked: Value) -> Result<T, String> {
+    serde_json::from_value(asked).map_err(no_case)
+}
+
+fn no_case(error: serde_json::Error) -> String {
+    format!("standard input holds no case: {error}")
 }
 
 fn table(bench: &Bench, arithmetic: Arithmetic) -> Result<(), String> {

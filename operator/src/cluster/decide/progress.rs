@@ -21,10 +21,12 @@ pub(super) fn progress(scene: &Scene<'_>, record: &RunRecord, plan: &Plan) -> Ve
             let committed = made.map_or(0, |job| {
                 task.shards() - i64::from(job.completions) + i64::from(job.succeeded)
             });
-            let at_work = stage.pods.iter().filter(|pod| {
-                pod.ended.is_none() && pod.began_millis.is_some() && pod.job == latest.uid
-            });
-            let shards = at_work
+            let begun = || {
+                let pods = stage.pods.iter();
+                pods.filter(|pod| pod.began_millis.is_some() && pod.job == latest.uid)
+            };
+            let shards = begun()
+                .filter(|pod| pod.ended.is_none())
                 .map(|pod| ShardProgress {
                     shard: latest.shard(pod.index),
                     since_millis: pod.began_millis.unwrap_or(scene.now_millis),
@@ -41,6 +43,7 @@ pub(super) fn progress(scene: &Scene<'_>, record: &RunRecord, plan: &Plan) -> Ve
                 committed: committed.max(0),
                 given_up: i64::try_from(stage.all_given_up().len()).unwrap_or(0),
                 shards,
+                has_begun: begun().next().is_some(),
                 job: Some(latest.name.clone()),
             })
         })

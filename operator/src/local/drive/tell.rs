@@ -159,14 +159,18 @@ impl Driver {
                 .values()
                 .filter(mine)
                 .filter_map(shard)
-                .collect()
+                .collect::<Vec<_>>()
         };
-        let at_work = |work: &Work| AtWork {
-            key: work.state.task().key.clone(),
-            committed: work.state.committed(),
-            given_up: work.state.given_up(),
-            shards: shards(work),
-            job: None,
+        let at_work = |work: &Work| {
+            let shards = shards(work);
+            AtWork {
+                key: work.state.task().key.clone(),
+                committed: work.state.committed(),
+                given_up: work.state.given_up(),
+                has_begun: !shards.is_empty(),
+                shards,
+                job: None,
+            }
         };
         self.works.iter().map(at_work).collect()
     }

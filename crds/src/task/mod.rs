@@ -1,0 +1,108 @@
+//! A stage task: all that a worker needs to know to do one stage of a run, resolved; nothing is looked up elsewhere.
+//! Written by the operator (a file on one machine; in a cluster an annotation of its pods, or a ConfigMap where it is large), read by
+//! `scalequest-worker`.
+
+mod model;
+mod params;
+mod publication;
+
+pub use model::{
+    Endpoint, HubFiles, ModelLocation, ModelServer, ModelUse, SERVED_MODEL, SERVER_URL,
+};
+pub use params::{ContaminationParams, DuplicateParams, QuestionFile, StageParams, Training};
+pub use publication::{Publication, PublishedModel, StageCost};
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Stage;
+
+/// The version of this contract. A worker refuses a task of another version.
+pub const TASK_VERSION: u32 = 1;
+
+/// One stage of one run: what to do, with what, and where the output goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StageTask {
+    /// [`TASK_VERSION`] of the writer.
+    pub version: u32,
+    /// Name of the run, for logs and the dataset card.
+    pub run: String,
+    /// The stage.
+    pub stage: Stage,
+    /// The generator, where the stage is per generator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generator: Option<String>,
+    /// The wave (from 1), where the stage is per wave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wave: Option<i32>,
+    /// Content key of the output (64 hex digits).
+    pub key: String,
+    /// The run's seed.
+    pub seed: i64,
+    /// Rows of work in the stage: its input rows, or the questions to make.
+    pub rows: i64,
+    /// Rows in a shard; shard `i` covers rows `i*shard_rows .. min((i+1)*shard_rows, rows)`. At least 1.
+    pub shard_rows: i64,
+    /// Sealed outputs of earlier stages, in the order in which their rows count.
+    pub inputs: Vec<TaskInput>,
+    /// Workspace: a directory or an object store URI.
+    pub workspace: String,
+    /// What the stage is to do.
+    pub params: StageParams,
+}
+
+impl StageTask {
+    /// Content keys of the earlier stages that it reads: its inputs, and the one that trained its model.
+    pub fn reads(&self) -> BTreeSet<String> {
+        let mut keys: BTreeSet<String> =
+            self.inputs.iter().map(|input| input.key.clone()).collect();
+        let mut params = self.params.clone();
+        if let Some(ModelUse {
+            location: ModelLocation::Trained { key, .. },
+            ..
+        }) = params.model_mut()
+        {
+            keys.insert(key.clone());
+        }
+        keys
+    }
+
+    /// Number of shards: at least one, so that a stage without rows still makes a manifest.
+    pub fn shards(&self) -> i64 {
+        if self.stage.is_sharded() {
+            self.rows.max(1).div_euclid(self.shard_rows.max(1))
+                + i64::from(self.rows.max(1) % self.shard_rows.max(1) != 0)
+        } else {
+            1
+        }
+    }
+
+    /// Global row range of shard `index`.
+    pub fn range(&self, index: i64) -> std::ops::Range<i64> {
+        if !self.stage.is_sharded() {
+            return 0..self.rows;
+        }
+        let start = (index * self.shard_rows).min(self.rows);
+        start..(start + self.shard_rows).min(self.rows)
+    }
+}
+
+/// A sealed output that a task reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaskInput {
+    /// The stage that made it.
+    pub stage: Stage,
+    /// Its content key.
+    pub key: String,
+    /// The digest in its seal.
+    pub digest: String,
+    /// The generator it belongs to, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generator: Option<String>,
+    /// The wave it belongs to, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wave: Option<i32>,
+}

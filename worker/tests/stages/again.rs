@@ -1,0 +1,116 @@
+//! Work that was stopped, done before or made in other shards: the same rows, the same model, the same seal.
+
+use scalequest_crds::report::Outcome;
+use scalequest_crds::task::{StageParams, StageTask};
+use scalequest_worker::stages::StageError;
+
+use crate::workshop::{Bench, finish, generate, run, sealed, stop_after, training, worker};
+
+#[test]
+fn a_done_shard_is_not_done_again() {
+    let bench = Bench::new();
+    let task = generate(&bench, 5);
+    assert_eq!(
+        run(&task, 0).expect("done").outcome,
+        Outcome::Done { reused: false }
+    );
+    assert_eq!(
+        run(&task, 0).expect("done").outcome,
+        Outcome::Done { reused: true }
+    );
+    assert!(
+        matches!(run(&task, 1), Err(StageError::Task(message)) if message.contains("no shard 1"))
+    );
+}
+
+#[test]
+fn rows_do_not_depend_on_the_size_of_shards_or_on_stops() {
+    let (whole, cut, stopped) = (Bench::new(), Bench::new(), Bench::new());
+    let expected = finish(&generate(&whole, 70));
+    let small = StageTask {
+        shard_rows: 9,
+        ..generate(&cut, 70)
+    };
+    assert_eq!(finish(&small).digest, expected.digest);
+
+    let task = generate(&stopped, 70);
+    let mut attempts = 0;
+    // Progress is said when a batch of rows ends, so each attempt gets a little further than the one before.
+    while stop_after(&task, 4 + attempts) == Err(StageError::Stopped) {
+        attempts += 1;
+        assert!(attempts < 100, "no progress is kept");
+    }
+    assert!(attempts > 0, "it was never stopped");
+    assert_eq!(sealed(&task).digest, expected.digest);
+    let left = stopped
+        .store()
+        .list(&format!("stages/generate-{}/checkpoint", task.key))
+        .expect("a list");
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_training_stopped_at_any_step_ends_in_the_same_model() {
+    let task = |bench: &Bench| {
+        let params = StageParams::Qft {
+            model: bench.model("model"),
+            system_prompt: None,
+            seed_questions: bench.seeds(),
+            training: training(),
+        };
+        bench.task(params, &[], 12)
+    };
+    let (whole, stopped) = (Bench::new(), Bench::new());
+    let expected = finish(&task(&whole));
+    let mut attempts = 0;
+    while stop_after(&task(&stopped), 4) == Err(StageError::Stopped) {
+        attempts += 1;
+        assert!(attempts < 100, "no progress is kept");
+    }
+    assert!(attempts > 0, "it was never stopped");
+    assert_eq!(sealed(&task(&stopped)).digest, expected.digest);
+}
+
+/// What an inspection says of a run whose spec is `edit`ed, fault by fault.
+#[test]
+fn whoever_makes_the_last_shard_seals_and_says_what_a_seal_would() {
+    let bench = Bench::new();
+    let task = StageTask {
+        shard_rows: 3,
+        ..generate(&bench, 8)
+    };
+    let file = bench.path("task.json");
+    std::fs::write(&file, serde_json::to_string(&task).expect("json")).expect("a task");
+    let report = bench.path("report.json");
+    let (file, report) = (
+        file.to_str().expect("a path"),
+        report.to_str().expect("a path"),
+    );
+    let files = ["--task", file, "--report", report];
+    let run = |shard: &str| {
+        let (code, _, said) =
+            worker(&[&["run", "--seal-last", "--shard", shard], &files[..]].concat());
+        assert_eq!(code, 0, "{said:?}");
+        said.expect("a report")
+    };
+    for shard in ["2", "0"] {
+        let said = run(shard);
+        assert_eq!(
+            (
+                &said["outcome"]["done"]["reused"],
+                said["shard"].to_string().as_str()
+            ),
+            (&false.into(), shard)
+        );
+    }
+    let mut last = run("1");
+    let (_, _, seal) = worker(&[&["seal"], &files[..]].concat());
+    let mut seal = seal.expect("a report");
+    for report in [&mut last, &mut seal] {
+        assert!(report["shard"].is_null() && report["outcome"]["sealed"].is_object());
+        report["workerMillis"] = 0.into();
+    }
+    assert_eq!(last, seal);
+    // Who only finds its shard made has nothing to say of the whole.
+    assert_eq!(run("1")["outcome"]["done"]["reused"], true);
+}

@@ -1,0 +1,148 @@
+//! Input that is damaged, too long, changed or empty.
+
+use scalequest_crds::Stage;
+use scalequest_crds::manifest::Seal;
+use scalequest_crds::report::Outcome;
+use scalequest_crds::row::{QuestionRow, Reason, RejectRow};
+use scalequest_crds::run::Domain;
+use scalequest_crds::task::{ModelLocation, ModelUse, StageParams};
+use scalequest_worker::dataset::table::encode_rows;
+use scalequest_worker::dataset::workspace::StageDir;
+use scalequest_worker::stages::{StageError, Stop, seal_task};
+
+use crate::workshop::{Bench, finish, generate, run, sampling, sealed};
+
+#[test]
+fn a_damaged_input_is_named_found_by_its_seal_and_made_again() {
+    let bench = Bench::new();
+    let task = generate(&bench, 24);
+    let input = finish(&task);
+    let params = StageParams::Filter {
+        languages: None,
+        contamination: None,
+        duplicates: None,
+    };
+    let filter = bench.task(params, &[&input], bench.count(&input));
+    let (dir, seal): (StageDir, Seal) = StageDir::input(&bench.store(), &input).expect("a seal");
+    let object = bench
+        .path("workspace")
+        .join(dir.object_path(&seal.shards[0].tables["rows"].object.sha256));
+    let mut bytes = std::fs::read(&object).expect("an object");
+    bytes[10] ^= 1;
+    std::fs::remove_file(&object).expect("removed");
+    std::fs::write(&object, bytes).expect("written");
+    match run(&filter, 0) {
+        Err(StageError::InputDamaged {
+            stage,
+            key,
+            message,
+        }) => {
+            assert_eq!((stage, key), (Stage::Generate, task.key.clone()));
+            assert!(message.contains("digest"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let missing = seal_task(&task, &Stop::default()).expect("an answer");
+    assert_eq!(
+        missing.outcome,
+        Outcome::Missing {
+            shards: vec![0],
+            total: 1
+        }
+    );
+    assert_eq!(finish(&task), input, "the same rows have the same digest");
+    run(&filter, 0).expect("the input is whole again");
+}
+
+#[test]
+fn a_prompt_that_does_not_fit_is_a_reject_and_never_a_crash() {
+    let bench = Bench::new();
+    bench.write_model("short", 64);
+    // Rows of our own, as a Filter would have left them.
+    let params = StageParams::Filter {
+        languages: None,
+        contamination: None,
+        duplicates: None,
+    };
+    let rows: Vec<_> = ["How?".to_owned(), "why ".repeat(500)]
+        .into_iter()
+        .zip(0..)
+        .map(|(question, id)| QuestionRow {
+            id,
+            generator: "g".into(),
+            wave: 1,
+            question,
+            question_tokens: 1,
+            difficulty: None,
+        })
+        .collect();
+    let before = bench.task(params, &[], 2);
+    let output = scalequest_worker::dataset::commit::ShardOutput::new("none")
+        .table("rows", encode_rows(&rows))
+        .table("rejects", Vec::new());
+    StageDir::of(&bench.store(), &before)
+        .commit(&(0..2), &output)
+        .expect("committed");
+    let input = sealed(&before);
+    let domain = Domain::Mathematics;
+    let judge = finish(&bench.task(
+        StageParams::Judge {
+            model: bench.model("short"),
+            sampling: sampling(0.0, 4),
+            domain,
+        },
+        &[&input],
+        2,
+    ));
+    let rejects: Vec<RejectRow> = bench.rows(&judge, "rejects");
+    assert_eq!(
+        rejects.iter().map(|row| row.reason).collect::<Vec<_>>(),
+        [Reason::PromptTooLong; 2]
+    );
+    assert!(
+        rejects[0]
+            .detail
+            .as_deref()
+            .is_some_and(|detail| detail.contains("context of 64"))
+    );
+}
+
+#[test]
+fn a_model_that_changed_since_acceptance_is_refused_by_name() {
+    let bench = Bench::new();
+    let mut model = bench.model("model");
+    model.digest = "0".repeat(64);
+    let params = StageParams::Generate {
+        model,
+        system_prompt: None,
+        sampling: sampling(1.0, 4),
+        first_id: 0,
+    };
+    match run(&bench.task(params, &[], 3), 0) {
+        Err(StageError::Task(message)) => assert!(
+            message.contains("model `model`") && message.contains("changed"),
+            "{message}"
+        ),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_stage_without_rows_makes_an_empty_output_without_loading_a_model() {
+    let bench = Bench::new();
+    let missing = ModelUse {
+        name: "m".into(),
+        location: ModelLocation::Path("/nowhere".into()),
+        digest: String::new(),
+        arithmetic: Default::default(),
+        server: None,
+    };
+    let params = StageParams::Generate {
+        model: missing,
+        system_prompt: None,
+        sampling: sampling(1.0, 4),
+        first_id: 0,
+    };
+    let generated = finish(&bench.task(params, &[], 0));
+    assert_eq!(bench.count(&generated), 0);
+}
