@@ -1,4 +1,4 @@
-//! Where the reference bodies compute: on the CPU, or in a build with the feature `cuda` on an NVIDIA GPU. The GPU sums in another order,
+//! Where training computes: on the CPU, or in a build with the feature `cuda` on an NVIDIA GPU. The GPU sums in another order,
 //! so its results are another body's, and manifests name it.
 
 use candle_core::Device;
@@ -60,10 +60,10 @@ fn first_gpu() -> Result<Device, String> {
     })
 }
 
-/// The name of the reference body on a device, for manifests.
-pub fn reference_body_name(device: &Device) -> &'static str {
+/// The name of the body that trains on a device, for manifests.
+pub fn training_body_name(device: &Device) -> &'static str {
     match device {
-        Device::Cpu => "reference-f32",
+        Device::Cpu => "fused-f32",
         _ => "reference-f32-cuda",
     }
 }
@@ -72,12 +72,12 @@ pub fn reference_body_name(device: &Device) -> &'static str {
 mod tests {
     use candle_core::Device;
 
-    use super::{DeviceError, choose, reference_body_name};
+    use super::{DeviceError, choose, training_body_name};
 
     #[test]
     fn the_cpu_is_there_and_an_unknown_device_is_refused_by_name() {
         let cpu = choose(Some("cpu")).unwrap();
-        assert_eq!(reference_body_name(&cpu), "reference-f32");
+        assert_eq!(training_body_name(&cpu), "fused-f32");
         let error = choose(Some("tpu")).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -104,7 +104,7 @@ mod tests {
     #[cfg(feature = "cuda")]
     fn with_the_feature_a_gpu_is_chosen_or_its_absence_is_said() {
         match choose(Some("cuda")) {
-            Ok(device) => assert_eq!(reference_body_name(&device), "reference-f32-cuda"),
+            Ok(device) => assert_eq!(training_body_name(&device), "reference-f32-cuda"),
             Err(error) => assert!(matches!(error, DeviceError::Absent(_)), "{error}"),
         }
         assert!(matches!(choose(None), Ok(Device::Cpu | Device::Cuda(_))));

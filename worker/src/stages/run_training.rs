@@ -18,7 +18,7 @@ use crate::dataset::commit::ShardOutput;
 use crate::dataset::store::Content;
 use crate::model::decoder::save;
 use crate::model::{ChatTemplate, ModelConfig, Tokenizer};
-use crate::ops::device::{self, reference_body_name};
+use crate::ops::device::{self, training_body_name};
 use crate::training::optimizer::AdamWSettings;
 use crate::training::{
     Ended, Objective, Plan, Summary, Trainee, TrainingError, TrainingProgress, Watcher, train,
@@ -175,7 +175,7 @@ fn commit(
         tokens_in: i64::try_from(summary.tokens).unwrap_or(i64::MAX),
         ..Counts::default()
     };
-    let mut output = ShardOutput::new(reference_body_name(trained.decoder().device()))
+    let mut output = ShardOutput::new(training_body_name(trained.decoder().device()))
         .table("rows", beside.rows)
         .table("rejects", Vec::new())
         .counts(counts);

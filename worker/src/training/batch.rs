@@ -5,7 +5,6 @@ use candle_core::{Device, Tensor};
 
 use super::TrainingError;
 use crate::model::Decoder;
-use crate::ops::reference::token_log_probabilities;
 
 /// A sequence of tokens of which the end is learnt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +142,9 @@ pub fn log_probabilities(
     let targets = Tensor::from_vec(targets, count, hidden.device())?;
     let learnt = hidden.reshape(((), width))?.index_select(&places, 0)?;
     Ok(LogProbabilities {
-        values: token_log_probabilities(&model.logits(&learnt)?, &targets)?,
+        values: model
+            .operations()
+            .token_log_probabilities(&model.logits(&learnt)?, &targets)?,
         ranges,
     })
 }

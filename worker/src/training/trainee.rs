@@ -1,5 +1,5 @@
 //! A decoder with the variables that training changes: all its parameters, or adapters on frozen ones. The
-//! variables are the f32 master weights themselves, since the reference body computes in f32.
+//! variables are the f32 master weights themselves, since training computes in f32.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use scalequest_crds::run::{Lora, Tuning};
 use super::TrainingError;
 use super::lora;
 use crate::model::{Decoder, ModelConfig};
+use crate::ops::Differentiable;
 
 /// A model in training.
 pub struct Trainee {
@@ -55,7 +56,7 @@ impl Trainee {
             .map(|(name, var)| (name.clone(), var.as_tensor().clone()))
             .collect();
         Ok(Self {
-            decoder: Decoder::new(config, shared)?,
+            decoder: fastest(Decoder::new(config, shared)?),
             variables,
         })
     }
@@ -78,7 +79,7 @@ impl Trainee {
             variables.insert(name.clone(), var);
         }
         Ok(Self {
-            decoder: Decoder::with_adapters(config, parameters, adapters)?,
+            decoder: fastest(Decoder::with_adapters(config, parameters, adapters)?),
             variables,
         })
     }
@@ -108,4 +109,10 @@ impl Trainee {
     pub fn merged_parameters(&self) -> Result<BTreeMap<String, Tensor>, TrainingError> {
         Ok(self.decoder.merged_parameters()?)
     }
+}
+
+/// The decoder by the body that is fastest where its parameters are.
+fn fastest(decoder: Decoder) -> Decoder {
+    let operations = Differentiable::on(decoder.device());
+    decoder.by(operations)
 }

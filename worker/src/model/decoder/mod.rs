@@ -1,4 +1,4 @@
-//! The decoder on the reference body: parameters by checkpoint key, differentiable from end to end. Training
+//! The decoder on the differentiable bodies: parameters by checkpoint key, differentiable from end to end. Training
 //! uses it directly; serving uses the same definition over a faster body. It knows no loss and no optimizer.
 
 use std::collections::BTreeMap;
@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Result, Tensor};
 
 use super::{Checkpoint, ModelConfig, ModelError};
+use crate::ops::Differentiable;
 
 mod definition;
 mod reference;
 mod save;
 
 pub use definition::Layer;
-pub use reference::{Adapter, LinearMap, Packing, ReferenceBody};
+pub use reference::{Adapter, DifferentiableBody, LinearMap, Packing};
 pub use save::save;
 
 /// A decoder whose arithmetic candle can differentiate.
@@ -22,6 +23,7 @@ pub struct Decoder {
     adapters: BTreeMap<String, Adapter>,
     layers: Vec<Layer<LinearMap, Tensor>>,
     frequencies: Vec<f32>,
+    operations: Differentiable,
 }
 
 impl Decoder {
@@ -64,7 +66,19 @@ impl Decoder {
             adapters,
             layers,
             frequencies,
+            operations: Differentiable::Reference,
         })
+    }
+
+    /// The same decoder by another body; a new one computes by the reference.
+    #[must_use]
+    pub fn by(self, operations: Differentiable) -> Self {
+        Self { operations, ..self }
+    }
+
+    /// The body by which it computes.
+    pub fn operations(&self) -> Differentiable {
+        self.operations
     }
 
     /// Loads every parameter of a checkpoint, frozen.
@@ -145,7 +159,8 @@ impl Decoder {
     /// # Errors
     /// The shapes do not fit.
     pub fn layer(&self, index: usize, x: &Tensor, packing: &Packing) -> Result<Tensor> {
-        let mut body = ReferenceBody {
+        let mut body = DifferentiableBody {
+            operations: self.operations,
             config: self.config.clone(),
             packing: packing.clone(),
         };
@@ -157,7 +172,7 @@ impl Decoder {
     /// # Errors
     /// The shapes do not fit.
     pub fn finish(&self, x: &Tensor) -> Result<Tensor> {
-        crate::ops::reference::rms_norm(
+        self.operations.rms_norm(
             x,
             &self.parameters["model.norm.weight"],
             self.config.rms_norm_eps,
@@ -190,7 +205,7 @@ impl Decoder {
             }
             let weight = &self.parameters[&format!("{name}.weight")];
             let bias = self.parameters.get(&format!("{name}.bias"));
-            x = crate::ops::reference::linear(&x, weight, bias)?;
+            x = self.operations.linear(&x, weight, bias)?;
         }
         Ok(x)
     }

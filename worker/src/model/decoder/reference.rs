@@ -1,4 +1,4 @@
-//! The reference body as the decoder's definition sees it: candle tensors of shape (batch, tokens,
+//! The differentiable bodies as the decoder's definition sees it: candle tensors of shape (batch, tokens,
 //! features), every operation differentiable, whole sequences without a cache.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Result, Tensor};
 
 use crate::model::ModelConfig;
-use crate::ops::{Body, reference, rotary};
+use crate::ops::{Body, Differentiable, reference, rotary};
 
 /// A low-rank addition to a frozen linear map: `scale * (x A^T) B^T` (Hu et al., 2021).
 #[derive(Clone, Debug)]
@@ -28,13 +28,13 @@ pub struct LinearMap {
 }
 
 impl LinearMap {
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = reference::linear(x, &self.weight, self.bias.as_ref())?;
+    pub(super) fn forward(&self, x: &Tensor, operations: Differentiable) -> Result<Tensor> {
+        let y = operations.linear(x, &self.weight, self.bias.as_ref())?;
         let Some(Adapter { a, b, scale }) = &self.adapter else {
             return Ok(y);
         };
-        let low = reference::linear(x, a, None)?;
-        y + (reference::linear(&low, b, None)? * *scale)?
+        let low = operations.linear(x, a, None)?;
+        y + (operations.linear(&low, b, None)? * *scale)?
     }
 }
 
@@ -80,20 +80,22 @@ impl Packing {
     }
 }
 
-/// The reference body for one batch.
-pub struct ReferenceBody {
+/// The body for one batch.
+pub struct DifferentiableBody {
+    pub(super) operations: Differentiable,
     pub(super) config: ModelConfig,
     pub(super) packing: Packing,
 }
 
-impl Body for ReferenceBody {
+impl Body for DifferentiableBody {
     type Activation = Tensor;
     type Linear = LinearMap;
     type Scale = Tensor;
     type Error = candle_core::Error;
 
     fn rms_norm(&mut self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-        reference::rms_norm(x, weight, self.config.rms_norm_eps)
+        self.operations
+            .rms_norm(x, weight, self.config.rms_norm_eps)
     }
 
     fn project<const N: usize>(
@@ -103,7 +105,7 @@ impl Body for ReferenceBody {
     ) -> Result<[Tensor; N]> {
         let outputs: Vec<Tensor> = maps
             .into_iter()
-            .map(|map| map.forward(x))
+            .map(|map| map.forward(x, self.operations))
             .collect::<Result<_>>()?;
         Ok(outputs.try_into().expect("as many outputs as maps"))
     }
@@ -117,17 +119,21 @@ impl Body for ReferenceBody {
         };
         let Packing { cos, sin, masks } = &self.packing;
         let mask = &masks[&self.config.window(layer)];
-        let q = reference::rope(&heads(q, self.config.num_attention_heads)?, cos, sin)?;
-        let k = reference::rope(&heads(k, self.config.num_key_value_heads)?, cos, sin)?;
+        let q = self
+            .operations
+            .rope(&heads(q, self.config.num_attention_heads)?, cos, sin)?;
+        let k = self
+            .operations
+            .rope(&heads(k, self.config.num_key_value_heads)?, cos, sin)?;
         let v = heads(v, self.config.num_key_value_heads)?;
-        let attended = reference::attention(&q, &k, &v, mask)?;
+        let attended = self.operations.attention(&q, &k, &v, mask)?;
         attended
             .transpose(1, 2)?
             .reshape((batch, tokens, self.config.query_size()))
     }
 
     fn swiglu(&mut self, gate: Tensor, up: Tensor) -> Result<Tensor> {
-        reference::swiglu(&gate, &up)
+        self.operations.swiglu(&gate, &up)
     }
 
     fn add(&mut self, x: Tensor, y: Tensor) -> Result<Tensor> {

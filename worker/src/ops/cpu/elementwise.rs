@@ -108,8 +108,9 @@ pub fn log_sum_exp(x: &[f32]) -> f64 {
     f64::from(largest) + sum.ln()
 }
 
+/// The sum of `length` terms: lane by lane, then over the lanes in order.
 #[inline(always)]
-fn sum_of(mut term: impl FnMut(usize) -> f32, length: usize) -> f32 {
+pub(super) fn sum_of(mut term: impl FnMut(usize) -> f32, length: usize) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let whole = length / LANES * LANES;
     for start in (0..whole).step_by(LANES) {

@@ -4,17 +4,20 @@
 //! mathematics is called where its last bits would show.
 
 mod attention;
+mod backward;
 mod element;
 mod elementwise;
 mod exp;
 mod isa;
 mod kernel;
 mod packed;
+mod product;
 
 pub use attention::{
     AttentionLayer, AttentionShape, BLOCK_TOKENS, KeyValueBlock, MOST_QUERIES, Queries, attend,
     store,
 };
+pub use backward::{rms_norm_backward, scaled_exponentials, softmax_backward, swiglu_backward};
 pub use element::Element;
 pub use elementwise::{
     add, exp_in_place, keep_at_least, largest_finite, log_sum_exp, rms_norm, rotate,
@@ -22,6 +25,7 @@ pub use elementwise::{
 };
 pub use isa::{BODY_VARIABLE, Isa, from_environment, isa};
 pub use packed::{DenseRows, Map, PackedMatrix, Prepared, RowSource, linear};
+pub use product::{Laid, product};
 
 use super::Arithmetic;
 

@@ -1,0 +1,22 @@
+//! The reference's operations for training on a CPU: the same formulas, each in one pass over its rows on all threads, with its backward
+//! pass written out. candle composes them of elementary operations, most of which run on one thread and make a fresh tensor.
+//!
+//! Every sum goes in one fixed order, so the gradients depend on neither the number of threads nor the instructions.
+
+mod attention;
+mod log_probabilities;
+mod product;
+mod rms_norm;
+mod rope;
+mod rows;
+mod swiglu;
+
+pub use attention::attention;
+pub use log_probabilities::token_log_probabilities;
+pub use product::linear;
+pub use rms_norm::rms_norm;
+pub use rope::rope;
+pub use swiglu::swiglu;
+
+#[cfg(test)]
+mod tests;
