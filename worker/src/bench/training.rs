@@ -10,6 +10,7 @@ use scalequest_crds::run::Tuning;
 use super::peak::available_bytes;
 use crate::model::decoder::save;
 use crate::model::{Checkpoint, ModelError, Tokenizer};
+use crate::ops::Differentiable;
 use crate::ops::device::{self, DeviceError};
 use crate::training::draw::Draws;
 use crate::training::micro_batches::MICRO_BATCH_TOKENS;
@@ -76,8 +77,12 @@ impl Training {
     pub fn load(path: &Path) -> Result<Self, Unmeasured> {
         let checkpoint = Checkpoint::open(path)?;
         let config = checkpoint.config();
-        let needed =
-            config.training_bytes(config.parameter_count(), MICRO_BATCH_TOKENS, STEPS[1].1);
+        let needed = config.training_bytes(
+            Differentiable::largest(),
+            config.parameter_count(),
+            MICRO_BATCH_TOKENS,
+            STEPS[1].1,
+        );
         if let Some(available) = available_bytes().filter(|available| *available < needed) {
             return Err(Unmeasured::Memory { needed, available });
         }

@@ -12,6 +12,7 @@ use super::roles::{Needs, needs};
 use super::{Looking, fault};
 use crate::endpoint;
 use crate::model::{Checkpoint, Head, ModelError};
+use crate::ops::Differentiable;
 use crate::training::micro_batches::MICRO_BATCH_TOKENS;
 
 /// Rows for which serving memory is given: the generator's rows in flight.
@@ -192,6 +193,7 @@ fn look(
         serving_bytes: number(config.inference_bytes(arithmetic, SERVED, 0)),
         context_token_bytes: number(SERVED as u64 * config.cache_bytes_per_token(arithmetic)),
         training_bytes: number(config.training_bytes(
+            Differentiable::largest(),
             parameters,
             MICRO_BATCH_TOKENS.max(trained_row),
             trained_row,

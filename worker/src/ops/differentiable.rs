@@ -37,6 +37,14 @@ impl Differentiable {
         }
     }
 
+    /// The one that takes more memory, of those that this build may choose.
+    pub fn largest() -> Self {
+        match candle_core::utils::cuda_is_available() {
+            true => Self::Reference,
+            false => Self::Fused,
+        }
+    }
+
     by_either! {
         /// [`reference::linear`].
         linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>);
