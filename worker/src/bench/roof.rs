@@ -6,7 +6,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use crate::ops::Arithmetic;
-use crate::ops::cpu::{DenseRows, Map, PackedMatrix, Prepared, linear};
+use crate::ops::cpu::{DenseRows, Element, Map, PackedMatrix, Prepared, linear, saturate};
 
 /// The machine's limits, all threads together.
 #[derive(Clone, Copy, Debug)]
@@ -40,35 +40,42 @@ fn bytes() -> f64 {
     (0..4).map(|_| pass()).fold(0.0, f64::max)
 }
 
-/// Every thread multiplies a matrix of its own that stays in its cache, one that just fills the kernel's tiles.
+/// Every thread multiplies operands of its own that stay in its caches.
 fn operations(arithmetic: Arithmetic) -> f64 {
-    let (rows, inputs, outputs, repeats) = (8, 256, 48, 4_000);
     let pass = || {
         let start = Instant::now();
-        rayon::broadcast(|_| {
-            let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-            let values = vec![0.5; inputs * outputs];
-            let (weight, _) = PackedMatrix::pack(&DenseRows::new(&values, inputs), arithmetic);
-            let work = || {
-                let (x, mut y) = (vec![0.5; rows * inputs], vec![0.0; rows * weight.stride()]);
-                let mut prepared = Prepared::default();
-                for _ in 0..repeats {
-                    let map = Map {
-                        weight: &weight,
-                        bias: None,
-                        y: &mut y,
-                    };
-                    linear(black_box(&x), &mut [map], &mut prepared);
-                }
-                black_box(y[0]);
-            };
-            match alone {
-                Ok(alone) => alone.install(work),
-                Err(_) => work(),
-            }
-        });
-        let done = 2.0 * (rows * inputs * outputs * repeats) as f64;
-        done * rayon::current_num_threads() as f64 / start.elapsed().as_secs_f64()
+        let done: f64 = rayon::broadcast(|_| match arithmetic {
+            Arithmetic::F32 => saturate(Element::F32, 2_000),
+            Arithmetic::Bf16 => saturate(Element::Bf16, 2_000),
+            Arithmetic::Int8 => integers(),
+        })
+        .iter()
+        .sum();
+        done / start.elapsed().as_secs_f64()
     };
     (0..4).map(|_| pass()).fold(0.0, f64::max)
+}
+
+/// Products of 8-bit integers with all that belongs to them, such as the rounding of activations: a little below the peak.
+fn integers() -> f64 {
+    let (rows, inputs, outputs, repeats) = (64, 1024, 96, 1_000);
+    let Ok(alone) = rayon::ThreadPoolBuilder::new().num_threads(1).build() else {
+        return 0.0;
+    };
+    let values = vec![0.5; inputs * outputs];
+    let (weight, _) = PackedMatrix::pack(&DenseRows::new(&values, inputs), Arithmetic::Int8);
+    let (x, mut y) = (vec![0.5; rows * inputs], vec![0.0; rows * weight.stride()]);
+    let mut prepared = Prepared::default();
+    alone.install(|| {
+        for _ in 0..repeats {
+            let map = Map {
+                weight: &weight,
+                bias: None,
+                y: &mut y,
+            };
+            linear(black_box(&x), &mut [map], &mut prepared);
+        }
+    });
+    black_box(y[0]);
+    2.0 * (rows * inputs * outputs * repeats) as f64
 }

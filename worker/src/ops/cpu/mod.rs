@@ -24,6 +24,7 @@ pub use elementwise::{
     sampling_weights, softmax, sum_of_exponentials, swiglu,
 };
 pub use isa::{BODY_VARIABLE, Isa, from_environment, isa};
+pub use kernel::saturate;
 pub use packed::{DenseRows, Map, PackedMatrix, Prepared, RowSource, linear};
 pub use product::{Laid, product};
 

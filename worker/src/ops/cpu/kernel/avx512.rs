@@ -65,12 +65,18 @@ macro_rules! tiles {
                             }
                         }
                     }
+                    let (ahead, step) = at.ahead(N, AHEAD / N);
                     for index in 0..at.k {
                         let mut weights = [_mm512_setzero_si512(); N];
                         for (panel, weight) in weights.iter_mut().enumerate() {
                             let place = at.w.add(panel * at.w_stride + index);
                             *weight = _mm512_load_si512(place.cast());
-                            _mm_prefetch::<_MM_HINT_T0>(place.wrapping_add(AHEAD / N).cast());
+                            // Wider tiles are those of few rows, which pass over their panels once.
+                            let asked = match N {
+                                ..=3 => ahead.wrapping_add(panel * step + index),
+                                _ => place.wrapping_add(AHEAD / N),
+                            };
+                            _mm_prefetch::<_MM_HINT_T0>(asked.cast());
                         }
                         for (row, sums) in sums.iter_mut().enumerate() {
                             let x = _mm512_set1_epi32(

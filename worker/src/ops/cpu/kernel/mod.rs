@@ -32,9 +32,29 @@ struct Operands {
     y_stride: usize,
     /// Whether the sums continue from what `y` holds.
     resume: bool,
+    /// Which pass over the same panels this is.
+    pass: usize,
 }
 
 impl Operands {
+    fn pass(self, pass: usize) -> Self {
+        Self { pass, ..self }
+    }
+
+    /// Where to ask for weights while `panels` panels are worked on: the first line, and from one panel to the next. Their own lines
+    /// `ahead` of use in the first pass over them, which waits for memory; in each of the later ones, which find them in a cache, a panel
+    /// of those that come next.
+    #[inline(always)]
+    fn ahead(self, panels: usize, ahead: usize) -> (*const Lanes, usize) {
+        match self.pass {
+            pass if (1..=panels).contains(&pass) => {
+                let next = (panels + pass - 1) * self.w_stride;
+                (self.w.wrapping_add(next), 0)
+            }
+            _ => (self.w.wrapping_add(ahead), self.w_stride),
+        }
+    }
+
     #[allow(unsafe_code)]
     unsafe fn at(self, row: usize, panel: usize) -> Self {
         // SAFETY: the caller stays within the product that it was given.
@@ -86,12 +106,39 @@ pub(super) fn multiply(
         y: y.data.as_mut_ptr(),
         y_stride: y.stride,
         resume,
+        pass: 0,
     };
     // SAFETY: the bounds were asserted above.
     #[allow(unsafe_code)]
     unsafe {
         multiply_at(isa(), element, operands, rows, panels);
     }
+}
+
+/// Multiplies by the largest tile `repeats` times, on operands in the nearest caches; returns how many operations that was. What a machine's
+/// arithmetic reaches at best.
+pub fn saturate(element: Element, repeats: usize) -> f64 {
+    let (rows, panels, k) = (8, 3, 512);
+    let (x, w) = (vec![0; rows * k], vec![Lanes::ZERO; panels * k]);
+    let mut y = vec![0.0; rows * panels * LANES];
+    for _ in 0..repeats {
+        let x = Strided {
+            data: std::hint::black_box(&x[..]),
+            stride: k,
+        };
+        let w = Strided {
+            data: &w[..],
+            stride: k,
+        };
+        let y = Strided {
+            data: &mut y[..],
+            stride: panels * LANES,
+        };
+        multiply(element, rows, panels, k, x, w, y, false);
+    }
+    std::hint::black_box(y);
+    let numbers = 4 * k / element.bytes();
+    2.0 * (rows * panels * LANES * numbers * repeats) as f64
 }
 
 /// The same on bare places, for tasks that write disjoint columns of one output.
@@ -149,10 +196,21 @@ impl Columns {
 /// How many units of k a piece of a product covers when there are many rows: its panels then stay in
 /// the second-level cache while all rows pass over them.
 const DEPTH: usize = 512;
-/// As many rows as one pass holds in registers.
-pub(super) const FEW_ROWS: usize = 8;
+/// Rows up to which panels are worked through one after the other, whole: each is read from memory while the one before it is multiplied.
+const CACHED_ROWS: usize = 64;
 /// Panels that are worked through together.
 const WIDTH: usize = 6;
+
+/// How many panels the widest tiles for so many rows take; fewer at the end of a piece take tiles of one panel, which wait for their sums.
+pub(super) fn panels_at_once(rows: usize) -> usize {
+    match rows {
+        0..=3 => 8,
+        4 => 6,
+        5 => 5,
+        6 => 4,
+        _ => 3,
+    }
+}
 
 /// Multiplies `rows` rows of `x` by panels `first..first + panels` of `w` (each `k` units long) into those
 /// columns of `y`, from zero.
@@ -172,7 +230,7 @@ pub(super) unsafe fn multiply_columns(
 ) {
     assert!(rows * k <= x.len() && (first + panels) * k <= w.len());
     assert!((rows - 1) * y.stride + (first + panels) * LANES <= y.length);
-    let (depth, width) = if rows <= FEW_ROWS {
+    let (depth, width) = if rows <= CACHED_ROWS {
         (k, panels)
     } else {
         (DEPTH, WIDTH)
@@ -191,6 +249,7 @@ pub(super) unsafe fn multiply_columns(
                     y: y.start.add(panel * LANES),
                     y_stride: y.stride,
                     resume: start > 0,
+                    pass: 0,
                 };
                 multiply_at(isa(), element, operands, rows, count);
             }
@@ -214,11 +273,12 @@ macro_rules! cover {
                 continue;
             })*
             let wide = left >= $narrow;
-            let mut row = 0;
+            let (mut row, mut pass) = (0, 0);
             while row < rows {
                 // SAFETY: as above.
                 unsafe {
-                    let at = operands.at(row, panel);
+                    let at = operands.at(row, panel).pass(pass);
+                    pass += 1;
                     let left = rows - row;
                     $(if left >= $n {
                         if wide { $tile::<$n, $narrow>(at) } else { $tile::<$n, 1>(at) }
@@ -296,7 +356,7 @@ mod tests {
                 let mut y = start.clone();
                 let operands = Operands {
                     x: x.as_ptr(), x_stride: k, w: w.as_ptr(), w_stride: k, k,
-                    y: y.as_mut_ptr(), y_stride: panels * LANES, resume,
+                    y: y.as_mut_ptr(), y_stride: panels * LANES, resume, pass: 0,
                 };
                 // SAFETY: the vectors have the sizes that the strides say, and the machine has the instructions.
                 #[allow(unsafe_code)]

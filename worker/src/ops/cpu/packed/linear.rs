@@ -6,7 +6,7 @@ use super::{PackedMatrix, Panels};
 use crate::ops::Arithmetic;
 use crate::ops::cpu::element::Element;
 use crate::ops::cpu::kernel::int8::{self, BLOCK, QuantisedPanels, QuantisedRows, UNITS};
-use crate::ops::cpu::kernel::{Columns, multiply_columns};
+use crate::ops::cpu::kernel::{Columns, multiply_columns, panels_at_once};
 use crate::ops::cpu::{add, elementwise};
 
 /// Below this many numbers a pass over rows is not worth sharing out.
@@ -105,8 +105,10 @@ pub fn linear(x: &[f32], maps: &mut [Map<'_>], prepared: &mut Prepared) {
         .collect();
     let total: usize = outputs.iter().map(|(weight, _)| weight.panel_count()).sum();
     let threads = rayon::current_num_threads();
-    // Pieces for every thread several times over, so that none waits long; wide enough to run full tiles.
-    let piece = total.div_ceil(4 * threads).next_multiple_of(8);
+    // Pieces for every thread several times over, so that none waits long, of whole tiles: what is left over of one runs at half the rate.
+    let piece = total
+        .div_ceil(8 * threads)
+        .next_multiple_of(panels_at_once(rows));
     let prepared = &*prepared;
     let work = |start: usize| {
         let mut before = 0;

@@ -5,7 +5,7 @@
 
 use super::super::isa::{Isa, isa};
 use super::super::{LANES, Lanes};
-use super::{Columns, FEW_ROWS, cover};
+use super::{Columns, cover};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -57,6 +57,10 @@ struct Operands {
 }
 
 impl Operands {
+    fn pass(self, _pass: usize) -> Self {
+        self
+    }
+
     #[allow(unsafe_code)]
     unsafe fn at(self, row: usize, panel: usize) -> Self {
         // SAFETY: the caller stays within the product that it was given.
@@ -91,6 +95,8 @@ unsafe fn multiply_at(isa: Isa, operands: Operands, rows: usize, panels: usize) 
 /// How many blocks a piece of a product covers when there are many rows, and its panels.
 const DEPTH: usize = 64;
 const WIDTH: usize = 4;
+/// As many rows as one pass holds in registers.
+const FEW_ROWS: usize = 8;
 
 /// Multiplies `rows` rows by panels `first..first + panels`, `blocks` blocks each, into those columns of `y`,
 /// from zero.
