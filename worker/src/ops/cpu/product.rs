@@ -24,6 +24,10 @@ const DEPTH: usize = 512;
 const ROWS: usize = 64;
 /// Panels that are worked through together.
 const WIDTH: usize = 6;
+/// Panels that a thread packs at a time, row by row of what it reads.
+const PACKED_TOGETHER: usize = 8;
+/// Units between the rows of the left operand's piece: with a power of two they would all fall on a few places of the cache.
+const GAP: usize = LANES;
 
 thread_local! {
     /// The packed right operand's memory, which one product leaves to the next.
@@ -70,27 +74,30 @@ fn pack((b, laid): (&[f32], Laid), (k, n): (usize, usize), packed: &mut Vec<Lane
     for (piece, lanes) in pieces.enumerate() {
         let (start, depth) = (piece * DEPTH, lanes.len() / panels);
         lanes
-            .par_chunks_mut(depth)
-            .with_min_len(4)
+            .par_chunks_mut(PACKED_TOGETHER * depth)
             .enumerate()
-            .for_each(|(panel, units)| {
-                let first = panel * LANES;
-                let count = LANES.min(n - first);
-                if count < LANES {
-                    units.fill(Lanes::ZERO);
+            .for_each(|(group, lanes)| {
+                let first = group * PACKED_TOGETHER * LANES;
+                if first + lanes.len() / depth * LANES > n {
+                    lanes.fill(Lanes::ZERO);
                 }
+                let columns = first..n.min(first + PACKED_TOGETHER * LANES);
                 match laid {
                     Laid::Plain => {
-                        for (unit, row) in units.iter_mut().zip(b[start * n..].chunks_exact(n)) {
-                            for (lane, value) in unit.0.iter_mut().zip(&row[first..first + count]) {
-                                *lane = value.to_bits();
+                        for (index, row) in b[start * n..].chunks_exact(n).take(depth).enumerate() {
+                            for (panel, values) in row[columns.clone()].chunks(LANES).enumerate() {
+                                let unit = &mut lanes[panel * depth + index].0;
+                                for (lane, value) in unit.iter_mut().zip(values) {
+                                    *lane = value.to_bits();
+                                }
                             }
                         }
                     }
                     Laid::Transposed => {
-                        for lane in 0..count {
-                            let row = &b[(first + lane) * k + start..][..depth];
-                            for (unit, value) in units.iter_mut().zip(row) {
+                        for column in columns {
+                            let (panel, lane) = ((column - first) / LANES, column % LANES);
+                            let units = &mut lanes[panel * depth..][..depth];
+                            for (unit, value) in units.iter_mut().zip(&b[column * k + start..]) {
                                 unit.0[lane] = value.to_bits();
                             }
                         }
@@ -113,23 +120,27 @@ fn multiply_rows(
     // Pieces for every thread several times over, in whole tiles.
     let rows = m.div_ceil(4 * rayon::current_num_threads());
     let rows = rows.next_multiple_of(8).min(ROWS);
-    let units = || vec![0u32; rows * DEPTH];
+    let units = || vec![0u32; rows * (DEPTH + GAP)];
     let tasks = y.par_chunks_mut(rows * width).enumerate();
     tasks.for_each_init(units, |units, (task, y)| {
         let (first, rows) = (task * rows, y.len() / width);
         for start in (0..k).step_by(DEPTH) {
             let depth = DEPTH.min(k - start);
+            let stride = depth + GAP;
             match laid {
                 Laid::Plain => {
-                    for (row, units) in units.chunks_exact_mut(depth).take(rows).enumerate() {
-                        Element::F32.lay(&a[(first + row) * k + start..][..depth], units);
+                    for (row, units) in units.chunks_exact_mut(stride).take(rows).enumerate() {
+                        Element::F32.lay(
+                            &a[(first + row) * k + start..][..depth],
+                            &mut units[..depth],
+                        );
                     }
                 }
                 Laid::Transposed => {
                     for index in 0..depth {
                         let column = &a[(start + index) * m + first..][..rows];
                         for (row, value) in column.iter().enumerate() {
-                            units[row * depth + index] = value.to_bits();
+                            units[row * stride + index] = value.to_bits();
                         }
                     }
                 }
@@ -137,7 +148,7 @@ fn multiply_rows(
             for panel in (0..panels).step_by(WIDTH) {
                 let x = Strided {
                     data: &units[..],
-                    stride: depth,
+                    stride,
                 };
                 let w = Strided {
                     data: &packed[start * panels + panel * depth..],
