@@ -50,7 +50,7 @@ pub struct ShardManifest {
     pub counts: Counts,
     /// Small distributions for status and report.
     pub histograms: Vec<Histogram>,
-    /// The arithmetic body that computed it (`fused-f32`, ...), or `none`.
+    /// The arithmetic body that computed it (`fused-bf16`, ...), or `none`.
     pub body: String,
 }
 

@@ -105,9 +105,9 @@ impl Stage {
     pub fn version(self) -> u32 {
         match self {
             // 2: smaller micro-batches, whose gradients are added in another order. 3: the model says that its tokens are drawn.
-            // 4, and 3 of the scorer: fused operations, which sum in another order.
-            Stage::Qft | Stage::Qpo => 4,
-            Stage::Scorer => 3,
+            // 4, and 3 of the scorer: fused operations, which sum in another order. 5, and 4: products of bf16.
+            Stage::Qft | Stage::Qpo => 5,
+            Stage::Scorer => 4,
             // 2: bf16 by default, and tokens drawn from weights whose sums are exact.
             Stage::Sample | Stage::Rewrite | Stage::Label | Stage::Generate | Stage::Judge => 2,
             Stage::Rate | Stage::Respond | Stage::Reward => 2,

@@ -73,7 +73,7 @@ fn report(message: String, warnings: Vec<String>, histograms: Vec<Histogram>) ->
             tokens_out: 9,
         },
         histograms,
-        bodies: vec!["fused-f32".into()],
+        bodies: vec!["fused-bf16".into()],
         worker_millis: 17,
         gpu_millis: 0,
         warnings,

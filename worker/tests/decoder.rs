@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor, Var};
 use scalequest_worker::inference::{Engine, Segment};
 use scalequest_worker::model::decoder::Adapter;
 use scalequest_worker::model::{Architecture, Decoder, Head};
+use scalequest_worker::ops::cpu::Element;
 use scalequest_worker::ops::{Arithmetic, Differentiable};
 use tiny::{config, decoder, ids, parameters, reference_logits};
 
@@ -217,8 +218,12 @@ fn what_a_model_needs_grows_with_its_use() {
         assert!(bytes(16, 100) > bytes(8, 100) && bytes(8, 200) > bytes(8, 100));
     }
     assert!(
-        config.training_bytes(Differentiable::Fused, config.parameter_count(), 512, 2)
-            > 4 * config.weight_bytes()
+        config.training_bytes(
+            Differentiable::Fused(Element::Bf16),
+            config.parameter_count(),
+            512,
+            2
+        ) > 4 * config.weight_bytes()
     );
     assert_eq!(Head::Classes(3).width(300), 3);
 }

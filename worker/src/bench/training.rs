@@ -12,6 +12,7 @@ use crate::model::decoder::save;
 use crate::model::{Checkpoint, ModelError, Tokenizer};
 use crate::ops::Differentiable;
 use crate::ops::device::{self, DeviceError};
+use crate::ops::fused::Gradients;
 use crate::training::draw::Draws;
 use crate::training::micro_batches::MICRO_BATCH_TOKENS;
 use crate::training::optimizer::{
@@ -64,6 +65,7 @@ fn gib(bytes: u64) -> f64 {
 pub struct Training {
     trainee: Trainee,
     optimizer: AdamW,
+    gradients: Gradients,
     tokenizer: Tokenizer,
     /// Seconds that loading took.
     pub load_seconds: f64,
@@ -100,6 +102,7 @@ impl Training {
         Ok(Training {
             trainee,
             optimizer: AdamW::new(AdamWSettings::default()),
+            gradients: Gradients::default(),
             tokenizer,
             load_seconds: start.elapsed().as_secs_f64(),
         })
@@ -125,10 +128,13 @@ impl Training {
         let objective = QuestionModelling::new((0..rows).map(example).collect(), tokens)?;
         let batch = objective.units(&mut Draws::keyed(0, "bench", 0));
         let start = Instant::now();
-        if let Some(found) = gradient(&self.trainee, &objective, &batch, &mut || false)? {
+        let gradients = &mut self.gradients;
+        let found = gradient(&self.trainee, &objective, &batch, gradients, &mut || false)?;
+        if let Some(found) = found {
             let scale = clipping(global_norm(&found.values)?, LARGEST_GRADIENT_NORM);
             let variables = self.trainee.variables();
             self.optimizer.apply(variables, &found.values, 0.0, scale)?;
+            found.reuse(&self.trainee, gradients);
         }
         Ok(start.elapsed().as_secs_f64())
     }

@@ -1,6 +1,8 @@
 //! Where training computes: on the CPU, or in a build with the feature `cuda` on an NVIDIA GPU. The GPU sums in another order,
 //! so its results are another body's, and manifests name it.
 
+use super::Differentiable;
+use super::cpu::Element;
 use candle_core::Device;
 
 /// The environment variable that chooses: `auto` (the default: a GPU where the program is built for one and finds one), `cpu` or `cuda`.
@@ -62,9 +64,10 @@ fn first_gpu() -> Result<Device, String> {
 
 /// The name of the body that trains on a device, for manifests.
 pub fn training_body_name(device: &Device) -> &'static str {
-    match device {
-        Device::Cpu => "fused-f32",
-        _ => "reference-f32-cuda",
+    match Differentiable::on(device) {
+        Differentiable::Fused(Element::F32) => "fused-f32",
+        Differentiable::Fused(Element::Bf16) => "fused-bf16",
+        Differentiable::Reference => "reference-f32-cuda",
     }
 }
 
@@ -77,7 +80,7 @@ mod tests {
     #[test]
     fn the_cpu_is_there_and_an_unknown_device_is_refused_by_name() {
         let cpu = choose(Some("cpu")).unwrap();
-        assert_eq!(training_body_name(&cpu), "fused-f32");
+        assert_eq!(training_body_name(&cpu), "fused-bf16");
         let error = choose(Some("tpu")).unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Result, Tensor};
 
+use super::cpu::Element;
 use super::{fused, reference};
 
 /// Which body the differentiable operations have.
@@ -9,8 +10,9 @@ use super::{fused, reference};
 pub enum Differentiable {
     /// Composed of candle's elementary operations: the oracle, and what runs on a GPU.
     Reference,
-    /// One pass each, on the CPU.
-    Fused,
+    /// One pass each, on the CPU. Linear maps and attention multiply numbers as they are or rounded to bf16, as is usual in training; sums,
+    /// and everything else, are f32.
+    Fused(Element),
 }
 
 macro_rules! by_either {
@@ -22,7 +24,7 @@ macro_rules! by_either {
         pub fn $name(self, $($argument: $kind),*) -> Result<Tensor> {
             match self {
                 Self::Reference => reference::$name($($argument),*),
-                Self::Fused => fused::$name($($argument),*),
+                Self::Fused(_) => fused::$name($($argument),*),
             }
         }
     )*};
@@ -32,7 +34,7 @@ impl Differentiable {
     /// The faster one on a device.
     pub fn on(device: &Device) -> Self {
         match device {
-            Device::Cpu => Self::Fused,
+            Device::Cpu => Self::Fused(Element::Bf16),
             _ => Self::Reference,
         }
     }
@@ -41,22 +43,59 @@ impl Differentiable {
     pub fn largest() -> Self {
         match candle_core::utils::cuda_is_available() {
             true => Self::Reference,
-            false => Self::Fused,
+            false => Self::Fused(Element::Bf16),
+        }
+    }
+
+    /// [`reference::linear`].
+    ///
+    /// # Errors
+    /// The shapes do not fit.
+    pub fn linear(self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        match self {
+            Self::Reference => reference::linear(x, weight, bias),
+            Self::Fused(element) => fused::linear(element, x, weight, bias),
+        }
+    }
+
+    /// [`reference::attend`].
+    ///
+    /// # Errors
+    /// The shapes do not fit.
+    pub fn attend(
+        self,
+        projections: [&Tensor; 3],
+        angles: [&Tensor; 2],
+        mask: &Tensor,
+    ) -> Result<Tensor> {
+        match self {
+            Self::Reference => reference::attend(projections, angles, mask),
+            Self::Fused(element) => fused::attend(element, projections, angles, mask),
+        }
+    }
+
+    /// [`reference::head_log_probabilities`].
+    ///
+    /// # Errors
+    /// The shapes do not fit, or a target lies beyond the vocabulary.
+    pub fn head_log_probabilities(
+        self,
+        hidden: &Tensor,
+        weight: &Tensor,
+        targets: &Tensor,
+    ) -> Result<Tensor> {
+        match self {
+            Self::Reference => reference::head_log_probabilities(hidden, weight, targets),
+            Self::Fused(element) => fused::head_log_probabilities(element, hidden, weight, targets),
         }
     }
 
     by_either! {
-        /// [`reference::linear`].
-        linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>);
+        /// [`reference::embed`].
+        embed(weight: &Tensor, ids: &Tensor);
         /// [`reference::rms_norm`].
         rms_norm(x: &Tensor, weight: &Tensor, eps: f64);
-        /// [`reference::rope`].
-        rope(x: &Tensor, cos: &Tensor, sin: &Tensor);
-        /// [`reference::attention`].
-        attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor);
         /// [`reference::swiglu`].
         swiglu(gate: &Tensor, up: &Tensor);
-        /// [`reference::token_log_probabilities`].
-        token_log_probabilities(logits: &Tensor, targets: &Tensor);
     }
 }

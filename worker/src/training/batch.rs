@@ -142,9 +142,7 @@ pub fn log_probabilities(
     let targets = Tensor::from_vec(targets, count, hidden.device())?;
     let learnt = hidden.reshape(((), width))?.index_select(&places, 0)?;
     Ok(LogProbabilities {
-        values: model
-            .operations()
-            .token_log_probabilities(&model.logits(&learnt)?, &targets)?,
+        values: model.token_log_probabilities(&learnt, &targets)?,
         ranges,
     })
 }

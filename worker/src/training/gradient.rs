@@ -8,6 +8,7 @@ use candle_core::Tensor;
 use super::micro_batches::micro_batches;
 use super::objective::Objective;
 use super::{Trainee, TrainingError};
+use crate::ops::fused::Gradients;
 
 /// Loss and gradient of one batch.
 pub struct Gradient {
@@ -19,7 +20,7 @@ pub struct Gradient {
     pub values: BTreeMap<String, Tensor>,
 }
 
-/// The gradient of `batch` for every variable of `trainee`; nothing where `should_stop`, asked before each
+/// The gradient of `batch` for every variable of `trainee`, made in the memory of `gradients`; nothing where `should_stop`, asked before each
 /// micro-batch, says so.
 ///
 /// # Errors
@@ -28,6 +29,7 @@ pub fn gradient<O: Objective>(
     trainee: &Trainee,
     objective: &O,
     batch: &[Vec<usize>],
+    gradients: &mut Gradients,
     should_stop: &mut dyn FnMut() -> bool,
 ) -> Result<Option<Gradient>, TrainingError> {
     let weight: f64 = batch.iter().map(|unit| objective.weight(unit)).sum();
@@ -36,6 +38,7 @@ pub fn gradient<O: Objective>(
         measures: vec![0.0; objective.measures().len()],
         values: BTreeMap::new(),
     };
+    gradients.forget();
     for units in micro_batches(objective, batch) {
         if should_stop() {
             return Ok(None);
@@ -46,17 +49,23 @@ pub fn gradient<O: Objective>(
             .iter_mut()
             .zip(&part.measures)
             .for_each(|(sum, value)| *sum += value / weight);
-        let mut found = (part.loss * (1.0 / weight))?.backward()?;
-        for (name, variable) in trainee.variables() {
-            let value = found
-                .remove(variable)
-                .ok_or_else(|| TrainingError::NoGradient(name.clone()))?;
-            let value = match sum.values.remove(name) {
-                Some(sum) => (sum + value)?,
-                None => value,
-            };
-            sum.values.insert(name.clone(), value);
-        }
+        let variables = trainee.variables().values().map(|variable| &**variable);
+        gradients.add(&(part.loss * (1.0 / weight))?, variables)?;
+    }
+    for (name, variable) in trainee.variables() {
+        let value = gradients
+            .take(variable)
+            .ok_or_else(|| TrainingError::NoGradient(name.clone()))?;
+        sum.values.insert(name.clone(), value);
     }
     Ok(Some(sum))
+}
+
+impl Gradient {
+    /// Gives the memory of a gradient that is not read any more to the next.
+    pub fn reuse(self, trainee: &Trainee, gradients: &mut Gradients) {
+        for (name, value) in self.values {
+            gradients.reuse(&trainee.variables()[&name], value);
+        }
+    }
 }

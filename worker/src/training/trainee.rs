@@ -1,5 +1,5 @@
 //! A decoder with the variables that training changes: all its parameters, or adapters on frozen ones. The
-//! variables are the f32 master weights themselves, since training computes in f32.
+//! variables are the f32 master weights themselves: what is rounded to be multiplied is rounded anew each time.
 
 use std::collections::BTreeMap;
 
@@ -82,6 +82,15 @@ impl Trainee {
             decoder: fastest(Decoder::with_adapters(config, parameters, adapters)?),
             variables,
         })
+    }
+
+    /// The same by another body than the fastest.
+    #[must_use]
+    pub fn by(self, operations: Differentiable) -> Self {
+        Self {
+            decoder: self.decoder.by(operations),
+            ..self
+        }
     }
 
     /// The decoder; changes with every step.

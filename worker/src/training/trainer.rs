@@ -7,13 +7,14 @@ use std::path::Path;
 use scalequest_crds::task::Training;
 
 use super::checkpoint::TrainingState;
-use super::gradient::{Gradient, gradient};
+use super::gradient::gradient;
 use super::micro_batches::{batches, tokens_of};
 use super::objective::Objective;
 use super::optimizer::{AdamW, AdamWSettings, LARGEST_GRADIENT_NORM, clipping, global_norm};
 use super::schedule::Schedule;
 use super::watch::{Ended, StepRecord, Summary, TrainingProgress, Watcher};
 use super::{Trainee, TrainingError};
+use crate::ops::fused::Gradients;
 
 /// How to train.
 #[derive(Clone, Debug)]
@@ -117,6 +118,7 @@ pub fn train<O: Objective>(
     }
 
     let interval = u64::try_from(plan.settings.checkpoint_steps).unwrap_or(0);
+    let mut gradients = Gradients::default();
     for batch in &batches[records.len()..] {
         let learning_rate = schedule.learning_rate(records.len() as u64);
         let step = Step {
@@ -124,8 +126,15 @@ pub fn train<O: Objective>(
             number: records.len() as u64 + 1,
             steps,
         };
-        let Some(record) = step.take(objective, batch, &mut optimizer, learning_rate, watcher)?
-        else {
+        let taken = step.take(
+            objective,
+            batch,
+            &mut optimizer,
+            &mut gradients,
+            learning_rate,
+            watcher,
+        )?;
+        let Some(record) = taken else {
             keep(objective, &optimizer, &records, watcher)?;
             return Ok(Ended::Stopped {
                 step: records.len() as u64,
@@ -169,23 +178,23 @@ impl Step<'_> {
         objective: &O,
         batch: &[Vec<usize>],
         optimizer: &mut AdamW,
+        gradients: &mut Gradients,
         learning_rate: f64,
         watcher: &mut dyn Watcher,
     ) -> Result<Option<StepRecord>, TrainingError> {
         let mut should_stop = || watcher.should_stop();
-        let Some(found) = gradient(self.trainee, objective, batch, &mut should_stop)? else {
+        let found = gradient(self.trainee, objective, batch, gradients, &mut should_stop)?;
+        let Some(mut found) = found else {
             return Ok(None);
         };
-        let Gradient {
-            loss,
-            measures,
-            values,
-        } = found;
+        let (loss, measures) = (found.loss, std::mem::take(&mut found.measures));
         self.check_finite("the loss", loss)?;
-        let gradient_norm = global_norm(&values)?;
+        let gradient_norm = global_norm(&found.values)?;
         self.check_finite("the gradient norm", gradient_norm)?;
         let scale = clipping(gradient_norm, LARGEST_GRADIENT_NORM);
-        optimizer.apply(self.trainee.variables(), &values, learning_rate, scale)?;
+        let variables = self.trainee.variables();
+        optimizer.apply(variables, &found.values, learning_rate, scale)?;
+        found.reuse(self.trainee, gradients);
         Ok(Some(StepRecord {
             loss,
             learning_rate,

@@ -92,7 +92,7 @@ impl ModelConfig {
             Differentiable::Reference => {
                 (22 * hidden + 7 * inner + 5 * scores, 4 * self.vocab_size)
             }
-            Differentiable::Fused => (14 * hidden + 3 * inner + 2 * scores, 3 * self.vocab_size),
+            Differentiable::Fused(_) => (14 * hidden + 3 * inner + 2 * scores, 3 * self.vocab_size),
         };
         self.weight_bytes()
             + 22 * trainable

@@ -148,8 +148,9 @@ impl Decoder {
     /// A token lies beyond the vocabulary.
     pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
         let (batch, tokens) = ids.dims2()?;
-        self.parameters["model.embed_tokens.weight"]
-            .index_select(&ids.to_device(self.device())?.flatten_all()?, 0)?
+        let ids = ids.to_device(self.device())?.flatten_all()?;
+        self.operations
+            .embed(&self.parameters["model.embed_tokens.weight"], &ids)?
             .reshape((batch, tokens, self.config.hidden_size))
     }
 
@@ -208,6 +209,16 @@ impl Decoder {
             x = self.operations.linear(&x, weight, bias)?;
         }
         Ok(x)
+    }
+
+    /// The log-probability of each of `targets` (n) u32 after the hidden states (n, hidden), by a language model's head: (n) f32.
+    ///
+    /// # Errors
+    /// The shapes do not fit, or a target lies beyond the vocabulary.
+    pub fn token_log_probabilities(&self, hidden: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        let weight = &self.parameters[self.config.head_weight()];
+        self.operations
+            .head_log_probabilities(hidden, weight, targets)
     }
 
     /// The head's output at chosen places: `last` are (row, token) of each sequence's last token in

@@ -111,25 +111,9 @@ impl Body for DifferentiableBody {
     }
 
     fn attend(&mut self, layer: usize, q: Tensor, k: Tensor, v: Tensor) -> Result<Tensor> {
-        let (batch, tokens, _) = q.dims3()?;
-        let heads = |x: Tensor, count: usize| {
-            x.reshape((batch, tokens, count, self.config.head_dim))?
-                .transpose(1, 2)?
-                .contiguous()
-        };
         let Packing { cos, sin, masks } = &self.packing;
         let mask = &masks[&self.config.window(layer)];
-        let q = self
-            .operations
-            .rope(&heads(q, self.config.num_attention_heads)?, cos, sin)?;
-        let k = self
-            .operations
-            .rope(&heads(k, self.config.num_key_value_heads)?, cos, sin)?;
-        let v = heads(v, self.config.num_key_value_heads)?;
-        let attended = self.operations.attention(&q, &k, &v, mask)?;
-        attended
-            .transpose(1, 2)?
-            .reshape((batch, tokens, self.config.query_size()))
+        self.operations.attend([&q, &k, &v], [cos, sin], mask)
     }
 
     fn swiglu(&mut self, gate: Tensor, up: Tensor) -> Result<Tensor> {

@@ -21,9 +21,9 @@ for_each_isa!(
     (weights: &[f32], grad: &[f32], dscores: &mut [f32])
 );
 for_each_isa!(
-    /// `out = e^(x - largest) * scale`.
-    scaled_exponentials, scaled_exponentials_on, scaled_exponentials_plain,
-    (x: &[f32], largest: f32, scale: f32, out: &mut [f32])
+    /// `x = e^(x - shift) * scale`.
+    scale_exponentials, scale_exponentials_on, scale_exponentials_plain,
+    (x: &mut [f32], shift: f32, scale: f32)
 );
 
 #[inline(always)]
@@ -78,9 +78,9 @@ fn softmax_backward_plain(weights: &[f32], grad: &[f32], dscores: &mut [f32]) {
 }
 
 #[inline(always)]
-fn scaled_exponentials_plain(x: &[f32], largest: f32, scale: f32, out: &mut [f32]) {
-    for (x, out) in x.iter().zip(out) {
-        *out = exp(*x - largest) * scale;
+fn scale_exponentials_plain(x: &mut [f32], shift: f32, scale: f32) {
+    for x in x {
+        *x = exp(*x - shift) * scale;
     }
 }
 
@@ -104,7 +104,8 @@ mod tests {
                 rms_norm_backward_on(isa, &x, &y, 1e-5, &grad, a, b);
                 swiglu_backward_on(isa, &x, &y, &grad, c, d);
                 softmax_backward_on(isa, &y, &grad, e);
-                scaled_exponentials_on(isa, &x, 20.0, 0.1, f);
+                f.copy_from_slice(&x);
+                scale_exponentials_on(isa, f, 20.0, 0.1);
                 let bits = out.iter().flatten().map(|value| value.to_bits());
                 bits.collect::<Vec<_>>()
             };

@@ -2,7 +2,7 @@
 //! bf16; kernels broadcast a unit of a row and multiply it with a register of units, one a column.
 
 use super::Lanes;
-use super::elementwise::{copy_bits, round_pairs};
+use super::elementwise::{copy_bits, round_beside, round_pairs};
 
 /// What one operand's numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +30,7 @@ pub(super) fn bf16_bits(x: f32) -> u32 {
 impl Element {
     /// Units that `count` numbers take.
     pub(super) fn units(self, count: usize) -> usize {
-        match self {
-            Self::F32 => count,
-            Self::Bf16 => count.div_ceil(2),
-        }
+        count.div_ceil(self.in_unit())
     }
 
     /// Bytes that one number takes.
@@ -49,6 +46,28 @@ impl Element {
         match self {
             Self::F32 => copy_bits(x, units),
             Self::Bf16 => round_pairs(x, units),
+        }
+    }
+
+    /// Numbers in one unit.
+    pub(super) fn in_unit(self) -> usize {
+        match self {
+            Self::F32 => 1,
+            Self::Bf16 => 2,
+        }
+    }
+
+    /// Lays out one unit of each of some columns: their numbers in row `first`, and for pairs those in row `second`, zeros where that is
+    /// empty.
+    pub(super) fn lay_across(self, first: &[f32], second: &[f32], units: &mut [u32]) {
+        match self {
+            Self::F32 => copy_bits(first, units),
+            Self::Bf16 if second.is_empty() => {
+                for (unit, x) in units.iter_mut().zip(first) {
+                    *unit = bf16_bits(*x);
+                }
+            }
+            Self::Bf16 => round_beside(first, second, units),
         }
     }
 

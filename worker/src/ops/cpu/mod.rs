@@ -17,7 +17,7 @@ pub use attention::{
     AttentionLayer, AttentionShape, BLOCK_TOKENS, KeyValueBlock, MOST_QUERIES, Queries, attend,
     store,
 };
-pub use backward::{rms_norm_backward, scaled_exponentials, softmax_backward, swiglu_backward};
+pub use backward::{rms_norm_backward, scale_exponentials, softmax_backward, swiglu_backward};
 pub use element::Element;
 pub use elementwise::{
     add, exp_in_place, keep_at_least, largest_finite, log_sum_exp, rms_norm, rotate,
@@ -26,7 +26,7 @@ pub use elementwise::{
 pub use isa::{BODY_VARIABLE, Isa, from_environment, isa};
 pub use kernel::saturate;
 pub use packed::{DenseRows, Map, PackedMatrix, Prepared, RowSource, linear};
-pub use product::{Laid, product};
+pub use product::{Operand, product};
 
 use super::Arithmetic;
 

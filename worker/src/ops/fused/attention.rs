@@ -1,88 +1,332 @@
-//! Causal attention with grouped heads over packed sequences.
+//! Causal attention with grouped heads over packed sequences, from projections to the input of the next: heads are told apart, rotated and
+//! brought together again within one operation, pair by pair of sequence and key head.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::product::Product;
-use super::rows::{at_once, read, slice, tensor, width};
-use crate::ops::cpu;
+use super::rows::{read, slice, tensor};
+use crate::ops::cpu::{self, Element, Operand, product};
 
-/// As [`reference::attention`](crate::ops::reference::attention).
+/// As [`reference::attend`](crate::ops::reference::attend), with numbers multiplied as `element`.
 ///
 /// # Errors
 /// The shapes do not fit.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor) -> Result<Tensor> {
-    let (batch, heads, tokens, head_dim) = q.dims4()?;
-    let key_heads = k.dim(1)?;
-    let rows = heads / key_heads * tokens;
-    if mask.dims() != [batch, 1, tokens, tokens] {
-        candle_core::bail!(
-            "attention: the mask {:?} does not fit {:?}",
+pub fn attend(
+    element: Element,
+    [q, k, v]: [&Tensor; 3],
+    [cos, sin]: [&Tensor; 2],
+    mask: &Tensor,
+) -> Result<Tensor> {
+    let ((batch, tokens, width), key_width) = (q.dims3()?, k.dim(2)?);
+    let half = cos.dim(3)?;
+    let angles = [batch, 1, tokens, half];
+    if cos.dims() != angles || sin.dims() != angles || mask.dims() != [batch, 1, tokens, tokens] {
+        bail!(
+            "attention: angles {:?} or mask {:?} do not fit {:?}",
+            cos.dims(),
             mask.dims(),
             q.dims()
         )
     }
-    // The heads of a group become rows of one product with their shared keys: nothing is repeated.
-    let q = (q * (1.0 / (head_dim as f64).sqrt()))?.reshape((batch, key_heads, rows, head_dim))?;
-    let scores = Product::RightTransposed.of(&q, k)?;
-    let weights = scores
-        .reshape((batch, heads, tokens, tokens))?
-        .apply_op2(&mask.contiguous()?, MaskedSoftmax)?
-        .reshape((batch, key_heads, rows, tokens))?;
-    Product::Plain
-        .of(&weights, v)?
-        .reshape((batch, heads, tokens, head_dim))
+    let (head_dim, keys) = (2 * half, [batch, tokens, key_width]);
+    let grouped = width % head_dim == 0 && key_width % head_dim == 0 && width % key_width == 0;
+    if k.dims() != keys || v.dims() != keys || !grouped {
+        bail!(
+            "attention: keys {:?} and values {:?} of heads of {head_dim} do not fit {:?}",
+            k.dims(),
+            v.dims(),
+            q.dims()
+        )
+    }
+    let angles = |sign: f32| {
+        read([cos, sin], |[cos, sin]| {
+            let pairs = cos.iter().zip(sin);
+            pairs.map(|(cos, sin)| (*cos, sign * sin)).collect()
+        })
+    };
+    let operation = Attention {
+        element,
+        sizes: Sizes {
+            tokens,
+            key_heads: key_width / head_dim,
+            group: width / key_width,
+            head_dim,
+        },
+        forwards: angles(1.0)?,
+        back: angles(-1.0)?,
+        mask: mask.contiguous()?,
+        kept: Mutex::default(),
+    };
+    let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
+    q.apply_op3(&k, &v, operation)
 }
 
-/// `softmax(scores + mask)` of (batch, heads, tokens, tokens) and (batch, 1, tokens, tokens). The mask has no gradient.
-struct MaskedSoftmax;
+#[derive(Clone, Copy)]
+struct Sizes {
+    tokens: usize,
+    key_heads: usize,
+    /// Query heads of one key head.
+    group: usize,
+    head_dim: usize,
+}
 
-impl CustomOp2 for MaskedSoftmax {
+impl Sizes {
+    /// Numbers of a pair's keys, or of one query head's queries.
+    fn head(self) -> usize {
+        self.tokens * self.head_dim
+    }
+
+    /// Rows of a pair's scores: the queries of a group are rows of one product with the keys that they share.
+    fn rows(self) -> usize {
+        self.group * self.tokens
+    }
+
+    /// `scale * x`, rotated where there are angles, of heads `first..first + count` of one sequence (tokens, features) as (heads, tokens,
+    /// head_dim).
+    fn split(
+        self,
+        x: &[f32],
+        features: usize,
+        (first, count): (usize, usize),
+        rotation: Option<(&[(f32, f32)], f32)>,
+    ) -> Vec<f32> {
+        let mut heads = vec![0.0; count * self.head()];
+        for (row, out) in heads.chunks_exact_mut(self.head_dim).enumerate() {
+            let (head, token) = (first + row / self.tokens, row % self.tokens);
+            let x = &x[token * features + head * self.head_dim..][..self.head_dim];
+            match rotation {
+                Some((angles, scale)) => cpu::rotate(x, self.angles(angles, token), scale, out),
+                None => out.copy_from_slice(x),
+            }
+        }
+        heads
+    }
+
+    fn angles(self, angles: &[(f32, f32)], token: usize) -> &[(f32, f32)] {
+        let half = self.head_dim / 2;
+        &angles[token * half..][..half]
+    }
+}
+
+/// What the backward pass needs of a pair of a sequence and a key head.
+struct Pair {
+    /// (group tokens, head_dim), rotated and scaled.
+    q: Vec<f32>,
+    /// (tokens, head_dim), rotated.
+    k: Vec<f32>,
+    /// (tokens, head_dim).
+    v: Vec<f32>,
+    /// (group tokens, tokens).
+    weights: Vec<f32>,
+}
+
+struct Attention {
+    element: Element,
+    sizes: Sizes,
+    /// Cosine and sine of (batch, tokens, head_dim / 2).
+    forwards: Vec<(f32, f32)>,
+    /// The same angles the other way.
+    back: Vec<(f32, f32)>,
+    mask: Tensor,
+    /// What the forward pass leaves to the backward pass.
+    kept: Mutex<Vec<Pair>>,
+}
+
+impl Attention {
+    fn pairs(&self, q: &[f32], k: &[f32], v: &[f32]) -> Result<Vec<Pair>> {
+        let Sizes {
+            tokens,
+            key_heads,
+            group,
+            head_dim,
+        } = self.sizes;
+        let (width, key_width) = (key_heads * group * head_dim, key_heads * head_dim);
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let count = self.forwards.len() / (tokens * head_dim / 2).max(1) * key_heads;
+        read([&self.mask], |[mask]| {
+            let of = |pair: usize| {
+                let (row, head) = (pair / key_heads, pair % key_heads);
+                let angles = &self.forwards[row * tokens * head_dim / 2..];
+                let (q, k, v) = (
+                    &q[row * tokens * width..],
+                    &k[row * tokens * key_width..],
+                    &v[row * tokens * key_width..],
+                );
+                let heads = (head * group, group);
+                let q = self.sizes.split(q, width, heads, Some((angles, scale)));
+                let k = self
+                    .sizes
+                    .split(k, key_width, (head, 1), Some((angles, 1.0)));
+                let v = self.sizes.split(v, key_width, (head, 1), None);
+                let mut weights = vec![0.0; self.sizes.rows() * tokens];
+                let shape = (self.sizes.rows(), head_dim, tokens);
+                self.product(
+                    shape,
+                    Operand::plain(&q),
+                    Operand::transposed(&k),
+                    &mut weights,
+                );
+                for (query, weights) in weights.chunks_exact_mut(tokens).enumerate() {
+                    let place = (row * tokens + query % tokens) * tokens;
+                    cpu::add(weights, &mask[place..][..tokens]);
+                    cpu::softmax(weights);
+                }
+                Pair { q, k, v, weights }
+            };
+            (0..count).into_par_iter().map(of).collect()
+        })
+    }
+
+    fn product(&self, shape: (usize, usize, usize), a: Operand<'_>, b: Operand<'_>, y: &mut [f32]) {
+        product(self.element, shape, a, b, y, false);
+    }
+
+    /// The gradients of a pair's q (group tokens, head_dim), k and v (tokens, head_dim), still rotated, from that of its result.
+    fn pair_backward(&self, pair: &Pair, grad: &[f32]) -> [Vec<f32>; 3] {
+        let Sizes {
+            tokens, head_dim, ..
+        } = self.sizes;
+        let rows = self.sizes.rows();
+        let Pair { q, k, v, weights } = pair;
+        let of = |count: usize| vec![0.0; count];
+        let mut dweights = of(rows * tokens);
+        let shape = (rows, head_dim, tokens);
+        self.product(
+            shape,
+            Operand::plain(grad),
+            Operand::transposed(v),
+            &mut dweights,
+        );
+        let mut dscores = of(rows * tokens);
+        for ((dscores, weights), dweights) in dscores
+            .chunks_exact_mut(tokens)
+            .zip(weights.chunks_exact(tokens))
+            .zip(dweights.chunks_exact(tokens))
+        {
+            cpu::softmax_backward(weights, dweights, dscores);
+        }
+        let (mut dq, mut dk, mut dv) = (of(q.len()), of(k.len()), of(v.len()));
+        let across = (tokens, rows, head_dim);
+        self.product(
+            across,
+            Operand::transposed(weights),
+            Operand::plain(grad),
+            &mut dv,
+        );
+        self.product(
+            across,
+            Operand::transposed(&dscores),
+            Operand::plain(q),
+            &mut dk,
+        );
+        let along = (rows, tokens, head_dim);
+        self.product(along, Operand::plain(&dscores), Operand::plain(k), &mut dq);
+        [dq, dk, dv]
+    }
+
+    /// Brings the heads of all pairs together: (batch, tokens, features), each pair having `count` heads side by side.
+    fn merge(&self, pairs: &[&[f32]], count: usize, rotation: Option<f32>) -> Vec<f32> {
+        let Sizes {
+            tokens,
+            key_heads,
+            head_dim,
+            ..
+        } = self.sizes;
+        let features = key_heads * count * head_dim;
+        let mut y = vec![0.0; pairs.iter().map(|pair| pair.len()).sum()];
+        y.par_chunks_mut(features).enumerate().for_each(|(row, y)| {
+            let (sequence, token) = (row / tokens, row % tokens);
+            for (head, y) in y.chunks_exact_mut(head_dim).enumerate() {
+                let pair = pairs[sequence * key_heads + head / count];
+                let x = &pair[(head % count * tokens + token) * head_dim..][..head_dim];
+                match rotation {
+                    Some(scale) => cpu::rotate(x, self.sizes.angles(&self.back, row), scale, y),
+                    None => y.copy_from_slice(x),
+                }
+            }
+        });
+        y
+    }
+}
+
+impl CustomOp3 for Attention {
     fn name(&self) -> &'static str {
-        "masked-softmax"
+        "attention"
     }
 
     fn cpu_fwd(
         &self,
-        scores: &CpuStorage,
+        q: &CpuStorage,
         layout: &Layout,
-        mask: &CpuStorage,
-        mask_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (mask, width) = (slice::<f32>(mask, mask_layout)?, width(layout));
-        let heads = layout.dims()[1];
-        let mut weights = slice::<f32>(scores, layout)?.to_vec();
-        weights
-            .par_chunks_mut(width)
-            .with_min_len(at_once(width))
-            .enumerate()
-            .for_each(|(row, weights)| {
-                let (batch, token) = (row / (heads * width), row % width);
-                cpu::add(weights, &mask[(batch * width + token) * width..][..width]);
-                cpu::softmax(weights);
-            });
-        Ok((CpuStorage::F32(weights), layout.shape().clone()))
+        let pairs = self.pairs(slice(q, layout)?, slice(k, k_layout)?, slice(v, v_layout)?)?;
+        let Sizes {
+            tokens,
+            group,
+            head_dim,
+            ..
+        } = self.sizes;
+        let attended: Vec<Vec<f32>> = pairs
+            .par_iter()
+            .map(|pair| {
+                let mut y = vec![0.0; pair.q.len()];
+                let shape = (self.sizes.rows(), tokens, head_dim);
+                let (weights, v) = (Operand::plain(&pair.weights), Operand::plain(&pair.v));
+                self.product(shape, weights, v, &mut y);
+                y
+            })
+            .collect();
+        let attended: Vec<&[f32]> = attended.iter().map(Vec::as_slice).collect();
+        let y = self.merge(&attended, group, None);
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = pairs;
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 
     fn bwd(
         &self,
-        scores: &Tensor,
-        _mask: &Tensor,
-        weights: &Tensor,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        _y: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let width = scores.dim(3)?;
-        let dscores = read([weights, grad], |[weights, grad]| {
-            let mut dscores = vec![0.0; weights.len()];
-            dscores
-                .par_chunks_mut(width)
-                .with_min_len(at_once(width))
-                .zip(weights.par_chunks(width).zip(grad.par_chunks(width)))
-                .for_each(|(dscores, (weights, grad))| {
-                    cpu::softmax_backward(weights, grad, dscores);
-                });
-            dscores
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        let pairs = match kept.is_empty() {
+            true => read([q, k, v], |[q, k, v]| self.pairs(q, k, v))??,
+            false => kept,
+        };
+        let Sizes {
+            tokens,
+            key_heads,
+            group,
+            head_dim,
+        } = self.sizes;
+        let width = key_heads * group * head_dim;
+        let gradients: Vec<[Vec<f32>; 3]> = read([grad], |[grad]| {
+            let pairs = pairs.into_par_iter().enumerate();
+            let of = |(index, pair): (usize, Pair)| {
+                let (row, head) = (index / key_heads, index % key_heads);
+                let grad = &grad[row * tokens * width..];
+                let grad = self.sizes.split(grad, width, (head * group, group), None);
+                self.pair_backward(&pair, &grad)
+            };
+            pairs.map(of).collect()
         })?;
-        Ok((Some(tensor(dscores, scores.shape())?), None))
+        let of = |index: usize| -> Vec<&[f32]> {
+            let gradients = gradients.iter();
+            gradients.map(|all| &all[index][..]).collect()
+        };
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        Ok((
+            Some(tensor(self.merge(&of(0), group, Some(scale)), q.shape())?),
+            Some(tensor(self.merge(&of(1), 1, Some(1.0)), k.shape())?),
+            Some(tensor(self.merge(&of(2), 1, None), v.shape())?),
+        ))
     }
 }

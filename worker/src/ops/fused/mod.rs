@@ -4,18 +4,21 @@
 //! Every sum goes in one fixed order, so the gradients depend on neither the number of threads nor the instructions.
 
 mod attention;
+mod embed;
+mod gradients;
+mod linear;
 mod log_probabilities;
-mod product;
 mod rms_norm;
-mod rope;
 mod rows;
 mod swiglu;
 
-pub use attention::attention;
-pub use log_probabilities::token_log_probabilities;
-pub use product::linear;
+pub use attention::attend;
+pub use embed::embed;
+pub use gradients::Gradients;
+pub use linear::linear;
+pub use log_probabilities::head_log_probabilities;
 pub use rms_norm::rms_norm;
-pub use rope::rope;
+pub use rows::read;
 pub use swiglu::swiglu;
 
 #[cfg(test)]

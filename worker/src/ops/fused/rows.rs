@@ -19,7 +19,10 @@ pub(super) fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) 
 }
 
 /// Reads f32 tensors on the CPU, which are made contiguous where they are not.
-pub(super) fn read<const N: usize, R>(
+///
+/// # Errors
+/// A tensor is elsewhere or of another type.
+pub fn read<const N: usize, R>(
     tensors: [&Tensor; N],
     work: impl FnOnce([&[f32]; N]) -> R,
 ) -> Result<R> {

@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Result, Tensor, Var};
 
+use crate::ops::cpu::Element;
 use crate::ops::differentiable::Differentiable;
 use crate::ops::reference::segment_mask;
 
@@ -16,9 +17,26 @@ fn random(shape: &[usize], seed: u32) -> Var {
     Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu).unwrap()).unwrap()
 }
 
+/// Multiples of 2^-7 in -1..1, which bf16 holds.
+fn short(shape: &[usize], seed: u32) -> Var {
+    let random = random(shape, seed).as_tensor().detach();
+    let short = ((random * 128.0).unwrap().round().unwrap() / 128.0).unwrap();
+    Var::from_tensor(&short).unwrap()
+}
+
 /// Compares both bodies within `tolerance`, by a loss to which every element of the result counts differently.
 #[track_caller]
 fn agree(
+    inputs: &[Var],
+    tolerance: f32,
+    operation: impl Fn(Differentiable, &[Tensor]) -> Result<Tensor>,
+) {
+    agree_by(Element::F32, inputs, tolerance, operation);
+}
+
+#[track_caller]
+fn agree_by(
+    element: Element,
     inputs: &[Var],
     tolerance: f32,
     operation: impl Fn(Differentiable, &[Tensor]) -> Result<Tensor>,
@@ -29,7 +47,7 @@ fn agree(
         .collect();
     let of = |body: Differentiable| {
         let y = operation(body, &inputs_as).unwrap();
-        let weights = random(y.dims(), 77);
+        let weights = short(y.dims(), 77);
         let loss = (&y * weights.as_tensor()).unwrap().sum_all().unwrap();
         let gradients = loss.backward().unwrap();
         let mut all = vec![y.detach()];
@@ -49,7 +67,7 @@ fn agree(
     };
     let pairs = of(Differentiable::Reference)
         .into_iter()
-        .zip(of(Differentiable::Fused));
+        .zip(of(Differentiable::Fused(element)));
     for (place, ((shape, expected), (fused_shape, found))) in pairs.enumerate() {
         assert_eq!(shape, fused_shape);
         for (expected, found) in expected.iter().zip(&found) {
@@ -68,6 +86,20 @@ fn linear_maps_agree() {
             random(&[out], 3),
         ];
         agree(&inputs, 1e-4, |body, inputs| {
+            body.linear(&inputs[0], &inputs[1], Some(&inputs[2]))
+        });
+    }
+}
+
+#[test]
+fn linear_maps_of_numbers_that_bf16_holds_agree_by_bf16_as_well() {
+    for (rows, inner, out) in [(1, 3, 5), (70, 33, 48), (9, 1100, 17)] {
+        let inputs = [
+            short(&[2, rows, inner], 1),
+            short(&[out, inner], 2),
+            random(&[out], 3),
+        ];
+        agree_by(Element::Bf16, &inputs, 1e-4, |body, inputs| {
             body.linear(&inputs[0], &inputs[1], Some(&inputs[2]))
         });
     }
@@ -96,18 +128,6 @@ fn gated_activations_agree() {
 }
 
 #[test]
-fn rotations_agree() {
-    let angles = random(&[2, 1, 13, 4], 8);
-    let (cos, sin) = (
-        angles.cos().unwrap().detach(),
-        angles.sin().unwrap().detach(),
-    );
-    agree(&[random(&[2, 3, 13, 8], 9)], 1e-6, |body, inputs| {
-        body.rope(&inputs[0], &cos, &sin)
-    });
-}
-
-#[test]
 fn attention_agrees_over_packed_sequences_with_windows_and_without() {
     let segments: Vec<u32> = (0..2 * 19)
         .map(|place| [0, 0, 0, 1, 1, 2][place % 19 / 4])
@@ -116,36 +136,89 @@ fn attention_agrees_over_packed_sequences_with_windows_and_without() {
     for window in [None, Some(3)] {
         let mask = segment_mask(&segments, window).unwrap();
         let inputs = [
-            random(&[2, 6, 19, 8], 10),
-            random(&[2, 2, 19, 8], 11),
-            random(&[2, 2, 19, 8], 12),
+            random(&[2, 19, 6 * 8], 10),
+            random(&[2, 19, 2 * 8], 11),
+            random(&[2, 19, 2 * 8], 12),
         ];
-        agree(&inputs, 1e-5, |body, inputs| {
-            body.attention(&inputs[0], &inputs[1], &inputs[2], &mask)
-        });
+        let angles = random(&[2, 1, 19, 4], 8);
+        let cos = angles.cos().unwrap().detach();
+        let sin = angles.sin().unwrap().detach();
+        // Each of three products in a row rounds its operands by 2^-9 at most.
+        for (element, tolerance) in [(Element::F32, 1e-5), (Element::Bf16, 6.0 / 512.0)] {
+            agree_by(element, &inputs, tolerance, |body, inputs| {
+                let [q, k, v] = inputs else { unreachable!() };
+                body.attend([q, k, v], [&cos, &sin], &mask)
+            });
+        }
     }
 }
 
 #[test]
 fn log_probabilities_agree_and_a_target_beyond_the_vocabulary_is_refused() {
     let targets = Tensor::new(&[0u32, 7, 1499, 7], &Device::Cpu).unwrap();
-    let logits = random(&[4, 1500], 13);
-    let scaled = Var::from_tensor(&(logits.as_tensor() * 20.0).unwrap().detach()).unwrap();
-    agree(&[scaled], 1e-5, |body, inputs| {
-        body.token_log_probabilities(&inputs[0], &targets)
+    let (hidden, weight) = (random(&[4, 12], 13), random(&[1500, 12], 14));
+    let scaled = Var::from_tensor(&(weight.as_tensor() * 20.0).unwrap().detach()).unwrap();
+    agree(&[hidden.clone(), scaled], 1e-4, |body, inputs| {
+        body.head_log_probabilities(&inputs[0], &inputs[1], &targets)
     });
     let beyond = Tensor::new(&[0u32, 7, 1500, 7], &Device::Cpu).unwrap();
-    let error = Differentiable::Fused
-        .token_log_probabilities(&logits, &beyond)
+    let error = Differentiable::Fused(Element::F32)
+        .head_log_probabilities(&hidden, &weight, &beyond)
         .unwrap_err();
     assert!(error.to_string().contains("target 1500"), "{error}");
+}
+
+#[test]
+fn embeddings_agree_and_a_token_beyond_the_vocabulary_is_refused() {
+    let ids = Tensor::new(&[3u32, 0, 3, 4], &Device::Cpu).unwrap();
+    let weight = random(&[5, 6], 16);
+    agree(&[weight.clone()], 1e-6, |body, inputs| {
+        body.embed(&inputs[0], &ids)
+    });
+    let beyond = Tensor::new(&[1u32, 5], &Device::Cpu).unwrap();
+    let error = Differentiable::Fused(Element::F32)
+        .embed(&weight, &beyond)
+        .unwrap_err();
+    assert!(error.to_string().contains("token 5"), "{error}");
+}
+
+#[test]
+fn gradients_of_several_losses_add_up_where_they_lie() {
+    let (x, weight) = (random(&[4, 8], 17), random(&[9, 8], 18));
+    let ids = Tensor::new(&[1u32, 8, 1, 0], &Device::Cpu).unwrap();
+    // The weight is read as an embedding and as a map, like that of a tied head.
+    let loss = |body: Differentiable, x: &Tensor, scale: f64| {
+        let read = body.embed(weight.as_tensor(), &ids).unwrap();
+        let y = body.linear(&(x + read).unwrap(), weight.as_tensor(), None);
+        (y.unwrap().sqr().unwrap().sum_all().unwrap() * scale).unwrap()
+    };
+    let of = |body: Differentiable| {
+        let mut sums = super::Gradients::default();
+        for scale in [0.5, 2.0, 1.0] {
+            let variables = [x.as_tensor(), weight.as_tensor()];
+            sums.add(&loss(body, x.as_tensor(), scale), variables)
+                .unwrap();
+        }
+        [&x, &weight].map(|variable| {
+            let sum = sums.take(variable).expect("a gradient");
+            sum.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        })
+    };
+    let expected = of(Differentiable::Reference);
+    let found = of(Differentiable::Fused(Element::F32));
+    for (expected, found) in expected.iter().flatten().zip(found.iter().flatten()) {
+        let error = (expected - found).abs() / (1.0 + expected.abs());
+        assert!(error < 1e-5, "{found}, expected {expected}");
+    }
 }
 
 #[test]
 fn a_frozen_weight_gets_no_gradient() {
     let (x, weight) = (random(&[4, 8], 14), random(&[6, 8], 15));
     let frozen = weight.as_tensor().detach();
-    let y = Differentiable::Fused.linear(&x, &frozen, None).unwrap();
+    let y = Differentiable::Fused(Element::F32)
+        .linear(&x, &frozen, None)
+        .unwrap();
     let gradients = y.sum_all().unwrap().backward().unwrap();
     assert!(gradients.get(&x).is_some() && gradients.get(&frozen).is_none());
 }

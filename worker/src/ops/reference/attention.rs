@@ -2,6 +2,8 @@
 
 use candle_core::{D, Result, Tensor};
 
+use super::rope;
+
 /// What a hidden place adds to a score; exp of it is zero in f32.
 const HIDDEN: f32 = f32::NEG_INFINITY;
 
@@ -24,6 +26,28 @@ pub fn segment_mask(segments: &Tensor, window: Option<usize>) -> Result<Tensor> 
         }
     }
     Tensor::from_vec(mask, (batch, 1, tokens, tokens), segments.device())
+}
+
+/// Attention from projections on: heads are told apart, queries and keys rotated by their positions, and the heads' results put beside each
+/// other.
+///
+/// `q`: (batch, tokens, heads * head_dim); `k`, `v`: (batch, tokens, key_heads * head_dim); `cos`, `sin`: (batch, 1, tokens, head_dim / 2);
+/// `mask`: (batch, 1, tokens, tokens). Returns the shape of `q`.
+///
+/// # Errors
+/// The shapes do not fit.
+pub fn attend([q, k, v]: [&Tensor; 3], [cos, sin]: [&Tensor; 2], mask: &Tensor) -> Result<Tensor> {
+    let head_dim = 2 * cos.dim(D::Minus1)?;
+    let heads = |x: &Tensor| {
+        let (batch, tokens, features) = x.dims3()?;
+        x.reshape((batch, tokens, features / head_dim, head_dim))?
+            .transpose(1, 2)?
+            .contiguous()
+    };
+    let (rotated_q, rotated_k) = (rope(&heads(q)?, cos, sin)?, rope(&heads(k)?, cos, sin)?);
+    attention(&rotated_q, &rotated_k, &heads(v)?, mask)?
+        .transpose(1, 2)?
+        .reshape(q.shape())
 }
 
 /// `softmax(q k^T / sqrt(head_dim) + mask) v`, query head `h` with key head `h / group`.

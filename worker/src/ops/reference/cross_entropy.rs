@@ -14,6 +14,18 @@ pub fn token_log_probabilities(logits: &Tensor, targets: &Tensor) -> Result<Tens
     (chosen - log_sum)?.squeeze(1)
 }
 
+/// The log-probability of each target by a head: `hidden` (n, hidden), `weight` (vocab, hidden) and `targets` (n) u32 give (n) f32.
+///
+/// # Errors
+/// As [`token_log_probabilities`].
+pub fn head_log_probabilities(
+    hidden: &Tensor,
+    weight: &Tensor,
+    targets: &Tensor,
+) -> Result<Tensor> {
+    token_log_probabilities(&super::linear(hidden, weight, None)?, targets)
+}
+
 /// The mean negative log-probability of the targets, weighted: `weights` (n) f32 are 1 for a token that
 /// counts and 0 for one that does not (a prefix, padding). Zero where none counts.
 ///

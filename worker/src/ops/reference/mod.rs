@@ -3,13 +3,15 @@
 
 mod attention;
 mod cross_entropy;
+mod embed;
 mod linear;
 mod rms_norm;
 mod rope;
 mod swiglu;
 
-pub use attention::{attention, segment_mask};
-pub use cross_entropy::{cross_entropy, token_log_probabilities};
+pub use attention::{attend, attention, segment_mask};
+pub use cross_entropy::{cross_entropy, head_log_probabilities, token_log_probabilities};
+pub use embed::embed;
 pub use linear::linear;
 pub use rms_norm::rms_norm;
 pub use rope::rope;

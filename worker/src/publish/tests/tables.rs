@@ -172,7 +172,7 @@ fn a_pair_holds_the_chosen_response_its_scores_and_where_it_comes_from() {
                 qpo.get(&Some(text("generator")))
             );
             assert_eq!(text("reward_digest"), sha256_hex(b"coder"));
-            assert_eq!(text("body"), "fused-f32");
+            assert_eq!(text("body"), "fused-bf16");
             assert!(!batch["difficulty"].is_null(row));
         }
     }

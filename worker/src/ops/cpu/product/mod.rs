@@ -1,0 +1,212 @@
+//! Products of plain f32 matrices, for training: both operands change with every step, so nothing is packed ahead. They are multiplied as
+//! they are or rounded to bf16, and summed in f32. The kernels are those of serving, and so is the promise: an element is one chain of
+//! fused multiply-adds over k, whatever the threads or instructions.
+
+use std::cell::RefCell;
+
+use rayon::prelude::*;
+
+use super::element::Element;
+use super::kernel::{Strided, multiply};
+use super::{LANES, Lanes};
+
+mod lay;
+mod pack;
+
+use lay::lay_rows;
+use pack::pack;
+
+/// How a matrix lies in memory, row by row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Laid {
+    Plain,
+    Transposed,
+}
+
+/// Units of k in a piece: a piece of some panels stays in the second-level cache while all rows pass over it.
+const DEPTH: usize = 512;
+/// Most rows that a thread takes at a time, which share what is read of the right operand.
+const ROWS: usize = 64;
+/// Panels that are worked through together.
+const WIDTH: usize = 6;
+/// Units between the rows of the left operand's piece: with a power of two they would all fall on a few places of the cache.
+const GAP: usize = LANES;
+
+thread_local! {
+    /// The packed right operand's memory, which one product leaves to the next.
+    static PACKED: RefCell<Vec<Lanes>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A matrix of f32 and how it lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Operand<'a> {
+    values: &'a [f32],
+    laid: Laid,
+}
+
+impl<'a> Operand<'a> {
+    /// A matrix that lies as it is named.
+    pub fn plain(values: &'a [f32]) -> Self {
+        let laid = Laid::Plain;
+        Self { values, laid }
+    }
+
+    /// A matrix that lies columns for rows.
+    pub fn transposed(values: &'a [f32]) -> Self {
+        let laid = Laid::Transposed;
+        Self { values, laid }
+    }
+}
+
+/// `y = a b` for `a` (m, k), `b` (k, n) and `y` (m, n), whose numbers are multiplied as `element`; with `resume` the sums continue from what
+/// `y` holds.
+///
+/// # Panics
+/// An operand has another size.
+pub fn product(
+    element: Element,
+    (m, k, n): (usize, usize, usize),
+    a: Operand<'_>,
+    b: Operand<'_>,
+    y: &mut [f32],
+    resume: bool,
+) {
+    let sizes = (a.values.len(), b.values.len(), y.len());
+    assert_eq!(sizes, (m * k, k * n, m * n));
+    if y.is_empty() {
+        return;
+    }
+    if k == 0 {
+        if !resume {
+            y.fill(0.0);
+        }
+        return;
+    }
+    let mut packed = PACKED.take();
+    pack(element, b, (k, n), &mut packed);
+    let width = n.next_multiple_of(LANES);
+    if width == n {
+        multiply_rows(element, (m, k, width), a, &packed, y, resume);
+    } else {
+        // Kernels write whole panels.
+        let mut wide = vec![0.0; m * width];
+        if resume {
+            for (row, wide) in y.chunks_exact(n).zip(wide.chunks_exact_mut(width)) {
+                wide[..n].copy_from_slice(row);
+            }
+        }
+        multiply_rows(element, (m, k, width), a, &packed, &mut wide, resume);
+        for (row, wide) in y.chunks_exact_mut(n).zip(wide.chunks_exact(width)) {
+            row.copy_from_slice(&wide[..n]);
+        }
+    }
+    PACKED.set(packed);
+}
+
+fn multiply_rows(
+    element: Element,
+    (m, k, width): (usize, usize, usize),
+    a: Operand<'_>,
+    packed: &[Lanes],
+    y: &mut [f32],
+    resume: bool,
+) {
+    let panels = width / LANES;
+    // Pieces for every thread several times over, in whole tiles.
+    let rows = m.div_ceil(4 * rayon::current_num_threads());
+    let rows = rows.next_multiple_of(8).min(ROWS);
+    let units = || vec![0u32; rows * (DEPTH + GAP)];
+    let tasks = y.par_chunks_mut(rows * width).enumerate();
+    tasks.for_each_init(units, |units, (task, y)| {
+        let (first, rows) = (task * rows, y.len() / width);
+        for start in (0..element.units(k)).step_by(DEPTH) {
+            let depth = DEPTH.min(element.units(k) - start);
+            let stride = depth + GAP;
+            let numbers = start * element.in_unit()..k.min((start + depth) * element.in_unit());
+            lay_rows(
+                element,
+                a,
+                (m, k),
+                first..first + rows,
+                numbers,
+                (units, stride),
+            );
+            for panel in (0..panels).step_by(WIDTH) {
+                let x = Strided {
+                    data: &units[..],
+                    stride,
+                };
+                let w = Strided {
+                    data: &packed[start / DEPTH * (DEPTH + 1) * panels + panel * (depth + 1)..],
+                    stride: depth + 1,
+                };
+                let y = Strided {
+                    data: &mut y[panel * LANES..],
+                    stride: width,
+                };
+                let count = WIDTH.min(panels - panel);
+                multiply(element, rows, count, depth, x, w, y, resume || start > 0);
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Element, Laid, Operand, product};
+
+    fn transposed(values: &[f32], (rows, columns): (usize, usize)) -> Vec<f32> {
+        let at = |place: usize| values[place % rows * columns + place / rows];
+        (0..values.len()).map(at).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn an_element_is_one_chain_of_fused_multiply_adds_however_the_operands_lie(
+            m in 1usize..150, k in prop_oneof![1usize..40, 500usize..1100], n in 1usize..120,
+            threads in 1usize..4, half: bool, resume: bool, seed: u32,
+        ) {
+            let mut state = seed;
+            let mut random = |count: usize| -> Vec<f32> {
+                let next = |_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+                };
+                (0..count).map(next).collect()
+            };
+            let (a, b, begun) = (random(m * k), random(k * n), random(m * n));
+            let element = if half { Element::Bf16 } else { Element::F32 };
+            let rounded = |x: f32| match element {
+                Element::F32 => x,
+                Element::Bf16 => half::bf16::from_f32(x).to_f32(),
+            };
+            // Of a pair the later number comes first.
+            let mut order: Vec<usize> = (0..k).collect();
+            order.chunks_mut(element.in_unit()).for_each(<[usize]>::reverse);
+            let expected: Vec<u32> = (0..m * n).map(|place| {
+                let (row, column) = (place / n, place % n);
+                let begun = if resume { begun[place] } else { 0.0 };
+                let chain = order.iter().fold(begun, |sum, i| {
+                    rounded(a[row * k + i]).mul_add(rounded(b[i * n + column]), sum)
+                });
+                chain.to_bits()
+            }).collect();
+            let (across_a, across_b) = (transposed(&a, (m, k)), transposed(&b, (k, n)));
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            for (a, b) in [
+                ((&a, Laid::Plain), (&b, Laid::Plain)),
+                ((&a, Laid::Plain), (&across_b, Laid::Transposed)),
+                ((&across_a, Laid::Transposed), (&b, Laid::Plain)),
+            ] {
+                let [a, b] = [a, b].map(|(values, laid)| Operand { values, laid });
+                let mut y = if resume { begun.clone() } else { vec![f32::NAN; m * n] };
+                pool.install(|| product(element, (m, k, n), a, b, &mut y, resume));
+                let bits: Vec<u32> = y.iter().map(|value| value.to_bits()).collect();
+                prop_assert_eq!(&bits, &expected, "{:?} {:?}", a.laid, b.laid);
+            }
+        }
+    }
+}

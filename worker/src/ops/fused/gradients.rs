@@ -1,0 +1,95 @@
+//! Gradients of variables, each in one place from its first part to its last. candle's backward pass makes zeros and a new sum for every
+//! part, on one thread: for weights that is several times the memory and most of the time that is not spent in products.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use candle_core::{Result, Tensor, TensorId};
+
+thread_local! {
+    /// What the backward pass that runs on this thread adds to.
+    static GATHERED: RefCell<Option<Gradients>> = const { RefCell::new(None) };
+}
+
+/// Sums of gradients, by variable, and memory for more of them.
+#[derive(Default)]
+pub struct Gradients {
+    sums: HashMap<TensorId, Tensor>,
+    spare: HashMap<TensorId, Tensor>,
+}
+
+impl Gradients {
+    /// Adds the gradient of a scalar for each of the variables that it depends on.
+    ///
+    /// # Errors
+    /// The arithmetic of the backward pass fails.
+    pub fn add<'a>(
+        &mut self,
+        loss: &Tensor,
+        variables: impl IntoIterator<Item = &'a Tensor>,
+    ) -> Result<()> {
+        GATHERED.set(Some(std::mem::take(self)));
+        let found = loss.backward();
+        *self = GATHERED.take().unwrap_or_default();
+        let mut found = found?;
+        for variable in variables {
+            // What the reference's operations and small vectors gave.
+            let Some(part) = found.remove(variable) else {
+                continue;
+            };
+            match self.sums.entry(variable.id()) {
+                Entry::Occupied(mut sum) => {
+                    let more = (sum.get() + part)?;
+                    sum.insert(more);
+                }
+                Entry::Vacant(sum) => {
+                    sum.insert(part);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a variable's gradient; nothing where there is none.
+    pub fn take(&mut self, variable: &Tensor) -> Option<Tensor> {
+        self.sums.remove(&variable.id())
+    }
+
+    /// Forgets all sums.
+    pub fn forget(&mut self) {
+        self.spare.extend(self.sums.drain());
+    }
+
+    /// Takes back a gradient of a variable that nobody reads any more: the next one is written over it.
+    pub fn reuse(&mut self, variable: &Tensor, gradient: Tensor) {
+        self.spare.insert(variable.id(), gradient);
+    }
+}
+
+/// A part of a gradient: how it is made, and how it is put where others lie.
+pub(super) trait Part {
+    /// The part as a tensor of its own.
+    fn alone(&self) -> Result<Tensor>;
+
+    /// Adds the part to `sum`, or with `over` writes it there.
+    fn put(&self, sum: &Tensor, over: bool) -> Result<()>;
+}
+
+/// A part of the gradient of `input`, within a backward pass: for a variable whose gradients are gathered it goes there, and nothing is left
+/// for candle.
+pub(super) fn gathered(input: &Tensor, part: &impl Part) -> Result<Option<Tensor>> {
+    let id = input.id();
+    let places = GATHERED.with_borrow_mut(|all| {
+        let all = all.as_mut().filter(|_| input.is_variable())?;
+        Some((all.sums.get(&id).cloned(), all.spare.remove(&id)))
+    });
+    let made = match places {
+        None => return part.alone().map(Some),
+        Some((Some(sum), _)) => return part.put(&sum, false).map(|()| None),
+        Some((None, Some(spare))) => part.put(&spare, true).map(|()| spare)?,
+        Some((None, None)) => part.alone()?,
+    };
+    GATHERED.with_borrow_mut(|all| all.as_mut()?.sums.insert(id, made));
+    Ok(None)
+}

@@ -1,0 +1,166 @@
+//! A linear map.
+
+use candle_core::{CpuStorage, CustomOp2, InplaceOp3, Layout, Result, Shape, Tensor, bail};
+
+use super::gradients::{Part, gathered};
+use super::rows::{read, slice, tensor, width};
+use crate::ops::cpu::{Element, Operand, product};
+
+/// `x W^T` of (.., in) and (out, in).
+struct Linear {
+    element: Element,
+}
+
+/// As [`reference::linear`](crate::ops::reference::linear), with numbers multiplied as `element`.
+///
+/// # Errors
+/// The shapes do not fit.
+pub fn linear(
+    element: Element,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    let y = x.apply_op2(&weight.contiguous()?, Linear { element })?;
+    match bias {
+        Some(bias) => y.broadcast_add(bias),
+        None => Ok(y),
+    }
+}
+
+/// `x W^T` of rows of `inner` numbers.
+pub(super) fn multiply(element: Element, x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
+    let (rows, out) = (x.len() / inner, weight.len() / inner);
+    let mut y = vec![0.0; rows * out];
+    let (x, weight) = (Operand::plain(x), Operand::transposed(weight));
+    product(element, (rows, inner, out), x, weight, &mut y, false);
+    y
+}
+
+/// The gradients of `x` (.., in) and `weight` (out, in) from that of `x W^T`. A frozen weight needs none.
+pub(super) fn linear_backward(
+    element: Element,
+    x: &Tensor,
+    weight: &Tensor,
+    grad: &Tensor,
+) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    let (out, inner) = weight.dims2()?;
+    let of_x = || {
+        let dx = read([grad, weight], |[grad, weight]| {
+            let mut dx = vec![0.0; x.elem_count()];
+            let shape = (dx.len() / inner, out, inner);
+            let (grad, weight) = (Operand::plain(grad), Operand::plain(weight));
+            product(element, shape, grad, weight, &mut dx, false);
+            dx
+        })?;
+        tensor(dx, x.shape())
+    };
+    let part = WeightPart {
+        element,
+        x: &x.contiguous()?,
+        weight,
+        grad: &grad.contiguous()?,
+    };
+    Ok((
+        x.track_op().then(of_x).transpose()?,
+        match weight.track_op() {
+            true => gathered(weight, &part)?,
+            false => None,
+        },
+    ))
+}
+
+/// The gradient of a weight by one batch.
+struct WeightPart<'a> {
+    element: Element,
+    x: &'a Tensor,
+    weight: &'a Tensor,
+    grad: &'a Tensor,
+}
+
+impl Part for WeightPart<'_> {
+    fn alone(&self) -> Result<Tensor> {
+        let sum = self.weight.zeros_like()?;
+        self.put(&sum, true)?;
+        Ok(sum)
+    }
+
+    fn put(&self, sum: &Tensor, over: bool) -> Result<()> {
+        let element = self.element;
+        sum.inplace_op3(self.grad, self.x, &Put { element, over })
+    }
+}
+
+/// `grad^T x`, written over what is there or added to it: each element's chain of additions then goes on.
+struct Put {
+    element: Element,
+    over: bool,
+}
+
+impl InplaceOp3 for Put {
+    fn name(&self) -> &'static str {
+        "linear-backward"
+    }
+
+    fn cpu_fwd(
+        &self,
+        sum: &mut CpuStorage,
+        sum_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+        x: &CpuStorage,
+        layout: &Layout,
+    ) -> Result<()> {
+        let (CpuStorage::F32(sum), Some((from, to))) = (sum, sum_layout.contiguous_offsets())
+        else {
+            bail!("linear: gradients are gathered in contiguous f32")
+        };
+        let (out, inner) = sum_layout.shape().dims2()?;
+        let (grad, x) = (slice::<f32>(grad, grad_layout)?, slice::<f32>(x, layout)?);
+        let shape = (out, x.len() / inner, inner);
+        let (grad, x) = (Operand::transposed(grad), Operand::plain(x));
+        product(self.element, shape, grad, x, &mut sum[from..to], !self.over);
+        Ok(())
+    }
+}
+
+impl CustomOp2 for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (out, inner) = weight_layout.shape().dims2()?;
+        if width(layout) != inner {
+            bail!(
+                "linear: {:?} does not fit {:?}",
+                layout.dims(),
+                weight_layout.dims()
+            )
+        }
+        let mut shape = layout.dims().to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = out;
+        }
+        let (x, weight) = (slice(x, layout)?, slice(weight, weight_layout)?);
+        let y = multiply(self.element, x, weight, inner);
+        Ok((CpuStorage::F32(y), shape.into()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        linear_backward(self.element, x, weight, grad)
+    }
+}
