@@ -172,7 +172,7 @@ fn log_probabilities_agree_and_a_target_beyond_the_vocabulary_is_refused() {
 fn embeddings_agree_and_a_token_beyond_the_vocabulary_is_refused() {
     let ids = Tensor::new(&[3u32, 0, 3, 4], &Device::Cpu).unwrap();
     let weight = random(&[5, 6], 16);
-    agree(&[weight.clone()], 1e-6, |body, inputs| {
+    agree(std::slice::from_ref(&weight), 1e-6, |body, inputs| {
         body.embed(&inputs[0], &ids)
     });
     let beyond = Tensor::new(&[1u32, 5], &Device::Cpu).unwrap();

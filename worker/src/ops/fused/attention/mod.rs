@@ -8,6 +8,9 @@ use rayon::prelude::*;
 
 use super::rows::{read, slice, tensor};
 use crate::ops::cpu::{self, Element, Operand, product};
+use heads::Sizes;
+
+mod heads;
 
 /// As [`reference::attend`](crate::ops::reference::attend), with numbers multiplied as `element`.
 ///
@@ -61,53 +64,6 @@ pub fn attend(
     };
     let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
     q.apply_op3(&k, &v, operation)
-}
-
-#[derive(Clone, Copy)]
-struct Sizes {
-    tokens: usize,
-    key_heads: usize,
-    /// Query heads of one key head.
-    group: usize,
-    head_dim: usize,
-}
-
-impl Sizes {
-    /// Numbers of a pair's keys, or of one query head's queries.
-    fn head(self) -> usize {
-        self.tokens * self.head_dim
-    }
-
-    /// Rows of a pair's scores: the queries of a group are rows of one product with the keys that they share.
-    fn rows(self) -> usize {
-        self.group * self.tokens
-    }
-
-    /// `scale * x`, rotated where there are angles, of heads `first..first + count` of one sequence (tokens, features) as (heads, tokens,
-    /// head_dim).
-    fn split(
-        self,
-        x: &[f32],
-        features: usize,
-        (first, count): (usize, usize),
-        rotation: Option<(&[(f32, f32)], f32)>,
-    ) -> Vec<f32> {
-        let mut heads = vec![0.0; count * self.head()];
-        for (row, out) in heads.chunks_exact_mut(self.head_dim).enumerate() {
-            let (head, token) = (first + row / self.tokens, row % self.tokens);
-            let x = &x[token * features + head * self.head_dim..][..self.head_dim];
-            match rotation {
-                Some((angles, scale)) => cpu::rotate(x, self.angles(angles, token), scale, out),
-                None => out.copy_from_slice(x),
-            }
-        }
-        heads
-    }
-
-    fn angles(self, angles: &[(f32, f32)], token: usize) -> &[(f32, f32)] {
-        let half = self.head_dim / 2;
-        &angles[token * half..][..half]
-    }
 }
 
 /// What the backward pass needs of a pair of a sequence and a key head.
@@ -225,30 +181,6 @@ impl Attention {
         self.product(along, Operand::plain(&dscores), Operand::plain(k), &mut dq);
         [dq, dk, dv]
     }
-
-    /// Brings the heads of all pairs together: (batch, tokens, features), each pair having `count` heads side by side.
-    fn merge(&self, pairs: &[&[f32]], count: usize, rotation: Option<f32>) -> Vec<f32> {
-        let Sizes {
-            tokens,
-            key_heads,
-            head_dim,
-            ..
-        } = self.sizes;
-        let features = key_heads * count * head_dim;
-        let mut y = vec![0.0; pairs.iter().map(|pair| pair.len()).sum()];
-        y.par_chunks_mut(features).enumerate().for_each(|(row, y)| {
-            let (sequence, token) = (row / tokens, row % tokens);
-            for (head, y) in y.chunks_exact_mut(head_dim).enumerate() {
-                let pair = pairs[sequence * key_heads + head / count];
-                let x = &pair[(head % count * tokens + token) * head_dim..][..head_dim];
-                match rotation {
-                    Some(scale) => cpu::rotate(x, self.sizes.angles(&self.back, row), scale, y),
-                    None => y.copy_from_slice(x),
-                }
-            }
-        });
-        y
-    }
 }
 
 impl CustomOp3 for Attention {
@@ -283,7 +215,7 @@ impl CustomOp3 for Attention {
             })
             .collect();
         let attended: Vec<&[f32]> = attended.iter().map(Vec::as_slice).collect();
-        let y = self.merge(&attended, group, None);
+        let y = self.sizes.merge(&attended, group, None);
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = pairs;
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
@@ -323,10 +255,17 @@ impl CustomOp3 for Attention {
             gradients.map(|all| &all[index][..]).collect()
         };
         let scale = 1.0 / (head_dim as f32).sqrt();
+        let (back, sizes) = (&self.back[..], self.sizes);
         Ok((
-            Some(tensor(self.merge(&of(0), group, Some(scale)), q.shape())?),
-            Some(tensor(self.merge(&of(1), 1, Some(1.0)), k.shape())?),
-            Some(tensor(self.merge(&of(2), 1, None), v.shape())?),
+            Some(tensor(
+                sizes.merge(&of(0), group, Some((back, scale))),
+                q.shape(),
+            )?),
+            Some(tensor(
+                sizes.merge(&of(1), 1, Some((back, 1.0))),
+                k.shape(),
+            )?),
+            Some(tensor(sizes.merge(&of(2), 1, None), v.shape())?),
         ))
     }
 }
