@@ -70,12 +70,11 @@ impl ModelConfig {
     }
 
     /// Bytes needed to train `trainable` parameters of this model with AdamW on `tokens` tokens a
-    /// micro-batch, in rows of `row` tokens: weights, gradients of two micro-batches, two moments, what a step of the
-    /// optimizer makes of them, and every activation that the backward pass reads, those of attention for each pair of a
-    /// row's tokens.
+    /// micro-batch, in rows of `row` tokens: weights, gradients (the reference's of two micro-batches), two moments, what reading and saving
+    /// make of them, and every activation that the backward pass reads, those of attention for each pair of a row's tokens; by fused
+    /// operations also the largest matrix as operand of a product.
     ///
-    /// The numbers count what our decoder's operations keep, and were compared with what was measured (docs/cost.md): SmolLM2-135M with rows
-    /// of 256 tokens takes 6% less by fused operations, where some tokens are not learnt, and was within 1% by the reference's.
+    /// The numbers count what our decoder's operations keep, and were compared with what was measured (docs/cost.md).
     pub fn training_bytes(
         &self,
         operations: Differentiable,
@@ -83,19 +82,25 @@ impl ModelConfig {
         tokens: usize,
         row: usize,
     ) -> u64 {
-        let (hidden, inner, scores) = (
-            self.hidden_size,
-            self.intermediate_size,
-            self.num_attention_heads * row,
-        );
+        let (hidden, inner) = (self.hidden_size, self.intermediate_size);
+        let (query, key_value) = (self.query_size(), self.key_value_size());
+        let scores = self.num_attention_heads * row;
         let (a_layer, logits) = match operations {
             Differentiable::Reference => {
                 (22 * hidden + 7 * inner + 5 * scores, 4 * self.vocab_size)
             }
-            Differentiable::Fused(_) => (14 * hidden + 3 * inner + 2 * scores, 3 * self.vocab_size),
+            Differentiable::Fused(_) => (
+                6 * hidden + 3 * query + 4 * key_value + 3 * inner + scores,
+                self.vocab_size,
+            ),
+        };
+        let (a_parameter, operand) = match operations {
+            Differentiable::Reference => (22, 0),
+            Differentiable::Fused(element) => (18, element.bytes() * self.vocab_size * hidden),
         };
         self.weight_bytes()
-            + 22 * trainable
+            + a_parameter * trainable
+            + operand as u64
             + 4 * tokens as u64 * (self.num_hidden_layers * a_layer + logits) as u64
     }
 }
