@@ -96,7 +96,7 @@ impl ModelConfig {
         };
         let (a_parameter, operand) = match operations {
             Differentiable::Reference => (22, 0),
-            Differentiable::Fused(element) => (18, element.bytes() * self.vocab_size * hidden),
+            Differentiable::Fused(element) => (19, element.bytes() * self.vocab_size * hidden),
         };
         self.weight_bytes()
             + a_parameter * trainable
