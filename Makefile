@@ -89,7 +89,7 @@ bench-engine: build models ## Compare the engine with llama.cpp and PyTorch on t
 		--train models/smollm2-135m-instruct.q4_1.gguf --python "$(BENCH)-python/bin/python" --out target/bench
 
 .PHONY: check-plan
-check-plan: build models ## Whether bench and plan say within 25% what the quickstart then takes here (8 minutes, machine left alone): target/check-plan
+check-plan: build models ## Whether bench and plan say within 25% what the quickstart then takes here (6 minutes, machine left alone): target/check-plan
 	tests/bench/check_plan.py --bin "$(RELEASE)" --spec examples/quickstart.yaml --out target/check-plan \
 		--model models/smollm2-135m-instruct.q4_1.gguf --model models/qwen2.5-coder-0.5b-instruct.q4_k_m.gguf
 

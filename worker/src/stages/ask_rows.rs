@@ -69,7 +69,7 @@ pub fn ask_rows<S: AskStage>(shard: &Shard<'_>) -> Result<Finished, StageError> 
 
 struct AskRows<S> {
     stage: S,
-    model: ChatModel,
+    model: Option<ChatModel>,
     samples: i32,
     sampling: Sampling,
 }
@@ -80,11 +80,14 @@ impl<S: AskStage> RowStage for AskRows<S> {
 
     const ROWS_AT_ONCE: i64 = S::ROWS_AT_ONCE;
 
-    fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
+    /// The model is loaded where there is a row to ask about: of the seed questions a shard may have none with an answer.
+    fn start(shard: &Shard<'_>, rows: &[S::Row]) -> Result<Self, StageError> {
         let asking = S::asking(&shard.task.params).ok_or_else(|| wrong_params(shard))?;
+        let asks = |row| asking.stage.prompt(shard, row).is_some();
+        let load = || ChatModel::load(shard, asking.model);
         Ok(AskRows {
+            model: rows.iter().any(asks).then(load).transpose()?,
             stage: asking.stage,
-            model: ChatModel::load(shard, asking.model)?,
             samples: asking.samples,
             sampling: asking.sampling.clone(),
         })
@@ -126,14 +129,15 @@ impl<S: AskStage> RowStage for AskRows<S> {
                 }
             }
         };
-        self.model
-            .ask(shard, &prompts, self.samples, &self.sampling, &mut take)?;
+        if let Some(model) = &self.model {
+            model.ask(shard, &prompts, self.samples, &self.sampling, &mut take)?;
+        }
         pass_over(fates, rows.len() - next);
         Ok(())
     }
 
-    fn body(&self) -> String {
-        self.model.body()
+    fn body(&self) -> Option<String> {
+        self.model.as_ref().map(ChatModel::body)
     }
 
     fn histograms(kept: &[&S::Kept], _: &[&RejectRow]) -> Vec<Histogram> {

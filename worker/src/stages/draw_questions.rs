@@ -33,7 +33,7 @@ impl RowStage for DrawQuestions {
 
     const ROWS_AT_ONCE: i64 = 256;
 
-    fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
+    fn start(shard: &Shard<'_>, _: &[Self::Row]) -> Result<Self, StageError> {
         let (model, system_prompt, sampling) = match &shard.task.params {
             StageParams::Sample {
                 model,
@@ -71,8 +71,8 @@ impl RowStage for DrawQuestions {
         self.model.draw(shard, ids, &self.sampling, fates)
     }
 
-    fn body(&self) -> String {
-        self.model.body()
+    fn body(&self) -> Option<String> {
+        Some(self.model.body())
     }
 
     /// Lengths of the questions drawn, dropped ones included.

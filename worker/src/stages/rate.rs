@@ -32,7 +32,7 @@ impl RowStage for Rate {
 
     const ROWS_AT_ONCE: i64 = 64;
 
-    fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
+    fn start(shard: &Shard<'_>, _: &[Self::Row]) -> Result<Self, StageError> {
         let StageParams::Rate {
             model,
             minimum,
@@ -66,8 +66,8 @@ impl RowStage for Rate {
         Ok(())
     }
 
-    fn body(&self) -> String {
-        self.model.body()
+    fn body(&self) -> Option<String> {
+        Some(self.model.body())
     }
 
     fn histograms(kept: &[&QuestionRow], rejects: &[&RejectRow]) -> Vec<Histogram> {

@@ -32,7 +32,7 @@ impl RowStage for Reward {
 
     const ROWS_AT_ONCE: i64 = 16;
 
-    fn start(shard: &Shard<'_>) -> Result<Self, StageError> {
+    fn start(shard: &Shard<'_>, _: &[Self::Row]) -> Result<Self, StageError> {
         let StageParams::Reward {
             model,
             domain,
@@ -81,8 +81,8 @@ impl RowStage for Reward {
         Ok(())
     }
 
-    fn body(&self) -> String {
-        self.model.body()
+    fn body(&self) -> Option<String> {
+        Some(self.model.body())
     }
 
     fn histograms(kept: &[&AnsweredRow], _: &[&RejectRow]) -> Vec<Histogram> {

@@ -29,11 +29,11 @@ pub trait RowStage: Sized {
     /// Rows that are worked on together. It changes speed and memory, never a result.
     const ROWS_AT_ONCE: i64;
 
-    /// Loads what the work needs. Called once, and only where there is work left.
+    /// Loads what the work on these rows needs. Called once, and only where there is work left.
     ///
     /// # Errors
     /// The parameters are another stage's, or a model does not load.
-    fn start(shard: &Shard<'_>) -> Result<Self, StageError>;
+    fn start(shard: &Shard<'_>, rows: &[Self::Row]) -> Result<Self, StageError>;
 
     /// Rows `rows`, by global number.
     ///
@@ -52,8 +52,8 @@ pub trait RowStage: Sized {
         fates: &mut Fates<'_>,
     ) -> Result<(), StageError>;
 
-    /// The arithmetic body.
-    fn body(&self) -> String;
+    /// The arithmetic body; none where these rows need no model.
+    fn body(&self) -> Option<String>;
 
     /// Distributions over all rows of the shard.
     fn histograms(kept: &[&Self::Kept], rejects: &[&RejectRow]) -> Vec<Histogram>;
@@ -91,8 +91,10 @@ pub fn run_shard<S: RowStage>(shard: &Shard<'_>) -> Result<Finished, StageError>
         shard.progressing.begin("read rows");
         let rows = S::read(shard, todo.clone())?;
         shard.stop.check()?;
-        let mut stage = S::start(shard)?;
-        finished.body = stage.body();
+        let mut stage = S::start(shard, &rows)?;
+        if let Some(body) = stage.body() {
+            finished.body = body;
+        }
         let worked = work_through(&mut stage, shard, &rows, &mut finished);
         if worked == Err(StageError::Stopped) {
             finished.save(shard)?;

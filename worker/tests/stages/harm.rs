@@ -4,8 +4,8 @@ use scalequest_crds::Stage;
 use scalequest_crds::manifest::Seal;
 use scalequest_crds::report::Outcome;
 use scalequest_crds::row::{QuestionRow, Reason, RejectRow};
-use scalequest_crds::run::Domain;
-use scalequest_crds::task::{ModelLocation, ModelUse, StageParams};
+use scalequest_crds::run::{AnswerFormat, Domain};
+use scalequest_crds::task::{ModelLocation, ModelUse, StageParams, StageTask};
 use scalequest_worker::dataset::table::encode_rows;
 use scalequest_worker::dataset::workspace::StageDir;
 use scalequest_worker::stages::{StageError, Stop, seal_task};
@@ -130,19 +130,49 @@ fn a_model_that_changed_since_acceptance_is_refused_by_name() {
 #[test]
 fn a_stage_without_rows_makes_an_empty_output_without_loading_a_model() {
     let bench = Bench::new();
-    let missing = ModelUse {
-        name: "m".into(),
-        location: ModelLocation::Path("/nowhere".into()),
-        digest: String::new(),
-        arithmetic: Default::default(),
-        server: None,
-    };
     let params = StageParams::Generate {
-        model: missing,
+        model: missing(),
         system_prompt: None,
         sampling: sampling(1.0, 4),
         first_id: 0,
     };
     let generated = finish(&bench.task(params, &[], 0));
     assert_eq!(bench.count(&generated), 0);
+}
+
+#[test]
+fn labelling_loads_a_model_only_where_a_seed_question_has_an_answer() {
+    let bench = Bench::new();
+    let without = "{\"question\": \"What is one?\"}\n".repeat(3);
+    let with = "{\"question\": \"What is two?\", \"answer\": \"2\"}\n";
+    std::fs::write(bench.path("seeds.jsonl"), without + with).expect("seeds");
+    let params = StageParams::Label {
+        model: missing(),
+        seed_questions: bench.seeds(),
+        samples: 2,
+        sampling: sampling(1.0, 8),
+        answer_format: AnswerFormat::Boxed,
+        domain: Domain::Mathematics,
+    };
+    let task = StageTask {
+        shard_rows: 3,
+        ..bench.task(params, &[], 4)
+    };
+    assert_eq!(
+        run(&task, 0).expect("done").outcome,
+        Outcome::Done { reused: false }
+    );
+    let error = run(&task, 1).expect_err("a model that is nowhere");
+    assert!(error.to_string().contains("/nowhere"), "{error}");
+}
+
+/// A model that is nowhere.
+fn missing() -> ModelUse {
+    ModelUse {
+        name: "m".into(),
+        location: ModelLocation::Path("/nowhere".into()),
+        digest: String::new(),
+        arithmetic: Default::default(),
+        server: None,
+    }
 }
