@@ -138,7 +138,7 @@ impl CustomOp2 for Linear {
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (out, inner) = weight_layout.shape().dims2()?;
-        if width(layout) != inner {
+        if width(layout) != inner || inner == 0 {
             bail!(
                 "linear: {:?} does not fit {:?}",
                 layout.dims(),

@@ -222,3 +222,27 @@ fn a_frozen_weight_gets_no_gradient() {
     let gradients = y.sum_all().unwrap().backward().unwrap();
     assert!(gradients.get(&x).is_some() && gradients.get(&frozen).is_none());
 }
+
+#[test]
+fn memory_is_kept_only_of_gradients_that_are_put_in_one_place_and_written_over() {
+    let (x, weight) = (random(&[4, 8], 19), random(&[9, 8], 20));
+    let frozen = x.as_tensor().detach();
+    let of = |body: Differentiable, sums: &mut super::Gradients| {
+        let y = body.linear(&frozen, weight.as_tensor(), None).unwrap();
+        let loss = y.sqr().unwrap().sum_all().unwrap();
+        sums.add(&loss, [weight.as_tensor()]).unwrap();
+        sums.take(&weight).expect("a gradient")
+    };
+    for (body, is_kept) in [
+        (Differentiable::Fused(Element::F32), true),
+        (Differentiable::Reference, false),
+    ] {
+        let mut sums = super::Gradients::default();
+        let first = of(body, &mut sums);
+        let expected = first.to_vec2::<f32>().unwrap();
+        sums.reuse(&weight, first);
+        assert_eq!(sums.holds_memory_for(&weight), is_kept, "{body:?}");
+        let again = of(body, &mut sums).to_vec2::<f32>().unwrap();
+        assert_eq!(again, expected, "{body:?}");
+    }
+}

@@ -20,6 +20,11 @@ impl Sizes {
         self.tokens * self.head_dim
     }
 
+    /// What queries are scaled by.
+    pub(super) fn scale(self) -> f32 {
+        1.0 / (self.head_dim as f32).sqrt()
+    }
+
     /// Rows of a pair's scores: the queries of a group are rows of one product with the keys that they share.
     pub(super) fn rows(self) -> usize {
         self.group * self.tokens

@@ -34,7 +34,8 @@ pub fn attend(
         )
     }
     let (head_dim, keys) = (2 * half, [batch, tokens, key_width]);
-    let grouped = width % head_dim == 0 && key_width % head_dim == 0 && width % key_width == 0;
+    let whole = head_dim > 0 && key_width > 0;
+    let grouped = whole && key_width % head_dim == 0 && width % key_width == 0;
     if k.dims() != keys || v.dims() != keys || !grouped {
         bail!(
             "attention: keys {:?} and values {:?} of heads of {head_dim} do not fit {:?}",
@@ -99,7 +100,7 @@ impl Attention {
             head_dim,
         } = self.sizes;
         let (width, key_width) = (key_heads * group * head_dim, key_heads * head_dim);
-        let scale = 1.0 / (head_dim as f32).sqrt();
+        let scale = self.sizes.scale();
         let count = self.forwards.len() / (tokens * head_dim / 2).max(1) * key_heads;
         read([&self.mask], |[mask]| {
             let of = |pair: usize| {
@@ -254,7 +255,7 @@ impl CustomOp3 for Attention {
             let gradients = gradients.iter();
             gradients.map(|all| &all[index][..]).collect()
         };
-        let scale = 1.0 / (head_dim as f32).sqrt();
+        let scale = self.sizes.scale();
         let (back, sizes) = (&self.back[..], self.sizes);
         Ok((
             Some(tensor(
