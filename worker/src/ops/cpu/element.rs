@@ -2,7 +2,7 @@
 //! bf16; kernels broadcast a unit of a row and multiply it with a register of units, one a column.
 
 use super::Lanes;
-use super::elementwise::{copy_bits, round_beside, round_pairs};
+use super::layout::{copy_bits, round_beside, round_pairs};
 
 /// What one operand's numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

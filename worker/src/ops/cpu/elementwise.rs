@@ -3,7 +3,6 @@
 //! everywhere.
 
 use super::LANES;
-use super::element::bf16_bits;
 use super::exp::exp;
 use super::isa::{Isa, isa};
 use super::kernel::int8::{BIAS, BLOCK};
@@ -69,22 +68,6 @@ for_each_isa!(
 for_each_isa!(
     /// Rotates one head by its angles and scales it: feature `j` with feature `j + len / 2`.
     rotate, rotate_on, rotate_plain, (x: &[f32], angles: &[(f32, f32)], scale: f32, out: &mut [f32])
-);
-for_each_isa!(
-    /// The bits of every number.
-    copy_bits, copy_bits_on, copy_bits_plain, (x: &[f32], bits: &mut [u32])
-);
-for_each_isa!(
-    /// Pairs of numbers rounded to bf16, the earlier one in the lower half; an odd last one beside a zero.
-    round_pairs, round_pairs_on, round_pairs_plain, (x: &[f32], pairs: &mut [u32])
-);
-for_each_isa!(
-    /// Numbers of two rows rounded to bf16 side by side, the first row's in the lower half.
-    round_beside, round_beside_on, round_beside_plain, (first: &[f32], second: &[f32], pairs: &mut [u32])
-);
-for_each_isa!(
-    /// Columns for rows.
-    transpose, transpose_on, transpose_plain, (square: &mut [[u32; LANES]; LANES])
 );
 for_each_isa!(
     /// One row as 8-bit integers in blocks: units of four numbers, each block's scale, and the block's sum times
@@ -205,53 +188,6 @@ fn sum_of_exponentials_plain(x: &[f32]) -> (f32, f64) {
         total += f64::from(sum_of(|index| exp(stretch[index] - largest), stretch.len()));
     }
     (largest, total)
-}
-
-#[inline(always)]
-fn copy_bits_plain(x: &[f32], bits: &mut [u32]) {
-    for (x, bits) in x.iter().zip(bits) {
-        *bits = x.to_bits();
-    }
-}
-
-#[inline(always)]
-fn round_pairs_plain(x: &[f32], pairs: &mut [u32]) {
-    let (whole, rest) = x.as_chunks::<2>();
-    for (pair, [first, second]) in pairs.iter_mut().zip(whole) {
-        *pair = bf16_bits(*first) | bf16_bits(*second) << 16;
-    }
-    if let [last] = rest {
-        pairs[whole.len()] = bf16_bits(*last);
-    }
-}
-
-#[inline(always)]
-fn round_beside_plain(first: &[f32], second: &[f32], pairs: &mut [u32]) {
-    for (pair, (first, second)) in pairs.iter_mut().zip(first.iter().zip(second)) {
-        *pair = bf16_bits(*first) | bf16_bits(*second) << 16;
-    }
-}
-
-/// Swaps the two off-diagonal quarters of every square of twice `STEP`: by four such steps columns become rows (Eklundh, 1972). Each is
-/// one shuffle of two registers for every row.
-#[inline(always)]
-fn swap_quarters<const STEP: usize>(square: &mut [[u32; LANES]; LANES]) {
-    for row in (0..LANES).filter(|row| row & STEP == 0) {
-        let (upper, lower) = (square[row], square[row + STEP]);
-        for lane in 0..LANES {
-            let (own, other) = (lane & STEP == 0, lane ^ STEP);
-            square[row][lane] = if own { upper[lane] } else { lower[other] };
-            square[row + STEP][lane] = if own { upper[other] } else { lower[lane] };
-        }
-    }
-}
-
-#[inline(always)]
-fn transpose_plain(square: &mut [[u32; LANES]; LANES]) {
-    swap_quarters::<1>(square);
-    swap_quarters::<2>(square);
-    swap_quarters::<4>(square);
-    swap_quarters::<8>(square);
 }
 
 #[inline(always)]
@@ -414,12 +350,8 @@ mod tests {
                 let (mut units, mut scales) = (vec![0; blocks * BLOCK / 4], vec![0.0; blocks]);
                 let mut offsets = vec![0; blocks];
                 quantise_on(isa, &x, &mut units, &mut scales, &mut offsets);
-                let mut pairs = vec![0; x.len().div_ceil(2)];
-                round_pairs_on(isa, &x, &mut pairs);
-                let mut beside = vec![0; x.len()];
-                round_beside_on(isa, &x, &y, &mut beside);
                 let rows: Vec<Vec<u32>> = [&normed, &gated, &added, &softened, &rotated, &weights, &scales]
-                    .into_iter().map(|row| bits(row)).chain([units, pairs, beside]).collect();
+                    .into_iter().map(|row| bits(row)).chain([units]).collect();
                 let kept = keep_at_least_on(isa, &mut weights, 0.3);
                 let sums = [sum, total, f64::from(most), kept].map(f64::to_bits);
                 let largest = (largest.to_bits(), largest_finite_on(isa, &x).map(f32::to_bits));
@@ -428,21 +360,6 @@ mod tests {
             };
             for isa in Isa::available() {
                 prop_assert_eq!(all(isa), all(Isa::Portable), "{}", isa.name());
-            }
-        }
-
-        #[test]
-        fn columns_become_rows_by_every_instruction_set(seed: u32) {
-            let number = |place: usize| (place as u32).wrapping_mul(2_654_435_761).wrapping_add(seed);
-            let square: [[u32; LANES]; LANES] =
-                std::array::from_fn(|row| std::array::from_fn(|lane| number(row * LANES + lane)));
-            for isa in Isa::available() {
-                let mut across = square;
-                transpose_on(isa, &mut across);
-                for (row, numbers) in across.iter().enumerate() {
-                    let column = square.map(|numbers| numbers[row]);
-                    prop_assert_eq!(numbers, &column, "{}", isa.name());
-                }
             }
         }
 

@@ -10,6 +10,7 @@ mod elementwise;
 mod exp;
 mod isa;
 mod kernel;
+mod layout;
 mod packed;
 mod product;
 

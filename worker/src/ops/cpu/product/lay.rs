@@ -6,7 +6,7 @@ use super::pack::of_sixteen;
 use super::{Laid, Operand, ROWS};
 use crate::ops::cpu::LANES;
 use crate::ops::cpu::element::Element;
-use crate::ops::cpu::elementwise::transpose;
+use crate::ops::cpu::layout::transpose;
 
 /// The numbers that unit `index` of some columns is made of, in a matrix of rows of `width`: one row, or two of which the second may be
 /// missing at the end.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::lay::rows_of;
 use super::{DEPTH, Laid, Operand};
 use crate::ops::cpu::element::Element;
-use crate::ops::cpu::elementwise::transpose;
+use crate::ops::cpu::layout::transpose;
 use crate::ops::cpu::{LANES, Lanes};
 
 /// Most panels that a thread packs at a time, row by row of what it reads: the more, the more of each row lies together.
