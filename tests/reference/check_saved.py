@@ -1,6 +1,6 @@
 """Checks that transformers loads models that the worker saved, with equal logits.
 
-    cargo run --release -p scalequest-worker --example resave_model -- MODEL OUT
+    cargo run --release -p scalequest-engine --example resave_model -- MODEL OUT
     python check_saved.py OUT [TOLERANCE]
 
 The example writes OUT in the Hugging Face layout, and beside it `probe.safetensors`: the tokens that it fed

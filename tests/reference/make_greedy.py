@@ -1,7 +1,7 @@
 """Writes `greedy.json`: the first greedy tokens of a real model, saved by the worker from its GGUF file with dequantised
 weights, as transformers generates them.
 
-    cargo run --release -p scalequest-worker --example resave_model -- models/FILE.gguf OUT
+    cargo run --release -p scalequest-engine --example resave_model -- models/FILE.gguf OUT
     python make_greedy.py FILE.gguf OUT [FILE.gguf OUT ...]
 """
 

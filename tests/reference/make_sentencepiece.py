@@ -1,5 +1,5 @@
 """Makes `fixtures/sentencepiece`: two small models that SentencePiece trains (byte-pair encoding), and what its own library makes of
-many texts. `worker/tests/sentencepiece.rs` compares.
+many texts. `worker/engine/tests/sentencepiece.rs` compares.
 
     python make_sentencepiece.py
 """

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use scalequest_crds::run::{AnswerFormat, Domain};
-use scalequest_worker::model::{ChatMessage, Checkpoint};
+use scalequest_engine::model::{ChatMessage, Checkpoint};
 use scalequest_worker::prompts::responding::responding;
 
 /// A model and what its template writes before the first user's turn where nobody gives a system prompt.

@@ -1,7 +1,7 @@
 //! Data files for runs on the micro model: seed questions with answers, and a benchmark that some of the
 //! questions made will be contaminated by.
 
-use scalequest_worker::training::draw::Draws;
+use scalequest_engine::training::draw::Draws;
 use serde_json::json;
 
 use super::drawing;

@@ -1,7 +1,7 @@
 //! Draws problems: valid ones, flawed ones, and the mix that an untrained generator asks; and mends and hardens them
 //! as a rewriter should.
 
-use scalequest_worker::training::draw::Draws;
+use scalequest_engine::training::draw::Draws;
 
 use super::problem::{Amount, NAMES, Problem, Story, THINGS, Truth};
 

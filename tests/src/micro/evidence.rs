@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn an_interval_holds_the_truth_about_as_often_as_it_says() {
-        use scalequest_worker::training::draw::Draws;
+        use scalequest_engine::training::draw::Draws;
         let (mut share_holds, mut change_holds) = (0, 0);
         for trial in 0..1000 {
             let mut draws = Draws::keyed(1, "interval", trial);

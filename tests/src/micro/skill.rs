@@ -5,14 +5,14 @@ use std::path::Path;
 
 use anyhow::Result;
 use scalequest_crds::run::Domain;
-use scalequest_worker::inference::{
+use scalequest_engine::inference::{
     Bounds, Draw, Engine, GenerateRequest, Generator, Sampling, Scorer, first_tokens,
 };
-use scalequest_worker::model::{ChatMessage, ChatTemplate, Checkpoint, Tokenizer};
-use scalequest_worker::ops::Arithmetic;
+use scalequest_engine::model::{ChatMessage, ChatTemplate, Checkpoint, Tokenizer};
+use scalequest_engine::ops::Arithmetic;
 use scalequest_worker::prompts::rewarding::rewarding;
 use scalequest_worker::prompts::verdict::last_verdict;
-use scalequest_worker::training::draw::Draws;
+use scalequest_engine::training::draw::Draws;
 
 use super::evidence::Share;
 use super::lessons::{self, Lesson, Part};

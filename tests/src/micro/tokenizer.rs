@@ -122,7 +122,7 @@ pub fn build() -> Result<(Value, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use scalequest_worker::training::draw::Draws;
+    use scalequest_engine::training::draw::Draws;
 
     use super::*;
     use crate::micro::drawing;

@@ -7,14 +7,14 @@ use anyhow::{Context, Result, bail};
 use scalequest_crds::key::hex;
 use scalequest_crds::run::Tuning;
 use scalequest_crds::task::Training;
-use scalequest_worker::model::decoder::save;
-use scalequest_worker::model::{
+use scalequest_engine::model::decoder::save;
+use scalequest_engine::model::{
     Architecture, ChatMessage, ChatTemplate, Checkpoint, Head, ModelConfig, Tokenizer,
 };
-use scalequest_worker::training::draw::Draws;
-use scalequest_worker::training::initial::{initial_parameters, with_scalar_head};
-use scalequest_worker::training::optimizer::AdamWSettings;
-use scalequest_worker::training::{
+use scalequest_engine::training::draw::Draws;
+use scalequest_engine::training::initial::{initial_parameters, with_scalar_head};
+use scalequest_engine::training::optimizer::AdamWSettings;
+use scalequest_engine::training::{
     Ended, Example, Objective, Plan, QuestionModelling, Regression, Target, Trainee,
     TrainingProgress, Watcher, train,
 };

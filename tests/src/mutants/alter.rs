@@ -1,6 +1,6 @@
 //! Changes a spec in one place so that it still fits its schema, and nearly always makes sense.
 
-use scalequest_worker::training::draw::Draws;
+use scalequest_engine::training::draw::Draws;
 use serde_json::{Map, Value, json};
 
 use super::place::{self, Depth};

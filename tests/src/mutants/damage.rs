@@ -1,6 +1,6 @@
 //! Replaces a value of a spec by one that no field wants, or renames, repeats and adds members.
 
-use scalequest_worker::training::draw::Draws;
+use scalequest_engine::training::draw::Draws;
 use serde_json::{Value, json};
 
 /// Damages one place.

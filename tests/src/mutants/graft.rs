@@ -1,6 +1,6 @@
 //! Puts one thing into a spec that fits its form and not always its sense: what only the checks behind the form can find.
 
-use scalequest_worker::training::draw::Draws;
+use scalequest_engine::training::draw::Draws;
 use serde_json::{Value, json};
 
 /// Members whose values decide what else must be there, each with a value that often cannot be.

@@ -12,7 +12,7 @@ mod damage;
 
 mod scramble;
 
-use scalequest_worker::training::draw::Draws;
+use scalequest_engine::training::draw::Draws;
 use serde_json::Value;
 
 /// Seed of all draws.

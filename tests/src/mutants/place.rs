@@ -1,6 +1,6 @@
 //! Draws a place in a spec: a value, and the schema that it has to fit.
 
-use scalequest_worker::training::draw::Draws;
+use scalequest_engine::training::draw::Draws;
 use serde_json::Value;
 
 /// How far down to go.

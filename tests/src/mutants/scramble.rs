@@ -1,6 +1,6 @@
 //! Damages the text of a spec: bits, pieces, lines, marks of YAML, numbers that are none.
 
-use scalequest_worker::training::draw::Draws;
+use scalequest_engine::training::draw::Draws;
 
 const MARKS: [&str; 19] = [
     "{",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::among::Among;
-use crate::ops::Arithmetic;
+use scalequest_engine::ops::Arithmetic;
 
 /// The version, with `+cuda` where the program is built for GPUs, by which `scalequest run` knows.
 #[cfg(feature = "cuda")]

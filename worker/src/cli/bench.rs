@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::execute::TRY_AGAIN;
 use super::own_environment::{CANDLE_THREADS, KEEP_PAGES, settle};
-use crate::bench::{Bench, Case, Training, peak_bytes, roof};
-use crate::ops::Arithmetic;
+use scalequest_engine::bench::{Bench, Case, Training, peak_bytes, roof};
+use scalequest_engine::ops::Arithmetic;
 
 /// Measures the model in `path` and returns the exit code. With `cases` it reads a case a line from standard input
 /// and answers each with a line.

@@ -11,7 +11,7 @@ use scalequest_crds::rates::{ModelRates, RATES_FORMAT};
 use super::arguments::ArithmeticName;
 use super::execute::TRY_AGAIN;
 use super::own_environment::{CANDLE_THREADS, KEEP_PAGES, settle};
-use crate::bench::{Bench, rated_model, training};
+use scalequest_engine::bench::{Bench, rated_model, training};
 
 /// Measures the model in `path`, and its training too if `train`; writes `file` and returns the exit code.
 pub fn save_rates(path: &Path, arithmetics: &[ArithmeticName], train: bool, file: &Path) -> i32 {

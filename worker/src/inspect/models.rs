@@ -11,9 +11,9 @@ use super::fetched::fetched;
 use super::roles::{Needs, needs};
 use super::{Looking, fault};
 use crate::endpoint;
-use crate::model::{Checkpoint, Head, ModelError};
-use crate::ops::Differentiable;
-use crate::training::micro_batches::MICRO_BATCH_TOKENS;
+use scalequest_engine::model::{Checkpoint, Head, ModelError};
+use scalequest_engine::ops::Differentiable;
+use scalequest_engine::training::micro_batches::MICRO_BATCH_TOKENS;
 
 /// Rows for which serving memory is given: the generator's rows in flight.
 const SERVED: usize = 32;

@@ -2,7 +2,7 @@
 //! model, and the end token, whose hidden state the head reads.
 
 use super::StageError;
-use crate::model::Tokenizer;
+use scalequest_engine::model::Tokenizer;
 
 /// Beginning of text (where the model has one), the question, end of text.
 ///

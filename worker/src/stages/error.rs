@@ -94,8 +94,8 @@ impl From<crate::dataset::workspace::ReadError> for StageError {
     }
 }
 
-impl From<crate::model::ModelError> for StageError {
-    fn from(error: crate::model::ModelError) -> Self {
+impl From<scalequest_engine::model::ModelError> for StageError {
+    fn from(error: scalequest_engine::model::ModelError) -> Self {
         if error.is_permanent() {
             StageError::Task(error.to_string())
         } else {
@@ -105,8 +105,8 @@ impl From<crate::model::ModelError> for StageError {
     }
 }
 
-impl From<crate::training::TrainingError> for StageError {
-    fn from(error: crate::training::TrainingError) -> Self {
+impl From<scalequest_engine::training::TrainingError> for StageError {
+    fn from(error: scalequest_engine::training::TrainingError) -> Self {
         if error.is_permanent() {
             StageError::Task(error.to_string())
         } else {
@@ -119,8 +119,8 @@ impl From<crate::training::TrainingError> for StageError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ModelError;
-    use crate::training::TrainingError;
+    use scalequest_engine::model::ModelError;
+    use scalequest_engine::training::TrainingError;
 
     #[test]
     fn a_full_disk_is_told_apart_from_the_rest_of_the_world_however_deep_it_lies() {

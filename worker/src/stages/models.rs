@@ -10,7 +10,7 @@ use super::scratch::Scratch;
 use super::shard::Shard;
 use crate::dataset::model_files;
 use crate::fetch::{self, FetchError, Settings, Watch};
-use crate::model::{Checkpoint, ModelError};
+use scalequest_engine::model::{Checkpoint, ModelError};
 
 /// Opens a model's checkpoint and checks that it is the very one that the task means.
 ///

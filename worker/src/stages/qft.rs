@@ -9,7 +9,7 @@ use super::run_training::{Beside, Starting, run_training};
 use super::seeds::read_seeds;
 use super::shard::{Finished, Shard, wrong_params};
 use crate::dataset::table::encode_rows;
-use crate::training::{Example, QuestionModelling};
+use scalequest_engine::training::{Example, QuestionModelling};
 
 /// Fine-tunes a generator on questions.
 ///

@@ -8,7 +8,7 @@ use super::StageError;
 use super::models::open_model;
 use super::run_training::{Beside, Starting, run_training};
 use super::shard::{Finished, Shard, wrong_params};
-use crate::training::{Example, Pair, Preference};
+use scalequest_engine::training::{Example, Pair, Preference};
 
 /// Optimises a generator on preference pairs.
 ///

@@ -16,11 +16,11 @@ use super::{StageError, Stop};
 use crate::dataset::checkpoint::Checkpoint as SavedProgress;
 use crate::dataset::commit::ShardOutput;
 use crate::dataset::store::Content;
-use crate::model::decoder::save;
-use crate::model::{ChatTemplate, ModelConfig, Tokenizer};
-use crate::ops::device::{self, training_body_name};
-use crate::training::optimizer::AdamWSettings;
-use crate::training::{
+use scalequest_engine::model::decoder::save;
+use scalequest_engine::model::{ChatTemplate, ModelConfig, Tokenizer};
+use scalequest_engine::ops::device::{self, training_body_name};
+use scalequest_engine::training::optimizer::AdamWSettings;
+use scalequest_engine::training::{
     Ended, Objective, Plan, Summary, Trainee, TrainingError, TrainingProgress, Watcher, train,
 };
 

@@ -8,8 +8,8 @@ use super::difficulty_tokens::difficulty_tokens;
 use super::models::open_model;
 use super::run_training::{Beside, Starting, run_training};
 use super::shard::{Finished, Shard, wrong_params};
-use crate::training::initial::with_scalar_head;
-use crate::training::{Regression, Target};
+use scalequest_engine::training::initial::with_scalar_head;
+use scalequest_engine::training::{Regression, Target};
 
 /// Trains the difficulty scorer.
 ///

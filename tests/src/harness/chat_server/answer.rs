@@ -3,11 +3,11 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use scalequest_worker::inference::{
+use scalequest_engine::inference::{
     Bounds, Draw, Engine, Finish, GenerateRequest, Generator, Sampling, Scorer, Segment,
 };
-use scalequest_worker::model::{ChatMessage, ChatTemplate, Checkpoint, Tokenizer};
-use scalequest_worker::ops::Arithmetic;
+use scalequest_engine::model::{ChatMessage, ChatTemplate, Checkpoint, Tokenizer};
+use scalequest_engine::ops::Arithmetic;
 use serde_json::{Value, json};
 
 /// A loaded model.

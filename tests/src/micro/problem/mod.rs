@@ -198,7 +198,7 @@ impl Problem {
 
 #[cfg(test)]
 mod tests {
-    use scalequest_worker::training::draw::Draws;
+    use scalequest_engine::training::draw::Draws;
 
     use super::*;
     use crate::micro::drawing;

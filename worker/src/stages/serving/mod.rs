@@ -26,10 +26,10 @@ use scalequest_crds::task::ModelUse;
 use super::StageError;
 use super::models::open_model;
 use super::shard::{Base, Shard};
-use crate::inference::{
+use scalequest_engine::inference::{
     self, Bounds, Draw, Engine, Finish, GenerateRequest, Generation, Generator, InferenceError,
 };
-use crate::model::{ChatTemplate, Tokenizer};
+use scalequest_engine::model::{ChatTemplate, Tokenizer};
 
 pub use chat::{ChatModel, Prompt};
 pub use completing::PrefixModel;

@@ -1,7 +1,7 @@
 //! Scores of sequences, for those that fit the model's context.
 
 use super::Serving;
-use crate::inference::{Bounds, InferenceError, Scorer};
+use scalequest_engine::inference::{Bounds, InferenceError, Scorer};
 use crate::stages::StageError;
 
 /// A score, where there is one, and the tokens it took.

@@ -5,11 +5,11 @@ mod tiny;
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor, Var};
-use scalequest_worker::inference::{Engine, Segment};
-use scalequest_worker::model::decoder::Adapter;
-use scalequest_worker::model::{Architecture, Decoder, Head};
-use scalequest_worker::ops::cpu::Element;
-use scalequest_worker::ops::{Arithmetic, Differentiable};
+use scalequest_engine::inference::{Engine, Segment};
+use scalequest_engine::model::decoder::Adapter;
+use scalequest_engine::model::{Architecture, Decoder, Head};
+use scalequest_engine::ops::cpu::Element;
+use scalequest_engine::ops::{Arithmetic, Differentiable};
 use tiny::{config, decoder, ids, parameters, reference_logits};
 
 fn largest(tensor: &Tensor) -> f32 {

@@ -3,11 +3,11 @@
 mod tiny;
 
 use proptest::prelude::*;
-use scalequest_worker::inference::{Bounds, Engine, KeyValueCache, Scorer, Segment};
-use scalequest_worker::model::config::SlidingWindow;
-use scalequest_worker::model::{Architecture, Decoder, Head, ModelConfig};
-use scalequest_worker::ops::cpu::{self, DenseRows, PackedMatrix};
-use scalequest_worker::ops::{Arithmetic, reference};
+use scalequest_engine::inference::{Bounds, Engine, KeyValueCache, Scorer, Segment};
+use scalequest_engine::model::config::SlidingWindow;
+use scalequest_engine::model::{Architecture, Decoder, Head, ModelConfig};
+use scalequest_engine::ops::cpu::{self, DenseRows, PackedMatrix};
+use scalequest_engine::ops::{Arithmetic, reference};
 use std::ops::ControlFlow;
 use tiny::{config, numbers, reference_logits};
 

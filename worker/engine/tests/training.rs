@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use scalequest_crds::run::{Lora, Tuning};
 use scalequest_crds::task::Training;
-use scalequest_worker::model::Checkpoint;
-use scalequest_worker::ops::Differentiable;
-use scalequest_worker::ops::cpu::Element;
-use scalequest_worker::ops::fused::Gradients;
-use scalequest_worker::training::optimizer::{
+use scalequest_engine::model::Checkpoint;
+use scalequest_engine::ops::Differentiable;
+use scalequest_engine::ops::cpu::Element;
+use scalequest_engine::ops::fused::Gradients;
+use scalequest_engine::training::optimizer::{
     AdamW, AdamWSettings, LARGEST_GRADIENT_NORM, clipping, global_norm,
 };
-use scalequest_worker::training::{
+use scalequest_engine::training::{
     Example, Gradient, Objective, Pair, Plan, Preference, QuestionModelling, Regression, Target,
     Trainee, TrainingProgress, Watcher, evaluate, gradient, train,
 };
@@ -55,7 +55,7 @@ struct LossFacts {
 
 fn directory(case: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/reference/fixtures")
+        .join("../../tests/reference/fixtures")
         .join(case)
 }
 
@@ -105,7 +105,7 @@ impl Facts {
 
 /// The gradient over everything the objective has, in its own order.
 fn gradient_of<O: Objective>(trainee: &Trainee, objective: &O) -> Gradient {
-    let units = objective.units(&mut scalequest_worker::training::draw::Draws::keyed(
+    let units = objective.units(&mut scalequest_engine::training::draw::Draws::keyed(
         0,
         "reference",
         0,
@@ -301,7 +301,7 @@ fn regression_has_the_loss_and_gradients_of_pytorch() {
 
 /// The real small model, where it is: in `SCALEQUEST_MODELS`, or `models/` under the repository's root.
 fn smollm2() -> Option<Checkpoint> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let directory =
         std::env::var_os("SCALEQUEST_MODELS").map_or(root.join("models"), PathBuf::from);
     let path = directory.join("smollm2-135m-instruct.q4_1.gguf");
@@ -338,7 +338,7 @@ fn a_few_steps_of_question_training_lower_the_held_out_loss_of_smollm2() {
     let prefix_tokens = tokenizer.encode(&prefix.text).expect("tokens");
     let read = |name: &str, count: usize| -> Vec<Example> {
         let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../examples/seeds")
+            .join("../../examples/seeds")
             .join(name);
         let text = std::fs::read_to_string(file).expect("the example's questions");
         let examples = text.lines().map(|line| {

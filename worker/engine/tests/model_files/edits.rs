@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use scalequest_worker::model::{Checkpoint, Decoder};
+use scalequest_engine::model::{Checkpoint, Decoder};
 use serde_json::Value;
 use tempfile::TempDir;
 
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/reference/fixtures")
+        .join("../../tests/reference/fixtures")
         .join(name)
 }
 

@@ -4,15 +4,15 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use scalequest_worker::inference::{Bounds, Engine, Scorer, Segment};
-use scalequest_worker::model::Checkpoint;
-use scalequest_worker::ops::Arithmetic;
+use scalequest_engine::inference::{Bounds, Engine, Scorer, Segment};
+use scalequest_engine::model::Checkpoint;
+use scalequest_engine::ops::Arithmetic;
 use serde::Deserialize;
 
 const QWEN2: &str = "qwen2.5-coder-0.5b-instruct.q4_k_m.gguf";
 
 fn model() -> Option<Checkpoint> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let directory =
         std::env::var_os("SCALEQUEST_MODELS").map_or(root.join("models"), PathBuf::from);
     let path = directory.join(QWEN2);
@@ -47,7 +47,7 @@ struct Text {
 }
 
 fn reference() -> Reference {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reference/likeliest.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/likeliest.json");
     let text = std::fs::read(path).expect("a fixture");
     serde_json::from_slice(&text).expect("likeliest.json")
 }
@@ -118,7 +118,7 @@ fn the_likeliest_token_is_that_of_transformers_where_it_is_ahead_and_texts_are_a
     for Text { text, tokens, .. } in &reference.texts {
         assert_eq!(tokenizer.encode_plain(text).expect("tokens"), *tokens);
     }
-    let license = Path::new(env!("CARGO_MANIFEST_DIR")).join("../LICENSE");
+    let license = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../LICENSE");
     let text = std::fs::read_to_string(license).expect("a text");
     let mut text = tokenizer.encode_plain(&text).expect("tokens");
     text.truncate(400);

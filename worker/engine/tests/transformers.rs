@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor, Var};
-use scalequest_worker::inference::{Bounds, Engine, Scorer, Segment};
-use scalequest_worker::model::{Checkpoint, Decoder, Head};
-use scalequest_worker::ops::Arithmetic;
-use scalequest_worker::ops::reference::cross_entropy;
+use scalequest_engine::inference::{Bounds, Engine, Scorer, Segment};
+use scalequest_engine::model::{Checkpoint, Decoder, Head};
+use scalequest_engine::ops::Arithmetic;
+use scalequest_engine::ops::reference::cross_entropy;
 use serde::Deserialize;
 
 const TOLERANCE: f32 = 1e-4;
@@ -40,7 +40,7 @@ struct Case {
 
 fn case(name: &str) -> Case {
     let directory: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/reference/fixtures")
+        .join("../../tests/reference/fixtures")
         .join(name);
     let facts = std::fs::read(directory.join("expected.json")).expect("a fixture");
     let tensors = directory.join("expected.safetensors");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::Tensor;
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
-use scalequest_worker::model::{Architecture, Checkpoint, Decoder, ModelConfig};
+use scalequest_engine::model::{Architecture, Checkpoint, Decoder, ModelConfig};
 use tempfile::TempDir;
 
 use crate::edits::refusal;

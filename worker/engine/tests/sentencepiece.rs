@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
-use scalequest_worker::model::{Architecture, Checkpoint, ModelConfig, ModelError, Tokenizer};
+use scalequest_engine::model::{Architecture, Checkpoint, ModelConfig, ModelError, Tokenizer};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -40,7 +40,7 @@ struct Decoded {
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/reference/fixtures/sentencepiece")
+        .join("../../tests/reference/fixtures/sentencepiece")
         .join(name)
 }
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
-use scalequest_worker::model::config::SlidingWindow;
-use scalequest_worker::model::{Architecture, Decoder, Head, ModelConfig};
+use scalequest_engine::model::config::SlidingWindow;
+use scalequest_engine::model::{Architecture, Decoder, Head, ModelConfig};
 
 /// A small shape, awkward where kernels like round numbers: widths that are no multiple of sixteen. Mistral's has a short window.
 pub fn config(architecture: Architecture) -> ModelConfig {

@@ -1,7 +1,7 @@
 //! Windows, tokenizers and chat templates that do not fit.
 
-use scalequest_worker::model::config::SlidingWindow;
-use scalequest_worker::model::{ChatMessage, Checkpoint, ModelConfig};
+use scalequest_engine::model::config::SlidingWindow;
+use scalequest_engine::model::{ChatMessage, Checkpoint, ModelConfig};
 use serde_json::{Value, json};
 
 use crate::edits::{copy, edit_config};

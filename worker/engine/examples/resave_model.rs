@@ -1,14 +1,14 @@
 //! Loads a model on the reference body, saves it in the Hugging Face layout, and writes beside it what it computes for a
 //! few tokens (`probe.safetensors`), for `tests/reference/check_saved.py` to compare with transformers.
 //!
-//! `cargo run --release -p scalequest-worker --example resave_model -- MODEL OUT`
+//! `cargo run --release -p scalequest-engine --example resave_model -- MODEL OUT`
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use scalequest_worker::model::decoder::save;
-use scalequest_worker::model::{Checkpoint, Decoder, Head};
+use scalequest_engine::model::decoder::save;
+use scalequest_engine::model::{Checkpoint, Decoder, Head};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().collect();

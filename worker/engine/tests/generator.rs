@@ -7,12 +7,12 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use proptest::prelude::*;
-use scalequest_worker::inference::{
+use scalequest_engine::inference::{
     Bounds, Draw, Engine, Finish, GenerateRequest, Generation, Generator, InferenceError, Progress,
     Sampling,
 };
-use scalequest_worker::model::{Checkpoint, Tokenizer};
-use scalequest_worker::ops::Arithmetic;
+use scalequest_engine::model::{Checkpoint, Tokenizer};
+use scalequest_engine::ops::Arithmetic;
 
 struct Setup {
     engine: Engine,
@@ -21,7 +21,7 @@ struct Setup {
 
 fn setup() -> Setup {
     let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reference/fixtures/llama_untied");
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/fixtures/llama_untied");
     let model = Checkpoint::open(&path).expect("a model");
     Setup {
         engine: Engine::load(&model, Arithmetic::F32).expect("an engine"),

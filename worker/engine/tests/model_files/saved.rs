@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use candle_core::Device;
-use scalequest_worker::model::decoder::save;
-use scalequest_worker::model::{ChatMessage, Checkpoint, Decoder, ModelConfig};
+use scalequest_engine::model::decoder::save;
+use scalequest_engine::model::{ChatMessage, Checkpoint, Decoder, ModelConfig};
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 
 use std::ops::ControlFlow;
 
-use scalequest_worker::inference::{Bounds, Draw, Engine, GenerateRequest, Generator, Sampling};
-use scalequest_worker::model::{ChatMessage, Checkpoint, Tokenizer};
-use scalequest_worker::ops::Arithmetic;
+use scalequest_engine::inference::{Bounds, Draw, Engine, GenerateRequest, Generator, Sampling};
+use scalequest_engine::model::{ChatMessage, Checkpoint, Tokenizer};
+use scalequest_engine::ops::Arithmetic;
 
 const SMOLLM2: &str = "smollm2-135m-instruct.q4_1.gguf";
 const QWEN2: &str = "qwen2.5-coder-0.5b-instruct.q4_k_m.gguf";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
+        .ancestors()
+        .nth(2)
         .expect("a workspace")
         .to_owned()
 }

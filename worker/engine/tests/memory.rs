@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-use scalequest_worker::inference::{Bounds, Draw, Engine, GenerateRequest, Generator, Sampling};
-use scalequest_worker::model::Checkpoint;
-use scalequest_worker::ops::Arithmetic;
+use scalequest_engine::inference::{Bounds, Draw, Engine, GenerateRequest, Generator, Sampling};
+use scalequest_engine::model::Checkpoint;
+use scalequest_engine::ops::Arithmetic;
 
 /// The system's allocator, with what is taken from it.
 struct Counting;
@@ -48,7 +48,7 @@ fn peak<T>(work: impl FnOnce() -> T) -> (T, f64) {
 }
 
 fn small_model() -> Option<Checkpoint> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let directory =
         std::env::var_os("SCALEQUEST_MODELS").map_or(root.join("models"), PathBuf::from);
     let path = directory.join("smollm2-135m-instruct.q4_1.gguf");
@@ -115,7 +115,7 @@ fn loading_takes_the_packed_weights_and_a_batch_what_was_foreseen() {
 fn ten_thousand_prompts_leave_nothing_behind() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reference/fixtures/llama_untied");
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/fixtures/llama_untied");
     let model = Checkpoint::open(&path).expect("a model");
     let engine = Engine::load(&model, Arithmetic::Bf16).expect("an engine");
     let tokenizer = model.tokenizer().expect("a tokenizer");
