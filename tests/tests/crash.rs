@@ -9,12 +9,12 @@ use std::time::Duration;
 use scalequest_crds::Stage;
 use scalequest_crds::report::{Outcome, StageReport};
 use scalequest_crds::task::StageTask;
+use scalequest_engine::training::draw::Draws;
 use scalequest_operator::local::record_file::load;
 use scalequest_tests::harness::binaries::binary;
 use scalequest_tests::harness::crash::{Doing, Moment, Struck, Victim, strike};
 use scalequest_tests::harness::processes::{signal, wait_until, workers_below};
 use scalequest_tests::harness::{FinishedRun, MicroRun, Workbench};
-use scalequest_engine::training::draw::Draws;
 
 /// Longest wait for a stage to come, or a run to end, on a machine that has other work.
 const PATIENCE: Duration = Duration::from_secs(180);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use scalequest_crds::run::model::hub_uri;
 use scalequest_crds::task::{HubFiles, ModelLocation};
+use scalequest_engine::model::Checkpoint;
 use scalequest_tests::harness::binaries::binary;
 use scalequest_tests::harness::broken_model::tiny_gguf;
 use scalequest_tests::harness::hub_server::{Fault, HubServer, REVISION};
@@ -16,7 +17,6 @@ use scalequest_tests::harness::micro_run::micro_models;
 use scalequest_tests::harness::processes::{signal, wait_until};
 use scalequest_tests::harness::{MicroRun, Workbench};
 use scalequest_worker::fetch::{FetchError, Settings, Watch, fetch, kept, look};
-use scalequest_engine::model::Checkpoint;
 use serde_json::{Value, json};
 
 const WEIGHTS: &str = "model.safetensors";

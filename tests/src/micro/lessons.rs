@@ -4,11 +4,11 @@
 
 use scalequest_crds::row::Direction;
 use scalequest_crds::run::{AnswerFormat, Domain};
+use scalequest_engine::training::draw::Draws;
 use scalequest_worker::prompts::judging::judging;
 use scalequest_worker::prompts::responding::responding;
 use scalequest_worker::prompts::rewarding::rewarding;
 use scalequest_worker::prompts::rewriting::rewriting;
-use scalequest_engine::training::draw::Draws;
 
 use super::drawing;
 use super::problem::{Flaw, Problem, Story, Truth};

@@ -10,9 +10,9 @@ use scalequest_engine::inference::{
 };
 use scalequest_engine::model::{ChatMessage, ChatTemplate, Checkpoint, Tokenizer};
 use scalequest_engine::ops::Arithmetic;
+use scalequest_engine::training::draw::Draws;
 use scalequest_worker::prompts::rewarding::rewarding;
 use scalequest_worker::prompts::verdict::last_verdict;
-use scalequest_engine::training::draw::Draws;
 
 use super::evidence::Share;
 use super::lessons::{self, Lesson, Part};

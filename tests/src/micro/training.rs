@@ -5,8 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use scalequest_crds::key::hex;
-use scalequest_crds::run::Tuning;
-use scalequest_crds::task::Training;
+
 use scalequest_engine::model::decoder::save;
 use scalequest_engine::model::{
     Architecture, ChatMessage, ChatTemplate, Checkpoint, Head, ModelConfig, Tokenizer,
@@ -14,11 +13,11 @@ use scalequest_engine::model::{
 use scalequest_engine::training::draw::Draws;
 use scalequest_engine::training::initial::{initial_parameters, with_scalar_head};
 use scalequest_engine::training::optimizer::AdamWSettings;
+use scalequest_engine::training::settings::{TrainingSettings, Tuning};
 use scalequest_engine::training::{
     Ended, Example, Objective, Plan, QuestionModelling, Regression, Target, Trainee,
     TrainingProgress, Watcher, train,
 };
-
 use sha2::{Digest, Sha256};
 
 use super::lessons::{self, Lesson};
@@ -34,22 +33,19 @@ const LONGEST: usize = 64;
 const REWARDED: u64 = 10_000;
 
 /// Settings of the chat model's training.
-fn chat_settings() -> Training {
-    Training {
+fn chat_settings() -> TrainingSettings {
+    TrainingSettings {
         epochs: 1,
         learning_rate: 3e-3,
         warmup_ratio: 0.05,
-        max_length: LONGEST as i32,
         batch_size: 24,
-        tuning: Tuning::Full,
-        lora: None,
         checkpoint_steps: 0,
     }
 }
 
 /// Settings of the reward model's training.
-fn reward_settings() -> Training {
-    Training {
+fn reward_settings() -> TrainingSettings {
+    TrainingSettings {
         learning_rate: 2e-3,
         batch_size: 32,
         ..chat_settings()
@@ -128,7 +124,6 @@ pub fn train_chat(directory: &Path, scratch: &Path, say: &mut dyn FnMut(String))
         config.clone(),
         initial_parameters(&config, SEED)?,
         Tuning::Full,
-        None,
         SEED,
     )?;
     run(
@@ -172,7 +167,7 @@ pub fn train_reward(
     let mut objective = Regression::new(targets.collect::<Result<_>>()?, LONGEST)?;
     let (config, parameters) =
         with_scalar_head(checkpoint.config().clone(), checkpoint.parameters()?, SEED)?;
-    let trainee = Trainee::new(config.clone(), parameters, Tuning::Full, None, SEED)?;
+    let trainee = Trainee::new(config.clone(), parameters, Tuning::Full, SEED)?;
     run(
         "reward",
         &trainee,
@@ -245,7 +240,7 @@ fn run<O: Objective>(
     name: &'static str,
     trainee: &Trainee,
     objective: &mut O,
-    settings: &Training,
+    settings: &TrainingSettings,
     scratch: &Path,
     say: &mut dyn FnMut(String),
 ) -> Result<()> {

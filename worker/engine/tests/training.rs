@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use scalequest_crds::run::{Lora, Tuning};
-use scalequest_crds::task::Training;
 use scalequest_engine::model::Checkpoint;
 use scalequest_engine::ops::Differentiable;
 use scalequest_engine::ops::cpu::Element;
@@ -14,6 +12,7 @@ use scalequest_engine::ops::fused::Gradients;
 use scalequest_engine::training::optimizer::{
     AdamW, AdamWSettings, LARGEST_GRADIENT_NORM, clipping, global_norm,
 };
+use scalequest_engine::training::settings::{Lora, TrainingSettings, Tuning};
 use scalequest_engine::training::{
     Example, Gradient, Objective, Pair, Plan, Preference, QuestionModelling, Regression, Target,
     Trainee, TrainingProgress, Watcher, evaluate, gradient, train,
@@ -72,15 +71,9 @@ fn trainee(case: &str) -> Trainee {
 fn trainee_by(case: &str, element: Element) -> Trainee {
     let checkpoint = Checkpoint::open(&directory(case)).expect("a model");
     let parameters = checkpoint.parameters().expect("parameters");
-    Trainee::new(
-        checkpoint.config().clone(),
-        parameters,
-        Tuning::Full,
-        None,
-        0,
-    )
-    .expect("a trainee")
-    .by(Differentiable::Fused(element))
+    Trainee::new(checkpoint.config().clone(), parameters, Tuning::Full, 0)
+        .expect("a trainee")
+        .by(Differentiable::Fused(element))
 }
 
 impl Facts {
@@ -364,19 +357,15 @@ fn a_few_steps_of_question_training_lower_the_held_out_loss_of_smollm2() {
         alpha: 16.0,
     };
     let config = checkpoint.config().clone();
-    let trainee =
-        Trainee::new(config, parameters, Tuning::Lora, Some(&lora), 1).expect("a trainee");
+    let trainee = Trainee::new(config, parameters, Tuning::Lora(lora), 1).expect("a trainee");
     let before = evaluate(&held_out, trainee.decoder())
         .expect("an evaluation")
         .loss;
-    let settings = Training {
+    let settings = TrainingSettings {
         epochs: 1,
         learning_rate: 1e-3,
         warmup_ratio: 0.1,
-        max_length: 128,
         batch_size: 3,
-        tuning: Tuning::Lora,
-        lora: Some(lora),
         checkpoint_steps: 0,
     };
     let scratch = tempfile::tempdir().expect("a directory");

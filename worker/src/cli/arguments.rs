@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use scalequest_engine::ops::Arithmetic;
 
 use super::among::Among;
-use scalequest_engine::ops::Arithmetic;
 
 /// The version, with `+cuda` where the program is built for GPUs, by which `scalequest run` knows.
 #[cfg(feature = "cuda")]

@@ -6,14 +6,14 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use scalequest_crds::exit::worker::{DONE, TASK_CANNOT_WORK};
+use scalequest_engine::bench::{Bench, Case, Training, peak_bytes, roof};
+use scalequest_engine::ops::Arithmetic;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::execute::TRY_AGAIN;
 use super::own_environment::{CANDLE_THREADS, KEEP_PAGES, settle};
-use scalequest_engine::bench::{Bench, Case, Training, peak_bytes, roof};
-use scalequest_engine::ops::Arithmetic;
 
 /// Measures the model in `path` and returns the exit code. With `cases` it reads a case a line from standard input
 /// and answers each with a line.

@@ -6,12 +6,15 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use scalequest_crds::exit::worker::{DONE, TASK_CANNOT_WORK};
-use scalequest_crds::rates::{ModelRates, RATES_FORMAT};
+use scalequest_crds::rates::{
+    ModelRates, RATES_FORMAT, RatedModel, ServingRates, StepRate, TrainingRates,
+};
+use scalequest_engine::bench::{self, Bench, training};
+use scalequest_engine::model::{Checkpoint, ModelError};
 
 use super::arguments::ArithmeticName;
 use super::execute::TRY_AGAIN;
 use super::own_environment::{CANDLE_THREADS, KEEP_PAGES, settle};
-use scalequest_engine::bench::{Bench, rated_model, training};
 
 /// Measures the model in `path`, and its training too if `train`; writes `file` and returns the exit code.
 pub fn save_rates(path: &Path, arithmetics: &[ArithmeticName], train: bool, file: &Path) -> i32 {
@@ -41,11 +44,12 @@ fn measure(path: &Path, arithmetics: &[ArithmeticName], train: bool) -> Result<M
     let mut serving = Vec::new();
     for name in arithmetics {
         let bench = Bench::load(path, (*name).into()).map_err(|error| error.to_string())?;
-        let rates = bench.serving((*name).into(), check_seconds);
-        serving.push(rates.map_err(|error| error.to_string())?);
+        let rates = bench.serving().map_err(|error| error.to_string())?;
+        let load_seconds = check_seconds + bench.load_seconds;
+        serving.push(serving_rates(*name, load_seconds, rates));
     }
     let training = match train.then(|| training(path)) {
-        Some(Ok(rates)) => Some(rates),
+        Some(Ok(rates)) => Some(training_rates(rates)),
         Some(Err(reason)) => {
             tracing::warn!("training is not measured: {reason}");
             None
@@ -61,6 +65,59 @@ fn measure(path: &Path, arithmetics: &[ArithmeticName], train: bool) -> Result<M
         serving,
         training,
     })
+}
+
+/// Which model lies at `path`, and the seconds that a worker takes to check that and to read its tokenizer.
+fn rated_model(path: &Path) -> Result<(RatedModel, f64), ModelError> {
+    let start = Instant::now();
+    let checkpoint = Checkpoint::open(path)?;
+    let digest = checkpoint.digest()?;
+    checkpoint.tokenizer()?;
+    let seconds = start.elapsed().as_secs_f64();
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let model = RatedModel {
+        path: whole.display().to_string(),
+        digest,
+        parameters: i64::try_from(checkpoint.config().parameter_count()).unwrap_or(i64::MAX),
+    };
+    Ok((model, seconds))
+}
+
+fn serving_rates(
+    name: ArithmeticName,
+    load_seconds: f64,
+    rates: bench::ServingRates,
+) -> ServingRates {
+    let bench::ServingRates {
+        prefill_tokens_per_second,
+        score_tokens_per_second,
+        steps,
+    } = rates;
+    let steps = steps.into_iter();
+    ServingRates {
+        arithmetic: name.into(),
+        load_seconds,
+        read_tokens_per_second: prefill_tokens_per_second,
+        score_tokens_per_second,
+        steps: steps
+            .map(|bench::StepRate { rows, seconds }| StepRate { rows, seconds })
+            .collect(),
+    }
+}
+
+fn training_rates(rates: bench::TrainingRates) -> TrainingRates {
+    let bench::TrainingRates {
+        load_seconds,
+        token_seconds,
+        step_seconds,
+        save_seconds,
+    } = rates;
+    TrainingRates {
+        load_seconds,
+        token_seconds,
+        step_seconds,
+        save_seconds,
+    }
 }
 
 /// Seconds that this program takes to start and to end, the median of three; 0 where it cannot be started.

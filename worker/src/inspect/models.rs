@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use scalequest_crds::inspection::{Inspection, ModelFacts, Part};
 use scalequest_crds::run::{Model, OpenAiEngine, SynthesisRunSpec};
+use scalequest_engine::model::config::gguf_text;
+use scalequest_engine::model::{Checkpoint, Head, ModelError};
+use scalequest_engine::ops::Differentiable;
+use scalequest_engine::training::micro_batches::MICRO_BATCH_TOKENS;
 
 use super::fetched::fetched;
 use super::roles::{Needs, needs};
 use super::{Looking, fault};
 use crate::endpoint;
-use scalequest_engine::model::{Checkpoint, Head, ModelError};
-use scalequest_engine::ops::Differentiable;
-use scalequest_engine::training::micro_batches::MICRO_BATCH_TOKENS;
 
 /// Rows for which serving memory is given: the generator's rows in flight.
 const SERVED: usize = 32;
@@ -302,13 +303,8 @@ fn only_gguf(folder: &Path) -> Option<PathBuf> {
 }
 
 fn from_gguf(path: &Path) -> Option<String> {
-    let mut reader = std::io::BufReader::new(std::fs::File::open(path).ok()?);
-    let content = candle_core::quantized::gguf_file::Content::read(&mut reader).ok()?;
-    let value = content
-        .metadata
-        .get("general.license")
-        .or_else(|| content.metadata.get("general.license.name"))?;
-    value.to_string().ok().cloned()
+    let text = |key: &str| gguf_text(path, key);
+    text("general.license").or_else(|| text("general.license.name"))
 }
 
 fn from_readme(path: &Path) -> Option<String> {

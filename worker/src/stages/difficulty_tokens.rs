@@ -1,8 +1,9 @@
 //! A question as the difficulty scorer reads it, in training and in use alike: bare text, since the scorer starts from a base
 //! model, and the end token, whose hidden state the head reads.
 
-use super::StageError;
 use scalequest_engine::model::Tokenizer;
+
+use super::StageError;
 
 /// Beginning of text (where the model has one), the question, end of text.
 ///

@@ -4,13 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use scalequest_crds::task::{ModelLocation, ModelUse};
+use scalequest_engine::model::{Checkpoint, ModelError};
 
 use super::StageError;
 use super::scratch::Scratch;
 use super::shard::Shard;
 use crate::dataset::model_files;
 use crate::fetch::{self, FetchError, Settings, Watch};
-use scalequest_engine::model::{Checkpoint, ModelError};
 
 /// Opens a model's checkpoint and checks that it is the very one that the task means.
 ///

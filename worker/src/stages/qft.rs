@@ -2,6 +2,7 @@
 
 use scalequest_crds::row::SftRow;
 use scalequest_crds::task::StageParams;
+use scalequest_engine::training::{Example, QuestionModelling};
 
 use super::StageError;
 use super::models::open_model;
@@ -9,7 +10,6 @@ use super::run_training::{Beside, Starting, run_training};
 use super::seeds::read_seeds;
 use super::shard::{Finished, Shard, wrong_params};
 use crate::dataset::table::encode_rows;
-use scalequest_engine::training::{Example, QuestionModelling};
 
 /// Fine-tunes a generator on questions.
 ///

@@ -3,12 +3,12 @@
 
 use scalequest_crds::row::PreferenceRow;
 use scalequest_crds::task::StageParams;
+use scalequest_engine::training::{Example, Pair, Preference};
 
 use super::StageError;
 use super::models::open_model;
 use super::run_training::{Beside, Starting, run_training};
 use super::shard::{Finished, Shard, wrong_params};
-use scalequest_engine::training::{Example, Pair, Preference};
 
 /// Optimises a generator on preference pairs.
 ///

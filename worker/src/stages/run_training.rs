@@ -4,10 +4,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::Tensor;
 use scalequest_crds::progress::Progress;
 use scalequest_crds::report::Counts;
+use scalequest_crds::run;
 use scalequest_crds::task::Training;
+use scalequest_engine::model::decoder::save;
+use scalequest_engine::model::{ChatTemplate, ModelConfig, Parameters, Tokenizer};
+use scalequest_engine::ops::device::{self, training_body_name};
+use scalequest_engine::training::optimizer::AdamWSettings;
+use scalequest_engine::training::settings::{Lora, TrainingSettings, Tuning};
+use scalequest_engine::training::{
+    Ended, Objective, Plan, Summary, Trainee, TrainingError, TrainingProgress, Watcher, train,
+};
 use serde_json::{Map, Value, json};
 
 use super::scratch::Scratch;
@@ -16,13 +24,6 @@ use super::{StageError, Stop};
 use crate::dataset::checkpoint::Checkpoint as SavedProgress;
 use crate::dataset::commit::ShardOutput;
 use crate::dataset::store::Content;
-use scalequest_engine::model::decoder::save;
-use scalequest_engine::model::{ChatTemplate, ModelConfig, Tokenizer};
-use scalequest_engine::ops::device::{self, training_body_name};
-use scalequest_engine::training::optimizer::AdamWSettings;
-use scalequest_engine::training::{
-    Ended, Objective, Plan, Summary, Trainee, TrainingError, TrainingProgress, Watcher, train,
-};
 
 /// The name of a checkpoint's only part.
 const STATE: &str = "training.safetensors";
@@ -31,7 +32,7 @@ const STATE: &str = "training.safetensors";
 const LOG: &str = "training_log.jsonl";
 
 /// Reads a model's shape and its parameters by checkpoint key.
-pub type Load = Box<dyn Fn() -> Result<(ModelConfig, BTreeMap<String, Tensor>), StageError>>;
+pub type Load = Box<dyn Fn() -> Result<(ModelConfig, Parameters), StageError>>;
 
 /// A model about to be trained.
 pub struct Starting {
@@ -66,7 +67,7 @@ pub fn run_training<O: Objective>(
 ) -> Result<Finished, StageError> {
     let scratch = Scratch::new()?;
     let progress = SavedProgress::new(&shard.dir, &shard.range);
-    let mut made = objective()?;
+    let (mut made, engine) = (objective()?, engine_settings(settings));
     let measures = made.measures();
     let mut trained = trainee(shard, &start, settings)?;
     let state = match progress.load()? {
@@ -81,7 +82,7 @@ pub fn run_training<O: Objective>(
         .join(" ");
         let optimizer = AdamWSettings::default();
         let plan = Plan {
-            settings,
+            settings: &engine,
             seed: shard.task.seed,
             purpose: &purpose,
             identity: &shard.task.key,
@@ -135,19 +136,39 @@ fn trainee(
         false => StageError::World(error.to_string()),
     })?;
     let (config, parameters) = (start.load)()?;
-    // One parameter at a time, so that a model is not in memory twice.
-    let placed = parameters
-        .into_iter()
-        .map(|(name, tensor)| Ok((name, tensor.to_device(&device)?)))
-        .collect::<candle_core::Result<_>>()
-        .map_err(TrainingError::from)?;
+    let parameters = device::place(parameters, &device).map_err(TrainingError::from)?;
     Ok(Trainee::new(
         config,
-        placed,
-        settings.tuning,
-        settings.lora.as_ref(),
+        parameters,
+        tuning(settings)?,
         shard.task.seed,
     )?)
+}
+
+/// The task's settings as the engine has them. What is below zero counts as zero there, which the engine refuses.
+fn engine_settings(settings: &Training) -> TrainingSettings {
+    TrainingSettings {
+        epochs: usize::try_from(settings.epochs).unwrap_or(0),
+        batch_size: usize::try_from(settings.batch_size).unwrap_or(0),
+        learning_rate: settings.learning_rate,
+        warmup_ratio: settings.warmup_ratio,
+        checkpoint_steps: u64::try_from(settings.checkpoint_steps).unwrap_or(0),
+    }
+}
+
+fn tuning(settings: &Training) -> Result<Tuning, TrainingError> {
+    match (settings.tuning, &settings.lora) {
+        (run::Tuning::Full, _) => Ok(Tuning::Full),
+        (run::Tuning::Lora, Some(lora)) => Ok(Tuning::Lora(Lora {
+            rank: usize::try_from(lora.rank).unwrap_or(0),
+            alpha: lora.alpha,
+        })),
+        (run::Tuning::Lora, None) => Err(TrainingError::Setting {
+            field: "lora",
+            value: "absent".into(),
+            reason: "tuning Lora needs a rank and an alpha".into(),
+        }),
+    }
 }
 
 fn commit(

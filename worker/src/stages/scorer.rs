@@ -2,14 +2,14 @@
 
 use scalequest_crds::row::LabelRow;
 use scalequest_crds::task::StageParams;
+use scalequest_engine::training::initial::with_scalar_head;
+use scalequest_engine::training::{Regression, Target};
 
 use super::StageError;
 use super::difficulty_tokens::difficulty_tokens;
 use super::models::open_model;
 use super::run_training::{Beside, Starting, run_training};
 use super::shard::{Finished, Shard, wrong_params};
-use scalequest_engine::training::initial::with_scalar_head;
-use scalequest_engine::training::{Regression, Target};
 
 /// Trains the difficulty scorer.
 ///

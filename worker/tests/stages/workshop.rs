@@ -12,11 +12,11 @@ use scalequest_crds::task::{
     ModelLocation, ModelUse, QuestionFile, StageParams, StageTask, TASK_VERSION, TaskInput,
     Training,
 };
+use scalequest_engine::model::decoder::save;
+use scalequest_engine::model::{Architecture, Checkpoint, ModelConfig};
 use scalequest_worker::dataset::store::Store;
 use scalequest_worker::dataset::table::read_rows;
 use scalequest_worker::dataset::workspace::StageDir;
-use scalequest_engine::model::decoder::save;
-use scalequest_engine::model::{Architecture, Checkpoint, ModelConfig};
 use scalequest_worker::stages::{Finished, Progressing, StageError, Stop, run_task, seal_task};
 use tempfile::TempDir;
 

@@ -5,9 +5,9 @@ mod case;
 
 mod peak;
 
-mod rates;
-
 mod roof;
+
+mod serving;
 
 mod training;
 
@@ -16,9 +16,9 @@ use std::time::Instant;
 
 pub use case::{Case, Measured};
 pub use peak::peak_bytes;
-pub use rates::rated_model;
 pub use roof::{Roof, roof};
-pub use training::{Training, Unmeasured, training};
+pub use serving::{ServingRates, StepRate};
+pub use training::{Training, TrainingRates, Unmeasured, training};
 
 use crate::inference::Engine;
 use crate::model::{Checkpoint, ModelError};

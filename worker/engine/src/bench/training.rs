@@ -4,9 +4,6 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use scalequest_crds::rates::TrainingRates;
-use scalequest_crds::run::Tuning;
-
 use super::peak::available_bytes;
 use crate::model::decoder::save;
 use crate::model::{Checkpoint, ModelError, Tokenizer};
@@ -18,6 +15,7 @@ use crate::training::micro_batches::MICRO_BATCH_TOKENS;
 use crate::training::optimizer::{
     AdamW, AdamWSettings, LARGEST_GRADIENT_NORM, clipping, global_norm,
 };
+use crate::training::settings::Tuning;
 use crate::training::{Example, Objective, QuestionModelling, Trainee, TrainingError, gradient};
 
 /// Rows and their tokens in the steps that are measured: what a token takes and what a step takes beside are told apart by the two. The
@@ -92,13 +90,9 @@ impl Training {
         checkpoint.digest()?;
         let tokenizer = checkpoint.tokenizer()?;
         let device = device::from_environment()?;
-        let parameters = checkpoint
-            .parameters()?
-            .into_iter()
-            .map(|(name, tensor)| Ok((name, tensor.to_device(&device)?)))
-            .collect::<candle_core::Result<_>>()
-            .map_err(TrainingError::from)?;
-        let trainee = Trainee::new(config.clone(), parameters, Tuning::Full, None, 0)?;
+        let parameters =
+            device::place(checkpoint.parameters()?, &device).map_err(TrainingError::from)?;
+        let trainee = Trainee::new(config.clone(), parameters, Tuning::Full, 0)?;
         Ok(Training {
             trainee,
             optimizer: AdamW::new(AdamWSettings::default()),
@@ -138,6 +132,19 @@ impl Training {
         }
         Ok(start.elapsed().as_secs_f64())
     }
+}
+
+/// How fast a model is trained in full.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainingRates {
+    /// Seconds to check and load the model.
+    pub load_seconds: f64,
+    /// Seconds a token, forward and backward.
+    pub token_seconds: f64,
+    /// Seconds that a step takes beside its tokens: the optimizer's.
+    pub step_seconds: f64,
+    /// Seconds to write the trained model, and to read it once for its digest.
+    pub save_seconds: f64,
 }
 
 /// Measures the training of the model in `path`, in full.

@@ -22,3 +22,6 @@ pub use config::{Architecture, Head, ModelConfig};
 pub use decoder::Decoder;
 pub use error::ModelError;
 pub use tokenizer::Tokenizer;
+
+/// A model's parameters by checkpoint key.
+pub type Parameters = std::collections::BTreeMap<String, candle_core::Tensor>;

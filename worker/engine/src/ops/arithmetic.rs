@@ -14,16 +14,6 @@ pub enum Arithmetic {
     Int8,
 }
 
-impl From<scalequest_crds::run::Arithmetic> for Arithmetic {
-    fn from(arithmetic: scalequest_crds::run::Arithmetic) -> Self {
-        match arithmetic {
-            scalequest_crds::run::Arithmetic::Float32 => Self::F32,
-            scalequest_crds::run::Arithmetic::Bfloat16 => Self::Bf16,
-            scalequest_crds::run::Arithmetic::Int8 => Self::Int8,
-        }
-    }
-}
-
 impl Arithmetic {
     /// Every arithmetic.
     pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];

@@ -3,7 +3,7 @@
 
 use super::Differentiable;
 use super::cpu::Element;
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 
 /// The environment variable that chooses: `auto` (the default: a GPU where the program is built for one and finds one), `cpu` or `cuda`.
 pub const DEVICE_VARIABLE: &str = "SCALEQUEST_DEVICE";
@@ -60,6 +60,20 @@ fn first_gpu() -> Result<Device, String> {
         let words = error.to_string();
         words.lines().next().unwrap_or_default().to_owned()
     })
+}
+
+/// Copies parameters to a device, one at a time, so that a model is not in memory twice.
+///
+/// # Errors
+/// The device has too little memory.
+pub fn place<T: FromIterator<(String, Tensor)>>(
+    parameters: impl IntoIterator<Item = (String, Tensor)>,
+    device: &Device,
+) -> candle_core::Result<T> {
+    parameters
+        .into_iter()
+        .map(|(name, tensor)| Ok((name, tensor.to_device(device)?)))
+        .collect()
 }
 
 /// The name of the body that trains on a device, for manifests.

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use scalequest_crds::run::{Lora, Tuning};
-use scalequest_crds::task::Training;
 
 use super::draw::Draws;
 use super::initial::initial_parameters;
 use super::optimizer::AdamWSettings;
+use super::settings::{Lora, TrainingSettings, Tuning};
 use super::{Example, Pair, Plan, Trainee, TrainingProgress, Watcher};
 use crate::model::config::SlidingWindow;
 use crate::model::{Architecture, Head, ModelConfig};
@@ -68,7 +67,7 @@ pub fn parameters(config: &ModelConfig) -> std::collections::BTreeMap<String, Te
 pub fn full(architecture: Architecture) -> Trainee {
     let config = config(architecture);
     let parameters = parameters(&config);
-    Trainee::new(config, parameters, Tuning::Full, None, 0).unwrap()
+    Trainee::new(config, parameters, Tuning::Full, 0).unwrap()
 }
 
 /// The model with adapters.
@@ -78,8 +77,7 @@ pub fn adapted(architecture: Architecture) -> Trainee {
     Trainee::new(
         config,
         parameters,
-        Tuning::Lora,
-        Some(&Lora {
+        Tuning::Lora(Lora {
             rank: 2,
             alpha: 4.0,
         }),
@@ -120,21 +118,18 @@ pub fn pairs(count: usize) -> Vec<Pair> {
 }
 
 /// Settings of a short training.
-pub fn settings() -> Training {
-    Training {
+pub fn settings() -> TrainingSettings {
+    TrainingSettings {
         epochs: 2,
         learning_rate: 1e-2,
         warmup_ratio: 0.1,
-        max_length: 24,
         batch_size: 3,
-        tuning: Tuning::Full,
-        lora: None,
         checkpoint_steps: 1,
     }
 }
 
 /// A plan over a scratch directory.
-pub fn plan<'a>(settings: &'a Training, scratch: &'a Path) -> Plan<'a> {
+pub fn plan<'a>(settings: &'a TrainingSettings, scratch: &'a Path) -> Plan<'a> {
     let optimizer = AdamWSettings::default();
     Plan {
         settings,

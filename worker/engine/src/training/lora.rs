@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Var};
-use scalequest_crds::run::Lora;
 
 use super::TrainingError;
 use super::draw::Draws;
+use super::settings::Lora;
 use crate::model::ModelConfig;
 use crate::model::decoder::Adapter;
 
@@ -26,14 +26,14 @@ pub fn adapters(
     seed: i64,
     device: &Device,
 ) -> Result<Adapters, TrainingError> {
-    let rank = usize::try_from(settings.rank)
-        .ok()
-        .filter(|rank| (1..=config.hidden_size).contains(rank));
-    let rank = rank.ok_or_else(|| TrainingError::Setting {
-        field: "lora.rank",
-        value: settings.rank.to_string(),
-        reason: format!("a rank is 1 to {}, the model's width", config.hidden_size),
-    })?;
+    let rank = settings.rank;
+    if !(1..=config.hidden_size).contains(&rank) {
+        return Err(TrainingError::Setting {
+            field: "lora.rank",
+            value: rank.to_string(),
+            reason: format!("a rank is 1 to {}, the model's width", config.hidden_size),
+        });
+    }
     let (mut adapters, mut variables) = (BTreeMap::new(), BTreeMap::new());
     for (name, shape) in config.parameter_shapes() {
         let Some(map) = name

@@ -15,15 +15,13 @@ pub(super) fn batches<O: Objective>(
     objective: &O,
     plan: &Plan<'_>,
 ) -> Result<Vec<Vec<Vec<usize>>>, TrainingError> {
-    let at_least_one = |field: &'static str, value: i32| {
-        usize::try_from(value)
-            .ok()
-            .filter(|value| *value > 0)
-            .ok_or_else(|| TrainingError::Setting {
-                field,
-                value: value.to_string(),
-                reason: "expected 1 or more".into(),
-            })
+    let at_least_one = |field: &'static str, value: usize| match value {
+        0 => Err(TrainingError::Setting {
+            field,
+            value: value.to_string(),
+            reason: "expected 1 or more".into(),
+        }),
+        _ => Ok(value),
     };
     let size = at_least_one("batchSize", plan.settings.batch_size)?;
     let epochs = at_least_one("epochs", plan.settings.epochs)?;

@@ -4,6 +4,8 @@
 
 pub mod trainer;
 
+pub mod settings;
+
 pub mod objective;
 
 pub mod watch;

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor, Var};
-use scalequest_crds::run::{Lora, Tuning};
 
 use super::TrainingError;
 use super::lora;
+use super::settings::{Lora, Tuning};
 use crate::model::{Decoder, ModelConfig};
 use crate::ops::Differentiable;
 
@@ -22,24 +22,16 @@ impl Trainee {
     /// trained too, since it is new. `seed` keys the adapters' first values.
     ///
     /// # Errors
-    /// The parameters do not fit the configuration, or the adapter settings are missing or impossible.
+    /// The parameters do not fit the configuration, or the adapter settings are impossible.
     pub fn new(
         config: ModelConfig,
         parameters: BTreeMap<String, Tensor>,
         tuning: Tuning,
-        lora: Option<&Lora>,
         seed: i64,
     ) -> Result<Self, TrainingError> {
         match tuning {
             Tuning::Full => Self::full(config, parameters),
-            Tuning::Lora => {
-                let lora = lora.ok_or_else(|| TrainingError::Setting {
-                    field: "lora",
-                    value: "absent".into(),
-                    reason: "tuning Lora needs a rank and an alpha".into(),
-                })?;
-                Self::adapted(config, parameters, lora, seed)
-            }
+            Tuning::Lora(lora) => Self::adapted(config, parameters, &lora, seed),
         }
     }
 

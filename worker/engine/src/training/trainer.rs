@@ -4,14 +4,13 @@
 
 use std::path::Path;
 
-use scalequest_crds::task::Training;
-
 use super::checkpoint::TrainingState;
 use super::gradient::gradient;
 use super::micro_batches::{batches, tokens_of};
 use super::objective::Objective;
 use super::optimizer::{AdamW, AdamWSettings, LARGEST_GRADIENT_NORM, clipping, global_norm};
 use super::schedule::Schedule;
+use super::settings::TrainingSettings;
 use super::watch::{Ended, StepRecord, Summary, TrainingProgress, Watcher};
 use super::{Trainee, TrainingError};
 use crate::ops::fused::Gradients;
@@ -19,8 +18,8 @@ use crate::ops::fused::Gradients;
 /// How to train.
 #[derive(Clone, Debug)]
 pub struct Plan<'a> {
-    /// Settings of the task.
-    pub settings: &'a Training,
+    /// Epochs, batches, learning rate and checkpoints.
+    pub settings: &'a TrainingSettings,
     /// The run's seed.
     pub seed: i64,
     /// What the shuffles are keyed by, beside seed and epoch: the stage and generator.
@@ -117,7 +116,7 @@ pub fn train<O: Objective>(
         }
     }
 
-    let interval = u64::try_from(plan.settings.checkpoint_steps).unwrap_or(0);
+    let interval = plan.settings.checkpoint_steps;
     let mut gradients = Gradients::default();
     for batch in &batches[records.len()..] {
         let learning_rate = schedule.learning_rate(records.len() as u64);

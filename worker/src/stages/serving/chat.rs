@@ -2,11 +2,11 @@
 
 use scalequest_crds::run::Sampling;
 use scalequest_crds::task::ModelUse;
+use scalequest_engine::model::ChatMessage;
 
 use super::remote::{Remote, asked, question};
 use super::{Asked, Serving, stop_tokens};
 use crate::endpoint::Shape;
-use scalequest_engine::model::ChatMessage;
 use crate::stages::StageError;
 use crate::stages::shard::Shard;
 

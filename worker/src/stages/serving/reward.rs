@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use scalequest_crds::run::Domain;
 use scalequest_crds::task::ModelUse;
+use scalequest_engine::inference;
+use scalequest_engine::model::{ChatMessage, Head, Tokenizer};
 
 use super::remote::Remote;
 use super::{Scored, Serving, watch};
 use crate::endpoint::{Alternative, Question, Shape};
-use scalequest_engine::inference;
-use scalequest_engine::model::{ChatMessage, Head, Tokenizer};
 use crate::prompts::rewarding::{rewarding, says};
 use crate::stages::StageError;
 use crate::stages::shard::Shard;

@@ -1,7 +1,8 @@
 //! Scores of sequences, for those that fit the model's context.
 
-use super::Serving;
 use scalequest_engine::inference::{Bounds, InferenceError, Scorer};
+
+use super::Serving;
 use crate::stages::StageError;
 
 /// A score, where there is one, and the tokens it took.

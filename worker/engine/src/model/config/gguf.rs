@@ -7,6 +7,13 @@ use candle_core::quantized::gguf_file::{Content, Value};
 use super::{Architecture, Head, ModelConfig, SlidingWindow};
 use crate::model::ModelError;
 
+/// Returns a text of a GGUF file's metadata; `None` if the file cannot be read or has no such text.
+pub fn gguf_text(path: &Path, key: &str) -> Option<String> {
+    let mut reader = std::io::BufReader::new(std::fs::File::open(path).ok()?);
+    let content = Content::read(&mut reader).ok()?;
+    content.metadata.get(key)?.to_string().ok().cloned()
+}
+
 pub(super) fn read(content: &Content, path: &Path) -> Result<ModelConfig, ModelError> {
     let name = match content.metadata.get("general.architecture") {
         Some(Value::String(name)) => name.as_str(),

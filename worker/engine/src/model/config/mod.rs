@@ -16,6 +16,7 @@ mod to_hugging_face;
 mod window;
 
 pub use architecture::Architecture;
+pub use gguf::gguf_text;
 pub use head::Head;
 pub use rope::RopeScaling;
 pub use window::SlidingWindow;

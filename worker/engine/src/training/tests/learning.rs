@@ -11,6 +11,7 @@ use crate::training::fixtures::{
     Recorder, adapted, config, full, pairs, parameters, plan, questions, settings,
 };
 use crate::training::initial::with_scalar_head;
+use crate::training::settings::{TrainingSettings, Tuning};
 use crate::training::{
     Ended, Example, Objective, Preference, QuestionModelling, Regression, Summary, Target, Trainee,
     TrainingError, evaluate, gradient, train,
@@ -19,7 +20,7 @@ use crate::training::{
 fn finish<O: Objective>(
     trainee: &Trainee,
     objective: &mut O,
-    settings: &scalequest_crds::task::Training,
+    settings: &TrainingSettings,
 ) -> Summary {
     let scratch = tempfile::tempdir().unwrap();
     let mut watcher = Recorder::new(scratch.path(), usize::MAX);
@@ -66,14 +67,7 @@ fn scalar(architecture: Architecture) -> Trainee {
     let config = config(architecture);
     let parameters = parameters(&config);
     let (config, parameters) = with_scalar_head(config, parameters, 4).unwrap();
-    Trainee::new(
-        config,
-        parameters,
-        scalequest_crds::run::Tuning::Full,
-        None,
-        0,
-    )
-    .unwrap()
+    Trainee::new(config, parameters, Tuning::Full, 0).unwrap()
 }
 
 fn targets(count: usize) -> Vec<Target> {
@@ -203,7 +197,7 @@ fn question_training_lowers_the_held_out_loss_and_learns_the_end() {
         };
         let before = losses();
         let mut objective = QuestionModelling::new(questions(48), 24).unwrap();
-        let settings = scalequest_crds::task::Training {
+        let settings = TrainingSettings {
             learning_rate: rate,
             epochs: 20,
             ..settings()
@@ -225,7 +219,7 @@ fn preference_training_starts_at_ln_2_and_its_margin_grows() {
         (adapted(Architecture::Llama), 1e-2),
     ] {
         let mut objective = Preference::new(pairs(32), 0.1, 64).unwrap();
-        let settings = scalequest_crds::task::Training {
+        let settings = TrainingSettings {
             learning_rate: rate,
             epochs: 4,
             batch_size: 8,
@@ -253,7 +247,7 @@ fn regression_learns_a_number_from_the_last_token() {
     let trainee = scalar(Architecture::Llama);
     let held_out = Regression::new(targets(80).split_off(64), 64).unwrap();
     let before = evaluate(&held_out, trainee.decoder()).unwrap();
-    let settings = scalequest_crds::task::Training {
+    let settings = TrainingSettings {
         epochs: 10,
         batch_size: 8,
         ..settings()
@@ -301,7 +295,7 @@ fn a_loss_that_is_not_a_number_names_the_step() {
 fn impossible_settings_are_refused_by_name() {
     let trainee = full(Architecture::Llama);
     let scratch = tempfile::tempdir().unwrap();
-    let settings = scalequest_crds::task::Training {
+    let settings = TrainingSettings {
         batch_size: 0,
         ..settings()
     };

@@ -1,14 +1,7 @@
-//! Puts together what a file of rates holds, for `scalequest plan`: medians of what the stages themselves do.
-
-use std::path::Path;
-use std::time::Instant;
-
-use scalequest_crds::rates::{RatedModel, ServingRates, StepRate};
-use scalequest_crds::run::Arithmetic as Named;
+//! How fast a model generates and scores: medians of cases as the stages of a run have them.
 
 use super::{Bench, Case};
 use crate::inference::InferenceError;
-use crate::model::{Checkpoint, ModelError};
 
 /// Batches for which a step is measured. A stage has at most the last one in flight.
 const BATCHES: [usize; 5] = [1, 2, 4, 12, 32];
@@ -16,17 +9,33 @@ const BATCHES: [usize; 5] = [1, 2, 4, 12, 32];
 /// Tokens of the prompts before the steps that are measured, and steps.
 const DECODE: (usize, usize) = (96, 8);
 
+/// How fast a model generates and scores.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServingRates {
+    /// Prompt tokens computed in a second (prefill), several prompts at once.
+    pub prefill_tokens_per_second: f64,
+    /// Tokens scored in a second, sequences of different lengths at once.
+    pub score_tokens_per_second: f64,
+    /// Decoding by batch, the smallest first.
+    pub steps: Vec<StepRate>,
+}
+
+/// What a step takes that decodes one token for each row of a batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepRate {
+    /// Rows in the batch.
+    pub rows: usize,
+    /// Seconds, choosing the likeliest token included.
+    pub seconds: f64,
+}
+
 impl Bench {
-    /// Measures serving, under the name that the spec has for the arithmetic.
+    /// Measures generating and scoring.
     ///
     /// # Errors
     /// The model gives values that are not finite, or its context is too short.
-    pub fn serving(
-        &self,
-        arithmetic: Named,
-        check_seconds: f64,
-    ) -> Result<ServingRates, InferenceError> {
-        let read = Case::Prefill {
+    pub fn serving(&self) -> Result<ServingRates, InferenceError> {
+        let prefill = Case::Prefill {
             rows: 4,
             prompt: 128,
         };
@@ -48,9 +57,7 @@ impl Bench {
             })
             .collect::<Result<_, InferenceError>>()?;
         Ok(ServingRates {
-            arithmetic,
-            load_seconds: check_seconds + self.load_seconds,
-            read_tokens_per_second: self.rate(&read)?,
+            prefill_tokens_per_second: self.rate(&prefill)?,
             score_tokens_per_second: self.rate(&score)?,
             steps,
         })
@@ -66,23 +73,4 @@ impl Bench {
         rates.sort_by(f64::total_cmp);
         Ok(rates[1])
     }
-}
-
-/// Which model lies at `path`, and the seconds that a worker takes to check that and to read its tokenizer.
-///
-/// # Errors
-/// It cannot be opened or read.
-pub fn rated_model(path: &Path) -> Result<(RatedModel, f64), ModelError> {
-    let start = Instant::now();
-    let checkpoint = Checkpoint::open(path)?;
-    let digest = checkpoint.digest()?;
-    checkpoint.tokenizer()?;
-    let seconds = start.elapsed().as_secs_f64();
-    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let model = RatedModel {
-        path: whole.display().to_string(),
-        digest,
-        parameters: i64::try_from(checkpoint.config().parameter_count()).unwrap_or(i64::MAX),
-    };
-    Ok((model, seconds))
 }
