@@ -3,7 +3,7 @@
 use super::TrainingError;
 use super::draw::Draws;
 use super::objective::Objective;
-use super::trainer::Plan;
+use super::settings::Plan;
 
 /// Tokens (padding included) of a micro-batch. A constant and not a measure of the machine's memory, because
 /// the split decides the order in which gradients are added, and so bits. What a forward and backward pass keep

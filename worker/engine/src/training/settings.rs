@@ -1,5 +1,9 @@
 //! How a training runs and which parameters it changes.
 
+use std::path::Path;
+
+use super::optimizer::AdamWSettings;
+
 /// Epochs, batches, learning rate and checkpoints of a training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingSettings {
@@ -13,6 +17,25 @@ pub struct TrainingSettings {
     pub warmup_ratio: f64,
     /// Steps between checkpoints; 0 for none.
     pub checkpoint_steps: u64,
+}
+
+/// How to train.
+#[derive(Clone, Debug)]
+pub struct Plan<'a> {
+    /// Epochs, batches, learning rate and checkpoints.
+    pub settings: &'a TrainingSettings,
+    /// The run's seed.
+    pub seed: i64,
+    /// What the shuffles are keyed by, beside seed and epoch: the stage and generator.
+    pub purpose: &'a str,
+    /// What the training is called in its checkpoints, so that no other takes them up: the task's content key.
+    pub identity: &'a str,
+    /// Optimizer constants.
+    pub optimizer: AdamWSettings,
+    /// An existing directory of this process in which checkpoint files are written before they are kept.
+    pub scratch: &'a Path,
+    /// A checkpoint to go on from.
+    pub resume: Option<&'a Path>,
 }
 
 /// Which parameters a training changes.

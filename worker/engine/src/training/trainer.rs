@@ -2,37 +2,16 @@
 //! between steps a word to the watcher, a look at whether to stop and, every few steps, a checkpoint. It
 //! knows no loss and no store.
 
-use std::path::Path;
-
 use super::checkpoint::TrainingState;
 use super::gradient::gradient;
 use super::micro_batches::{batches, tokens_of};
 use super::objective::Objective;
-use super::optimizer::{AdamW, AdamWSettings, LARGEST_GRADIENT_NORM, clipping, global_norm};
+use super::optimizer::{AdamW, LARGEST_GRADIENT_NORM, clipping, global_norm};
 use super::schedule::Schedule;
-use super::settings::TrainingSettings;
+use super::settings::Plan;
 use super::watch::{Ended, StepRecord, Summary, TrainingProgress, Watcher};
 use super::{Trainee, TrainingError};
 use crate::ops::fused::Gradients;
-
-/// How to train.
-#[derive(Clone, Debug)]
-pub struct Plan<'a> {
-    /// Epochs, batches, learning rate and checkpoints.
-    pub settings: &'a TrainingSettings,
-    /// The run's seed.
-    pub seed: i64,
-    /// What the shuffles are keyed by, beside seed and epoch: the stage and generator.
-    pub purpose: &'a str,
-    /// What the training is called in its checkpoints, so that no other takes them up: the task's content key.
-    pub identity: &'a str,
-    /// Optimizer constants.
-    pub optimizer: AdamWSettings,
-    /// An existing directory of this process in which checkpoint files are written before they are kept.
-    pub scratch: &'a Path,
-    /// A checkpoint to go on from.
-    pub resume: Option<&'a Path>,
-}
 
 /// Trains `trainee` by `objective`, from the start or from `plan.resume`. Where it is stopped and how often it is
 /// resumed does not change a bit of the result.

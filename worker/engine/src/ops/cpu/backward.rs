@@ -1,9 +1,9 @@
 //! Gradients of operations on rows, written once in plain Rust over sixteen lanes like the operations themselves, so that
 //! their bits are the same everywhere too.
 
-use super::elementwise::{for_each_isa, sum_of};
+use super::elementwise::sum_of;
 use super::exp::exp;
-use super::isa::{Isa, isa};
+use super::isa::{Isa, for_each_isa, isa};
 
 for_each_isa!(
     /// The gradient of `rms_norm` of one row: that of `x` into `dx`, that of the weight added to `dw`.

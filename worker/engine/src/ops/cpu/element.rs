@@ -2,6 +2,7 @@
 //! bf16; kernels broadcast a unit of a row and multiply it with a register of units, one a column.
 
 use super::Lanes;
+use super::bf16::bf16_bits;
 use super::layout::{copy_bits, round_beside, round_pairs};
 
 /// What one operand's numbers are.
@@ -11,20 +12,6 @@ pub enum Element {
     F32,
     /// bfloat16, the upper half of an f32: two numbers a unit, the earlier one in the lower half.
     Bf16,
-}
-
-/// Numbers below this become zero when they are rounded to bf16. A product of two that remain is a multiple of
-/// 2^-124, so that no sum of products is ever subnormal: processors whose bf16 instructions flush subnormal
-/// numbers then give the same bits as those without such instructions.
-const SMALLEST: f32 = f32::from_bits((127 - 55) << 23);
-
-/// `x` rounded to the nearest bf16, ties to even; zero below 2^-55. Not a number stays so.
-#[inline(always)]
-pub(super) fn bf16_bits(x: f32) -> u32 {
-    let bits = x.to_bits();
-    let rounded = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1))) >> 16;
-    let rounded = if x.abs() < SMALLEST { 0 } else { rounded };
-    if x.is_nan() { 0x7fc0 } else { rounded }
 }
 
 impl Element {
@@ -92,35 +79,6 @@ impl Element {
             Self::Bf16 => {
                 f32::from_bits((panel[index / 2].0[lane] >> (16 * (index % 2)) & 0xffff) << 16)
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::bf16_bits;
-
-    proptest! {
-        #[test]
-        fn rounding_takes_the_nearest_and_of_two_the_even_one(x in -1e30f32..1e30) {
-            let rounded = half::bf16::from_f32(x);
-            prop_assert_eq!(bf16_bits(x), u32::from(rounded.to_bits()));
-        }
-    }
-
-    #[test]
-    fn what_is_tiny_becomes_zero_and_what_is_no_number_stays_none() {
-        let edge = 2f32.powi(-55);
-        assert_eq!(
-            bf16_bits(edge),
-            u32::from(half::bf16::from_f32(edge).to_bits())
-        );
-        assert_eq!(bf16_bits(edge * 0.999), 0);
-        assert_eq!(bf16_bits(-1e-30), 0);
-        for nan in [f32::NAN, -f32::NAN, f32::from_bits(0x7fff_ffff)] {
-            assert!(f32::from_bits(bf16_bits(nan) << 16).is_nan());
         }
     }
 }

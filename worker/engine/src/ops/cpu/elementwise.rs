@@ -4,42 +4,8 @@
 
 use super::LANES;
 use super::exp::exp;
-use super::isa::{Isa, isa};
+use super::isa::{Isa, for_each_isa, isa};
 use super::kernel::int8::{BIAS, BLOCK};
-
-/// Compiles one plain function for every instruction set and dispatches at run time.
-macro_rules! for_each_isa {
-    ($(#[$doc:meta])* $name:ident, $on:ident, $plain:ident, ($($argument:ident: $kind:ty),*) $(-> $result:ty)?) => {
-        $(#[$doc])*
-        pub fn $name($($argument: $kind),*) $(-> $result)? {
-            $on(isa(), $($argument),*)
-        }
-
-        #[allow(unsafe_code)]
-        fn $on(isa: Isa, $($argument: $kind),*) $(-> $result)? {
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f")]
-            fn avx512($($argument: $kind),*) $(-> $result)? {
-                $plain($($argument),*)
-            }
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2")]
-            fn avx2($($argument: $kind),*) $(-> $result)? {
-                $plain($($argument),*)
-            }
-            match isa {
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: the instruction set was detected when it was chosen.
-                Isa::Avx512Bf16 | Isa::Avx512 => unsafe { avx512($($argument),*) },
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: as above.
-                Isa::Avx2 => unsafe { avx2($($argument),*) },
-                _ => $plain($($argument),*),
-            }
-        }
-    };
-}
-pub(super) use for_each_isa;
 
 for_each_isa!(
     /// `out = x / sqrt(mean(x^2) + eps) * weight` for one row.

@@ -2,9 +2,8 @@
 //! rows. Written once in plain Rust, as `elementwise`.
 
 use super::LANES;
-use super::element::bf16_bits;
-use super::elementwise::for_each_isa;
-use super::isa::{Isa, isa};
+use super::bf16::bf16_bits;
+use super::isa::{Isa, for_each_isa, isa};
 
 for_each_isa!(
     /// The bits of every number.

@@ -5,6 +5,7 @@
 
 mod attention;
 mod backward;
+mod bf16;
 mod element;
 mod elementwise;
 mod exp;

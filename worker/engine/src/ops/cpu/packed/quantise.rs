@@ -3,8 +3,7 @@
 
 use half::f16;
 
-use crate::ops::cpu::elementwise::for_each_isa;
-use crate::ops::cpu::isa::{Isa, isa};
+use crate::ops::cpu::isa::{Isa, for_each_isa, isa};
 use crate::ops::cpu::kernel::int8::{BIAS, BLOCK, UNITS};
 
 /// Bytes of a Q8_0 block.

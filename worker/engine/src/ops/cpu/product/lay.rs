@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use super::pack::of_sixteen;
 use super::{Laid, Operand, ROWS};
 use crate::ops::cpu::LANES;
 use crate::ops::cpu::element::Element;
@@ -22,6 +21,13 @@ pub(super) fn rows_of<'a>(
     let next = row + element.in_unit() - 1;
     let of = |row: usize| &values[row * width..][columns.clone()];
     [of(row), if next < numbers.end { of(next) } else { &[] }]
+}
+
+/// Sixteen units from `start` on.
+pub(super) fn of_sixteen(units: &[u32], start: usize) -> [u32; LANES] {
+    let mut sixteen = [0; LANES];
+    sixteen.copy_from_slice(&units[start..][..LANES]);
+    sixteen
 }
 
 /// Lays rows `rows` of `a` (m, k) out as units for the columns `numbers`, `stride` units from one row to the next.

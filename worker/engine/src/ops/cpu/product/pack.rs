@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::lay::rows_of;
+use super::lay::{of_sixteen, rows_of};
 use super::{DEPTH, Laid, Operand};
 use crate::ops::cpu::element::Element;
 use crate::ops::cpu::layout::transpose;
@@ -102,11 +102,4 @@ fn pack_columns(
             }
         }
     }
-}
-
-/// Sixteen units from `start` on.
-pub(super) fn of_sixteen(units: &[u32], start: usize) -> [u32; LANES] {
-    let mut sixteen = [0; LANES];
-    sixteen.copy_from_slice(&units[start..][..LANES]);
-    sixteen
 }
