@@ -17,6 +17,8 @@ pub mod endpoint;
 
 pub mod fetch;
 
+mod dtype;
+
 mod http;
 
 pub mod filters;

@@ -14,6 +14,7 @@ use scalequest_engine::training::micro_batches::MICRO_BATCH_TOKENS;
 use super::fetched::fetched;
 use super::roles::{Needs, needs};
 use super::{Looking, fault};
+use crate::dtype::engine_dtype;
 use crate::endpoint;
 
 /// Rows for which serving memory is given: the generator's rows in flight.
@@ -184,7 +185,7 @@ fn look(
     };
     digests.insert(path.to_owned(), digest.clone());
     let parameters = config.parameter_count();
-    let arithmetic = model.arithmetic().into();
+    let arithmetic = engine_dtype(model.arithmetic());
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let facts = ModelFacts {
         name: model.name.clone(),

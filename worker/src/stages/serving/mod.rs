@@ -20,17 +20,17 @@ use std::ops::ControlFlow;
 
 use scalequest_crds::progress::Progress;
 use scalequest_crds::row::Reason;
-use scalequest_crds::run::{self, Sampling};
+use scalequest_crds::run::Sampling;
 use scalequest_crds::task::ModelUse;
 use scalequest_engine::inference::{
     self, Bounds, Draw, Engine, Finish, GenerateRequest, Generation, Generator, InferenceError,
 };
 use scalequest_engine::model::{ChatTemplate, Tokenizer};
-use scalequest_engine::ops::Arithmetic;
 
 use super::StageError;
 use super::models::open_model;
 use super::shard::{Base, Shard};
+use crate::dtype::engine_dtype;
 
 pub use chat::{ChatModel, Prompt};
 pub use completing::PrefixModel;
@@ -83,15 +83,6 @@ pub struct Said {
     pub finished: bool,
 }
 
-/// The engine's arithmetic under the name that the spec has for it.
-fn arithmetic(name: run::Arithmetic) -> Arithmetic {
-    match name {
-        run::Arithmetic::Float32 => Arithmetic::F32,
-        run::Arithmetic::Bfloat16 => Arithmetic::Bf16,
-        run::Arithmetic::Int8 => Arithmetic::Int8,
-    }
-}
-
 impl Serving {
     /// Loads the model that a task names.
     ///
@@ -105,7 +96,7 @@ impl Serving {
             .map_err(|error| error.to_string());
         shard.stop.check()?;
         shard.progressing.begin("load model");
-        let engine = Engine::load(&checkpoint, arithmetic(model.arithmetic))?;
+        let engine = Engine::load(&checkpoint, engine_dtype(model.arithmetic))?;
         Ok(Serving {
             name: model.name.clone(),
             engine,
