@@ -7,7 +7,8 @@ use reqwest::{Client, Url};
 use tokio::sync::watch;
 
 use super::failure::{Failure, of_status};
-use super::wire::{LimitName, NoReply, Question, Reply, Shape, reply, request};
+use super::reply::{NoReply, Reply};
+use super::wire::{LimitName, Question, Shape, reply, request};
 use super::{Declined, EndpointError};
 use crate::http::{chain, now_seconds, pause_after};
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use tokio::runtime::Runtime;
 
-use super::wire::{LimitName, NoReply, Question, reply};
+use super::reply::NoReply;
+use super::wire::{LimitName, Question, reply};
 use super::{Endpoint, EndpointError};
 
 /// Attempts to reach it.

@@ -15,13 +15,16 @@ mod own_server;
 
 mod pooling;
 
+mod reply;
+
 mod wire;
 
 pub use ask_all::Answered;
 pub use client::{Endpoint, Patience};
 pub use open::open;
 pub use own_server::OwnServer;
-pub use wire::{Alternative, Question, Reply, Shape};
+pub use reply::{Alternative, Reply};
+pub use wire::{Question, Shape};
 
 /// Why an endpoint cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

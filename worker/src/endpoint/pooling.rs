@@ -3,8 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Reply;
-use super::wire::{NoReply, Usage, is_same_model};
+use super::reply::{NoReply, Reply, Usage, is_same_model};
 
 /// The body of a request for the value of a question and a response to it. It is the head's own number that is asked for, not one that is pressed
 /// between 0 and 1.

@@ -1,10 +1,11 @@
 //! Requests and replies as they go over the wire: the chat completions of the OpenAI API, as vLLM, llama.cpp, `transformers serve`
 //! and the hosted services understand them. Pure.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::pooling;
+use super::reply::{Alternative, NoReply, Reply, Usage, is_same_model};
 
 /// Alternatives to the first token that are asked for: the most that the API allows.
 const TOP_LOGPROBS: u32 = 20;
@@ -61,44 +62,6 @@ impl Question {
             alternatives: false,
         }
     }
-}
-
-/// What an endpoint answered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Reply {
-    /// The text; a reasoning that the server sets apart comes first, in `<think>` tags.
-    pub text: String,
-    /// Whether it ended by itself.
-    pub finished: bool,
-    /// Tokens of the prompt, where the server counts them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prompt_tokens: Option<i64>,
-    /// Tokens drawn, where the server counts them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub new_tokens: Option<i64>,
-    /// The likeliest first tokens, where they were asked for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub alternatives: Vec<Alternative>,
-    /// The value, where one was asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub score: Option<f64>,
-}
-
-impl Reply {
-    /// Tokens of prompt and answer, as far as the server counts them.
-    pub fn tokens(&self) -> i64 {
-        self.prompt_tokens.unwrap_or(0) + self.new_tokens.unwrap_or(0)
-    }
-}
-
-/// A token that might have come, with the logarithm of its probability.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Alternative {
-    /// Its text.
-    pub token: String,
-    /// Natural logarithm of its probability.
-    pub logprob: f64,
 }
 
 /// Under which name a server takes the most tokens to draw: newer services know the second one only.
@@ -178,16 +141,6 @@ struct Message {
     reasoning_content: Option<String>,
 }
 
-/// Tokens as a server counts them.
-#[derive(Deserialize)]
-pub(super) struct Usage {
-    /// Of the prompt.
-    #[serde(default)]
-    pub(super) prompt_tokens: Option<i64>,
-    #[serde(default)]
-    completion_tokens: Option<i64>,
-}
-
 #[derive(Deserialize)]
 struct Logprobs {
     #[serde(default)]
@@ -200,25 +153,6 @@ struct Position {
     logprob: f64,
     #[serde(default)]
     top_logprobs: Vec<Alternative>,
-}
-
-/// Why the body of a successful response is no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoReply {
-    /// It is nothing of the kind; what is wrong with it.
-    #[error("what it answered is no such answer ({0})")]
-    Garbage(String),
-    /// Another model answered.
-    #[error("it answered as model `{0}`")]
-    OtherModel(String),
-    /// The probabilities that were asked for are missing.
-    #[error(
-        "it gives no probabilities (logprobs), by which responses are scored: use a server that does (vLLM, llama.cpp), or a reward model with a source"
-    )]
-    NoProbabilities,
-    /// Not one value came, but so many.
-    #[error("its head gives {0} numbers where a reward model gives one")]
-    ManyValues(usize),
 }
 
 /// Reads the body of a successful response to a question to `model`.
@@ -284,23 +218,6 @@ pub fn reply(body: &str, model: &str, question: &Question) -> Result<Reply, NoRe
         alternatives,
         score: None,
     })
-}
-
-/// Whether `answered` can be the model called `asked`: servers add a date, a revision or the folder of its files.
-pub(super) fn is_same_model(asked: &str, answered: &str) -> bool {
-    let plain = |name: &str| {
-        let last = name
-            .trim_end_matches('/')
-            .rsplit('/')
-            .next()
-            .unwrap_or_default();
-        last.to_ascii_lowercase()
-    };
-    let (asked, answered) = (plain(asked), plain(answered));
-    asked.is_empty()
-        || answered.is_empty()
-        || asked.starts_with(&answered)
-        || answered.starts_with(&asked)
 }
 
 impl Position {

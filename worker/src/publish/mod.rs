@@ -125,7 +125,7 @@ fn publish_as(
     output.place(CARD, card::render(&story)?.into_bytes())?;
     output.place(REPORT, report::render(&story, &curves)?.into_bytes())?;
     output.place(MANIFEST, manifest.to_json())?;
-    output.sweep(&manifest, before.as_ref())?;
+    output.sweep(&table::DIRECTORIES, &manifest, before.as_ref())?;
     Ok(manifest)
 }
 

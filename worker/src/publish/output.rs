@@ -6,7 +6,6 @@ use sha2::{Digest, Sha256};
 
 use super::error::PublishError;
 use super::manifest::{FORMAT, MANIFEST, PublishedManifest};
-use super::table::DIRECTORIES;
 use crate::dataset::store::Store;
 
 /// Stands in every document of ours, so that a later publication knows it for its own.
@@ -98,16 +97,17 @@ impl<'a> Output<'a> {
         Ok(hex(&hash.finalize()))
     }
 
-    /// Removes the data files of earlier publications, finished or not, that `now` does not name.
+    /// Removes from the tables' `directories` the data files of earlier publications, finished or not, that `now` does not name.
     ///
     /// # Errors
     /// The store's.
     pub fn sweep(
         &self,
+        directories: &[&str],
         now: &PublishedManifest,
         before: Option<&PublishedManifest>,
     ) -> Result<(), PublishError> {
-        for directory in DIRECTORIES {
+        for directory in directories {
             for path in self
                 .store
                 .list(directory)?

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 
+use super::error::present;
 use super::temporary::{TEMPORARY, Temporary, sweep};
 use super::{Content, Created, Entry, StoreError};
 
@@ -184,22 +185,6 @@ impl Directory {
             Content::File(path) => temporary.copy(&mut File::open(path)?)?,
         }
         Ok(temporary)
-    }
-}
-
-/// `None` where the file or folder is not there. A parent that is a file counts as not there too.
-pub(super) fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(None)
-        }
-        Err(e) => Err(e),
     }
 }
 

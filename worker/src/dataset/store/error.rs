@@ -153,6 +153,22 @@ fn root(error: &(dyn Error + Send + Sync + 'static)) -> String {
     current.to_string()
 }
 
+/// Returns `None` if the file or folder does not exist. A parent that is a file counts as absent too.
+pub(super) fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(e) => Err(e),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

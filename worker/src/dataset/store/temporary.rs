@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
-use super::directory::present;
+use super::error::present;
 
 /// How temporary files begin. They are followed by host, process and a number of this very process.
 pub(super) const TEMPORARY: &str = ".tmp-";
