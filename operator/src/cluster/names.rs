@@ -37,9 +37,6 @@ pub const KEY: &str = "scalequest.dev/key";
 /// Annotation: the shards among which completion indexes count; all where it is missing.
 pub const AMONG: &str = "scalequest.dev/among";
 
-/// Annotation of a Job: what the run's record does not say yet and the Job follows from, see [`crate::record::ledger`].
-pub const LEDGER: &str = "scalequest.dev/ledger";
-
 /// Annotation of a pod: its stage's task; in an inspection's pods, the spec.
 pub const TASK_ANNOTATION: &str = "scalequest.dev/task";
 

@@ -11,7 +11,6 @@ use super::apply::{ApplyError, apply};
 use super::context::Context;
 use super::decide::{Scene, decide};
 use super::observe::heard::{EVERY, are_at_work, heard};
-use super::observe::job::SeenJob;
 use super::observe::pod::SeenPod;
 use super::observe::words::words;
 use super::settings::MANAGED_BY;
@@ -57,11 +56,8 @@ pub async fn reconcile(
         look_again = look_again.min(EVERY);
     }
     context.succeeded(&uid);
-    // Many runs' reports and ledgers are many.
-    let observed = &context.observed;
-    let is_settled = |pod: &SeenPod| step.settled.contains(&pod.job);
-    observed.pods.forget(&uid, is_settled);
-    let without_ledger = |job: &SeenJob| job.without_ledger(step.saved_revision);
-    observed.jobs.shorten(&uid, without_ledger);
+    // Reports of many runs take memory.
+    let is_collectable = |pod: &SeenPod| step.collectable.contains(&pod.job);
+    context.observed.pods.forget(&uid, is_collectable);
     Ok(Action::requeue(look_again))
 }

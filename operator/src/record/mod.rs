@@ -10,8 +10,6 @@ pub mod damage;
 
 pub mod failure;
 
-pub mod ledger;
-
 pub mod compact;
 
 pub mod pin;
@@ -52,9 +50,6 @@ pub struct RunRecord {
     pub version: u32,
     /// Name of the run.
     pub name: String,
-    /// How often it has changed since acceptance. Cluster only.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub revision: i64,
     /// When the run was accepted, in milliseconds since 1970.
     pub accepted_at_millis: i64,
     /// The spec with the recipe's defaults filled in at acceptance; what may change is kept current by [`RunRecord::amend`].
@@ -249,10 +244,6 @@ pub struct PublicationRecord {
     pub short: Option<String>,
 }
 
-fn is_zero(revision: &i64) -> bool {
-    *revision == 0
-}
-
 impl RunRecord {
     /// The record of a run that has just been accepted. `inspection` is one that [`crate::validate::check_inspection`] finds no fault in.
     pub fn new(
@@ -264,7 +255,6 @@ impl RunRecord {
         RunRecord {
             version: RECORD_VERSION,
             name: run.name().into(),
-            revision: 0,
             accepted_at_millis: now_millis,
             spec: run.spec().clone(),
             worker,

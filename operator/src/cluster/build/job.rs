@@ -22,7 +22,7 @@ use super::task::TaskSource;
 use super::volumes::{TASK_FOLDER, locations};
 use super::{Owner, pod_settings};
 use crate::cluster::indexes;
-use crate::cluster::names::{AMONG, KEY, LEDGER, Purpose, TASK_ANNOTATION, Work};
+use crate::cluster::names::{AMONG, KEY, Purpose, TASK_ANNOTATION, Work};
 use crate::cluster::settings::Settings;
 use crate::record::WorkerIdentity;
 
@@ -147,12 +147,6 @@ pub fn stage(
     };
     let task = source(common, work, task_text(task));
     job(common, work, &shape, arguments, uses, task)
-}
-
-/// Has `job` carry the ledger of the record that it follows from.
-pub fn carry(job: &mut Job, ledger: String) {
-    let annotations = job.metadata.annotations.get_or_insert_default();
-    annotations.insert(LEDGER.into(), ledger);
 }
 
 /// Where the pods of `work` have their task.

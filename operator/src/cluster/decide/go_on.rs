@@ -7,7 +7,7 @@ use scalequest_crds::conditions::{COMPLETE, FAILED, reason};
 use scalequest_crds::inspection::Fault;
 use scalequest_crds::run::SynthesisRun;
 
-use super::keep::{Known, keep, settle};
+use super::persist::{Saved, collect, persist};
 use super::stage::{Look, Start, work_of};
 use super::{
     AcceptedRun, Creation, Resize, Scene, Shown, Step, bill, progress, take_up, tidy, troubles,
@@ -29,11 +29,11 @@ const CHARGE_AFTER_MILLIS: i64 = 300_000;
 /// Time between two looks at a run that has a limit on what it spends and spends it.
 const SPENDING_LOOK_MILLIS: i64 = 30_000;
 
-/// What is to be done for a run with a record; `known` says where it was found, none if it is new.
+/// Decides what is done for a run with a record. `saved`: the record as it is persisted, `None` if it is new.
 pub(super) fn go_on(
     scene: &Scene<'_>,
     mut record: RunRecord,
-    known: Option<&Known>,
+    saved: Option<&Saved>,
     live: Result<ValidRun, Vec<Fault>>,
 ) -> Step {
     let mut troubles = amend(scene, &mut record, live);
@@ -48,7 +48,7 @@ pub(super) fn go_on(
     charge(
         scene,
         &mut record,
-        known.map(|known| &known.latest),
+        saved.map(|saved| &saved.record),
         &unwanted,
     );
     let mut step = Step::only(Shown::AsBefore);
@@ -59,9 +59,9 @@ pub(super) fn go_on(
     troubles.extend(troubles::of_pods(scene));
     when_to_look(scene, &run, &record, &plan, &mut step);
 
-    keep(scene, known, &plan, &mut record, &mut step);
-    if let Some(known) = known {
-        settle(scene, &known.saved, &mut step);
+    step.save = persist(saved, &record);
+    if let Some(saved) = saved {
+        collect(scene, &saved.record, &mut step);
     }
     step.shown = Shown::Accepted(Box::new(AcceptedRun {
         progress: progress::progress(scene, &record, &plan),

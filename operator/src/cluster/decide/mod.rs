@@ -9,7 +9,7 @@ mod bill;
 
 mod go_on;
 
-mod keep;
+mod persist;
 
 mod progress;
 
@@ -32,6 +32,7 @@ use scalequest_crds::conditions::reason;
 use scalequest_crds::inspection::Fault;
 use scalequest_crds::run::{SynthesisRun, SynthesisRunStatus};
 
+use self::persist::Saved;
 use super::build::Owner;
 use super::names::record_name;
 use super::observe::Belongings;
@@ -76,10 +77,8 @@ pub struct Step {
     pub remove_run: bool,
     /// When to look again though nothing happens.
     pub look_again: Duration,
-    /// Uids of Jobs whose pods need not be seen any more: all that they said is on record.
-    pub settled: BTreeSet<String>,
-    /// The saved record's revision: what Jobs carry up to that need not be known any more.
-    pub saved_revision: i64,
+    /// Uids of Jobs whose pods the cache may drop: the saved record holds all that they reported.
+    pub collectable: BTreeSet<String>,
 }
 
 /// A record to be saved.
@@ -163,8 +162,7 @@ impl Step {
             shown,
             remove_run: false,
             look_again: BACKSTOP,
-            settled: BTreeSet::new(),
-            saved_revision: i64::MIN,
+            collectable: BTreeSet::new(),
         }
     }
 
@@ -259,9 +257,10 @@ pub fn decide(scene: &Scene<'_>) -> Step {
     };
     let text = map.record.as_deref().unwrap_or_default();
     match RunRecord::from_json(text) {
-        Ok(saved) => {
-            let known = keep::Known::new(scene, saved, map.version.clone());
-            go_on::go_on(scene, known.latest.clone(), Some(&known), live)
+        Ok(record) => {
+            let version = map.version.clone();
+            let saved = Saved { record, version };
+            go_on::go_on(scene, saved.record.clone(), Some(&saved), live)
         }
         Err(error) => Step::only(Shown::Unreadable(Trouble::new(
             reason::RECORD_UNREADABLE,

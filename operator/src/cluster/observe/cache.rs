@@ -161,20 +161,6 @@ impl<V> Cache<V> {
         }
     }
 
-    /// Keeps less of values of the run with `uid`, until they change: those for which `shorten` has a shorter one.
-    pub fn shorten(&self, uid: &str, shorten: impl Fn(&V) -> Option<V>) {
-        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        let of_run = inner.world.runs.get_mut(uid);
-        for known in of_run
-            .into_iter()
-            .flat_map(|of_run| of_run.values.values_mut())
-        {
-            if let Some(shorter) = shorten(&known.value) {
-                known.value = Arc::new(shorter);
-            }
-        }
-    }
-
     /// The latest resource version that was seen.
     pub fn latest(&self) -> u64 {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
@@ -271,8 +257,6 @@ mod tests {
         );
         cache.take(&Event::Apply(map("aaa", "x", 2)));
         assert_eq!(names(&cache, "x").len(), 2);
-        cache.shorten("uid-x", |name| (name.0 == "bb").then(|| Name("b".into())));
-        assert_eq!(names(&cache, "x"), ["aaa", "b"]);
     }
 
     #[test]

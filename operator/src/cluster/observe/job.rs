@@ -5,12 +5,11 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use serde::Deserialize;
 
 use super::cache::Kept;
 use super::is_controlled;
 use crate::cluster::indexes;
-use crate::cluster::names::{AMONG, LEDGER, Work};
+use crate::cluster::names::{AMONG, Work};
 
 /// How far a Job is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,15 +27,6 @@ pub enum JobState {
     },
 }
 
-/// What of a run's record a Job carries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ledger {
-    /// The record's revision.
-    pub revision: i64,
-    /// For [`crate::record::RunRecord::with_ledger`].
-    pub text: String,
-}
-
 /// A Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenJob {
@@ -48,8 +38,6 @@ pub struct SeenJob {
     pub work: Work,
     /// The shards that its indexes stand for, where it is not index for shard.
     pub among: Option<Vec<i64>>,
-    /// What the run's record did not say yet when it was made.
-    pub ledger: Option<Ledger>,
     /// How far it is.
     pub state: JobState,
     /// Whether it is being deleted.
@@ -74,34 +62,10 @@ pub struct SeenJob {
     pub ended_millis: Option<i64>,
 }
 
-impl Ledger {
-    /// What an annotation holds; none where that is no ledger.
-    fn read(text: &str) -> Option<Ledger> {
-        #[derive(Deserialize)]
-        struct Revision {
-            revision: i64,
-        }
-        let Revision { revision } = serde_json::from_str(text).ok()?;
-        Some(Ledger {
-            revision,
-            text: text.into(),
-        })
-    }
-}
-
 impl SeenJob {
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         self.state != JobState::Active
-    }
-
-    /// The same without its ledger, where the record that is saved in `revision` says it all; none where that changes nothing.
-    pub fn without_ledger(&self, revision: i64) -> Option<Self> {
-        let ledger = self.ledger.as_ref()?;
-        (ledger.revision <= revision).then(|| SeenJob {
-            ledger: None,
-            ..self.clone()
-        })
     }
 
     /// The shard for which `index` stands.
@@ -162,10 +126,6 @@ impl Kept<Job> for SeenJob {
             uid: job.uid()?,
             work: Work::read(job.labels(), job.annotations())?,
             among,
-            ledger: job
-                .annotations()
-                .get(LEDGER)
-                .and_then(|text| Ledger::read(text)),
             state,
             is_leaving: job.metadata.deletion_timestamp.is_some(),
             is_suspended: spec.suspend.unwrap_or(false),

@@ -150,7 +150,6 @@ mod tests {
             uid: "job".into(),
             work: work(),
             among: None,
-            ledger: None,
             state: JobState::Complete,
             is_leaving: false,
             is_suspended: false,

@@ -34,7 +34,7 @@ fn completed(world: &mut World) -> RunRecord {
 fn outcome(mut record: RunRecord) -> RunRecord {
     record.usage.clear();
     record.charged = Default::default();
-    (record.accepted_at_millis, record.revision) = (0, 0);
+    record.accepted_at_millis = 0;
     record.damages.clear();
     for stage in &mut record.stages {
         (stage.worker_millis, stage.gpu_millis, stage.computed) = (0, 0, false);

@@ -446,18 +446,6 @@ impl World {
         Some(RunRecord::from_json(&text).unwrap())
     }
 
-    /// The record as it is saved, or as a Job carries it.
-    pub fn known(&self) -> Option<RunRecord> {
-        let jobs = self.belongings().jobs;
-        let ledgers = jobs.iter().filter_map(|job| job.ledger.as_ref());
-        let saved = self.record()?;
-        let newest = ledgers.max_by_key(|ledger| ledger.revision);
-        let ahead = newest.filter(|ledger| ledger.revision > saved.revision);
-        Some(ahead.map_or(saved.clone(), |ledger| {
-            saved.with_ledger(&ledger.text).unwrap()
-        }))
-    }
-
     /// The status of a condition.
     pub fn condition(&self, kind: &str) -> String {
         let status = self.run.status.clone().unwrap_or_default();
