@@ -54,7 +54,9 @@ fn outcome(left: &Left) -> (&'static str, String) {
         Left::Ended(End::Short(why)) => (
             "short",
             format!(
-                "stopped short: {why}; what was accepted is published; raise the limit and say the same command to go on"
+                "stopped short: {why}; what was accepted is published; {}",
+                why.advice()
+                    .unwrap_or("raise the limit and run the same command again to resume")
             ),
         ),
         Left::Ended(End::Failed(why)) => (

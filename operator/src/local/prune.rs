@@ -155,7 +155,6 @@ fn keys(record: &RunRecord) -> BTreeSet<String> {
         .iter()
         .map(|stage| name(stage.stage, &stage.key))
         .collect();
-    names.extend(record.past.iter().map(|past| name(past.0, &past.3)));
     names.extend(
         record
             .publication
@@ -231,7 +230,7 @@ mod tests {
             "responses": {"model": "m"}, "workspace": {"path": "w"}, "output": {"path": "o"},
         });
         let record = serde_json::json!({
-            "version": 1, "name": "r", "acceptedAtMillis": 1, "spec": spec, "worker": {"version": "1"},
+            "version": 2, "name": "r", "acceptedAtMillis": 1, "spec": spec, "worker": {"version": "1"},
             "inspection": {"models": [], "seedQuestions": [], "benchmarks": [], "faults": []},
             "stages": [{"stage": "Judge", "wave": 1, "key": KEPT, "work": 1, "shardRows": 1}],
         });

@@ -147,7 +147,7 @@ mod tests {
             "responses": {"model": "m"}, "workspace": {"path": "w"}, "output": {"path": "o"},
         });
         let value = serde_json::json!({
-            "version": 1, "name": "r", "acceptedAtMillis": accepted_at_millis, "spec": spec, "worker": {"version": "1"},
+            "version": 2, "name": "r", "acceptedAtMillis": accepted_at_millis, "spec": spec, "worker": {"version": "1"},
             "inspection": {"models": [], "seedQuestions": [], "benchmarks": [], "faults": []},
         });
         serde_json::from_value(value).unwrap()
@@ -224,7 +224,10 @@ mod tests {
     #[test]
     fn a_record_of_another_version_is_refused_and_left_alone() {
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join(RECORD), wrap("{\"version\": 99}")).unwrap();
-        assert!(load(directory.path()).unwrap_err().contains("version 99"));
+        for (version, message) in [(99, "version 99"), (1, "made by ScaleQuest 0.1")] {
+            let text = wrap(&format!("{{\"version\": {version}}}"));
+            fs::write(directory.path().join(RECORD), text).unwrap();
+            assert!(load(directory.path()).unwrap_err().contains(message));
+        }
     }
 }

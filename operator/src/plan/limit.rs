@@ -79,12 +79,13 @@ pub(super) fn refused(run: &ValidRun, record: &RunRecord, questions: i64) -> Opt
             ),
         );
     }
-    if !record.has_room_for_a_wave() {
+    if !record.has_room_for_wave() {
         return short(
             reason::RECORD_FULL,
             format!(
-                "the run record is full after {done} waves{}",
-                so_far(run, record)
+                "the run record is full after {done} waves{}{}",
+                so_far(run, record),
+                most_dropped(record)
             ),
         );
     }

@@ -21,6 +21,7 @@ mod task;
 use std::collections::BTreeSet;
 
 use scalequest_crds::Stage;
+use scalequest_crds::conditions::reason;
 use scalequest_crds::run::status::Estimate;
 use scalequest_crds::task::StageTask;
 
@@ -89,7 +90,7 @@ impl Pins {
 pub enum End {
     /// The dataset holds what was asked for and is published.
     Complete,
-    /// A limit ended the run; what was accepted is published. Raising the limit goes on.
+    /// A limit ended the run; what was accepted is published. The run resumes when the limit is raised, unless [`Short::advice`] says otherwise.
     Short(Short),
     /// The run cannot work; nothing (more) is published.
     Failed(Failure),
@@ -117,6 +118,15 @@ pub struct Short {
     pub reason: &'static str,
     /// For a person: which limit, and how far the run came. It holds no number that still moves, since it is published.
     pub message: String,
+}
+
+impl Short {
+    /// Returns what helps, or `None` if raising the limit does.
+    pub fn advice(&self) -> Option<&'static str> {
+        (self.reason == reason::RECORD_FULL).then_some(
+            "for more, start a run with another name, fewer generators and filters that reject less; on the same workspace it reuses the trained models",
+        )
+    }
 }
 
 impl std::fmt::Display for Short {

@@ -28,8 +28,7 @@ impl RunRecord {
         let is_ours = self
             .stages
             .iter()
-            .any(|stage| stage.key == key && stage.seal.is_some())
-            || self.past.iter().any(|past| past.3 == key);
+            .any(|stage| stage.key == key && stage.seal.is_some());
         if !is_ours {
             return None;
         }

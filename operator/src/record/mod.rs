@@ -10,13 +10,13 @@ pub mod damage;
 
 pub mod failure;
 
-pub mod compact;
-
 pub mod pin;
 
 pub mod money;
 
 pub mod seal;
+
+pub mod size;
 
 pub mod sums;
 
@@ -24,23 +24,20 @@ use std::collections::BTreeMap;
 
 use scalequest_crds::Stage;
 use scalequest_crds::inspection::Inspection;
-use scalequest_crds::report::{Counts, Histogram};
+use scalequest_crds::report::Counts;
 use scalequest_crds::run::SynthesisRunSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::validate::ValidRun;
 
 pub use charge::Charged;
-pub use compact::PastSeal;
 pub use damage::DamageRecord;
 pub use failure::FailureRecord;
 pub use seal::RecordError;
+pub use size::{RECORD_MAX_BYTES, SPEC_MAX_BYTES};
 
 /// The version of the record's layout. A record of another version is refused, never guessed at.
-pub const RECORD_VERSION: u32 = 1;
-
-/// Largest record in bytes, as compact JSON.
-pub const RECORD_MAX_BYTES: usize = 64 * 1024;
+pub const RECORD_VERSION: u32 = 2;
 
 /// What is known of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,15 +58,9 @@ pub struct RunRecord {
     /// The waves planned so far, in order.
     #[serde(default)]
     pub waves: Vec<WaveRecord>,
-    /// The stages planned so far, without those of compacted waves.
+    /// The stages planned so far.
     #[serde(default)]
     pub stages: Vec<StageRecord>,
-    /// Seals of compacted waves: what later stages need of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub past: Vec<PastSeal>,
-    /// Rows dropped in compacted waves, by reason.
-    #[serde(default)]
-    pub past_counts: Counts,
     /// What the stages have taken, failed attempts included. Only ever grows.
     #[serde(default)]
     pub usage: BTreeMap<Stage, StageUsage>,
@@ -191,9 +182,6 @@ pub struct SealRecord {
     /// What was counted.
     #[serde(default)]
     pub counts: Counts,
-    /// Small distributions.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub histograms: Vec<Histogram>,
     /// Arithmetic bodies that made it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bodies: Vec<String>,
@@ -261,8 +249,6 @@ impl RunRecord {
             inspection,
             waves: Vec::new(),
             stages: Vec::new(),
-            past: Vec::new(),
-            past_counts: Counts::default(),
             usage: BTreeMap::new(),
             given_up: Vec::new(),
             given_up_total: 0,

@@ -20,7 +20,7 @@ impl RunRecord {
     /// Money paid to endpoints for sealed work of the stages that `counts`, rounded to four decimals.
     pub fn paid(&self, counts: impl Fn(Stage) -> bool) -> Decimal {
         let by_wave = |stage: Stage| stage != Stage::Rewrite;
-        // A stage of all waves is summed up in the usage; a rewriter belongs to one generator, whose stages are never compacted.
+        // A stage of all waves is summed up in the usage; a rewriter belongs to one generator.
         let stages = self.usage.iter().filter(|(stage, _)| by_wave(**stage));
         let sums = stages.map(|(stage, usage)| (*stage, None, usage.tokens_in, usage.tokens_out));
         let own = self.stages.iter().filter(|each| !by_wave(each.stage));

@@ -4,7 +4,7 @@ use scalequest_crds::Stage;
 use scalequest_crds::report::{Outcome, StageReport};
 use scalequest_crds::task::{StageParams, StageTask};
 
-use super::{PublicationRecord, RunRecord, SealRecord, WaveEnd};
+use super::{PublicationRecord, RECORD_VERSION, RunRecord, SealRecord, WaveEnd};
 
 /// Why a report, or a record, cannot be taken up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,8 +51,16 @@ pub enum RecordError {
     #[error("the run record cannot be read: {0}")]
     Unreadable(String),
     /// The record is of another version.
-    #[error("the run record has version {0}, this program reads version {version}: use the program that wrote it", version = super::RECORD_VERSION)]
+    #[error("{}", other_version(*.0))]
     OtherVersion(u64),
+}
+
+/// Says which program reads a record of `version`.
+fn other_version(version: u64) -> String {
+    match version {
+        1 => "the run record was made by ScaleQuest 0.1, which 0.2 does not migrate: finish the run with 0.1, or start a run with another name or workspace".into(),
+        _ => format!("the run record has version {version}, this program reads version {RECORD_VERSION}: use the program that wrote it"),
+    }
 }
 
 impl RunRecord {
@@ -102,7 +110,6 @@ impl RunRecord {
             rows,
             reused,
             counts: report.counts.clone(),
-            histograms: report.histograms.clone(),
             bodies: report.bodies.clone(),
         });
         if !reused {
@@ -130,7 +137,6 @@ impl RunRecord {
             }
             _ => {}
         }
-        self.compact();
         Ok(())
     }
 }

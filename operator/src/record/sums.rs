@@ -6,7 +6,7 @@ use scalequest_crds::Stage;
 use scalequest_crds::row::Reason;
 use scalequest_crds::task::{StageCost, StageTask};
 
-use super::{PastSeal, RunRecord, SealRecord, StageRecord, StageUsage};
+use super::{RunRecord, SealRecord, StageRecord, StageUsage};
 
 /// A sealed stage, as far as later stages need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Sealed {
 }
 
 impl RunRecord {
-    /// Whether the stage with content key `key` has its seal on record, as one of the recent stages.
+    /// Whether the stage with content key `key` has its seal on record.
     pub fn is_sealed(&self, key: &str) -> bool {
         let sealed = |stage: &StageRecord| stage.key == key && stage.seal.is_some();
         self.stages.iter().any(sealed)
@@ -35,28 +35,15 @@ impl RunRecord {
         generator: Option<&str>,
         wave: Option<i32>,
     ) -> Option<Sealed> {
-        let recent = self.stages.iter().find(|each| {
+        let each = self.stages.iter().find(|each| {
             each.stage == stage && each.generator.as_deref() == generator && each.wave == wave
-        });
-        if let Some(each) = recent {
-            let seal = each.seal.as_ref()?;
-            return Some(Sealed {
-                key: each.key.clone(),
-                digest: seal.digest.clone(),
-                rows: seal.rows,
-                shard_rows: each.shard_rows,
-            });
-        }
-        let is_it = |past: &&PastSeal| {
-            past.0 == stage && past.1.as_deref() == generator && Some(past.2) == wave
-        };
-        let PastSeal(_, _, _, key, digest, rows, shard_rows) =
-            self.past.iter().find(is_it)?.clone();
+        })?;
+        let seal = each.seal.as_ref()?;
         Some(Sealed {
-            key,
-            digest,
-            rows,
-            shard_rows,
+            key: each.key.clone(),
+            digest: seal.digest.clone(),
+            rows: seal.rows,
+            shard_rows: each.shard_rows,
         })
     }
 
@@ -108,7 +95,7 @@ impl RunRecord {
                 .iter()
                 .any(|known| Some(known.wave) == wave && known.end.is_some())
         };
-        let mut rejected = self.past_counts.dropped.clone();
+        let mut rejected = BTreeMap::<Reason, i64>::new();
         for seal in self
             .stages
             .iter()
@@ -152,49 +139,22 @@ impl RunRecord {
             .then(|| usage.worker_millis as f64 / usage.rows as f64)
     }
 
-    /// What each stage has cost, in run order; compacted waves are one entry for each stage.
+    /// What each stage has cost, in run order.
     pub fn costs(&self) -> Vec<StageCost> {
-        let mut rest = self.usage.clone();
-        let mut costs = Vec::new();
-        for stage in &self.stages {
-            let counts = stage
-                .seal
-                .as_ref()
-                .filter(|seal| !seal.reused)
-                .map(|seal| seal.counts.clone())
-                .unwrap_or_default();
-            if let Some(rest) = rest.get_mut(&stage.stage) {
-                rest.worker_millis -= stage.worker_millis;
-                rest.tokens_in -= counts.tokens_in;
-                rest.tokens_out -= counts.tokens_out;
-            }
-            costs.push(StageCost {
-                stage: stage.stage,
-                generator: stage.generator.clone(),
-                wave: stage.wave,
-                worker_millis: stage.worker_millis,
-                tokens_in: counts.tokens_in,
-                tokens_out: counts.tokens_out,
-            });
-        }
-        for (stage, usage) in rest {
-            if usage.worker_millis > 0 || usage.tokens_in > 0 || usage.tokens_out > 0 {
-                let (worker_millis, tokens_in, tokens_out) = (
-                    usage.worker_millis.max(0),
-                    usage.tokens_in.max(0),
-                    usage.tokens_out.max(0),
-                );
-                costs.push(StageCost {
-                    stage,
-                    generator: None,
-                    wave: None,
-                    worker_millis,
-                    tokens_in,
-                    tokens_out,
-                });
-            }
-        }
+        let mut costs: Vec<StageCost> = self.stages.iter().map(cost).collect();
         costs.sort_by(|a, b| (a.wave, a.stage, &a.generator).cmp(&(b.wave, b.stage, &b.generator)));
         costs
+    }
+}
+
+fn cost(stage: &StageRecord) -> StageCost {
+    let seal = stage.seal.as_ref().filter(|seal| !seal.reused);
+    StageCost {
+        stage: stage.stage,
+        generator: stage.generator.clone(),
+        wave: stage.wave,
+        worker_millis: stage.worker_millis,
+        tokens_in: seal.map_or(0, |seal| seal.counts.tokens_in),
+        tokens_out: seal.map_or(0, |seal| seal.counts.tokens_out),
     }
 }

@@ -151,8 +151,11 @@ fn progressing(situation: &Situation<'_>) -> Said {
             FALSE,
             short.reason,
             format!(
-                "{}; what was accepted is published, raising the limit goes on",
-                short.message
+                "{}; what was accepted is published; {}",
+                short.message,
+                short
+                    .advice()
+                    .unwrap_or("raise the limit to resume the run")
             ),
         ),
         (Some(End::Failed(failure)), _) => (FALSE, failure.reason, failure.message.clone()),

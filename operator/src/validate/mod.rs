@@ -19,7 +19,7 @@ mod places;
 
 mod pods;
 
-mod room;
+mod record_size;
 
 mod inspection;
 
@@ -103,7 +103,7 @@ pub fn validate(run: &SynthesisRun, environment: Environment) -> Result<ValidRun
     places::check(&spec, environment, &mut faults, &mut notes);
     pods::check(&spec, environment, &mut faults, &mut notes);
     languages::check(&spec, &mut faults);
-    room::check(&spec, &mut faults);
+    record_size::check(&spec, &mut faults);
     let limits = limits::read(&spec, &mut faults);
     let method = method::read(&spec, &mut faults);
 

@@ -82,25 +82,6 @@ pub(super) fn check(
     }
 }
 
-/// Paths and URIs of the question files: seeds and benchmarks.
-pub(super) fn question_files(spec: &SynthesisRunSpec) -> impl Iterator<Item = &str> {
-    let seeds = spec
-        .seed_questions
-        .iter()
-        .map(|file| (&file.path, &file.uri));
-    let contamination = spec
-        .filters
-        .as_ref()
-        .and_then(|on| on.contamination.as_ref());
-    let benchmarks = contamination
-        .into_iter()
-        .flat_map(|on| &on.benchmarks)
-        .map(|file| (&file.path, &file.uri));
-    seeds
-        .chain(benchmarks)
-        .filter_map(|(path, uri)| path.as_deref().or(uri.as_deref()))
-}
-
 fn place(place: &Place, field: &str, environment: Environment, faults: &mut Vec<Fault>) {
     let set = usize::from(place.path.is_some())
         + usize::from(place.uri.is_some())

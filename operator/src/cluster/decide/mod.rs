@@ -39,7 +39,7 @@ use super::observe::Belongings;
 use super::observe::map::SeenMap;
 use super::settings::Settings;
 use crate::plan::Plan;
-use crate::record::RunRecord;
+use crate::record::{RecordError, RunRecord};
 use crate::status::conditions::{Acceptance, Situation, Trouble};
 use crate::status::{StageProgress, View, before_acceptance, status};
 use crate::validate::{Environment, ValidRun, validate};
@@ -262,13 +262,18 @@ pub fn decide(scene: &Scene<'_>) -> Step {
             let saved = Saved { record, version };
             go_on::go_on(scene, saved.record.clone(), Some(&saved), live)
         }
-        Err(error) => Step::only(Shown::Unreadable(Trouble::new(
-            reason::RECORD_UNREADABLE,
-            format!(
-                "ConfigMap {}: {error}; put back a readable record, or delete the ConfigMap to begin anew on what the workspace holds",
-                map.name
-            ),
-        ))),
+        Err(error) => {
+            let advice = match error {
+                RecordError::OtherVersion(_) => "",
+                _ => {
+                    "; restore a readable record, or delete the ConfigMap to start again from what the workspace holds"
+                }
+            };
+            Step::only(Shown::Unreadable(Trouble::new(
+                reason::RECORD_UNREADABLE,
+                format!("ConfigMap {}: {error}{advice}", map.name),
+            )))
+        }
     }
 }
 

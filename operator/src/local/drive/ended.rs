@@ -154,8 +154,7 @@ impl Driver {
             return;
         };
         let record = &self.session.record;
-        let is_ours = record.stages.iter().any(|known| known.key == *key)
-            || record.past.iter().any(|past| past.3 == *key);
+        let is_ours = record.stages.iter().any(|known| known.key == *key);
         let times = self.damages.entry(key.clone()).or_default();
         *times += 1;
         if !is_ours || *times > DAMAGES {

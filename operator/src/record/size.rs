@@ -1,0 +1,117 @@
+//! The record's bound. A ConfigMap holds 1 MiB; the record takes at most half of that, so that whoever stores it has room for the rest of the
+//! object. Nothing is ever dropped from a record: a run whose record is full ends.
+
+use super::RunRecord;
+
+/// Largest record in bytes, as compact JSON. The largest record of 64 waves and 8 generators takes less, see the test below.
+pub const RECORD_MAX_BYTES: usize = 512 * 1024;
+
+/// Largest spec in bytes, its defaults filled in, as compact JSON: what it leaves of the record is for what happens.
+pub const SPEC_MAX_BYTES: usize = 128 * 1024;
+
+/// Most bytes that a wave, a publication, failures and corrupt outputs add to a record.
+const WAVE_BYTES: usize = 32 * 1024;
+
+impl RunRecord {
+    /// Whether another wave fits.
+    pub fn has_room_for_wave(&self) -> bool {
+        self.to_json().len() + WAVE_BYTES <= RECORD_MAX_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use scalequest_crds::Stage;
+    use scalequest_crds::report::Counts;
+    use scalequest_crds::row::Reason;
+
+    use super::*;
+    use crate::plan::chain::{Position, setup, wave_stages};
+    use crate::plan::simulation::{Imagined, accepted, run};
+    use crate::record::{SealRecord, StageRecord, WaveEnd, WaveRecord};
+
+    /// Rows of a wave: the most that a target of a million pairs asks for at once.
+    const ROWS: i64 = 8_000_000;
+
+    fn sealed(position: Position) -> StageRecord {
+        let reasons: &[Reason] = match position.stage {
+            Stage::Generate => &[Reason::Empty, Reason::Unfinished, Reason::ShardGivenUp],
+            Stage::Filter => &[
+                Reason::Language,
+                Reason::Contaminated,
+                Reason::ExactDuplicate,
+                Reason::NearDuplicate,
+                Reason::ShardGivenUp,
+            ],
+            _ => &[
+                Reason::PromptTooLong,
+                Reason::Refused,
+                Reason::NoVerdict,
+                Reason::ShardGivenUp,
+            ],
+        };
+        let dropped: BTreeMap<Reason, i64> = reasons.iter().map(|each| (*each, ROWS)).collect();
+        StageRecord {
+            stage: position.stage,
+            generator: position.generator,
+            wave: position.wave,
+            key: "k".repeat(64),
+            work: ROWS,
+            shard_rows: 65_536,
+            worker_millis: 1_000_000_000,
+            gpu_millis: 1_000_000_000,
+            computed: true,
+            seal: Some(SealRecord {
+                digest: "d".repeat(64),
+                rows: ROWS,
+                reused: false,
+                counts: Counts {
+                    rows_in: ROWS,
+                    rows_out: ROWS,
+                    dropped,
+                    tokens_in: 4_000_000_000,
+                    tokens_out: 4_000_000_000,
+                },
+                bodies: vec!["cpu-bf16".into(), "fused-bf16".into()],
+            }),
+        }
+    }
+
+    #[test]
+    fn largest_record_fits() {
+        let run = run(&Imagined {
+            generators: vec![(1, true, true); 8],
+            max_waves: 64,
+            ..Imagined::default()
+        });
+        let mut record = accepted(&run);
+        record
+            .stages
+            .extend(setup(run.method()).into_iter().map(sealed));
+        let mut largest_wave = 0;
+        for wave in 1..=64 {
+            let before = record.to_json().len();
+            assert!(record.has_room_for_wave(), "wave {wave}");
+            let wave = WaveRecord {
+                wave,
+                first_id: i64::from(wave) * ROWS,
+                questions: vec![ROWS / 8; 8],
+                end: Some(WaveEnd {
+                    generated: ROWS,
+                    accepted: ROWS,
+                }),
+            };
+            let positions = wave_stages(run.method(), &wave);
+            record.stages.extend(positions.into_iter().map(sealed));
+            record.waves.push(wave);
+            largest_wave = largest_wave.max(record.to_json().len() - before);
+        }
+        let bytes = record.to_json().len();
+        println!("{bytes} bytes, {largest_wave} a wave");
+        // docs/cluster.md names the size.
+        assert!((400..500).contains(&(bytes / 1024)), "{bytes} bytes");
+        assert!(largest_wave * 2 < WAVE_BYTES, "{largest_wave} bytes");
+    }
+}
