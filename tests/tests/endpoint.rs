@@ -11,7 +11,7 @@ use scalequest_tests::harness::chat_server::{ChatServer, Fault, MODEL};
 use scalequest_tests::harness::micro_run::micro_models;
 use scalequest_tests::harness::processes::{signal, wait_until};
 use scalequest_tests::harness::{FinishedRun, MicroRun, Workbench};
-use scalequest_worker::endpoint::{
+use scalequest_worker::openai::{
     Answered, Declined, Endpoint, EndpointError, Patience, Question, Reply, Shape,
 };
 use serde_json::json;

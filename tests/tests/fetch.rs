@@ -16,7 +16,7 @@ use scalequest_tests::harness::hub_server::{Fault, HubServer, REVISION};
 use scalequest_tests::harness::micro_run::micro_models;
 use scalequest_tests::harness::processes::{signal, wait_until};
 use scalequest_tests::harness::{MicroRun, Workbench};
-use scalequest_worker::fetch::{FetchError, Settings, Watch, fetch, kept, look};
+use scalequest_worker::hub::{FetchError, Settings, Watch, fetch, kept, look};
 use serde_json::{Value, json};
 
 const WEIGHTS: &str = "model.safetensors";

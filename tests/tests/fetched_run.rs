@@ -10,7 +10,7 @@ use scalequest_tests::harness::micro_run::micro_models;
 use scalequest_tests::harness::object_server::{ObjectServer, find_program};
 use scalequest_tests::harness::processes::{signal, wait_until};
 use scalequest_tests::harness::{Finished, MicroRun, Workbench};
-use scalequest_worker::dataset::store::{Access, Store};
+use scalequest_worker::storage::store::{Access, Store};
 use serde_json::{Value, json};
 
 const LONG: Duration = Duration::from_secs(240);

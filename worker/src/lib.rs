@@ -1,11 +1,11 @@
-//! The worker: executes one stage task of a synthesis run. `stages` drives the modules below it, which do not know each other: `endpoint`,
-//! `fetch`; `dataset`, `filters`, `publish`; `prompts` and `answers`; and the crate `scalequest-engine`.
+//! The worker: executes one stage task of a synthesis run. `stages` drives the modules below it, which do not know each other: `openai`,
+//! `hub`; `storage`, `filters`, `publish`; `prompts` and `answers`; and the crate `scalequest-engine`.
 
 pub mod cli;
 
 pub mod stages;
 
-pub mod inspect;
+pub mod preflight;
 
 pub mod prompts;
 
@@ -13,9 +13,9 @@ pub mod answers;
 
 pub mod publish;
 
-pub mod endpoint;
+pub mod openai;
 
-pub mod fetch;
+pub mod hub;
 
 mod dtype;
 
@@ -23,4 +23,4 @@ mod http;
 
 pub mod filters;
 
-pub mod dataset;
+pub mod storage;

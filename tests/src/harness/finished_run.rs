@@ -6,9 +6,9 @@ use scalequest_crds::Stage;
 use scalequest_crds::row::RejectRow;
 use scalequest_operator::local::record_file::load;
 use scalequest_operator::record::{RunRecord, StageRecord};
-use scalequest_worker::dataset::store::Store;
-use scalequest_worker::dataset::table::RowReader;
-use scalequest_worker::dataset::workspace::StageDir;
+use scalequest_worker::storage::store::Store;
+use scalequest_worker::storage::table::RowReader;
+use scalequest_worker::storage::workspace::StageDir;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 

@@ -10,8 +10,8 @@ use scalequest_crds::run::SynthesisRun;
 use super::execute::TRY_AGAIN;
 use super::signals;
 use super::write_report::write_file;
-use crate::fetch::Settings;
-use crate::inspect::Looking;
+use crate::hub::Settings;
+use crate::preflight::Looking;
 use crate::stages::Progressing;
 
 /// The spec's file that stands for standard input: its first line is the spec, and its end the wish to stop.
@@ -44,7 +44,7 @@ pub fn inspect(file: &Path, part: Option<usize>, report: Option<&Path>, fetch: b
         progressing: &Progressing::on_stdout(),
         stop: &stop,
     };
-    let Some(found) = crate::inspect::inspect(&run.spec, &part, &looking) else {
+    let Some(found) = crate::preflight::inspect(&run.spec, &part, &looking) else {
         tracing::info!("stopped, what was fetched stays");
         return STOPPED;
     };

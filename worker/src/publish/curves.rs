@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::arrange::{Arranged, Sealed};
 use super::error::PublishError;
 use super::sealed_rows::read_file;
-use crate::dataset::store::Store;
+use crate::storage::store::Store;
 
 /// The file in which a training stage logs its steps, beside the model.
 const LOG: &str = "training_log.jsonl";

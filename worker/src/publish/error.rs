@@ -1,7 +1,7 @@
 //! Why a publication did not come about.
 
-use crate::dataset::store::StoreError;
-use crate::dataset::workspace::ReadError;
+use crate::storage::store::StoreError;
+use crate::storage::workspace::ReadError;
 
 /// Why a publication did not come about. Until the manifest is replaced, the dataset published before stays as it was.
 #[derive(Debug, thiserror::Error)]

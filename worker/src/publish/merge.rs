@@ -9,7 +9,7 @@ use scalequest_crds::row::{AcceptedRow, QuestionRow, RejectRow};
 use super::arrange::{GeneratorStages, Sealed, WaveStages};
 use super::error::PublishError;
 use super::sealed_rows::read_shard;
-use crate::dataset::store::Store;
+use crate::storage::store::Store;
 
 /// What became of a question.
 #[derive(Clone, Debug, PartialEq)]

@@ -48,7 +48,7 @@ use std::collections::BTreeMap;
 use scalequest_crds::manifest::Seal;
 use scalequest_crds::task::{Publication, StageParams, StageTask};
 
-use crate::dataset::store::Store;
+use crate::storage::store::Store;
 use arrange::Arranged;
 use facts::Facts;
 use manifest::{FORMAT, MANIFEST, digest_of};

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::PublishError;
 use super::manifest::{FORMAT, MANIFEST, PublishedManifest};
-use crate::dataset::store::Store;
+use crate::storage::store::Store;
 
 /// Stands in every document of ours, so that a later publication knows it for its own.
 pub const MARK: &str = "made by scalequest-worker";

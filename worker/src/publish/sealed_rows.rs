@@ -4,9 +4,9 @@ use scalequest_crds::key::sha256_hex;
 use scalequest_crds::manifest::Seal;
 use serde::de::DeserializeOwned;
 
-use crate::dataset::store::Store;
-use crate::dataset::table::{RowReader, read_rows};
-use crate::dataset::workspace::{ReadError, StageDir};
+use crate::storage::store::Store;
+use crate::storage::table::{RowReader, read_rows};
+use crate::storage::workspace::{ReadError, StageDir};
 
 /// The rows of `table` that shard number `shard` of a sealed stage made, in row order.
 ///

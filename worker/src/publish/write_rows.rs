@@ -22,7 +22,7 @@ use super::table::sft_questions::{Learnt, SftQuestions};
 use super::table::{
     DATA, Layout, PREFERENCE_REJECTS, PREFERENCES, REJECTS, RESPONSES, SFT_QUESTIONS, TableWriter,
 };
-use crate::dataset::store::Store;
+use crate::storage::store::Store;
 
 /// From where rows are read, and where they go.
 pub struct Sources<'a> {

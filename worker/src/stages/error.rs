@@ -6,7 +6,7 @@ use std::io;
 
 use scalequest_crds::Stage;
 
-use crate::dataset::store::StoreError;
+use crate::storage::store::StoreError;
 
 /// Why a stage did not come to its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,9 +78,9 @@ impl From<StoreError> for StageError {
     }
 }
 
-impl From<crate::dataset::workspace::ReadError> for StageError {
-    fn from(error: crate::dataset::workspace::ReadError) -> Self {
-        use crate::dataset::workspace::ReadError;
+impl From<crate::storage::workspace::ReadError> for StageError {
+    fn from(error: crate::storage::workspace::ReadError) -> Self {
+        use crate::storage::workspace::ReadError;
         let message = error.to_string();
         match error {
             ReadError::Damaged { stage, key, .. } => StageError::InputDamaged {

@@ -8,12 +8,12 @@ use scalequest_crds::task::StageParams;
 use super::StageError;
 use super::run_whole::run_whole;
 use super::shard::{Fate, Finished, Shard, wrong_params};
-use crate::dataset::jsonl::read_questions;
-use crate::dataset::table::read_rows;
 use crate::filters::chain::Chain;
 use crate::filters::contamination::{BenchmarkQuestion, Contamination};
 use crate::filters::duplicates::Duplicates;
 use crate::filters::language::LanguageFilter;
+use crate::storage::jsonl::read_questions;
+use crate::storage::table::read_rows;
 
 /// Filters all questions of a wave.
 ///

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StageError;
 use super::shard::Shard;
-use crate::dataset::envelope;
+use crate::storage::envelope;
 
 /// A row as it is committed, without its line feed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

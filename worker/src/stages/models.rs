@@ -9,8 +9,8 @@ use scalequest_engine::model::{Checkpoint, ModelError};
 use super::StageError;
 use super::scratch::Scratch;
 use super::shard::Shard;
-use crate::dataset::model_files;
-use crate::fetch::{self, FetchError, Settings, Watch};
+use crate::hub::{self, FetchError, Settings, Watch};
+use crate::storage::model_files;
 
 /// Opens a model's checkpoint and checks that it is the very one that the task means.
 ///
@@ -21,7 +21,7 @@ pub fn open_model(shard: &Shard<'_>, model: &ModelUse) -> Result<Checkpoint, Sta
     let opened = match &model.location {
         ModelLocation::Path(path) => accepted(model, path, Path::new(path))?,
         ModelLocation::Hub(files) => {
-            let path = fetched(shard, model, fetch::fetch)?;
+            let path = fetched(shard, model, hub::fetch)?;
             accepted(
                 model,
                 &format!("{files}, fetched to {}", path.display()),
@@ -29,11 +29,11 @@ pub fn open_model(shard: &Shard<'_>, model: &ModelUse) -> Result<Checkpoint, Sta
             )?
         }
         ModelLocation::Uri(uri) => {
-            let path = fetched(shard, model, fetch::fetch)?;
+            let path = fetched(shard, model, hub::fetch)?;
             // What was fetched last may be what lay there before, or what lies there since.
             match accepted(model, uri, &path)? {
                 Err(_) => {
-                    let path = fetched(shard, model, fetch::fetch_current)?;
+                    let path = fetched(shard, model, hub::fetch_current)?;
                     accepted(model, uri, &path)?
                 }
                 whole => whole,

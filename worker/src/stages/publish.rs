@@ -5,9 +5,9 @@ use scalequest_crds::task::StageParams;
 
 use super::StageError;
 use super::shard::{Finished, Shard, wrong_params};
-use crate::dataset::commit::ShardOutput;
-use crate::dataset::store::Store;
 use crate::publish::{self, PublishError};
+use crate::storage::commit::ShardOutput;
+use crate::storage::store::Store;
 
 /// Publishes the dataset.
 ///

@@ -9,7 +9,7 @@ use super::models::open_model;
 use super::run_training::{Beside, Starting, run_training};
 use super::seeds::read_seeds;
 use super::shard::{Finished, Shard, wrong_params};
-use crate::dataset::table::encode_rows;
+use crate::storage::table::encode_rows;
 
 /// Fine-tunes a generator on questions.
 ///

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::StageError;
 use super::finished_rows::{FinishedRows, Line};
 use super::shard::{Base, Fate, Finished, Shard};
-use crate::dataset::commit::ShardOutput;
+use crate::storage::commit::ShardOutput;
 
 /// Longest time between two saves: what a killed worker loses.
 const BETWEEN_SAVES: Duration = Duration::from_secs(10);

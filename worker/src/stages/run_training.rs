@@ -21,9 +21,9 @@ use serde_json::{Map, Value, json};
 use super::scratch::Scratch;
 use super::shard::{Finished, Shard};
 use super::{StageError, Stop};
-use crate::dataset::checkpoint::Checkpoint as SavedProgress;
-use crate::dataset::commit::ShardOutput;
-use crate::dataset::store::Content;
+use crate::storage::checkpoint::Checkpoint as SavedProgress;
+use crate::storage::commit::ShardOutput;
+use crate::storage::store::Content;
 
 /// The name of a checkpoint's only part.
 const STATE: &str = "training.safetensors";

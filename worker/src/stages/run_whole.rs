@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::StageError;
 use super::shard::{Fate, Finished, Shard};
-use crate::dataset::commit::ShardOutput;
-use crate::dataset::table::encode_rows;
+use crate::storage::commit::ShardOutput;
+use crate::storage::table::encode_rows;
 
 /// Commits what became of all rows of a stage without a model.
 ///

@@ -6,8 +6,8 @@ use scalequest_crds::task::StageTask;
 
 use super::shard::Finished;
 use super::{StageError, Stop, seal_task};
-use crate::dataset::seal::is_covered;
-use crate::dataset::store::Store;
+use crate::storage::seal::is_covered;
+use crate::storage::store::Store;
 
 /// Most bytes of a stage's output that are read again right after its last shard: a few seconds' worth.
 const SEALED_AT_ONCE_BYTES: u64 = 256 << 20;

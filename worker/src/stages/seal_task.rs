@@ -4,8 +4,8 @@ use scalequest_crds::task::StageTask;
 
 use super::shard::Finished;
 use super::{StageError, Stop};
-use crate::dataset::seal::seal;
-use crate::dataset::store::Store;
+use crate::storage::seal::seal;
+use crate::storage::store::Store;
 
 /// Seals the stage of `task`.
 ///

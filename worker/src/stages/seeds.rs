@@ -5,7 +5,7 @@ use std::ops::Range;
 use scalequest_crds::task::QuestionFile;
 
 use super::StageError;
-use crate::dataset::jsonl::{JsonlError, read_questions};
+use crate::storage::jsonl::{JsonlError, read_questions};
 
 /// A seed question.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 
 use super::models::Held;
 use super::{Progressing, StageError, Stop, bounds};
-use crate::dataset::store::Store;
-use crate::dataset::table::read_rows;
-use crate::dataset::workspace::StageDir;
+use crate::storage::store::Store;
+use crate::storage::table::read_rows;
+use crate::storage::workspace::StageDir;
 
 /// One shard of a stage in the making.
 pub struct Shard<'a> {

@@ -6,9 +6,9 @@ use scalequest_crds::report::Outcome;
 use scalequest_crds::row::{QuestionRow, Reason, RejectRow};
 use scalequest_crds::run::{AnswerFormat, Domain};
 use scalequest_crds::task::{ModelLocation, ModelUse, StageParams, StageTask};
-use scalequest_worker::dataset::table::encode_rows;
-use scalequest_worker::dataset::workspace::StageDir;
 use scalequest_worker::stages::{StageError, Stop, seal_task};
+use scalequest_worker::storage::table::encode_rows;
+use scalequest_worker::storage::workspace::StageDir;
 
 use crate::workshop::{Bench, finish, generate, run, sampling, sealed};
 
@@ -77,7 +77,7 @@ fn a_prompt_that_does_not_fit_is_a_reject_and_never_a_crash() {
         })
         .collect();
     let before = bench.task(params, &[], 2);
-    let output = scalequest_worker::dataset::commit::ShardOutput::new("none")
+    let output = scalequest_worker::storage::commit::ShardOutput::new("none")
         .table("rows", encode_rows(&rows))
         .table("rejects", Vec::new());
     StageDir::of(&bench.store(), &before)

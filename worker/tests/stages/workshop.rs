@@ -14,10 +14,10 @@ use scalequest_crds::task::{
 };
 use scalequest_engine::model::decoder::save;
 use scalequest_engine::model::{Architecture, Checkpoint, ModelConfig};
-use scalequest_worker::dataset::store::Store;
-use scalequest_worker::dataset::table::read_rows;
-use scalequest_worker::dataset::workspace::StageDir;
 use scalequest_worker::stages::{Finished, Progressing, StageError, Stop, run_task, seal_task};
+use scalequest_worker::storage::store::Store;
+use scalequest_worker::storage::table::read_rows;
+use scalequest_worker::storage::workspace::StageDir;
 use tempfile::TempDir;
 
 use crate::tiny;

@@ -10,8 +10,8 @@ use scalequest_crds::Stage;
 use scalequest_crds::key::sha256_hex;
 
 use super::fixture::Run;
-use crate::dataset::store::Store;
 use crate::publish::{PublishError, PublishedManifest, publish};
+use crate::storage::store::Store;
 
 fn read(output: &Path, manifest: &PublishedManifest, table: &str) -> Vec<RecordBatch> {
     let files = manifest.files.iter().filter(|file| file.table == table);

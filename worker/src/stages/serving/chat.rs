@@ -6,7 +6,7 @@ use scalequest_engine::model::ChatMessage;
 
 use super::remote::{Remote, asked, question};
 use super::{Asked, Serving, stop_tokens};
-use crate::endpoint::Shape;
+use crate::openai::Shape;
 use crate::stages::StageError;
 use crate::stages::shard::Shard;
 

@@ -5,7 +5,7 @@ use scalequest_crds::task::ModelUse;
 
 use super::remote::{Remote, asked, question};
 use super::{Asked, Serving, stop_tokens};
-use crate::endpoint::Shape;
+use crate::openai::Shape;
 use crate::stages::StageError;
 use crate::stages::models::open_model;
 use crate::stages::shard::Shard;

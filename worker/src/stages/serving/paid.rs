@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use scalequest_crds::key::sha256_hex;
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::envelope;
-use crate::endpoint::Reply;
+use crate::openai::Reply;
 use crate::stages::StageError;
 use crate::stages::shard::Shard;
+use crate::storage::envelope;
 
 /// A row's id, and the number of the answer within it.
 pub type PaidKey = (i64, i32);

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use super::paid::{Paid, PaidKey};
 use super::{Answers, Asked, Said, draws, resolved};
-use crate::endpoint::{self, Declined, Endpoint, EndpointError, OwnServer, Question, Reply, Shape};
+use crate::openai::{self, Declined, Endpoint, EndpointError, OwnServer, Question, Reply, Shape};
 use crate::stages::StageError;
 use crate::stages::models::open_model;
 use crate::stages::shard::Shard;
@@ -51,7 +51,7 @@ impl Remote {
     }
 
     fn open(shard: &Shard<'_>, model: &ModelUse, at: &task::Endpoint) -> Result<Self, StageError> {
-        let (endpoint, runtime) = endpoint::open(&model.name, &at.base_url, &at.model)?;
+        let (endpoint, runtime) = openai::open(&model.name, &at.base_url, &at.model)?;
         Ok(Remote {
             body: format!("endpoint:{}", at.model),
             endpoint: Arc::new(endpoint),
@@ -72,7 +72,7 @@ impl Remote {
         shard.progressing.begin("start server");
         let own = OwnServer::start(&server.command, &path)?;
         let (endpoint, runtime) =
-            endpoint::open(&model.name, own.base_url(), &path.display().to_string())?;
+            openai::open(&model.name, own.base_url(), &path.display().to_string())?;
         let endpoint = endpoint.watched(own.failed());
         Self::wait_for(shard, server, endpoint, runtime, Some(own))
     }
@@ -86,7 +86,7 @@ impl Remote {
     ) -> Result<Self, StageError> {
         shard.stop.check()?;
         shard.progressing.begin("wait for server");
-        let (endpoint, runtime) = endpoint::open(&model.name, url, SERVED_MODEL)?;
+        let (endpoint, runtime) = openai::open(&model.name, url, SERVED_MODEL)?;
         Self::wait_for(shard, server, endpoint, runtime, None)
     }
 

@@ -10,7 +10,7 @@ use scalequest_engine::model::{ChatMessage, Head, Tokenizer};
 
 use super::remote::Remote;
 use super::{Scored, Serving, watch};
-use crate::endpoint::{Alternative, Question, Shape};
+use crate::openai::{Alternative, Question, Shape};
 use crate::prompts::rewarding::{rewarding, says};
 use crate::stages::StageError;
 use crate::stages::shard::Shard;

@@ -14,7 +14,7 @@ mod choose;
 
 mod file;
 
-mod hub;
+mod hugging_face;
 
 mod bucket;
 
@@ -37,7 +37,7 @@ use bucket::Bucket;
 use cache::{Cache, Held};
 use choose::{Choice, Chosen, choose, shards};
 use file::RemoteFile;
-use hub::Hub;
+use hugging_face::Hub;
 
 /// Whoever waits for a model: told how far it is, and asked whether to stop. Called from several threads.
 pub struct Watch<'a> {

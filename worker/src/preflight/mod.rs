@@ -14,7 +14,7 @@ mod roles;
 use scalequest_crds::inspection::{Fault, Inspection, Part};
 use scalequest_crds::run::SynthesisRunSpec;
 
-use crate::fetch::Settings;
+use crate::hub::Settings;
 use crate::stages::{Progressing, Stop};
 
 /// How to look.

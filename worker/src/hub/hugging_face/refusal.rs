@@ -2,9 +2,9 @@
 
 use scalequest_crds::task::HubFiles;
 
-use crate::fetch::FetchError;
-use crate::fetch::attempts::Trouble;
 use crate::http::{now_seconds, pause_named};
+use crate::hub::FetchError;
+use crate::hub::attempts::Trouble;
 
 /// What was answered.
 pub(super) struct Answer<'a> {

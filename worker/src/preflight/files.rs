@@ -4,7 +4,7 @@ use scalequest_crds::inspection::{FileFacts, Inspection, Part};
 use scalequest_crds::run::SynthesisRunSpec;
 
 use super::fault;
-use crate::dataset::jsonl::inspect_questions;
+use crate::storage::jsonl::inspect_questions;
 
 /// The member that holds the question where the spec does not say.
 const QUESTION: &str = "question";

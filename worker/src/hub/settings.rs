@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::dataset::store::Access;
+use crate::storage::store::Access;
 
 /// How long to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

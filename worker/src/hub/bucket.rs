@@ -5,7 +5,7 @@ use super::attempts::Trouble;
 use super::file::is_plain;
 use super::file::{Identity, RemoteFile};
 use super::{FetchError, Origin, Settings, Watch};
-use crate::dataset::store::{Access, Store};
+use crate::storage::store::{Access, Store};
 
 /// Bytes of one request.
 const PART: u64 = 16 << 20;

@@ -8,9 +8,9 @@ use reqwest::{Method, Response, Url};
 use tokio::runtime::{Builder, Runtime};
 
 use super::token::Token;
-use crate::fetch::attempts::Trouble;
-use crate::fetch::{FetchError, Patience, Watch};
 use crate::http::chain;
+use crate::hub::attempts::Trouble;
+use crate::hub::{FetchError, Patience, Watch};
 
 /// Redirects that are followed: hub, storage, and its nearest copy.
 const REDIRECTS: usize = 6;

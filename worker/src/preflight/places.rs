@@ -5,7 +5,7 @@ use scalequest_crds::inspection::Inspection;
 use scalequest_crds::run::SynthesisRunSpec;
 
 use super::fault;
-use crate::dataset::store::{Access, Store};
+use crate::storage::store::{Access, Store};
 
 /// An object that nobody writes: asking for it shows whether the store answers.
 const PROBE: &str = "stages/probe";

@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use scalequest_crds::Stage;
 
 use super::fetch;
-use crate::dataset::store::{Store, StoreError};
-use crate::dataset::workspace::ReadError;
+use crate::storage::store::{Store, StoreError};
+use crate::storage::workspace::ReadError;
 
 /// Models that stay: two generators after QFT and after QPO, a scorer, and one of another run.
 pub const KEPT: usize = 6;

@@ -15,7 +15,7 @@ use super::fetched::fetched;
 use super::roles::{Needs, needs};
 use super::{Looking, fault};
 use crate::dtype::engine_dtype;
-use crate::endpoint;
+use crate::openai;
 
 /// Rows for which serving memory is given: the generator's rows in flight.
 const SERVED: usize = 32;
@@ -90,7 +90,7 @@ fn look_at_endpoint(
     inspection: &mut Inspection,
 ) {
     let field = |member: &str| format!("spec.models[{index}].engine.openAI{member}");
-    let looked = endpoint::open(&model.name, &served.base_url, &served.model).and_then(
+    let looked = openai::open(&model.name, &served.base_url, &served.model).and_then(
         |(endpoint, runtime)| {
             let unknown = endpoint.look(&runtime)?;
             Ok((unknown, needs.rewards && endpoint.gives_values(&runtime)?))

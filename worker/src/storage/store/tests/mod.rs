@@ -358,7 +358,7 @@ fn a_full_disk_is_reported_and_leaves_nothing_torn() {
         .arg(&this)
         .args([
             "--exact",
-            "dataset::store::tests::fills_a_small_disk",
+            "storage::store::tests::fills_a_small_disk",
             "--ignored",
             "--nocapture",
         ])

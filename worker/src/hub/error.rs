@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::dataset::store::StoreError;
+use crate::storage::store::StoreError;
 
 /// Why a model cannot be fetched; what was fetched so far stays for the next attempt.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use scalequest_crds::run::model::token_variable;
 
-use crate::fetch::{FetchError, Settings};
+use crate::hub::{FetchError, Settings};
 
 /// The variable in which the hub's own tools look for a token.
 const USUAL: &str = "HF_TOKEN";

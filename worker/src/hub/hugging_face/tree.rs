@@ -3,7 +3,7 @@
 use reqwest::Url;
 use serde::Deserialize;
 
-use crate::fetch::file::{Identity, RemoteFile, is_plain};
+use crate::hub::file::{Identity, RemoteFile, is_plain};
 
 #[derive(Deserialize)]
 struct Entry {

@@ -9,7 +9,7 @@ use scalequest_crds::run::Model;
 use scalequest_crds::task::ModelLocation;
 
 use super::{Looking, fault};
-use crate::fetch::{FetchError, Watch, fetch_current, in_words, kept, look};
+use crate::hub::{FetchError, Watch, fetch_current, in_words, kept, look};
 
 /// A model that is fetched.
 struct Wanted<'a> {
