@@ -1,6 +1,6 @@
 //! The CEL rules of the CRD, evaluated as an API server would: what is accepted and what is refused, on creation and on edits.
 
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::v1alpha1::SynthesisRun;
 
 const RUN: &str = r#"
 apiVersion: scalequest.dev/v1alpha1

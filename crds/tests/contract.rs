@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use scalequest_crds::Stage;
-use scalequest_crds::key::{canonical, content_key, task_key};
-use scalequest_crds::report::{Counts, Histogram, Outcome, REPORT_MAX_BYTES, StageReport};
-use scalequest_crds::row::Reason;
-use scalequest_crds::run::Sampling;
-use scalequest_crds::task::{
+use scalequest_crds::protocol::content_key::{canonical, content_key, task_key};
+use scalequest_crds::protocol::report::{
+    Counts, Histogram, Outcome, REPORT_MAX_BYTES, StageReport,
+};
+use scalequest_crds::protocol::task::{
     HubFiles, ModelLocation, ModelUse, Publication, StageCost, StageParams, StageTask,
     TASK_VERSION, TaskInput,
 };
+use scalequest_crds::v1alpha1::{RejectReason, Sampling, Stage};
 
 fn model() -> ModelUse {
     ModelUse {
@@ -68,7 +68,7 @@ fn report(message: String, warnings: Vec<String>, histograms: Vec<Histogram>) ->
         counts: Counts {
             rows_in: 5,
             rows_out: 3,
-            dropped: BTreeMap::from([(Reason::TooEasy, 2)]),
+            dropped: BTreeMap::from([(RejectReason::TooEasy, 2)]),
             tokens_in: 7,
             tokens_out: 9,
         },
@@ -263,7 +263,7 @@ fn stages_have_their_order_and_their_names() {
     let slugs: std::collections::BTreeSet<_> =
         Stage::ALL.iter().map(|stage| stage.slug()).collect();
     assert_eq!(slugs.len(), Stage::ALL.len());
-    assert!(Reason::ALL.windows(2).all(|pair| pair[0] < pair[1]));
+    assert!(RejectReason::ALL.windows(2).all(|pair| pair[0] < pair[1]));
 }
 
 proptest! {
@@ -292,7 +292,7 @@ proptest! {
 
     #[test]
     fn counts_add_up(a in 0i64..1000, b in 0i64..1000) {
-        let counts = |n| Counts { rows_in: n, rows_out: n / 2, dropped: BTreeMap::from([(Reason::Empty, n - n / 2)]), tokens_in: n, tokens_out: n };
+        let counts = |n| Counts { rows_in: n, rows_out: n / 2, dropped: BTreeMap::from([(RejectReason::Empty, n - n / 2)]), tokens_in: n, tokens_out: n };
         let mut sum = counts(a);
         sum.add(&counts(b));
         prop_assert_eq!(sum.rows_in, a + b);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use scalequest_crds::inspection::Inspection;
+use scalequest_crds::protocol::preflight::Inspection;
 use scalequest_operator::local::lock::Lock;
 use scalequest_operator::local::record_file;
 use scalequest_operator::parse::parse;

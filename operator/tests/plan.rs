@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use scalequest_crds::inspection::Inspection;
-use scalequest_crds::rates::{
+use scalequest_crds::protocol::preflight::Inspection;
+use scalequest_crds::protocol::profile::{
     ModelRates, RATES_FORMAT, RatedModel, ServingRates, StepRate, TrainingRates,
 };
-use scalequest_crds::run::Arithmetic;
+use scalequest_crds::v1alpha1::Arithmetic;
 use scalequest_operator::local::record_file;
 use scalequest_operator::parse::parse;
 use scalequest_operator::record::{RunRecord, WorkerIdentity};

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, CustomResourceExt};
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::v1alpha1::SynthesisRun;
 use scalequest_tests::kubernetes::product::run_resource;
 use scalequest_tests::kubernetes::{Cluster, Namespace};
 use serde_json::{Value, json};

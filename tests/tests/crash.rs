@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
-use scalequest_crds::Stage;
-use scalequest_crds::report::{Outcome, StageReport};
-use scalequest_crds::task::StageTask;
+use scalequest_crds::protocol::report::{Outcome, StageReport};
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::Stage;
 use scalequest_engine::training::draw::Draws;
 use scalequest_operator::local::record_file::load;
 use scalequest_tests::harness::binaries::binary;

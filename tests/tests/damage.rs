@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use scalequest_crds::Stage;
+use scalequest_crds::v1alpha1::Stage;
 use scalequest_tests::harness::damage::{Damage, largest_file};
 use scalequest_tests::harness::dataset::{files_below, published};
 use scalequest_tests::harness::processes::{signal, wait_until};

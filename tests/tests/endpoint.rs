@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use scalequest_crds::Stage;
-use scalequest_crds::report::Counts;
-use scalequest_crds::row::AnsweredRow;
+use scalequest_crds::protocol::report::Counts;
+use scalequest_crds::protocol::rows::AnsweredRow;
+use scalequest_crds::v1alpha1::Stage;
 use scalequest_tests::harness::chat_server::{ChatServer, Fault, MODEL};
 use scalequest_tests::harness::micro_run::micro_models;
 use scalequest_tests::harness::processes::{signal, wait_until};

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::v1alpha1::SynthesisRun;
 use scalequest_tests::harness::binaries::repository;
 
 fn parse(name: &str, yaml: &str) -> SynthesisRun {

@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use scalequest_crds::run::model::hub_uri;
-use scalequest_crds::task::{HubFiles, ModelLocation};
+use scalequest_crds::protocol::task::{HubFiles, ModelLocation};
+use scalequest_crds::v1alpha1::model::hub_uri;
 use scalequest_engine::model::Checkpoint;
 use scalequest_tests::harness::binaries::binary;
 use scalequest_tests::harness::broken_model::tiny_gguf;

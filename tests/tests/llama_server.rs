@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use scalequest_crds::Stage;
-use scalequest_crds::row::AnsweredRow;
+use scalequest_crds::protocol::rows::AnsweredRow;
+use scalequest_crds::v1alpha1::Stage;
 use scalequest_tests::harness::own_port::own_port;
 use scalequest_tests::harness::processes::wait_until;
 use scalequest_tests::harness::{FinishedRun, MicroRun, Workbench};

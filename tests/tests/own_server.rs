@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use scalequest_crds::Stage;
-use scalequest_crds::row::{AnsweredRow, QuestionRow};
+use scalequest_crds::protocol::rows::{AnsweredRow, QuestionRow};
+use scalequest_crds::v1alpha1::Stage;
 use scalequest_tests::harness::binaries::binary;
 use scalequest_tests::harness::micro_run::micro_models;
 use scalequest_tests::harness::processes::{signal, wait_until};

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use scalequest_crds::rates::ModelRates;
-use scalequest_crds::run::Arithmetic;
+use scalequest_crds::protocol::profile::ModelRates;
+use scalequest_crds::v1alpha1::Arithmetic;
 use scalequest_tests::harness::binaries::binary;
 use scalequest_tests::harness::micro_run::micro_models;
 use scalequest_tests::harness::{MicroRun, Workbench};

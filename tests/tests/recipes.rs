@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use scalequest_crds::Stage;
+use scalequest_crds::v1alpha1::Stage;
 use scalequest_tests::harness::dataset::{files_below, published};
 use scalequest_tests::harness::micro_run::micro_models;
 use scalequest_tests::harness::processes::{wait_until, workers_below};
@@ -129,7 +129,8 @@ fn recipe_code_runs_to_its_end_and_its_responses_are_code() {
         .set("/spec/generators/0/qft/epochs", 4)
         .set("/spec/target/maxWaves", 20);
     let (_bench, finished) = runs_to_its_end(&run);
-    let accepted: Vec<scalequest_crds::row::AcceptedRow> = finished.rows(Stage::Verify, "rows");
+    let accepted: Vec<scalequest_crds::protocol::rows::AcceptedRow> =
+        finished.rows(Stage::Verify, "rows");
     for row in &accepted {
         let chosen = row
             .answered

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::Stage;
-use scalequest_crds::row::{AcceptedRow, AnsweredRow, QuestionRow, RejectRow, ResponseRow};
+use scalequest_crds::protocol::rows::{
+    AcceptedRow, AnsweredRow, QuestionRow, RejectRow, ResponseRow,
+};
+use scalequest_crds::v1alpha1::Stage;
 use scalequest_tests::harness::{FinishedRun, MicroRun, Workbench};
 use scalequest_tests::micro::evidence::{Change, Share};
 use scalequest_tests::micro::lessons::is_right;

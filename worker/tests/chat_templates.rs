@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use scalequest_crds::run::{AnswerFormat, Domain};
+use scalequest_crds::v1alpha1::{AnswerFormat, Domain};
 use scalequest_engine::model::{ChatMessage, Checkpoint};
 use scalequest_worker::prompts::responding::responding;
 

@@ -1,7 +1,7 @@
 //! `scalequest completions`: a completion script for a shell.
 
 use clap::CommandFactory;
-use scalequest_crds::exit;
+use scalequest_crds::protocol::exit_codes;
 
 use super::arguments::Cli;
 use super::{Refusal, text};
@@ -11,5 +11,5 @@ pub fn completions(shell: clap_complete::Shell) -> Result<i32, Refusal> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "scalequest", &mut script);
     text::print(&String::from_utf8_lossy(&script))?;
-    Ok(exit::run::DONE)
+    Ok(exit_codes::run::DONE)
 }

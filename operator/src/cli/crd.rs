@@ -1,11 +1,11 @@
 //! `scalequest crd`: the CustomResourceDefinition as YAML.
 
-use scalequest_crds::exit;
+use scalequest_crds::protocol::exit_codes;
 
 use super::{Refusal, text};
 
 /// Prints the CustomResourceDefinition.
 pub fn crd() -> Result<i32, Refusal> {
-    text::print(&scalequest_crds::crd_yaml())?;
-    Ok(exit::run::DONE)
+    text::print(&scalequest_crds::v1alpha1::crd_yaml())?;
+    Ok(exit_codes::run::DONE)
 }

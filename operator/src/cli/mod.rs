@@ -34,7 +34,7 @@ use arguments::{Cli, Command};
 use clap::Parser;
 pub use refusal::Refusal;
 
-/// Does what the command line says; the exit code is one of [`scalequest_crds::exit::run`].
+/// Does what the command line says; the exit code is one of [`scalequest_crds::protocol::exit_codes::run`].
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scalequest_crds::exit;
+use scalequest_crds::protocol::exit_codes;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Refusal;
@@ -30,7 +30,7 @@ pub fn operator(arguments: OperatorArguments) -> Result<i32, Refusal> {
         };
         operate(options, stop).await.map_err(Refusal::Failed)
     })?;
-    Ok(exit::run::DONE)
+    Ok(exit_codes::run::DONE)
 }
 
 fn options(arguments: OperatorArguments) -> Result<Options, Refusal> {

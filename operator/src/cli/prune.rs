@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use scalequest_crds::exit;
+use scalequest_crds::protocol::exit_codes;
 
 use super::arguments::PruneArguments;
 use super::{Refusal, text};
@@ -59,7 +59,7 @@ pub fn prune(arguments: &PruneArguments) -> Result<i32, Refusal> {
             places(found.removable.len())
         );
         text::print(&out)?;
-        return Ok(exit::run::DONE);
+        return Ok(exit_codes::run::DONE);
     }
     let left = remove(dir, &found, forget).map_err(Refusal::Failed)?;
     for path in &left {
@@ -71,7 +71,7 @@ pub fn prune(arguments: &PruneArguments) -> Result<i32, Refusal> {
         places(found.removable.len() - left.len())
     );
     text::print(&out)?;
-    Ok(exit::run::DONE)
+    Ok(exit_codes::run::DONE)
 }
 
 fn show(bytes: u64) -> String {

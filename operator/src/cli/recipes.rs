@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use scalequest_crds::exit;
+use scalequest_crds::protocol::exit_codes;
 
 use super::{Refusal, text};
 use crate::recipe::recipes as tables;
@@ -20,7 +20,7 @@ pub fn recipes(name: Option<&str>) -> Result<i32, Refusal> {
             text::print(table.yaml)?;
         }
     }
-    Ok(exit::run::DONE)
+    Ok(exit_codes::run::DONE)
 }
 
 fn list() -> String {

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use scalequest_crds::exit;
-use scalequest_crds::inspection::Fault;
+use scalequest_crds::protocol::exit_codes;
+use scalequest_crds::protocol::preflight::Fault;
 
 use crate::local::progress::LogFormat;
 
@@ -32,9 +32,9 @@ impl Refusal {
         // Nobody reads any more: the exit code says enough.
         let _ = writeln!(std::io::stderr(), "{}", self.show(format));
         match self {
-            Refusal::BadInput(_) => exit::run::BAD_INPUT,
-            Refusal::Failed(_) => exit::run::FAILED,
-            Refusal::Interrupted => exit::run::INTERRUPTED,
+            Refusal::BadInput(_) => exit_codes::run::BAD_INPUT,
+            Refusal::Failed(_) => exit_codes::run::FAILED,
+            Refusal::Interrupted => exit_codes::run::INTERRUPTED,
         }
     }
 

@@ -1,6 +1,6 @@
 //! `scalequest run`: makes a dataset, or goes on making it.
 
-use scalequest_crds::exit;
+use scalequest_crds::protocol::exit_codes;
 
 use super::arguments::RunArguments;
 use super::{Refusal, spec_file, summary};
@@ -62,9 +62,9 @@ pub(super) fn refusal(refused: Refused) -> Refusal {
 fn exit_code(left: &Left) -> i32 {
     use crate::plan::End;
     match left {
-        Left::Ended(End::Complete) => exit::run::DONE,
-        Left::Ended(End::Short(_)) => exit::run::SHORT,
-        Left::Ended(End::Failed(_)) | Left::Broken(_) => exit::run::FAILED,
-        Left::Interrupted | Left::Held(_) => exit::run::INTERRUPTED,
+        Left::Ended(End::Complete) => exit_codes::run::DONE,
+        Left::Ended(End::Short(_)) => exit_codes::run::SHORT,
+        Left::Ended(End::Failed(_)) | Left::Broken(_) => exit_codes::run::FAILED,
+        Left::Interrupted | Left::Held(_) => exit_codes::run::INTERRUPTED,
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::v1alpha1::SynthesisRun;
 
 use super::Refusal;
 use crate::parse::{MAX_BYTES, parse};

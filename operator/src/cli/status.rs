@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use scalequest_crds::exit;
-use scalequest_crds::run::status::{StageStatus, SynthesisRunStatus};
-use scalequest_crds::run::{Place, SynthesisRun};
+use scalequest_crds::protocol::exit_codes;
+use scalequest_crds::v1alpha1::status::{StageStatus, SynthesisRunStatus};
+use scalequest_crds::v1alpha1::{Place, SynthesisRun};
 use serde_json::{Value, json};
 
 use super::arguments::{OutputFormat, StatusArguments};
@@ -57,7 +57,7 @@ pub fn status(arguments: &StatusArguments) -> Result<i32, Refusal> {
         OutputFormat::Text => as_text(&record.name, is_driven, &status, live.as_ref()),
     };
     text::print(&answer)?;
-    Ok(exit::run::DONE)
+    Ok(exit_codes::run::DONE)
 }
 
 /// The status that the record alone tells.

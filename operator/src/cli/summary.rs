@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use scalequest_crds::run::status::SynthesisRunStatus;
+use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
 
 use super::{Refusal, text};
 use crate::local::drive::Left;
@@ -128,8 +128,8 @@ pub fn numbers(status: &SynthesisRunStatus) -> String {
 
 #[cfg(test)]
 mod tests {
-    use scalequest_crds::row::Reason;
-    use scalequest_crds::run::status::{Funnel, Rejected};
+    use scalequest_crds::v1alpha1::RejectReason;
+    use scalequest_crds::v1alpha1::status::{Funnel, Rejected};
 
     use super::*;
 
@@ -137,11 +137,11 @@ mod tests {
     fn the_funnel_is_written_as_the_sum_it_is() {
         let rejected = vec![
             Rejected {
-                reason: Reason::Language,
+                reason: RejectReason::Language,
                 count: 1200,
             },
             Rejected {
-                reason: Reason::TooEasy,
+                reason: RejectReason::TooEasy,
                 count: 3,
             },
         ];

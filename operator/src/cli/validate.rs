@@ -1,6 +1,6 @@
 //! `scalequest validate`: everything that is wrong with a spec, at once.
 
-use scalequest_crds::exit;
+use scalequest_crds::protocol::exit_codes;
 
 use super::arguments::ValidateArguments;
 use super::{Refusal, run::refusal, spec_file, text};
@@ -43,5 +43,5 @@ pub fn validate(arguments: &ValidateArguments) -> Result<i32, Refusal> {
         notes.concat(),
         valid.name()
     ))?;
-    Ok(exit::run::DONE)
+    Ok(exit_codes::run::DONE)
 }

@@ -10,8 +10,8 @@ use prometheus::{
     Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
-use scalequest_crds::conditions::TYPES;
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::v1alpha1::SynthesisRun;
+use scalequest_crds::v1alpha1::conditions::TYPES;
 
 /// The controller's name in labels.
 const CONTROLLER: &str = "synthesisrun";

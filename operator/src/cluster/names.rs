@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::Stage;
-use scalequest_crds::key::sha256_hex;
+use scalequest_crds::digest::sha256_hex;
+use scalequest_crds::v1alpha1::Stage;
 
 /// Longest name of a Job: its pods' host names are made from it, and end at 63.
 pub const MAX_NAME: usize = 52;

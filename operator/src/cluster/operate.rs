@@ -10,7 +10,7 @@ use futures::future::{join_all, select};
 use kube::api::ListParams;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client};
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::v1alpha1::SynthesisRun;
 use tokio::sync::watch;
 
 use super::context::{Context, asker};

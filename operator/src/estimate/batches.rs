@@ -2,7 +2,7 @@
 //! takes for a batch is measured; how long each text gets is assumed to be as if every token were the last one with the same
 //! probability, which gives the mean that is known and few texts at the limit.
 
-use scalequest_crds::rates::StepRate;
+use scalequest_crds::protocol::profile::StepRate;
 
 /// Rows that our engine has in flight.
 const ROWS: usize = 32;

@@ -1,9 +1,8 @@
 //! How many rows and tokens each stage of a run will see, by the shares that each filter keeps.
 
-use scalequest_crds::Stage;
-use scalequest_crds::inspection::Inspection;
-use scalequest_crds::run::Sampling;
-use scalequest_crds::task::Training;
+use scalequest_crds::protocol::preflight::Inspection;
+use scalequest_crds::protocol::task::Training;
+use scalequest_crds::v1alpha1::{Sampling, Stage};
 
 use super::measured::Measured;
 use super::waves::waves;

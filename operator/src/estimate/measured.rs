@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::Stage;
+use scalequest_crds::v1alpha1::Stage;
 
 use super::Assumptions;
 use crate::record::{RunRecord, StageRecord, WaveRecord};
@@ -132,7 +132,7 @@ fn work(stage: &StageRecord, rows: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use scalequest_crds::inspection::Inspection;
+    use scalequest_crds::protocol::preflight::Inspection;
     use serde_json::json;
 
     use super::*;

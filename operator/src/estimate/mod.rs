@@ -29,8 +29,8 @@ pub mod waves;
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::FromPrimitive;
-use scalequest_crds::Stage;
-use scalequest_crds::inspection::Inspection;
+use scalequest_crds::protocol::preflight::Inspection;
+use scalequest_crds::v1alpha1::Stage;
 
 use crate::validate::ValidRun;
 pub use assume::{ASSUMPTIONS, assume};

@@ -1,6 +1,6 @@
 //! The paper's own cost table (8 x A100-40G), to be printed beside an estimate and marked as the paper's.
 
-use scalequest_crds::Stage;
+use scalequest_crds::v1alpha1::Stage;
 
 /// A phase of the paper's cost table.
 #[derive(Clone, Debug, PartialEq)]

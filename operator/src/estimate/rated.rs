@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::Stage;
-use scalequest_crds::rates::{ModelRates, ServingRates, TrainingRates};
-use scalequest_crds::run::Arithmetic;
+use scalequest_crds::protocol::profile::{ModelRates, ServingRates, TrainingRates};
+use scalequest_crds::v1alpha1::{Arithmetic, Stage};
 
 use super::{ModelSize, Rates, StageWork, batches, processors};
 use crate::plan::shard::{SHARD_MILLIS, unmeasured};
@@ -247,7 +246,7 @@ fn together(stage: Stage) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use scalequest_crds::rates::{RATES_FORMAT, RatedModel, StepRate};
+    use scalequest_crds::protocol::profile::{RATES_FORMAT, RatedModel, StepRate};
 
     use super::*;
 

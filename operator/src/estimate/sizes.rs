@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::inspection::Inspection;
-use scalequest_crds::run::{Model, ModelSource};
+use scalequest_crds::protocol::preflight::Inspection;
+use scalequest_crds::v1alpha1::{Model, ModelSource};
 
 use crate::validate::Method;
 

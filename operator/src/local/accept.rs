@@ -6,9 +6,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use scalequest_crds::inspection::{Fault, Inspection};
-use scalequest_crds::key::hex;
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::digest::hex;
+use scalequest_crds::protocol::preflight::{Fault, Inspection};
+use scalequest_crds::v1alpha1::SynthesisRun;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 

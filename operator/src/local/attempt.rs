@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use scalequest_crds::progress::Progress;
-use scalequest_crds::report::StageReport;
+use scalequest_crds::protocol::progress::Progress;
+use scalequest_crds::protocol::report::StageReport;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -186,7 +186,7 @@ pub fn last_lines(path: &Path, count: usize) -> String {
 impl Ended {
     /// What went wrong, for a person: the report's message, or the end of the log, or how the process ended.
     pub fn message(&self) -> String {
-        use scalequest_crds::report::Outcome;
+        use scalequest_crds::protocol::report::Outcome;
         if let Some(Outcome::Failed { message }) =
             self.report.as_ref().map(|report| &report.outcome)
         {

@@ -4,10 +4,10 @@
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use scalequest_crds::exit::worker::STOPPED;
-use scalequest_crds::inspection::Inspection;
-use scalequest_crds::progress::Progress;
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::protocol::exit_codes::worker::STOPPED;
+use scalequest_crds::protocol::preflight::Inspection;
+use scalequest_crds::protocol::progress::Progress;
+use scalequest_crds::v1alpha1::SynthesisRun;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;

@@ -1,8 +1,7 @@
 //! How much memory a stage's worker takes, from the facts of its models. Pure: it must not know what is available.
 
-use scalequest_crds::Stage;
-use scalequest_crds::inspection::{Fault, ModelFacts};
-use scalequest_crds::run::{Sampling, SynthesisRunSpec, Tuning};
+use scalequest_crds::protocol::preflight::{Fault, ModelFacts};
+use scalequest_crds::v1alpha1::{Sampling, Stage, SynthesisRunSpec, Tuning};
 
 use super::machine::show_bytes;
 

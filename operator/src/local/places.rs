@@ -5,9 +5,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use scalequest_crds::inspection::Fault;
-use scalequest_crds::key::sha256_hex;
-use scalequest_crds::run::Place;
+use scalequest_crds::digest::sha256_hex;
+use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::v1alpha1::Place;
 use serde_json::Value;
 
 /// Where a place is, as a worker is told: the directory or the URI.

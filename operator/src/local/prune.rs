@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use scalequest_crds::Stage;
+use scalequest_crds::v1alpha1::Stage;
 
 use super::lock::Lock;
 use super::record_file;

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use scalequest_crds::key::sha256_hex;
+use scalequest_crds::digest::sha256_hex;
 
 use super::durable::replace_file;
 use crate::record::{RecordError, RunRecord};

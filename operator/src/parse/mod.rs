@@ -5,8 +5,8 @@ mod schema;
 
 mod shown;
 
-use scalequest_crds::inspection::Fault;
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::v1alpha1::SynthesisRun;
 use serde_json::Value;
 
 use crate::validate::fault;

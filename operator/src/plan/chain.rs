@@ -1,6 +1,6 @@
 //! The stages of a run and their order. Each place in a run is a [`Position`]; a stage that is off has none.
 
-use scalequest_crds::Stage;
+use scalequest_crds::v1alpha1::Stage;
 
 use crate::record::{RunRecord, WaveRecord};
 use crate::validate::Method;

@@ -1,6 +1,6 @@
 //! What the whole run is expected to take, once the pilot has measured it: yield and time by question of the waves that are over.
 
-use scalequest_crds::run::status::Estimate;
+use scalequest_crds::v1alpha1::status::Estimate;
 
 use super::limit;
 use crate::record::RunRecord;

@@ -2,8 +2,8 @@
 //! sentence holds a number that still moves, since it becomes part of what is published.
 
 use rust_decimal::Decimal;
-use scalequest_crds::Stage;
-use scalequest_crds::conditions::reason;
+use scalequest_crds::v1alpha1::Stage;
+use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::{Observed, Short, chain};
 use crate::record::RunRecord;

@@ -20,10 +20,10 @@ mod task;
 
 use std::collections::BTreeSet;
 
-use scalequest_crds::Stage;
-use scalequest_crds::conditions::reason;
-use scalequest_crds::run::status::Estimate;
-use scalequest_crds::task::StageTask;
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::Stage;
+use scalequest_crds::v1alpha1::conditions::reason;
+use scalequest_crds::v1alpha1::status::Estimate;
 
 use crate::record::{RunRecord, StageRecord, WaveRecord};
 use crate::validate::ValidRun;
@@ -99,7 +99,7 @@ pub enum End {
 /// Why something can never work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// For machines: one of [`scalequest_crds::conditions::reason`].
+    /// For machines: one of [`scalequest_crds::v1alpha1::conditions::reason`].
     pub reason: &'static str,
     /// For a person: what is wrong, from the worker.
     pub message: String,
@@ -114,7 +114,7 @@ impl std::fmt::Display for Failure {
 /// Why a run ends before its target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Short {
-    /// For machines: one of [`scalequest_crds::conditions::reason`].
+    /// For machines: one of [`scalequest_crds::v1alpha1::conditions::reason`].
     pub reason: &'static str,
     /// For a person: which limit, and how far the run came. It holds no number that still moves, since it is published.
     pub message: String,

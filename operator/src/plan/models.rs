@@ -1,9 +1,8 @@
 //! Resolves a model's name to where it lies, or who serves it, and which bytes it is.
 
-use scalequest_crds::Stage;
-use scalequest_crds::inspection::ModelFacts;
-use scalequest_crds::run::{Benchmark, Model};
-use scalequest_crds::task::{ModelLocation, ModelServer, ModelUse, QuestionFile};
+use scalequest_crds::protocol::preflight::ModelFacts;
+use scalequest_crds::protocol::task::{ModelLocation, ModelServer, ModelUse, QuestionFile};
+use scalequest_crds::v1alpha1::{Benchmark, Model, Stage};
 
 use super::chain::Position;
 use crate::record::RunRecord;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::Stage;
-use scalequest_crds::run::{ModelSource, SynthesisRun};
-use scalequest_crds::task::{Publication, PublishedModel, StageParams, StageTask, TaskInput};
+use scalequest_crds::protocol::task::{
+    Publication, PublishedModel, StageParams, StageTask, TaskInput,
+};
+use scalequest_crds::v1alpha1::{ModelSource, Stage, SynthesisRun};
 
 use super::chain::{Position, published};
 use super::task::finish;

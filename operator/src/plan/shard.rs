@@ -1,7 +1,7 @@
 //! How many rows make a shard: about a quarter of an hour of work by the rates on record, so that loading a model stays a small part of
 //! a worker's life and losing one costs little. Shards decide nothing about the rows: any cut gives the same bytes.
 
-use scalequest_crds::Stage;
+use scalequest_crds::v1alpha1::Stage;
 
 use crate::record::RunRecord;
 

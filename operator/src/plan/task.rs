@@ -1,11 +1,11 @@
 //! Builds the task of a stage from the record: its inputs, its rows of work and its parameters. A stage whose inputs are not all sealed
 //! and intact has no task yet.
 
-use scalequest_crds::Stage;
-use scalequest_crds::key::task_key;
-use scalequest_crds::task::{
+use scalequest_crds::protocol::content_key::task_key;
+use scalequest_crds::protocol::task::{
     ContaminationParams, DuplicateParams, ModelUse, StageParams, StageTask, TASK_VERSION, TaskInput,
 };
+use scalequest_crds::v1alpha1::Stage;
 
 use super::chain::{Position, asked, before};
 use super::{Observed, models, shard};

@@ -5,7 +5,7 @@ pub mod resolve;
 
 use std::sync::LazyLock;
 
-use scalequest_crds::run::{
+use scalequest_crds::v1alpha1::{
     Domain, FailurePolicy, Filters, Lora, Qft, Qpo, Recipe, Sampling, Verification,
 };
 use serde::Deserialize;

@@ -1,7 +1,7 @@
 //! Fills what a spec leaves open from its recipe's table. What the user sets wins, member by member; a filter that is absent from a
 //! `filters` that is present stays off. It must not judge the spec: that is `validate`'s part.
 
-use scalequest_crds::run::{Arithmetic, EngineType, SynthesisRunSpec};
+use scalequest_crds::v1alpha1::{Arithmetic, EngineType, SynthesisRunSpec};
 use serde_json::{Map, Value};
 
 use super::defaults;

@@ -1,7 +1,7 @@
 //! Takes up a spec that was edited after acceptance: what may change does, what may not is refused with its field.
 
-use scalequest_crds::inspection::Fault;
-use scalequest_crds::run::SynthesisRunSpec;
+use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::v1alpha1::SynthesisRunSpec;
 use serde_json::Value;
 
 use super::RunRecord;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use scalequest_crds::Stage;
-use scalequest_crds::task::StageTask;
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::Stage;
 use serde::{Deserialize, Serialize};
 
 use super::{GivenUp, RunRecord};

@@ -1,6 +1,6 @@
 //! Why a run can never work, kept so that the end stays the end when whatever showed it is gone.
 
-use scalequest_crds::conditions::reason;
+use scalequest_crds::v1alpha1::conditions::reason;
 use serde::{Deserialize, Serialize};
 
 use super::RunRecord;

@@ -22,10 +22,9 @@ pub mod sums;
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::Stage;
-use scalequest_crds::inspection::Inspection;
-use scalequest_crds::report::Counts;
-use scalequest_crds::run::SynthesisRunSpec;
+use scalequest_crds::protocol::preflight::Inspection;
+use scalequest_crds::protocol::report::Counts;
+use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::validate::ValidRun;

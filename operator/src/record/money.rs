@@ -1,7 +1,7 @@
 //! What a run has cost: hours at the budget's price, and tokens at the prices of the endpoints that were paid for them.
 
 use rust_decimal::Decimal;
-use scalequest_crds::Stage;
+use scalequest_crds::v1alpha1::Stage;
 
 use super::RunRecord;
 

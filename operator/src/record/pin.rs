@@ -3,7 +3,7 @@
 
 use super::{RunRecord, StageRecord, WaveRecord};
 use crate::plan::Pins;
-use scalequest_crds::Stage;
+use scalequest_crds::v1alpha1::Stage;
 
 impl RunRecord {
     /// Takes up `pins`; whether anything changed. Pinning the same again changes nothing.

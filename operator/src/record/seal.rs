@@ -1,8 +1,8 @@
 //! Takes up a seal's report, after checking that it can be true: a worker's word is the input here, and garbage must not enter.
 
-use scalequest_crds::Stage;
-use scalequest_crds::report::{Outcome, StageReport};
-use scalequest_crds::task::{StageParams, StageTask};
+use scalequest_crds::protocol::report::{Outcome, StageReport};
+use scalequest_crds::protocol::task::{StageParams, StageTask};
+use scalequest_crds::v1alpha1::Stage;
 
 use super::{PublicationRecord, RECORD_VERSION, RunRecord, SealRecord, WaveEnd};
 

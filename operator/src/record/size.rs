@@ -23,9 +23,8 @@ impl RunRecord {
 mod tests {
     use std::collections::BTreeMap;
 
-    use scalequest_crds::Stage;
-    use scalequest_crds::report::Counts;
-    use scalequest_crds::row::Reason;
+    use scalequest_crds::protocol::report::Counts;
+    use scalequest_crds::v1alpha1::{RejectReason, Stage};
 
     use super::*;
     use crate::plan::chain::{Position, setup, wave_stages};
@@ -36,23 +35,28 @@ mod tests {
     const ROWS: i64 = 8_000_000;
 
     fn sealed(position: Position) -> StageRecord {
-        let reasons: &[Reason] = match position.stage {
-            Stage::Generate => &[Reason::Empty, Reason::Unfinished, Reason::ShardGivenUp],
+        let reasons: &[RejectReason] = match position.stage {
+            Stage::Generate => &[
+                RejectReason::Empty,
+                RejectReason::Unfinished,
+                RejectReason::ShardGivenUp,
+            ],
             Stage::Filter => &[
-                Reason::Language,
-                Reason::Contaminated,
-                Reason::ExactDuplicate,
-                Reason::NearDuplicate,
-                Reason::ShardGivenUp,
+                RejectReason::Language,
+                RejectReason::Contaminated,
+                RejectReason::ExactDuplicate,
+                RejectReason::NearDuplicate,
+                RejectReason::ShardGivenUp,
             ],
             _ => &[
-                Reason::PromptTooLong,
-                Reason::Refused,
-                Reason::NoVerdict,
-                Reason::ShardGivenUp,
+                RejectReason::PromptTooLong,
+                RejectReason::Refused,
+                RejectReason::NoVerdict,
+                RejectReason::ShardGivenUp,
             ],
         };
-        let dropped: BTreeMap<Reason, i64> = reasons.iter().map(|each| (*each, ROWS)).collect();
+        let dropped: BTreeMap<RejectReason, i64> =
+            reasons.iter().map(|each| (*each, ROWS)).collect();
         StageRecord {
             stage: position.stage,
             generator: position.generator,

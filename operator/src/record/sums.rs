@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::Stage;
-use scalequest_crds::row::Reason;
-use scalequest_crds::task::{StageCost, StageTask};
+use scalequest_crds::protocol::task::{StageCost, StageTask};
+use scalequest_crds::v1alpha1::{RejectReason, Stage};
 
 use super::{RunRecord, SealRecord, StageRecord, StageUsage};
 
@@ -89,13 +88,13 @@ impl RunRecord {
     }
 
     /// Rows dropped in waves that are over, by reason: `generated = accepted + sum(rejected)`.
-    pub fn rejected(&self) -> BTreeMap<Reason, i64> {
+    pub fn rejected(&self) -> BTreeMap<RejectReason, i64> {
         let over = |wave: Option<i32>| {
             self.waves
                 .iter()
                 .any(|known| Some(known.wave) == wave && known.end.is_some())
         };
-        let mut rejected = BTreeMap::<Reason, i64>::new();
+        let mut rejected = BTreeMap::<RejectReason, i64>::new();
         for seal in self
             .stages
             .iter()

@@ -4,11 +4,11 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
-use scalequest_crds::Stage;
-use scalequest_crds::conditions::{
+use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::v1alpha1::Stage;
+use scalequest_crds::v1alpha1::conditions::{
     ACCEPTED, COMPLETE, DEGRADED, FAILED, PROGRESSING, SUSPENDED, reason,
 };
-use scalequest_crds::inspection::Fault;
 
 use crate::plan::chain::Position;
 use crate::plan::{End, Plan};
@@ -228,7 +228,7 @@ fn phase_reason(plan: &Plan) -> &'static str {
 
 /// `at work or waiting: generate qwen, wave 3; generate deepseek, wave 3`.
 fn doing(plan: &Plan) -> String {
-    let name = |task: &scalequest_crds::task::StageTask| {
+    let name = |task: &scalequest_crds::protocol::task::StageTask| {
         Position {
             stage: task.stage,
             generator: task.generator.clone(),
@@ -291,7 +291,7 @@ fn bounded(message: String) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use scalequest_crds::conditions::TYPES;
+    use scalequest_crds::v1alpha1::conditions::TYPES;
 
     use super::*;
     use crate::plan::simulation::{Imagined, accepted as record_of, run};

@@ -7,8 +7,8 @@ pub mod eta;
 mod stages;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use scalequest_crds::conditions::reason;
-use scalequest_crds::run::status::{
+use scalequest_crds::v1alpha1::conditions::reason;
+use scalequest_crds::v1alpha1::status::{
     Dataset, Funnel, Rejected, RunProgress, SynthesisRunStatus, Usage,
 };
 
@@ -161,7 +161,7 @@ fn percent(accepted: i64, target: i64) -> i32 {
 
 /// A word for people.
 fn phase(record: &RunRecord, plan: &Plan) -> String {
-    use scalequest_crds::Stage;
+    use scalequest_crds::v1alpha1::Stage;
     match (&plan.finished, &plan.held, plan.start.first()) {
         (Some(End::Complete), ..) => "Complete",
         (Some(End::Short(_)), ..) => "Short",
@@ -177,7 +177,7 @@ fn phase(record: &RunRecord, plan: &Plan) -> String {
 
 #[cfg(test)]
 mod tests {
-    use scalequest_crds::Stage;
+    use scalequest_crds::v1alpha1::Stage;
 
     use super::*;
     use crate::plan::simulation::{Executor, Imagined, World, accepted, run};

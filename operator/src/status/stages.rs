@@ -1,8 +1,8 @@
 //! The stages begun so far, each with its state and shards.
 
-use scalequest_crds::Stage;
-use scalequest_crds::progress::Progress;
-use scalequest_crds::run::status::{ShardStatus, StageStatus};
+use scalequest_crds::protocol::progress::Progress;
+use scalequest_crds::v1alpha1::Stage;
+use scalequest_crds::v1alpha1::status::{ShardStatus, StageStatus};
 
 use crate::plan::chain::{Position, setup, wave_stages};
 use crate::plan::{End, Plan};

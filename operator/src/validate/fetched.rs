@@ -1,7 +1,7 @@
 //! Models that are fetched: whether a repository of the hub can be one, and where what is fetched is kept.
 
-use scalequest_crds::inspection::Fault;
-use scalequest_crds::run::{HubSource, SynthesisRunSpec};
+use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::v1alpha1::{HubSource, SynthesisRunSpec};
 
 use super::{Environment, fault};
 

@@ -1,6 +1,6 @@
 //! Holds what the worker found against what the spec asks: a model that cannot play its part, seeds that teach nothing.
 
-use scalequest_crds::inspection::{Fault, Inspection};
+use scalequest_crds::protocol::preflight::{Fault, Inspection};
 
 use super::{ValidRun, fault};
 

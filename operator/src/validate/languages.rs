@@ -1,7 +1,7 @@
 //! Languages to keep: each is one that the filter can tell apart, and named once.
 
-use scalequest_crds::inspection::Fault;
-use scalequest_crds::run::{LANGUAGES, SynthesisRunSpec, language_codes};
+use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::v1alpha1::{LANGUAGES, SynthesisRunSpec, language_codes};
 
 use super::fault;
 

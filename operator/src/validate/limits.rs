@@ -1,8 +1,8 @@
 //! What stops a run: target, waves, money, hours, deadline, failures.
 
 use rust_decimal::Decimal;
-use scalequest_crds::inspection::Fault;
-use scalequest_crds::run::SynthesisRunSpec;
+use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
 use super::fault;
 

@@ -1,12 +1,12 @@
 //! The method of a run with nothing left open: what each stage is to do, read once from a resolved spec, so that planning needs
 //! neither options nor recipes.
 
-use scalequest_crds::inspection::Fault;
-use scalequest_crds::run::{
+use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::task::Training;
+use scalequest_crds::v1alpha1::{
     AnswerFormat, Benchmark, Domain, Lora, Model, Qft, Qpo, Sampling, SeedQuestions,
     SynthesisRunSpec, Tuning,
 };
-use scalequest_crds::task::Training;
 
 use super::fault;
 
@@ -221,7 +221,7 @@ impl Missing<'_> {
 }
 
 fn generator(
-    each: &scalequest_crds::run::Generator,
+    each: &scalequest_crds::v1alpha1::Generator,
     index: usize,
     missing: &mut Missing,
 ) -> Option<GeneratorMethod> {

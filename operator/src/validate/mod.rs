@@ -23,8 +23,8 @@ mod record_size;
 
 mod inspection;
 
-use scalequest_crds::inspection::Fault;
-use scalequest_crds::run::{SynthesisRun, SynthesisRunSpec};
+use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunSpec};
 
 pub use inspection::{check_inspection, check_unfetched};
 pub use limits::Limits;

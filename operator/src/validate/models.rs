@@ -1,8 +1,8 @@
 //! Models: where each comes from, what runs it, and whether this version can do that here.
 
-use scalequest_crds::inspection::Fault;
-use scalequest_crds::run::model::key_variable;
-use scalequest_crds::run::{EngineType, Model, OpenAiEngine, ServerEngine, SynthesisRunSpec};
+use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::v1alpha1::model::key_variable;
+use scalequest_crds::v1alpha1::{EngineType, Model, OpenAiEngine, ServerEngine, SynthesisRunSpec};
 use url::Url;
 
 use super::fetched::{cache, repository};

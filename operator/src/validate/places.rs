@@ -1,8 +1,8 @@
 //! Places: workspace, output, question files. Each names exactly one kind of place, and one that this environment can reach.
 
-use scalequest_crds::inspection::Fault;
-use scalequest_crds::run::model::{ClaimSource, HUB_SCHEME};
-use scalequest_crds::run::{Place, SynthesisRunSpec};
+use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::v1alpha1::model::{ClaimSource, HUB_SCHEME};
+use scalequest_crds::v1alpha1::{Place, SynthesisRunSpec};
 
 use super::{Environment, fault};
 

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::Stage;
-use scalequest_crds::inspection::Fault;
-use scalequest_crds::run::SynthesisRunSpec;
+use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
 
 use super::{Environment, fault};
 
@@ -62,8 +61,8 @@ pub(super) fn check(
     }
 }
 
-fn amount(quantity: &scalequest_crds::run::pods::Quantity) -> i64 {
-    use scalequest_crds::run::pods::Quantity;
+fn amount(quantity: &scalequest_crds::v1alpha1::pods::Quantity) -> i64 {
+    use scalequest_crds::v1alpha1::pods::Quantity;
     match quantity {
         Quantity::Int(value) => i64::from(*value),
         Quantity::String(text) => text.parse().unwrap_or(0),

@@ -1,8 +1,8 @@
 //! Checks the size of the resolved spec, which the run's record holds beside what happens: a spec that leaves too little of the record is
 //! rejected before anything starts.
 
-use scalequest_crds::inspection::Fault;
-use scalequest_crds::run::SynthesisRunSpec;
+use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
 use super::fault;
 use crate::record::SPEC_MAX_BYTES;

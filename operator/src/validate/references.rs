@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use scalequest_crds::inspection::Fault;
-use scalequest_crds::run::SynthesisRunSpec;
+use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
 use super::fault;
 use super::nearest::did_you_mean;

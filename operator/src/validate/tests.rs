@@ -81,8 +81,9 @@ fn resolving_twice_changes_nothing_in_any_recipe() {
         .unwrap();
         let again = crate::recipe::resolve(run.spec()).unwrap();
         assert_eq!(&again, run.spec());
-        let yaml = serde_saphyr::to_string(&scalequest_crds::run::SynthesisRun::new("math", again))
-            .unwrap();
+        let yaml =
+            serde_saphyr::to_string(&scalequest_crds::v1alpha1::SynthesisRun::new("math", again))
+                .unwrap();
         let reread = check(&yaml, Environment::Local).unwrap();
         assert_eq!(reread.method(), run.method());
     }

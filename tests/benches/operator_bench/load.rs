@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::v1alpha1::SynthesisRun;
 use scalequest_tests::kubernetes::Namespace;
 use scalequest_tests::kubernetes::rehearsal::{is, run};
 use scalequest_tests::kubernetes::simulated_worker::SimulatedStore;

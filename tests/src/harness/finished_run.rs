@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use scalequest_crds::Stage;
-use scalequest_crds::row::RejectRow;
+use scalequest_crds::protocol::rows::RejectRow;
+use scalequest_crds::v1alpha1::Stage;
 use scalequest_operator::local::record_file::load;
 use scalequest_operator::record::{RunRecord, StageRecord};
 use scalequest_worker::storage::store::Store;

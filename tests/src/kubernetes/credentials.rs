@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use scalequest_crds::key::sha256_hex;
+use scalequest_crds::digest::sha256_hex;
 
 use super::slot::Slot;
 

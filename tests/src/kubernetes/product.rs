@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::sync::OnceLock;
 
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::v1alpha1::SynthesisRun;
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;

@@ -2,8 +2,8 @@
 //! imperfect it is decided here: what it asks, how often it is wrong, and that it guesses at what
 //! cannot be known.
 
-use scalequest_crds::row::Direction;
-use scalequest_crds::run::{AnswerFormat, Domain};
+use scalequest_crds::protocol::rows::Direction;
+use scalequest_crds::v1alpha1::{AnswerFormat, Domain};
 use scalequest_engine::training::draw::Draws;
 use scalequest_worker::prompts::judging::judging;
 use scalequest_worker::prompts::responding::responding;

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::Result;
-use scalequest_crds::run::Domain;
+use scalequest_crds::v1alpha1::Domain;
 use scalequest_engine::inference::{
     Bounds, Draw, Engine, GenerateRequest, Generator, Sampling, Scorer, first_tokens,
 };

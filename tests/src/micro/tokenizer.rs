@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, anyhow};
-use scalequest_crds::row::Direction;
-use scalequest_crds::run::{AnswerFormat, Domain};
+use scalequest_crds::protocol::rows::Direction;
+use scalequest_crds::v1alpha1::{AnswerFormat, Domain};
 use scalequest_worker::prompts::judging::judging;
 use scalequest_worker::prompts::responding::responding;
 use scalequest_worker::prompts::rewarding::rewarding;

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use scalequest_crds::key::hex;
+use scalequest_crds::digest::hex;
 
 use scalequest_engine::model::decoder::save;
 use scalequest_engine::model::{

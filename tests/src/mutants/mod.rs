@@ -59,7 +59,7 @@ impl Mutants {
         Self {
             values: texts.iter().map(read).collect(),
             texts,
-            schema: scalequest_crds::schema(),
+            schema: scalequest_crds::v1alpha1::schema(),
         }
     }
 

@@ -11,7 +11,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams};
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::v1alpha1::SynthesisRun;
 use scalequest_tests::harness::dataset::{Dataset, published};
 use scalequest_tests::harness::hub_server::HubServer;
 use scalequest_tests::harness::micro_run::micro_models;

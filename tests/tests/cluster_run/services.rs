@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use k8s_openapi::api::core::v1::Secret;
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::v1alpha1::SynthesisRun;
 use scalequest_tests::harness::chat_server::{ChatServer, MODEL};
 use scalequest_tests::harness::dataset::published;
 use scalequest_tests::harness::micro_run::micro_models;

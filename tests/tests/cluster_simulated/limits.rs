@@ -4,9 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::batch::v1::Job;
-use scalequest_crds::Stage;
-use scalequest_crds::conditions::reason;
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::v1alpha1::conditions::reason;
+use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 use scalequest_tests::kubernetes::Cluster;
 use scalequest_tests::kubernetes::api_proxy::Treatment;
 use scalequest_tests::kubernetes::rehearsal::{NAME, Rehearsal, is, run, run_in_pieces, says};

@@ -7,9 +7,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::rbac::v1::Role;
-use scalequest_crds::Stage;
-use scalequest_crds::conditions::reason;
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::v1alpha1::conditions::reason;
+use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 use scalequest_tests::kubernetes::api_proxy::{ApiProxy, Asked, Call, Treatment};
 use scalequest_tests::kubernetes::namespace::{eventually, eventually_within};
 use scalequest_tests::kubernetes::rehearsal::{

@@ -1,6 +1,6 @@
 //! Every kind of fault that reading and validating a spec can find, told by the words that no other kind has.
 
-use scalequest_crds::inspection::Fault;
+use scalequest_crds::protocol::preflight::Fault;
 
 /// A kind of fault: the field it is at, as far as that matters, and words of its message.
 pub struct FaultKind {

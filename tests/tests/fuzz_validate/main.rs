@@ -8,7 +8,7 @@ use std::io::Write;
 use std::panic::catch_unwind;
 use std::process::{Command, Stdio};
 
-use scalequest_crds::inspection::Fault;
+use scalequest_crds::protocol::preflight::Fault;
 use scalequest_operator::parse::parse;
 use scalequest_operator::validate::{Environment, validate};
 use scalequest_tests::harness::binaries::{binary, repository};

@@ -1,7 +1,7 @@
 //! Finding and comparing final answers: the one place that says which part of a response is its answer and when two answers
 //! are the same. It knows the two answer formats and nothing of rows, stages or rewards.
 
-use scalequest_crds::run::AnswerFormat;
+use scalequest_crds::v1alpha1::AnswerFormat;
 
 use super::{boxed, code, expression, said};
 

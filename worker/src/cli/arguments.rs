@@ -54,7 +54,7 @@ pub enum ArithmeticName {
     Int8,
 }
 
-impl From<ArithmeticName> for scalequest_crds::run::Arithmetic {
+impl From<ArithmeticName> for scalequest_crds::v1alpha1::Arithmetic {
     fn from(name: ArithmeticName) -> Self {
         match name {
             ArithmeticName::Float32 => Self::Float32,

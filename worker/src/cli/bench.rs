@@ -5,7 +5,7 @@ use std::io::{BufRead, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use scalequest_crds::exit::worker::{DONE, TASK_CANNOT_WORK};
+use scalequest_crds::protocol::exit_codes::worker::{DONE, TASK_CANNOT_WORK};
 use scalequest_engine::bench::{Bench, Case, Training, peak_bytes, roof};
 use scalequest_engine::ops::Arithmetic;
 use serde::Deserialize;

@@ -4,12 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Instant;
 
-use scalequest_crds::Stage;
-use scalequest_crds::exit::worker::{
+use scalequest_crds::protocol::exit_codes::worker::{
     DISK_FULL, DONE, SHARD_CANNOT_WORK, STOPPED, TASK_CANNOT_WORK, UNAVAILABLE,
 };
-use scalequest_crds::report::{Outcome, StageReport};
-use scalequest_crds::task::{StageTask, TASK_VERSION};
+use scalequest_crds::protocol::report::{Outcome, StageReport};
+use scalequest_crds::protocol::task::{StageTask, TASK_VERSION};
+use scalequest_crds::v1alpha1::Stage;
 
 use super::write_report::write_report;
 use crate::stages::{

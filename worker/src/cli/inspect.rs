@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use scalequest_crds::exit::worker::{DONE, STOPPED, TASK_CANNOT_WORK};
-use scalequest_crds::inspection::{Part, parts};
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::protocol::exit_codes::worker::{DONE, STOPPED, TASK_CANNOT_WORK};
+use scalequest_crds::protocol::preflight::{Part, parts};
+use scalequest_crds::v1alpha1::SynthesisRun;
 
 use super::execute::TRY_AGAIN;
 use super::signals;

@@ -28,7 +28,7 @@ mod write_report;
 use std::process::ExitCode;
 
 use clap::Parser;
-use scalequest_crds::exit::worker::TASK_CANNOT_WORK;
+use scalequest_crds::protocol::exit_codes::worker::TASK_CANNOT_WORK;
 
 use crate::stages::Progressing;
 use arguments::{Arguments, Command};

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use scalequest_crds::exit::worker::{DONE, TASK_CANNOT_WORK};
-use scalequest_crds::rates::{
+use scalequest_crds::protocol::exit_codes::worker::{DONE, TASK_CANNOT_WORK};
+use scalequest_crds::protocol::profile::{
     ModelRates, RATES_FORMAT, RatedModel, ServingRates, StepRate, TrainingRates,
 };
 use scalequest_engine::bench::{self, Bench, training};

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use scalequest_crds::progress::{PATH, Progress};
+use scalequest_crds::protocol::progress::{PATH, Progress};
 
 /// The latest word of a shard, as a line of JSON.
 #[derive(Clone, Debug)]

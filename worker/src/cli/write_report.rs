@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use scalequest_crds::report::StageReport;
+use scalequest_crds::protocol::report::StageReport;
 
 /// Writes `report` to `path` through a file beside it. A place that cannot be renamed onto (a pod's termination message is a
 /// mount of its own) is written directly.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use scalequest_crds::row::Reason;
+use scalequest_crds::v1alpha1::RejectReason;
 
 use super::Verdict;
 use super::words::{tokens, words};
@@ -96,7 +96,7 @@ impl Contamination {
     fn drop(&self, number: u32, what: &str) -> Verdict {
         let (source, line) = &self.sources[number as usize];
         Verdict::drop(
-            Reason::Contaminated,
+            RejectReason::Contaminated,
             format!("{source} line {line}: {what}"),
         )
     }
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn judges_by_shared_runs_of_thirteen_words() {
         let dropped = |line: usize, what: &str| Verdict::Drop {
-            reason: Reason::Contaminated,
+            reason: RejectReason::Contaminated,
             detail: format!("test.jsonl line {line}: {what}"),
         };
         let run = r#"shares "a robe takes 2 bolts of blue fiber and half that much white""#;

@@ -11,7 +11,7 @@ pub mod duplicates;
 
 pub mod words;
 
-use scalequest_crds::row::Reason;
+use scalequest_crds::v1alpha1::RejectReason;
 
 /// Characters of a detail at most (the contract of `RejectRow`).
 const DETAIL: usize = 500;
@@ -24,14 +24,14 @@ pub enum Verdict {
     /// It goes.
     Drop {
         /// Why.
-        reason: Reason,
+        reason: RejectReason,
         /// What led to the decision, at most 500 characters.
         detail: String,
     },
 }
 
 impl Verdict {
-    fn drop(reason: Reason, detail: impl AsRef<str>) -> Self {
+    fn drop(reason: RejectReason, detail: impl AsRef<str>) -> Self {
         Verdict::Drop {
             reason,
             detail: detail.as_ref().chars().take(DETAIL).collect(),

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use scalequest_crds::key::sha256_hex;
+use scalequest_crds::digest::sha256_hex;
 use serde::{Deserialize, Serialize};
 
 use super::attempts::sleep;

@@ -3,7 +3,7 @@
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
-use scalequest_crds::key::hex;
+use scalequest_crds::digest::hex;
 
 /// A file that an origin lists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -26,7 +26,7 @@ mod transfer;
 
 use std::path::{Path, PathBuf};
 
-use scalequest_crds::task::{HubFiles, ModelLocation};
+use scalequest_crds::protocol::task::{HubFiles, ModelLocation};
 
 pub use error::FetchError;
 pub use settings::{Patience, Settings};

@@ -1,6 +1,6 @@
 //! Opens an endpoint with the key that the environment has for it.
 
-use scalequest_crds::run::model::key_variable;
+use scalequest_crds::v1alpha1::model::key_variable;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Endpoint, EndpointError, Patience};

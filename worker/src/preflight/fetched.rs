@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use scalequest_crds::inspection::{Fault, Inspection};
-use scalequest_crds::run::Model;
-use scalequest_crds::task::ModelLocation;
+use scalequest_crds::protocol::preflight::{Fault, Inspection};
+use scalequest_crds::protocol::task::ModelLocation;
+use scalequest_crds::v1alpha1::Model;
 
 use super::{Looking, fault};
 use crate::hub::{FetchError, Watch, fetch_current, in_words, kept, look};

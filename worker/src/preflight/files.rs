@@ -1,7 +1,7 @@
 //! Looks at the question files: seed questions and benchmarks, each line.
 
-use scalequest_crds::inspection::{FileFacts, Inspection, Part};
-use scalequest_crds::run::SynthesisRunSpec;
+use scalequest_crds::protocol::preflight::{FileFacts, Inspection, Part};
+use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
 use super::fault;
 use crate::storage::jsonl::inspect_questions;

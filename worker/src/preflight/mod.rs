@@ -11,8 +11,8 @@ mod places;
 
 mod roles;
 
-use scalequest_crds::inspection::{Fault, Inspection, Part};
-use scalequest_crds::run::SynthesisRunSpec;
+use scalequest_crds::protocol::preflight::{Fault, Inspection, Part};
+use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
 use crate::hub::Settings;
 use crate::stages::{Progressing, Stop};

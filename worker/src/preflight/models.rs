@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use scalequest_crds::inspection::{Inspection, ModelFacts, Part};
-use scalequest_crds::run::{Model, OpenAiEngine, SynthesisRunSpec};
+use scalequest_crds::protocol::preflight::{Inspection, ModelFacts, Part};
+use scalequest_crds::v1alpha1::{Model, OpenAiEngine, SynthesisRunSpec};
 use scalequest_engine::model::config::gguf_text;
 use scalequest_engine::model::{Checkpoint, Head, ModelError};
 use scalequest_engine::ops::Differentiable;

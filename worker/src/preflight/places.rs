@@ -1,8 +1,8 @@
 //! Looks at the stores of workspace and output: whether they can be reached with the credentials at hand, and whether the workspace holds
 //! anything yet. Whether directories can be written to is the runner's to find out, since it makes them.
 
-use scalequest_crds::inspection::Inspection;
-use scalequest_crds::run::SynthesisRunSpec;
+use scalequest_crds::protocol::preflight::Inspection;
+use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
 use super::fault;
 use crate::storage::store::{Access, Store};

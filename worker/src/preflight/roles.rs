@@ -1,6 +1,6 @@
 //! Which parts a model plays in a run, and so what it must be able to do. Pure.
 
-use scalequest_crds::run::SynthesisRunSpec;
+use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
 /// What the parts of a model ask of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

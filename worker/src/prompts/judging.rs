@@ -1,6 +1,6 @@
 //! What the judge of solvability is asked (paper, section 3.3: reasons first, then Yes or No).
 
-use scalequest_crds::run::Domain;
+use scalequest_crds::v1alpha1::Domain;
 
 /// The judge's prompt for `question`.
 pub fn judging(question: &str, domain: Domain) -> String {

@@ -1,6 +1,6 @@
 //! What the responder and the solver are asked: steps first, then a final answer in a form that can be compared.
 
-use scalequest_crds::run::{AnswerFormat, Domain};
+use scalequest_crds::v1alpha1::{AnswerFormat, Domain};
 
 /// The prompt for a response to `question`.
 pub fn responding(question: &str, domain: Domain, format: AnswerFormat) -> String {

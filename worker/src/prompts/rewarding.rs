@@ -1,6 +1,6 @@
 //! What a chat model is asked when it stands in for a reward model: one word, so that the probability of Yes is a reward.
 
-use scalequest_crds::run::Domain;
+use scalequest_crds::v1alpha1::Domain;
 
 /// The verifier's prompt for a question and one response to it.
 pub fn rewarding(question: &str, response: &str, domain: Domain) -> String {

@@ -1,8 +1,8 @@
 //! How a sampled question is rewritten for QPO: one direction, drawn at random (paper, section 3.2: both at once failed), and
 //! how the rewrite is read back and refused.
 
-use scalequest_crds::row::Direction;
-use scalequest_crds::run::Domain;
+use scalequest_crds::protocol::rows::Direction;
+use scalequest_crds::v1alpha1::Domain;
 
 /// Longest rewrite in characters: longer ones run on beyond a question.
 const LONGEST: usize = 4000;

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use scalequest_crds::Stage;
-use scalequest_crds::manifest::Seal;
-use scalequest_crds::task::{StageTask, TaskInput};
+use scalequest_crds::protocol::manifest::Seal;
+use scalequest_crds::protocol::task::{StageTask, TaskInput};
+use scalequest_crds::v1alpha1::Stage;
 
 use super::error::PublishError;
 

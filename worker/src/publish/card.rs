@@ -1,7 +1,7 @@
 //! The dataset card, `README.md`: a YAML header as the hub reads it, then what a person needs to decide whether to use the
 //! dataset. It states only what was counted or what the spec says, and the same content gives the same card.
 
-use scalequest_crds::run::{Domain, Recipe};
+use scalequest_crds::v1alpha1::{Domain, Recipe};
 use serde::Serialize;
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! Training curves, as the training stages logged them: lines of JSON with a step and what was measured at it.
 
-use scalequest_crds::Stage;
+use scalequest_crds::v1alpha1::Stage;
 use serde_json::Value;
 
 use super::arrange::{Arranged, Sealed};

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::Stage;
-use scalequest_crds::key::sha256_hex;
-use scalequest_crds::row::{Direction, PreferenceRow, Reason, RejectRow, ResponseRow};
+use scalequest_crds::digest::sha256_hex;
+use scalequest_crds::protocol::rows::{Direction, PreferenceRow, RejectRow, ResponseRow};
+use scalequest_crds::v1alpha1::{RejectReason, Stage};
 
 use super::arrange::WaveStages;
 use super::distribution::{Distribution, Kind};
@@ -26,7 +26,7 @@ pub struct Yield {
     /// Pairs accepted.
     pub accepted: i64,
     /// Questions rejected, by stage and reason.
-    pub rejected: BTreeMap<(Stage, Reason), i64>,
+    pub rejected: BTreeMap<(Stage, RejectReason), i64>,
 }
 
 /// What became of the questions that were sampled for preference pairs.
@@ -35,7 +35,7 @@ pub struct PreferenceFacts {
     /// Pairs by direction.
     pub pairs: BTreeMap<Direction, i64>,
     /// Questions that gave no pair, by stage and reason.
-    pub rejected: BTreeMap<(Stage, Reason), i64>,
+    pub rejected: BTreeMap<(Stage, RejectReason), i64>,
 }
 
 /// The rows with the smallest hashes of seed and id: spread over the dataset, and the same in every execution.
@@ -90,7 +90,7 @@ pub struct Facts {
     /// Accepted samples.
     pub accepted_samples: Samples,
     /// Rejected samples by reason.
-    pub rejected_samples: BTreeMap<Reason, Samples>,
+    pub rejected_samples: BTreeMap<RejectReason, Samples>,
 }
 
 impl Facts {
@@ -199,7 +199,7 @@ impl Facts {
     }
 
     /// Rejected questions over all waves and generators, by stage and reason.
-    pub fn rejected(&self) -> BTreeMap<(Stage, Reason), i64> {
+    pub fn rejected(&self) -> BTreeMap<(Stage, RejectReason), i64> {
         let mut rejected = BTreeMap::new();
         for (what, count) in self.yields.values().flat_map(|counted| &counted.rejected) {
             *rejected.entry(*what).or_default() += count;

@@ -1,7 +1,7 @@
 //! Which licence the card names: the upstream models' own, where they agree, otherwise `other` with every licence listed.
 //! It decides nothing for the publisher, who may change the card.
 
-use scalequest_crds::task::PublishedModel;
+use scalequest_crds::protocol::task::PublishedModel;
 
 /// The licence identifiers of the hub that permit what a card needs no further words for.
 const KNOWN: [&str; 12] = [

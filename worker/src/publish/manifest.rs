@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::key::sha256_hex;
-use scalequest_crds::row::Reason;
+use scalequest_crds::digest::sha256_hex;
+use scalequest_crds::v1alpha1::RejectReason;
 use serde::{Deserialize, Serialize};
 
 /// The manifest's path in the output.
@@ -67,7 +67,7 @@ pub struct PublishedFunnel {
     /// Pairs accepted: the rows of `data`.
     pub accepted: i64,
     /// Questions rejected by reason, in the order of the funnel: together the rows of `rejects`.
-    pub rejected: BTreeMap<Reason, i64>,
+    pub rejected: BTreeMap<RejectReason, i64>,
 }
 
 impl PublishedFunnel {

@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-use scalequest_crds::Stage;
-use scalequest_crds::row::{AcceptedRow, QuestionRow, RejectRow};
+use scalequest_crds::protocol::rows::{AcceptedRow, QuestionRow, RejectRow};
+use scalequest_crds::v1alpha1::Stage;
 
 use super::arrange::{GeneratorStages, Sealed, WaveStages};
 use super::error::PublishError;

@@ -45,8 +45,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::manifest::Seal;
-use scalequest_crds::task::{Publication, StageParams, StageTask};
+use scalequest_crds::protocol::manifest::Seal;
+use scalequest_crds::protocol::task::{Publication, StageParams, StageTask};
 
 use crate::storage::store::Store;
 use arrange::Arranged;

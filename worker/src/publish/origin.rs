@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use scalequest_crds::Stage;
-use scalequest_crds::run::SynthesisRun;
-use scalequest_crds::task::{Publication, PublishedModel};
+use scalequest_crds::protocol::task::{Publication, PublishedModel};
+use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 
 use super::arrange::{Arranged, WaveStages, bodies_of};
 use super::table::pairs::Origin;

@@ -1,7 +1,7 @@
 //! The output: what is there already, what may be replaced, and what is swept away afterwards. Only files that a manifest
 //! of ours names, or whose name holds the hash of their own bytes, are ever removed; anything else is somebody else's.
 
-use scalequest_crds::key::{hex, sha256_hex};
+use scalequest_crds::digest::{hex, sha256_hex};
 use sha2::{Digest, Sha256};
 
 use super::error::PublishError;

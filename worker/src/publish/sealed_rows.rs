@@ -1,7 +1,7 @@
 //! Reads what sealed stages left in the workspace: the rows of one shard of a table, all rows of a table, a file.
 
-use scalequest_crds::key::sha256_hex;
-use scalequest_crds::manifest::Seal;
+use scalequest_crds::digest::sha256_hex;
+use scalequest_crds::protocol::manifest::Seal;
 use serde::de::DeserializeOwned;
 
 use crate::storage::store::Store;

@@ -1,7 +1,7 @@
 //! The settings that decided the content, flattened to one line each from the resolved spec, so that no setting can be
 //! forgotten when the spec grows. Places are left out: where data lay is nobody's business but the publisher's.
 
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::v1alpha1::SynthesisRun;
 use serde::Serialize;
 use serde_json::Value;
 

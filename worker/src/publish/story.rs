@@ -1,9 +1,8 @@
 //! What card and report both tell, as values ready to be printed: outcome, funnel, yields, models, notes. Two documents
 //! from one set of numbers cannot contradict each other.
 
-use scalequest_crds::Stage;
-use scalequest_crds::run::SynthesisRun;
-use scalequest_crds::task::Publication;
+use scalequest_crds::protocol::task::Publication;
+use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 use serde::Serialize;
 
 use super::arrange::Arranged;

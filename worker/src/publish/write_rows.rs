@@ -1,10 +1,9 @@
 //! Writes the rows of sealed stages as the tables of the dataset, and counts them as they go by. Rows pass through memory
 //! one shard and one file at a time.
 
-use scalequest_crds::Stage;
-use scalequest_crds::row::{AcceptedRow, PreferenceRow, SftRow};
-use scalequest_crds::run::SynthesisRun;
-use scalequest_crds::task::Publication;
+use scalequest_crds::protocol::rows::{AcceptedRow, PreferenceRow, SftRow};
+use scalequest_crds::protocol::task::Publication;
+use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 
 use super::arrange::Arranged;
 use super::error::PublishError;

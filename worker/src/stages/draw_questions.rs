@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use scalequest_crds::report::Histogram;
-use scalequest_crds::row::{QuestionRow, RejectRow};
-use scalequest_crds::run::Sampling;
-use scalequest_crds::task::StageParams;
+use scalequest_crds::protocol::report::Histogram;
+use scalequest_crds::protocol::rows::{QuestionRow, RejectRow};
+use scalequest_crds::protocol::task::StageParams;
+use scalequest_crds::v1alpha1::Sampling;
 
 use super::StageError;
 use super::question_model::QuestionModel;

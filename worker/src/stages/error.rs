@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::io;
 
-use scalequest_crds::Stage;
+use scalequest_crds::v1alpha1::Stage;
 
 use crate::storage::store::StoreError;
 

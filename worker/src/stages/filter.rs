@@ -1,9 +1,9 @@
 //! Filter: merges the questions that a wave's generators made and drops those in other languages, contaminated ones and
 //! duplicates, also of earlier waves. The rules are `filters`'; this stage reads the rows and the benchmarks.
 
-use scalequest_crds::Stage;
-use scalequest_crds::row::QuestionRow;
-use scalequest_crds::task::StageParams;
+use scalequest_crds::protocol::rows::QuestionRow;
+use scalequest_crds::protocol::task::StageParams;
+use scalequest_crds::v1alpha1::Stage;
 
 use super::StageError;
 use super::run_whole::run_whole;

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use scalequest_crds::row::{AnsweredRow, QuestionRow, Reason, RejectRow};
-use scalequest_crds::task::{StageParams, StageTask};
+use scalequest_crds::protocol::rows::{AnsweredRow, QuestionRow, RejectRow};
+use scalequest_crds::protocol::task::{StageParams, StageTask};
+use scalequest_crds::v1alpha1::RejectReason;
 
 use super::run_whole::run_whole;
 use super::shard::{Fate, Finished, Shard};
@@ -45,7 +46,7 @@ fn rejects(shard: &Shard<'_>, range: Range<i64>) -> Result<Vec<Fate<QuestionRow>
         let detail = Some(DETAIL.to_string());
         Fate::Rejected(RejectRow {
             stage: shard.task.stage,
-            reason: Reason::ShardGivenUp,
+            reason: RejectReason::ShardGivenUp,
             question,
             detail,
             responses,
@@ -84,10 +85,9 @@ fn rejects(shard: &Shard<'_>, range: Range<i64>) -> Result<Vec<Fate<QuestionRow>
 
 #[cfg(test)]
 mod tests {
-    use scalequest_crds::Stage;
-    use scalequest_crds::report::Outcome;
-    use scalequest_crds::run::{AnswerFormat, Sampling};
-    use scalequest_crds::task::{ModelLocation, ModelUse, TASK_VERSION};
+    use scalequest_crds::protocol::report::Outcome;
+    use scalequest_crds::protocol::task::{ModelLocation, ModelUse, TASK_VERSION};
+    use scalequest_crds::v1alpha1::{AnswerFormat, Sampling, Stage};
 
     use super::*;
 
@@ -129,7 +129,10 @@ mod tests {
         let finished = give_up(&task, 1, &Stop::default(), &Progressing::silent()).unwrap();
         assert_eq!(finished.outcome, Outcome::Done { reused: false });
         assert_eq!((finished.counts.rows_in, finished.counts.rows_out), (2, 0));
-        assert_eq!(finished.counts.dropped, [(Reason::ShardGivenUp, 2)].into());
+        assert_eq!(
+            finished.counts.dropped,
+            [(RejectReason::ShardGivenUp, 2)].into()
+        );
         let again = give_up(&task, 1, &Stop::default(), &Progressing::silent()).unwrap();
         assert_eq!(again.outcome, Outcome::Done { reused: true });
     }

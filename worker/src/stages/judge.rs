@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use scalequest_crds::report::Histogram;
-use scalequest_crds::row::{QuestionRow, Reason};
-use scalequest_crds::run::Domain;
-use scalequest_crds::task::StageParams;
+use scalequest_crds::protocol::report::Histogram;
+use scalequest_crds::protocol::rows::QuestionRow;
+use scalequest_crds::protocol::task::StageParams;
+use scalequest_crds::v1alpha1::{Domain, RejectReason};
 
 use super::StageError;
 use super::ask_rows::{AskStage, Asking, ask_rows};
@@ -66,8 +66,8 @@ impl AskStage for Judge {
         let text = answers.texts.first().map_or("", |said| said.text.as_str());
         match last_verdict(text) {
             Some(Verdict::Yes) => Fate::Kept(row.clone()),
-            Some(Verdict::No) => reject(shard, Reason::Unsolvable, row.clone(), text),
-            None => reject(shard, Reason::NoVerdict, row.clone(), text),
+            Some(Verdict::No) => reject(shard, RejectReason::Unsolvable, row.clone(), text),
+            None => reject(shard, RejectReason::NoVerdict, row.clone(), text),
         }
     }
 

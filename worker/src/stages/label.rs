@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use scalequest_crds::report::Histogram;
-use scalequest_crds::row::{LabelRow, QuestionRow};
-use scalequest_crds::run::{AnswerFormat, Domain};
-use scalequest_crds::task::StageParams;
+use scalequest_crds::protocol::report::Histogram;
+use scalequest_crds::protocol::rows::{LabelRow, QuestionRow};
+use scalequest_crds::protocol::task::StageParams;
+use scalequest_crds::v1alpha1::{AnswerFormat, Domain};
 
 use super::StageError;
 use super::ask_rows::{AskStage, Asking, ask_rows};

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use scalequest_crds::task::{ModelLocation, ModelUse};
+use scalequest_crds::protocol::task::{ModelLocation, ModelUse};
 use scalequest_engine::model::{Checkpoint, ModelError};
 
 use super::StageError;

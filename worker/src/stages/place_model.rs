@@ -6,8 +6,8 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use scalequest_crds::report::Outcome;
-use scalequest_crds::task::StageTask;
+use scalequest_crds::protocol::report::Outcome;
+use scalequest_crds::protocol::task::StageTask;
 
 use super::models::open_model;
 use super::shard::{Finished, Shard};

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use scalequest_crds::progress::Progress;
+use scalequest_crds::protocol::progress::Progress;
 
 /// Shortest time between two lines about the same activity.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -1,7 +1,7 @@
 //! Publish: makes the dataset from the sealed stages of the run. The work is `publish`'s; this stage opens the places and says
 //! what came of it.
 
-use scalequest_crds::task::StageParams;
+use scalequest_crds::protocol::task::StageParams;
 
 use super::StageError;
 use super::shard::{Finished, Shard, wrong_params};

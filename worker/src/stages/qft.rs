@@ -1,7 +1,7 @@
 //! QFT: the generator learns to ask, by supervised learning of seed questions without their solutions (paper, section 3.1).
 
-use scalequest_crds::row::SftRow;
-use scalequest_crds::task::StageParams;
+use scalequest_crds::protocol::rows::SftRow;
+use scalequest_crds::protocol::task::StageParams;
 use scalequest_engine::training::{Example, QuestionModelling};
 
 use super::StageError;

@@ -1,8 +1,8 @@
 //! QPO: the generator learns to prefer the rewritten question to the original, by DPO on the question tokens after the prefix
 //! (paper, section 3.2).
 
-use scalequest_crds::row::PreferenceRow;
-use scalequest_crds::task::StageParams;
+use scalequest_crds::protocol::rows::PreferenceRow;
+use scalequest_crds::protocol::task::StageParams;
 use scalequest_engine::training::{Example, Pair, Preference};
 
 use super::StageError;

@@ -1,9 +1,9 @@
 //! A model that asks: given the bare question prefix of its own chat template it draws a question, and ends it as a user's
 //! turn ends (paper, section 2). Shared by Sample and Generate.
 
-use scalequest_crds::row::{QuestionRow, Reason};
-use scalequest_crds::run::Sampling;
-use scalequest_crds::task::ModelUse;
+use scalequest_crds::protocol::rows::QuestionRow;
+use scalequest_crds::protocol::task::ModelUse;
+use scalequest_crds::v1alpha1::{RejectReason, Sampling};
 
 use super::StageError;
 use super::run_shard::Fates;
@@ -51,13 +51,13 @@ impl QuestionModel {
                         });
                     let question = row(shard, ids[place], text, tokens);
                     let fate = if text.is_empty() {
-                        reject(shard, Reason::Empty, question, "")
+                        reject(shard, RejectReason::Empty, question, "")
                     } else if finished {
                         Fate::Kept(question)
                     } else {
                         reject(
                             shard,
-                            Reason::Unfinished,
+                            RejectReason::Unfinished,
                             question,
                             &format!("cut at {tokens} tokens"),
                         )

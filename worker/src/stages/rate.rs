@@ -3,9 +3,10 @@
 
 use std::ops::Range;
 
-use scalequest_crds::report::Histogram;
-use scalequest_crds::row::{QuestionRow, Reason, RejectRow};
-use scalequest_crds::task::StageParams;
+use scalequest_crds::protocol::report::Histogram;
+use scalequest_crds::protocol::rows::{QuestionRow, RejectRow};
+use scalequest_crds::protocol::task::StageParams;
+use scalequest_crds::v1alpha1::RejectReason;
 
 use super::StageError;
 use super::run_shard::{Fates, RowStage, run_shard};
@@ -92,7 +93,7 @@ impl Rate {
         let Some(value) = value else {
             return reject(
                 shard,
-                Reason::PromptTooLong,
+                RejectReason::PromptTooLong,
                 row,
                 &format!("{tokens} tokens do not fit the scorer's context"),
             );
@@ -104,7 +105,7 @@ impl Rate {
                 "predicted fail rate {difficulty:.3}, below {}",
                 self.minimum
             );
-            return reject(shard, Reason::TooEasy, row, &said);
+            return reject(shard, RejectReason::TooEasy, row, &said);
         }
         Fate::Kept(row)
     }

@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use scalequest_crds::report::Histogram;
-use scalequest_crds::row::{AnsweredRow, RejectRow};
-use scalequest_crds::run::Domain;
-use scalequest_crds::task::StageParams;
+use scalequest_crds::protocol::report::Histogram;
+use scalequest_crds::protocol::rows::{AnsweredRow, RejectRow};
+use scalequest_crds::protocol::task::StageParams;
+use scalequest_crds::v1alpha1::Domain;
 
 use super::StageError;
 use super::run_shard::{Fates, RowStage, run_shard};

@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use scalequest_crds::report::Histogram;
-use scalequest_crds::row::{Direction, PreferenceRow, QuestionRow, Reason};
-use scalequest_crds::run::Domain;
-use scalequest_crds::task::StageParams;
+use scalequest_crds::protocol::report::Histogram;
+use scalequest_crds::protocol::rows::{Direction, PreferenceRow, QuestionRow};
+use scalequest_crds::protocol::task::StageParams;
+use scalequest_crds::v1alpha1::{Domain, RejectReason};
 
 use super::StageError;
 use super::ask_rows::{AskStage, Asking, ask_rows};
@@ -80,7 +80,7 @@ impl AskStage for Rewrite {
             Err(why) => {
                 let text = said.map_or("", |said| said.text.as_str());
                 let detail = format!("{why} ({direction:?}): {text}");
-                reject(shard, Reason::BadRewrite, row.clone(), &detail)
+                reject(shard, RejectReason::BadRewrite, row.clone(), &detail)
             }
         }
     }

@@ -5,9 +5,9 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use scalequest_crds::progress::Progress;
-use scalequest_crds::report::{Counts, Histogram};
-use scalequest_crds::row::RejectRow;
+use scalequest_crds::protocol::progress::Progress;
+use scalequest_crds::protocol::report::{Counts, Histogram};
+use scalequest_crds::protocol::rows::RejectRow;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

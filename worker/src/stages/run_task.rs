@@ -1,7 +1,7 @@
 //! Does one shard of a task: unless it is committed already, hands it to its stage. The table of stages.
 
-use scalequest_crds::Stage;
-use scalequest_crds::task::StageTask;
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::Stage;
 
 use super::shard::{Finished, Shard};
 use super::{Progressing, StageError, Stop};

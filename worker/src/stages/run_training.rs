@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use scalequest_crds::progress::Progress;
-use scalequest_crds::report::Counts;
-use scalequest_crds::run;
-use scalequest_crds::task::Training;
+use scalequest_crds::protocol::progress::Progress;
+use scalequest_crds::protocol::report::Counts;
+use scalequest_crds::protocol::task::Training;
+use scalequest_crds::v1alpha1;
 use scalequest_engine::model::decoder::save;
 use scalequest_engine::model::{ChatTemplate, ModelConfig, Parameters, Tokenizer};
 use scalequest_engine::ops::device::{self, training_body_name};
@@ -158,12 +158,12 @@ fn engine_settings(settings: &Training) -> TrainingSettings {
 
 fn tuning(settings: &Training) -> Result<Tuning, TrainingError> {
     match (settings.tuning, &settings.lora) {
-        (run::Tuning::Full, _) => Ok(Tuning::Full),
-        (run::Tuning::Lora, Some(lora)) => Ok(Tuning::Lora(Lora {
+        (v1alpha1::Tuning::Full, _) => Ok(Tuning::Full),
+        (v1alpha1::Tuning::Lora, Some(lora)) => Ok(Tuning::Lora(Lora {
             rank: usize::try_from(lora.rank).unwrap_or(0),
             alpha: lora.alpha,
         })),
-        (run::Tuning::Lora, None) => Err(TrainingError::Setting {
+        (v1alpha1::Tuning::Lora, None) => Err(TrainingError::Setting {
             field: "lora",
             value: "absent".into(),
             reason: "tuning Lora needs a rank and an alpha".into(),

@@ -1,7 +1,7 @@
 //! The frame of the stages that look at all rows of a wave at once and are quick: no shards, no saves between.
 
-use scalequest_crds::report::{Counts, Histogram};
-use scalequest_crds::row::RejectRow;
+use scalequest_crds::protocol::report::{Counts, Histogram};
+use scalequest_crds::protocol::rows::RejectRow;
 use serde::Serialize;
 
 use super::StageError;

@@ -1,7 +1,7 @@
 //! Scorer: a base model with a new scalar head learns to predict the solver's fail rate from a question (paper, section 3.3).
 
-use scalequest_crds::row::LabelRow;
-use scalequest_crds::task::StageParams;
+use scalequest_crds::protocol::rows::LabelRow;
+use scalequest_crds::protocol::task::StageParams;
 use scalequest_engine::training::initial::with_scalar_head;
 use scalequest_engine::training::{Regression, Target};
 

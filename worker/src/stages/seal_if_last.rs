@@ -1,8 +1,8 @@
 //! Seals a stage with its last shard: whoever finds every shard committed seals at once, and no worker needs to be started for it. What is
 //! large is left to a worker that holds no accelerator.
 
-use scalequest_crds::report::Outcome;
-use scalequest_crds::task::StageTask;
+use scalequest_crds::protocol::report::Outcome;
+use scalequest_crds::protocol::task::StageTask;
 
 use super::shard::Finished;
 use super::{StageError, Stop, seal_task};

@@ -1,6 +1,6 @@
 //! Seals the stage of a task, or says which of its shards are missing. Every byte is read again: a seal is what counts rest on.
 
-use scalequest_crds::task::StageTask;
+use scalequest_crds::protocol::task::StageTask;
 
 use super::shard::Finished;
 use super::{StageError, Stop};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use scalequest_crds::task::QuestionFile;
+use scalequest_crds::protocol::task::QuestionFile;
 
 use super::StageError;
 use crate::storage::jsonl::{JsonlError, read_questions};

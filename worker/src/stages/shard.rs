@@ -4,10 +4,11 @@
 use std::cell::{Cell, OnceCell};
 use std::ops::Range;
 
-use scalequest_crds::manifest::{Seal, ShardManifest};
-use scalequest_crds::report::{Counts, Histogram, Outcome};
-use scalequest_crds::row::{QuestionRow, Reason, RejectRow};
-use scalequest_crds::task::StageTask;
+use scalequest_crds::protocol::manifest::{Seal, ShardManifest};
+use scalequest_crds::protocol::report::{Counts, Histogram, Outcome};
+use scalequest_crds::protocol::rows::{QuestionRow, RejectRow};
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::RejectReason;
 use serde::de::DeserializeOwned;
 
 use super::models::Held;
@@ -186,7 +187,7 @@ pub fn wrong_params(shard: &Shard<'_>) -> StageError {
 /// A question that is dropped by this stage, and what led to it.
 pub fn reject<T>(
     shard: &Shard<'_>,
-    reason: Reason,
+    reason: RejectReason,
     question: QuestionRow,
     detail: &str,
 ) -> Fate<T> {

@@ -4,11 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::Stage;
-use scalequest_crds::report::Histogram;
-use scalequest_crds::row::{AcceptedRow, AnsweredRow, Reason, RejectRow, ResponseRow};
-use scalequest_crds::run::AnswerFormat;
-use scalequest_crds::task::StageParams;
+use scalequest_crds::protocol::report::Histogram;
+use scalequest_crds::protocol::rows::{AcceptedRow, AnsweredRow, RejectRow, ResponseRow};
+use scalequest_crds::protocol::task::StageParams;
+use scalequest_crds::v1alpha1::{AnswerFormat, RejectReason, Stage};
 
 use super::run_whole::run_whole;
 use super::shard::{Fate, Finished, Shard, wrong_params};
@@ -73,7 +72,7 @@ struct Choice {
 /// Among equally common answers, the one whose best response has the highest reward wins. Of the winners' responses, one that
 /// ended by itself goes before one cut at the token limit, then the higher reward, then the lower index. A response without a
 /// reward (it did not fit the reward model) stands behind all that have one.
-fn choose(responses: &[ResponseRow], at_least: i32) -> Result<Choice, (Reason, String)> {
+fn choose(responses: &[ResponseRow], at_least: i32) -> Result<Choice, (RejectReason, String)> {
     let mut groups: BTreeMap<&str, Vec<&ResponseRow>> = BTreeMap::new();
     for response in responses {
         if let Some(answer) = response
@@ -97,11 +96,11 @@ fn choose(responses: &[ResponseRow], at_least: i32) -> Result<Choice, (Reason, S
         .max_by(|(a, sized_a), (b, sized_b)| sized_a.cmp(sized_b).then_with(|| rank(a, b)));
     match best {
         None => Err((
-            Reason::NoFinalAnswer,
+            RejectReason::NoFinalAnswer,
             format!("none of {} responses has a final answer", responses.len()),
         )),
         Some((_, size)) if (size as i64) < i64::from(at_least) => Err((
-            Reason::NoAgreement,
+            RejectReason::NoAgreement,
             format!(
                 "at most {size} of {} responses agree, {at_least} must",
                 responses.len()
@@ -201,15 +200,15 @@ mod tests {
                 "too few agree",
                 plain(&[(Some("1"), 0.9), (Some("2"), 0.1)]),
                 2,
-                Err(Reason::NoAgreement),
+                Err(RejectReason::NoAgreement),
             ),
             (
                 "no answers",
                 plain(&[(None, 0.9), (Some(""), 0.8)]),
                 1,
-                Err(Reason::NoFinalAnswer),
+                Err(RejectReason::NoFinalAnswer),
             ),
-            ("no responses", vec![], 1, Err(Reason::NoFinalAnswer)),
+            ("no responses", vec![], 1, Err(RejectReason::NoFinalAnswer)),
             (
                 "a finished response goes before a cut one",
                 vec![

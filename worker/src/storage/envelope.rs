@@ -1,7 +1,7 @@
 //! Small JSON documents that carry the digest of their own bytes, so that a flipped or missing byte in a manifest or a seal
 //! is found as surely as one in the data. It does not know what the documents mean.
 
-use scalequest_crds::key::sha256_hex;
+use scalequest_crds::digest::sha256_hex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -3,10 +3,9 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use scalequest_crds::Stage;
-use scalequest_crds::report::{Counts, Histogram};
-use scalequest_crds::row::Reason;
-use scalequest_crds::task::{StageParams, StageTask, TASK_VERSION};
+use scalequest_crds::protocol::report::{Counts, Histogram};
+use scalequest_crds::protocol::task::{StageParams, StageTask, TASK_VERSION};
+use scalequest_crds::v1alpha1::{RejectReason, Stage};
 
 use super::commit::ShardOutput;
 use super::store::Store;
@@ -48,7 +47,7 @@ impl Fixture {
             // Which parameters is of no matter here.
             params: StageParams::Verify {
                 at_least: 1,
-                answer_format: scalequest_crds::run::AnswerFormat::Boxed,
+                answer_format: scalequest_crds::v1alpha1::AnswerFormat::Boxed,
             },
         };
         Fixture {
@@ -125,7 +124,7 @@ pub(super) fn output(range: &Range<i64>) -> ShardOutput {
     let counts = Counts {
         rows_in: range.end - range.start,
         rows_out: kept.len() as i64,
-        dropped: [(Reason::TooEasy, rejects.len() as i64)].into(),
+        dropped: [(RejectReason::TooEasy, rejects.len() as i64)].into(),
         tokens_in: range.clone().sum(),
         tokens_out: 0,
     };

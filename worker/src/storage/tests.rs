@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::report::Outcome;
+use scalequest_crds::protocol::report::Outcome;
 
 use super::checkpoint::Checkpoint;
 use super::commit::ShardOutput;

@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use scalequest_crds::Stage;
-use scalequest_crds::manifest::{ObjectRef, Seal, ShardManifest};
-use scalequest_crds::report::Outcome;
-use scalequest_crds::task::{StageTask, TaskInput};
+use scalequest_crds::protocol::manifest::{ObjectRef, Seal, ShardManifest};
+use scalequest_crds::protocol::report::Outcome;
+use scalequest_crds::protocol::task::{StageTask, TaskInput};
+use scalequest_crds::v1alpha1::Stage;
 
 use super::envelope;
 use super::store::{Store, StoreError};

@@ -1,7 +1,7 @@
 //! Work that was stopped, done before or made in other shards: the same rows, the same model, the same seal.
 
-use scalequest_crds::report::Outcome;
-use scalequest_crds::task::{StageParams, StageTask};
+use scalequest_crds::protocol::report::Outcome;
+use scalequest_crds::protocol::task::{StageParams, StageTask};
 use scalequest_worker::stages::StageError;
 
 use crate::workshop::{Bench, finish, generate, run, sealed, stop_after, training, worker};

@@ -53,9 +53,10 @@ fn the_binary_ends_with_the_codes_of_the_contract_and_always_reports() {
     let (code, progress, said) = run(&["--shard", "0"]);
     assert_eq!(code, 0, "{said:?}");
     assert!(
-        progress
-            .lines()
-            .all(|line| serde_json::from_str::<scalequest_crds::progress::Progress>(line).is_ok()),
+        progress.lines().all(|line| serde_json::from_str::<
+            scalequest_crds::protocol::progress::Progress,
+        >(line)
+        .is_ok()),
         "{progress}"
     );
     let (code, _, said) = worker(&["seal", "--task", task_file, "--report", report_file]);

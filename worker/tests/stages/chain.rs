@@ -1,8 +1,8 @@
 //! From seed questions through every stage, each on what those before it made.
 
-use scalequest_crds::row::{AcceptedRow, QuestionRow, RejectRow};
-use scalequest_crds::run::{AnswerFormat, Domain};
-use scalequest_crds::task::{DuplicateParams, StageParams};
+use scalequest_crds::protocol::rows::{AcceptedRow, QuestionRow, RejectRow};
+use scalequest_crds::protocol::task::{DuplicateParams, StageParams};
+use scalequest_crds::v1alpha1::{AnswerFormat, Domain};
 
 use crate::workshop::{Bench, finish, sampling, trained, training};
 

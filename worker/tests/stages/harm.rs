@@ -1,11 +1,10 @@
 //! Input that is damaged, too long, changed or empty.
 
-use scalequest_crds::Stage;
-use scalequest_crds::manifest::Seal;
-use scalequest_crds::report::Outcome;
-use scalequest_crds::row::{QuestionRow, Reason, RejectRow};
-use scalequest_crds::run::{AnswerFormat, Domain};
-use scalequest_crds::task::{ModelLocation, ModelUse, StageParams, StageTask};
+use scalequest_crds::protocol::manifest::Seal;
+use scalequest_crds::protocol::report::Outcome;
+use scalequest_crds::protocol::rows::{QuestionRow, RejectRow};
+use scalequest_crds::protocol::task::{ModelLocation, ModelUse, StageParams, StageTask};
+use scalequest_crds::v1alpha1::{AnswerFormat, Domain, RejectReason, Stage};
 use scalequest_worker::stages::{StageError, Stop, seal_task};
 use scalequest_worker::storage::table::encode_rows;
 use scalequest_worker::storage::workspace::StageDir;
@@ -97,7 +96,7 @@ fn a_prompt_that_does_not_fit_is_a_reject_and_never_a_crash() {
     let rejects: Vec<RejectRow> = bench.rows(&judge, "rejects");
     assert_eq!(
         rejects.iter().map(|row| row.reason).collect::<Vec<_>>(),
-        [Reason::PromptTooLong; 2]
+        [RejectReason::PromptTooLong; 2]
     );
     assert!(
         rejects[0]

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use scalequest_crds::Stage;
-use scalequest_crds::key::{content_key, sha256_hex};
-use scalequest_crds::report::Outcome;
-use scalequest_crds::run::{Sampling, Tuning};
-use scalequest_crds::task::{
+use scalequest_crds::digest::sha256_hex;
+use scalequest_crds::protocol::content_key::content_key;
+use scalequest_crds::protocol::report::Outcome;
+use scalequest_crds::protocol::task::{
     ModelLocation, ModelUse, QuestionFile, StageParams, StageTask, TASK_VERSION, TaskInput,
     Training,
 };
+use scalequest_crds::v1alpha1::{Sampling, Stage, Tuning};
 use scalequest_engine::model::decoder::save;
 use scalequest_engine::model::{Architecture, Checkpoint, ModelConfig};
 use scalequest_worker::stages::{Finished, Progressing, StageError, Stop, run_task, seal_task};

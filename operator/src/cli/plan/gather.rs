@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use scalequest_crds::inspection::{Fault, Inspection};
-use scalequest_crds::rates::{ModelRates, RATES_MAX_BYTES};
-use scalequest_crds::run::SeedQuestions;
+use scalequest_crds::protocol::preflight::{Fault, Inspection};
+use scalequest_crds::protocol::profile::{ModelRates, RATES_MAX_BYTES};
+use scalequest_crds::v1alpha1::SeedQuestions;
 
 use super::super::Refusal;
 use super::super::arguments::PlanArguments;
@@ -177,7 +177,7 @@ fn read(path: &Path) -> Result<ModelRates, String> {
 fn known(run: &ValidRun, inspection: Option<&Inspection>) -> BTreeMap<String, Known> {
     let facts = |name: &str| inspection?.models.iter().find(|facts| facts.name == name);
     let sizes = model_sizes(run.method(), inspection);
-    let of = |model: &scalequest_crds::run::Model| {
+    let of = |model: &scalequest_crds::v1alpha1::Model| {
         let path = model
             .source
             .as_ref()

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::FromPrimitive;
-use scalequest_crds::exit;
-use scalequest_crds::run::{Engine, EngineType, SynthesisRun, SynthesisRunSpec};
+use scalequest_crds::protocol::exit_codes;
+use scalequest_crds::v1alpha1::{Engine, EngineType, SynthesisRun, SynthesisRunSpec};
 
 use super::arguments::{OutputFormat, PlanArguments};
 use super::{Refusal, spec_file, text};
@@ -62,7 +62,7 @@ pub fn plan(arguments: &PlanArguments) -> Result<i32, Refusal> {
         OutputFormat::Text => shown.as_text(),
     };
     text::print(&answer)?;
-    Ok(exit::run::DONE)
+    Ok(exit_codes::run::DONE)
 }
 
 /// Takes the engines of type Server out of the spec, since the work is the same whatever does it.

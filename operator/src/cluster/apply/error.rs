@@ -1,6 +1,6 @@
 //! Why a step was not carried out. All of it is the world's: it is tried again.
 
-use scalequest_crds::conditions::reason;
+use scalequest_crds::v1alpha1::conditions::reason;
 
 use crate::status::conditions::Trouble;
 

@@ -1,11 +1,11 @@
 //! What is told as events: the difference between two statuses, in words. Pure.
 
 use kube::runtime::events::{Event, EventType};
-use scalequest_crds::conditions::{
+use scalequest_crds::v1alpha1::SynthesisRunStatus;
+use scalequest_crds::v1alpha1::conditions::{
     ACCEPTED, COMPLETE, DEGRADED, FAILED, PROGRESSING, SUSPENDED, reason,
 };
-use scalequest_crds::run::SynthesisRunStatus;
-use scalequest_crds::run::status::StageStatus;
+use scalequest_crds::v1alpha1::status::StageStatus;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use crate::status::before_acceptance;
     use crate::status::conditions::{Acceptance, Situation};
-    use scalequest_crds::inspection::Fault;
+    use scalequest_crds::protocol::preflight::Fault;
 
     fn shown(
         acceptance: Acceptance<'_>,

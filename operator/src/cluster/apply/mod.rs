@@ -14,7 +14,7 @@ mod show;
 
 use std::time::Duration;
 
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::v1alpha1::SynthesisRun;
 
 use super::context::Context;
 use super::decide::Step;

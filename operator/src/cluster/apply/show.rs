@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
-use scalequest_crds::conditions::PROGRESSING;
-use scalequest_crds::run::{SynthesisRun, SynthesisRunStatus};
+use scalequest_crds::v1alpha1::conditions::PROGRESSING;
+use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunStatus};
 use serde_json::json;
 
 use super::ApplyError;

@@ -9,11 +9,11 @@ use k8s_openapi::api::batch::v1::{
 };
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use scalequest_crds::exit::worker::{SHARD_CANNOT_WORK, STOPPED, TASK_CANNOT_WORK};
-use scalequest_crds::inspection::parts;
-use scalequest_crds::progress::PORT;
-use scalequest_crds::run::SynthesisRunSpec;
-use scalequest_crds::task::{ModelServer, StageTask};
+use scalequest_crds::protocol::exit_codes::worker::{SHARD_CANNOT_WORK, STOPPED, TASK_CANNOT_WORK};
+use scalequest_crds::protocol::preflight::parts;
+use scalequest_crds::protocol::progress::PORT;
+use scalequest_crds::protocol::task::{ModelServer, StageTask};
+use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
 use super::maps::{SPEC, TASK, spec_text, task_text};
 use super::pod::{CONTAINER, PodWork, REPORT, keep_in_place, pod};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use scalequest_crds::run::{SynthesisRun, SynthesisRunSpec};
-use scalequest_crds::task::StageTask;
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunSpec};
 
 use super::Owner;
 use crate::cluster::names::{KEY, Work, record_name, run_labels};

@@ -15,8 +15,7 @@ pub mod task;
 mod volumes;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use scalequest_crds::Stage;
-use scalequest_crds::run::{PodSettings, SynthesisRun, SynthesisRunSpec};
+use scalequest_crds::v1alpha1::{PodSettings, Stage, SynthesisRun, SynthesisRunSpec};
 use std::collections::BTreeMap;
 
 use super::names::OPERATOR;

@@ -7,10 +7,9 @@ use k8s_openapi::api::core::v1::{
     ResourceRequirements, SeccompProfile, SecurityContext, Toleration,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use scalequest_crds::Stage;
-use scalequest_crds::run::SynthesisRunSpec;
-use scalequest_crds::run::pods::{PodSettings, Quantity as Amount};
-use scalequest_crds::task::ModelServer;
+use scalequest_crds::protocol::task::ModelServer;
+use scalequest_crds::v1alpha1::pods::{PodSettings, Quantity as Amount};
+use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
 
 use super::maps::{SPEC, TASK};
 use super::server;
@@ -237,8 +236,8 @@ fn quantity(amount: &Amount) -> Quantity {
     }
 }
 
-fn toleration(toleration: &scalequest_crds::run::pods::Toleration) -> Toleration {
-    let scalequest_crds::run::pods::Toleration {
+fn toleration(toleration: &scalequest_crds::v1alpha1::pods::Toleration) -> Toleration {
+    let scalequest_crds::v1alpha1::pods::Toleration {
         key,
         operator,
         value,

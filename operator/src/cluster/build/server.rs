@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
     Container, ContainerPort, EmptyDirVolumeSource, EnvVar, ResourceRequirements, Volume,
     VolumeMount,
 };
-use scalequest_crds::task::{ModelServer, SERVED_MODEL, SERVER_URL, StageTask};
+use scalequest_crds::protocol::task::{ModelServer, SERVED_MODEL, SERVER_URL, StageTask};
 
 use super::pod::restricted;
 use super::stores::variable;

@@ -4,8 +4,8 @@
 use k8s_openapi::api::core::v1::{
     EnvFromSource, EnvVar, EnvVarSource, SecretEnvSource, SecretKeySelector,
 };
-use scalequest_crds::run::model::{key_variable, token_variable};
-use scalequest_crds::run::{Model, SecretKey, Store, SynthesisRunSpec};
+use scalequest_crds::v1alpha1::model::{key_variable, token_variable};
+use scalequest_crds::v1alpha1::{Model, SecretKey, Store, SynthesisRunSpec};
 
 /// Where a bundle of certificates is mounted.
 pub const CA_FOLDER: &str = "/etc/scalequest/ca";

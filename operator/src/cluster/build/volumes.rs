@@ -4,9 +4,9 @@ use k8s_openapi::api::core::v1::{
     ConfigMapVolumeSource, EmptyDirVolumeSource, ImageVolumeSource,
     PersistentVolumeClaimVolumeSource, Volume, VolumeMount,
 };
-use scalequest_crds::run::SynthesisRunSpec;
-use scalequest_crds::run::model::IMAGES;
-use scalequest_crds::run::place::CLAIMS;
+use scalequest_crds::v1alpha1::SynthesisRunSpec;
+use scalequest_crds::v1alpha1::model::IMAGES;
+use scalequest_crds::v1alpha1::storage_location::CLAIMS;
 use serde_json::Value;
 use std::collections::BTreeSet;
 

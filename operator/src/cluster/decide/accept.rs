@@ -1,8 +1,9 @@
 //! Before a run is on record: what its spec refers to is looked at by a Job, and then it is refused with every fault, or accepted for good.
 
-use scalequest_crds::conditions::{ACCEPTED, reason};
-use scalequest_crds::inspection::{Fault, Inspection};
-use scalequest_crds::key::{canonical, sha256_hex};
+use scalequest_crds::digest::sha256_hex;
+use scalequest_crds::protocol::content_key::canonical;
+use scalequest_crds::protocol::preflight::{Fault, Inspection};
+use scalequest_crds::v1alpha1::conditions::{ACCEPTED, reason};
 use serde_json::Value;
 
 use super::{Creation, Scene, Shown, Step, go_on, tidy, troubles};
@@ -144,7 +145,7 @@ fn worker(scene: &Scene<'_>, run: &ValidRun) -> WorkerIdentity {
         image: Some(settings.worker_image.clone()),
         gpu_image: settings.worker_gpu_image.clone(),
         digest: None,
-        gpu: scalequest_crds::Stage::ALL
+        gpu: scalequest_crds::v1alpha1::Stage::ALL
             .iter()
             .any(|stage| gpus(run.spec(), *stage)),
     }

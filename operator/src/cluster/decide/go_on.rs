@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use scalequest_crds::conditions::{COMPLETE, FAILED, reason};
-use scalequest_crds::inspection::Fault;
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::v1alpha1::SynthesisRun;
+use scalequest_crds::v1alpha1::conditions::{COMPLETE, FAILED, reason};
 
 use super::persist::{Saved, collect, persist};
 use super::stage::{Look, Start, work_of};

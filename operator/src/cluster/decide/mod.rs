@@ -28,9 +28,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
-use scalequest_crds::conditions::reason;
-use scalequest_crds::inspection::Fault;
-use scalequest_crds::run::{SynthesisRun, SynthesisRunStatus};
+use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::v1alpha1::conditions::reason;
+use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunStatus};
 
 use self::persist::Saved;
 use super::build::Owner;

@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use scalequest_crds::Stage;
-use scalequest_crds::conditions::reason;
-use scalequest_crds::exit::worker::{TASK_CANNOT_WORK, blames_no_shard};
-use scalequest_crds::report::{Outcome, StageReport};
-use scalequest_crds::task::StageTask;
+use scalequest_crds::protocol::exit_codes::worker::{TASK_CANNOT_WORK, blames_no_shard};
+use scalequest_crds::protocol::report::{Outcome, StageReport};
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::Stage;
+use scalequest_crds::v1alpha1::conditions::reason;
 
 use crate::cluster::names::{Purpose, Work};
 use crate::cluster::observe::job::{JobState, SeenJob};

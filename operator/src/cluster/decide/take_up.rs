@@ -1,7 +1,7 @@
 //! Takes up into the record what Jobs have said: seals, shards given up, damage, failures. Each is taken up once, however often it is seen.
 
-use scalequest_crds::conditions::reason;
-use scalequest_crds::task::StageTask;
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::stage::{Look, Stages};
 use super::{Scene, bill};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use scalequest_crds::conditions::reason;
+use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::Scene;
 use crate::cluster::observe::words::{PATIENCE_MILLIS, has_no_pod, is_stuck};

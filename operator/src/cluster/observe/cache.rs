@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Event;
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::v1alpha1::SynthesisRun;
 
 use super::{run_of, version};
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures::future::join_all;
-use scalequest_crds::progress::{PATH, PORT, Progress};
+use scalequest_crds::protocol::progress::{PATH, PORT, Progress};
 
 use super::Belongings;
 use super::pod::SeenPod;

@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::runtime::reflector::ObjectRef;
-use scalequest_crds::progress::Progress;
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::protocol::progress::Progress;
+use scalequest_crds::v1alpha1::SynthesisRun;
 
 use super::names::{RUN, RUN_UID};
 use cache::Cache;
@@ -136,7 +136,7 @@ mod tests {
     fn work() -> Work {
         Work {
             purpose: Purpose::Seal,
-            stage: Some(scalequest_crds::Stage::Judge),
+            stage: Some(scalequest_crds::v1alpha1::Stage::Judge),
             generator: None,
             wave: Some(1),
             key: "k".into(),

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use scalequest_crds::inspection::Inspection;
-use scalequest_crds::report::{Outcome, StageReport};
+use scalequest_crds::protocol::preflight::Inspection;
+use scalequest_crds::protocol::report::{Outcome, StageReport};
 
 use super::cache::Kept;
 use super::job::millis;

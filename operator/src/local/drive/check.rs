@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use scalequest_crds::report::Outcome;
-use scalequest_crds::task::StageTask;
+use scalequest_crds::protocol::report::Outcome;
+use scalequest_crds::protocol::task::StageTask;
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
@@ -115,7 +115,7 @@ impl Driver {
         let is_sealed = |task: &StageTask| {
             let sealed = record.sealed(task.stage, task.generator.as_deref(), task.wave);
             sealed.is_some_and(|sealed| sealed.key == task.key)
-                && task.stage != scalequest_crds::Stage::Publish
+                && task.stage != scalequest_crds::v1alpha1::Stage::Publish
         };
         let mut tasks: Vec<_> = files(&self.session.directory.join("tasks"))
             .into_iter()
@@ -233,7 +233,7 @@ fn count(number: usize, noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use scalequest_crds::key::sha256_hex;
+    use scalequest_crds::digest::sha256_hex;
 
     use super::*;
 

@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 use std::time::Instant;
 
-use scalequest_crds::conditions::reason;
-use scalequest_crds::report::{Outcome, StageReport};
+use scalequest_crds::protocol::report::{Outcome, StageReport};
+use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::start::begun_marker;
 use super::{Driver, Running, millis};

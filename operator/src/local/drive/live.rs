@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use scalequest_crds::run::status::SynthesisRunStatus;
+use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

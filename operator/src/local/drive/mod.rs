@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use live::Live;
-use scalequest_crds::progress::Progress;
-use scalequest_crds::run::status::SynthesisRunStatus;
-use scalequest_crds::task::StageTask;
+use scalequest_crds::protocol::progress::Progress;
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 

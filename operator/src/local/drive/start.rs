@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use scalequest_crds::Stage;
-use scalequest_crds::progress::Progress;
+use scalequest_crds::protocol::progress::Progress;
+use scalequest_crds::v1alpha1::Stage;
 use tokio::sync::watch;
 
 use super::{Driver, Running, Work};

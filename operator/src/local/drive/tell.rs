@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use scalequest_crds::conditions::reason;
-use scalequest_crds::progress::Progress;
-use scalequest_crds::run::status::SynthesisRunStatus;
+use scalequest_crds::protocol::progress::Progress;
+use scalequest_crds::v1alpha1::conditions::reason;
+use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
 
 use super::live::Live;
 use super::{Driver, Work};

@@ -39,7 +39,7 @@ impl Display for Json {
 mod tests {
     use super::super::StageName;
     use super::*;
-    use scalequest_crds::Stage;
+    use scalequest_crds::v1alpha1::Stage;
 
     #[test]
     fn an_event_is_one_flat_object() {

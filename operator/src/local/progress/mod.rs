@@ -10,10 +10,11 @@ pub mod sentence;
 
 use std::io::IsTerminal;
 
-use scalequest_crds::progress::Progress;
-use scalequest_crds::report::Counts;
-use scalequest_crds::run::status::SynthesisRunStatus;
-use scalequest_crds::{Stage, task::StageTask};
+use scalequest_crds::protocol::progress::Progress;
+use scalequest_crds::protocol::report::Counts;
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::Stage;
+use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
 use serde::Serialize;
 
 use bars::Bars;

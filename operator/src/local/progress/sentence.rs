@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use scalequest_crds::report::Counts;
-use scalequest_crds::run::status::SynthesisRunStatus;
+use scalequest_crds::protocol::report::Counts;
+use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
 
 use super::{Event, StageProgress};
 use crate::local::machine::show_bytes;
@@ -199,8 +199,7 @@ pub fn show_seconds(seconds: i64) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use scalequest_crds::Stage;
-    use scalequest_crds::row::Reason;
+    use scalequest_crds::v1alpha1::{RejectReason, Stage};
 
     use super::super::StageName;
     use super::*;
@@ -228,7 +227,10 @@ mod tests {
             stage: Stage::Filter,
             generator: None,
         };
-        let dropped = BTreeMap::from([(Reason::Language, 2), (Reason::NearDuplicate, 1)]);
+        let dropped = BTreeMap::from([
+            (RejectReason::Language, 2),
+            (RejectReason::NearDuplicate, 1),
+        ]);
         let counts = Counts {
             rows_in: 10,
             rows_out: 7,

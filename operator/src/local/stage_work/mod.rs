@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use scalequest_crds::conditions::reason;
-use scalequest_crds::exit::worker;
-use scalequest_crds::report::{Outcome, StageReport};
-use scalequest_crds::task::StageTask;
+use scalequest_crds::protocol::exit_codes::worker;
+use scalequest_crds::protocol::report::{Outcome, StageReport};
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::attempt::Ended;
 use crate::plan::Failure;

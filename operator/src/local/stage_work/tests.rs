@@ -1,9 +1,9 @@
 //! A stage under way, told what happened and asked what to start.
 
 use proptest::prelude::*;
-use scalequest_crds::Stage;
-use scalequest_crds::report::Counts;
-use scalequest_crds::task::{StageParams, TASK_VERSION};
+use scalequest_crds::protocol::report::Counts;
+use scalequest_crds::protocol::task::{StageParams, TASK_VERSION};
+use scalequest_crds::v1alpha1::Stage;
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn task(rows: i64, shard_rows: i64) -> StageTask {
         workspace: "w".into(),
         params: StageParams::Verify {
             at_least: 1,
-            answer_format: scalequest_crds::run::AnswerFormat::Boxed,
+            answer_format: scalequest_crds::v1alpha1::AnswerFormat::Boxed,
         },
     }
 }
@@ -163,7 +163,7 @@ fn more_shards_given_up_than_allowed_fail_the_stage() {
     };
     assert_eq!(
         reason,
-        scalequest_crds::conditions::reason::TOO_MANY_FAILED_SHARDS
+        scalequest_crds::v1alpha1::conditions::reason::TOO_MANY_FAILED_SHARDS
     );
     assert!(
         message.contains("1 of 3 shards") && message.contains("bad row"),

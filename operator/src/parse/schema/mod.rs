@@ -7,8 +7,8 @@ mod walk;
 use std::sync::LazyLock;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use scalequest_crds::inspection::Fault;
-use scalequest_crds::run::SynthesisRunStatus;
+use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::v1alpha1::SynthesisRunStatus;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -43,7 +43,7 @@ const METADATA: [&str; 15] = [
 ];
 
 /// The schema of the whole object, read once.
-static SCHEMA: LazyLock<Value> = LazyLock::new(scalequest_crds::schema);
+static SCHEMA: LazyLock<Value> = LazyLock::new(scalequest_crds::v1alpha1::schema);
 
 /// Every fault of the form of `value`, in the order of its fields; at most 100.
 pub fn check_schema(value: &Value) -> Vec<Fault> {
@@ -127,7 +127,7 @@ fn check_metadata(metadata: Option<&Value>, faults: &mut Vec<Fault>) {
     }
     match members.get("name") {
         Some(Value::String(name)) => {
-            if let Some(message) = name_fault(name, scalequest_crds::run::MAX_NAME) {
+            if let Some(message) = name_fault(name, scalequest_crds::v1alpha1::MAX_NAME) {
                 faults.push(fault("metadata.name", message));
             }
         }

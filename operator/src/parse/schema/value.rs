@@ -1,6 +1,6 @@
 //! Single values against their schema: texts, numbers, bounds, counts.
 
-use scalequest_crds::inspection::Fault;
+use scalequest_crds::protocol::preflight::Fault;
 use serde_json::Value;
 
 use super::super::shown::{short, shown};
@@ -49,7 +49,7 @@ pub(super) fn check_string(schema: &Value, value: &Value, path: &str, faults: &m
 
 /// What is wrong with `text` by one of the patterns that the schema uses.
 fn pattern_fault(pattern: &str, text: &str) -> Option<String> {
-    use scalequest_crds::run::pattern;
+    use scalequest_crds::v1alpha1::patterns;
     let fits_decimal = || {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
         [whole, fraction]
@@ -57,12 +57,12 @@ fn pattern_fault(pattern: &str, text: &str) -> Option<String> {
             .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
     };
     match pattern {
-        pattern::NAME => name_fault(text, usize::MAX),
-        pattern::DECIMAL if !fits_decimal() => Some(format!(
+        patterns::NAME => name_fault(text, usize::MAX),
+        patterns::DECIMAL if !fits_decimal() => Some(format!(
             "\"{}\" is no decimal number such as \"800\" or \"1.30\"",
             short(text)
         )),
-        pattern::COMMIT
+        patterns::COMMIT
             if !(text.len() == 40
                 && text
                     .bytes()
@@ -73,7 +73,7 @@ fn pattern_fault(pattern: &str, text: &str) -> Option<String> {
                 short(text)
             ))
         }
-        pattern::CURRENCY
+        patterns::CURRENCY
             if !(text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase())) =>
         {
             Some(format!(
@@ -81,7 +81,7 @@ fn pattern_fault(pattern: &str, text: &str) -> Option<String> {
                 short(text)
             ))
         }
-        pattern::LANGUAGE
+        patterns::LANGUAGE
             if !(text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_lowercase())) =>
         {
             Some(format!(

@@ -1,6 +1,6 @@
 //! Down a value and its schema together: mappings and lists, and at the ends the values themselves.
 
-use scalequest_crds::inspection::Fault;
+use scalequest_crds::protocol::preflight::Fault;
 use serde_json::Value;
 
 use super::super::shown::{short, shown};

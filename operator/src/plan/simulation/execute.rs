@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use scalequest_crds::Stage;
-use scalequest_crds::key::{sha256_hex, task_key};
-use scalequest_crds::report::{Counts, Histogram, Outcome, StageReport};
-use scalequest_crds::row::Reason;
-use scalequest_crds::task::StageTask;
+use scalequest_crds::digest::sha256_hex;
+use scalequest_crds::protocol::content_key::task_key;
+use scalequest_crds::protocol::report::{Counts, Histogram, Outcome, StageReport};
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::{RejectReason, Stage};
 
 use super::imagine::accepted;
 use crate::plan::{End, Observed, Plan, plan};
@@ -44,7 +44,7 @@ impl World {
             let percent = (100 - (100 - self.kept_percent.max(20)) * (luck % 100) / 150).min(100);
             task.rows * i64::try_from(percent).unwrap() / 100
         };
-        let reason = Reason::ALL[usize::try_from(luck % 12).unwrap()];
+        let reason = RejectReason::ALL[usize::try_from(luck % 12).unwrap()];
         let mut dropped = BTreeMap::new();
         if kept < task.rows {
             dropped.insert(reason, task.rows - kept);

@@ -1,7 +1,7 @@
 //! Runs to simulate: written as YAML, so that parsing, resolving and validating are part of the simulation.
 
 use proptest::prelude::*;
-use scalequest_crds::inspection::{FileFacts, Inspection, ModelFacts};
+use scalequest_crds::protocol::preflight::{FileFacts, Inspection, ModelFacts};
 
 use crate::parse::parse;
 use crate::record::{RunRecord, WorkerIdentity};

@@ -6,9 +6,9 @@ mod execute;
 mod imagine;
 
 use proptest::prelude::*;
-use scalequest_crds::Stage;
-use scalequest_crds::conditions::reason;
-use scalequest_crds::task::StageParams;
+use scalequest_crds::protocol::task::StageParams;
+use scalequest_crds::v1alpha1::Stage;
+use scalequest_crds::v1alpha1::conditions::reason;
 
 pub(crate) use self::execute::{Executor, World};
 use self::imagine::imagined;

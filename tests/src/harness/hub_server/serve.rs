@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path as UrlPath, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use scalequest_crds::key::sha256_hex;
+use scalequest_crds::digest::sha256_hex;
 
 use super::Served;
 use super::fault::{Fault, body};

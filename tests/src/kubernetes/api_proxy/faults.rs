@@ -1,7 +1,7 @@
 //! What goes wrong between a client and the API server. Whether and what is drawn from the seed, the kind of request or event, and which of
 //! its kind it is: the same seed disturbs the same requests, however fast they come.
 
-use scalequest_crds::key::sha256_hex;
+use scalequest_crds::digest::sha256_hex;
 
 use super::call::Call;
 

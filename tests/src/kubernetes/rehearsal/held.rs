@@ -1,6 +1,6 @@
 //! Waiting for a worker that is held at a certain place of the run.
 
-use scalequest_crds::run::SynthesisRun;
+use scalequest_crds::v1alpha1::SynthesisRun;
 use tokio::sync::mpsc;
 
 use super::{NAME, PATIENCE, Rehearsal};

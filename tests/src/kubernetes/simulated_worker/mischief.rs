@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use scalequest_crds::Stage;
-use scalequest_crds::task::StageTask;
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::Stage;
 use tokio::sync::{mpsc, oneshot};
 
 /// What is done to workers. The default is nothing.

@@ -8,14 +8,12 @@ use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{Api, Client, ResourceExt};
-use scalequest_crds::Stage;
-use scalequest_crds::exit::worker::{DONE, SHARD_CANNOT_WORK, STOPPED};
-use scalequest_crds::inspection::{FileFacts, Inspection, ModelFacts, parts};
-use scalequest_crds::key::sha256_hex;
-use scalequest_crds::report::{Counts, Outcome, StageReport};
-use scalequest_crds::row::Reason;
-use scalequest_crds::run::SynthesisRun;
-use scalequest_crds::task::StageTask;
+use scalequest_crds::digest::sha256_hex;
+use scalequest_crds::protocol::exit_codes::worker::{DONE, SHARD_CANNOT_WORK, STOPPED};
+use scalequest_crds::protocol::preflight::{FileFacts, Inspection, ModelFacts, parts};
+use scalequest_crds::protocol::report::{Counts, Outcome, StageReport};
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::{RejectReason, Stage, SynthesisRun};
 
 use super::namespace::Namespace;
 use super::simulated::{Ending, Script};
@@ -164,7 +162,7 @@ fn kept(task: &StageTask, rows: i64) -> i64 {
 
 fn report(task: &StageTask, shard: Option<i64>, rows: i64, outcome: Outcome) -> StageReport {
     let rows_out = kept(task, rows);
-    let dropped = (rows_out < rows).then_some((Reason::ALL[0], rows - rows_out));
+    let dropped = (rows_out < rows).then_some((RejectReason::ALL[0], rows - rows_out));
     StageReport {
         stage: task.stage,
         key: task.key.clone(),

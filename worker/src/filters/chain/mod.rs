@@ -2,8 +2,8 @@
 //! first of these that applies. It reads no files; the Filter stage gives it rows and benchmarks.
 
 use rayon::prelude::*;
-use scalequest_crds::Stage;
-use scalequest_crds::row::{QuestionRow, RejectRow};
+use scalequest_crds::protocol::rows::{QuestionRow, RejectRow};
+use scalequest_crds::v1alpha1::Stage;
 
 use super::Verdict;
 use super::contamination::Contamination;

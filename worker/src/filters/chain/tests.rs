@@ -1,7 +1,7 @@
 //! The order of the filters, and the laws of the whole chain.
 
 use proptest::prelude::*;
-use scalequest_crds::row::Reason;
+use scalequest_crds::v1alpha1::RejectReason;
 
 use super::super::contamination::BenchmarkQuestion;
 use super::*;
@@ -32,7 +32,7 @@ fn row(id: i64, question: &str) -> QuestionRow {
     }
 }
 
-fn reasons(filtered: &Filtered) -> Vec<(i64, Reason)> {
+fn reasons(filtered: &Filtered) -> Vec<(i64, RejectReason)> {
     filtered
         .rejects
         .iter()
@@ -63,12 +63,12 @@ fn drops_for_the_first_filter_that_applies() {
     assert_eq!(
         reasons(&filtered),
         [
-            (1, Reason::Language),
-            (2, Reason::Language),
-            (3, Reason::Contaminated),
-            (4, Reason::Contaminated),
-            (6, Reason::ExactDuplicate),
-            (7, Reason::NearDuplicate)
+            (1, RejectReason::Language),
+            (2, RejectReason::Language),
+            (3, RejectReason::Contaminated),
+            (4, RejectReason::Contaminated),
+            (6, RejectReason::ExactDuplicate),
+            (7, RejectReason::NearDuplicate)
         ]
     );
     for reject in &filtered.rejects {
@@ -96,7 +96,7 @@ fn questions_of_earlier_waves_count_as_seen() {
     let mut chain = chain();
     chain.see(&earlier);
     let filtered = chain.apply(vec![row(2, "what is the sum of the first ten odd numbers")]);
-    assert_eq!(reasons(&filtered), [(2, Reason::ExactDuplicate)]);
+    assert_eq!(reasons(&filtered), [(2, RejectReason::ExactDuplicate)]);
 }
 
 fn rows() -> impl Strategy<Value = Vec<QuestionRow>> {

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use scalequest_crds::row::Reason;
+use scalequest_crds::v1alpha1::RejectReason;
 use sha2::{Digest, Sha256};
 
 use super::Verdict;
@@ -131,7 +131,7 @@ impl Duplicates {
     pub fn judge(&mut self, id: i64, fingerprint: Fingerprint) -> Verdict {
         if let Some(first) = self.exact.get(&fingerprint.exact) {
             return Verdict::drop(
-                Reason::ExactDuplicate,
+                RejectReason::ExactDuplicate,
                 format!("the same as question {first}"),
             );
         }
@@ -139,7 +139,7 @@ impl Duplicates {
         match self.nearest(&fingerprint, &bands) {
             Some((similarity, first)) if similarity >= self.similarity => {
                 let detail = format!("similarity {similarity:.3} to question {first}");
-                Verdict::drop(Reason::NearDuplicate, detail)
+                Verdict::drop(RejectReason::NearDuplicate, detail)
             }
             _ => {
                 self.keep(id, fingerprint, bands);

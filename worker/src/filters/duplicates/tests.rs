@@ -18,9 +18,9 @@ fn kept(questions: &[&str], similarity: f64) -> Vec<usize> {
 
 #[test]
 fn judges_pairs_of_questions() {
-    use Reason::{ExactDuplicate, NearDuplicate};
+    use RejectReason::{ExactDuplicate, NearDuplicate};
     #[rustfmt::skip]
-    let cases: [(&str, &str, Option<Reason>); 13] = [
+    let cases: [(&str, &str, Option<RejectReason>); 13] = [
         // The same up to case, punctuation, white space and typography.
         ("What is 2 + 2?", "what is 2+2", Some(ExactDuplicate)),
         ("Solve $x^2 = 4$.", r"Solve \( x^2=4 \)", None),
@@ -182,10 +182,10 @@ proptest! {
                     prop_assert!(!exact);
                     stay.push(fingerprint);
                 }
-                Verdict::Drop { reason: Reason::ExactDuplicate, .. } => prop_assert!(exact),
+                Verdict::Drop { reason: RejectReason::ExactDuplicate, .. } => prop_assert!(exact),
                 // Never for an estimate: the similarity is exact.
                 Verdict::Drop { reason, .. } => {
-                    prop_assert_eq!(reason, Reason::NearDuplicate);
+                    prop_assert_eq!(reason, RejectReason::NearDuplicate);
                     prop_assert!(!exact && similarity_to_kept >= similarity);
                 }
             }

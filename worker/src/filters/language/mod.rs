@@ -12,8 +12,7 @@ mod script;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lingua::{Language, LanguageDetector, LanguageDetectorBuilder};
-use scalequest_crds::row::Reason;
-use scalequest_crds::run::language_codes;
+use scalequest_crds::v1alpha1::{RejectReason, language_codes};
 
 use super::Verdict;
 use common_words::common_words;
@@ -149,7 +148,7 @@ impl LanguageFilter {
         let letters = letters_by_script(&words);
         let total: usize = letters.values().sum();
         if total == 0 {
-            return Verdict::drop(Reason::Language, "it has no words");
+            return Verdict::drop(RejectReason::Language, "it has no words");
         }
         for (script, count) in &letters {
             let share = *count as f64 / total as f64;
@@ -160,7 +159,7 @@ impl LanguageFilter {
             };
             if !self.scripts.contains(script) && share > limit {
                 return Verdict::drop(
-                    Reason::Language,
+                    RejectReason::Language,
                     format!("{:.0}% in {} script", share * 100.0, script.name()),
                 );
             }
@@ -178,14 +177,17 @@ impl LanguageFilter {
         let (kept, other) = self.probability(&all);
         let sure = if all.len() <= FEW { SURE_FEW } else { SURE };
         if kept < sure && !(kept >= POSSIBLE && self.common_share(&all) >= COMMON) {
-            return Verdict::drop(Reason::Language, other);
+            return Verdict::drop(RejectReason::Language, other);
         }
         for sentence in words.split(|word| word.is_empty()).map(latin_words) {
             if sentence.len() >= SENTENCE && self.common_share(&sentence) == 0.0 {
                 let (kept, other) = self.probability(&sentence);
                 if kept < FOREIGN_SENTENCE {
                     let beginning: String = sentence.join(" ").chars().take(80).collect();
-                    return Verdict::drop(Reason::Language, format!("{other} in: {beginning}"));
+                    return Verdict::drop(
+                        RejectReason::Language,
+                        format!("{other} in: {beginning}"),
+                    );
                 }
             }
         }

@@ -96,7 +96,7 @@ fn an_unknown_language_is_refused_with_the_known_ones() {
 fn a_drop_says_what_it_saw() {
     let detail = |question: &str| match english().judge(question) {
         Verdict::Drop {
-            reason: Reason::Language,
+            reason: RejectReason::Language,
             detail,
         } => detail,
         other => panic!("{other:?}"),

@@ -11,7 +11,7 @@ mod tree;
 
 use reqwest::header::{CONTENT_RANGE, LINK};
 use reqwest::{Method, StatusCode, Url};
-use scalequest_crds::task::HubFiles;
+use scalequest_crds::protocol::task::HubFiles;
 
 use super::attempts::{Attempts, Trouble};
 use super::file::RemoteFile;

@@ -1,6 +1,6 @@
 //! What an answer of the hub means that is not what was asked for, and what to do. Pure.
 
-use scalequest_crds::task::HubFiles;
+use scalequest_crds::protocol::task::HubFiles;
 
 use crate::http::{now_seconds, pause_named};
 use crate::hub::FetchError;

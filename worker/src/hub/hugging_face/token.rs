@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use scalequest_crds::run::model::token_variable;
+use scalequest_crds::v1alpha1::model::token_variable;
 
 use crate::hub::{FetchError, Settings};
 

@@ -5,10 +5,9 @@ mod plot;
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::Stage;
-use scalequest_crds::row::{QuestionRow, ResponseRow};
-use scalequest_crds::run::SynthesisRunSpec;
-use scalequest_crds::task::StageCost;
+use scalequest_crds::protocol::rows::{QuestionRow, ResponseRow};
+use scalequest_crds::protocol::task::StageCost;
+use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
 use serde::Serialize;
 use serde_json::json;
 

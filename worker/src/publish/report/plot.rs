@@ -295,7 +295,7 @@ fn round(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use scalequest_crds::Stage;
+    use scalequest_crds::v1alpha1::Stage;
 
     use super::*;
 

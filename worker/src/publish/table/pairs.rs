@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use scalequest_crds::row::{AcceptedRow, ResponseRow};
+use scalequest_crds::protocol::rows::{AcceptedRow, ResponseRow};
 
 use super::column::{chat, int, long, maybe_real, maybe_text, text};
 use super::{Column, Table};

@@ -1,6 +1,6 @@
 //! `preferences`: the pairs of QPO, question against question, without a prompt.
 
-use scalequest_crds::row::{Direction, PreferenceRow};
+use scalequest_crds::protocol::rows::{Direction, PreferenceRow};
 
 use super::column::{long, text};
 use super::{Column, Table};

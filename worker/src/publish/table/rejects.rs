@@ -1,6 +1,7 @@
 //! `rejects` and `preference_rejects`: every dropped question with the stage that dropped it and why.
 
-use scalequest_crds::row::{Reason, RejectRow};
+use scalequest_crds::protocol::rows::RejectRow;
+use scalequest_crds::v1alpha1::RejectReason;
 
 use super::column::{int, long, maybe_real, maybe_text, text};
 use super::{Column, Table};
@@ -32,44 +33,44 @@ impl Table for Rejects {
 }
 
 /// A reason's name in files, as in status and reports.
-pub fn reason_name(reason: Reason) -> &'static str {
+pub fn reason_name(reason: RejectReason) -> &'static str {
     match reason {
-        Reason::Empty => "Empty",
-        Reason::Unfinished => "Unfinished",
-        Reason::Language => "Language",
-        Reason::Contaminated => "Contaminated",
-        Reason::ExactDuplicate => "ExactDuplicate",
-        Reason::NearDuplicate => "NearDuplicate",
-        Reason::Unsolvable => "Unsolvable",
-        Reason::NoVerdict => "NoVerdict",
-        Reason::TooEasy => "TooEasy",
-        Reason::PromptTooLong => "PromptTooLong",
-        Reason::Refused => "Refused",
-        Reason::NoFinalAnswer => "NoFinalAnswer",
-        Reason::NoAgreement => "NoAgreement",
-        Reason::BadRewrite => "BadRewrite",
-        Reason::ShardGivenUp => "ShardGivenUp",
+        RejectReason::Empty => "Empty",
+        RejectReason::Unfinished => "Unfinished",
+        RejectReason::Language => "Language",
+        RejectReason::Contaminated => "Contaminated",
+        RejectReason::ExactDuplicate => "ExactDuplicate",
+        RejectReason::NearDuplicate => "NearDuplicate",
+        RejectReason::Unsolvable => "Unsolvable",
+        RejectReason::NoVerdict => "NoVerdict",
+        RejectReason::TooEasy => "TooEasy",
+        RejectReason::PromptTooLong => "PromptTooLong",
+        RejectReason::Refused => "Refused",
+        RejectReason::NoFinalAnswer => "NoFinalAnswer",
+        RejectReason::NoAgreement => "NoAgreement",
+        RejectReason::BadRewrite => "BadRewrite",
+        RejectReason::ShardGivenUp => "ShardGivenUp",
     }
 }
 
 /// A reason in words.
-pub fn reason_words(reason: Reason) -> &'static str {
+pub fn reason_words(reason: RejectReason) -> &'static str {
     match reason {
-        Reason::Empty => "nothing but white space was drawn",
-        Reason::Unfinished => "cut at the token limit before its end",
-        Reason::Language => "not in a language to keep",
-        Reason::Contaminated => "shares an n-gram with a benchmark",
-        Reason::ExactDuplicate => "the same as an earlier question",
-        Reason::NearDuplicate => "nearly the same as an earlier question",
-        Reason::Unsolvable => "judged unsolvable",
-        Reason::NoVerdict => "the judge gave no verdict",
-        Reason::TooEasy => "predicted to be too easy",
-        Reason::PromptTooLong => "longer than the model's context",
-        Reason::Refused => "the endpoint that serves the model refused to answer",
-        Reason::NoFinalAnswer => "no response has a final answer",
-        Reason::NoAgreement => "too few responses agree on a final answer",
-        Reason::BadRewrite => "the rewrite was empty, unchanged or no question",
-        Reason::ShardGivenUp => "its shard was given up after repeated failures",
+        RejectReason::Empty => "nothing but white space was drawn",
+        RejectReason::Unfinished => "cut at the token limit before its end",
+        RejectReason::Language => "not in a language to keep",
+        RejectReason::Contaminated => "shares an n-gram with a benchmark",
+        RejectReason::ExactDuplicate => "the same as an earlier question",
+        RejectReason::NearDuplicate => "nearly the same as an earlier question",
+        RejectReason::Unsolvable => "judged unsolvable",
+        RejectReason::NoVerdict => "the judge gave no verdict",
+        RejectReason::TooEasy => "predicted to be too easy",
+        RejectReason::PromptTooLong => "longer than the model's context",
+        RejectReason::Refused => "the endpoint that serves the model refused to answer",
+        RejectReason::NoFinalAnswer => "no response has a final answer",
+        RejectReason::NoAgreement => "too few responses agree on a final answer",
+        RejectReason::BadRewrite => "the rewrite was empty, unchanged or no question",
+        RejectReason::ShardGivenUp => "its shard was given up after repeated failures",
     }
 }
 
@@ -79,7 +80,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_contract() {
-        for reason in Reason::ALL {
+        for reason in RejectReason::ALL {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason_name(reason));
         }
     }

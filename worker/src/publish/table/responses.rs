@@ -1,6 +1,6 @@
 //! `responses`: every response to every question that was answered, with its scores, whether or not it was kept.
 
-use scalequest_crds::row::{QuestionRow, ResponseRow};
+use scalequest_crds::protocol::rows::{QuestionRow, ResponseRow};
 
 use super::column::{int, long, maybe_real, maybe_text, text, yes_no};
 use super::{Column, Table};

@@ -1,6 +1,6 @@
 //! `sft_questions`: the seed questions from which each generator learnt to ask.
 
-use scalequest_crds::row::SftRow;
+use scalequest_crds::protocol::rows::SftRow;
 
 use super::column::{long, text};
 use super::{Column, Table};

@@ -6,8 +6,8 @@ use std::path::Path;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use scalequest_crds::Stage;
-use scalequest_crds::key::sha256_hex;
+use scalequest_crds::digest::sha256_hex;
+use scalequest_crds::v1alpha1::Stage;
 
 use super::fixture::Run;
 use crate::publish::{PublishError, PublishedManifest, publish};

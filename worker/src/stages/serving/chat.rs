@@ -1,7 +1,7 @@
 //! A chat model: one question, a conversation of its own, some answers.
 
-use scalequest_crds::run::Sampling;
-use scalequest_crds::task::ModelUse;
+use scalequest_crds::protocol::task::ModelUse;
+use scalequest_crds::v1alpha1::Sampling;
 use scalequest_engine::model::ChatMessage;
 
 use super::remote::{Remote, asked, question};

@@ -1,7 +1,7 @@
 //! A generator as it is asked for questions: it goes on from the bare question prefix of its own chat template, here or on a server.
 
-use scalequest_crds::run::Sampling;
-use scalequest_crds::task::ModelUse;
+use scalequest_crds::protocol::task::ModelUse;
+use scalequest_crds::v1alpha1::Sampling;
 
 use super::remote::{Remote, asked, question};
 use super::{Asked, Serving, stop_tokens};

@@ -1,6 +1,6 @@
 //! A trained difficulty scorer.
 
-use scalequest_crds::task::ModelUse;
+use scalequest_crds::protocol::task::ModelUse;
 
 use super::{Scored, Serving, watch};
 use crate::stages::StageError;

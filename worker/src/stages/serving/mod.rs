@@ -18,10 +18,9 @@ mod scored;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use scalequest_crds::progress::Progress;
-use scalequest_crds::row::Reason;
-use scalequest_crds::run::Sampling;
-use scalequest_crds::task::ModelUse;
+use scalequest_crds::protocol::progress::Progress;
+use scalequest_crds::protocol::task::ModelUse;
+use scalequest_crds::v1alpha1::{RejectReason, Sampling};
 use scalequest_engine::inference::{
     self, Bounds, Draw, Engine, Finish, GenerateRequest, Generation, Generator, InferenceError,
 };
@@ -53,7 +52,7 @@ pub enum Asked {
     Said(Answers),
     /// Nothing, and why not: the prompt does not fit the model's context, or the endpoint that serves the model refuses it. The text is for
     /// the reject's detail.
-    Declined(Reason, String),
+    Declined(RejectReason, String),
 }
 
 /// The texts said to one prompt.
@@ -194,7 +193,7 @@ impl Serving {
             let detail = format!(
                 "{prompt_tokens} prompt tokens leave no room in the model's context of {context}"
             );
-            return Asked::Declined(Reason::PromptTooLong, detail);
+            return Asked::Declined(RejectReason::PromptTooLong, detail);
         }
         let said = |generation: Generation| Said {
             tokens: i32::try_from(generation.tokens.len()).unwrap_or(i32::MAX),

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::key::sha256_hex;
+use scalequest_crds::digest::sha256_hex;
 use serde::{Deserialize, Serialize};
 
 use crate::openai::Reply;

@@ -5,10 +5,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use scalequest_crds::progress::Progress;
-use scalequest_crds::row::Reason;
-use scalequest_crds::run::Sampling;
-use scalequest_crds::task::{self, ModelLocation, ModelServer, ModelUse, SERVED_MODEL, SERVER_URL};
+use scalequest_crds::protocol::progress::Progress;
+use scalequest_crds::protocol::task;
+use scalequest_crds::protocol::task::{
+    ModelLocation, ModelServer, ModelUse, SERVED_MODEL, SERVER_URL,
+};
+use scalequest_crds::v1alpha1::{RejectReason, Sampling};
 use tokio::runtime::Runtime;
 
 use super::paid::{Paid, PaidKey};
@@ -184,8 +186,10 @@ pub(super) fn asked(outcomes: Vec<Result<Reply, Declined>>) -> Asked {
     for outcome in outcomes {
         let reply = match outcome {
             Ok(reply) => reply,
-            Err(Declined::TooLong(said)) => return Asked::Declined(Reason::PromptTooLong, said),
-            Err(Declined::Refused(said)) => return Asked::Declined(Reason::Refused, said),
+            Err(Declined::TooLong(said)) => {
+                return Asked::Declined(RejectReason::PromptTooLong, said);
+            }
+            Err(Declined::Refused(said)) => return Asked::Declined(RejectReason::Refused, said),
         };
         let tokens = reply
             .new_tokens

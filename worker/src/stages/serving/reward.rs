@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use scalequest_crds::run::Domain;
-use scalequest_crds::task::ModelUse;
+use scalequest_crds::protocol::task::ModelUse;
+use scalequest_crds::v1alpha1::Domain;
 use scalequest_engine::inference;
 use scalequest_engine::model::{ChatMessage, Head, Tokenizer};
 

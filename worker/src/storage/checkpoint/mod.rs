@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use scalequest_crds::key::{hex, sha256_hex};
-use scalequest_crds::manifest::ObjectRef;
+use scalequest_crds::digest::{hex, sha256_hex};
+use scalequest_crds::protocol::manifest::ObjectRef;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use scalequest_crds::key::hex;
-use scalequest_crds::manifest::{ObjectRef, ShardManifest, TableRef};
-use scalequest_crds::report::{Counts, Histogram};
+use scalequest_crds::digest::hex;
+use scalequest_crds::protocol::manifest::{ObjectRef, ShardManifest, TableRef};
+use scalequest_crds::protocol::report::{Counts, Histogram};
 use sha2::{Digest, Sha256};
 
 use super::envelope;

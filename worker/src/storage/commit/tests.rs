@@ -38,7 +38,7 @@ fn an_object_has_its_digest_as_its_name() {
     let fixture = Fixture::committed(10, 5);
     for (path, bytes) in fixture.files() {
         if let Some((_, name)) = path.split_once("/objects/") {
-            assert_eq!(scalequest_crds::key::sha256_hex(&bytes), name);
+            assert_eq!(scalequest_crds::digest::sha256_hex(&bytes), name);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Question files: JSON lines with a question in one member and, where there is one, its reference answer in another. A
 //! file that cannot serve is refused with its name and line. It does not judge the questions.
 
-use scalequest_crds::inspection::FileFacts;
-use scalequest_crds::key::sha256_hex;
-use scalequest_crds::task::QuestionFile;
+use scalequest_crds::digest::sha256_hex;
+use scalequest_crds::protocol::preflight::FileFacts;
+use scalequest_crds::protocol::task::QuestionFile;
 use serde_json::{Map, Value};
 
 use super::store::{Access, StoreError, read_location};

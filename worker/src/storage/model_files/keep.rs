@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use scalequest_crds::Stage;
+use scalequest_crds::v1alpha1::Stage;
 
 use super::fetch;
 use crate::storage::store::{Store, StoreError};

@@ -6,9 +6,9 @@ mod keep;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use scalequest_crds::Stage;
-use scalequest_crds::key::hex;
-use scalequest_crds::manifest::ObjectRef;
+use scalequest_crds::digest::hex;
+use scalequest_crds::protocol::manifest::ObjectRef;
+use scalequest_crds::v1alpha1::Stage;
 use sha2::{Digest, Sha256};
 
 use super::store::{Store, StoreError};

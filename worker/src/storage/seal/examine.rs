@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::key::hex;
-use scalequest_crds::manifest::{ObjectRef, ShardManifest};
+use scalequest_crds::digest::hex;
+use scalequest_crds::protocol::manifest::{ObjectRef, ShardManifest};
 use sha2::{Digest, Sha256};
 
 use super::super::commit::count_lines;

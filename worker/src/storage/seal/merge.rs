@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use scalequest_crds::Stage;
-use scalequest_crds::manifest::{Seal, ShardManifest};
-use scalequest_crds::report::{Counts, Histogram};
+use scalequest_crds::protocol::manifest::{Seal, ShardManifest};
+use scalequest_crds::protocol::report::{Counts, Histogram};
+use scalequest_crds::v1alpha1::Stage;
 
 /// The seal over `shards`, which are in row order and have the content digest `digest`.
 pub(super) fn merge(stage: Stage, key: &str, digest: String, shards: Vec<ShardManifest>) -> Seal {

@@ -7,9 +7,9 @@ mod examine;
 
 mod merge;
 
-use scalequest_crds::manifest::{Seal, ShardManifest};
-use scalequest_crds::report::Outcome;
-use scalequest_crds::task::StageTask;
+use scalequest_crds::protocol::manifest::{Seal, ShardManifest};
+use scalequest_crds::protocol::report::Outcome;
+use scalequest_crds::protocol::task::StageTask;
 
 use super::envelope;
 use super::store::{Created, Store, StoreError};

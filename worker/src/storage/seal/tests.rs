@@ -258,7 +258,7 @@ fn shards_of_another_size_are_reused() {
 
 #[test]
 fn an_input_is_opened_only_with_the_digest_that_the_task_means() {
-    use scalequest_crds::task::TaskInput;
+    use scalequest_crds::protocol::task::TaskInput;
     let fixture = Fixture::committed(23, 5);
     let open = |digest: &str| {
         let (stage, key) = (fixture.task.stage, fixture.task.key.clone());

@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use bytes::Bytes;
-use scalequest_crds::key::sha256_hex;
-use scalequest_crds::manifest::{ObjectRef, Seal, TableRef};
+use scalequest_crds::digest::sha256_hex;
+use scalequest_crds::protocol::manifest::{ObjectRef, Seal, TableRef};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -1,6 +1,6 @@
 //! Rows are read by global number, and never from a damaged object.
 
-use scalequest_crds::report::Outcome;
+use scalequest_crds::protocol::report::Outcome;
 
 use super::super::fixtures::{Fault, Fixture, text};
 use super::super::seal::seal;

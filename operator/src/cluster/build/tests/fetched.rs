@@ -1,8 +1,8 @@
 //! The cache of fetched models, and the tokens to fetch them with.
 
 use k8s_openapi::api::batch::v1::Job;
-use scalequest_crds::Stage;
-use scalequest_crds::task::ModelLocation;
+use scalequest_crds::protocol::task::ModelLocation;
+use scalequest_crds::v1alpha1::Stage;
 
 use super::{Built, RUN, built, pod, work};
 use crate::cluster::build::job::stage;

@@ -8,9 +8,8 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PodSpec;
-use scalequest_crds::Stage;
-use scalequest_crds::run::SynthesisRun;
-use scalequest_crds::task::StageTask;
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 
 use crate::cluster::build::Owner;
 use crate::cluster::build::job::{Common, inspection, stage};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::batch::v1::Job;
-use scalequest_crds::Stage;
+use scalequest_crds::v1alpha1::Stage;
 
 use super::fetched::{FETCHED, fetching};
 use super::{RUN, built, pod};

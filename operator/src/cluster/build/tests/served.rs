@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Container;
-use scalequest_crds::Stage;
-use scalequest_crds::task::{ModelLocation, ModelServer, SERVER_URL};
+use scalequest_crds::protocol::task::{ModelLocation, ModelServer, SERVER_URL};
+use scalequest_crds::v1alpha1::Stage;
 
 use super::{Built, RUN, built, pod, work};
 use crate::cluster::build::job::stage;

@@ -1,7 +1,7 @@
 //! What a user changes while a run is under way.
 
-use scalequest_crds::Stage;
-use scalequest_crds::conditions::reason;
+use scalequest_crds::v1alpha1::Stage;
+use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::world::{World, run};
 use super::{completed, outcome, same};
@@ -43,10 +43,12 @@ fn a_held_run_has_no_job_and_goes_on_where_it_was() {
 #[test]
 fn a_refused_spec_starts_nothing_and_one_that_is_mended_does() {
     let mut world = World::new(run(""));
-    world.faults.push(scalequest_crds::inspection::Fault {
-        field: "spec.workspace.uri".into(),
-        message: "no such bucket".into(),
-    });
+    world
+        .faults
+        .push(scalequest_crds::protocol::preflight::Fault {
+            field: "spec.workspace.uri".into(),
+            message: "no such bucket".into(),
+        });
     world.until("a refusal", |world| world.condition("Accepted") == "False");
     assert!(
         world

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use scalequest_crds::conditions::reason;
+use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::world::{World, run};
 use super::{completed, outcome, same};

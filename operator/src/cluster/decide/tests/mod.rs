@@ -7,7 +7,7 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use scalequest_crds::Stage;
+use scalequest_crds::v1alpha1::Stage;
 
 use self::world::{World, run};
 use crate::cluster::names::Purpose;

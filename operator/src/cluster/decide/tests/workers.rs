@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use scalequest_crds::Stage;
-use scalequest_crds::conditions::reason;
+use scalequest_crds::v1alpha1::Stage;
+use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::world::{World, run};
 use super::{completed, outcome, same};
@@ -97,7 +97,7 @@ fn a_stage_whose_worker_has_ended_does_not_wait_again_until_its_job_counts_it() 
 #[test]
 fn reports_that_are_garbage_late_or_anothers_are_not_taken_up() {
     use crate::cluster::observe::pod::{Said, SeenPod};
-    use scalequest_crds::report::Outcome;
+    use scalequest_crds::protocol::report::Outcome;
     let mut world = World::new(run(""));
     let has_sealed = |pod: &SeenPod| {
         let report = pod.ended.as_ref().and_then(|end| end.report(&pod.work.key));
@@ -108,11 +108,11 @@ fn reports_that_are_garbage_late_or_anothers_are_not_taken_up() {
     });
     let before = world.record().unwrap();
     let good = world.pods.clone();
-    let spoil: [fn(&mut scalequest_crds::report::StageReport); 4] = [
+    let spoil: [fn(&mut scalequest_crds::protocol::report::StageReport); 4] = [
         |report| report.key = "f".repeat(64),
         |report| report.shard = Some(3),
-        |report| report.outcome = scalequest_crds::report::Outcome::Stopped,
-        |report| report.outcome = scalequest_crds::report::Outcome::Done { reused: true },
+        |report| report.outcome = scalequest_crds::protocol::report::Outcome::Stopped,
+        |report| report.outcome = scalequest_crds::protocol::report::Outcome::Done { reused: true },
     ];
     for spoil in spoil {
         world.pods = good.clone();

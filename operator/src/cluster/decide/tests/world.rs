@@ -9,11 +9,10 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use scalequest_crds::Stage;
-use scalequest_crds::inspection::{FileFacts, Inspection, ModelFacts, parts};
-use scalequest_crds::report::{Outcome, StageReport};
-use scalequest_crds::run::SynthesisRun;
-use scalequest_crds::task::StageTask;
+use scalequest_crds::protocol::preflight::{FileFacts, Inspection, ModelFacts, parts};
+use scalequest_crds::protocol::report::{Outcome, StageReport};
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 
 use crate::cluster::build::Owner;
 use crate::cluster::build::maps::{TASK, record_map};
@@ -75,7 +74,7 @@ pub struct World {
     /// Whether stages are sealed with their last shard.
     pub seals_last: bool,
     /// Faults that the inspection finds.
-    pub faults: Vec<scalequest_crds::inspection::Fault>,
+    pub faults: Vec<scalequest_crds::protocol::preflight::Fault>,
     /// Jobs that were made, in order.
     pub made: Vec<Work>,
     /// Shards that were computed.

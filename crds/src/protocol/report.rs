@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Stage;
-use crate::row::Reason;
+use crate::v1alpha1::{RejectReason, Stage};
 
 /// Largest report in bytes.
 pub const REPORT_MAX_BYTES: usize = 2048;
@@ -21,7 +20,7 @@ pub struct Counts {
     pub rows_out: i64,
     /// Rows dropped, by reason. `rows_in = rows_out + sum(dropped)` for every stage from Filter to Verify; for Generate `rows_in` is
     /// the number of questions drawn.
-    pub dropped: BTreeMap<Reason, i64>,
+    pub dropped: BTreeMap<RejectReason, i64>,
     /// Prompt tokens read.
     pub tokens_in: i64,
     /// Tokens made.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::pattern;
+use super::patterns;
 
 /// A question generator: trained (QFT, then QPO), then asked for its share of the questions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -11,7 +11,7 @@ use super::pattern;
 pub struct Generator {
     /// Name within the spec.
     #[schemars(length(min = 1, max = 40))]
-    #[schemars(regex(pattern = pattern::NAME))]
+    #[schemars(regex(pattern = patterns::NAME))]
     pub name: String,
     /// Name of the model it starts from.
     #[schemars(length(min = 1, max = 40))]

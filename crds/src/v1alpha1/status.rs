@@ -1,15 +1,15 @@
 //! Status: what a person reads of a run. A projection; nothing is decided from it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::KubeSchema;
+use kube_derive::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Stage;
-use crate::row::Reason;
+use super::{RejectReason, Stage};
 
 /// How far a run is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct SynthesisRunStatus {
     /// The generation of the spec that this status describes.
@@ -69,6 +69,7 @@ pub struct RunProgress {
 
 /// What became of the questions. `generated = accepted + sum of rejected` over sealed waves, exactly.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct Funnel {
     /// Questions generated.
@@ -88,7 +89,7 @@ pub struct Funnel {
 #[serde(rename_all = "camelCase")]
 pub struct Rejected {
     /// Why they were rejected.
-    pub reason: Reason,
+    pub reason: RejectReason,
     /// Questions rejected for it.
     pub count: i64,
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::run::SynthesisRunSpec;
+use crate::v1alpha1::SynthesisRunSpec;
 
 /// Largest answer for one part in bytes: in a cluster it is a container's termination message.
 pub const PART_MAX_BYTES: usize = 4096;
@@ -260,7 +260,7 @@ impl std::fmt::Display for Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::{Benchmark, Contamination, Filters, SeedQuestions, SynthesisRun};
+    use crate::v1alpha1::{Benchmark, Contamination, Filters, SeedQuestions, SynthesisRun};
 
     fn spec(models: usize, seeds: usize, benchmarks: usize) -> SynthesisRunSpec {
         let model =

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Stage;
-use crate::report::{Counts, Histogram};
+use super::report::{Counts, Histogram};
+use crate::v1alpha1::Stage;
 
 /// A stored object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

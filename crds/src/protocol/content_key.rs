@@ -3,26 +3,10 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
-use crate::Stage;
-use crate::task::StageTask;
-
-/// Hex SHA-256 of `bytes`.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// Lower-case hex of `bytes`.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
-}
+use super::task::StageTask;
+use crate::digest::sha256_hex;
+use crate::v1alpha1::Stage;
 
 /// The content key of `task`, whatever its `key` says: [`content_key`] of what decides its bytes. A stage whose rows carry the names
 /// of their generator and wave (Sample, Generate) is addressed by those too; later stages have them by their inputs' digests. A

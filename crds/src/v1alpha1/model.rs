@@ -1,21 +1,23 @@
 //! Models: where they come from and what runs them.
 
-use kube::KubeSchema;
+use kube_derive::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{pattern, rules};
-use crate::key::sha256_hex;
+use super::cel_rules as rules;
+use super::patterns;
+use crate::digest::sha256_hex;
 
 /// A model, referred to by name from the rest of the spec.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "kube_core"))]
 #[x_kube(validation = Rule::new("has(self.source) != (has(self.engine) && self.engine.type == 'OpenAI')")
     .message("a model has a source, unless its engine is of type OpenAI, which serves it from elsewhere"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Model {
     /// Name within the spec.
     #[schemars(length(min = 1, max = 40))]
-    #[schemars(regex(pattern = pattern::NAME))]
+    #[schemars(regex(pattern = patterns::NAME))]
     pub name: String,
     /// Where the weights are. Absent only where an endpoint serves the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -27,6 +29,7 @@ pub struct Model {
 
 /// Where a model's weights are. Exactly one member.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "kube_core"))]
 #[x_kube(validation = rules::exactly_one(&["hub", "path", "uri", "claim", "image"]))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModelSource {
@@ -115,7 +118,7 @@ pub struct HubSource {
     #[schemars(length(min = 1, max = 256))]
     pub repo: String,
     /// Commit: 40 hex digits, so that the same spec means the same weights.
-    #[schemars(regex(pattern = pattern::COMMIT))]
+    #[schemars(regex(pattern = patterns::COMMIT))]
     #[schemars(length(min = 40, max = 40))]
     pub revision: String,
     /// The GGUF file to fetch, where the repository holds several. Default: the model's safetensors, otherwise the only GGUF file.
@@ -176,6 +179,7 @@ pub struct ImageSource {
 
 /// What runs a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "kube_core"))]
 #[x_kube(validation = rules::member_of_its_type("server", "Server"), validation = rules::member_of_its_type("openAI", "OpenAI"))]
 #[x_kube(validation = Rule::new("!has(self.arithmetic) || self.type == 'Candle'").message("arithmetic is that of the built-in engine, type Candle"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -221,6 +225,7 @@ pub enum Arithmetic {
 
 /// A server that a stage starts for itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServerEngine {
     /// Image of the container in which it runs beside the worker, as user and group 65532 and with the stage's resources. Needed in a
@@ -309,10 +314,10 @@ pub struct SecretKey {
 pub struct Prices {
     /// For a million prompt tokens.
     #[schemars(length(min = 1, max = 32))]
-    #[schemars(regex(pattern = pattern::DECIMAL))]
+    #[schemars(regex(pattern = patterns::DECIMAL))]
     pub input_per_million: String,
     /// For a million tokens made.
     #[schemars(length(min = 1, max = 32))]
-    #[schemars(regex(pattern = pattern::DECIMAL))]
+    #[schemars(regex(pattern = patterns::DECIMAL))]
     pub output_per_million: String,
 }

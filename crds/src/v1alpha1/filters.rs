@@ -1,14 +1,14 @@
 //! Filters: which questions are dropped before they are answered. A filter that is absent is off, `{}` turns it on with
 //! its defaults.
 
-use kube::KubeSchema;
+use kube_derive::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{pattern, rules};
-
+use super::cel_rules as rules;
 use super::generator::Sampling;
 use super::model::ClaimSource;
+use super::patterns;
 
 /// Which questions are dropped. The order is fixed: as listed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,18 +33,20 @@ pub struct Filters {
 
 /// The language filter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Language {
     /// ISO 639-1 codes of the languages to keep. Default: `[en]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
-    #[schemars(inner(regex(pattern = pattern::LANGUAGE)))]
+    #[schemars(inner(regex(pattern = patterns::LANGUAGE)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub keep: Option<Vec<String>>,
 }
 
 /// The contamination filter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Contamination {
     /// Words in a row that must not be shared with a benchmark question. Default: 13.
@@ -60,6 +62,7 @@ pub struct Contamination {
 
 /// A benchmark: JSON lines with questions. Exactly one of `path`, `uri` and `claim`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "kube_core"))]
 #[x_kube(validation = rules::exactly_one(&["path", "uri", "claim"]))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Benchmark {
@@ -105,6 +108,7 @@ pub struct Solvability {
 
 /// Difficulty sampling: a scorer, trained on the solver's fail rates on seed questions, drops what is too easy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Difficulty {
     /// Name of the model on which the scorer is trained.

@@ -1,45 +1,15 @@
-//! SynthesisRun, group `scalequest.dev`, version `v1alpha1`: what a person writes, for a cluster and for one machine alike.
-//! Optional fields that a recipe fills are absent here until a run is accepted.
+//! The SynthesisRun itself: which dataset is wanted and how it is made. Optional fields that a recipe fills are absent here until a run is
+//! accepted.
 
-pub mod cast;
-
-pub mod model;
-
-pub mod generator;
-
-pub mod filter;
-
-pub mod language;
-
-pub mod response;
-
-pub mod place;
-
-pub mod pods;
-
-pub mod status;
-
-pub mod pattern;
-
-mod rules;
-
-use kube::{CustomResource, KubeSchema};
+use kube_derive::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use filter::{
-    Benchmark, Contamination, Difficulty, Duplicates, Filters, Language, Solvability,
+use super::cel_rules as rules;
+use super::{
+    FailurePolicy, Filters, Generator, Model, ModelCache, Place, PodSettings, Responses, Reward,
+    SeedQuestions, Store, SynthesisRunStatus, Verification, patterns,
 };
-pub use generator::{Generator, Lora, Qft, Qpo, Sampling, Tuning};
-pub use language::{LANGUAGES, language_codes};
-pub use model::{
-    Arithmetic, Engine, EngineType, HubSource, Model, ModelCache, ModelSource, OpenAiEngine,
-    Prices, SecretKey, ServerEngine,
-};
-pub use place::{Place, SeedQuestions, Store};
-pub use pods::{FailurePolicy, PodSettings};
-pub use response::{Agreement, AnswerFormat, Responses, Reward, Verification};
-pub use status::SynthesisRunStatus;
 
 /// Longest name of a run, in characters: the names of its Jobs and of their pods are made from it and end at 63.
 pub const MAX_NAME: usize = 40;
@@ -79,6 +49,8 @@ pub enum Domain {
     cel,
     status = "SynthesisRunStatus",
     derive = "PartialEq",
+    crates(kube = "kube_derive", kube_core = "kube_core"),
+    attr = "x_kube(crates(kube_core = \"kube_core\"))",
     doc = "A dataset of reasoning questions and responses to be made, and how far it is."
 )]
 #[kube(
@@ -159,6 +131,7 @@ pub enum Domain {
     validation = rules::queue_changes_while_suspended()
 )]
 #[x_kube(
+    crates(kube_core = "kube_core"),
     validation = rules::every_generator_is_of_a_model(),
     validation = rules::every_rewriter_is_a_model(),
     validation = rules::refers_to_a_model("responses.model", "true"),
@@ -269,6 +242,7 @@ pub struct Target {
 
 /// Limits that stop the run short; what was accepted by then is published.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Budget {
     /// GPU hours (on a machine without a GPU: worker hours).
@@ -278,17 +252,17 @@ pub struct Budget {
     /// Money, a decimal string. Needs `pricePerGpuHour`, or an endpoint with `prices`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
-    #[schemars(regex(pattern = pattern::DECIMAL))]
+    #[schemars(regex(pattern = patterns::DECIMAL))]
     pub cost: Option<String>,
     /// ISO 4217 code of the currency. Default: USD.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = pattern::CURRENCY))]
+    #[schemars(regex(pattern = patterns::CURRENCY))]
     #[schemars(length(min = 3, max = 3))]
     pub currency: Option<String>,
     /// Price of a GPU hour, a decimal string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
-    #[schemars(regex(pattern = pattern::DECIMAL))]
+    #[schemars(regex(pattern = patterns::DECIMAL))]
     pub price_per_gpu_hour: Option<String>,
     /// Seconds from acceptance after which no stage is started.
     #[serde(default, skip_serializing_if = "Option::is_none")]

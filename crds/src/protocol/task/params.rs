@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ModelUse, Publication};
-use crate::Stage;
-use crate::run::{AnswerFormat, Domain, Lora, Sampling, Tuning};
+use crate::v1alpha1::{AnswerFormat, Domain, Lora, Sampling, Stage, Tuning};
 
 /// A JSONL file of questions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,9 +1,8 @@
-//! The rows that pass from stage to stage, and the closed set of reasons for which a row is dropped.
+//! The rows that pass from stage to stage.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Stage;
+use crate::v1alpha1::{RejectReason, Stage};
 
 /// A question on its way through a wave. Later stages fill in what they find.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,7 +112,7 @@ pub struct RejectRow {
     /// The stage that dropped it.
     pub stage: Stage,
     /// Why.
-    pub reason: Reason,
+    pub reason: RejectReason,
     /// The question with all that was known of it.
     pub question: QuestionRow,
     /// What led to the decision, in a few words (the matching id, the n-gram, the verdict), never free of bounds: at most 500 characters.
@@ -131,62 +130,4 @@ pub enum Direction {
     Solvability,
     /// Make it harder, still solvable.
     Difficulty,
-}
-
-/// Why a question was dropped: the closed set, in the order of the funnel.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-pub enum Reason {
-    /// Nothing but white space was drawn.
-    Empty,
-    /// The question hit the token limit before its end.
-    Unfinished,
-    /// Not in a language to keep.
-    Language,
-    /// Shares an n-gram with a benchmark.
-    Contaminated,
-    /// The same as an earlier question, up to case, punctuation and white space.
-    ExactDuplicate,
-    /// Nearly the same as an earlier question.
-    NearDuplicate,
-    /// Judged unsolvable.
-    Unsolvable,
-    /// The judge gave no verdict.
-    NoVerdict,
-    /// Predicted to be too easy.
-    TooEasy,
-    /// Longer than the model's context.
-    PromptTooLong,
-    /// The endpoint that serves the model refused to answer.
-    Refused,
-    /// No response has a final answer.
-    NoFinalAnswer,
-    /// Too few responses agree on a final answer.
-    NoAgreement,
-    /// The rewrite was empty, unchanged or no question (preference pairs only).
-    BadRewrite,
-    /// The row's shard was given up after repeated failures.
-    ShardGivenUp,
-}
-
-impl Reason {
-    /// Every reason, in the order of the funnel.
-    pub const ALL: [Reason; 15] = [
-        Reason::Empty,
-        Reason::Unfinished,
-        Reason::Language,
-        Reason::Contaminated,
-        Reason::ExactDuplicate,
-        Reason::NearDuplicate,
-        Reason::Unsolvable,
-        Reason::NoVerdict,
-        Reason::TooEasy,
-        Reason::PromptTooLong,
-        Reason::Refused,
-        Reason::NoFinalAnswer,
-        Reason::NoAgreement,
-        Reason::BadRewrite,
-        Reason::ShardGivenUp,
-    ];
 }

@@ -1,12 +1,12 @@
 //! Places: where data is read from and written to.
 
-use kube::KubeSchema;
+use kube_derive::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::filter::Benchmark;
+use super::cel_rules as rules;
+use super::filters::Benchmark;
 use super::model::ClaimSource;
-use super::rules;
 
 /// Where claims are mounted in every pod: each whole, at `/claims/<claim>`.
 pub const CLAIMS: &str = "/claims";
@@ -37,6 +37,7 @@ fn located(
 
 /// A place for data. Exactly one member.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "kube_core"))]
 #[x_kube(validation = rules::exactly_one(&["path", "uri", "claim"]))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Place {
@@ -73,6 +74,7 @@ impl Place {
 
 /// A file of seed questions: JSON lines. Exactly one of `path`, `uri` and `claim`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "kube_core"))]
 #[x_kube(validation = rules::exactly_one(&["path", "uri", "claim"]))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SeedQuestions {

@@ -2,21 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use kube::KubeSchema;
+use kube_derive::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::pattern;
-
-use crate::Stage;
+use super::{Stage, patterns};
 
 /// Resources and placement of some stages' pods.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PodSettings {
     /// Name within the spec.
     #[schemars(length(min = 1, max = 40))]
-    #[schemars(regex(pattern = pattern::NAME))]
+    #[schemars(regex(pattern = patterns::NAME))]
     pub name: String,
     /// The stages it is for. A stage named by two entries is refused.
     #[schemars(length(min = 1, max = 14))]

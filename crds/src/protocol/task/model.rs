@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Stage;
-use crate::run::model::hub_uri;
-use crate::run::{Arithmetic, Model};
+use crate::v1alpha1::model::hub_uri;
+use crate::v1alpha1::{Arithmetic, Model, Stage};
 
 /// A model, resolved: where it lies and which bytes it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,7 +14,7 @@ pub struct ModelUse {
     /// Where it lies.
     pub location: ModelLocation,
     /// SHA-256 of its files (an inspection's, or the training stage's seal); for an endpoint its
-    /// [`identity`](crate::run::OpenAiEngine::identity).
+    /// [`identity`](crate::v1alpha1::OpenAiEngine::identity).
     pub digest: String,
     /// How the built-in engine computes with it.
     #[serde(default)]
@@ -102,7 +101,7 @@ impl ModelLocation {
 }
 
 /// A revision of a repository of the hub, without its token: that is in the environment
-/// ([`token_variable`](crate::run::model::token_variable)).
+/// ([`token_variable`](crate::v1alpha1::model::token_variable)).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HubFiles {
@@ -121,7 +120,7 @@ impl std::fmt::Display for HubFiles {
     }
 }
 
-/// An OpenAI-compatible endpoint, without its key: that is in the environment ([`key_variable`](crate::run::model::key_variable)).
+/// An OpenAI-compatible endpoint, without its key: that is in the environment ([`key_variable`](crate::v1alpha1::model::key_variable)).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Endpoint {

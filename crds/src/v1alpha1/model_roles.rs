@@ -1,7 +1,6 @@
 //! Which model plays in which stage, by the resolved spec, and what its tokens cost where an endpoint serves it.
 
-use super::{Generator, Model, Prices, ServerEngine, SynthesisRunSpec};
-use crate::Stage;
+use super::{Generator, Model, Prices, ServerEngine, Stage, SynthesisRunSpec};
 
 impl SynthesisRunSpec {
     /// The model that `stage` uses (a training stage: starts from), for `generator` where the stage is per generator; none for stages without

@@ -1,9 +1,9 @@
 //! The CustomResourceDefinition, generated from the types.
 
-use kube::CustomResourceExt;
+use kube_core::CustomResourceExt;
 use serde_json::Value;
 
-use crate::run::SynthesisRun;
+use super::SynthesisRun;
 
 /// The CRD as YAML, as `scalequest crd` prints it and `crds/synthesisruns.scalequest.dev.yaml` holds it.
 pub fn crd_yaml() -> String {
@@ -21,7 +21,7 @@ pub fn schema() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::pattern;
+    use crate::v1alpha1::patterns;
 
     /// Calls `visit` with every schema below `schema` and its path.
     fn each(schema: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
@@ -134,11 +134,11 @@ mod tests {
     #[test]
     fn every_pattern_is_one_that_the_operator_knows() {
         let known = [
-            pattern::NAME,
-            pattern::DECIMAL,
-            pattern::COMMIT,
-            pattern::CURRENCY,
-            pattern::LANGUAGE,
+            patterns::NAME,
+            patterns::DECIMAL,
+            patterns::COMMIT,
+            patterns::CURRENCY,
+            patterns::LANGUAGE,
         ];
         let mut seen = 0;
         everywhere(|path, schema| {

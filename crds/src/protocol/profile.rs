@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::run::Arithmetic;
+use crate::v1alpha1::Arithmetic;
 
 /// What stands first in every file of rates: their layout and its version.
 pub const RATES_FORMAT: &str = "scalequest-rates/1";

@@ -1,6 +1,6 @@
 //! The CEL rules of the CRD: what the API server checks beyond types and bounds. Root rules name the field, since their own path is lost.
 
-use kube::core::{Message, Rule};
+use kube_core::{Message, Rule};
 
 /// `has(oldSelf...)`: whether the run had been accepted.
 const ACCEPTED: &str = "has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Accepted' && c.status == 'True')";

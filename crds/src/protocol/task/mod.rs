@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Stage;
+use crate::v1alpha1::Stage;
 
 /// The version of this contract. A worker refuses a task of another version.
 pub const TASK_VERSION: u32 = 1;

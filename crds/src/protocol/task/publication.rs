@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Stage;
+use crate::v1alpha1::Stage;
 
 /// What the publish stage needs beyond its inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
