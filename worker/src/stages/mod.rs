@@ -55,6 +55,8 @@ pub mod serving;
 
 pub mod question_model;
 
+pub mod draw_keys;
+
 pub mod difficulty_tokens;
 
 pub mod seeds;

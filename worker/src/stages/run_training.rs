@@ -18,6 +18,7 @@ use scalequest_engine::training::{
 };
 use serde_json::{Map, Value, json};
 
+use super::draw_keys::draw_key;
 use super::scratch::Scratch;
 use super::shard::{Finished, Shard};
 use super::{StageError, Stop};
@@ -76,7 +77,7 @@ pub fn run_training<O: Objective>(
     };
     let run = |trainee: &Trainee, objective: &mut O, resume: Option<&Path>| {
         let purpose = [
-            shard.task.stage.slug(),
+            draw_key(shard.task.stage),
             shard.task.generator.as_deref().unwrap_or_default(),
         ]
         .join(" ");

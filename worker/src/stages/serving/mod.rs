@@ -27,6 +27,7 @@ use scalequest_engine::inference::{
 use scalequest_engine::model::{ChatTemplate, Tokenizer};
 
 use super::StageError;
+use super::draw_keys::draw_key;
 use super::models::open_model;
 use super::shard::{Base, Shard};
 use crate::dtype::engine_dtype;
@@ -249,7 +250,7 @@ impl Drop for Serving {
 /// The random draws of a task, and of further purposes within it.
 pub fn draws(shard: &Shard<'_>, purpose: &str) -> Draw {
     let generator = shard.task.generator.as_deref().unwrap_or_default();
-    let stage = [shard.task.stage.slug(), generator, purpose].join("/");
+    let stage = [draw_key(shard.task.stage), generator, purpose].join("/");
     Draw::new(shard.task.seed as u64, stage.trim_end_matches('/'))
 }
 
