@@ -16,7 +16,7 @@ import time
 
 LARGEST_DIFFERENCE = 0.25
 STAGE = re.compile("[a-z]+")
-STEPS = re.compile(r"the model has computed .*seconds=([0-9.e-]+)")
+STEPS = re.compile(r"model compute time .*seconds=([0-9.e-]+)")
 
 
 def main():

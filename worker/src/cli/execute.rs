@@ -13,11 +13,11 @@ use scalequest_crds::v1alpha1::Stage;
 
 use super::write_report::write_report;
 use crate::stages::{
-    Finished, Progressing, StageError, Stop, give_up, place_model, run_task, seal_if_last,
-    seal_task,
+    CancellationToken, ProgressReporter, StageError, StageResult, mark_failed, prepare_model,
+    run_task, seal_if_complete, seal_task,
 };
 
-/// Exit code where trying again may help.
+/// Exit code of failures that a retry may resolve.
 pub const TRY_AGAIN: i32 = 1;
 
 /// Exit code of a panic: a mistake of ours, tried again as the world's.
@@ -42,42 +42,42 @@ pub fn execute(
     work: Work<'_>,
     seal_last: bool,
     report: Option<&Path>,
-    stop: Stop,
-    progressing: &Progressing,
+    stop: CancellationToken,
+    reporter: &ProgressReporter,
 ) -> i32 {
     let started = Instant::now();
     let (task, ended) = match read_task(file) {
         Err(error) => (None, Ok(Err(error))),
         Ok(task) => {
             let does = || match work {
-                Work::Shard(shard) => run_task(&task, shard, &stop, progressing),
-                Work::GiveUp(shard) => give_up(&task, shard, &stop, progressing),
+                Work::Shard(shard) => run_task(&task, shard, &stop, reporter),
+                Work::GiveUp(shard) => mark_failed(&task, shard, &stop, reporter),
                 Work::Seal => seal_task(&task, &stop),
-                Work::PlaceModel(at) => place_model(&task, at, &stop, progressing),
+                Work::PlaceModel(at) => prepare_model(&task, at, &stop, reporter),
             };
             let does = || {
-                let finished = does()?;
+                let result = does()?;
                 Ok(match seal_last {
-                    true => seal_if_last(&task, finished, &stop),
-                    false => finished,
+                    true => seal_if_complete(&task, result, &stop),
+                    false => result,
                 })
             };
             let ended = catch_unwind(AssertUnwindSafe(does));
             (Some(task), ended)
         }
     };
-    let (exit, finished) = match ended {
-        Ok(Ok(finished)) => (DONE, finished),
+    let (exit, result) = match ended {
+        Ok(Ok(result)) => (DONE, result),
         Ok(Err(error)) => failed(error),
         Err(panic) => (
             PANICKED,
-            Finished::with(Outcome::Failed {
+            StageResult::new(Outcome::Failed {
                 message: format!("internal error: {}", words(&*panic)),
             }),
         ),
     };
     // A seal is the stage's, whoever made it.
-    let shard = match (work, &finished.outcome) {
+    let shard = match (work, &result.outcome) {
         (Work::Seal | Work::PlaceModel(_), _) | (_, Outcome::Sealed { .. }) => None,
         (Work::Shard(shard) | Work::GiveUp(shard), _) => Some(shard),
     };
@@ -85,15 +85,15 @@ pub fn execute(
     let (stage, key) = task.map_or((Stage::Publish, String::new()), |task| {
         (task.stage, task.key)
     });
-    say(&finished.outcome);
+    say(&result.outcome);
     let Some(path) = report else { return exit };
-    let Finished {
+    let StageResult {
         outcome,
         counts,
         histograms,
-        bodies,
+        compute_backends,
         warnings,
-    } = finished;
+    } = result;
     let worker_millis = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
     let report = StageReport {
         stage,
@@ -102,7 +102,7 @@ pub fn execute(
         outcome,
         counts,
         histograms,
-        bodies,
+        bodies: compute_backends,
         worker_millis,
         gpu_millis: 0,
         warnings,
@@ -110,7 +110,7 @@ pub fn execute(
     if let Err(error) = write_report(&report, path) {
         tracing::error!(path = %path.display(), %error, "the report cannot be written");
         let is_full = matches!(
-            StageError::world(&error, String::new()),
+            StageError::transient(&error, String::new()),
             StageError::DiskFull(_)
         );
         return match exit {
@@ -122,10 +122,10 @@ pub fn execute(
     exit
 }
 
-fn failed(error: StageError) -> (i32, Finished) {
+fn failed(error: StageError) -> (i32, StageResult) {
     let (exit, outcome) = match error {
         StageError::Stopped => (STOPPED, Outcome::Stopped),
-        StageError::InputDamaged {
+        StageError::InputCorrupted {
             stage,
             key,
             message,
@@ -137,13 +137,13 @@ fn failed(error: StageError) -> (i32, Finished) {
                 message,
             },
         ),
-        StageError::Task(message) => (TASK_CANNOT_WORK, Outcome::Failed { message }),
-        StageError::Shard(message) => (SHARD_CANNOT_WORK, Outcome::Failed { message }),
+        StageError::Permanent(message) => (TASK_CANNOT_WORK, Outcome::Failed { message }),
+        StageError::PermanentShard(message) => (SHARD_CANNOT_WORK, Outcome::Failed { message }),
         StageError::DiskFull(message) => (DISK_FULL, Outcome::Failed { message }),
         StageError::Unavailable(message) => (UNAVAILABLE, Outcome::Failed { message }),
-        StageError::World(message) => (TRY_AGAIN, Outcome::Failed { message }),
+        StageError::Transient(message) => (TRY_AGAIN, Outcome::Failed { message }),
     };
-    (exit, Finished::with(outcome))
+    (exit, StageResult::new(outcome))
 }
 
 fn say(outcome: &Outcome) {
@@ -164,7 +164,7 @@ fn words(panic: &(dyn std::any::Any + Send)) -> &str {
 }
 
 fn read_task(file: &Path) -> Result<StageTask, StageError> {
-    let cannot = |what: String| StageError::Task(format!("task {}: {what}", file.display()));
+    let cannot = |what: String| StageError::Permanent(format!("task {}: {what}", file.display()));
     let text = std::fs::read_to_string(file)
         .map_err(|error| cannot(format!("cannot be read: {error}")))?;
     let version: Version = serde_json::from_str(&text)

@@ -12,7 +12,7 @@ use super::signals;
 use super::write_report::write_file;
 use crate::hub::Settings;
 use crate::preflight::Looking;
-use crate::stages::Progressing;
+use crate::stages::ProgressReporter;
 
 /// The spec's file that stands for standard input: its first line is the spec, and its end the wish to stop.
 const STDIN: &str = "-";
@@ -41,7 +41,7 @@ pub fn inspect(file: &Path, part: Option<usize>, report: Option<&Path>, fetch: b
     let looking = Looking {
         fetch,
         settings: Settings::from_env(),
-        progressing: &Progressing::on_stdout(),
+        progressing: &ProgressReporter::stdout(),
         stop: &stop,
     };
     let Some(found) = crate::preflight::inspect(&run.spec, &part, &looking) else {

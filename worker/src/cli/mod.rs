@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use scalequest_crds::protocol::exit_codes::worker::TASK_CANNOT_WORK;
 
-use crate::stages::Progressing;
+use crate::stages::ProgressReporter;
 use arguments::{Arguments, Command};
 use execute::Work;
 use own_environment::{CANDLE_THREADS, KEEP_PAGES, settle};
@@ -73,32 +73,18 @@ pub fn main() -> ExitCode {
             } else {
                 Work::Shard(shard)
             };
-            let progressing = progressing(progress_port);
-            execute::execute(
-                &task,
-                work,
-                seal_last,
-                report.as_deref(),
-                stop,
-                &progressing,
-            )
+            let reporter = reporter(progress_port);
+            execute::execute(&task, work, seal_last, report.as_deref(), stop, &reporter)
         }
         Command::Seal { task, report } => {
             let stop = signals::listen(false);
-            let progressing = progressing(None);
-            execute::execute(
-                &task,
-                Work::Seal,
-                false,
-                report.as_deref(),
-                stop,
-                &progressing,
-            )
+            let reporter = reporter(None);
+            execute::execute(&task, Work::Seal, false, report.as_deref(), stop, &reporter)
         }
         Command::PlaceModel { task, at, report } => {
             let stop = signals::listen(false);
-            let (work, progressing) = (Work::PlaceModel(&at), progressing(None));
-            execute::execute(&task, work, false, report.as_deref(), stop, &progressing)
+            let (work, reporter) = (Work::PlaceModel(&at), reporter(None));
+            execute::execute(&task, work, false, report.as_deref(), stop, &reporter)
         }
         Command::Bench {
             model,
@@ -129,14 +115,14 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Where progress is said: on standard output, and to whoever asks at `port`.
-fn progressing(port: Option<u16>) -> Progressing {
+/// Creates a reporter to standard output and, if given, to an HTTP server at `port`.
+fn reporter(port: Option<u16>) -> ProgressReporter {
     let Some(port) = port else {
-        return Progressing::on_stdout();
+        return ProgressReporter::stdout();
     };
     let latest = serve_progress::Latest::default();
     serve_progress::serve_progress(port, &latest);
-    Progressing::on_stdout().also_to(move |line| latest.set(line))
+    ProgressReporter::stdout().tee(move |line| latest.set(line))
 }
 
 fn code(code: i32) -> ExitCode {

@@ -4,11 +4,11 @@ use std::io::Read;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::stages::Stop;
+use crate::stages::CancellationToken;
 
 /// Starts listening and returns the flag. A second signal ends the process at once, as an impatient person expects.
-pub fn listen(stop_on_stdin_eof: bool) -> Stop {
-    let stop = Stop::default();
+pub fn listen(stop_on_stdin_eof: bool) -> CancellationToken {
+    let stop = CancellationToken::default();
     let flag = stop.clone();
     std::thread::spawn(move || {
         if let Err(error) = wait_for_signals(&flag) {
@@ -23,13 +23,13 @@ pub fn listen(stop_on_stdin_eof: bool) -> Stop {
                 .read(&mut buffer)
                 .is_ok_and(|read| read > 0)
             {}
-            flag.ask();
+            flag.cancel();
         });
     }
     stop
 }
 
-fn wait_for_signals(stop: &Stop) -> std::io::Result<()> {
+fn wait_for_signals(stop: &CancellationToken) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;
@@ -39,7 +39,7 @@ fn wait_for_signals(stop: &Stop) -> std::io::Result<()> {
             signal(SignalKind::interrupt())?,
         ];
         any_of(&mut signals).await;
-        stop.ask();
+        stop.cancel();
         any_of(&mut signals).await;
         std::process::exit(130);
     })

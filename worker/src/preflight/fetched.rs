@@ -105,9 +105,9 @@ fn with_watch<T>(
     let (progressing, stop, name) = (looking.progressing, looking.stop, &wanted.model.name);
     work(&Watch {
         say: &|doing, done, total| {
-            progressing.say_bytes(&format!("{doing} `{name}`"), done, total);
+            progressing.report_bytes(&format!("{doing} `{name}`"), done, total);
         },
-        is_stopped: &|| stop.is_asked(),
+        is_stopped: &|| stop.is_cancelled(),
     })
 }
 

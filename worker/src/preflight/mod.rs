@@ -15,7 +15,7 @@ use scalequest_crds::protocol::preflight::{Fault, Inspection, Part};
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
 use crate::hub::Settings;
-use crate::stages::{Progressing, Stop};
+use crate::stages::{CancellationToken, ProgressReporter};
 
 /// How to look.
 pub struct Looking<'a> {
@@ -24,9 +24,9 @@ pub struct Looking<'a> {
     /// Where models are fetched to.
     pub settings: Settings,
     /// Where to say how far a fetch is.
-    pub progressing: &'a Progressing,
+    pub progressing: &'a ProgressReporter,
     /// Whether to stop.
-    pub stop: &'a Stop,
+    pub stop: &'a CancellationToken,
 }
 
 /// Everything that `part` of `spec` refers to, and what is wrong with it; none, where a stop was asked for.

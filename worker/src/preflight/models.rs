@@ -38,7 +38,7 @@ pub(super) fn models(
     let mut fetched = fetched(&of_part, looking, is_well, &mut inspection)?;
     let mut digests = BTreeMap::new();
     for (index, model) in of_part {
-        if looking.stop.is_asked() {
+        if looking.stop.is_cancelled() {
             return None;
         }
         if let Some(served) = model.served() {

@@ -1,7 +1,7 @@
 //! The names by which a stage's random draws are keyed. They decide every sampled token and every shuffled batch, so they are
 //! literals of their own: a stage may change its name, and the same spec and seed still give the same rows.
 
-use scalequest_crds::Stage;
+use scalequest_crds::v1alpha1::Stage;
 
 /// Returns the name of `stage` in the keys of its random draws. It never changes.
 pub fn draw_key(stage: Stage) -> &'static str {

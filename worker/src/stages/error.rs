@@ -1,5 +1,5 @@
-//! Why a stage did not come to its end, in the kinds by which the operator acts: the task can never work, this shard can never
-//! work, an input must be made again, a stop was asked for, a disk is full, an endpoint gives no answer, or the world failed and may be better next time.
+//! Why a stage failed, in the classes by which the operator acts: the task or this shard failed permanently, an input must be
+//! recomputed, the task was cancelled, a disk is full, an endpoint is unavailable, or the failure is transient.
 
 use std::error::Error;
 use std::io;
@@ -8,51 +8,51 @@ use scalequest_crds::v1alpha1::Stage;
 
 use crate::storage::store::StoreError;
 
-/// Why a stage did not come to its end.
+/// Why a stage failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StageError {
-    /// A stop was asked for; progress is saved.
+    /// The task was cancelled; progress is saved.
     #[error("stopped, progress saved")]
     Stopped,
-    /// An earlier stage's object is damaged or gone.
+    /// An object of an earlier stage is corrupt or gone.
     #[error("{message}")]
-    InputDamaged {
-        /// The stage that made it.
+    InputCorrupted {
+        /// The stage that committed it.
         stage: Stage,
         /// Its content key.
         key: String,
         /// What is wrong with which object.
         message: String,
     },
-    /// The task can never work.
+    /// The task fails however often it is retried.
     #[error("{0}")]
-    Task(String),
-    /// This shard can never work.
+    Permanent(String),
+    /// This shard fails however often it is retried.
     #[error("{0}")]
-    Shard(String),
-    /// A disk, or a quota on it, is full: no attempt can succeed before somebody makes room, and no shard is to blame.
+    PermanentShard(String),
+    /// A disk or its quota is full: no attempt can succeed until space is freed. Not counted as a failure of the shard.
     #[error("{0}")]
     DiskFull(String),
-    /// An endpoint gives no answer, however often it is asked; no shard is to blame.
+    /// An endpoint does not answer, after all retries. Not counted as a failure of the shard.
     #[error("{0}")]
     Unavailable(String),
-    /// The world failed: a disk, a network, a machine.
+    /// A disk, a network or a machine failed; a retry may succeed.
     #[error("{0}")]
-    World(String),
+    Transient(String),
 }
 
 impl StageError {
-    /// A failure of the world, said as `message`: a full disk, where `error` comes of one.
-    pub fn world(error: &(dyn Error + 'static), message: String) -> Self {
-        if comes_of_a_full_disk(error) {
+    /// Creates a transient error with `message`, or [`StageError::DiskFull`] if a full disk caused `error`.
+    pub fn transient(error: &(dyn Error + 'static), message: String) -> Self {
+        if is_disk_full(error) {
             StageError::DiskFull(message)
         } else {
-            StageError::World(message)
+            StageError::Transient(message)
         }
     }
 }
 
-fn comes_of_a_full_disk(error: &(dyn Error + 'static)) -> bool {
+fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| (*error).source()).any(|error| {
         let is_full = |kind| {
             matches!(
@@ -70,10 +70,10 @@ fn comes_of_a_full_disk(error: &(dyn Error + 'static)) -> bool {
 impl From<StoreError> for StageError {
     fn from(error: StoreError) -> Self {
         if error.is_permanent() {
-            StageError::Task(error.to_string())
+            StageError::Permanent(error.to_string())
         } else {
             let message = error.to_string();
-            StageError::world(&error, message)
+            StageError::transient(&error, message)
         }
     }
 }
@@ -83,13 +83,13 @@ impl From<crate::storage::workspace::ReadError> for StageError {
         use crate::storage::workspace::ReadError;
         let message = error.to_string();
         match error {
-            ReadError::Damaged { stage, key, .. } => StageError::InputDamaged {
+            ReadError::Damaged { stage, key, .. } => StageError::InputCorrupted {
                 stage,
                 key,
                 message,
             },
-            error if error.is_permanent() => StageError::Task(message),
-            error => StageError::world(&error, message),
+            error if error.is_permanent() => StageError::Permanent(message),
+            error => StageError::transient(&error, message),
         }
     }
 }
@@ -97,10 +97,10 @@ impl From<crate::storage::workspace::ReadError> for StageError {
 impl From<scalequest_engine::model::ModelError> for StageError {
     fn from(error: scalequest_engine::model::ModelError) -> Self {
         if error.is_permanent() {
-            StageError::Task(error.to_string())
+            StageError::Permanent(error.to_string())
         } else {
             let message = error.to_string();
-            StageError::world(&error, message)
+            StageError::transient(&error, message)
         }
     }
 }
@@ -108,10 +108,10 @@ impl From<scalequest_engine::model::ModelError> for StageError {
 impl From<scalequest_engine::training::TrainingError> for StageError {
     fn from(error: scalequest_engine::training::TrainingError) -> Self {
         if error.is_permanent() {
-            StageError::Task(error.to_string())
+            StageError::Permanent(error.to_string())
         } else {
             let message = error.to_string();
-            StageError::world(&error, message)
+            StageError::transient(&error, message)
         }
     }
 }
@@ -123,7 +123,7 @@ mod tests {
     use scalequest_engine::training::TrainingError;
 
     #[test]
-    fn a_full_disk_is_told_apart_from_the_rest_of_the_world_however_deep_it_lies() {
+    fn full_disks_are_recognised_at_any_depth() {
         let io = |errno| io::Error::from_raw_os_error(errno);
         let file = std::path::Path::new("/data/x");
         let at = |errno| StoreError::from_io("write", file, io(errno));
@@ -149,7 +149,10 @@ mod tests {
                     full,
                     "{errno}: {error:?}"
                 );
-                assert!(full || matches!(error, StageError::World(_)), "{error:?}");
+                assert!(
+                    full || matches!(error, StageError::Transient(_)),
+                    "{error:?}"
+                );
             }
         }
     }

@@ -1,13 +1,13 @@
-//! Filter: merges the questions that a wave's generators made and drops those in other languages, contaminated ones and
-//! duplicates, also of earlier waves. The rules are `filters`'; this stage reads the rows and the benchmarks.
+//! Filter: merges the questions of a wave's generators and rejects those in other languages, contaminated ones and duplicates,
+//! also of earlier waves. The rules are in `filters`; this stage reads the rows and the benchmarks.
 
 use scalequest_crds::protocol::rows::QuestionRow;
 use scalequest_crds::protocol::task::StageParams;
 use scalequest_crds::v1alpha1::Stage;
 
 use super::StageError;
-use super::run_whole::run_whole;
-use super::shard::{Fate, Finished, Shard, wrong_params};
+use super::row_outcome::{RowOutcome, commit_outcomes};
+use super::shard::{Shard, StageResult, wrong_params};
 use crate::filters::chain::Chain;
 use crate::filters::contamination::{BenchmarkQuestion, Contamination};
 use crate::filters::duplicates::Duplicates;
@@ -18,9 +18,9 @@ use crate::storage::table::read_rows;
 /// Filters all questions of a wave.
 ///
 /// # Errors
-/// An input is damaged, a benchmark cannot be read, the workspace fails, or a stop was asked for.
-pub fn filter(shard: &Shard<'_>) -> Result<Finished, StageError> {
-    shard.progressing.begin("read rows");
+/// An input is damaged, a benchmark cannot be read, the workspace fails, or the task is cancelled.
+pub fn filter(shard: &Shard<'_>) -> Result<StageResult, StageError> {
+    shard.reporter.set_activity("read rows");
     let (mut wave, mut earlier) = (Vec::new(), Vec::new());
     for (index, input) in shard.task.inputs.iter().enumerate() {
         let (dir, seal) = shard.input(index)?;
@@ -32,24 +32,24 @@ pub fn filter(shard: &Shard<'_>) -> Result<Finished, StageError> {
         }
     }
     if wave.len() as i64 != shard.range.end - shard.range.start {
-        let (has, says) = (wave.len(), shard.range.end - shard.range.start);
-        return Err(StageError::Task(format!(
-            "the inputs have {has} questions, the task says {says}: it belongs to other inputs"
+        let (actual, expected) = (wave.len(), shard.range.end - shard.range.start);
+        return Err(StageError::Permanent(format!(
+            "the inputs have {actual} questions, the task expects {expected}: it belongs to other inputs"
         )));
     }
     let mut chain = chain(shard)?;
-    shard.stop.check()?;
-    shard.progressing.begin("filter");
+    shard.cancellation.check()?;
+    shard.reporter.set_activity("filter");
     chain.see(&earlier);
     let filtered = chain.apply(wave);
-    let kept = filtered.rows.into_iter().map(Fate::Kept);
-    let fates = kept
-        .chain(filtered.rejects.into_iter().map(Fate::Rejected))
+    let accepted = filtered.rows.into_iter().map(RowOutcome::Accepted);
+    let outcomes = accepted
+        .chain(filtered.rejects.into_iter().map(RowOutcome::Rejected))
         .collect();
-    run_whole(shard, fates, |_, _| Vec::new())
+    commit_outcomes(shard, outcomes, |_, _| Vec::new())
 }
 
-/// The filters that the task asks for.
+/// Creates the filters that the task asks for.
 fn chain(shard: &Shard<'_>) -> Result<Chain, StageError> {
     let StageParams::Filter {
         languages,
@@ -61,8 +61,9 @@ fn chain(shard: &Shard<'_>) -> Result<Chain, StageError> {
     };
     let mut chain = Chain::default();
     if let Some(keep) = languages {
-        chain.language =
-            Some(LanguageFilter::new(keep).map_err(|error| StageError::Task(error.to_string()))?);
+        chain.language = Some(
+            LanguageFilter::new(keep).map_err(|error| StageError::Permanent(error.to_string()))?,
+        );
     }
     if let Some(settings) = contamination {
         let mut questions = Vec::new();

@@ -1,5 +1,5 @@
-//! Judge: a chat model reasons about each question and says whether it can be solved (paper, section 3.3). No clear verdict is
-//! a reject of its own.
+//! Judge: prompts a chat model to reason about each question and decide whether it can be solved (paper, section 3.3). A
+//! response without a clear verdict has a reject reason of its own.
 
 use std::ops::Range;
 
@@ -9,31 +9,32 @@ use scalequest_crds::protocol::task::StageParams;
 use scalequest_crds::v1alpha1::{Domain, RejectReason};
 
 use super::StageError;
-use super::ask_rows::{AskStage, Asking, ask_rows};
-use super::serving::Answers;
-use super::shard::{Fate, Finished, Shard, reject};
+use super::prompt_stage::{PromptSpec, PromptStage, run_prompt_stage};
+use super::row_outcome::{RowOutcome, reject};
+use super::serving::GeneratedTexts;
+use super::shard::{Shard, StageResult};
 use crate::prompts::judging::judging;
 use crate::prompts::verdict::{Verdict, last_verdict};
 
 /// Judges one shard of questions.
 ///
 /// # Errors
-/// The model does not load, an input is damaged, the workspace fails, or a stop was asked for.
-pub fn judge(shard: &Shard<'_>) -> Result<Finished, StageError> {
-    ask_rows::<Judge>(shard)
+/// The model does not load, an input is corrupt, the workspace fails, or the task is cancelled.
+pub fn judge(shard: &Shard<'_>) -> Result<StageResult, StageError> {
+    run_prompt_stage::<Judge>(shard)
 }
 
 struct Judge {
     domain: Domain,
 }
 
-impl AskStage for Judge {
+impl PromptStage for Judge {
     type Row = QuestionRow;
-    type Kept = QuestionRow;
+    type Output = QuestionRow;
 
-    const ROWS_AT_ONCE: i64 = 256;
+    const BATCH_ROWS: i64 = 256;
 
-    fn asking(params: &StageParams) -> Option<Asking<'_, Self>> {
+    fn prompt_spec(params: &StageParams) -> Option<PromptSpec<'_, Self>> {
         let StageParams::Judge {
             model,
             sampling,
@@ -42,7 +43,7 @@ impl AskStage for Judge {
         else {
             return None;
         };
-        Some(Asking {
+        Some(PromptSpec {
             stage: Judge { domain: *domain },
             model,
             samples: 1,
@@ -62,10 +63,18 @@ impl AskStage for Judge {
         Some(judging(&row.question, self.domain))
     }
 
-    fn fate(&self, shard: &Shard<'_>, row: &QuestionRow, answers: Answers) -> Fate<QuestionRow> {
-        let text = answers.texts.first().map_or("", |said| said.text.as_str());
+    fn outcome(
+        &self,
+        shard: &Shard<'_>,
+        row: &QuestionRow,
+        generated: GeneratedTexts,
+    ) -> RowOutcome<QuestionRow> {
+        let text = generated
+            .texts
+            .first()
+            .map_or("", |generated| generated.text.as_str());
         match last_verdict(text) {
-            Some(Verdict::Yes) => Fate::Kept(row.clone()),
+            Some(Verdict::Yes) => RowOutcome::Accepted(row.clone()),
             Some(Verdict::No) => reject(shard, RejectReason::Unsolvable, row.clone(), text),
             None => reject(shard, RejectReason::NoVerdict, row.clone(), text),
         }

@@ -1,5 +1,5 @@
-//! Label: measures how often the solver fails on seed questions with known answers: what the difficulty scorer learns from
-//! (paper, section 3.3, as in DART-Math). Lines without an answer are passed over.
+//! Label: measures how often the solver fails on seed questions with known answers, as training data of the difficulty scorer
+//! (paper, section 3.3, as in DART-Math). Skips questions without an answer.
 
 use std::ops::Range;
 
@@ -9,19 +9,20 @@ use scalequest_crds::protocol::task::StageParams;
 use scalequest_crds::v1alpha1::{AnswerFormat, Domain};
 
 use super::StageError;
-use super::ask_rows::{AskStage, Asking, ask_rows};
-use super::seeds::{SeedRow, read_seeds};
-use super::serving::{Answers, Said};
-use super::shard::{Fate, Finished, Shard, wrong_params};
+use super::prompt_stage::{PromptSpec, PromptStage, run_prompt_stage};
+use super::row_outcome::RowOutcome;
+use super::seed_questions::{SeedQuestion, read_seeds};
+use super::serving::{GeneratedText, GeneratedTexts};
+use super::shard::{Shard, StageResult, wrong_params};
 use crate::answers::{final_answer, reference_answer, same_answer};
 use crate::prompts::responding::responding;
 
 /// Labels one shard of seed questions.
 ///
 /// # Errors
-/// The model does not load, a seed file cannot be read, the workspace fails, or a stop was asked for.
-pub fn label(shard: &Shard<'_>) -> Result<Finished, StageError> {
-    ask_rows::<Label>(shard)
+/// The model does not load, a seed file cannot be read, the workspace fails, or the task is cancelled.
+pub fn label(shard: &Shard<'_>) -> Result<StageResult, StageError> {
+    run_prompt_stage::<Label>(shard)
 }
 
 struct Label {
@@ -30,13 +31,13 @@ struct Label {
     domain: Domain,
 }
 
-impl AskStage for Label {
-    type Row = SeedRow;
-    type Kept = LabelRow;
+impl PromptStage for Label {
+    type Row = SeedQuestion;
+    type Output = LabelRow;
 
-    const ROWS_AT_ONCE: i64 = 128;
+    const BATCH_ROWS: i64 = 128;
 
-    fn asking(params: &StageParams) -> Option<Asking<'_, Self>> {
+    fn prompt_spec(params: &StageParams) -> Option<PromptSpec<'_, Self>> {
         let StageParams::Label {
             model,
             samples,
@@ -53,7 +54,7 @@ impl AskStage for Label {
             format: *answer_format,
             domain: *domain,
         };
-        Some(Asking {
+        Some(PromptSpec {
             stage,
             model,
             samples: *samples,
@@ -61,14 +62,14 @@ impl AskStage for Label {
         })
     }
 
-    fn read(shard: &Shard<'_>, rows: Range<i64>) -> Result<Vec<SeedRow>, StageError> {
+    fn read(shard: &Shard<'_>, rows: Range<i64>) -> Result<Vec<SeedQuestion>, StageError> {
         let StageParams::Label { seed_questions, .. } = &shard.task.params else {
             return Err(wrong_params(shard));
         };
         read_seeds(seed_questions, rows)
     }
 
-    fn question(row: &SeedRow) -> QuestionRow {
+    fn question(row: &SeedQuestion) -> QuestionRow {
         QuestionRow {
             id: row.id,
             generator: String::new(),
@@ -79,36 +80,41 @@ impl AskStage for Label {
         }
     }
 
-    fn prompt(&self, _: &Shard<'_>, row: &SeedRow) -> Option<String> {
+    fn prompt(&self, _: &Shard<'_>, row: &SeedQuestion) -> Option<String> {
         self.reference(row)?;
         Some(responding(&row.question, self.domain, self.format))
     }
 
-    fn fate(&self, _: &Shard<'_>, row: &SeedRow, answers: Answers) -> Fate<LabelRow> {
+    fn outcome(
+        &self,
+        _: &Shard<'_>,
+        row: &SeedQuestion,
+        generated: GeneratedTexts,
+    ) -> RowOutcome<LabelRow> {
         let reference = self.reference(row).unwrap_or_default();
-        let is_wrong = |said: &&Said| {
-            let answer = final_answer(&said.text, self.format).unwrap_or_default();
+        let is_wrong = |response: &&GeneratedText| {
+            let answer = final_answer(&response.text, self.format).unwrap_or_default();
             !same_answer(&answer, &reference)
         };
-        let wrong = answers.texts.iter().filter(is_wrong).count();
-        Fate::Kept(LabelRow {
+        let wrong = generated.texts.iter().filter(is_wrong).count();
+        RowOutcome::Accepted(LabelRow {
             id: row.id,
             question: row.question.clone(),
-            fail_rate: wrong as f64 / answers.texts.len().max(1) as f64,
+            fail_rate: wrong as f64 / generated.texts.len().max(1) as f64,
             samples: self.samples,
         })
     }
 
-    fn histograms(kept: &[&LabelRow]) -> Vec<Histogram> {
+    fn histograms(accepted: &[&LabelRow]) -> Vec<Histogram> {
         let mut rates = Histogram::new("failRate", 0.0, 1.0, 20);
-        kept.iter().for_each(|row| rates.record(row.fail_rate));
+        accepted.iter().for_each(|row| rates.record(row.fail_rate));
         vec![rates]
     }
 }
 
 impl Label {
-    /// The final answer of a seed question that has one.
-    fn reference(&self, row: &SeedRow) -> Option<String> {
+    /// Returns the final answer of a seed question that has one.
+    fn reference(&self, row: &SeedQuestion) -> Option<String> {
         reference_answer(row.answer.as_deref()?, self.format)
     }
 }

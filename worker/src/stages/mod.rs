@@ -1,9 +1,9 @@
-//! The stages of a run. A stage reads a task, drives the rooms that do the work, writes rows and says what came of it; it never
+//! The stages of a run. A stage reads a task, drives the modules that do the work, commits rows and returns a result; it never
 //! calls another stage. Pipeline order first, then what the stages share.
 
 pub mod qft;
 
-pub mod draw_questions;
+pub mod sample_questions;
 
 pub mod rewrite;
 
@@ -11,13 +11,13 @@ pub mod qpo;
 
 pub mod label;
 
-pub mod scorer;
+pub mod train_scorer;
 
 pub mod filter;
 
 pub mod judge;
 
-pub mod rate;
+pub mod score;
 
 pub mod respond;
 
@@ -29,57 +29,52 @@ pub mod publish;
 
 pub mod run_task;
 
-pub mod give_up;
+pub mod mark_failed;
 
 pub mod seal_task;
 
-pub mod seal_if_last;
+pub mod seal_if_complete;
 
-pub mod place_model;
+pub mod prepare_model;
 
-pub mod run_shard;
+pub mod row_stage;
 
-pub mod ask_rows;
+pub mod prompt_stage;
 
-pub mod run_training;
+pub mod training_stage;
 
-pub mod run_whole;
+pub mod row_outcome;
 
 pub mod shard;
 
-pub mod finished_rows;
+pub mod row_checkpoint;
 
-pub mod models;
+pub mod open_model;
 
 pub mod serving;
 
-pub mod question_model;
+pub mod question_generator;
 
 pub mod draw_keys;
 
-pub mod difficulty_tokens;
+pub mod scorer_input;
 
-pub mod seeds;
+pub mod seed_questions;
 
-pub mod bounds;
+pub mod progress_reporter;
 
-pub mod progressing;
+pub mod scratch_dir;
 
-pub mod scratch;
-
-pub mod stop;
+pub mod cancellation;
 
 pub mod error;
 
-#[cfg(test)]
-mod tests;
-
+pub use cancellation::CancellationToken;
 pub use error::StageError;
-pub use give_up::give_up;
-pub use place_model::place_model;
-pub use progressing::Progressing;
+pub use mark_failed::mark_failed;
+pub use prepare_model::prepare_model;
+pub use progress_reporter::ProgressReporter;
 pub use run_task::run_task;
-pub use seal_if_last::seal_if_last;
+pub use seal_if_complete::seal_if_complete;
 pub use seal_task::seal_task;
-pub use shard::Finished;
-pub use stop::Stop;
+pub use shard::StageResult;

@@ -1,10 +1,10 @@
-//! Publish: makes the dataset from the sealed stages of the run. The work is `publish`'s; this stage opens the places and says
-//! what came of it.
+//! Publish: writes the dataset from the sealed stages of the run. The work is done by the module `publish`; this stage opens the
+//! storage locations and commits the result.
 
 use scalequest_crds::protocol::task::StageParams;
 
 use super::StageError;
-use super::shard::{Finished, Shard, wrong_params};
+use super::shard::{Shard, StageResult, wrong_params};
 use crate::publish::{self, PublishError};
 use crate::storage::commit::ShardOutput;
 use crate::storage::store::Store;
@@ -12,8 +12,8 @@ use crate::storage::store::Store;
 /// Publishes the dataset.
 ///
 /// # Errors
-/// An input is damaged, the output cannot be written or is somebody else's, or a stop was asked for.
-pub fn publish(shard: &Shard<'_>) -> Result<Finished, StageError> {
+/// An input is corrupt, the output cannot be written or holds another dataset, or the task is cancelled.
+pub fn publish(shard: &Shard<'_>) -> Result<StageResult, StageError> {
     let StageParams::Publish { publication } = &shard.task.params else {
         return Err(wrong_params(shard));
     };
@@ -21,14 +21,14 @@ pub fn publish(shard: &Shard<'_>) -> Result<Finished, StageError> {
     let seals = (0..shard.task.inputs.len())
         .map(|index| shard.input(index).map(|(_, seal)| seal))
         .collect::<Result<Vec<_>, _>>()?;
-    shard.progressing.begin("publish");
+    shard.reporter.set_activity("publish");
     publish::publish(shard.task, &shard.store, &seals, &output, &|| {
-        shard.stop.is_asked()
+        shard.cancellation.is_cancelled()
     })?;
     let output = ShardOutput::new("none")
         .table("rows", Vec::new())
         .table("rejects", Vec::new());
-    Ok(Finished::committed(
+    Ok(StageResult::committed(
         shard.dir.commit(&shard.range, &output)?,
     ))
 }
@@ -40,9 +40,9 @@ impl From<PublishError> for StageError {
             PublishError::Read(error) => error.into(),
             PublishError::Output(error) if !error.is_permanent() => {
                 let message = format!("output: {error}");
-                StageError::world(&error, message)
+                StageError::transient(&error, message)
             }
-            error => StageError::Task(error.to_string()),
+            error => StageError::Permanent(error.to_string()),
         }
     }
 }

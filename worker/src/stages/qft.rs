@@ -1,21 +1,21 @@
-//! QFT: the generator learns to ask, by supervised learning of seed questions without their solutions (paper, section 3.1).
+//! QFT: fine-tunes a generator on seed questions without their solutions (paper, section 3.1).
 
 use scalequest_crds::protocol::rows::SftRow;
 use scalequest_crds::protocol::task::StageParams;
 use scalequest_engine::training::{Example, QuestionModelling};
 
 use super::StageError;
-use super::models::open_model;
-use super::run_training::{Beside, Starting, run_training};
-use super::seeds::read_seeds;
-use super::shard::{Finished, Shard, wrong_params};
+use super::open_model::open_model;
+use super::seed_questions::read_seeds;
+use super::shard::{Shard, StageResult, wrong_params};
+use super::training_stage::{InitialModel, SideOutput, run_training_stage};
 use crate::storage::table::encode_rows;
 
 /// Fine-tunes a generator on questions.
 ///
 /// # Errors
-/// The model or a seed file cannot be used, the workspace fails, or a stop was asked for.
-pub fn qft(shard: &Shard<'_>) -> Result<Finished, StageError> {
+/// The model or a seed file cannot be used, the workspace fails, or the task is cancelled.
+pub fn qft(shard: &Shard<'_>) -> Result<StageResult, StageError> {
     let StageParams::Qft {
         model,
         system_prompt,
@@ -56,16 +56,16 @@ pub fn qft(shard: &Shard<'_>) -> Result<Finished, StageError> {
             question: seed.question,
         })
         .collect();
-    let beside = Beside {
+    let side_output = SideOutput {
         count: rows.len() as i64,
         rows: encode_rows(&rows),
         warnings: warnings.into_iter().collect(),
     };
     let load = Box::new(move || Ok((checkpoint.config().clone(), checkpoint.parameters()?)));
-    let start = Starting {
+    let initial = InitialModel {
         load,
         tokenizer,
         template: Some(template),
     };
-    run_training(shard, start, objective, training, beside)
+    run_training_stage(shard, initial, objective, training, side_output)
 }

@@ -1,4 +1,4 @@
-//! QPO: the generator learns to prefer the rewritten question to the original, by DPO on the question tokens after the prefix
+//! QPO: trains a generator to prefer the rewritten question to the original, by DPO on the question tokens after the prefix
 //! (paper, section 3.2).
 
 use scalequest_crds::protocol::rows::PreferenceRow;
@@ -6,15 +6,15 @@ use scalequest_crds::protocol::task::StageParams;
 use scalequest_engine::training::{Example, Pair, Preference};
 
 use super::StageError;
-use super::models::open_model;
-use super::run_training::{Beside, Starting, run_training};
-use super::shard::{Finished, Shard, wrong_params};
+use super::open_model::open_model;
+use super::shard::{Shard, StageResult, wrong_params};
+use super::training_stage::{InitialModel, SideOutput, run_training_stage};
 
 /// Optimises a generator on preference pairs.
 ///
 /// # Errors
-/// There are no pairs, an input is damaged, the model cannot be used, the workspace fails, or a stop was asked for.
-pub fn qpo(shard: &Shard<'_>) -> Result<Finished, StageError> {
+/// There are no pairs, an input is corrupt, the model cannot be used, the workspace fails, or the task is cancelled.
+pub fn qpo(shard: &Shard<'_>) -> Result<StageResult, StageError> {
     let StageParams::Qpo {
         model,
         system_prompt,
@@ -26,8 +26,8 @@ pub fn qpo(shard: &Shard<'_>) -> Result<Finished, StageError> {
     };
     let rows: Vec<PreferenceRow> = shard.read_input(0, "rows", shard.range.clone())?;
     if rows.is_empty() {
-        return Err(StageError::Task(
-            "there are no preference pairs: every sampled question or its rewrite was rejected; look at the rejects of Sample and Rewrite, then raise qpo.pairs or change the rewriter".into(),
+        return Err(StageError::Permanent(
+            "there are no preference pairs: every sampled question or its rewrite was rejected; check the rejects of Sample and Rewrite, then raise qpo.pairs or change the rewriter".into(),
         ));
     }
     let checkpoint = open_model(shard, model)?;
@@ -53,16 +53,16 @@ pub fn qpo(shard: &Shard<'_>) -> Result<Finished, StageError> {
     let objective = || Ok(Preference::new(pairs.clone(), *beta, max_length)?);
     let dropped = objective()?.dropped();
     let warnings = (dropped > 0).then(|| format!("{dropped} of {} preference pairs are longer than {max_length} tokens and were left out", rows.len()));
-    let beside = Beside {
+    let side_output = SideOutput {
         rows: Vec::new(),
         count: 0,
         warnings: warnings.into_iter().collect(),
     };
     let load = Box::new(move || Ok((checkpoint.config().clone(), checkpoint.parameters()?)));
-    let start = Starting {
+    let initial = InitialModel {
         load,
         tokenizer,
         template: Some(template),
     };
-    run_training(shard, start, objective, training, beside)
+    run_training_stage(shard, initial, objective, training, side_output)
 }

@@ -1,4 +1,4 @@
-//! Respond: answers each question several times, each response drawn for itself (paper, section 3.4: five).
+//! Respond: generates several responses to each question, each sampled independently (paper, section 3.4: five).
 
 use std::ops::Range;
 
@@ -8,18 +8,19 @@ use scalequest_crds::protocol::task::StageParams;
 use scalequest_crds::v1alpha1::{AnswerFormat, Domain};
 
 use super::StageError;
-use super::ask_rows::{AskStage, Asking, ask_rows};
-use super::serving::{Answers, Said};
-use super::shard::{Fate, Finished, Shard};
+use super::prompt_stage::{PromptSpec, PromptStage, run_prompt_stage};
+use super::row_outcome::RowOutcome;
+use super::serving::{GeneratedText, GeneratedTexts};
+use super::shard::{Shard, StageResult};
 use crate::answers::final_answer;
 use crate::prompts::responding::responding;
 
-/// Answers one shard of questions.
+/// Responds to one shard of questions.
 ///
 /// # Errors
-/// The model does not load, an input is damaged, the workspace fails, or a stop was asked for.
-pub fn respond(shard: &Shard<'_>) -> Result<Finished, StageError> {
-    ask_rows::<Respond>(shard)
+/// The model does not load, an input is corrupt, the workspace fails, or the task is cancelled.
+pub fn respond(shard: &Shard<'_>) -> Result<StageResult, StageError> {
+    run_prompt_stage::<Respond>(shard)
 }
 
 struct Respond {
@@ -27,13 +28,13 @@ struct Respond {
     domain: Domain,
 }
 
-impl AskStage for Respond {
+impl PromptStage for Respond {
     type Row = QuestionRow;
-    type Kept = AnsweredRow;
+    type Output = AnsweredRow;
 
-    const ROWS_AT_ONCE: i64 = 128;
+    const BATCH_ROWS: i64 = 128;
 
-    fn asking(params: &StageParams) -> Option<Asking<'_, Self>> {
+    fn prompt_spec(params: &StageParams) -> Option<PromptSpec<'_, Self>> {
         let StageParams::Respond {
             model,
             samples,
@@ -45,7 +46,7 @@ impl AskStage for Respond {
             return None;
         };
         let (format, domain) = (*answer_format, *domain);
-        Some(Asking {
+        Some(PromptSpec {
             stage: Respond { format, domain },
             model,
             samples: *samples,
@@ -65,19 +66,25 @@ impl AskStage for Respond {
         Some(responding(&row.question, self.domain, self.format))
     }
 
-    fn fate(&self, _: &Shard<'_>, row: &QuestionRow, answers: Answers) -> Fate<AnsweredRow> {
-        let said = answers.texts.into_iter().zip(0..);
-        Fate::Kept(AnsweredRow {
+    fn outcome(
+        &self,
+        _: &Shard<'_>,
+        row: &QuestionRow,
+        generated: GeneratedTexts,
+    ) -> RowOutcome<AnsweredRow> {
+        let texts = generated.texts.into_iter().zip(0..);
+        RowOutcome::Accepted(AnsweredRow {
             question: row.clone(),
-            responses: said
-                .map(|(said, index)| self.response(said, index))
+            responses: texts
+                .map(|(text, index)| self.response(text, index))
                 .collect(),
         })
     }
 
-    fn histograms(kept: &[&AnsweredRow]) -> Vec<Histogram> {
+    fn histograms(accepted: &[&AnsweredRow]) -> Vec<Histogram> {
         let mut tokens = Histogram::new("responseTokens", 0.0, 2048.0, 16);
-        kept.iter()
+        accepted
+            .iter()
             .flat_map(|row| &row.responses)
             .for_each(|response| tokens.record(response.tokens.into()));
         vec![tokens]
@@ -85,13 +92,13 @@ impl AskStage for Respond {
 }
 
 impl Respond {
-    fn response(&self, said: Said, index: i32) -> ResponseRow {
-        let final_answer = final_answer(&said.text, self.format);
+    fn response(&self, generated: GeneratedText, index: i32) -> ResponseRow {
+        let final_answer = final_answer(&generated.text, self.format);
         ResponseRow {
             index,
-            text: said.text,
-            tokens: said.tokens,
-            finished: said.finished,
+            text: generated.text,
+            tokens: generated.tokens,
+            finished: generated.finished,
             final_answer,
             reward: None,
         }

@@ -1,5 +1,5 @@
-//! Reward: scores every response, by a model with a scalar head or by a chat model that is asked whether the solution is
-//! correct (the probability of Yes against No).
+//! Reward: scores every response with a reward model: one with a scalar head, or a chat model that is prompted to verify the
+//! solution (the probability of Yes against No).
 
 use std::ops::Range;
 
@@ -9,16 +9,17 @@ use scalequest_crds::protocol::task::StageParams;
 use scalequest_crds::v1alpha1::Domain;
 
 use super::StageError;
-use super::run_shard::{Fates, RowStage, run_shard};
-use super::serving::{RewardModel, Scorable, Scored};
-use super::shard::{Fate, Finished, Shard, wrong_params};
+use super::row_outcome::RowOutcome;
+use super::row_stage::{RowSink, RowStage, run_row_stage};
+use super::serving::{RewardModel, Scorable, SequenceScore};
+use super::shard::{Shard, StageResult, wrong_params};
 
 /// Scores one shard of answered questions.
 ///
 /// # Errors
-/// The model does not load, an input is damaged, the workspace fails, or a stop was asked for.
-pub fn reward(shard: &Shard<'_>) -> Result<Finished, StageError> {
-    run_shard::<Reward>(shard)
+/// The model does not load, an input is corrupt, the workspace fails, or the task is cancelled.
+pub fn reward(shard: &Shard<'_>) -> Result<StageResult, StageError> {
+    run_row_stage::<Reward>(shard)
 }
 
 struct Reward {
@@ -28,9 +29,9 @@ struct Reward {
 
 impl RowStage for Reward {
     type Row = AnsweredRow;
-    type Kept = AnsweredRow;
+    type Output = AnsweredRow;
 
-    const ROWS_AT_ONCE: i64 = 16;
+    const BATCH_ROWS: i64 = 16;
 
     fn start(shard: &Shard<'_>, _: &[Self::Row]) -> Result<Self, StageError> {
         let StageParams::Reward {
@@ -51,13 +52,13 @@ impl RowStage for Reward {
         shard.read_input(0, "rows", rows)
     }
 
-    /// A response that does not fit the model's context, or whose score is not a number, stays without a reward; the question
-    /// is not dropped for it.
-    fn work(
+    /// A response that does not fit the model's context, or whose score is not finite, has no reward; its question is not
+    /// rejected for that.
+    fn process(
         &mut self,
         shard: &Shard<'_>,
         rows: &[AnsweredRow],
-        fates: &mut Fates<'_>,
+        sink: &mut RowSink<'_>,
     ) -> Result<(), StageError> {
         let pairs: Vec<Scorable<'_>> = rows
             .iter()
@@ -71,27 +72,30 @@ impl RowStage for Reward {
             .collect();
         let mut scores = self.model.score(shard, &pairs, self.domain)?.into_iter();
         for row in rows {
-            let (mut row, mut read) = (row.clone(), 0);
-            for (response, Scored { value, tokens }) in row.responses.iter_mut().zip(&mut scores) {
+            let (mut row, mut tokens_in) = (row.clone(), 0);
+            for (response, SequenceScore { value, tokens }) in
+                row.responses.iter_mut().zip(&mut scores)
+            {
                 response.reward = value.filter(|value| value.is_finite());
-                read += tokens;
+                tokens_in += tokens;
             }
-            fates.push(&Fate::Kept(row), read, 0);
+            sink.push(&RowOutcome::Accepted(row), tokens_in, 0);
         }
         Ok(())
     }
 
-    fn body(&self) -> Option<String> {
-        Some(self.model.body())
+    fn compute_backend(&self) -> Option<String> {
+        Some(self.model.compute_backend())
     }
 
-    fn histograms(kept: &[&AnsweredRow], _: &[&RejectRow]) -> Vec<Histogram> {
+    fn histograms(accepted: &[&AnsweredRow], _: &[&RejectRow]) -> Vec<Histogram> {
         let rewards = || {
-            kept.iter()
+            accepted
+                .iter()
                 .flat_map(|row| &row.responses)
                 .filter_map(|response| response.reward)
         };
-        // A verifier's probability lies in 0..=1; a scalar head has no range, so its own borders are fixed far out.
+        // A verifier's probability lies in 0..=1; a scalar head is unbounded, so its histogram has wide, fixed borders.
         let (low, high) = if rewards().all(|reward| (0.0..=1.0).contains(&reward)) {
             (0.0, 1.0)
         } else {

@@ -1,5 +1,5 @@
-//! Rewrite: each sampled question is rewritten in one direction, drawn at random by its id (paper, section 3.2). The rewrite is
-//! the chosen, the original the rejected member of a preference pair.
+//! Rewrite: rewrites each sampled question in one random direction, keyed by its id (paper, section 3.2). The rewrite is the
+//! chosen, the original the rejected member of a preference pair.
 
 use std::ops::Range;
 
@@ -9,30 +9,31 @@ use scalequest_crds::protocol::task::StageParams;
 use scalequest_crds::v1alpha1::{Domain, RejectReason};
 
 use super::StageError;
-use super::ask_rows::{AskStage, Asking, ask_rows};
-use super::serving::{Answers, draws};
-use super::shard::{Fate, Finished, Shard, reject};
+use super::prompt_stage::{PromptSpec, PromptStage, run_prompt_stage};
+use super::row_outcome::{RowOutcome, reject};
+use super::serving::{GeneratedTexts, keyed_rng};
+use super::shard::{Shard, StageResult};
 use crate::prompts::rewriting::{read_rewrite, rewriting};
 
 /// Rewrites one shard of sampled questions.
 ///
 /// # Errors
-/// The model does not load, an input is damaged, the workspace fails, or a stop was asked for.
-pub fn rewrite(shard: &Shard<'_>) -> Result<Finished, StageError> {
-    ask_rows::<Rewrite>(shard)
+/// The model does not load, an input is corrupt, the workspace fails, or the task is cancelled.
+pub fn rewrite(shard: &Shard<'_>) -> Result<StageResult, StageError> {
+    run_prompt_stage::<Rewrite>(shard)
 }
 
 struct Rewrite {
     domain: Domain,
 }
 
-impl AskStage for Rewrite {
+impl PromptStage for Rewrite {
     type Row = QuestionRow;
-    type Kept = PreferenceRow;
+    type Output = PreferenceRow;
 
-    const ROWS_AT_ONCE: i64 = 256;
+    const BATCH_ROWS: i64 = 256;
 
-    fn asking(params: &StageParams) -> Option<Asking<'_, Self>> {
+    fn prompt_spec(params: &StageParams) -> Option<PromptSpec<'_, Self>> {
         let StageParams::Rewrite {
             model,
             sampling,
@@ -41,7 +42,7 @@ impl AskStage for Rewrite {
         else {
             return None;
         };
-        Some(Asking {
+        Some(PromptSpec {
             stage: Rewrite { domain: *domain },
             model,
             samples: 1,
@@ -62,24 +63,29 @@ impl AskStage for Rewrite {
         Some(rewriting(&row.question, direction, self.domain))
     }
 
-    /// A pair, if what the rewriter said is a rewrite.
-    fn fate(&self, shard: &Shard<'_>, row: &QuestionRow, answers: Answers) -> Fate<PreferenceRow> {
-        let (direction, said) = (direction(shard, row), answers.texts.first());
-        let rewritten = match said {
-            Some(said) if said.finished => read_rewrite(&said.text, &row.question),
+    /// Accepts a preference pair if the generated text is a rewrite.
+    fn outcome(
+        &self,
+        shard: &Shard<'_>,
+        row: &QuestionRow,
+        generated: GeneratedTexts,
+    ) -> RowOutcome<PreferenceRow> {
+        let (direction, first) = (direction(shard, row), generated.texts.first());
+        let rewritten = match first {
+            Some(text) if text.finished => read_rewrite(&text.text, &row.question),
             _ => Err("the rewrite was cut at the token limit"),
         };
         match rewritten {
-            Ok(chosen) => Fate::Kept(PreferenceRow {
+            Ok(chosen) => RowOutcome::Accepted(PreferenceRow {
                 id: row.id,
                 generator: row.generator.clone(),
                 direction,
                 chosen,
                 rejected: row.question.clone(),
             }),
-            Err(why) => {
-                let text = said.map_or("", |said| said.text.as_str());
-                let detail = format!("{why} ({direction:?}): {text}");
+            Err(problem) => {
+                let text = first.map_or("", |text| text.text.as_str());
+                let detail = format!("{problem} ({direction:?}): {text}");
                 reject(shard, RejectReason::BadRewrite, row.clone(), &detail)
             }
         }
@@ -90,9 +96,9 @@ impl AskStage for Rewrite {
     }
 }
 
-/// One of the two directions, each with probability 1/2, drawn by the question's id.
+/// Returns one of the two directions, each with probability 1/2, keyed by the question's id.
 fn direction(shard: &Shard<'_>, row: &QuestionRow) -> Direction {
-    match draws(shard, "direction").bits(row.id as u64, 0) >> 63 {
+    match keyed_rng(shard, "direction").bits(row.id as u64, 0) >> 63 {
         0 => Direction::Solvability,
         _ => Direction::Difficulty,
     }

@@ -1,9 +1,10 @@
-//! Seals the stage of a task, or says which of its shards are missing. Every byte is read again: a seal is what counts rest on.
+//! Seals the stage of a task, or reports which of its shards are missing. Every byte is read again, since later stages and all
+//! counts rely on the seal.
 
 use scalequest_crds::protocol::task::StageTask;
 
-use super::shard::Finished;
-use super::{StageError, Stop};
+use super::shard::StageResult;
+use super::{CancellationToken, StageError};
 use crate::storage::seal::seal;
 use crate::storage::store::Store;
 
@@ -11,16 +12,19 @@ use crate::storage::store::Store;
 ///
 /// # Errors
 /// The workspace cannot be read or written.
-pub fn seal_task(task: &StageTask, stop: &Stop) -> Result<Finished, StageError> {
-    stop.check()?;
+pub fn seal_task(
+    task: &StageTask,
+    cancellation: &CancellationToken,
+) -> Result<StageResult, StageError> {
+    cancellation.check()?;
     let store = Store::open(&task.workspace)?;
     let sealing = seal(&store, task, true)?;
-    let mut finished = Finished::with(sealing.outcome);
-    finished.warnings = sealing.warnings;
+    let mut result = StageResult::new(sealing.outcome);
+    result.warnings = sealing.warnings;
     if let Some(seal) = sealing.seal {
-        finished.counts = seal.counts;
-        finished.histograms = seal.histograms;
-        finished.bodies = seal.bodies;
+        result.counts = seal.counts;
+        result.histograms = seal.histograms;
+        result.compute_backends = seal.bodies;
     }
-    Ok(finished)
+    Ok(result)
 }

@@ -1,23 +1,20 @@
-//! One shard of a stage in the making: what to do, where its input lies and where its output goes; and what every stage says
-//! at its end.
+//! One shard of a stage while it runs: its task, its inputs and its output; and the result that every stage returns.
 
 use std::cell::{Cell, OnceCell};
 use std::ops::Range;
 
 use scalequest_crds::protocol::manifest::{Seal, ShardManifest};
 use scalequest_crds::protocol::report::{Counts, Histogram, Outcome};
-use scalequest_crds::protocol::rows::{QuestionRow, RejectRow};
 use scalequest_crds::protocol::task::StageTask;
-use scalequest_crds::v1alpha1::RejectReason;
 use serde::de::DeserializeOwned;
 
-use super::models::Held;
-use super::{Progressing, StageError, Stop, bounds};
+use super::open_model::ModelFiles;
+use super::{CancellationToken, ProgressReporter, StageError};
 use crate::storage::store::Store;
 use crate::storage::table::read_rows;
 use crate::storage::workspace::StageDir;
 
-/// One shard of a stage in the making.
+/// One shard of a stage while it runs.
 pub struct Shard<'a> {
     /// The task.
     pub task: &'a StageTask,
@@ -27,99 +24,88 @@ pub struct Shard<'a> {
     pub range: Range<i64>,
     /// The workspace.
     pub store: Store,
-    /// Where its output goes.
+    /// The stage's directory, to which output is committed.
     pub dir: StageDir,
     /// Whether to stop.
-    pub stop: &'a Stop,
-    /// Where to say how far it is.
-    pub progressing: &'a Progressing,
-    /// The trained model in use, if there is one.
-    pub model: OnceCell<Held>,
-    /// How far the shard was when the step under way began; for progress only.
-    pub base: Cell<Base>,
+    pub cancellation: &'a CancellationToken,
+    /// Reports progress.
+    pub reporter: &'a ProgressReporter,
+    /// The files of the trained model in use, if any.
+    pub model_files: OnceCell<ModelFiles>,
+    /// Progress at the start of the current batch; for display only.
+    pub progress_base: Cell<ProgressBase>,
 }
 
-/// How far a shard is.
+/// Progress of a shard before the current batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Base {
-    /// Rows finished.
+pub struct ProgressBase {
+    /// Finished rows.
     pub rows: i64,
-    /// Tokens read and made.
+    /// Prompt tokens and generated tokens.
     pub tokens: i64,
 }
 
-/// What a stage says at its end.
+/// The result of a stage or of one of its shards.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Finished {
-    /// How it ended.
+pub struct StageResult {
+    /// The outcome.
     pub outcome: Outcome,
-    /// What was counted.
+    /// Rows and tokens.
     pub counts: Counts,
     /// Distributions.
     pub histograms: Vec<Histogram>,
-    /// Arithmetic bodies of a sealed stage.
-    pub bodies: Vec<String>,
-    /// What a person should know.
+    /// Compute backends of a sealed stage.
+    pub compute_backends: Vec<String>,
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
-impl Finished {
-    /// An end of which nothing was counted.
-    pub fn with(outcome: Outcome) -> Self {
-        Finished {
+impl StageResult {
+    /// Creates a result without counts.
+    pub fn new(outcome: Outcome) -> Self {
+        StageResult {
             outcome,
             counts: Counts::default(),
             histograms: Vec::new(),
-            bodies: Vec::new(),
+            compute_backends: Vec::new(),
             warnings: Vec::new(),
         }
     }
 
-    /// The end of a committed shard.
+    /// Creates the result of a committed shard, whether it was committed now or before (`reused`).
     pub fn committed((manifest, reused): (ShardManifest, bool)) -> Self {
         let ShardManifest {
             counts, histograms, ..
         } = manifest;
-        Finished {
+        StageResult {
             outcome: Outcome::Done { reused },
             counts,
             histograms,
-            bodies: Vec::new(),
+            compute_backends: Vec::new(),
             warnings: Vec::new(),
         }
     }
 }
 
-/// What became of a row.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Fate<T> {
-    /// It goes on.
-    Kept(T),
-    /// It was dropped.
-    Rejected(RejectRow),
-    /// It is no row of this stage (a seed question without an answer, where answers are compared).
-    PassedOver,
-}
-
 impl<'a> Shard<'a> {
-    /// Shard `index` of `task`, with its workspace opened.
+    /// Opens shard `index` of `task` and its workspace.
     ///
     /// # Errors
-    /// The task has no such shard, the workspace cannot be opened, or a stop was asked for.
+    /// The task has no such shard, the workspace cannot be opened, or the task is cancelled.
     pub fn open(
         task: &'a StageTask,
         index: i64,
-        stop: &'a Stop,
-        progressing: &'a Progressing,
+        cancellation: &'a CancellationToken,
+        reporter: &'a ProgressReporter,
     ) -> Result<Self, StageError> {
         if !(0..task.shards()).contains(&index) {
-            return Err(StageError::Task(format!(
+            return Err(StageError::Permanent(format!(
                 "stage {} has {} shards, there is no shard {index}",
                 task.stage,
                 task.shards()
             )));
         }
-        stop.check()?;
+        cancellation.check()?;
         let store = Store::open(&task.workspace)?;
         Ok(Shard {
             task,
@@ -127,10 +113,10 @@ impl<'a> Shard<'a> {
             range: task.range(index),
             dir: StageDir::of(&store, task),
             store,
-            stop,
-            progressing,
-            model: OnceCell::new(),
-            base: Cell::new(Base::default()),
+            cancellation,
+            reporter,
+            model_files: OnceCell::new(),
+            progress_base: Cell::new(ProgressBase::default()),
         })
     }
 }
@@ -139,10 +125,10 @@ impl Shard<'_> {
     /// Opens input `index` of the task.
     ///
     /// # Errors
-    /// There is no such input, or its seal is gone, damaged or of other content.
+    /// There is no such input, or its seal is gone, corrupt or of other content.
     pub fn input(&self, index: usize) -> Result<(StageDir, Seal), StageError> {
         let input = self.task.inputs.get(index).ok_or_else(|| {
-            StageError::Task(format!(
+            StageError::Permanent(format!(
                 "stage {} needs {} inputs, the task has {}",
                 self.task.stage,
                 index + 1,
@@ -152,10 +138,10 @@ impl Shard<'_> {
         Ok(StageDir::input(&self.store, input)?)
     }
 
-    /// Rows `range` of a table of input `index`.
+    /// Reads rows `range` of a table of input `index`.
     ///
     /// # Errors
-    /// As [`Shard::input`]; an object is damaged; or the input has fewer rows than the task says.
+    /// As [`Shard::input`]; an object is corrupt; or the input has fewer rows than the task says.
     pub fn read_input<T: DeserializeOwned>(
         &self,
         index: usize,
@@ -166,7 +152,7 @@ impl Shard<'_> {
         let rows = read_rows(&dir, &seal, table, range.clone())?;
         if rows.len() as i64 != range.end - range.start {
             let has = seal.rows.get(table).copied().unwrap_or(0);
-            return Err(StageError::Task(format!(
+            return Err(StageError::Permanent(format!(
                 "the task reads rows {}..{} of {}, which has {has}: it belongs to another input",
                 range.start, range.end, seal.stage
             )));
@@ -175,28 +161,11 @@ impl Shard<'_> {
     }
 }
 
-/// The error of a task whose parameters are another stage's.
+/// Returns the error for a task with the parameters of another stage.
 pub fn wrong_params(shard: &Shard<'_>) -> StageError {
-    StageError::Task(format!(
+    StageError::Permanent(format!(
         "stage {} has the parameters of {}",
         shard.task.stage,
         shard.task.params.stage()
     ))
-}
-
-/// A question that is dropped by this stage, and what led to it.
-pub fn reject<T>(
-    shard: &Shard<'_>,
-    reason: RejectReason,
-    question: QuestionRow,
-    detail: &str,
-) -> Fate<T> {
-    let detail = Some(bounds::detail(detail)).filter(|detail| !detail.is_empty());
-    Fate::Rejected(RejectRow {
-        stage: shard.task.stage,
-        reason,
-        question,
-        detail,
-        responses: Vec::new(),
-    })
 }

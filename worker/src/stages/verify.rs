@@ -1,6 +1,5 @@
-//! Verify: compares the final answers of a question's responses and keeps the best response among those that agree (paper,
-//! section 3.4, keeps the best by reward alone; its audit found 8.0% wrong, so agreement comes first here). Pure but for the
-//! reading and committing of rows.
+//! Verify: compares the final answers of a question's responses and accepts the best response among those that agree. (The
+//! paper, section 3.4, ranks by reward alone; its audit found 8.0% wrong, so agreement comes first here.)
 
 use std::collections::BTreeMap;
 
@@ -9,16 +8,16 @@ use scalequest_crds::protocol::rows::{AcceptedRow, AnsweredRow, RejectRow, Respo
 use scalequest_crds::protocol::task::StageParams;
 use scalequest_crds::v1alpha1::{AnswerFormat, RejectReason, Stage};
 
-use super::run_whole::run_whole;
-use super::shard::{Fate, Finished, Shard, wrong_params};
-use super::{StageError, bounds};
+use super::StageError;
+use super::row_outcome::{RowOutcome, commit_outcomes, truncate_detail};
+use super::shard::{Shard, StageResult, wrong_params};
 use crate::answers::final_answer;
 
 /// Verifies all answered questions of a wave.
 ///
 /// # Errors
 /// An input is damaged, or the workspace fails.
-pub fn verify(shard: &Shard<'_>) -> Result<Finished, StageError> {
+pub fn verify(shard: &Shard<'_>) -> Result<StageResult, StageError> {
     let StageParams::Verify {
         at_least,
         answer_format,
@@ -27,14 +26,14 @@ pub fn verify(shard: &Shard<'_>) -> Result<Finished, StageError> {
         return Err(wrong_params(shard));
     };
     let rows: Vec<AnsweredRow> = shard.read_input(0, "rows", shard.range.clone())?;
-    let fates = rows
+    let outcomes = rows
         .into_iter()
-        .map(|row| fate(row, *at_least, *answer_format))
+        .map(|row| outcome(row, *at_least, *answer_format))
         .collect();
-    run_whole(shard, fates, histograms)
+    commit_outcomes(shard, outcomes, histograms)
 }
 
-fn fate(row: AnsweredRow, at_least: i32, format: AnswerFormat) -> Fate<AcceptedRow> {
+fn outcome(row: AnsweredRow, at_least: i32, format: AnswerFormat) -> RowOutcome<AcceptedRow> {
     let mut answered = row;
     for response in &mut answered.responses {
         response.final_answer = response
@@ -43,22 +42,22 @@ fn fate(row: AnsweredRow, at_least: i32, format: AnswerFormat) -> Fate<AcceptedR
             .or_else(|| final_answer(&response.text, format));
     }
     match choose(&answered.responses, at_least) {
-        Ok(Choice { chosen, agreement }) => Fate::Kept(AcceptedRow {
+        Ok(Choice { chosen, agreement }) => RowOutcome::Accepted(AcceptedRow {
             answered,
             chosen,
             agreement,
         }),
-        Err((reason, detail)) => Fate::Rejected(RejectRow {
+        Err((reason, detail)) => RowOutcome::Rejected(RejectRow {
             stage: Stage::Verify,
             reason,
             question: answered.question,
-            detail: Some(bounds::detail(&detail)),
+            detail: Some(truncate_detail(&detail)),
             responses: answered.responses,
         }),
     }
 }
 
-/// The response that is kept.
+/// The accepted response of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Choice {
     /// Its sample index.
@@ -67,11 +66,11 @@ struct Choice {
     agreement: i32,
 }
 
-/// Chooses among the responses with the commonest final answer, if at least `at_least` share it.
+/// Chooses among the responses with the most common final answer, if at least `at_least` share it.
 ///
 /// Among equally common answers, the one whose best response has the highest reward wins. Of the winners' responses, one that
-/// ended by itself goes before one cut at the token limit, then the higher reward, then the lower index. A response without a
-/// reward (it did not fit the reward model) stands behind all that have one.
+/// ended by itself ranks before one cut at the token limit, then the higher reward, then the lower index. A response without a
+/// reward (it did not fit the reward model) ranks after all that have one.
 fn choose(responses: &[ResponseRow], at_least: i32) -> Result<Choice, (RejectReason, String)> {
     let mut groups: BTreeMap<&str, Vec<&ResponseRow>> = BTreeMap::new();
     for response in responses {
@@ -113,7 +112,7 @@ fn choose(responses: &[ResponseRow], at_least: i32) -> Result<Choice, (RejectRea
     }
 }
 
-/// Greater is better.
+/// Compares two responses; the greater is better.
 fn rank(a: &ResponseRow, b: &ResponseRow) -> std::cmp::Ordering {
     let reward = |response: &ResponseRow| response.reward.unwrap_or(f64::NEG_INFINITY);
     a.finished
@@ -122,9 +121,10 @@ fn rank(a: &ResponseRow, b: &ResponseRow) -> std::cmp::Ordering {
         .then_with(|| b.index.cmp(&a.index))
 }
 
-fn histograms(kept: &[&AcceptedRow], _: &[&RejectRow]) -> Vec<Histogram> {
+fn histograms(accepted: &[&AcceptedRow], _: &[&RejectRow]) -> Vec<Histogram> {
     let mut agreement = Histogram::new("agreement", 0.5, 10.5, 10);
-    kept.iter()
+    accepted
+        .iter()
         .for_each(|row| agreement.record(row.agreement.into()));
     vec![agreement]
 }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_of_the_largest_agreeing_group_is_chosen() {
+    fn best_of_the_largest_group_wins() {
         let plain = |answers: &[(Option<&str>, f64)]| {
             answers
                 .iter()
@@ -191,7 +191,7 @@ mod tests {
                 Ok((0, 1)),
             ),
             (
-                "one is enough where one is asked for",
+                "one is enough if one is required",
                 plain(&[(None, 0.9), (Some("1"), 0.1)]),
                 1,
                 Ok((1, 1)),
@@ -210,7 +210,7 @@ mod tests {
             ),
             ("no responses", vec![], 1, Err(RejectReason::NoFinalAnswer)),
             (
-                "a finished response goes before a cut one",
+                "a finished response ranks before a cut one",
                 vec![
                     response(0, Some("1"), Some(0.9), false),
                     response(1, Some("1"), Some(0.1), true),
@@ -238,7 +238,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_choice_does_not_depend_on_the_order_of_responses(
+        fn choice_ignores_the_order_of_responses(
             answers in proptest::collection::vec((proptest::option::of(0..3_u8), proptest::option::of(-2..2_i8), any::<bool>()), 0..6),
             at_least in 1..4_i32,
         ) {

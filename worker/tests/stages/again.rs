@@ -19,7 +19,7 @@ fn a_done_shard_is_not_done_again() {
         Outcome::Done { reused: true }
     );
     assert!(
-        matches!(run(&task, 1), Err(StageError::Task(message)) if message.contains("no shard 1"))
+        matches!(run(&task, 1), Err(StageError::Permanent(message)) if message.contains("no shard 1"))
     );
 }
 

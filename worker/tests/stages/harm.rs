@@ -5,7 +5,7 @@ use scalequest_crds::protocol::report::Outcome;
 use scalequest_crds::protocol::rows::{QuestionRow, RejectRow};
 use scalequest_crds::protocol::task::{ModelLocation, ModelUse, StageParams, StageTask};
 use scalequest_crds::v1alpha1::{AnswerFormat, Domain, RejectReason, Stage};
-use scalequest_worker::stages::{StageError, Stop, seal_task};
+use scalequest_worker::stages::{CancellationToken, StageError, seal_task};
 use scalequest_worker::storage::table::encode_rows;
 use scalequest_worker::storage::workspace::StageDir;
 
@@ -31,7 +31,7 @@ fn a_damaged_input_is_named_found_by_its_seal_and_made_again() {
     std::fs::remove_file(&object).expect("removed");
     std::fs::write(&object, bytes).expect("written");
     match run(&filter, 0) {
-        Err(StageError::InputDamaged {
+        Err(StageError::InputCorrupted {
             stage,
             key,
             message,
@@ -41,7 +41,7 @@ fn a_damaged_input_is_named_found_by_its_seal_and_made_again() {
         }
         other => panic!("{other:?}"),
     }
-    let missing = seal_task(&task, &Stop::default()).expect("an answer");
+    let missing = seal_task(&task, &CancellationToken::default()).expect("an answer");
     assert_eq!(
         missing.outcome,
         Outcome::Missing {
@@ -118,7 +118,7 @@ fn a_model_that_changed_since_acceptance_is_refused_by_name() {
         first_id: 0,
     };
     match run(&bench.task(params, &[], 3), 0) {
-        Err(StageError::Task(message)) => assert!(
+        Err(StageError::Permanent(message)) => assert!(
             message.contains("model `model`") && message.contains("changed"),
             "{message}"
         ),

@@ -14,7 +14,9 @@ use scalequest_crds::protocol::task::{
 use scalequest_crds::v1alpha1::{Sampling, Stage, Tuning};
 use scalequest_engine::model::decoder::save;
 use scalequest_engine::model::{Architecture, Checkpoint, ModelConfig};
-use scalequest_worker::stages::{Finished, Progressing, StageError, Stop, run_task, seal_task};
+use scalequest_worker::stages::{
+    CancellationToken, ProgressReporter, StageError, StageResult, run_task, seal_task,
+};
 use scalequest_worker::storage::store::Store;
 use scalequest_worker::storage::table::read_rows;
 use scalequest_worker::storage::workspace::StageDir;
@@ -160,8 +162,13 @@ pub fn training() -> Training {
     }
 }
 
-pub fn run(task: &StageTask, index: i64) -> Result<Finished, StageError> {
-    run_task(task, index, &Stop::default(), &Progressing::silent())
+pub fn run(task: &StageTask, index: i64) -> Result<StageResult, StageError> {
+    run_task(
+        task,
+        index,
+        &CancellationToken::default(),
+        &ProgressReporter::silent(),
+    )
 }
 
 /// Runs all shards and seals.
@@ -175,7 +182,7 @@ pub fn finish(task: &StageTask) -> TaskInput {
 }
 
 pub fn sealed(task: &StageTask) -> TaskInput {
-    let finished = seal_task(task, &Stop::default()).expect("a seal");
+    let finished = seal_task(task, &CancellationToken::default()).expect("a seal");
     let Outcome::Sealed { digest, .. } = finished.outcome else {
         panic!("{}: {:?}", task.stage, finished.outcome)
     };
@@ -213,12 +220,12 @@ pub fn generate(bench: &Bench, rows: i64) -> StageTask {
 }
 
 /// Runs a shard and stops it when progress has been said `lines` times.
-pub fn stop_after(task: &StageTask, lines: usize) -> Result<Finished, StageError> {
-    let stop = Stop::default();
+pub fn stop_after(task: &StageTask, lines: usize) -> Result<StageResult, StageError> {
+    let stop = CancellationToken::default();
     let (flag, said) = (stop.clone(), Arc::new(AtomicUsize::new(0)));
-    let progressing = Progressing::to(move |_| {
+    let progressing = ProgressReporter::new(move |_| {
         if said.fetch_add(1, Ordering::Relaxed) + 1 >= lines {
-            flag.ask();
+            flag.cancel();
         }
     });
     run_task(task, 0, &stop, &progressing)

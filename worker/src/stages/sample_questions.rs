@@ -1,5 +1,5 @@
-//! The shape of the two stages that draw questions, Sample and Generate: what they draw with is in both their parameters, and
-//! only Generate's ids begin elsewhere than at 0.
+//! Sample and Generate: sample questions from a generator. Both have the same parameters, except for the first id, which Sample
+//! starts at 0.
 
 use std::ops::Range;
 
@@ -9,29 +9,29 @@ use scalequest_crds::protocol::task::StageParams;
 use scalequest_crds::v1alpha1::Sampling;
 
 use super::StageError;
-use super::question_model::QuestionModel;
-use super::run_shard::{Fates, RowStage, run_shard};
-use super::shard::{Finished, Shard, wrong_params};
+use super::question_generator::QuestionGenerator;
+use super::row_stage::{RowSink, RowStage, run_row_stage};
+use super::shard::{Shard, StageResult, wrong_params};
 
-/// Draws one shard of questions.
+/// Samples one shard of questions.
 ///
 /// # Errors
-/// The model does not load, the workspace fails, or a stop was asked for.
-pub fn draw_questions(shard: &Shard<'_>) -> Result<Finished, StageError> {
-    run_shard::<DrawQuestions>(shard)
+/// The model does not load, the workspace fails, or the task is cancelled.
+pub fn sample_questions(shard: &Shard<'_>) -> Result<StageResult, StageError> {
+    run_row_stage::<SampleQuestions>(shard)
 }
 
-struct DrawQuestions {
-    model: QuestionModel,
+struct SampleQuestions {
+    model: QuestionGenerator,
     sampling: Sampling,
 }
 
-impl RowStage for DrawQuestions {
+impl RowStage for SampleQuestions {
     /// The question's id.
     type Row = i64;
-    type Kept = QuestionRow;
+    type Output = QuestionRow;
 
-    const ROWS_AT_ONCE: i64 = 256;
+    const BATCH_ROWS: i64 = 256;
 
     fn start(shard: &Shard<'_>, _: &[Self::Row]) -> Result<Self, StageError> {
         let (model, system_prompt, sampling) = match &shard.task.params {
@@ -48,8 +48,8 @@ impl RowStage for DrawQuestions {
             } => (model, system_prompt, sampling),
             _ => return Err(wrong_params(shard)),
         };
-        Ok(DrawQuestions {
-            model: QuestionModel::load(shard, model, system_prompt.as_deref())?,
+        Ok(SampleQuestions {
+            model: QuestionGenerator::load(shard, model, system_prompt.as_deref())?,
             sampling: sampling.clone(),
         })
     }
@@ -62,24 +62,25 @@ impl RowStage for DrawQuestions {
         Ok(rows.map(|row| first_id + row).collect())
     }
 
-    fn work(
+    fn process(
         &mut self,
         shard: &Shard<'_>,
         ids: &[i64],
-        fates: &mut Fates<'_>,
+        sink: &mut RowSink<'_>,
     ) -> Result<(), StageError> {
-        self.model.draw(shard, ids, &self.sampling, fates)
+        self.model.generate(shard, ids, &self.sampling, sink)
     }
 
-    fn body(&self) -> Option<String> {
-        Some(self.model.body())
+    fn compute_backend(&self) -> Option<String> {
+        Some(self.model.compute_backend())
     }
 
-    /// Lengths of the questions drawn, dropped ones included.
-    fn histograms(kept: &[&QuestionRow], rejects: &[&RejectRow]) -> Vec<Histogram> {
+    /// Returns the lengths of all questions, rejected ones included.
+    fn histograms(accepted: &[&QuestionRow], rejects: &[&RejectRow]) -> Vec<Histogram> {
         let mut tokens = Histogram::new("questionTokens", 0.0, 512.0, 16);
         let rejected = rejects.iter().map(|row| row.question.question_tokens);
-        kept.iter()
+        accepted
+            .iter()
             .map(|row| row.question_tokens)
             .chain(rejected)
             .for_each(|count| tokens.record(count.into()));

@@ -9,20 +9,23 @@ use crate::storage::jsonl::{JsonlError, read_questions};
 
 /// A seed question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeedRow {
+pub struct SeedQuestion {
     /// Its number over all files, from 0.
     pub id: i64,
     /// The question.
     pub question: String,
-    /// Its reference answer, where the file has one.
+    /// Its reference answer, if the file has one.
     pub answer: Option<String>,
 }
 
-/// Questions `rows` of all files in order.
+/// Reads questions `rows` of all files, in order.
 ///
 /// # Errors
-/// A file cannot be read, is not what the run was accepted with, or the files have fewer questions.
-pub fn read_seeds(files: &[QuestionFile], rows: Range<i64>) -> Result<Vec<SeedRow>, StageError> {
+/// A file cannot be read or has changed since the run was accepted, or the files have fewer questions.
+pub fn read_seeds(
+    files: &[QuestionFile],
+    rows: Range<i64>,
+) -> Result<Vec<SeedQuestion>, StageError> {
     let mut seeds = Vec::new();
     for file in files {
         let questions = read_questions(file)?;
@@ -34,7 +37,7 @@ pub fn read_seeds(files: &[QuestionFile], rows: Range<i64>) -> Result<Vec<SeedRo
     }
     let total = seeds.len() as i64;
     if rows.end > total {
-        return Err(StageError::Task(format!(
+        return Err(StageError::Permanent(format!(
             "the task reads seed questions {}..{}, the files have {total}",
             rows.start, rows.end
         )));
@@ -44,7 +47,7 @@ pub fn read_seeds(files: &[QuestionFile], rows: Range<i64>) -> Result<Vec<SeedRo
         .zip(0..)
         .filter(|(_, id)| rows.contains(id));
     Ok(wanted
-        .map(|((question, answer), id)| SeedRow {
+        .map(|((question, answer), id)| SeedQuestion {
             id,
             question,
             answer,
@@ -56,7 +59,7 @@ impl From<JsonlError> for StageError {
     fn from(error: JsonlError) -> Self {
         match error {
             JsonlError::Store(error) => error.into(),
-            error => StageError::Task(error.to_string()),
+            error => StageError::Permanent(error.to_string()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The frame of the stages that train a model: goes on from the last checkpoint, keeps new ones in the workspace, and commits
+//! The frame of the stages that train a model: resumes from the last checkpoint, saves new ones to the workspace, and commits
 //! the trained model in the Hugging Face layout with a log of its steps. It knows no loss.
 
 use std::collections::BTreeMap;
@@ -18,64 +18,64 @@ use scalequest_engine::training::{
 };
 use serde_json::{Map, Value, json};
 
+use super::StageError;
 use super::draw_keys::draw_key;
-use super::scratch::Scratch;
-use super::shard::{Finished, Shard};
-use super::{StageError, Stop};
-use crate::storage::checkpoint::Checkpoint as SavedProgress;
+use super::scratch_dir::ScratchDir;
+use super::shard::{Shard, StageResult};
+use crate::storage::checkpoint::Checkpoint as StoredCheckpoint;
 use crate::storage::commit::ShardOutput;
 use crate::storage::store::Content;
 
 /// The name of a checkpoint's only part.
-const STATE: &str = "training.safetensors";
+const STATE_FILE: &str = "training.safetensors";
 
-/// The steps of the training, as JSON lines beside the model.
-const LOG: &str = "training_log.jsonl";
+/// The log of the training's steps, in JSON lines, committed with the model.
+const LOG_FILE: &str = "training_log.jsonl";
 
-/// Reads a model's shape and its parameters by checkpoint key.
-pub type Load = Box<dyn Fn() -> Result<(ModelConfig, Parameters), StageError>>;
+/// Loads a model's config and its parameters by checkpoint key.
+pub type LoadParameters = Box<dyn Fn() -> Result<(ModelConfig, Parameters), StageError>>;
 
-/// A model about to be trained.
-pub struct Starting {
-    /// Its shape and parameters by checkpoint key, read when they are wanted, so that they are in memory once.
-    pub load: Load,
+/// The model from which training starts.
+pub struct InitialModel {
+    /// Loads its config and parameters when they are needed, so that they are in memory only once.
+    pub load: LoadParameters,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
-    /// Its chat template, where it has one.
+    /// Its chat template, if it has one.
     pub template: Option<ChatTemplate>,
 }
 
-/// What is committed beside the model.
-pub struct Beside {
-    /// The table `rows`: what was learnt from.
+/// What is committed with the model.
+pub struct SideOutput {
+    /// The table `rows`: the training examples, encoded.
     pub rows: Vec<u8>,
-    /// Lines in it.
+    /// Rows in it.
     pub count: i64,
-    /// What a person should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
-/// Trains `start` by what `objective` makes and commits the model.
+/// Trains `initial` by an objective that `objective` creates, and commits the trained model.
 ///
 /// # Errors
-/// A setting is impossible, the loss is not a number, the workspace fails, or a stop was asked for (a checkpoint is kept).
-pub fn run_training<O: Objective>(
+/// A setting is impossible, the loss is not a number, the workspace fails, or the task is cancelled (a checkpoint is saved).
+pub fn run_training_stage<O: Objective>(
     shard: &Shard<'_>,
-    start: Starting,
+    initial: InitialModel,
     objective: impl Fn() -> Result<O, StageError>,
     settings: &Training,
-    beside: Beside,
-) -> Result<Finished, StageError> {
-    let scratch = Scratch::new()?;
-    let progress = SavedProgress::new(&shard.dir, &shard.range);
-    let (mut made, engine) = (objective()?, engine_settings(settings));
-    let measures = made.measures();
-    let mut trained = trainee(shard, &start, settings)?;
-    let state = match progress.load()? {
-        Some(saved) => saved.file(STATE, scratch.path())?,
+    side_output: SideOutput,
+) -> Result<StageResult, StageError> {
+    let scratch = ScratchDir::new()?;
+    let stored = StoredCheckpoint::new(&shard.dir, &shard.range);
+    let (mut current, engine_settings) = (objective()?, engine_settings(settings));
+    let metrics = current.measures();
+    let mut trained = load_trainable(shard, &initial, settings)?;
+    let state = match stored.load()? {
+        Some(saved) => saved.file(STATE_FILE, scratch.path())?,
         None => None,
     };
-    let run = |trainee: &Trainee, objective: &mut O, resume: Option<&Path>| {
+    let run = |model: &Trainee, objective: &mut O, resume: Option<&Path>| {
         let purpose = [
             draw_key(shard.task.stage),
             shard.task.generator.as_deref().unwrap_or_default(),
@@ -83,7 +83,7 @@ pub fn run_training<O: Objective>(
         .join(" ");
         let optimizer = AdamWSettings::default();
         let plan = Plan {
-            settings: &engine,
+            settings: &engine_settings,
             seed: shard.task.seed,
             purpose: &purpose,
             identity: &shard.task.key,
@@ -92,51 +92,56 @@ pub fn run_training<O: Objective>(
             resume,
         };
         train(
-            trainee,
+            model,
             objective,
             &plan,
-            &mut Watching {
+            &mut ShardCallback {
                 shard,
-                stop: shard.stop,
-                progress: &progress,
+                stored: &stored,
             },
         )
     };
-    let ended = match run(&trained, &mut made, state.as_deref()) {
-        // A checkpoint that cannot serve costs time, not the training.
+    let ended = match run(&trained, &mut current, state.as_deref()) {
+        // An unusable checkpoint costs time, but does not fail the training.
         Err(TrainingError::Checkpoint { path, reason }) if state.is_some() => {
-            tracing::warn!(path = %path.display(), reason, "a training checkpoint is unusable, training starts anew");
-            progress.remove()?;
-            made = objective()?;
+            tracing::warn!(path = %path.display(), reason, "a training checkpoint is unusable, training restarts");
+            stored.remove()?;
+            current = objective()?;
             drop(trained);
-            trained = trainee(shard, &start, settings)?;
-            run(&trained, &mut made, None)?
+            trained = load_trainable(shard, &initial, settings)?;
+            run(&trained, &mut current, None)?
         }
         ended => ended?,
     };
     match ended {
         Ended::Stopped { .. } => Err(StageError::Stopped),
         Ended::Finished(summary) => {
-            let finished = commit(
-                shard, &start, &trained, &scratch, &summary, measures, beside,
+            let result = commit(
+                shard,
+                &initial,
+                &trained,
+                &scratch,
+                &summary,
+                metrics,
+                side_output,
             )?;
-            progress.remove()?;
-            Ok(finished)
+            stored.remove()?;
+            Ok(result)
         }
     }
 }
 
-fn trainee(
+fn load_trainable(
     shard: &Shard<'_>,
-    start: &Starting,
+    initial: &InitialModel,
     settings: &Training,
 ) -> Result<Trainee, StageError> {
-    shard.progressing.begin("load model");
+    shard.reporter.set_activity("load model");
     let device = device::from_environment().map_err(|error| match error.is_permanent() {
-        true => StageError::Task(error.to_string()),
-        false => StageError::World(error.to_string()),
+        true => StageError::Permanent(error.to_string()),
+        false => StageError::Transient(error.to_string()),
     })?;
-    let (config, parameters) = (start.load)()?;
+    let (config, parameters) = (initial.load)()?;
     let parameters = device::place(parameters, &device).map_err(TrainingError::from)?;
     Ok(Trainee::new(
         config,
@@ -146,7 +151,7 @@ fn trainee(
     )?)
 }
 
-/// The task's settings as the engine has them. What is below zero counts as zero there, which the engine refuses.
+/// Returns the task's settings as the engine's. Negative values become zero, which the engine rejects.
 fn engine_settings(settings: &Training) -> TrainingSettings {
     TrainingSettings {
         epochs: usize::try_from(settings.epochs).unwrap_or(0),
@@ -174,31 +179,31 @@ fn tuning(settings: &Training) -> Result<Tuning, TrainingError> {
 
 fn commit(
     shard: &Shard<'_>,
-    start: &Starting,
+    initial: &InitialModel,
     trained: &Trainee,
-    scratch: &Scratch,
+    scratch: &ScratchDir,
     summary: &Summary,
-    measures: &[&str],
-    beside: Beside,
-) -> Result<Finished, StageError> {
-    shard.progressing.begin("save model");
-    let folder = scratch.folder("model")?;
+    metrics: &[&str],
+    side_output: SideOutput,
+) -> Result<StageResult, StageError> {
+    shard.reporter.set_activity("save model");
+    let folder = scratch.create_dir("model")?;
     save(
         &folder,
         trained.decoder().config(),
         &trained.merged_parameters()?,
-        &start.tokenizer,
-        start.template.as_ref(),
+        &initial.tokenizer,
+        initial.template.as_ref(),
     )?;
-    write_log(&folder.join(LOG), summary, measures)?;
+    write_log(&folder.join(LOG_FILE), summary, metrics)?;
     let counts = Counts {
         rows_in: shard.range.end - shard.range.start,
-        rows_out: beside.count,
+        rows_out: side_output.count,
         tokens_in: i64::try_from(summary.tokens).unwrap_or(i64::MAX),
         ..Counts::default()
     };
     let mut output = ShardOutput::new(training_body_name(trained.decoder().device()))
-        .table("rows", beside.rows)
+        .table("rows", side_output.rows)
         .table("rejects", Vec::new())
         .counts(counts);
     for file in files(&folder)? {
@@ -209,12 +214,12 @@ fn commit(
             .into_owned();
         output = output.file(&name, file);
     }
-    let mut finished = Finished::committed(shard.dir.commit(&shard.range, &output)?);
-    finished.warnings = beside.warnings;
-    Ok(finished)
+    let mut result = StageResult::committed(shard.dir.commit(&shard.range, &output)?);
+    result.warnings = side_output.warnings;
+    Ok(result)
 }
 
-fn write_log(path: &Path, summary: &Summary, measures: &[&str]) -> Result<(), StageError> {
+fn write_log(path: &Path, summary: &Summary, metrics: &[&str]) -> Result<(), StageError> {
     let mut lines = String::new();
     for (record, step) in summary.steps.iter().zip(1..) {
         let mut line = Map::new();
@@ -222,7 +227,7 @@ fn write_log(path: &Path, summary: &Summary, measures: &[&str]) -> Result<(), St
         line.insert("loss".into(), json!(record.loss));
         line.insert("learningRate".into(), json!(record.learning_rate));
         line.insert("gradientNorm".into(), json!(record.gradient_norm));
-        measures
+        metrics
             .iter()
             .zip(&record.measures)
             .for_each(|(name, value)| {
@@ -232,7 +237,7 @@ fn write_log(path: &Path, summary: &Summary, measures: &[&str]) -> Result<(), St
         lines.push('\n');
     }
     std::fs::write(path, lines).map_err(|error| {
-        StageError::world(&error, format!("cannot write {}: {error}", path.display()))
+        StageError::transient(&error, format!("cannot write {}: {error}", path.display()))
     })
 }
 
@@ -242,21 +247,22 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, StageError> {
             .map(|entry| entry.map(|entry| entry.path()))
             .collect::<Result<Vec<_>, _>>()
     });
-    let mut files = entries
-        .map_err(|error| StageError::World(format!("cannot read {}: {error}", folder.display())))?;
+    let mut files = entries.map_err(|error| {
+        StageError::Transient(format!("cannot read {}: {error}", folder.display()))
+    })?;
     files.sort();
     Ok(files)
 }
 
-struct Watching<'a> {
+/// Reports the progress of a training and saves its checkpoints.
+struct ShardCallback<'a> {
     shard: &'a Shard<'a>,
-    stop: &'a Stop,
-    progress: &'a SavedProgress,
+    stored: &'a StoredCheckpoint,
 }
 
-impl Watcher for Watching<'_> {
+impl Watcher for ShardCallback<'_> {
     fn progress(&mut self, progress: &TrainingProgress<'_>) {
-        self.shard.progressing.say(Progress {
+        self.shard.reporter.report(Progress {
             doing: progress.doing.into(),
             done: i64::try_from(progress.step).unwrap_or(i64::MAX),
             total: i64::try_from(progress.steps).unwrap_or(i64::MAX),
@@ -266,7 +272,7 @@ impl Watcher for Watching<'_> {
     }
 
     fn should_stop(&mut self) -> bool {
-        self.stop.is_asked()
+        self.shard.cancellation.is_cancelled()
     }
 
     fn keep(
@@ -274,7 +280,7 @@ impl Watcher for Watching<'_> {
         checkpoint: &Path,
         _: u64,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let parts = BTreeMap::from([(STATE.to_owned(), Content::File(checkpoint.to_owned()))]);
-        Ok(self.progress.save(&parts)?)
+        let parts = BTreeMap::from([(STATE_FILE.to_owned(), Content::File(checkpoint.to_owned()))]);
+        Ok(self.stored.save(&parts)?)
     }
 }

@@ -2,25 +2,25 @@
 
 use scalequest_engine::inference::{Bounds, InferenceError, Scorer};
 
-use super::Serving;
+use super::EngineModel;
 use crate::stages::StageError;
 
-/// A score, where there is one, and the tokens it took.
+/// The score of a sequence, and its length.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Scored {
-    /// The score; `None` where the text does not fit the model's context.
+pub struct SequenceScore {
+    /// The score; `None` if the sequence does not fit the model's context.
     pub value: Option<f64>,
-    /// Tokens read.
+    /// Tokens of the sequence.
     pub tokens: i64,
 }
 
-impl Serving {
+impl EngineModel {
     /// Scores the sequences that fit the context.
-    pub(super) fn scored(
+    pub(super) fn score_sequences(
         &self,
         sequences: Vec<Vec<u32>>,
         score: impl FnOnce(&Scorer<'_>, &[Vec<u32>]) -> Result<Vec<f64>, InferenceError>,
-    ) -> Result<Vec<Scored>, StageError> {
+    ) -> Result<Vec<SequenceScore>, StageError> {
         let fits = |tokens: &Vec<u32>| {
             (1..=self.engine.config().max_position_embeddings).contains(&tokens.len())
         };
@@ -31,11 +31,11 @@ impl Serving {
         let fitting: Vec<_> = sequences.into_iter().filter(fits).collect();
         let scorer = Scorer::new(&self.engine, Bounds::scoring());
         let mut values = score(&scorer, &fitting)
-            .map_err(|error| self.failed(error))?
+            .map_err(|error| self.stage_error(error))?
             .into_iter();
         Ok(lengths
             .into_iter()
-            .map(|(tokens, fits)| Scored {
+            .map(|(tokens, fits)| SequenceScore {
                 value: if fits { values.next() } else { None },
                 tokens,
             })

@@ -1,5 +1,5 @@
-//! Gives a shard up: commits it with every one of its rows as a reject, so that the run goes on without them and the funnel
-//! still adds up. Nothing is computed and no model is loaded.
+//! Marks a shard as failed: commits it with all of its rows as rejects, so that the run continues without them and the funnel
+//! still adds up. Computes nothing and loads no model.
 
 use std::ops::Range;
 
@@ -7,34 +7,37 @@ use scalequest_crds::protocol::rows::{AnsweredRow, QuestionRow, RejectRow};
 use scalequest_crds::protocol::task::{StageParams, StageTask};
 use scalequest_crds::v1alpha1::RejectReason;
 
-use super::run_whole::run_whole;
-use super::shard::{Fate, Finished, Shard};
-use super::{Progressing, StageError, Stop};
+use super::row_outcome::{RowOutcome, commit_outcomes};
+use super::shard::{Shard, StageResult};
+use super::{CancellationToken, ProgressReporter, StageError};
 
-/// What led to the rejection, for whoever reads the rejects.
-const DETAIL: &str = "the shard was given up after repeated failures";
+/// The detail of these rejects.
+const DETAIL: &str = "the shard failed repeatedly and was marked as failed";
 
-/// Commits shard `index` of `task` as given up, unless it is committed already.
+/// Commits shard `index` of `task` as failed, unless it is committed already.
 ///
 /// # Errors
-/// The stage's rows are no questions on their way (training, filter, verify, publish), or the workspace fails.
-pub fn give_up(
+/// The stage has only one shard (training, filter, verify, publish), or the workspace fails.
+pub fn mark_failed(
     task: &StageTask,
     index: i64,
-    stop: &Stop,
-    progressing: &Progressing,
-) -> Result<Finished, StageError> {
-    let shard = Shard::open(task, index, stop, progressing)?;
+    cancellation: &CancellationToken,
+    reporter: &ProgressReporter,
+) -> Result<StageResult, StageError> {
+    let shard = Shard::open(task, index, cancellation, reporter)?;
     if let Some(manifest) = shard.dir.committed(&shard.range)? {
-        return Ok(Finished::committed((manifest, true)));
+        return Ok(StageResult::committed((manifest, true)));
     }
-    let fates = rejects(&shard, shard.range.clone())?;
-    run_whole::<QuestionRow>(&shard, fates, |_, _| Vec::new())
+    let outcomes = rejects(&shard, shard.range.clone())?;
+    commit_outcomes::<QuestionRow>(&shard, outcomes, |_, _| Vec::new())
 }
 
-/// A reject for each row of the shard.
-fn rejects(shard: &Shard<'_>, range: Range<i64>) -> Result<Vec<Fate<QuestionRow>>, StageError> {
-    let drawn = |id: i64| QuestionRow {
+/// Returns a reject for each row of the shard.
+fn rejects(
+    shard: &Shard<'_>,
+    range: Range<i64>,
+) -> Result<Vec<RowOutcome<QuestionRow>>, StageError> {
+    let ungenerated = |id: i64| QuestionRow {
         id,
         generator: shard.task.generator.clone().unwrap_or_default(),
         wave: shard.task.wave.unwrap_or(0),
@@ -44,7 +47,7 @@ fn rejects(shard: &Shard<'_>, range: Range<i64>) -> Result<Vec<Fate<QuestionRow>
     };
     let reject = |question: QuestionRow, responses| {
         let detail = Some(DETAIL.to_string());
-        Fate::Rejected(RejectRow {
+        RowOutcome::Rejected(RejectRow {
             stage: shard.task.stage,
             reason: RejectReason::ShardGivenUp,
             question,
@@ -53,12 +56,14 @@ fn rejects(shard: &Shard<'_>, range: Range<i64>) -> Result<Vec<Fate<QuestionRow>
         })
     };
     Ok(match &shard.task.params {
-        StageParams::Sample { .. } => range.map(|row| reject(drawn(row), Vec::new())).collect(),
-        StageParams::Generate { first_id, .. } => range
-            .map(|row| reject(drawn(first_id + row), Vec::new()))
+        StageParams::Sample { .. } => range
+            .map(|row| reject(ungenerated(row), Vec::new()))
             .collect(),
-        // Seed questions are no questions of the run: they are passed over, as those without an answer are.
-        StageParams::Label { .. } => range.map(|_| Fate::PassedOver).collect(),
+        StageParams::Generate { first_id, .. } => range
+            .map(|row| reject(ungenerated(first_id + row), Vec::new()))
+            .collect(),
+        // Seed questions are no questions of the run: they are skipped, as those without an answer are.
+        StageParams::Label { .. } => range.map(|_| RowOutcome::Skipped).collect(),
         StageParams::Rewrite { .. }
         | StageParams::Judge { .. }
         | StageParams::Rate { .. }
@@ -75,8 +80,8 @@ fn rejects(shard: &Shard<'_>, range: Range<i64>) -> Result<Vec<Fate<QuestionRow>
                 .collect()
         }
         _ => {
-            return Err(StageError::Task(format!(
-                "stage {} cannot give up a shard: it has only one",
+            return Err(StageError::Permanent(format!(
+                "stage {} has only one shard, which cannot be marked as failed",
                 shard.task.stage
             )));
         }
@@ -109,9 +114,9 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_that_is_given_up_is_committed_with_all_its_rows_as_rejects() {
+    fn failed_shards_commit_all_rows_as_rejects() {
         let workspace = tempfile::tempdir().unwrap();
-        // The model is not there: giving up loads none.
+        // There is no such model, and none is loaded.
         let model = ModelUse {
             name: "m".into(),
             location: ModelLocation::Path("gone.gguf".into()),
@@ -126,19 +131,31 @@ mod tests {
             first_id: 100,
         };
         let task = task(workspace.path(), Stage::Generate, params);
-        let finished = give_up(&task, 1, &Stop::default(), &Progressing::silent()).unwrap();
-        assert_eq!(finished.outcome, Outcome::Done { reused: false });
-        assert_eq!((finished.counts.rows_in, finished.counts.rows_out), (2, 0));
+        let marked = mark_failed(
+            &task,
+            1,
+            &CancellationToken::default(),
+            &ProgressReporter::silent(),
+        )
+        .unwrap();
+        assert_eq!(marked.outcome, Outcome::Done { reused: false });
+        assert_eq!((marked.counts.rows_in, marked.counts.rows_out), (2, 0));
         assert_eq!(
-            finished.counts.dropped,
+            marked.counts.dropped,
             [(RejectReason::ShardGivenUp, 2)].into()
         );
-        let again = give_up(&task, 1, &Stop::default(), &Progressing::silent()).unwrap();
+        let again = mark_failed(
+            &task,
+            1,
+            &CancellationToken::default(),
+            &ProgressReporter::silent(),
+        )
+        .unwrap();
         assert_eq!(again.outcome, Outcome::Done { reused: true });
     }
 
     #[test]
-    fn a_stage_of_one_shard_cannot_give_it_up() {
+    fn only_shards_cannot_be_marked_failed() {
         let workspace = tempfile::tempdir().unwrap();
         let task = task(
             workspace.path(),
@@ -148,7 +165,13 @@ mod tests {
                 answer_format: AnswerFormat::Boxed,
             },
         );
-        let error = give_up(&task, 0, &Stop::default(), &Progressing::silent()).unwrap_err();
-        assert!(matches!(error, StageError::Task(_)), "{error:?}");
+        let error = mark_failed(
+            &task,
+            0,
+            &CancellationToken::default(),
+            &ProgressReporter::silent(),
+        )
+        .unwrap_err();
+        assert!(matches!(error, StageError::Permanent(_)), "{error:?}");
     }
 }

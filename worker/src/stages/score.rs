@@ -1,5 +1,5 @@
-//! Rate: a trained scorer predicts each question's fail rate, and what is too easy is dropped where the run asks for it
-//! (paper, section 3.3).
+//! Score: predicts each question's fail rate with the trained scorer, and rejects questions that are too easy if the run asks
+//! for it (paper, section 3.3).
 
 use std::ops::Range;
 
@@ -9,29 +9,30 @@ use scalequest_crds::protocol::task::StageParams;
 use scalequest_crds::v1alpha1::RejectReason;
 
 use super::StageError;
-use super::run_shard::{Fates, RowStage, run_shard};
-use super::serving::{DifficultyModel, Scored};
-use super::shard::{Fate, Finished, Shard, reject, wrong_params};
+use super::row_outcome::{RowOutcome, reject};
+use super::row_stage::{RowSink, RowStage, run_row_stage};
+use super::serving::{DifficultyModel, SequenceScore};
+use super::shard::{Shard, StageResult, wrong_params};
 
-/// Rates one shard of questions.
+/// Scores one shard of questions.
 ///
 /// # Errors
-/// The scorer does not load, an input is damaged, the workspace fails, or a stop was asked for.
-pub fn rate(shard: &Shard<'_>) -> Result<Finished, StageError> {
-    run_shard::<Rate>(shard)
+/// The scorer does not load, an input is corrupt, the workspace fails, or the task is cancelled.
+pub fn score(shard: &Shard<'_>) -> Result<StageResult, StageError> {
+    run_row_stage::<Score>(shard)
 }
 
-struct Rate {
+struct Score {
     model: DifficultyModel,
     minimum: f64,
     generators: Vec<String>,
 }
 
-impl RowStage for Rate {
+impl RowStage for Score {
     type Row = QuestionRow;
-    type Kept = QuestionRow;
+    type Output = QuestionRow;
 
-    const ROWS_AT_ONCE: i64 = 64;
+    const BATCH_ROWS: i64 = 64;
 
     fn start(shard: &Shard<'_>, _: &[Self::Row]) -> Result<Self, StageError> {
         let StageParams::Rate {
@@ -42,7 +43,7 @@ impl RowStage for Rate {
         else {
             return Err(wrong_params(shard));
         };
-        Ok(Rate {
+        Ok(Score {
             model: DifficultyModel::load(shard, model)?,
             minimum: *minimum,
             generators: generators.clone(),
@@ -53,28 +54,29 @@ impl RowStage for Rate {
         shard.read_input(0, "rows", rows)
     }
 
-    fn work(
+    fn process(
         &mut self,
         shard: &Shard<'_>,
         rows: &[QuestionRow],
-        fates: &mut Fates<'_>,
+        sink: &mut RowSink<'_>,
     ) -> Result<(), StageError> {
         let questions: Vec<&str> = rows.iter().map(|row| row.question.as_str()).collect();
-        let scores = self.model.rate(shard, &questions)?;
-        for (row, Scored { value, tokens }) in rows.iter().zip(scores) {
-            fates.push(&self.fate(shard, row.clone(), value, tokens), tokens, 0);
+        let scores = self.model.predict(shard, &questions)?;
+        for (row, SequenceScore { value, tokens }) in rows.iter().zip(scores) {
+            sink.push(&self.outcome(shard, row.clone(), value, tokens), tokens, 0);
         }
         Ok(())
     }
 
-    fn body(&self) -> Option<String> {
-        Some(self.model.body())
+    fn compute_backend(&self) -> Option<String> {
+        Some(self.model.compute_backend())
     }
 
-    fn histograms(kept: &[&QuestionRow], rejects: &[&RejectRow]) -> Vec<Histogram> {
+    fn histograms(accepted: &[&QuestionRow], rejects: &[&RejectRow]) -> Vec<Histogram> {
         let mut difficulty = Histogram::new("difficulty", 0.0, 1.0, 20);
         let rejected = rejects.iter().filter_map(|row| row.question.difficulty);
-        kept.iter()
+        accepted
+            .iter()
             .filter_map(|row| row.difficulty)
             .chain(rejected)
             .for_each(|value| difficulty.record(value));
@@ -82,14 +84,14 @@ impl RowStage for Rate {
     }
 }
 
-impl Rate {
-    fn fate(
+impl Score {
+    fn outcome(
         &self,
         shard: &Shard<'_>,
         mut row: QuestionRow,
         value: Option<f64>,
         tokens: i64,
-    ) -> Fate<QuestionRow> {
+    ) -> RowOutcome<QuestionRow> {
         let Some(value) = value else {
             return reject(
                 shard,
@@ -101,12 +103,12 @@ impl Rate {
         let difficulty = value.clamp(0.0, 1.0);
         row.difficulty = Some(difficulty);
         if difficulty < self.minimum && self.generators.contains(&row.generator) {
-            let said = format!(
+            let detail = format!(
                 "predicted fail rate {difficulty:.3}, below {}",
                 self.minimum
             );
-            return reject(shard, RejectReason::TooEasy, row, &said);
+            return reject(shard, RejectReason::TooEasy, row, &detail);
         }
-        Fate::Kept(row)
+        RowOutcome::Accepted(row)
     }
 }

@@ -1,4 +1,5 @@
-//! Scorer: a base model with a new scalar head learns to predict the solver's fail rate from a question (paper, section 3.3).
+//! TrainScorer: trains a base model with a new scalar head to predict the solver's fail rate from a question (paper, section
+//! 3.3).
 
 use scalequest_crds::protocol::rows::LabelRow;
 use scalequest_crds::protocol::task::StageParams;
@@ -6,22 +7,22 @@ use scalequest_engine::training::initial::with_scalar_head;
 use scalequest_engine::training::{Regression, Target};
 
 use super::StageError;
-use super::difficulty_tokens::difficulty_tokens;
-use super::models::open_model;
-use super::run_training::{Beside, Starting, run_training};
-use super::shard::{Finished, Shard, wrong_params};
+use super::open_model::open_model;
+use super::scorer_input::encode_question;
+use super::shard::{Shard, StageResult, wrong_params};
+use super::training_stage::{InitialModel, SideOutput, run_training_stage};
 
 /// Trains the difficulty scorer.
 ///
 /// # Errors
-/// There are no labels, an input is damaged, the model cannot be used, the workspace fails, or a stop was asked for.
-pub fn scorer(shard: &Shard<'_>) -> Result<Finished, StageError> {
+/// There are no labels, an input is corrupt, the model cannot be used, the workspace fails, or the task is cancelled.
+pub fn train_scorer(shard: &Shard<'_>) -> Result<StageResult, StageError> {
     let StageParams::Scorer { model, training } = &shard.task.params else {
         return Err(wrong_params(shard));
     };
     let rows: Vec<LabelRow> = shard.read_input(0, "rows", shard.range.clone())?;
     if rows.is_empty() {
-        return Err(StageError::Task("there are no labels: no seed question has a reference answer; set seedQuestions[].answerField".into()));
+        return Err(StageError::Permanent("there are no labels: no seed question has a reference answer; set seedQuestions[].answerField".into()));
     }
     let checkpoint = open_model(shard, model)?;
     let tokenizer = checkpoint.tokenizer()?;
@@ -29,7 +30,7 @@ pub fn scorer(shard: &Shard<'_>) -> Result<Finished, StageError> {
     let mut targets = Vec::with_capacity(rows.len());
     for row in &rows {
         targets.push(Target {
-            tokens: difficulty_tokens(&tokenizer, &row.question)?,
+            tokens: encode_question(&tokenizer, &row.question)?,
             value: row.fail_rate as f32,
         });
     }
@@ -37,7 +38,7 @@ pub fn scorer(shard: &Shard<'_>) -> Result<Finished, StageError> {
     let objective = || Ok(Regression::new(targets.clone(), max_length)?);
     let dropped = objective()?.dropped();
     let warnings = (dropped > 0).then(|| format!("{dropped} of {} labelled questions are longer than {max_length} tokens and were left out", rows.len()));
-    let beside = Beside {
+    let side_output = SideOutput {
         rows: Vec::new(),
         count: 0,
         warnings: warnings.into_iter().collect(),
@@ -51,15 +52,15 @@ pub fn scorer(shard: &Shard<'_>) -> Result<Finished, StageError> {
             seed,
         )?),
     });
-    run_training(
+    run_training_stage(
         shard,
-        Starting {
+        InitialModel {
             load,
             tokenizer,
             template,
         },
         objective,
         training,
-        beside,
+        side_output,
     )
 }

@@ -1,5 +1,5 @@
-//! A folder for files on their way to the workspace, removed with the value. What killed workers left behind on this machine is
-//! swept by the next one.
+//! A temporary directory for files on their way to the workspace, removed with the value. Directories that killed workers left
+//! on this machine are removed by the next worker.
 
 use std::path::{Path, PathBuf};
 
@@ -7,59 +7,59 @@ use super::StageError;
 
 const PREFIX: &str = "scalequest-worker-";
 
-/// A folder of this process.
+/// A temporary directory of this process.
 #[derive(Debug)]
-pub struct Scratch(PathBuf);
+pub struct ScratchDir(PathBuf);
 
-impl Scratch {
-    /// Makes an empty folder below the system's folder for temporary files (`TMPDIR`).
+impl ScratchDir {
+    /// Creates an empty directory below the system's directory for temporary files (`TMPDIR`).
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The directory cannot be created.
     pub fn new() -> Result<Self, StageError> {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let base = std::env::temp_dir();
-        sweep(&base);
+        remove_stale(&base);
         let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let path = base.join(format!("{PREFIX}{}-{number}", std::process::id()));
-        make(&path)?;
-        Ok(Scratch(path))
+        create(&path)?;
+        Ok(ScratchDir(path))
     }
 
-    /// The folder.
+    /// Returns the directory's path.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// A new folder in it.
+    /// Creates a directory in it.
     ///
     /// # Errors
-    /// It cannot be made.
-    pub fn folder(&self, name: &str) -> Result<PathBuf, StageError> {
+    /// The directory cannot be created.
+    pub fn create_dir(&self, name: &str) -> Result<PathBuf, StageError> {
         let path = self.0.join(name);
-        make(&path)?;
+        create(&path)?;
         Ok(path)
     }
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-fn make(path: &Path) -> Result<(), StageError> {
+fn create(path: &Path) -> Result<(), StageError> {
     std::fs::create_dir_all(path).map_err(|error| {
         let message = format!(
-            "cannot make {}: {error}; set TMPDIR to a folder with room",
+            "cannot create {}: {error}; set TMPDIR to a directory with free space",
             path.display()
         );
-        StageError::world(&error, message)
+        StageError::transient(&error, message)
     })
 }
 
-/// Removes the folders of processes that are no more.
-fn sweep(base: &Path) {
+/// Removes the directories of processes that no longer exist.
+fn remove_stale(base: &Path) {
     let Ok(entries) = std::fs::read_dir(base) else {
         return;
     };

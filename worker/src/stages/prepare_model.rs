@@ -1,5 +1,5 @@
-//! Puts a task's model where a server that runs beside the worker finds it: in a pod the server is a container of its own, of an image that
-//! knows neither tasks nor workspaces.
+//! Prepares a task's model for a server that runs as a sidecar of the worker: the server's image knows neither tasks nor
+//! workspaces, so the files are linked to a fixed path.
 
 use std::fs;
 use std::io;
@@ -9,39 +9,39 @@ use std::path::Path;
 use scalequest_crds::protocol::report::Outcome;
 use scalequest_crds::protocol::task::StageTask;
 
-use super::models::open_model;
-use super::shard::{Finished, Shard};
-use super::{Progressing, StageError, Stop};
+use super::open_model::open_model;
+use super::shard::{Shard, StageResult};
+use super::{CancellationToken, ProgressReporter, StageError};
 
-/// Checks the files of the task's model, fetches them where they are not here, and puts links to them at `at`.
+/// Checks the files of the task's model, downloads those that are missing, and links them at `at`.
 ///
 /// # Errors
-/// The task has no model, its files cannot be used, or `at` cannot be made.
-pub fn place_model(
+/// The task has no model, its files cannot be used, or `at` cannot be created.
+pub fn prepare_model(
     task: &StageTask,
     at: &Path,
-    stop: &Stop,
-    progressing: &Progressing,
-) -> Result<Finished, StageError> {
+    cancellation: &CancellationToken,
+    reporter: &ProgressReporter,
+) -> Result<StageResult, StageError> {
     let mut params = task.params.clone();
     let model = params
         .model_mut()
-        .ok_or_else(|| StageError::Task(format!("stage {} has no model", task.stage)))?;
-    let shard = Shard::open(task, 0, stop, progressing)?;
+        .ok_or_else(|| StageError::Permanent(format!("stage {} has no model", task.stage)))?;
+    let shard = Shard::open(task, 0, cancellation, reporter)?;
     let checkpoint = open_model(&shard, model)?;
     link(checkpoint.path(), at).map_err(|error| {
         let message = format!(
-            "cannot put links to the files of model `{}` at {}: {error}",
+            "cannot link the files of model `{}` at {}: {error}",
             model.name,
             at.display()
         );
-        StageError::world(&error, message)
+        StageError::transient(&error, message)
     })?;
-    Ok(Finished::with(Outcome::Done { reused: false }))
+    Ok(StageResult::new(Outcome::Done { reused: false }))
 }
 
-/// Links `at` to a file, or makes it a folder of links to the files of a folder. Links lead to where the bytes are, not to other links: those
-/// may go with this process. What an earlier attempt left is replaced.
+/// Links `at` to a file, or makes it a directory of links to the files of a directory. Links resolve to the files themselves,
+/// not to other links, which may be removed with this process. Replaces the links of an earlier attempt.
 fn link(model: &Path, at: &Path) -> io::Result<()> {
     match fs::symlink_metadata(at) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(at)?,
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_lead_to_the_files_themselves_and_replace_those_of_an_earlier_attempt() {
+    fn links_resolve_and_replace_earlier_ones() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::create_dir_all(path("model/deeper")).unwrap();

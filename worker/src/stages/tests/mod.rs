@@ -1,1 +1,0 @@
-//! Whole stages on tiny models in temporary workspaces.
