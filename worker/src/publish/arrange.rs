@@ -93,14 +93,19 @@ impl<'a> Arranged<'a> {
             .collect()
     }
 
-    /// The arithmetic bodies that took part, sorted; stages without arithmetic do not count.
-    pub fn bodies(&self) -> BTreeSet<&'a str> {
+    /// All stages that made the dataset, in the order of the run.
+    pub fn sealed(&self) -> impl Iterator<Item = Sealed<'a>> {
         let made = self
             .generators
             .iter()
             .flat_map(|generator| &generator.stages);
         let waves = self.waves.iter().flat_map(|wave| &wave.stages);
-        bodies_of(made.chain(&self.scorer).chain(waves).copied())
+        made.chain(&self.scorer).chain(waves).copied()
+    }
+
+    /// The arithmetic bodies that took part, sorted; stages without arithmetic do not count.
+    pub fn bodies(&self) -> BTreeSet<&'a str> {
+        bodies_of(self.sealed())
     }
 }
 

@@ -73,6 +73,7 @@ pub fn render(story: &Story<'_>) -> Result<String, minijinja::Error> {
         "yields": story.yields(),
         "pairs": story.pair_yields(),
         "settings": settings_of(story.run),
+        "reproducible": story.is_reproducible(),
         "bodies": story.manifest.bodies,
         "agreement": spec.verification.as_ref().and_then(|v| v.agreement.as_ref()).map(|a| a.at_least),
         "samples": spec.responses.samples,

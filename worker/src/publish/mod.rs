@@ -30,6 +30,8 @@ mod curves;
 
 mod words;
 
+mod reproducibility;
+
 mod story;
 
 mod document;

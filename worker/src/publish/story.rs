@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::arrange::Arranged;
 use super::facts::{Facts, PreferenceFacts};
 use super::manifest::PublishedManifest;
+use super::reproducibility::irreproducible_note;
 use super::table::preferences::direction_name;
 use super::table::rejects::{reason_name, reason_words};
 use super::words::{share, thousands};
@@ -158,15 +159,18 @@ impl Story<'_> {
         }
     }
 
-    /// What a reader must know before trusting the bytes: mixed arithmetic, questions left out.
+    /// Whether running the spec again gives the same bytes.
+    pub fn is_reproducible(&self) -> bool {
+        self.irreproducible_note().is_none()
+    }
+
+    fn irreproducible_note(&self) -> Option<String> {
+        irreproducible_note(self.arranged.sealed())
+    }
+
+    /// What a reader must know before trusting the bytes: bodies without reproducible arithmetic, questions left out.
     pub fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        if self.manifest.bodies.len() > 1 {
-            notes.push(format!(
-                "More than one arithmetic body took part ({}): running the spec again need not give the same bytes.",
-                self.manifest.bodies.join(", ")
-            ));
-        }
+        let mut notes = Vec::from_iter(self.irreproducible_note());
         if self.arranged.unfinished > 0 {
             notes.push(format!(
                 "{} more questions were generated in a wave that was not finished; they are no part of the dataset nor of its funnel.",

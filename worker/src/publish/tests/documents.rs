@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
+use scalequest_crds::v1alpha1::Stage;
+
 use super::fixture::Run;
 use crate::publish::table::Layout;
+
+const NOT_THE_SAME: &str = "Running the spec again need not give the same bytes";
 
 const HOSTILE: &str = "</pre><script>alert(1)</script>\"'>&amp;\n---\n| `x` | ![](http://evil.example/x.png) {{ 7*7 }} ";
 
@@ -133,14 +137,15 @@ fn the_card_names_models_settings_and_the_papers_figures_as_the_papers() {
         assert!(card.contains(part), "{part} is not in\n{card}");
     }
     assert!(!card.contains("/somewhere/private"));
-    assert!(!card.contains("arithmetic body took part"));
+    assert!(card.contains("byte for byte, on any CPU"));
+    assert!(!card.contains(NOT_THE_SAME));
 }
 
 #[test]
-fn a_run_of_mixed_arithmetic_or_ended_short_says_so() {
-    let bodies = vec!["avx2".to_string(), "reference-f32".to_string()];
+fn a_run_partly_on_a_gpu_or_ended_short_says_so() {
     let run = Run {
-        bodies,
+        bodies: vec!["cpu-bf16".into(), "fused-bf16".into()],
+        bodies_of: Some((Stage::Qft, vec!["reference-f32-cuda".into()])),
         short: Some("the budget of 2 worker hours is spent".into()),
         target: 500,
         ..Run::default()
@@ -151,10 +156,34 @@ fn a_run_of_mixed_arithmetic_or_ended_short_says_so() {
         assert!(document.contains(&format!(
             "Ended short: {accepted} of 500 pairs (the budget of 2 worker hours is spent)."
         )));
-        assert!(document.contains("(avx2, reference-f32)"));
+        assert!(document.contains(NOT_THE_SAME));
+        assert!(document.contains("but qft ask, qft quiz by reference-f32-cuda."));
     }
     let manifest = std::fs::read_to_string(output.path().join("manifest.json")).unwrap();
     assert!(manifest.contains("\"short\": \"the budget of 2 worker hours is spent\""));
+}
+
+#[test]
+fn only_what_is_not_computed_by_the_engine_is_named_as_irreproducible() {
+    let own = Run {
+        bodies: vec!["cpu-bf16".into(), "fused-bf16".into()],
+        ..Run::default()
+    };
+    let (card, report, _) = published(&own);
+    assert!(!card.contains(NOT_THE_SAME) && !report.contains(NOT_THE_SAME));
+    assert!(card.contains("`cpu-bf16`, `fused-bf16`") && report.contains("cpu-bf16, fused-bf16"));
+    for other in ["endpoint:judge", "server:llama-server"] {
+        let run = Run {
+            bodies_of: Some((Stage::Judge, vec![other.into()])),
+            ..own.clone()
+        };
+        let (card, report, _) = published(&run);
+        for document in [&card, &report] {
+            assert!(document.contains(NOT_THE_SAME));
+            assert!(document.contains(&format!("but judge by {other}.")));
+        }
+        assert!(!card.contains("byte for byte, on any CPU"));
+    }
 }
 
 #[test]
