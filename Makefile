@@ -67,6 +67,7 @@ lint: ## Check format, clippy, documentation and dependencies
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps --document-private-items
 	cargo deny --locked check bans licenses sources
 	charts/generate.py --check
+	tests/lint/unused_dependencies.py
 
 .PHONY: audit
 audit: ## Check dependencies against the RustSec advisories (fetches their database)
