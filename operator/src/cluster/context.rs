@@ -88,6 +88,8 @@ impl Context {
 /// # Errors
 /// The system has no certificate authorities that can be read.
 pub fn asker() -> reqwest::Result<reqwest::Client> {
+    // The client needs a provider of cryptography even for plain HTTP; the error is that one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())

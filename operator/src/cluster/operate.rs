@@ -51,8 +51,6 @@ pub async fn operate(
     options: Options,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), String> {
-    // Two providers of cryptography are built in, for other reasons; this one is for the API server.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::try_default()
         .await
         .map_err(|error| format!("no cluster is configured: {error}; set KUBECONFIG, or run in a pod with a service account"))?;

@@ -198,8 +198,6 @@ impl Drop for Cluster {
 }
 
 pub(super) async fn client(kubeconfig: &Path) -> Client {
-    // Two are compiled in, by way of different crates; the process has to choose. It may have done so before.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let file = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
     let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await

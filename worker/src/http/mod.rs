@@ -3,7 +3,10 @@
 
 mod pause;
 
+mod tls;
+
 mod words;
 
 pub use pause::{now_seconds, pause_after, pause_named};
+pub use tls::install_tls_provider;
 pub use words::chain;

@@ -10,7 +10,7 @@ use super::failure::{Failure, of_status};
 use super::reply::{NoReply, Reply};
 use super::wire::{LimitName, Question, Shape, reply, request};
 use super::{Declined, EndpointError};
-use crate::http::{chain, now_seconds, pause_after};
+use crate::http::{chain, install_tls_provider, now_seconds, pause_after};
 
 /// Attempts at a question that the server fails to answer while it answers others.
 const ATTEMPTS: u32 = 6;
@@ -109,6 +109,7 @@ impl Endpoint {
                 "the key in {key_variable} holds characters that no key has: set it anew"
             )));
         }
+        install_tls_provider();
         // A redirected request would carry the prompt, and perhaps the key, to where nobody meant it to go.
         let client = Client::builder()
             .redirect(reqwest::redirect::Policy::none())

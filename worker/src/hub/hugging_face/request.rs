@@ -8,7 +8,7 @@ use reqwest::{Method, Response, Url};
 use tokio::runtime::{Builder, Runtime};
 
 use super::token::Token;
-use crate::http::chain;
+use crate::http::{chain, install_tls_provider};
 use crate::hub::attempts::Trouble;
 use crate::hub::{FetchError, Patience, Watch};
 
@@ -39,6 +39,7 @@ impl Client {
         let cannot = |error: &dyn std::fmt::Display| {
             FetchError::World(format!("cannot prepare requests to the hub: {error}"))
         };
+        install_tls_provider();
         // Redirects are followed here, since the token must not go with them.
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())

@@ -1,7 +1,7 @@
 //! Writes a table as Parquet files of a fixed number of units, one batch at a time. Where batches, row groups and files end
 //! depends on the rows' positions alone, never on the shards they came from, so that the same rows give the same bytes.
 
-use arrow::array::RecordBatch;
+use arrow_array::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;

@@ -22,6 +22,7 @@ use super::access::Access;
 use super::repeat::repeat;
 use super::runtime::block_on;
 use super::{Content, Created, Entry, Stat, StoreError};
+use crate::http::install_tls_provider;
 
 /// Bytes sent or fetched in one request; larger objects go in parts.
 const PART: u64 = 16 << 20;
@@ -60,6 +61,7 @@ impl Objects {
             ));
         }
         let prefix = url.path().trim_matches('/').to_string();
+        install_tls_provider();
         let built: Result<Arc<dyn ObjectStore>, ObjectError> = match url.scheme() {
             "s3" => {
                 let options = access.options("AWS_");
