@@ -114,12 +114,12 @@ test-oldest: build ## The cluster tests on the oldest Kubernetes that the chart 
 test-kueue: build ## A run in a queue of a real Kueue (4 minutes more to build it, once)
 	.ci/tools.sh kubernetes
 	tests/kubernetes/more.sh kueue
-	cargo test --release --locked --workspace --test apart -- --include-ignored --nocapture kueue
+	cargo test --release --locked --workspace --test slow_e2e -- --include-ignored --nocapture kueue
 
 .PHONY: test-node-loss
 test-node-loss: build ## A node loses its power under a worker (about 5 minutes)
 	.ci/tools.sh kubernetes
-	cargo test --release --locked --workspace --test apart -- --include-ignored --nocapture node_loss
+	cargo test --release --locked --workspace --test slow_e2e -- --include-ignored --nocapture node_loss
 
 .PHONY: bench-operator
 bench-operator: build ## Many runs at once on simulated nodes, beside Argo Workflows: target/bench/operator.json

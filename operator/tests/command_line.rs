@@ -31,7 +31,7 @@ spec:
 ";
 
 /// A directory of its own, with a spec in it.
-struct Bench(TempDir);
+struct Fixture(TempDir);
 
 struct Said {
     code: Option<i32>,
@@ -39,18 +39,18 @@ struct Said {
     err: String,
 }
 
-impl Bench {
-    fn new() -> Bench {
+impl Fixture {
+    fn new() -> Fixture {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("run.yaml"), SPEC).unwrap();
-        Bench(directory)
+        Fixture(directory)
     }
 
     fn path(&self) -> &Path {
         self.0.path()
     }
 
-    fn write(self, name: &str, text: &str) -> Bench {
+    fn write(self, name: &str, text: &str) -> Fixture {
         fs::write(self.path().join(name), text).unwrap();
         self
     }
@@ -77,7 +77,7 @@ impl Bench {
     }
 
     /// Accepts the spec, as a run that was started once and stopped at once.
-    fn accepted(self) -> Bench {
+    fn accepted(self) -> Fixture {
         let run = validate(&parse(SPEC).unwrap(), Environment::Local).unwrap();
         let record = RunRecord::new(
             &run,
@@ -109,7 +109,7 @@ impl Bench {
 
 #[test]
 fn help_teaches_exit_codes_and_examples() {
-    let said = Bench::new().run(&["--help"]);
+    let said = Fixture::new().run(&["--help"]);
     assert_eq!(said.code, Some(0));
     for word in [
         "run",
@@ -130,7 +130,7 @@ fn help_teaches_exit_codes_and_examples() {
             said.out
         );
     }
-    let said = Bench::new().run(&["run", "--help"]);
+    let said = Fixture::new().run(&["run", "--help"]);
     // Where the lines break depends on the width of the terminal.
     let help = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
     for word in [
@@ -147,27 +147,27 @@ fn help_teaches_exit_codes_and_examples() {
 
 #[test]
 fn a_wrong_command_line_is_bad_input() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     for arguments in [
         &["fly"][..],
         &["run"],
         &["run", "-f", "run.yaml", "--workers", "0"],
         &["run", "-f", "run.yaml", "--memory", "much"],
     ] {
-        assert_eq!(bench.run(arguments).code, Some(2), "{arguments:?}");
+        assert_eq!(fixture.run(arguments).code, Some(2), "{arguments:?}");
     }
 }
 
 #[test]
 fn a_valid_spec_is_said_to_be_valid_and_nothing_is_written() {
-    let bench = Bench::new();
-    let said = bench.run(&["validate", "--spec-only", "-f", "run.yaml"]);
+    let fixture = Fixture::new();
+    let said = fixture.run(&["validate", "--spec-only", "-f", "run.yaml"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert_eq!(
         said.out,
         "run `tiny` is valid; models and files were not looked at\n"
     );
-    assert_eq!(bench.names(), ["run.yaml"]);
+    assert_eq!(fixture.names(), ["run.yaml"]);
 }
 
 #[test]
@@ -176,9 +176,9 @@ fn every_mistake_is_named_at_once() {
         .replace("name: g, model: m}", "name: g, model: mm}")
         .replace("responses: {model: m}", "responses: {model: mmm}")
         .replace("{path: out}", "{path: ws}");
-    let bench = Bench::new().write("wrong.yaml", &wrong);
+    let fixture = Fixture::new().write("wrong.yaml", &wrong);
     for command in ["validate", "run"] {
-        let said = bench.run(&[command, "-f", "wrong.yaml"]);
+        let said = fixture.run(&[command, "-f", "wrong.yaml"]);
         assert_eq!(said.code, Some(2), "{command}: {}", said.err);
         for field in [
             "spec.generators[0].model",
@@ -193,13 +193,14 @@ fn every_mistake_is_named_at_once() {
             );
         }
     }
-    assert_eq!(bench.names(), ["run.yaml", "wrong.yaml"]);
+    assert_eq!(fixture.names(), ["run.yaml", "wrong.yaml"]);
 }
 
 #[test]
 fn mistakes_are_one_object_for_machines() {
-    let bench = Bench::new().write("wrong.yaml", &SPEC.replace("seedQuestions", "seedQuestion"));
-    let said = bench.run(&["--log-format", "json", "validate", "-f", "wrong.yaml"]);
+    let fixture =
+        Fixture::new().write("wrong.yaml", &SPEC.replace("seedQuestions", "seedQuestion"));
+    let said = fixture.run(&["--log-format", "json", "validate", "-f", "wrong.yaml"]);
     let value: serde_json::Value = serde_json::from_str(&said.err).unwrap();
     assert_eq!(
         (said.code, value["event"].as_str()),
@@ -217,7 +218,7 @@ fn mistakes_are_one_object_for_machines() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let said = Bench::new().run(&["validate", "-f", "gone.yaml"]);
+    let said = Fixture::new().run(&["validate", "-f", "gone.yaml"]);
     assert_eq!(said.code, Some(2));
     assert!(
         said.err.starts_with("error: gone.yaml: cannot be read"),
@@ -228,8 +229,8 @@ fn a_file_that_is_not_there_is_named() {
 
 #[test]
 fn the_spec_may_come_from_standard_input() {
-    let bench = Bench::new();
-    let file = fs::File::open(bench.path().join("run.yaml")).unwrap();
+    let fixture = Fixture::new();
+    let file = fs::File::open(fixture.path().join("run.yaml")).unwrap();
     let status = Command::new(env!("CARGO_BIN_EXE_scalequest"))
         .args(["validate", "--spec-only", "-f", "-"])
         .stdin(file)
@@ -240,8 +241,8 @@ fn the_spec_may_come_from_standard_input() {
 
 #[test]
 fn a_plan_lists_the_stages_in_order_with_their_hours() {
-    let bench = Bench::new();
-    let said = bench.run(&["plan", "-f", "run.yaml"]);
+    let fixture = Fixture::new();
+    let said = fixture.run(&["plan", "-f", "run.yaml"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     let order = [
         "qft", "sample", "rewrite", "qpo", "generate", "respond", "reward", "total",
@@ -256,7 +257,7 @@ fn a_plan_lists_the_stages_in_order_with_their_hours() {
         .collect();
     assert!(places.is_sorted(), "{}", said.out);
     assert!(said.out.contains("worker-hours"), "{}", said.out);
-    let said = bench.run(&[
+    let said = fixture.run(&[
         "plan", "-f", "run.yaml", "--output", "json", "--device", "h100",
     ]);
     let value: serde_json::Value = serde_json::from_str(&said.out).unwrap();
@@ -270,12 +271,12 @@ fn a_plan_lists_the_stages_in_order_with_their_hours() {
         sum > 0.0 && (sum - value["gpuHours"].as_f64().unwrap()).abs() < 1e-9,
         "{value}"
     );
-    assert_eq!(bench.names(), ["run.yaml"]);
+    assert_eq!(fixture.names(), ["run.yaml"]);
 }
 
 #[test]
 fn an_unknown_device_gets_the_nearest_name() {
-    let said = Bench::new().run(&["plan", "-f", "run.yaml", "--device", "h10"]);
+    let said = Fixture::new().run(&["plan", "-f", "run.yaml", "--device", "h10"]);
     assert_eq!(said.code, Some(2));
     assert!(said.err.contains("did you mean h100?"), "{}", said.err);
 }
@@ -284,7 +285,7 @@ fn an_unknown_device_gets_the_nearest_name() {
 fn a_million_examples_of_the_paper_are_planned_in_under_a_second() {
     let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/math.yaml");
     let started = std::time::Instant::now();
-    let said = Bench::new().run(&["plan", "-f", &spec.display().to_string()]);
+    let said = Fixture::new().run(&["plan", "-f", &spec.display().to_string()]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(
         said.out.contains("GPU-hours") && said.out.contains("rate"),
@@ -300,8 +301,8 @@ fn a_million_examples_of_the_paper_are_planned_in_under_a_second() {
 
 #[test]
 fn recipes_are_listed_and_shown() {
-    let bench = Bench::new();
-    let list = bench.run(&["recipes"]).out;
+    let fixture = Fixture::new();
+    let list = fixture.run(&["recipes"]).out;
     let names: Vec<_> = list
         .lines()
         .take(4)
@@ -309,19 +310,19 @@ fn recipes_are_listed_and_shown() {
         .collect();
     assert_eq!(names, ["Math", "MathSimple", "Code", "LongCot"]);
     assert!(
-        bench
+        fixture
             .run(&["recipes", "longcot"])
             .out
             .contains("maxNewTokens")
     );
-    let said = bench.run(&["recipes", "Maht"]);
+    let said = fixture.run(&["recipes", "Maht"]);
     assert_eq!(said.code, Some(2));
     assert!(said.err.contains("did you mean"), "{}", said.err);
 }
 
 #[test]
 fn the_crd_is_yaml_of_the_right_kind() {
-    let said = Bench::new().run(&["crd"]);
+    let said = Fixture::new().run(&["crd"]);
     let crd: serde_json::Value = serde_saphyr::from_str(&said.out).unwrap();
     assert_eq!(crd["kind"], "CustomResourceDefinition");
     assert_eq!(crd["metadata"]["name"], "synthesisruns.scalequest.dev");
@@ -329,9 +330,9 @@ fn the_crd_is_yaml_of_the_right_kind() {
 
 #[test]
 fn every_shell_gets_a_completion_script() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let said = bench.run(&["completions", shell]);
+        let said = fixture.run(&["completions", shell]);
         assert!(
             said.code == Some(0) && said.out.contains("scalequest"),
             "{shell}"
@@ -341,9 +342,9 @@ fn every_shell_gets_a_completion_script() {
 
 #[test]
 fn the_status_of_a_stopped_run_is_read_from_its_record() {
-    let bench = Bench::new().accepted();
+    let fixture = Fixture::new().accepted();
     for place in ["ws", "ws/runs/tiny"] {
-        let said = bench.run(&["status", place]);
+        let said = fixture.run(&["status", place]);
         assert_eq!(said.code, Some(0), "{}", said.err);
         assert!(
             said.out.contains("accepted  0 of 10 pairs (0%)")
@@ -352,7 +353,7 @@ fn the_status_of_a_stopped_run_is_read_from_its_record() {
             said.out
         );
     }
-    let said = bench.run(&["status", "ws", "--output", "json"]);
+    let said = fixture.run(&["status", "ws", "--output", "json"]);
     let value: serde_json::Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(
         (
@@ -366,16 +367,16 @@ fn the_status_of_a_stopped_run_is_read_from_its_record() {
 
 #[test]
 fn the_status_of_no_run_says_where_to_look() {
-    let said = Bench::new().run(&["status", "."]);
+    let said = Fixture::new().run(&["status", "."]);
     assert_eq!(said.code, Some(2));
     assert!(said.err.contains("<workspace>/runs/<run>"), "{}", said.err);
 }
 
 #[test]
 fn a_run_that_another_process_drives_is_left_to_it() {
-    let bench = Bench::new().accepted();
-    let _held = Lock::take(&bench.run_directory().join("lock"), "run tiny").unwrap();
-    let said = bench.run(&["run", "-f", "run.yaml"]);
+    let fixture = Fixture::new().accepted();
+    let _held = Lock::take(&fixture.run_directory().join("lock"), "run tiny").unwrap();
+    let said = fixture.run(&["run", "-f", "run.yaml"]);
     assert_eq!(said.code, Some(1), "{}", said.err);
     assert!(
         said.err
@@ -384,7 +385,7 @@ fn a_run_that_another_process_drives_is_left_to_it() {
         said.err
     );
     assert!(
-        bench
+        fixture
             .run(&["status", "ws", "--output", "json"])
             .out
             .contains("\"driven\": true")
@@ -393,41 +394,41 @@ fn a_run_that_another_process_drives_is_left_to_it() {
 
 #[test]
 fn what_cannot_change_is_refused_with_its_field() {
-    let bench = Bench::new().accepted().write(
+    let fixture = Fixture::new().accepted().write(
         "other.yaml",
         &SPEC.replace("recipe: MathSimple", "recipe: MathSimple\n  seed: 7"),
     );
-    let before = fs::read(bench.run_directory().join("record.json")).unwrap();
-    let said = bench.run(&["run", "-f", "other.yaml"]);
+    let before = fs::read(fixture.run_directory().join("record.json")).unwrap();
+    let said = fixture.run(&["run", "-f", "other.yaml"]);
     assert_eq!(said.code, Some(2), "{}", said.err);
     assert!(said.err.contains("spec.seed: was `0`"), "{}", said.err);
     assert_eq!(
-        fs::read(bench.run_directory().join("record.json")).unwrap(),
+        fs::read(fixture.run_directory().join("record.json")).unwrap(),
         before
     );
 }
 
 #[test]
 fn prune_shows_first_and_removes_when_told() {
-    let bench = Bench::new().accepted();
-    let loose = bench
+    let fixture = Fixture::new().accepted();
+    let loose = fixture
         .path()
         .join(format!("ws/stages/judge-{}", "a".repeat(64)));
     fs::create_dir_all(loose.join("objects")).unwrap();
     fs::write(loose.join("objects/x"), "12345").unwrap();
-    let said = bench.run(&["prune", "ws"]);
+    let said = fixture.run(&["prune", "ws"]);
     assert!(
         said.code == Some(0) && said.out.contains("would remove 5 B in 1 place;"),
         "{}",
         said.out
     );
     assert!(loose.exists());
-    let said = bench.run(&["prune", "ws", "--yes"]);
+    let said = fixture.run(&["prune", "ws", "--yes"]);
     assert!(
         said.out.contains("removed 5 B") && said.out.contains("tiny"),
         "{}",
         said.out
     );
-    assert!(!loose.exists() && bench.run_directory().exists());
-    assert_eq!(bench.run(&["prune", "."]).code, Some(2));
+    assert!(!loose.exists() && fixture.run_directory().exists());
+    assert_eq!(fixture.run(&["prune", "."]).code, Some(2));
 }

@@ -13,7 +13,7 @@ use operator_bench::{argo, load};
 
 use std::time::Duration;
 
-use scalequest_tests::kubernetes::rehearsal::install_account;
+use scalequest_tests::kubernetes::simulated_run::install_account;
 use scalequest_tests::kubernetes::{Cluster, Options};
 
 fn main() {
@@ -43,7 +43,7 @@ async fn bench() {
     let mut operator = Operator::start(&space, &account);
     operator.wait_for_looks(0).await;
     let at_first = memory_kib(operator.pid(), "VmRSS");
-    let user = "system:serviceaccount:rehearsal-system:rehearsal";
+    let user = "system:serviceaccount:simulated-system:simulated";
     let made = load::make_runs(&space, runs, &audit, user).await;
     // Every look that was due is over, and what is only shown now and then is shown.
     tokio::time::sleep(Duration::from_secs(20)).await;

@@ -6,13 +6,13 @@ use std::time::Duration;
 use candle_core::Tensor;
 use scalequest_tests::harness::broken_model::{BrokenModel, tiny_gguf, truncate, zeros};
 use scalequest_tests::harness::processes::{signal, wait_until};
-use scalequest_tests::harness::{MicroRun, Workbench};
+use scalequest_tests::harness::{TestEnv, TinyRun};
 use serde_json::{Value, json};
 
 /// A run that is right, and its directory, in which something will be wrong.
 struct Setup {
-    bench: Workbench,
-    run: MicroRun,
+    env: TestEnv,
+    run: TinyRun,
     /// The text of run.yaml, where it is not the run's.
     text: Option<String>,
     /// What is added to the command line.
@@ -41,19 +41,19 @@ impl Setup {
     }
 
     fn seeds(self, content: &str) -> Self {
-        self.bench.write("mine.jsonl", content);
+        self.env.write("mine.jsonl", content);
         self.set("/spec/seedQuestions/0/path", "mine.jsonl")
     }
 
     /// The chat model replaced by one that is broken, in the folder `broken`.
     fn model(self, break_it: impl FnOnce(BrokenModel) -> BrokenModel) -> Self {
-        break_it(BrokenModel::copy(&self.bench.path().join("broken")));
+        break_it(BrokenModel::copy(&self.env.path().join("broken")));
         self.set("/spec/models/0/source/path", "broken")
     }
 
     /// The chat model replaced by a tiny GGUF file.
     fn gguf(self, share: f64) -> Self {
-        let path = self.bench.path().join("tiny.gguf");
+        let path = self.env.path().join("tiny.gguf");
         tiny_gguf(&path);
         truncate(&path, share);
         self.set("/spec/models/0/source/path", "tiny.gguf")
@@ -65,22 +65,22 @@ impl Setup {
 #[track_caller]
 fn refused(break_it: impl FnOnce(Setup) -> Setup, said: &[&[&str]]) {
     let setup = break_it(Setup {
-        bench: Workbench::new(),
-        run: MicroRun::full("bad"),
+        env: TestEnv::new(),
+        run: TinyRun::full("bad"),
         text: None,
         flags: vec![],
     });
     let Setup {
-        bench,
+        env,
         run,
         text,
         flags,
     } = setup;
-    run.write(&bench);
+    run.write(&env);
     if let Some(text) = text {
-        bench.write("run.yaml", text);
+        env.write("run.yaml", text);
     }
-    let before = bench.snapshot();
+    let before = env.snapshot();
     for command in ["run", "validate"] {
         if command == "validate" && !flags.is_empty() {
             continue;
@@ -89,7 +89,7 @@ fn refused(break_it: impl FnOnce(Setup) -> Setup, said: &[&[&str]]) {
             .into_iter()
             .chain(flags.iter().copied())
             .collect();
-        let finished = bench.scalequest(&arguments);
+        let finished = env.scalequest(&arguments);
         assert_eq!(
             finished.code,
             Some(2),
@@ -111,13 +111,13 @@ fn refused(break_it: impl FnOnce(Setup) -> Setup, said: &[&[&str]]) {
             "a line that nobody reads: {}",
             finished.stderr
         );
-        let after: Vec<String> = bench.snapshot().into_keys().collect();
+        let after: Vec<String> = env.snapshot().into_keys().collect();
         assert_eq!(
             after,
             before.keys().cloned().collect::<Vec<_>>(),
             "{command} wrote something"
         );
-        assert!(!bench.path().join("workspace").exists() && !bench.path().join("dataset").exists());
+        assert!(!env.path().join("workspace").exists() && !env.path().join("dataset").exists());
     }
 }
 
@@ -217,7 +217,7 @@ table! {
     a_model_that_is_not_there_is_refused: setup =>
         setup.set("/spec/models/0/source/path", "nowhere/model.gguf"), [["spec.models[0].source.path", "nowhere/model.gguf", "no file or folder"]];
     a_folder_that_holds_no_model_is_refused: setup => {
-        setup.bench.write("folder/notes.txt", "nothing");
+        setup.env.write("folder/notes.txt", "nothing");
         setup.set("/spec/models/0/source/path", "folder")
     }, [["spec.models[0].source.path", "folder"]];
     a_model_without_a_source_is_refused: setup =>
@@ -292,7 +292,7 @@ table! {
     one_json_document_is_told_from_json_lines: setup =>
         setup.seeds("[\n{\"question\": \"How many?\"}\n]\n"), [["spec.seedQuestions[0].path", "one object a line"]];
     compressed_seeds_are_told_from_text: setup => {
-        setup.bench.write("mine.jsonl", [0x1f, 0x8b, 8, 0]);
+        setup.env.write("mine.jsonl", [0x1f, 0x8b, 8, 0]);
         setup.set("/spec/seedQuestions/0/path", "mine.jsonl")
     }, [["spec.seedQuestions[0].path", "compressed", "gunzip"]];
     seeds_without_the_field_are_refused_with_the_nearest: setup =>
@@ -314,15 +314,15 @@ table! {
     an_output_that_cannot_be_written_is_refused: setup =>
         setup.set("/spec/output/path", "/proc/scalequest/dataset"), [["spec.output.path", "cannot write to /proc"]];
     a_workspace_below_a_file_is_refused: setup => {
-        setup.bench.write("file", "");
+        setup.env.write("file", "");
         setup.set("/spec/workspace/path", "file/workspace")
     }, [["spec.workspace.path", "file", "not a directory"]];
     an_output_that_holds_other_files_is_refused: setup => {
-        setup.bench.write("thesis/chapter.tex", "\\section{}");
+        setup.env.write("thesis/chapter.tex", "\\section{}");
         setup.set("/spec/output/path", "thesis")
     }, [["spec.output.path", "thesis", "chapter.tex", "empty directory"]];
     an_output_that_holds_another_runs_dataset_is_refused: setup => {
-        setup.bench.write("theirs/manifest.json", r#"{"format": "scalequest-dataset/1", "name": "theirs"}"#);
+        setup.env.write("theirs/manifest.json", r#"{"format": "scalequest-dataset/1", "name": "theirs"}"#);
         setup.set("/spec/output/path", "theirs")
     }, [["spec.output.path", "theirs", "run `theirs`"]];
     an_output_inside_the_workspace_is_refused: setup =>
@@ -355,60 +355,52 @@ fn without_template(model: BrokenModel) -> BrokenModel {
 }
 
 #[test]
-fn a_spec_that_is_not_there_is_refused() {
-    let bench = Workbench::new();
+fn missing_spec_is_rejected() {
+    let env = TestEnv::new();
     for command in ["run", "validate", "plan"] {
-        bench
-            .scalequest(&[command, "-f", "nowhere.yaml"])
+        env.scalequest(&[command, "-f", "nowhere.yaml"])
             .exits_with(2)
             .says(&["nowhere.yaml", "cannot be read"]);
     }
-    bench.write("binary.yaml", [0xff, 0xfe, 0, 1]);
-    bench
-        .scalequest(&["run", "-f", "binary.yaml"])
+    env.write("binary.yaml", [0xff, 0xfe, 0, 1]);
+    env.scalequest(&["run", "-f", "binary.yaml"])
         .exits_with(2)
         .says(&["binary.yaml", "UTF-8"]);
-    assert_eq!(bench.snapshot().len(), 1);
+    assert_eq!(env.snapshot().len(), 1);
 }
 
 #[test]
-fn a_command_line_that_is_wrong_is_refused_with_the_nearest() {
-    let bench = Workbench::new();
-    bench
-        .scalequest(&["valdate"])
+fn wrong_command_line_suggests_the_nearest() {
+    let env = TestEnv::new();
+    env.scalequest(&["valdate"])
         .exits_with(2)
         .says(&["validate"]);
-    bench
-        .scalequest(&["run", "--fil", "x"])
+    env.scalequest(&["run", "--fil", "x"])
         .exits_with(2)
         .says(&["--file"]);
-    bench.scalequest(&["run"]).exits_with(2).says(&["--file"]);
-    bench
-        .scalequest(&["run", "-f", "x.yaml", "--memory", "5 apples"])
+    env.scalequest(&["run"]).exits_with(2).says(&["--file"]);
+    env.scalequest(&["run", "-f", "x.yaml", "--memory", "5 apples"])
         .exits_with(2)
         .says(&["apples"]);
-    bench
-        .scalequest(&["recipes", "Maths"])
+    env.scalequest(&["recipes", "Maths"])
         .exits_with(2)
         .says(&["Maths", "Math"]);
-    bench
-        .scalequest(&["status", "nowhere"])
+    env.scalequest(&["status", "nowhere"])
         .exits_with(2)
         .says(&["nowhere", "holds no run"]);
-    bench
-        .scalequest(&["prune", "nowhere"])
+    env.scalequest(&["prune", "nowhere"])
         .exits_with(2)
         .says(&["nowhere", "no workspace"]);
-    assert_eq!(bench.snapshot().len(), 0);
+    assert_eq!(env.snapshot().len(), 0);
 }
 
 #[test]
-fn a_field_that_cannot_change_is_refused_under_the_same_name_and_the_run_stays_as_it_is() {
-    let bench = Workbench::new();
-    let run = MicroRun::small("fixed");
-    run.write(&bench);
-    let mut runner = bench.start(&["run", "-f", "run.yaml"], "run.log");
-    let record = bench.path().join("workspace/runs/fixed/record.json");
+fn immutable_field_change_is_rejected() {
+    let env = TestEnv::new();
+    let run = TinyRun::small("fixed");
+    run.write(&env);
+    let mut runner = env.start(&["run", "-f", "run.yaml"], "run.log");
+    let record = env.path().join("workspace/runs/fixed/record.json");
     wait_until("the record", Duration::from_secs(60), || {
         record.is_file().then_some(())
     });
@@ -418,8 +410,7 @@ fn a_field_that_cannot_change_is_refused_under_the_same_name_and_the_run_stays_a
     });
     // The lock says who looked last.
     let content = || {
-        bench
-            .snapshot()
+        env.snapshot()
             .into_iter()
             .filter(|(path, _)| !path.ends_with("/lock"))
             .collect::<Vec<_>>()
@@ -447,35 +438,32 @@ fn a_field_that_cannot_change_is_refused_under_the_same_name_and_the_run_stays_a
             ["spec.output.path", "elsewhere", "cannot change"],
         ),
     ] {
-        bench.write("changed.yaml", change.text());
-        bench
-            .scalequest(&["run", "-f", "changed.yaml"])
+        env.write("changed.yaml", change.text());
+        env.scalequest(&["run", "-f", "changed.yaml"])
             .exits_with(2)
             .says(&parts);
     }
-    std::fs::remove_file(bench.path().join("changed.yaml")).expect("a file");
+    std::fs::remove_file(env.path().join("changed.yaml")).expect("a file");
     assert_eq!(content(), before);
 }
 
 #[test]
-fn a_good_run_and_a_good_gguf_file_are_valid() {
-    let bench = Workbench::new();
-    MicroRun::full("good").write(&bench);
-    let before = bench.snapshot();
-    bench
-        .scalequest(&["validate", "-f", "run.yaml"])
+fn valid_run_and_gguf_pass() {
+    let env = TestEnv::new();
+    TinyRun::full("good").write(&env);
+    let before = env.snapshot();
+    env.scalequest(&["validate", "-f", "run.yaml"])
         .exits_with(0)
         .says(&["good", "valid"]);
-    tiny_gguf(&bench.path().join("tiny.gguf"));
-    let with_gguf = MicroRun::full("good")
+    tiny_gguf(&env.path().join("tiny.gguf"));
+    let with_gguf = TinyRun::full("good")
         .set("/spec/generators/0/model", "tiny")
         .set("/spec/models/1/name", "tiny")
         .set("/spec/models/1/source/path", "tiny.gguf")
         .set("/spec/reward/model", "chat");
-    with_gguf.write(&bench);
-    bench
-        .scalequest(&["validate", "-f", "run.yaml"])
+    with_gguf.write(&env);
+    env.scalequest(&["validate", "-f", "run.yaml"])
         .exits_with(0)
         .says(&["good", "valid"]);
-    assert_eq!(bench.snapshot().len(), before.len() + 1);
+    assert_eq!(env.snapshot().len(), before.len() + 1);
 }

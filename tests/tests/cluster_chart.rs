@@ -26,13 +26,13 @@ const SERVICE_MONITOR: &str = r#"{
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn what_is_generated_is_current() {
+async fn generated_chart_files_are_current() {
     generated_is_current().exits_with(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn helm_finds_nothing_to_say_and_the_server_takes_every_object() {
+async fn helm_lint_and_server_accept_chart() {
     let cluster = Cluster::shared();
     cluster.install_crd();
     cluster
@@ -115,7 +115,7 @@ const NOT_DONE: [(&str, &str); 5] = [
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn kube_score_finds_nothing_but_what_is_reasoned() {
+async fn kube_score_finds_only_known_exceptions() {
     let cluster = Cluster::shared();
     let program = folder().join("../../tools/bin/kube-score");
     for file in chart_values() {
@@ -158,7 +158,7 @@ fn fed(mut command: Command, input: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn values_that_make_no_sense_are_refused_with_a_sentence() {
+async fn invalid_values_are_rejected_with_advice() {
     let cluster = Cluster::shared();
     for (set, words) in [
         ("replicaCount=2", "replicaCount"),
@@ -189,7 +189,7 @@ async fn values_that_make_no_sense_are_refused_with_a_sentence() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn an_older_crd_is_upgraded_with_the_chart_and_survives_it() {
+async fn crd_is_upgraded_with_the_chart() {
     // Of its own, since a chart that brings the CRD must be the only one.
     let cluster = Cluster::start(Options::default());
     let older = cluster.directory().join("older-chart");
@@ -240,7 +240,7 @@ fn older_chart(folder: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn the_operators_account_can_do_what_it_needs_and_nothing_else() {
+async fn operator_account_has_minimal_rights() {
     let cluster = Cluster::shared();
     cluster.install_crd();
     let values = json!({"replicas": 0, "fullnameOverride": "rights", "crds": {"enabled": false}});
@@ -312,7 +312,7 @@ async fn the_operators_account_can_do_what_it_needs_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn with_watched_namespaces_the_rights_end_at_their_borders() {
+async fn watched_namespaces_limit_the_rights() {
     let cluster = Cluster::shared();
     cluster.install_crd();
     for name in ["watched-one", "watched-two"] {

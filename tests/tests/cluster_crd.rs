@@ -321,7 +321,7 @@ fn rules(schema: &Value, found: &mut BTreeSet<String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn the_crd_is_established_and_structural() {
+async fn crd_is_established_and_structural() {
     let cluster = Cluster::shared();
     cluster.install_crd();
     let crds: Api<CustomResourceDefinition> = Api::all(cluster.client().await);
@@ -340,7 +340,7 @@ async fn the_crd_is_established_and_structural() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn the_crd_is_small_enough_for_client_side_apply() {
+async fn crd_fits_client_side_apply() {
     let cluster = Cluster::shared();
     cluster.install_crd();
     let path = scalequest_tests::harness::binaries::repository()
@@ -353,7 +353,7 @@ async fn the_crd_is_small_enough_for_client_side_apply() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn every_rule_refuses_with_its_sentence_and_lets_the_rest_pass() {
+async fn each_cel_rule_rejects_its_violation() {
     let cluster = Cluster::shared();
     cluster.install_crd();
     let space = cluster.namespace("rules").await;
@@ -424,7 +424,7 @@ async fn every_rule_refuses_with_its_sentence_and_lets_the_rest_pass() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn a_refused_run_can_be_mended_and_a_held_one_change_its_queue() {
+async fn invalid_and_suspended_runs_accept_edits() {
     let cluster = Cluster::shared();
     cluster.install_crd();
     let space = cluster.namespace("mended").await;
@@ -450,7 +450,7 @@ async fn a_refused_run_can_be_mended_and_a_held_one_change_its_queue() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn a_typo_is_refused_with_the_field_it_is_in() {
+async fn unknown_field_is_rejected_by_name() {
     let cluster = Cluster::shared();
     cluster.install_crd();
     let space = cluster.namespace("typo").await;
@@ -473,7 +473,7 @@ async fn a_typo_is_refused_with_the_field_it_is_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn kubectl_explains_every_field_and_shows_the_columns() {
+async fn kubectl_explains_fields_and_prints_columns() {
     let cluster = Cluster::shared();
     cluster.install_crd();
     let space = cluster.namespace("explained").await;

@@ -68,7 +68,7 @@ async fn messages(space: &Namespace) -> Vec<(i32, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn real_pods_share_a_claim_and_say_how_they_end() {
+async fn real_pods_share_a_claim() {
     let cluster = Cluster::shared();
     cluster.real_nodes(1, &[]);
     let space = cluster.namespace("claim").await;
@@ -116,7 +116,7 @@ async fn real_pods_share_a_claim_and_say_how_they_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn simulated_pods_end_as_their_script_says() {
+async fn simulated_pods_follow_their_script() {
     let cluster = Cluster::shared();
     cluster.simulated_nodes(3);
     let space = cluster.namespace("script").await;
@@ -142,7 +142,7 @@ async fn simulated_pods_end_as_their_script_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn a_deleted_simulated_pod_ends_as_stopped_and_is_replaced() {
+async fn deleted_simulated_pod_is_replaced() {
     let cluster = Cluster::shared();
     cluster.simulated_nodes(3);
     let space = cluster.namespace("deleted").await;
@@ -178,7 +178,7 @@ async fn a_deleted_simulated_pod_ends_as_stopped_and_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn a_pod_that_is_not_restricted_is_refused() {
+async fn unrestricted_pod_is_rejected() {
     let space = Cluster::shared().namespace("refused").await;
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "root"},
@@ -192,7 +192,7 @@ async fn a_pod_that_is_not_restricted_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn a_killed_api_server_comes_back_with_what_it_knew() {
+async fn api_server_restart_keeps_state() {
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(Options::default())));
     let space = cluster.namespace("killed").await;
     cluster.control_plane().api_server.kill();

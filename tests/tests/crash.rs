@@ -14,7 +14,7 @@ use scalequest_operator::local::record_file::load;
 use scalequest_tests::harness::binaries::binary;
 use scalequest_tests::harness::crash::{Doing, Moment, Struck, Victim, strike};
 use scalequest_tests::harness::processes::{signal, wait_until, workers_below};
-use scalequest_tests::harness::{FinishedRun, MicroRun, Workbench};
+use scalequest_tests::harness::{FinishedRun, TestEnv, TinyRun};
 
 /// Longest wait for a stage to come, or a run to end, on a machine that has other work.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -24,15 +24,15 @@ const SEED: i64 = 20_241_024;
 
 /// A run that nobody disturbed, and how long each stage's shards took in it.
 struct Undisturbed {
-    bench: Workbench,
+    env: TestEnv,
     run: FinishedRun,
 }
 
 static UNDISTURBED: LazyLock<Undisturbed> = LazyLock::new(|| {
-    let bench = Workbench::lasting(concat!(env!("CARGO_TARGET_TMPDIR"), "/crash"));
-    MicroRun::full("whole").write(&bench);
-    bench.run().exits_with(0);
-    let run = FinishedRun::read(bench.path(), "whole");
+    let env = TestEnv::lasting(concat!(env!("CARGO_TARGET_TMPDIR"), "/crash"));
+    TinyRun::full("whole").write(&env);
+    env.run().exits_with(0);
+    let run = FinishedRun::read(env.path(), "whole");
     assert!(
         run.record.waves.len() >= 2,
         "the run is meant to take several waves: {:?}",
@@ -44,7 +44,7 @@ static UNDISTURBED: LazyLock<Undisturbed> = LazyLock::new(|| {
         Stage::ALL.into_iter().collect(),
         "every stage is meant to be in the run"
     );
-    Undisturbed { bench, run }
+    Undisturbed { env, run }
 });
 
 /// How long a worker was at a stage in the undisturbed run, about.
@@ -71,8 +71,8 @@ fn moment(stage: Stage, doing: Doing, victim: Victim, round: u64) -> Moment {
 }
 
 /// Whether the stage of a moment is sealed for good: one that comes once for each generator, or once for the run.
-fn is_over(bench: &Workbench, moment: &Moment) -> bool {
-    let record = load(&bench.path().join("workspace/runs/whole"))
+fn is_over(env: &TestEnv, moment: &Moment) -> bool {
+    let record = load(&env.path().join("workspace/runs/whole"))
         .ok()
         .and_then(|loaded| loaded.record);
     let expected = |stage: Stage| UNDISTURBED.run.stages(stage).count();
@@ -92,27 +92,27 @@ fn is_over(bench: &Workbench, moment: &Moment) -> bool {
 }
 
 /// Drives a run through `moments`, starting it again whenever its runner is killed, to its end; what came of each moment.
-fn disturbed(bench: &Workbench, moments: &[Moment]) -> Vec<Struck> {
-    MicroRun::full("whole").write(bench);
-    let mut runner = bench.start(&["run", "-f", "run.yaml"], "run.log");
+fn disturbed(env: &TestEnv, moments: &[Moment]) -> Vec<Struck> {
+    TinyRun::full("whole").write(env);
+    let mut runner = env.start(&["run", "-f", "run.yaml"], "run.log");
     let mut struck = Vec::new();
     for (number, moment) in moments.iter().enumerate() {
-        let what = strike(&mut runner, bench.path(), moment, PATIENCE, || {
-            is_over(bench, moment)
+        let what = strike(&mut runner, env.path(), moment, PATIENCE, || {
+            is_over(env, moment)
         });
         if what == Struck::Killed && moment.victim == Victim::Runner {
             // Every second time the next runner comes while the old one's workers may still be saving.
             if number % 2 == 0 {
-                no_worker_is_left(bench.path());
+                no_worker_is_left(env.path());
             }
-            runner = bench.start(&["run", "-f", "run.yaml"], "run.log");
+            runner = env.start(&["run", "-f", "run.yaml"], "run.log");
         }
         struck.push(what);
     }
     let status = wait_until("the end of the run", PATIENCE, || {
         runner.try_wait().expect("a child")
     });
-    let log = std::fs::read_to_string(bench.path().join("run.log")).unwrap_or_default();
+    let log = std::fs::read_to_string(env.path().join("run.log")).unwrap_or_default();
     assert_eq!(status.code(), Some(0), "{log}");
     struck
 }
@@ -127,15 +127,15 @@ fn no_worker_is_left(directory: &Path) {
 }
 
 #[test]
-fn runs_killed_at_thirty_moments_of_all_stages_end_in_the_bytes_of_an_undisturbed_run() {
+fn runs_killed_anywhere_end_in_same_bytes() {
     let killed: Mutex<BTreeSet<(Doing, Victim, &str)>> = Mutex::default();
     let count: Mutex<usize> = Mutex::default();
     let campaign = |moments: Vec<Moment>| {
-        let bench = Workbench::new();
-        let struck = disturbed(&bench, &moments);
-        let run = FinishedRun::read(bench.path(), "whole");
+        let env = TestEnv::new();
+        let struck = disturbed(&env, &moments);
+        let run = FinishedRun::read(env.path(), "whole");
         run.is_the_same_as(&UNDISTURBED.run);
-        run.funnel_adds_up(&bench.status());
+        run.funnel_adds_up(&env.status());
         for (moment, what) in moments.iter().zip(struck) {
             println!("{what:?}: {moment:?}");
             if what == Struck::Killed {
@@ -216,12 +216,12 @@ fn runs_killed_at_thirty_moments_of_all_stages_end_in_the_bytes_of_an_undisturbe
 }
 
 #[test]
-fn an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bytes() {
+fn interrupted_run_resumes_to_same_bytes() {
     LazyLock::force(&UNDISTURBED);
-    let bench = Workbench::new();
-    MicroRun::full("whole").write(&bench);
+    let env = TestEnv::new();
+    TinyRun::full("whole").write(&env);
     for stage in [Stage::Qft, Stage::Qpo, Stage::Label, Stage::Scorer] {
-        let mut runner = bench.start(&["run", "-f", "run.yaml"], "run.log");
+        let mut runner = env.start(&["run", "-f", "run.yaml"], "run.log");
         let sees = |worker: &[String]| {
             worker
                 .iter()
@@ -229,7 +229,7 @@ fn an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bytes() {
                 && worker.get(1).is_some_and(|a| a == "run")
         };
         wait_until(stage.slug(), PATIENCE, || {
-            workers_below(bench.path())
+            workers_below(env.path())
                 .into_iter()
                 .find(|worker| sees(&worker.arguments))
         });
@@ -238,11 +238,11 @@ fn an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bytes() {
         let status = wait_until("the end of the runner", PATIENCE, || {
             runner.try_wait().expect("a child")
         });
-        let log = std::fs::read_to_string(bench.path().join("run.log")).expect("a log");
+        let log = std::fs::read_to_string(env.path().join("run.log")).expect("a log");
         assert_eq!(status.code(), Some(130), "{log}");
         assert!(log.contains("the same command goes on"), "{log}");
         assert!(
-            workers_below(bench.path()).is_empty(),
+            workers_below(env.path()).is_empty(),
             "a worker outlived its runner"
         );
         assert!(
@@ -250,24 +250,23 @@ fn an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bytes() {
             "a worker that was asked to stop counts as failed: {log}"
         );
     }
-    bench.run().exits_with(0);
-    FinishedRun::read(bench.path(), "whole").is_the_same_as(&UNDISTURBED.run);
+    env.run().exits_with(0);
+    FinishedRun::read(env.path(), "whole").is_the_same_as(&UNDISTURBED.run);
 }
 
 #[test]
-fn one_worker_on_one_core_makes_the_same_bytes_as_many() {
-    let bench = Workbench::new();
-    MicroRun::full("whole").write(&bench);
-    bench
-        .scalequest(&["run", "-f", "run.yaml", "--workers", "1", "--cores", "1"])
+fn worker_count_changes_no_bytes() {
+    let env = TestEnv::new();
+    TinyRun::full("whole").write(&env);
+    env.scalequest(&["run", "-f", "run.yaml", "--workers", "1", "--cores", "1"])
         .exits_with(0);
-    FinishedRun::read(bench.path(), "whole").is_the_same_as(&UNDISTURBED.run);
+    FinishedRun::read(env.path(), "whole").is_the_same_as(&UNDISTURBED.run);
 }
 
 #[test]
-fn any_cut_of_a_stage_into_shards_seals_the_same_content() {
+fn shard_size_changes_no_content() {
     let undisturbed = &UNDISTURBED.run;
-    let bench = UNDISTURBED.bench.copy();
+    let env = UNDISTURBED.env.copy();
     let sharded = undisturbed
         .record
         .stages
@@ -278,7 +277,7 @@ fn any_cut_of_a_stage_into_shards_seals_the_same_content() {
     let stages: Vec<_> = sharded.filter(|stage| seen.insert(stage.stage)).collect();
     assert_eq!(stages.len(), 8, "the sharded stages of a run");
     for stage in stages {
-        let tasks = bench.path().join("workspace/runs/whole/tasks");
+        let tasks = env.path().join("workspace/runs/whole/tasks");
         let find = |path: std::path::PathBuf| {
             path.to_string_lossy()
                 .ends_with(&format!("{}.json", stage.key))
@@ -299,19 +298,19 @@ fn any_cut_of_a_stage_into_shards_seals_the_same_content() {
         );
         std::fs::remove_dir_all(
             FinishedRun {
-                root: bench.path().into(),
+                root: env.path().into(),
                 ..undisturbed.clone()
             }
             .stage_directory(stage),
         )
         .expect("the stage's directory");
-        let file = bench.write(
+        let file = env.write(
             "task.json",
             serde_json::to_vec(&task).expect("a task serialises"),
         );
         for shard in (0..task.shards()).rev() {
             let report = work(
-                &bench,
+                &env,
                 &[
                     "run",
                     "--task",
@@ -327,7 +326,7 @@ fn any_cut_of_a_stage_into_shards_seals_the_same_content() {
                 stage.stage
             );
         }
-        let report = work(&bench, &["seal", "--task", &file.display().to_string()]);
+        let report = work(&env, &["seal", "--task", &file.display().to_string()]);
         let Outcome::Sealed { digest, .. } = report.outcome else {
             panic!("{}: {:?}", stage.stage, report.outcome)
         };
@@ -350,14 +349,14 @@ fn any_cut_of_a_stage_into_shards_seals_the_same_content() {
 }
 
 /// Runs a worker to its end and reads its report.
-fn work(bench: &Workbench, arguments: &[&str]) -> StageReport {
-    let report = bench.path().join("report.json");
+fn work(env: &TestEnv, arguments: &[&str]) -> StageReport {
+    let report = env.path().join("report.json");
     let mut command = std::process::Command::new(binary("scalequest-worker"));
     command
         .args(arguments)
         .arg("--report")
         .arg(&report)
-        .current_dir(bench.path());
+        .current_dir(env.path());
     let output = command.output().expect("the worker starts");
     assert!(
         output.status.success(),

@@ -5,15 +5,15 @@ use std::fs;
 use std::sync::LazyLock;
 
 use scalequest_tests::harness::filesystem::{SmallFilesystem, bytes_below};
-use scalequest_tests::harness::{FinishedRun, MicroRun, Workbench};
+use scalequest_tests::harness::{FinishedRun, TestEnv, TinyRun};
 
 /// Room for everything.
 const PLENTY: u64 = 2 << 30;
 
 const NAME: &str = "full-disk";
 
-fn spec() -> MicroRun {
-    MicroRun::full(NAME)
+fn spec() -> TinyRun {
+    TinyRun::full(NAME)
         .set("/spec/workspace/path", "small/workspace")
         .set("/spec/output/path", "small/dataset")
         .set("/spec/target/examples", 8)
@@ -21,18 +21,18 @@ fn spec() -> MicroRun {
 
 /// A run with room: what it published, and the bytes that it took.
 static WHOLE: LazyLock<(FinishedRun, u64)> = LazyLock::new(|| {
-    let bench = Workbench::lasting(concat!(env!("CARGO_TARGET_TMPDIR"), "/disk-full"));
-    spec().write(&bench);
-    bench.run().exits_with(0);
-    let root = bench.path().join("small");
+    let env = TestEnv::lasting(concat!(env!("CARGO_TARGET_TMPDIR"), "/disk-full"));
+    spec().write(&env);
+    env.run().exits_with(0);
+    let root = env.path().join("small");
     (FinishedRun::read(&root, NAME), bytes_below(&root))
 });
 
 /// Runs in a file system with room for `share` of what the run takes, then in one with plenty. Nothing is tested, and that is said,
 /// where file systems cannot be mounted; in CI that is a failure.
 fn fills_up_at(share: f64) {
-    let bench = Workbench::new();
-    let mount = bench.path().join("small");
+    let env = TestEnv::new();
+    let mount = env.path().join("small");
     let room = ((WHOLE.1 as f64 * share) as u64).max(64 << 10);
     let small = match SmallFilesystem::mount(&mount, room) {
         Ok(small) => small,
@@ -46,8 +46,8 @@ fn fills_up_at(share: f64) {
             );
         }
     };
-    spec().write(&bench);
-    let finished = bench.run();
+    spec().write(&env);
+    let finished = env.run();
     let said = format!("{}{}", finished.stdout, finished.stderr);
     assert_eq!(finished.code, Some(1), "{room} bytes: {said}");
     let names_it = |line: &&str| {
@@ -69,7 +69,7 @@ fn fills_up_at(share: f64) {
         "a dataset that is not whole has a manifest"
     );
     small.resize(PLENTY);
-    bench.run().exits_with(0);
+    env.run().exits_with(0);
     let run = FinishedRun::read(&mount, NAME);
     run.is_the_same_as(&WHOLE.0);
     drop(small);
@@ -77,18 +77,18 @@ fn fills_up_at(share: f64) {
 }
 
 #[test]
-fn a_disk_that_is_full_from_the_start_is_said_and_the_run_goes_on() {
+fn disk_full_at_start_is_recoverable() {
     fills_up_at(0.0);
 }
 
 #[test]
-fn a_disk_that_fills_up_in_training_is_said_and_the_run_goes_on() {
+fn disk_full_in_training_is_recoverable() {
     fills_up_at(0.15);
     fills_up_at(0.4);
 }
 
 #[test]
-fn a_disk_that_fills_up_late_is_said_and_the_run_goes_on() {
+fn disk_full_late_is_recoverable() {
     fills_up_at(0.8);
     fills_up_at(0.96);
 }

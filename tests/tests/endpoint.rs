@@ -8,9 +8,9 @@ use scalequest_crds::protocol::report::Counts;
 use scalequest_crds::protocol::rows::AnsweredRow;
 use scalequest_crds::v1alpha1::Stage;
 use scalequest_tests::harness::chat_server::{ChatServer, Fault, MODEL};
-use scalequest_tests::harness::micro_run::micro_models;
 use scalequest_tests::harness::processes::{signal, wait_until};
-use scalequest_tests::harness::{FinishedRun, MicroRun, Workbench};
+use scalequest_tests::harness::tiny_run::tiny_models;
+use scalequest_tests::harness::{FinishedRun, TestEnv, TinyRun};
 use scalequest_worker::openai::{
     Answered, Declined, Endpoint, EndpointError, Patience, Question, Reply, Shape,
 };
@@ -94,11 +94,11 @@ fn replies(answered: Vec<Answered>) -> Vec<Reply> {
 }
 
 fn server() -> ChatServer {
-    ChatServer::start(&micro_models().chat, None)
+    ChatServer::start(&tiny_models().chat, None)
 }
 
 #[test]
-fn every_question_is_answered_as_by_a_server_that_never_fails() {
+fn faulty_endpoint_gives_the_same_answers() {
     let server = server();
     let quiet = Client::of(&server, PATIENCE).ask(questions(12));
     assert_eq!(quiet.1, Ok(()));
@@ -125,7 +125,7 @@ fn every_question_is_answered_as_by_a_server_that_never_fails() {
 }
 
 #[test]
-fn the_servers_retry_after_is_kept_to() {
+fn retry_after_is_respected() {
     let server = server();
     server.next(&[Fault::Busy("2")]);
     let began = Instant::now();
@@ -135,7 +135,7 @@ fn the_servers_retry_after_is_kept_to() {
 }
 
 #[test]
-fn a_server_that_stays_silent_is_unavailable_and_a_question_that_alone_fails_is_declined() {
+fn silent_server_and_poison_request_are_distinguished() {
     let server = server();
     let short = Patience {
         request: Duration::from_millis(300),
@@ -174,7 +174,7 @@ fn a_server_that_stays_silent_is_unavailable_and_a_question_that_alone_fails_is_
 }
 
 #[test]
-fn what_one_prompt_is_refused_for_concerns_that_prompt_alone() {
+fn rejected_prompt_affects_no_other() {
     let server = server();
     server.about("filtered", Fault::Refused("content_filter"));
     let asked = [
@@ -199,8 +199,8 @@ fn what_one_prompt_is_refused_for_concerns_that_prompt_alone() {
 }
 
 #[test]
-fn a_wrong_key_or_model_ends_the_work_with_advice() {
-    let server = ChatServer::start(&micro_models().chat, Some("right"));
+fn wrong_key_or_model_gives_advice() {
+    let server = ChatServer::start(&tiny_models().chat, Some("right"));
     let asked = |model: &str, key: Option<&str>| {
         let client = Client::with(&server.base_url(), model, key, PATIENCE);
         let looked = client.endpoint.look(&client.runtime);
@@ -228,7 +228,7 @@ fn a_wrong_key_or_model_ends_the_work_with_advice() {
     assert!(message.contains("model_not_found"), "{message}");
     let looked = looked.expect_err("another model").to_string();
     assert!(
-        looked.contains("it does not serve it, but `micro-chat`"),
+        looked.contains("it does not serve it, but `tiny-chat`"),
         "{looked}"
     );
     server.next(&[Fault::OtherModel]);
@@ -241,7 +241,7 @@ fn a_wrong_key_or_model_ends_the_work_with_advice() {
 }
 
 #[test]
-fn a_stop_hands_on_what_is_under_way_and_sends_nothing_more() {
+fn stop_drains_requests_in_flight() {
     let server = server();
     server.every(1, &[Fault::Slow(Duration::from_millis(400))]);
     let client = Client::of(&server, PATIENCE);
@@ -270,12 +270,12 @@ fn a_stop_hands_on_what_is_under_way_and_sends_nothing_more() {
 }
 
 /// A run whose every part but the trained ones is played by the server.
-fn served(server: &ChatServer) -> MicroRun {
+fn served(server: &ChatServer) -> TinyRun {
     let engine = |mut engine: serde_json::Value| {
         engine["openAI"]["prices"] = json!({"inputPerMillion": "100", "outputPerMillion": "300"});
         engine
     };
-    MicroRun::full("served")
+    TinyRun::full("served")
         .set("/spec/target/examples", 8)
         .set(
             "/spec/models/1",
@@ -289,9 +289,9 @@ fn served(server: &ChatServer) -> MicroRun {
 }
 
 #[test]
-fn a_run_makes_the_same_bytes_whatever_happens_and_pays_for_no_answer_twice() {
+fn killed_run_pays_no_answer_twice() {
     let server = server();
-    let quiet = Workbench::new();
+    let quiet = TestEnv::new();
     served(&server).write(&quiet);
     quiet.run().exits_with(0);
     let undisturbed = FinishedRun::read(quiet.path(), "served");
@@ -304,7 +304,7 @@ fn a_run_makes_the_same_bytes_whatever_happens_and_pays_for_no_answer_twice() {
     assert!(
         bodies
             .iter()
-            .all(|seal| seal.bodies == ["endpoint:micro-chat"]),
+            .all(|seal| seal.bodies == ["endpoint:tiny-chat"]),
         "{bodies:?}"
     );
 
@@ -347,12 +347,12 @@ fn a_run_makes_the_same_bytes_whatever_happens_and_pays_for_no_answer_twice() {
             Fault::Garbage,
         ],
     );
-    let bench = Workbench::new();
-    served(&server).write(&bench);
+    let env = TestEnv::new();
+    served(&server).write(&env);
     let mut kills = 0;
     for (way, after) in [("INT", 30), ("KILL", 60), ("INT", 90), ("KILL", 120)] {
         let before = server.answered().values().sum::<usize>();
-        let mut runner = bench.start(&["run", "-f", "run.yaml"], "run.log");
+        let mut runner = env.start(&["run", "-f", "run.yaml"], "run.log");
         let is_time = || {
             let answered = server.answered().values().sum::<usize>() - before >= after;
             let is_over = runner.try_wait().expect("a child").is_some();
@@ -366,12 +366,12 @@ fn a_run_makes_the_same_bytes_whatever_happens_and_pays_for_no_answer_twice() {
         });
     }
     wait_until("the end of its workers", LONG, || {
-        scalequest_tests::harness::processes::workers_below(bench.path())
+        scalequest_tests::harness::processes::workers_below(env.path())
             .is_empty()
             .then_some(())
     });
-    bench.run().exits_with(0);
-    FinishedRun::read(bench.path(), "served").is_the_same_as(&undisturbed);
+    env.run().exits_with(0);
+    FinishedRun::read(env.path(), "served").is_the_same_as(&undisturbed);
     let twice: usize = server.answered().values().sum::<usize>() - 2 * once.values().sum::<usize>();
     assert!(
         twice <= 4 * kills,
@@ -380,14 +380,14 @@ fn a_run_makes_the_same_bytes_whatever_happens_and_pays_for_no_answer_twice() {
 }
 
 #[test]
-fn a_reward_model_behind_an_endpoint_gives_what_the_built_in_engine_gives() {
-    let reward = micro_models().reward;
+fn endpoint_rewards_match_the_engine() {
+    let reward = tiny_models().reward;
     let server = ChatServer::start(&reward, None);
     let rewarded = |model: serde_json::Value| {
-        let bench = Workbench::new();
-        MicroRun::rewarded("rewarded", model).write(&bench);
-        bench.run().exits_with(0);
-        let run = FinishedRun::read(bench.path(), "rewarded");
+        let env = TestEnv::new();
+        TinyRun::rewarded("rewarded", model).write(&env);
+        env.run().exits_with(0);
+        let run = FinishedRun::read(env.path(), "rewarded");
         let seals = run.stages(Stage::Reward);
         let seals = seals.filter_map(|each| each.seal.as_ref());
         let bodies: Vec<String> = seals.flat_map(|seal| seal.bodies.clone()).collect();
@@ -410,31 +410,30 @@ fn a_reward_model_behind_an_endpoint_gives_what_the_built_in_engine_gives() {
     let (there, bodies) = rewarded(json!({"engine": server.engine()}));
     assert_eq!(there, here);
     assert!(
-        bodies.iter().all(|body| body == "endpoint:micro-chat"),
+        bodies.iter().all(|body| body == "endpoint:tiny-chat"),
         "{bodies:?}"
     );
 }
 
 #[test]
-fn a_reward_model_behind_an_endpoint_that_must_speak_too_is_refused() {
-    let server = ChatServer::start(&micro_models().reward, None);
-    let bench = Workbench::new();
-    MicroRun::rewarded("rewarded", json!({"engine": server.engine()}))
+fn endpoint_reward_model_cannot_generate() {
+    let server = ChatServer::start(&tiny_models().reward, None);
+    let env = TestEnv::new();
+    TinyRun::rewarded("rewarded", json!({"engine": server.engine()}))
         .set("/spec/responses/model", "reward")
-        .write(&bench);
-    bench
-        .run()
+        .write(&env);
+    env.run()
         .exits_with(2)
         .says(&["spec.models[1].engine.openAI.model", "scalar", "rewriter"]);
 }
 
 #[test]
-fn a_run_whose_endpoint_dies_says_so_loses_nothing_and_goes_on_with_the_same_command() {
+fn lost_endpoint_stops_and_resumes_run() {
     let server = server();
-    let bench = Workbench::new();
-    served(&server).write(&bench);
+    let env = TestEnv::new();
+    served(&server).write(&env);
     server.every(1, &[Fault::Broken]);
-    let finished: scalequest_tests::harness::workbench::Finished = bench
+    let finished: scalequest_tests::harness::test_env::Finished = env
         .command(&["run", "-f", "run.yaml"])
         .env("SCALEQUEST_ENDPOINT_PATIENCE_SECONDS", "2")
         .output()
@@ -446,22 +445,20 @@ fn a_run_whose_endpoint_dies_says_so_loses_nothing_and_goes_on_with_the_same_com
         "the same command goes on",
     ]);
     server.every(usize::MAX, &[]);
-    bench.run().exits_with(0);
+    env.run().exits_with(0);
 }
 
 #[test]
-fn a_second_look_at_money_keeps_a_run_within_its_budget() {
+fn token_prices_keep_run_within_budget() {
     let server = server();
-    let bench = Workbench::new();
+    let env = TestEnv::new();
     served(&server)
         .set("/spec/target/examples", 5000)
         .set("/spec/budget", json!({"cost": "1.00", "currency": "EUR"}))
-        .write(&bench);
-    bench
-        .run()
+        .write(&env);
+    env.run()
         .exits_with(3)
         .says(&["spec.budget.cost (1.00 EUR)"]);
-    let report =
-        std::fs::read_to_string(bench.path().join("dataset/report.html")).expect("a report");
+    let report = std::fs::read_to_string(env.path().join("dataset/report.html")).expect("a report");
     assert!(report.contains("EUR"), "the report names no money");
 }

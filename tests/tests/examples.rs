@@ -27,7 +27,7 @@ fn read(path: &PathBuf) -> SynthesisRun {
 }
 
 #[test]
-fn every_example_is_a_run() {
+fn every_example_is_valid() {
     let name_of = |path| read(path).metadata.name.expect("a name");
     let names: Vec<String> = examples().iter().map(name_of).collect();
     assert_eq!(
@@ -44,7 +44,7 @@ fn every_example_is_a_run() {
 }
 
 #[test]
-fn every_model_that_an_example_refers_to_is_declared() {
+fn example_models_are_declared() {
     for path in examples() {
         let spec = read(&path).spec;
         let mut named = vec![spec.responses.model.clone()];
@@ -70,7 +70,7 @@ fn every_model_that_an_example_refers_to_is_declared() {
 }
 
 #[test]
-fn the_question_files_of_an_example_are_in_the_repository() {
+fn example_question_files_exist() {
     for path in examples() {
         let spec = read(&path).spec;
         let contamination = spec.filters.and_then(|filters| filters.contamination);
@@ -87,7 +87,7 @@ fn the_question_files_of_an_example_are_in_the_repository() {
 }
 
 #[test]
-fn the_run_in_the_readme_is_a_run() {
+fn readme_run_is_valid() {
     let readme = std::fs::read_to_string(repository().join("README.md")).expect("a README");
     let block = readme.split("```yaml\n").nth(1);
     let yaml = block

@@ -13,9 +13,9 @@ use scalequest_engine::model::Checkpoint;
 use scalequest_tests::harness::binaries::binary;
 use scalequest_tests::harness::broken_model::tiny_gguf;
 use scalequest_tests::harness::hub_server::{Fault, HubServer, REVISION};
-use scalequest_tests::harness::micro_run::micro_models;
 use scalequest_tests::harness::processes::{signal, wait_until};
-use scalequest_tests::harness::{MicroRun, Workbench};
+use scalequest_tests::harness::tiny_run::tiny_models;
+use scalequest_tests::harness::{TestEnv, TinyRun};
 use scalequest_worker::hub::{FetchError, Settings, Watch, fetch, kept, look};
 use serde_json::{Value, json};
 
@@ -38,12 +38,12 @@ fn location(repo: &str, file: Option<&str>) -> ModelLocation {
     })
 }
 
-/// The surroundings of a fetch from `hub` to a cache below the workbench.
-fn settings(bench: &Workbench, hub: &HubServer, more: &[(&str, &str)]) -> Settings {
+/// The surroundings of a fetch from `hub` to a cache below the test environment.
+fn settings(env: &TestEnv, hub: &HubServer, more: &[(&str, &str)]) -> Settings {
     let mut variables = BTreeMap::from([
         (
             "SCALEQUEST_CACHE".into(),
-            bench.path().join("cache").display().to_string(),
+            env.path().join("cache").display().to_string(),
         ),
         ("HF_ENDPOINT".into(), hub.endpoint()),
     ]);
@@ -55,7 +55,7 @@ fn settings(bench: &Workbench, hub: &HubServer, more: &[(&str, &str)]) -> Settin
 }
 
 fn chat_hub() -> HubServer {
-    HubServer::start(&[(CHAT, &micro_models().chat)])
+    HubServer::start(&[(CHAT, &tiny_models().chat)])
 }
 
 fn get(settings: &Settings) -> Result<PathBuf, FetchError> {
@@ -72,18 +72,18 @@ fn digest(path: &Path) -> String {
 /// Asserts that the model at `path` is the one that the hub serves.
 #[track_caller]
 fn is_the_chat_model(path: &Path) {
-    assert_eq!(digest(path), digest(&micro_models().chat));
+    assert_eq!(digest(path), digest(&tiny_models().chat));
 }
 
 fn size(file: &str) -> u64 {
-    let found = std::fs::metadata(micro_models().chat.join(file));
+    let found = std::fs::metadata(tiny_models().chat.join(file));
     found.expect("a file of the model").len()
 }
 
 #[test]
-fn a_fetched_model_is_the_model_and_is_asked_for_once() {
-    let (bench, hub) = (Workbench::new(), chat_hub());
-    let settings = settings(&bench, &hub, &[]);
+fn fetched_model_is_complete_and_cached() {
+    let (env, hub) = (TestEnv::new(), chat_hub());
+    let settings = settings(&env, &hub, &[]);
     assert_eq!(kept(&location(CHAT, None), &settings), None);
     let asked = look("chat", &location(CHAT, None), &settings, &QUIET).unwrap();
     let whole: u64 = [
@@ -97,7 +97,7 @@ fn a_fetched_model_is_the_model_and_is_asked_for_once() {
     .iter()
     .sum();
     assert_eq!(asked, whole);
-    assert!(hub.sent().is_empty() && !bench.path().join("cache").exists());
+    assert!(hub.sent().is_empty() && !env.path().join("cache").exists());
     let path = get(&settings).unwrap();
     is_the_chat_model(&path);
     let requests = hub.requests();
@@ -110,12 +110,12 @@ fn a_fetched_model_is_the_model_and_is_asked_for_once() {
 }
 
 #[test]
-fn a_gated_model_needs_the_right_token_and_the_storage_never_sees_it() {
-    let (bench, hub) = (Workbench::new(), chat_hub());
+fn gated_model_needs_its_token() {
+    let (env, hub) = (TestEnv::new(), chat_hub());
     hub.gate("hf_right");
-    let token = |token| get(&settings(&bench, &hub, &[("HF_TOKEN", token)]));
-    let home = bench.path().display().to_string();
-    let nothing = settings(&bench, &hub, &[("HOME", &home)]);
+    let token = |token| get(&settings(&env, &hub, &[("HF_TOKEN", token)]));
+    let home = env.path().display().to_string();
+    let nothing = settings(&env, &hub, &[("HOME", &home)]);
     for (refused, words) in [
         (get(&nothing), ["gated", "set HF_TOKEN"]),
         (
@@ -135,7 +135,7 @@ fn a_gated_model_needs_the_right_token_and_the_storage_never_sees_it() {
         assert!(!said.contains("hf_wrong"), "{said}");
     }
     // The file that `hf auth login` writes.
-    bench.write(".cache/huggingface/token", "hf_right\n");
+    env.write(".cache/huggingface/token", "hf_right\n");
     is_the_chat_model(&get(&nothing).unwrap());
     assert!(
         !hub.leaked(),
@@ -144,9 +144,9 @@ fn a_gated_model_needs_the_right_token_and_the_storage_never_sees_it() {
 }
 
 #[test]
-fn what_the_hub_does_not_know_is_said_with_what_to_correct() {
-    let (bench, hub) = (Workbench::new(), chat_hub());
-    let folder = bench.path().join("none");
+fn unknown_repository_or_file_gives_advice() {
+    let (env, hub) = (TestEnv::new(), chat_hub());
+    let folder = env.path().join("none");
     std::fs::create_dir_all(&folder).unwrap();
     let empty = HubServer::start(&[("org/empty", &folder)]);
     let at = |hub: &HubServer, repo: &str, revision: &str, more: &[(&str, &str)]| {
@@ -155,7 +155,7 @@ fn what_the_hub_does_not_know_is_said_with_what_to_correct() {
             revision: revision.into(),
             file: None,
         });
-        let error = fetch("chat", &place, &settings(&bench, hub, more), &QUIET).unwrap_err();
+        let error = fetch("chat", &place, &settings(&env, hub, more), &QUIET).unwrap_err();
         assert!(matches!(error, FetchError::Source(_)), "{error}");
         error.to_string()
     };
@@ -194,9 +194,9 @@ fn what_the_hub_does_not_know_is_said_with_what_to_correct() {
 }
 
 #[test]
-fn a_hub_that_throttles_breaks_and_cuts_off_is_asked_again_and_no_byte_is_sent_twice() {
-    let (bench, hub) = (Workbench::new(), chat_hub());
-    let settings = settings(&bench, &hub, &[]);
+fn throttled_download_resumes_without_repeats() {
+    let (env, hub) = (TestEnv::new(), chat_hub());
+    let settings = settings(&env, &hub, &[]);
     hub.next_listings(&[Fault::Busy("0"), Fault::Broken, Fault::Garbage]);
     hub.next("config.json", &[Fault::Broken, Fault::Busy("0.1")]);
     hub.next(
@@ -213,27 +213,27 @@ fn a_hub_that_throttles_breaks_and_cuts_off_is_asked_again_and_no_byte_is_sent_t
 }
 
 #[test]
-fn a_server_that_knows_no_ranges_is_heard_to_the_end() {
-    let (bench, hub) = (Workbench::new(), chat_hub());
+fn server_without_ranges_is_supported() {
+    let (env, hub) = (TestEnv::new(), chat_hub());
     hub.next(WEIGHTS, &[Fault::CutOff(1_000_000), Fault::WholeAgain]);
-    is_the_chat_model(&get(&settings(&bench, &hub, &[])).unwrap());
+    is_the_chat_model(&get(&settings(&env, &hub, &[])).unwrap());
     assert_eq!(hub.ranges(WEIGHTS), [0, 0]);
 }
 
 #[test]
-fn a_server_that_falls_silent_is_left_and_asked_for_the_rest() {
-    let (bench, hub) = (Workbench::new(), chat_hub());
+fn stalled_download_resumes_after_timeout() {
+    let (env, hub) = (TestEnv::new(), chat_hub());
     let soon = [("SCALEQUEST_FETCH_SILENCE_SECONDS", "1")];
     hub.next(WEIGHTS, &[Fault::Stalls(1_000_000)]);
-    is_the_chat_model(&get(&settings(&bench, &hub, &soon)).unwrap());
+    is_the_chat_model(&get(&settings(&env, &hub, &soon)).unwrap());
     assert_eq!(hub.ranges(WEIGHTS), [0, 1_000_000]);
 }
 
 #[test]
-fn damaged_bytes_are_fetched_once_more_and_then_refused() {
+fn corrupted_download_is_retried_once() {
     for file in [WEIGHTS, "config.json"] {
-        let (bench, hub) = (Workbench::new(), chat_hub());
-        let settings = settings(&bench, &hub, &[]);
+        let (env, hub) = (TestEnv::new(), chat_hub());
+        let settings = settings(&env, &hub, &[]);
         hub.always(file, Some(Fault::Corrupt));
         let error = get(&settings).unwrap_err();
         assert!(matches!(error, FetchError::World(_)), "{error}");
@@ -249,9 +249,9 @@ fn damaged_bytes_are_fetched_once_more_and_then_refused() {
 }
 
 #[test]
-fn a_hub_that_is_not_there_is_given_up_with_what_to_check() {
-    let (bench, hub) = (Workbench::new(), chat_hub());
-    let nowhere = settings(&bench, &hub, &[("HF_ENDPOINT", "http://127.0.0.1:9")]);
+fn unreachable_hub_gives_advice() {
+    let (env, hub) = (TestEnv::new(), chat_hub());
+    let nowhere = settings(&env, &hub, &[("HF_ENDPOINT", "http://127.0.0.1:9")]);
     let error = get(&nowhere).unwrap_err();
     assert!(matches!(error, FetchError::Unavailable(_)));
     let said = error.to_string();
@@ -265,7 +265,7 @@ fn a_hub_that_is_not_there_is_given_up_with_what_to_check() {
     }
     // One that always fails is given up too, once patience ends.
     hub.always(WEIGHTS, Some(Fault::Broken));
-    let impatient = settings(&bench, &hub, &[("SCALEQUEST_FETCH_PATIENCE_SECONDS", "1")]);
+    let impatient = settings(&env, &hub, &[("SCALEQUEST_FETCH_PATIENCE_SECONDS", "1")]);
     let said = get(&impatient).unwrap_err().to_string();
     assert!(
         said.contains(WEIGHTS) && said.contains("status 500"),
@@ -281,9 +281,9 @@ fn a_hub_that_is_not_there_is_given_up_with_what_to_check() {
 }
 
 #[test]
-fn a_stop_ends_every_wait_and_what_came_stays() {
-    let (bench, hub) = (Workbench::new(), chat_hub());
-    let settings = settings(&bench, &hub, &[]);
+fn stop_ends_waits_and_keeps_parts() {
+    let (env, hub) = (TestEnv::new(), chat_hub());
+    let settings = settings(&env, &hub, &[]);
     hub.next(WEIGHTS, &[Fault::Stalls(1_000_000)]);
     let stopped = AtomicBool::new(false);
     let watch = Watch {
@@ -297,19 +297,19 @@ fn a_stop_ends_every_wait_and_what_came_stays() {
 }
 
 #[test]
-fn weights_in_several_files_are_those_that_the_index_names() {
-    let bench = Workbench::new();
-    let folder = bench.path().join("sharded");
+fn sharded_weights_follow_the_index() {
+    let env = TestEnv::new();
+    let folder = env.path().join("sharded");
     shard_the_chat_model(&folder);
     let hub = HubServer::start(&[("org/sharded", &folder)]);
-    let settings = settings(&bench, &hub, &[]);
+    let settings = settings(&env, &hub, &[]);
     let path = fetch("x", &location("org/sharded", None), &settings, &QUIET).unwrap();
     assert_eq!(digest(&path), digest(&folder));
     assert!(!hub.sent().contains_key("unused.safetensors"));
     assert!(!path.join("unused.safetensors").exists());
     // An index that names what is not there is no model.
     std::fs::remove_file(folder.join("two.safetensors")).unwrap();
-    let elsewhere = self::settings(&Workbench::new(), &hub, &[]);
+    let elsewhere = self::settings(&TestEnv::new(), &hub, &[]);
     let said = fetch("x", &location("org/sharded", None), &elsewhere, &QUIET)
         .unwrap_err()
         .to_string();
@@ -319,7 +319,7 @@ fn weights_in_several_files_are_those_that_the_index_names() {
 /// The chat model with its weights in two files and an index, and a third file that the index does not name.
 fn shard_the_chat_model(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
-    let chat = micro_models().chat;
+    let chat = tiny_models().chat;
     for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
         std::fs::copy(chat.join(file), folder.join(file)).unwrap();
     }
@@ -342,14 +342,14 @@ fn shard_the_chat_model(folder: &Path) {
 }
 
 #[test]
-fn a_gguf_file_is_fetched_alone_with_what_is_said_of_it() {
-    let bench = Workbench::new();
-    let folder = bench.path().join("gguf");
+fn gguf_file_is_fetched_alone() {
+    let env = TestEnv::new();
+    let folder = env.path().join("gguf");
     std::fs::create_dir_all(&folder).unwrap();
     tiny_gguf(&folder.join("a.gguf"));
-    bench.write("gguf/README.md", "---\nlicense: mit\n---\n");
+    env.write("gguf/README.md", "---\nlicense: mit\n---\n");
     let hub = HubServer::start(&[("org/gguf", &folder)]);
-    let settings = settings(&bench, &hub, &[]);
+    let settings = settings(&env, &hub, &[]);
     let only = fetch("x", &location("org/gguf", None), &settings, &QUIET).unwrap();
     assert!(only.ends_with("a.gguf") && only.with_file_name("README.md").is_file());
     assert_eq!(digest(&only), digest(&folder.join("a.gguf")));
@@ -362,7 +362,7 @@ fn a_gguf_file_is_fetched_alone_with_what_is_said_of_it() {
     )
     .unwrap();
     assert!(named.ends_with("b.gguf") && !named.with_file_name("a.gguf").exists());
-    let other = self::settings(&Workbench::new(), &hub, &[]);
+    let other = self::settings(&TestEnv::new(), &hub, &[]);
     let said = fetch("x", &location("org/gguf", None), &other, &QUIET)
         .unwrap_err()
         .to_string();
@@ -370,9 +370,9 @@ fn a_gguf_file_is_fetched_alone_with_what_is_said_of_it() {
 }
 
 #[test]
-fn threads_that_want_one_model_at_once_fetch_it_once() {
-    let (bench, hub) = (Workbench::new(), chat_hub());
-    let settings = settings(&bench, &hub, &[]);
+fn concurrent_threads_fetch_once() {
+    let (env, hub) = (TestEnv::new(), chat_hub());
+    let settings = settings(&env, &hub, &[]);
     std::thread::scope(|scope| {
         let all: Vec<_> = (0..4)
             .map(|_| scope.spawn(|| get(&settings).unwrap()))
@@ -384,22 +384,22 @@ fn threads_that_want_one_model_at_once_fetch_it_once() {
     assert_eq!(hub.sent()[WEIGHTS], size(WEIGHTS));
 }
 
-/// A run on the chat model of a hub, written to the workbench.
-fn from_hub(name: &str) -> MicroRun {
-    MicroRun::small(name).set("/spec/models/0/source", HubServer::source(CHAT))
+/// A run on the chat model of a hub, written to the test environment.
+fn from_hub(name: &str) -> TinyRun {
+    TinyRun::small(name).set("/spec/models/0/source", HubServer::source(CHAT))
 }
 
-/// Starts the worker's inspection of the run in `bench`, which fetches its model.
-fn inspection(bench: &Workbench, hub: &HubServer) -> Child {
-    inspection_with(bench, &[("HF_ENDPOINT", &hub.endpoint())])
+/// Starts the worker's inspection of the run in `env`, which fetches its model.
+fn inspection(env: &TestEnv, hub: &HubServer) -> Child {
+    inspection_with(env, &[("HF_ENDPOINT", &hub.endpoint())])
 }
 
 /// The same with these variables.
-fn inspection_with(bench: &Workbench, variables: &[(&str, &str)]) -> Child {
+fn inspection_with(env: &TestEnv, variables: &[(&str, &str)]) -> Child {
     Command::new(binary("scalequest-worker"))
         .args(["inspect", "--spec", "run.yaml"])
-        .current_dir(bench.path())
-        .env("SCALEQUEST_CACHE", bench.path().join("cache"))
+        .current_dir(env.path())
+        .env("SCALEQUEST_CACHE", env.path().join("cache"))
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -420,8 +420,8 @@ fn findings(child: Child) -> Value {
 }
 
 /// Waits until a worker has fetched this many bytes of the weights.
-fn wait_for_bytes(bench: &Workbench, bytes: u64) {
-    let cache = bench.path().join("cache/models");
+fn wait_for_bytes(env: &TestEnv, bytes: u64) {
+    let cache = env.path().join("cache/models");
     wait_until("a begun file", LONG, || {
         let folders = std::fs::read_dir(&cache).ok()?.flatten();
         let mut files = folders.map(|folder| folder.path().join(format!("{WEIGHTS}.partial")));
@@ -430,64 +430,64 @@ fn wait_for_bytes(bench: &Workbench, bytes: u64) {
 }
 
 #[test]
-fn a_killed_download_is_gone_on_with_and_blocks_nobody() {
-    let (bench, hub) = (Workbench::new(), chat_hub());
-    from_hub("killed").write(&bench);
+fn killed_download_resumes_and_unlocks() {
+    let (env, hub) = (TestEnv::new(), chat_hub());
+    from_hub("killed").write(&env);
     hub.next(WEIGHTS, &[Fault::Stalls(1_000_000)]);
-    let mut first = inspection(&bench, &hub);
-    wait_for_bytes(&bench, 1_000_000);
+    let mut first = inspection(&env, &hub);
+    wait_for_bytes(&env, 1_000_000);
     // A second one waits for the first, and takes over where that is killed.
-    let second = inspection(&bench, &hub);
+    let second = inspection(&env, &hub);
     signal(first.id(), "KILL");
     let _ = first.wait();
     let found = findings(second);
     assert_eq!(found["faults"], json!([]), "{found}");
-    assert_eq!(found["models"][0]["digest"], digest(&micro_models().chat));
+    assert_eq!(found["models"][0]["digest"], digest(&tiny_models().chat));
     assert_eq!(hub.ranges(WEIGHTS), [0, 1_000_000]);
     assert_eq!(hub.sent()[WEIGHTS], size(WEIGHTS));
 }
 
 #[test]
-fn processes_that_want_one_model_at_once_fetch_it_once() {
-    let (bench, hub) = (Workbench::new(), chat_hub());
-    from_hub("shared").write(&bench);
-    let both = [inspection(&bench, &hub), inspection(&bench, &hub)];
+fn concurrent_processes_fetch_once() {
+    let (env, hub) = (TestEnv::new(), chat_hub());
+    from_hub("shared").write(&env);
+    let both = [inspection(&env, &hub), inspection(&env, &hub)];
     for found in both.map(findings) {
         assert_eq!(found["faults"], json!([]), "{found}");
-        assert_eq!(found["models"][0]["digest"], digest(&micro_models().chat));
+        assert_eq!(found["models"][0]["digest"], digest(&tiny_models().chat));
     }
     assert_eq!(hub.sent()[WEIGHTS], size(WEIGHTS));
 }
 
 #[test]
-fn a_worker_that_is_asked_to_stop_says_so_and_keeps_what_it_has() {
-    let (bench, hub) = (Workbench::new(), chat_hub());
-    from_hub("stopped").write(&bench);
+fn stopped_worker_keeps_partial_download() {
+    let (env, hub) = (TestEnv::new(), chat_hub());
+    from_hub("stopped").write(&env);
     hub.next(WEIGHTS, &[Fault::Stalls(1_000_000)]);
-    let child = inspection(&bench, &hub);
-    wait_for_bytes(&bench, 1_000_000);
+    let child = inspection(&env, &hub);
+    wait_for_bytes(&env, 1_000_000);
     signal(child.id(), "TERM");
     let output = child.wait_with_output().expect("an end");
     assert_eq!(output.status.code(), Some(75));
-    findings(inspection(&bench, &hub));
+    findings(inspection(&env, &hub));
     assert_eq!(hub.ranges(WEIGHTS), [0, 1_000_000]);
 }
 
 #[test]
-fn a_proxy_is_asked_where_the_environment_names_one() {
-    let (bench, hub) = (Workbench::new(), chat_hub());
-    from_hub("proxied").write(&bench);
+fn proxy_from_environment_is_used() {
+    let (env, hub) = (TestEnv::new(), chat_hub());
+    from_hub("proxied").write(&env);
     // The hub's name leads nowhere; the proxy, which is the hub, knows it. The storage is reached directly.
     let variables = [
         ("HF_ENDPOINT", "http://hub.invalid"),
         ("HTTP_PROXY", &hub.endpoint()),
         ("NO_PROXY", "127.0.0.1"),
     ];
-    let found = findings(inspection_with(&bench, &variables));
+    let found = findings(inspection_with(&env, &variables));
     assert_eq!(found["faults"], json!([]), "{found}");
     assert_eq!(hub.sent()[WEIGHTS], size(WEIGHTS));
     let unreachable = [("HF_ENDPOINT", "http://hub.invalid")];
-    let other = Workbench::new();
+    let other = TestEnv::new();
     from_hub("proxied").write(&other);
     let found = findings(inspection_with(&other, &unreachable));
     let said = found["faults"][0]["message"].as_str().expect("a fault");

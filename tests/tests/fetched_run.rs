@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use scalequest_tests::harness::dataset::{Dataset, files_below, published};
 use scalequest_tests::harness::hub_server::{Fault, HubServer};
-use scalequest_tests::harness::micro_run::micro_models;
 use scalequest_tests::harness::object_server::{ObjectServer, find_program};
 use scalequest_tests::harness::processes::{signal, wait_until};
-use scalequest_tests::harness::{Finished, MicroRun, Workbench};
+use scalequest_tests::harness::tiny_run::tiny_models;
+use scalequest_tests::harness::{Finished, TestEnv, TinyRun};
 use scalequest_worker::storage::store::{Access, Store};
 use serde_json::{Value, json};
 
@@ -19,29 +19,29 @@ const CHAT: &str = "org/chat";
 
 const WEIGHTS: &str = "model.safetensors";
 
-/// A small run whose generator is trained and whose chat model has this source, written to a workbench.
-fn written(source: Value) -> (Workbench, MicroRun) {
-    let bench = Workbench::new();
+/// A small run whose generator is trained and whose chat model has this source, written to a test environment.
+fn written(source: Value) -> (TestEnv, TinyRun) {
+    let env = TestEnv::new();
     let qft = json!({"epochs": 1, "learningRate": 2.0e-4, "maxLength": 64, "batchSize": 1, "tuning": "Full"});
-    let run = MicroRun::small("fetched")
+    let run = TinyRun::small("fetched")
         .set("/spec/generators/0/qft", qft)
         .set("/spec/target/examples", 4)
         .set("/spec/models/0/source", source);
-    run.write(&bench);
-    (bench, run)
+    run.write(&env);
+    (env, run)
 }
 
-fn run(bench: &Workbench, variables: &[(&str, String)]) -> Finished {
-    let mut command = bench.command(&["run", "-f", "run.yaml"]);
+fn run(env: &TestEnv, variables: &[(&str, String)]) -> Finished {
+    let mut command = env.command(&["run", "-f", "run.yaml"]);
     command.envs(variables.iter().map(|(name, value)| (*name, value)));
     command.output().expect("scalequest starts").into()
 }
 
 /// The dataset of a run whose model lies in a folder.
 fn reference() -> Dataset {
-    let (bench, _) = written(json!({"path": micro_models().chat}));
-    bench.run().exits_with(0);
-    published(&bench.path().join("dataset"))
+    let (env, _) = written(json!({"path": tiny_models().chat}));
+    env.run().exits_with(0);
+    published(&env.path().join("dataset"))
 }
 
 #[track_caller]
@@ -52,14 +52,14 @@ fn same_data(made: &Path, reference: &Dataset) {
 }
 
 #[test]
-fn a_run_on_a_model_of_the_hub_makes_the_bytes_of_one_on_a_folder_and_goes_on_after_ctrl_c() {
+fn hub_model_matches_folder_and_resumes() {
     let reference = reference();
-    let hub = HubServer::start(&[(CHAT, &micro_models().chat)]);
-    let (bench, _) = written(HubServer::source(CHAT));
+    let hub = HubServer::start(&[(CHAT, &tiny_models().chat)]);
+    let (env, _) = written(HubServer::source(CHAT));
     let endpoint = [("HF_ENDPOINT", hub.endpoint())];
 
     // Looking at a spec fetches nothing.
-    let mut validate = bench.command(&["validate", "-f", "run.yaml"]);
+    let mut validate = env.command(&["validate", "-f", "run.yaml"]);
     validate.envs(endpoint.iter().map(|(name, value)| (*name, value)));
     let validated: Finished = validate.output().expect("scalequest starts").into();
     validated
@@ -69,14 +69,14 @@ fn a_run_on_a_model_of_the_hub_makes_the_bytes_of_one_on_a_folder_and_goes_on_af
 
     // Ctrl-C while the model is fetched.
     hub.next(WEIGHTS, &[Fault::Stalls(1_000_000)]);
-    let mut command = bench.command(&["run", "-f", "run.yaml"]);
+    let mut command = env.command(&["run", "-f", "run.yaml"]);
     command.envs(endpoint.iter().map(|(name, value)| (*name, value)));
     let runner = command
         .stderr(Stdio::piped())
         .spawn()
         .expect("scalequest starts");
     wait_until("the model's beginning", LONG, || {
-        let folders = std::fs::read_dir(bench.path().join("cache/models")).ok()?;
+        let folders = std::fs::read_dir(env.path().join("cache/models")).ok()?;
         let mut files = folders
             .flatten()
             .map(|folder| folder.path().join(format!("{WEIGHTS}.partial")));
@@ -89,28 +89,27 @@ fn a_run_on_a_model_of_the_hub_makes_the_bytes_of_one_on_a_folder_and_goes_on_af
         "interrupted before anything was started",
         "the same command goes on",
     ]);
-    assert!(!bench.path().join("workspace").exists());
+    assert!(!env.path().join("workspace").exists());
 
-    run(&bench, &endpoint)
+    run(&env, &endpoint)
         .exits_with(0)
         .says(&["before the run: fetch model `chat`, MiB"]);
     assert_eq!(hub.ranges(WEIGHTS), [0, 1_000_000]);
-    same_data(&bench.path().join("dataset"), &reference);
-    let card = std::fs::read_to_string(bench.path().join("dataset/README.md")).expect("a card");
+    same_data(&env.path().join("dataset"), &reference);
+    let card = std::fs::read_to_string(env.path().join("dataset/README.md")).expect("a card");
     assert!(card.contains(CHAT), "the card names the repository");
 
     // With the hub gone, the run is looked at again, and what was lost of it is made again.
     drop(hub);
-    std::fs::remove_dir_all(bench.path().join("workspace")).unwrap();
-    std::fs::remove_dir_all(bench.path().join("dataset")).unwrap();
-    run(&bench, &endpoint).exits_with(0);
-    same_data(&bench.path().join("dataset"), &reference);
+    std::fs::remove_dir_all(env.path().join("workspace")).unwrap();
+    std::fs::remove_dir_all(env.path().join("dataset")).unwrap();
+    run(&env, &endpoint).exits_with(0);
+    same_data(&env.path().join("dataset"), &reference);
 }
 
 /// The task of the run's responses, under another key, so that nothing of it is there.
-fn task_under_another_key(bench: &Workbench) -> Value {
-    let tasks =
-        std::fs::read_dir(bench.path().join("workspace/runs/fetched/tasks")).expect("tasks");
+fn task_under_another_key(env: &TestEnv) -> Value {
+    let tasks = std::fs::read_dir(env.path().join("workspace/runs/fetched/tasks")).expect("tasks");
     let mut tasks = tasks
         .flatten()
         .filter_map(|task| serde_json::from_slice::<Value>(&std::fs::read(task.path()).ok()?).ok());
@@ -122,32 +121,32 @@ fn task_under_another_key(bench: &Workbench) -> Value {
 }
 
 /// Does a task by hand: the worker's exit code, and what it said.
-fn work(bench: &Workbench, task: &Value, variables: &[(&str, String)]) -> Finished {
-    bench.write("task.json", task.to_string());
+fn work(env: &TestEnv, task: &Value, variables: &[(&str, String)]) -> Finished {
+    env.write("task.json", task.to_string());
     let mut command = std::process::Command::new(scalequest_tests::harness::binaries::binary(
         "scalequest-worker",
     ));
     command
         .args(["run", "--task", "task.json", "--shard", "0"])
-        .current_dir(bench.path())
-        .env("SCALEQUEST_CACHE", bench.path().join("cache"))
+        .current_dir(env.path())
+        .env("SCALEQUEST_CACHE", env.path().join("cache"))
         .envs(variables.iter().map(|(name, value)| (*name, value)));
     command.output().expect("the worker starts").into()
 }
 
 #[test]
-fn a_stage_fetches_what_the_cache_lacks_and_says_what_it_cannot_have() {
-    let hub = HubServer::start(&[(CHAT, &micro_models().chat)]);
-    let (bench, _) = written(HubServer::source(CHAT));
+fn stage_fetches_what_cache_lacks() {
+    let hub = HubServer::start(&[(CHAT, &tiny_models().chat)]);
+    let (env, _) = written(HubServer::source(CHAT));
     let endpoint = [("HF_ENDPOINT", hub.endpoint())];
-    run(&bench, &endpoint).exits_with(0);
+    run(&env, &endpoint).exits_with(0);
     let weights = hub.sent()[WEIGHTS];
-    let task = task_under_another_key(&bench);
+    let task = task_under_another_key(&env);
     assert_eq!(
         task["params"]["respond"]["model"]["location"]["hub"]["repo"],
         CHAT
     );
-    let forget = || std::fs::remove_dir_all(bench.path().join("cache")).expect("a cache");
+    let forget = || std::fs::remove_dir_all(env.path().join("cache")).expect("a cache");
 
     forget();
     hub.always(WEIGHTS, Some(Fault::Gone));
@@ -155,53 +154,51 @@ fn a_stage_fetches_what_the_cache_lacks_and_says_what_it_cannot_have() {
         endpoint[0].clone(),
         ("SCALEQUEST_FETCH_PATIENCE_SECONDS", "1".into()),
     ];
-    work(&bench, &task, &soon).exits_with(64).says(&[
+    work(&env, &task, &soon).exits_with(64).says(&[
         "model `chat`",
         "`model.safetensors` is listed and not there",
     ]);
     hub.always(WEIGHTS, Some(Fault::Broken));
     // It counts against no shard: no model is there for any of them.
-    work(&bench, &task, &soon)
+    work(&env, &task, &soon)
         .exits_with(69)
         .says(&["model `chat`", "status 500"]);
     hub.always(WEIGHTS, None);
     let mut other = task.clone();
     other["params"]["respond"]["model"]["digest"] = "b".repeat(64).into();
-    work(&bench, &other, &endpoint)
+    work(&env, &other, &endpoint)
         .exits_with(64)
         .says(&["hf://org/chat@", "changed since the run was accepted"]);
     assert_eq!(hub.sent()[WEIGHTS], 2 * weights);
 
     drop(hub);
-    work(&bench, &task, &endpoint).exits_with(0);
+    work(&env, &task, &endpoint).exits_with(0);
 }
 
 #[test]
-fn a_model_that_cannot_be_had_is_refused_before_anything_is_written() {
-    let hub = HubServer::start(&[(CHAT, &micro_models().chat)]);
+fn unavailable_model_is_rejected_first() {
+    let hub = HubServer::start(&[(CHAT, &tiny_models().chat)]);
     hub.gate("hf_right");
-    let (bench, of_run) = written(HubServer::source(CHAT));
-    let home = bench.path().display().to_string();
+    let (env, of_run) = written(HubServer::source(CHAT));
+    let home = env.path().display().to_string();
     let endpoint = [("HF_ENDPOINT", hub.endpoint()), ("HOME", home)];
-    run(&bench, &endpoint).exits_with(2).says(&[
-        "spec.models[0].source.hub",
-        "is gated",
-        "HF_TOKEN",
-    ]);
+    run(&env, &endpoint)
+        .exits_with(2)
+        .says(&["spec.models[0].source.hub", "is gated", "HF_TOKEN"]);
     // Something else is wrong too: both are said, and nothing is fetched.
     let token = ("HF_TOKEN", "hf_right".to_owned());
     of_run
         .set("/spec/seedQuestions/0/path", "nowhere.jsonl")
-        .write(&bench);
+        .write(&env);
     let with_token = [endpoint[0].clone(), endpoint[1].clone(), token];
-    run(&bench, &with_token)
+    run(&env, &with_token)
         .exits_with(2)
         .says(&["spec.seedQuestions[0].path", "nowhere.jsonl"]);
-    assert!(hub.sent().is_empty() && !bench.path().join("workspace").exists());
+    assert!(hub.sent().is_empty() && !env.path().join("workspace").exists());
 }
 
 #[test]
-fn a_run_on_a_model_of_an_object_store_makes_the_bytes_of_one_on_a_folder() {
+fn object_store_model_matches_folder() {
     let Some(program) = find_program() else {
         assert!(
             std::env::var_os("CI").is_none(),
@@ -211,9 +208,9 @@ fn a_run_on_a_model_of_an_object_store_makes_the_bytes_of_one_on_a_folder() {
         return;
     };
     let reference = reference();
-    let (bench, of_run) = written(json!({"uri": "s3://models/tiny/chat/"}));
-    let server = ObjectServer::start(&program, &bench.path().join("server"), &["models"]);
-    let refused = run(&bench, &server.environment()).exits_with(2);
+    let (env, of_run) = written(json!({"uri": "s3://models/tiny/chat/"}));
+    let server = ObjectServer::start(&program, &env.path().join("server"), &["models"]);
+    let refused = run(&env, &server.environment()).exits_with(2);
     refused.says(&["spec.models[0].source.uri", "holds no file"]);
     let variables = server
         .environment()
@@ -223,7 +220,7 @@ fn a_run_on_a_model_of_an_object_store_makes_the_bytes_of_one_on_a_folder() {
         ..Access::from_env()
     };
     let store = Store::open_with("s3://models/tiny/chat", &access).expect("a store");
-    for entry in std::fs::read_dir(micro_models().chat)
+    for entry in std::fs::read_dir(tiny_models().chat)
         .expect("a model")
         .flatten()
     {
@@ -233,9 +230,9 @@ fn a_run_on_a_model_of_an_object_store_makes_the_bytes_of_one_on_a_folder() {
     store
         .put("pytorch_model.bin", b"pickle".to_vec())
         .expect("an object");
-    run(&bench, &server.environment()).exits_with(0);
-    same_data(&bench.path().join("dataset"), &reference);
-    let kept = files_below(&bench.path().join("cache"));
+    run(&env, &server.environment()).exits_with(0);
+    same_data(&env.path().join("dataset"), &reference);
+    let kept = files_below(&env.path().join("cache"));
     assert!(kept.iter().any(|file| file.ends_with(WEIGHTS)), "{kept:?}");
     assert!(!kept.iter().any(|file| file.ends_with(".bin")), "{kept:?}");
 
@@ -246,12 +243,12 @@ fn a_run_on_a_model_of_an_object_store_makes_the_bytes_of_one_on_a_folder() {
         .map(|byte| if *byte == b' ' { b'\t' } else { *byte })
         .collect();
     let more = of_run.set("/spec/target/examples", 12);
-    more.write(&bench);
+    more.write(&env);
     if other != config {
         store
             .put("generation_config.json", other)
             .expect("an object");
-        run(&bench, &server.environment())
+        run(&env, &server.environment())
             .exits_with(2)
             .says(&["spec.models[0]", "has changed since the run was accepted"]);
         store
@@ -259,9 +256,9 @@ fn a_run_on_a_model_of_an_object_store_makes_the_bytes_of_one_on_a_folder() {
             .expect("an object");
     }
     // It is as it was. That it cannot be asked any more is no reason to stop.
-    run(&bench, &server.environment()).exits_with(0);
+    run(&env, &server.environment()).exits_with(0);
     drop(server);
-    more.set("/spec/target/examples", 16).write(&bench);
+    more.set("/spec/target/examples", 16).write(&env);
     let gone = [("AWS_ENDPOINT_URL", "http://127.0.0.1:9".to_owned())];
     let variables: Vec<_> = gone
         .into_iter()
@@ -272,5 +269,5 @@ fn a_run_on_a_model_of_an_object_store_makes_the_bytes_of_one_on_a_folder() {
             ("AWS_SECRET_ACCESS_KEY", "x".to_owned()),
         ])
         .collect();
-    run(&bench, &variables).exits_with(0);
+    run(&env, &variables).exits_with(0);
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Output;
 
 use scalequest_tests::harness::binaries::binary;
-use scalequest_tests::harness::{MicroRun, Workbench};
+use scalequest_tests::harness::{TestEnv, TinyRun};
 use serde_json::json;
 
 const SAYS_TWO: &str = "echo '0, GPU-aaaa, 81559, 80000'; echo '1, GPU-bbbb, 24576, 20000'";
@@ -18,11 +18,11 @@ fn program(path: &Path, script: &str) {
 }
 
 /// `scalequest` on a machine whose `nvidia-smi` does `script`; its worker is called by one that notes what GPUs it sees.
-fn scalequest(bench: &Workbench, script: &str, visible: Option<&str>, words: &[&str]) -> Output {
-    let folder = bench.path().join("programs");
+fn scalequest(env: &TestEnv, script: &str, visible: Option<&str>, words: &[&str]) -> Output {
+    let folder = env.path().join("programs");
     fs::create_dir_all(&folder).expect("a folder");
     program(&folder.join("nvidia-smi"), script);
-    let notes = bench.path().join("notes");
+    let notes = env.path().join("notes");
     let worker = format!(
         "[ \"$1\" = --version ] && echo 'scalequest-worker 0.1.0+cuda' && exit\n\
          echo \"$1 ${{CUDA_VISIBLE_DEVICES-unset}} $*\" >> {}\nexec {} \"$@\"",
@@ -31,7 +31,7 @@ fn scalequest(bench: &Workbench, script: &str, visible: Option<&str>, words: &[&
     );
     program(&folder.join("worker"), &worker);
     let path = std::env::var("PATH").unwrap_or_default();
-    let mut command = bench.command(words);
+    let mut command = env.command(words);
     command.env("PATH", format!("{}:{path}", folder.display()));
     command.env("SCALEQUEST_WORKER", folder.join("worker"));
     command.env_remove("CUDA_VISIBLE_DEVICES");
@@ -40,8 +40,8 @@ fn scalequest(bench: &Workbench, script: &str, visible: Option<&str>, words: &[&
 }
 
 /// The GPUs that the workers of a stage saw.
-fn seen(bench: &Workbench, stage: &str) -> Vec<String> {
-    let notes = fs::read_to_string(bench.path().join("notes")).unwrap_or_default();
+fn seen(env: &TestEnv, stage: &str) -> Vec<String> {
+    let notes = fs::read_to_string(env.path().join("notes")).unwrap_or_default();
     let of_stage = notes
         .lines()
         .filter(|line| line.starts_with("run ") && line.contains(&format!("/{stage}-")));
@@ -51,22 +51,22 @@ fn seen(bench: &Workbench, stage: &str) -> Vec<String> {
 }
 
 #[test]
-fn each_worker_that_trains_has_a_gpu_of_its_own_and_the_others_see_none() {
-    let bench = Workbench::new();
-    MicroRun::small("gpus")
+fn training_workers_get_one_gpu_each() {
+    let env = TestEnv::new();
+    TinyRun::small("gpus")
         .set("/spec/generators/0/qft", json!({"epochs": 1, "learningRate": 2.0e-4, "maxLength": 64, "batchSize": 1, "tuning": "Full"}))
         .set("/spec/target", json!({"examples": 1, "maxWaves": 1}))
-        .write(&bench);
-    let done = scalequest(&bench, SAYS_TWO, None, &["run", "-f", "run.yaml"]);
+        .write(&env);
+    let done = scalequest(&env, SAYS_TWO, None, &["run", "-f", "run.yaml"]);
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(matches!(done.status.code(), Some(0 | 3)), "{said}");
     // Small models have room on the smaller GPU.
-    let trained = seen(&bench, "qft");
+    let trained = seen(&env, "qft");
     assert!(
         !trained.is_empty() && trained.iter().all(|gpu| gpu == "GPU-bbbb"),
         "{trained:?}"
     );
-    let made = seen(&bench, "generate");
+    let made = seen(&env, "generate");
     assert!(
         !made.is_empty() && made.iter().all(String::is_empty),
         "{made:?}"
@@ -74,19 +74,19 @@ fn each_worker_that_trains_has_a_gpu_of_its_own_and_the_others_see_none() {
 }
 
 #[test]
-fn a_machine_without_nvidia_smi_is_left_as_it_is() {
-    let bench = Workbench::new();
-    MicroRun::small("plain")
+fn machine_without_nvidia_smi_is_unchanged() {
+    let env = TestEnv::new();
+    TinyRun::small("plain")
         .set("/spec/generators/0/qft", json!({"epochs": 1, "learningRate": 2.0e-4, "maxLength": 64, "batchSize": 1, "tuning": "Full"}))
         .set("/spec/target", json!({"examples": 1, "maxWaves": 1}))
-        .write(&bench);
-    let done = scalequest(&bench, "exit 9", Some("3"), &["run", "-f", "run.yaml"]);
+        .write(&env);
+    let done = scalequest(&env, "exit 9", Some("3"), &["run", "-f", "run.yaml"]);
     assert!(
         matches!(done.status.code(), Some(0 | 3)),
         "{}",
         String::from_utf8_lossy(&done.stderr)
     );
-    let trained = seen(&bench, "qft");
+    let trained = seen(&env, "qft");
     assert!(
         !trained.is_empty() && trained.iter().all(|gpu| gpu == "3"),
         "{trained:?}"
@@ -94,12 +94,12 @@ fn a_machine_without_nvidia_smi_is_left_as_it_is() {
 }
 
 #[test]
-fn more_gpus_than_there_are_and_answers_that_are_unclear_are_refused() {
-    let bench = Workbench::new();
-    MicroRun::small("refused").write(&bench);
+fn too_many_gpus_are_rejected() {
+    let env = TestEnv::new();
+    TinyRun::small("refused").write(&env);
     let refused = |script: &str, visible: Option<&str>, gpus: &str, words: &str| {
         let done = scalequest(
-            &bench,
+            &env,
             script,
             visible,
             &["run", "-f", "run.yaml", "--gpus", gpus],
@@ -116,5 +116,5 @@ fn more_gpus_than_there_are_and_answers_that_are_unclear_are_refused() {
         "1 can be used (nvidia-smi finds 2, CUDA_VISIBLE_DEVICES is `1`)",
     );
     refused("echo none", None, "1", "say --gpus 0 to use none");
-    assert!(!bench.path().join("workspace").exists());
+    assert!(!env.path().join("workspace").exists());
 }

@@ -9,7 +9,7 @@ use scalequest_crds::protocol::rows::AnsweredRow;
 use scalequest_crds::v1alpha1::Stage;
 use scalequest_tests::harness::own_port::own_port;
 use scalequest_tests::harness::processes::wait_until;
-use scalequest_tests::harness::{FinishedRun, MicroRun, Workbench};
+use scalequest_tests::harness::{FinishedRun, TestEnv, TinyRun};
 use serde_json::json;
 
 const MODEL: &str = "qwen2.5-coder-0.5b-instruct.q4_k_m.gguf";
@@ -76,14 +76,14 @@ impl Drop for LlamaServer {
 }
 
 #[test]
-fn judge_responder_and_reward_model_of_a_run_are_served_by_llama_cpp() {
+fn llama_cpp_serves_judge_responder_reward() {
     let Some(server) = LlamaServer::start() else {
         return;
     };
     let base_url = format!("http://127.0.0.1:{}/v1", server.port);
     let served = json!({"type": "OpenAI", "openAI": {"baseUrl": base_url, "model": "qwen", "concurrency": 4}});
-    let bench = Workbench::new();
-    let run = MicroRun::small("served");
+    let env = TestEnv::new();
+    let run = TinyRun::small("served");
     let chat = run.at("/spec/models/0").clone();
     run.set("/spec/models", json!([chat, {"name": "qwen", "engine": served}]))
         .set("/spec/target", json!({"examples": 2, "maxWaves": 1}))
@@ -91,10 +91,10 @@ fn judge_responder_and_reward_model_of_a_run_are_served_by_llama_cpp() {
         .set("/spec/responses", json!({"model": "qwen", "samples": 2, "sampling": {"temperature": 0.7, "maxNewTokens": 48}}))
         .set("/spec/reward", json!({"model": "qwen"}))
         .remove("/spec/verification")
-        .write(&bench);
-    let finished = bench.run();
+        .write(&env);
+    let finished = env.run();
     assert!(matches!(finished.code, Some(0 | 3)), "{}", finished.stderr);
-    let run = FinishedRun::read(bench.path(), "served");
+    let run = FinishedRun::read(env.path(), "served");
     for stage in [Stage::Judge, Stage::Respond, Stage::Reward] {
         let seal = run
             .stages(stage)

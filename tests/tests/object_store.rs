@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use scalequest_tests::harness::dataset::published;
 use scalequest_tests::harness::object_server::{ObjectServer, find_program};
 use scalequest_tests::harness::processes::{signal, wait_until, workers_below};
-use scalequest_tests::harness::{FinishedRun, MicroRun, Workbench};
+use scalequest_tests::harness::{FinishedRun, TestEnv, TinyRun};
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -25,28 +25,28 @@ fn server_program() -> Option<PathBuf> {
     found
 }
 
-fn in_directories() -> MicroRun {
-    MicroRun::full("stored").set("/spec/target/examples", 8)
+fn in_directories() -> TinyRun {
+    TinyRun::full("stored").set("/spec/target/examples", 8)
 }
 
-fn in_a_store() -> MicroRun {
+fn in_a_store() -> TinyRun {
     in_directories()
         .set("/spec/workspace", json!({"uri": "s3://scratch/workspace"}))
         .set("/spec/output", json!({"uri": "s3://datasets/stored"}))
 }
 
 /// Starts the run with the store's credentials and a state directory of its own.
-fn start(bench: &Workbench, server: &ObjectServer) -> Child {
+fn start(env: &TestEnv, server: &ObjectServer) -> Child {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
-        .open(bench.path().join("run.log"))
+        .open(env.path().join("run.log"))
         .expect("a log");
     let copy = log.try_clone().expect("a second handle");
-    let mut command = bench.command(&["run", "-f", "run.yaml"]);
+    let mut command = env.command(&["run", "-f", "run.yaml"]);
     command
         .envs(server.environment())
-        .env("XDG_STATE_HOME", bench.path().join("state"));
+        .env("XDG_STATE_HOME", env.path().join("state"));
     command
         .stdout(log)
         .stderr(copy)
@@ -55,25 +55,25 @@ fn start(bench: &Workbench, server: &ObjectServer) -> Child {
 }
 
 #[track_caller]
-fn ends_well(bench: &Workbench, mut runner: Child) {
+fn ends_well(env: &TestEnv, mut runner: Child) {
     let status = wait_until("the end of the run", PATIENCE, || {
         runner.try_wait().expect("a child")
     });
-    let log = std::fs::read_to_string(bench.path().join("run.log")).expect("a log");
+    let log = std::fs::read_to_string(env.path().join("run.log")).expect("a log");
     assert_eq!(status.code(), Some(0), "{log}");
 }
 
 #[test]
-fn a_run_in_an_object_store_makes_the_bytes_of_a_run_in_directories() {
+fn object_store_run_matches_directories() {
     let Some(program) = server_program() else {
         return;
     };
-    let whole = Workbench::new();
+    let whole = TestEnv::new();
     in_directories().write(&whole);
     whole.run().exits_with(0);
     let whole = FinishedRun::read(whole.path(), "stored").dataset();
 
-    let quiet = Workbench::new();
+    let quiet = TestEnv::new();
     let server = ObjectServer::start(
         &program,
         &quiet.path().join("server"),
@@ -86,7 +86,7 @@ fn a_run_in_an_object_store_makes_the_bytes_of_a_run_in_directories() {
     drop(server);
 
     // The same with a server that dies in the midst of three stages, and a runner that is killed once.
-    let troubled = Workbench::new();
+    let troubled = TestEnv::new();
     let mut server = ObjectServer::start(
         &program,
         &troubled.path().join("server"),
@@ -118,18 +118,18 @@ fn a_run_in_an_object_store_makes_the_bytes_of_a_run_in_directories() {
 }
 
 #[test]
-fn a_store_without_its_bucket_or_credentials_is_refused_before_anything_starts() {
+fn missing_bucket_or_credentials_are_rejected() {
     let Some(program) = server_program() else {
         return;
     };
-    let bench = Workbench::new();
-    let server = ObjectServer::start(&program, &bench.path().join("server"), &["scratch"]);
-    in_a_store().write(&bench);
+    let env = TestEnv::new();
+    let server = ObjectServer::start(&program, &env.path().join("server"), &["scratch"]);
+    in_a_store().write(&env);
     let refused = |change: &[(&str, &str)]| {
-        let mut command = bench.command(&["run", "-f", "run.yaml"]);
+        let mut command = env.command(&["run", "-f", "run.yaml"]);
         command
             .envs(server.environment())
-            .env("XDG_STATE_HOME", bench.path().join("state"))
+            .env("XDG_STATE_HOME", env.path().join("state"))
             .envs(change.iter().copied());
         let finished: scalequest_tests::harness::Finished =
             command.output().expect("scalequest starts").into();
@@ -147,8 +147,5 @@ fn a_store_without_its_bucket_or_credentials_is_refused_before_anything_starts()
         waited < Duration::from_secs(30),
         "a person waits {waited:?}"
     );
-    assert!(
-        !bench.path().join("state").exists(),
-        "something was written"
-    );
+    assert!(!env.path().join("state").exists(), "something was written");
 }

@@ -8,22 +8,22 @@ use std::time::Duration;
 use scalequest_crds::protocol::rows::{AnsweredRow, QuestionRow};
 use scalequest_crds::v1alpha1::Stage;
 use scalequest_tests::harness::binaries::binary;
-use scalequest_tests::harness::micro_run::micro_models;
 use scalequest_tests::harness::processes::{signal, wait_until};
-use scalequest_tests::harness::{FinishedRun, MicroRun, Workbench};
+use scalequest_tests::harness::tiny_run::tiny_models;
+use scalequest_tests::harness::{FinishedRun, TestEnv, TinyRun};
 use serde_json::json;
 
 const LONG: Duration = Duration::from_secs(120);
 
 /// A run with one trained generator whose model, judge and responder are served by `command`.
-fn served(command: &[&str]) -> MicroRun {
+fn served(command: &[&str]) -> TinyRun {
     let engine = json!({"type": "Server", "server": {"command": command}});
-    MicroRun::served("served", engine)
+    TinyRun::served("served", engine)
 }
 
 /// What all workers of the run have logged.
-fn logs(bench: &Workbench) -> String {
-    let logs = std::fs::read_dir(bench.path().join("workspace/runs/served/logs")).expect("logs");
+fn logs(env: &TestEnv) -> String {
+    let logs = std::fs::read_dir(env.path().join("workspace/runs/served/logs")).expect("logs");
     let texts = logs.filter_map(|log| std::fs::read_to_string(log.ok()?.path()).ok());
     texts.collect()
 }
@@ -39,7 +39,7 @@ fn program(variable: &str, how: &str) -> Option<String> {
 
 /// `transformers serve`, where `SCALEQUEST_TRANSFORMERS` names the program.
 #[test]
-fn transformers_serves_a_generator_that_was_trained_here() {
+fn transformers_serves_a_trained_generator() {
     let how = "pip install 'transformers[serving]'";
     let Some(program) = program("SCALEQUEST_TRANSFORMERS", how) else {
         return;
@@ -55,14 +55,14 @@ fn transformers_serves_a_generator_that_was_trained_here() {
         "--device",
         "cpu",
     ];
-    let run = |run: MicroRun| {
+    let run = |run: TinyRun| {
         run.set("/spec/filters", json!({"duplicates": {}}))
             .set("/spec/responses/model", "chat")
     };
     serves_a_trained_generator(&command, "server:transformers", &[Stage::Generate], run);
 }
 
-/// vLLM's command for the micro models; `SCALEQUEST_VLLM` names the program.
+/// vLLM's command for the tiny models; `SCALEQUEST_VLLM` names the program.
 fn vllm() -> Option<Vec<String>> {
     let program = program("SCALEQUEST_VLLM", "pip install vllm, or its build for CPUs")?;
     let rest = [
@@ -81,7 +81,7 @@ fn vllm() -> Option<Vec<String>> {
 }
 
 #[test]
-fn vllm_serves_a_generator_that_was_trained_here_a_judge_and_a_responder() {
+fn vllm_serves_generator_judge_and_responder() {
     let Some(command) = vllm() else { return };
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
     let stages = [Stage::Generate, Stage::Judge, Stage::Respond];
@@ -90,14 +90,14 @@ fn vllm_serves_a_generator_that_was_trained_here_a_judge_and_a_responder() {
 
 /// vLLM's rewards beside the built-in engine's, both in 32 bits: the same conversations, so the same numbers but for the order of sums.
 #[test]
-fn vllm_serves_a_reward_model_and_gives_what_the_built_in_engine_gives() {
+fn vllm_rewards_match_the_engine() {
     let Some(command) = vllm() else { return };
-    let source = json!({"path": micro_models().reward});
+    let source = json!({"path": tiny_models().reward});
     let rewards = |engine: serde_json::Value| {
-        let bench = Workbench::new();
-        MicroRun::rewarded("rewarded", json!({"source": source, "engine": engine})).write(&bench);
-        bench.run().exits_with(0);
-        let run = FinishedRun::read(bench.path(), "rewarded");
+        let env = TestEnv::new();
+        TinyRun::rewarded("rewarded", json!({"source": source, "engine": engine})).write(&env);
+        env.run().exits_with(0);
+        let run = FinishedRun::read(env.path(), "rewarded");
         let rows: Vec<AnsweredRow> = run.rows(Stage::Reward, "rows");
         let responses = rows.into_iter().flat_map(|row| row.responses);
         responses
@@ -118,8 +118,8 @@ fn vllm_serves_a_reward_model_and_gives_what_the_built_in_engine_gives() {
 
 /// The same with a server of the tests' own, whose values are the built-in engine's.
 #[test]
-fn a_reward_model_on_a_server_gives_what_the_built_in_engine_gives() {
-    let source = json!({"path": micro_models().reward});
+fn server_rewards_match_the_engine() {
+    let source = json!({"path": tiny_models().reward});
     // It leaves a process behind, which ends with the stage all the same.
     let directory = tempfile::TempDir::new().expect("a directory");
     let left = directory.path().join("left");
@@ -130,11 +130,11 @@ fn a_reward_model_on_a_server_gives_what_the_built_in_engine_gives() {
     );
     let command = ["sh", "-c", &script];
     let rows = |model: serde_json::Value| {
-        let bench = Workbench::new();
-        MicroRun::rewarded("rewarded", model).write(&bench);
-        bench.run().exits_with(0);
+        let env = TestEnv::new();
+        TinyRun::rewarded("rewarded", model).write(&env);
+        env.run().exits_with(0);
         let rows: Vec<AnsweredRow> =
-            FinishedRun::read(bench.path(), "rewarded").rows(Stage::Reward, "rows");
+            FinishedRun::read(env.path(), "rewarded").rows(Stage::Reward, "rows");
         rows
     };
     let here = rows(json!({"source": source}));
@@ -150,20 +150,20 @@ fn serves_a_trained_generator(
     command: &[&str],
     body: &str,
     stages: &[Stage],
-    run: impl Fn(MicroRun) -> MicroRun,
+    run: impl Fn(TinyRun) -> TinyRun,
 ) {
-    let bench = Workbench::new();
+    let env = TestEnv::new();
     run(served(command))
         .set("/spec/target", json!({"examples": 4, "maxWaves": 2}))
-        .write(&bench);
-    let finished = bench.run();
+        .write(&env);
+    let finished = env.run();
     assert!(
         matches!(finished.code, Some(0 | 3)),
         "{}\n{}",
         finished.stderr,
-        logs(&bench)
+        logs(&env)
     );
-    let run = FinishedRun::read(bench.path(), "served");
+    let run = FinishedRun::read(env.path(), "served");
     for stage in stages {
         let mut seals = run.stages(*stage).filter_map(|each| each.seal.as_ref());
         assert!(seals.all(|seal| seal.bodies == [body]), "{stage}");
@@ -194,13 +194,13 @@ fn serves_a_trained_generator(
 }
 
 #[test]
-fn a_trained_generator_a_judge_and_a_responder_are_served_by_servers_that_die_on_the_way() {
+fn crashing_servers_are_restarted() {
     let program = binary("chat-server").display().to_string();
     let finish = |command: &[&str]| {
-        let bench = Workbench::new();
-        served(command).write(&bench);
-        bench.run().exits_with(0);
-        let run = FinishedRun::read(bench.path(), "served");
+        let env = TestEnv::new();
+        served(command).write(&env);
+        env.run().exits_with(0);
+        let run = FinishedRun::read(env.path(), "served");
         for stage in [Stage::Generate, Stage::Judge, Stage::Respond] {
             let seals = run.stages(stage).filter_map(|each| each.seal.clone());
             assert!(
@@ -215,7 +215,7 @@ fn a_trained_generator_a_judge_and_a_responder_are_served_by_servers_that_die_on
                 .as_ref()
                 .is_some_and(|seal| seal.bodies != ["server:chat-server"])
         }));
-        (bench, run)
+        (env, run)
     };
     let (_whole, undisturbed) = finish(&[&program, "{model}", "{port}"]);
     // The command is part of what a stage is addressed by: the same one, with a third argument that changes nothing.
@@ -225,8 +225,8 @@ fn a_trained_generator_a_judge_and_a_responder_are_served_by_servers_that_die_on
 }
 
 #[test]
-fn a_server_that_never_comes_up_fails_the_run_with_its_command_and_end() {
-    let bench = Workbench::new();
+fn failing_server_reports_its_command() {
+    let env = TestEnv::new();
     served(&[
         "sh",
         "-c",
@@ -234,16 +234,15 @@ fn a_server_that_never_comes_up_fails_the_run_with_its_command_and_end() {
         "{model}",
         "{port}",
     ])
-    .write(&bench);
-    bench
-        .run()
+    .write(&env);
+    env.run()
         .exits_with(1)
         .says(&["ended 4 times", "exit status: 3"]);
     assert!(
-        logs(&bench).contains("no such model"),
+        logs(&env).contains("no such model"),
         "the server's own words are in no log"
     );
-    let other = Workbench::new();
+    let other = TestEnv::new();
     served(&["no-such-server", "{model}", "{port}"]).write(&other);
     other
         .run()
@@ -252,24 +251,24 @@ fn a_server_that_never_comes_up_fails_the_run_with_its_command_and_end() {
 }
 
 #[test]
-fn no_server_outlives_a_runner_and_a_worker_that_are_killed() {
-    let bench = Workbench::new();
+fn servers_die_with_runner_and_worker() {
+    let env = TestEnv::new();
     // As vLLM, it has a process beside the first one.
     let script = format!(
         "sleep 1000 & echo $! > {0}/child; echo $$ > {0}/pid; exec sleep 1000",
-        bench.path().display()
+        env.path().display()
     );
-    served(&["sh", "-c", &script, "{model}", "{port}"]).write(&bench);
-    let mut runner = bench.start(&["run", "-f", "run.yaml"], "run.log");
+    served(&["sh", "-c", &script, "{model}", "{port}"]).write(&env);
+    let mut runner = env.start(&["run", "-f", "run.yaml"], "run.log");
     let pids = ["child", "pid"].map(|file| {
         wait_until("a server", LONG, || {
-            let text = std::fs::read_to_string(bench.path().join(file)).ok()?;
+            let text = std::fs::read_to_string(env.path().join(file)).ok()?;
             text.trim().parse::<u32>().ok()
         })
     });
     let runs = |pid: &u32| Path::new(&format!("/proc/{pid}")).exists();
     assert!(pids.iter().all(runs));
-    for worker in scalequest_tests::harness::processes::workers_below(bench.path()) {
+    for worker in scalequest_tests::harness::processes::workers_below(env.path()) {
         signal(worker.pid, "KILL");
     }
     signal(runner.id(), "KILL");

@@ -6,11 +6,11 @@ use std::process::{Command, Output};
 use scalequest_crds::protocol::profile::ModelRates;
 use scalequest_crds::v1alpha1::Arithmetic;
 use scalequest_tests::harness::binaries::binary;
-use scalequest_tests::harness::micro_run::micro_models;
-use scalequest_tests::harness::{MicroRun, Workbench};
+use scalequest_tests::harness::tiny_run::tiny_models;
+use scalequest_tests::harness::{TestEnv, TinyRun};
 
 fn bench(at: &Path, more: &[&str]) -> Output {
-    let model = &micro_models().chat;
+    let model = &tiny_models().chat;
     Command::new(binary("scalequest-worker"))
         .current_dir(at)
         .args(["bench", "--model"])
@@ -21,8 +21,8 @@ fn bench(at: &Path, more: &[&str]) -> Output {
 }
 
 #[test]
-fn a_plan_is_made_from_the_rates_of_the_very_model() {
-    let desk = Workbench::new();
+fn plan_uses_the_measured_profile() {
+    let desk = TestEnv::new();
     let done = bench(
         desk.path(),
         &["--arithmetic", "bfloat16,int8", "--save", "r.json"],
@@ -38,7 +38,7 @@ fn a_plan_is_made_from_the_rates_of_the_very_model() {
         "{text}"
     );
 
-    MicroRun::small("rated").write(&desk);
+    TinyRun::small("rated").write(&desk);
     let done = desk.scalequest(&["plan", "-f", "run.yaml", "--rates", "r.json"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert!(
@@ -70,8 +70,8 @@ fn a_plan_is_made_from_the_rates_of_the_very_model() {
 }
 
 #[test]
-fn a_file_that_is_there_and_holds_no_rates_is_left_alone() {
-    let desk = Workbench::new();
+fn foreign_file_is_never_overwritten() {
+    let desk = TestEnv::new();
     desk.write("thesis.tex", "\\section{}");
     let done = bench(desk.path(), &["--save", "thesis.tex"]);
     let said = String::from_utf8_lossy(&done.stderr);

@@ -1,4 +1,4 @@
-//! Whole runs on the micro models: every recipe to its end, runs that are started again, that share a workspace, that stop short
+//! Whole runs on the tiny models: every recipe to its end, runs that are started again, that share a workspace, that stop short
 //! and go on, that are watched and tidied up after.
 
 use std::collections::BTreeSet;
@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use scalequest_crds::v1alpha1::Stage;
 use scalequest_tests::harness::dataset::{files_below, published};
-use scalequest_tests::harness::micro_run::micro_models;
 use scalequest_tests::harness::processes::{wait_until, workers_below};
-use scalequest_tests::harness::{FinishedRun, MicroRun, Workbench};
+use scalequest_tests::harness::tiny_run::tiny_models;
+use scalequest_tests::harness::{FinishedRun, TestEnv, TinyRun};
 use serde_json::{Value, json};
 
 /// What stands in for each recipe's own numbers, which are made for models and data of another size.
-fn scaled_down(recipe: &str) -> MicroRun {
+fn scaled_down(recipe: &str) -> TinyRun {
     let name = format!("recipe-{}", recipe.to_lowercase());
-    let run = MicroRun::full(&name)
+    let run = TinyRun::full(&name)
         .set("/spec/recipe", recipe)
         .remove("/spec/verification")
         .remove("/spec/filters/difficulty")
@@ -31,22 +31,22 @@ fn scaled_down(recipe: &str) -> MicroRun {
         .set("/spec/models/0/name", "chat")
 }
 
-/// Runs to the end and checks what must be true of every run. The run can be read as long as its workbench lives.
+/// Runs to the end and checks what must be true of every run. The run can be read as long as its test environment lives.
 #[track_caller]
 #[must_use]
-fn runs_to_its_end(run: &MicroRun) -> (Workbench, FinishedRun) {
-    let bench = Workbench::new();
-    run.write(&bench);
-    bench.run().exits_with(0);
+fn runs_to_its_end(run: &TinyRun) -> (TestEnv, FinishedRun) {
+    let env = TestEnv::new();
+    run.write(&env);
+    env.run().exits_with(0);
     let name = run
         .at("/metadata/name")
         .as_str()
         .expect("a name")
         .to_string();
-    let finished = FinishedRun::read(bench.path(), &name);
-    finished.funnel_adds_up(&bench.status());
+    let finished = FinishedRun::read(env.path(), &name);
+    finished.funnel_adds_up(&env.status());
     conditions_are(
-        &bench,
+        &env,
         [
             ("Accepted", "True", "Valid"),
             ("Progressing", "False", "TargetReached"),
@@ -63,17 +63,17 @@ fn runs_to_its_end(run: &MicroRun) -> (Workbench, FinishedRun) {
         "{}",
         dataset.manifest
     );
-    let output = bench.path().join("dataset");
+    let output = env.path().join("dataset");
     for document in ["README.md", "report.html", "run.yaml"] {
         assert!(output.join(document).is_file(), "no {document}");
     }
-    (bench, finished)
+    (env, finished)
 }
 
 /// Type, status and reason of every condition, in order.
 #[track_caller]
-fn conditions_are(bench: &Workbench, expected: [(&str, &str, &str); 6]) {
-    let status = bench.status();
+fn conditions_are(env: &TestEnv, expected: [(&str, &str, &str); 6]) {
+    let status = env.status();
     let text = |condition: &Value, name: &str| condition[name].as_str().unwrap_or("").to_owned();
     let shown: Vec<(String, String, String)> = status["status"]["conditions"]
         .as_array()
@@ -92,8 +92,8 @@ fn conditions_are(bench: &Workbench, expected: [(&str, &str, &str); 6]) {
 }
 
 #[test]
-fn recipe_math_runs_to_its_end_with_difficulty_and_a_scalar_reward() {
-    let run = MicroRun::full("recipe-math").set("/spec/target/examples", 8);
+fn recipe_math_completes() {
+    let run = TinyRun::full("recipe-math").set("/spec/target/examples", 8);
     let (_bench, finished) = runs_to_its_end(&run);
     let stages: BTreeSet<Stage> = finished
         .record
@@ -105,11 +105,11 @@ fn recipe_math_runs_to_its_end_with_difficulty_and_a_scalar_reward() {
 }
 
 #[test]
-fn recipe_math_simple_runs_to_its_end_with_one_model_in_every_part() {
+fn recipe_math_simple_completes() {
     let run = scaled_down("MathSimple")
         .set(
             "/spec/models",
-            json!([{"name": "chat", "source": {"path": micro_models().chat}}]),
+            json!([{"name": "chat", "source": {"path": tiny_models().chat}}]),
         )
         .remove("/spec/reward");
     let (_bench, finished) = runs_to_its_end(&run);
@@ -120,11 +120,11 @@ fn recipe_math_simple_runs_to_its_end_with_one_model_in_every_part() {
 }
 
 #[test]
-fn recipe_code_runs_to_its_end_and_its_responses_are_code() {
+fn recipe_code_completes() {
     let run = scaled_down("Code")
         .set(
             "/spec/seedQuestions",
-            json!([{"path": micro_models().seed_tasks}]),
+            json!([{"path": tiny_models().seed_tasks}]),
         )
         .set("/spec/generators/0/qft/epochs", 4)
         .set("/spec/target/maxWaves", 20);
@@ -143,18 +143,18 @@ fn recipe_code_runs_to_its_end_and_its_responses_are_code() {
 }
 
 #[test]
-fn recipe_long_cot_runs_to_its_end() {
+fn recipe_long_cot_completes() {
     let (_bench, finished) = runs_to_its_end(&scaled_down("LongCot"));
     assert!(finished.stages(Stage::Rate).next().is_none());
 }
 
 #[test]
-fn a_published_spec_run_again_gives_the_same_bytes() {
-    let (bench, finished) = runs_to_its_end(&MicroRun::small("again"));
-    let other = Workbench::new();
-    MicroRun::small("again").write(&other);
+fn published_spec_reproduces_the_bytes() {
+    let (env, finished) = runs_to_its_end(&TinyRun::small("again"));
+    let other = TestEnv::new();
+    TinyRun::small("again").write(&other);
     std::fs::copy(
-        bench.path().join("dataset/run.yaml"),
+        env.path().join("dataset/run.yaml"),
         other.path().join("run.yaml"),
     )
     .expect("the resolved spec");
@@ -163,9 +163,9 @@ fn a_published_spec_run_again_gives_the_same_bytes() {
 }
 
 #[test]
-fn another_seed_gives_another_dataset() {
-    let (_first_bench, one) = runs_to_its_end(&MicroRun::small("seeded"));
-    let (_other_bench, other) = runs_to_its_end(&MicroRun::small("seeded").set("/spec/seed", 12));
+fn another_seed_changes_the_dataset() {
+    let (_first_bench, one) = runs_to_its_end(&TinyRun::small("seeded"));
+    let (_other_bench, other) = runs_to_its_end(&TinyRun::small("seeded").set("/spec/seed", 12));
     assert_ne!(
         one.dataset().manifest["digest"],
         other.dataset().manifest["digest"]
@@ -173,14 +173,14 @@ fn another_seed_gives_another_dataset() {
 }
 
 #[test]
-fn a_finished_run_started_again_recomputes_nothing_and_takes_seconds() {
-    let (bench, finished) = runs_to_its_end(&MicroRun::full("twice"));
-    let before = bench.snapshot();
-    let logs = bench.path().join("workspace/runs/twice/logs");
+fn finished_run_recomputes_nothing() {
+    let (env, finished) = runs_to_its_end(&TinyRun::full("twice"));
+    let before = env.snapshot();
+    let logs = env.path().join("workspace/runs/twice/logs");
     std::fs::remove_dir_all(&logs).expect("the logs");
     std::fs::create_dir(&logs).expect("a directory");
     let began = Instant::now();
-    let (again, events) = bench.run_with_events();
+    let (again, events) = env.run_with_events();
     let took = began.elapsed();
     again.exits_with(0);
     let shards: Vec<String> = files_below(&logs)
@@ -197,7 +197,7 @@ fn a_finished_run_started_again_recomputes_nothing_and_takes_seconds() {
         "a finished run of {} stages again: {took:?}",
         finished.record.stages.len()
     );
-    FinishedRun::read(bench.path(), "twice").is_the_same_as(&finished);
+    FinishedRun::read(env.path(), "twice").is_the_same_as(&finished);
     let of_content = |files: std::collections::BTreeMap<String, String>| -> Vec<(String, String)> {
         files
             .into_iter()
@@ -205,23 +205,23 @@ fn a_finished_run_started_again_recomputes_nothing_and_takes_seconds() {
             .collect()
     };
     assert_eq!(
-        of_content(bench.snapshot()),
+        of_content(env.snapshot()),
         of_content(before),
         "a file changed"
     );
 }
 
 #[test]
-fn two_runs_on_one_workspace_reuse_what_did_not_change() {
-    let first = MicroRun::full("first").set("/spec/target/examples", 8);
-    let (bench, one) = runs_to_its_end(&first);
-    let second = MicroRun::full("second")
+fn shared_workspace_reuses_unchanged_stages() {
+    let first = TinyRun::full("first").set("/spec/target/examples", 8);
+    let (env, one) = runs_to_its_end(&first);
+    let second = TinyRun::full("second")
         .set("/spec/output/path", "other")
         .set("/spec/target/examples", 40);
-    second.write(&bench);
-    let (finished, events) = bench.run_with_events();
+    second.write(&env);
+    let (finished, events) = env.run_with_events();
     finished.exits_with(0);
-    let two = FinishedRun::read(bench.path(), "second");
+    let two = FinishedRun::read(env.path(), "second");
     let reused: BTreeSet<&str> = events
         .iter()
         .filter(|event| event["event"] == "stageSealed" && event["reused"] == true)
@@ -241,17 +241,17 @@ fn two_runs_on_one_workspace_reuse_what_did_not_change() {
     let (_alone_bench, alone) =
         runs_to_its_end(&second.clone().set("/spec/output/path", "dataset"));
     assert_eq!(
-        published(&bench.path().join("other")).parquet,
+        published(&env.path().join("other")).parquet,
         alone.dataset().parquet
     );
     // And another model in one late part reuses all that comes before it.
-    let third = MicroRun::full("third")
+    let third = TinyRun::full("third")
         .set("/spec/output/path", "third")
         .set("/spec/target/examples", 8)
         .set("/spec/reward/model", "chat");
-    third.write(&bench);
-    bench.run().exits_with(0);
-    let three = FinishedRun::read(bench.path(), "third");
+    third.write(&env);
+    env.run().exits_with(0);
+    let three = FinishedRun::read(env.path(), "third");
     let own: BTreeSet<Stage> = three
         .record
         .stages
@@ -273,18 +273,17 @@ fn two_runs_on_one_workspace_reuse_what_did_not_change() {
 }
 
 #[test]
-fn too_few_waves_stop_a_run_short_and_more_let_it_go_on() {
-    let bench = Workbench::new();
+fn raised_max_waves_resumes_the_run() {
+    let env = TestEnv::new();
     let run = |waves: i32| {
-        MicroRun::small("short").set("/spec/target", json!({"examples": 45, "maxWaves": waves}))
+        TinyRun::small("short").set("/spec/target", json!({"examples": 45, "maxWaves": waves}))
     };
-    run(1).write(&bench);
-    bench
-        .run()
+    run(1).write(&env);
+    env.run()
         .exits_with(3)
         .says(&["stopped short", "maxWaves (1)", "is published"]);
-    let short = FinishedRun::read(bench.path(), "short");
-    short.funnel_adds_up(&bench.status());
+    let short = FinishedRun::read(env.path(), "short");
+    short.funnel_adds_up(&env.status());
     let dataset = short.dataset();
     assert!(
         dataset.manifest["short"]
@@ -295,13 +294,13 @@ fn too_few_waves_stop_a_run_short_and_more_let_it_go_on() {
     );
     let accepted = dataset.manifest["rows"]["data"].as_i64().expect("a count");
     assert!((1..45).contains(&accepted), "{accepted}");
-    let card = std::fs::read_to_string(bench.path().join("dataset/README.md")).expect("a card");
+    let card = std::fs::read_to_string(env.path().join("dataset/README.md")).expect("a card");
     assert!(
         card.contains("maxWaves"),
         "the card does not say that it is short"
     );
     conditions_are(
-        &bench,
+        &env,
         [
             ("Accepted", "True", "Valid"),
             ("Progressing", "False", "MaxWavesReached"),
@@ -312,19 +311,19 @@ fn too_few_waves_stop_a_run_short_and_more_let_it_go_on() {
         ],
     );
     // The same limit again: still short, nothing computed.
-    let (again, events) = bench.run_with_events();
+    let (again, events) = env.run_with_events();
     again.exits_with(3);
     assert!(
         events.iter().all(|event| event["event"] != "stageStarted"),
         "{events:?}"
     );
 
-    run(20).write(&bench);
-    bench.run().exits_with(0);
-    let whole = FinishedRun::read(bench.path(), "short");
-    whole.funnel_adds_up(&bench.status());
+    run(20).write(&env);
+    env.run().exits_with(0);
+    let whole = FinishedRun::read(env.path(), "short");
+    whole.funnel_adds_up(&env.status());
     assert!(whole.dataset().manifest["short"].is_null());
-    let complete = &bench.status()["status"]["conditions"][3];
+    let complete = &env.status()["status"]["conditions"][3];
     assert_eq!(
         (complete["type"].as_str(), complete["status"].as_str()),
         (Some("Complete"), Some("True"))
@@ -350,71 +349,70 @@ fn too_few_waves_stop_a_run_short_and_more_let_it_go_on() {
 }
 
 #[test]
-fn a_used_up_budget_stops_a_run_short_and_a_raised_one_lets_it_go_on() {
-    let bench = Workbench::new();
+fn raised_budget_resumes_the_run() {
+    let env = TestEnv::new();
     let run = |hours: f64| {
-        MicroRun::small("budget")
+        TinyRun::small("budget")
             .set("/spec/target", json!({"examples": 60, "maxWaves": 20}))
             .set("/spec/budget", json!({"gpuHours": hours}))
     };
     // A third of a second of work.
-    run(0.0001).write(&bench);
-    let finished = bench
+    run(0.0001).write(&env);
+    let finished = env
         .run()
         .exits_with(3)
         .says(&["stopped short", "spec.budget.gpuHours"]);
     assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
-    let status = bench.status();
+    let status = env.status();
     assert!(
         status["status"]["usage"]["workerSeconds"]
             .as_i64()
             .is_some(),
         "{status}"
     );
-    run(100.0).write(&bench);
-    bench.run().exits_with(0);
-    let whole = FinishedRun::read(bench.path(), "budget");
-    whole.funnel_adds_up(&bench.status());
+    run(100.0).write(&env);
+    env.run().exits_with(0);
+    let whole = FinishedRun::read(env.path(), "budget");
+    whole.funnel_adds_up(&env.status());
     let (_other_bench, at_once) = runs_to_its_end(&run(100.0));
     whole.dataset().is_the_same_as(&at_once.dataset());
 }
 
 #[test]
-fn a_passed_deadline_publishes_what_was_accepted() {
-    let bench = Workbench::new();
+fn passed_deadline_publishes_accepted_pairs() {
+    let env = TestEnv::new();
     let run = |seconds: i64| {
-        MicroRun::small("deadline")
+        TinyRun::small("deadline")
             .set("/spec/target", json!({"examples": 400, "maxWaves": 50}))
             .set("/spec/budget", json!({"deadlineSeconds": seconds}))
     };
-    run(1).write(&bench);
-    bench
-        .run()
+    run(1).write(&env);
+    env.run()
         .exits_with(3)
         .says(&["spec.budget.deadlineSeconds"]);
-    let short = FinishedRun::read(bench.path(), "deadline");
+    let short = FinishedRun::read(env.path(), "deadline");
     assert!(short.dataset().manifest["short"].is_string());
 }
 
 #[test]
-fn a_run_can_be_watched_while_it_runs_and_is_driven_by_one_runner_only() {
-    let bench = Workbench::new();
-    MicroRun::full("watched").write(&bench);
-    let mut runner = bench.start(&["run", "-f", "run.yaml"], "run.log");
+fn status_works_beside_the_runner() {
+    let env = TestEnv::new();
+    TinyRun::full("watched").write(&env);
+    let mut runner = env.start(&["run", "-f", "run.yaml"], "run.log");
     let patience = Duration::from_secs(120);
     wait_until("a worker", patience, || {
-        workers_below(bench.path())
+        workers_below(env.path())
             .into_iter()
             .find(|worker| worker.arguments.get(1).is_some_and(|a| a == "run"))
     });
     // A second runner of the same run is refused and names the first.
-    bench.run().exits_with(1).says(&[
+    env.run().exits_with(1).says(&[
         "watched",
         "driven already",
         &format!("process {}", runner.id()),
     ]);
     let live = wait_until("a status of the run under way", patience, || {
-        let finished = bench.scalequest(&["status", "workspace", "--output", "json"]);
+        let finished = env.scalequest(&["status", "workspace", "--output", "json"]);
         let status: Value = serde_json::from_str(&finished.stdout).ok()?;
         (status["driven"] == true
             && status["pid"] == runner.id()
@@ -437,7 +435,7 @@ fn a_run_can_be_watched_while_it_runs_and_is_driven_by_one_runner_only() {
     let mut seen = 0;
     wait_until("the end of the run", Duration::from_secs(300), || {
         let ended = runner.try_wait().expect("a child");
-        let finished = bench.scalequest(&["status", "workspace", "--output", "json"]);
+        let finished = env.scalequest(&["status", "workspace", "--output", "json"]);
         let status: Value = serde_json::from_str(&finished.stdout)
             .unwrap_or_else(|error| panic!("{error}: {}{}", finished.stdout, finished.stderr));
         let funnel = &status["status"]["funnel"];
@@ -459,7 +457,7 @@ fn a_run_can_be_watched_while_it_runs_and_is_driven_by_one_runner_only() {
         ended
     });
     assert!(seen > 0);
-    let text = bench
+    let text = env
         .scalequest(&["status", "workspace"])
         .exits_with(0)
         .stdout;
@@ -472,25 +470,25 @@ fn a_run_can_be_watched_while_it_runs_and_is_driven_by_one_runner_only() {
     ] {
         assert!(text.contains(part), "no {part:?} in:\n{text}");
     }
-    FinishedRun::read(bench.path(), "watched").funnel_adds_up(&bench.status());
+    FinishedRun::read(env.path(), "watched").funnel_adds_up(&env.status());
 }
 
 #[test]
-fn a_suspended_run_is_held_and_goes_on_when_it_is_not() {
-    let bench = Workbench::new();
-    MicroRun::small("held")
+fn suspended_run_waits_and_resumes() {
+    let env = TestEnv::new();
+    TinyRun::small("held")
         .set("/spec/suspend", true)
-        .write(&bench);
-    bench.run().exits_with(130).says(&["suspend"]);
-    MicroRun::small("held").write(&bench);
-    bench.run().exits_with(0);
+        .write(&env);
+    env.run().exits_with(130).says(&["suspend"]);
+    TinyRun::small("held").write(&env);
+    env.run().exits_with(0);
 }
 
 #[test]
-fn plain_lines_tell_of_every_stage_when_piped() {
-    let bench = Workbench::new();
-    MicroRun::small("piped").write(&bench);
-    let finished = bench.run().exits_with(0);
+fn piped_output_names_every_stage() {
+    let env = TestEnv::new();
+    TinyRun::small("piped").write(&env);
+    let finished = env.run().exits_with(0);
     for stage in [
         "generate ada (wave 1)",
         "filter (wave 1)",
@@ -517,15 +515,15 @@ fn plain_lines_tell_of_every_stage_when_piped() {
 }
 
 #[test]
-fn pruning_keeps_what_a_run_refers_to_and_removes_the_rest() {
-    let (bench, kept) = runs_to_its_end(&MicroRun::small("kept"));
-    let gone = MicroRun::small("gone")
+fn prune_removes_only_unreferenced_stages() {
+    let (env, kept) = runs_to_its_end(&TinyRun::small("kept"));
+    let gone = TinyRun::small("gone")
         .set("/spec/seed", 99)
         .set("/spec/output/path", "gone");
-    gone.write(&bench);
-    bench.run().exits_with(0);
-    let before = bench.snapshot();
-    let shown = bench
+    gone.write(&env);
+    env.run().exits_with(0);
+    let before = env.snapshot();
+    let shown = env
         .scalequest(&["prune", "workspace", "--forget", "gone"])
         .exits_with(0)
         .stdout;
@@ -533,12 +531,11 @@ fn pruning_keeps_what_a_run_refers_to_and_removes_the_rest() {
         shown.contains("would remove") && shown.contains("--yes"),
         "{shown}"
     );
-    assert_eq!(bench.snapshot(), before, "showing removed something");
-    bench
-        .scalequest(&["prune", "workspace", "--forget", "gone", "--yes"])
+    assert_eq!(env.snapshot(), before, "showing removed something");
+    env.scalequest(&["prune", "workspace", "--forget", "gone", "--yes"])
         .exits_with(0)
         .says(&["removed"]);
-    let after: BTreeSet<String> = bench.snapshot().into_keys().collect();
+    let after: BTreeSet<String> = env.snapshot().into_keys().collect();
     let stages: BTreeSet<String> = after
         .iter()
         .filter_map(|path| {
@@ -560,15 +557,14 @@ fn pruning_keeps_what_a_run_refers_to_and_removes_the_rest() {
             && after.contains("gone/manifest.json"),
         "published datasets are never touched"
     );
-    MicroRun::small("kept").write(&bench);
-    let (again, events) = bench.run_with_events();
+    TinyRun::small("kept").write(&env);
+    let (again, events) = env.run_with_events();
     again.exits_with(0);
     assert!(
         events.iter().all(|event| event["event"] != "stageStarted"),
         "{events:?}"
     );
-    bench
-        .scalequest(&["prune", "workspace"])
+    env.scalequest(&["prune", "workspace"])
         .exits_with(0)
         .says(&["would remove 0 B in 0 places"]);
 }

@@ -33,7 +33,7 @@ fn models() -> impl Iterator<Item = (Checkpoint, &'static str)> {
 }
 
 #[test]
-fn conversations_are_written_as_the_models_were_trained_on_them() {
+fn chat_templates_match_references() {
     let prompt = responding("What is 2 + 3?", Domain::Mathematics, AnswerFormat::Boxed);
     for (model, system) in models() {
         let tokenizer = model.tokenizer().expect("a tokenizer");
@@ -64,7 +64,7 @@ fn conversations_are_written_as_the_models_were_trained_on_them() {
 }
 
 #[test]
-fn a_question_begins_where_the_users_words_would_and_ends_with_the_end_of_a_turn() {
+fn question_prefix_ends_before_user_text() {
     for (model, system) in models() {
         let tokenizer = model.tokenizer().expect("a tokenizer");
         let template = model.chat_template(&tokenizer).expect("a template");

@@ -12,7 +12,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
 use scalequest_crds::v1alpha1::SynthesisRun;
 use scalequest_tests::kubernetes::Namespace;
-use scalequest_tests::kubernetes::rehearsal::{is, run};
+use scalequest_tests::kubernetes::simulated_run::{is, run};
 use scalequest_tests::kubernetes::simulated_worker::SimulatedStore;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;

@@ -82,7 +82,7 @@ pub fn memory_kib(pid: u32, what: &str) -> u64 {
 pub fn audited(directory: &Path, log: &Path) -> Vec<String> {
     let policy = directory.join("audit.json");
     let users = [
-        "system:serviceaccount:rehearsal-system:rehearsal",
+        "system:serviceaccount:simulated-system:simulated",
         "system:serviceaccount:argo:argo",
     ];
     let rules = json!({

@@ -1,4 +1,4 @@
-//! Models that are wrong in one way, made from the micro chat model: what a person meets after a broken download, a wrong
+//! Models that are wrong in one way, made from the tiny chat model: what a person meets after a broken download, a wrong
 //! export, a file put in the wrong folder.
 
 use std::collections::HashMap;
@@ -10,9 +10,9 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
-use super::micro_run::micro_models;
+use super::tiny_run::tiny_models;
 
-/// A copy of the micro chat model that may be broken.
+/// A copy of the tiny chat model that may be broken.
 #[derive(Clone, Debug)]
 pub struct BrokenModel {
     directory: PathBuf,
@@ -22,8 +22,8 @@ impl BrokenModel {
     /// A whole copy in `directory`.
     pub fn copy(directory: &Path) -> Self {
         fs::create_dir_all(directory).expect("a directory");
-        for entry in fs::read_dir(micro_models().chat)
-            .expect("the micro model")
+        for entry in fs::read_dir(tiny_models().chat)
+            .expect("the tiny model")
             .flatten()
         {
             fs::copy(entry.path(), directory.join(entry.file_name())).expect("a copied file");

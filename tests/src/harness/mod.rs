@@ -1,10 +1,10 @@
-//! The workbench: a directory of its own for each scenario, the real binaries, and what is looked at afterwards.
+//! The test environment: a directory of its own for each scenario, the real binaries, and what is looked at afterwards.
 
 pub mod binaries;
 
-pub mod workbench;
+pub mod test_env;
 
-pub mod micro_run;
+pub mod tiny_run;
 
 pub mod finished_run;
 
@@ -14,7 +14,7 @@ pub mod dataset;
 
 pub mod crash;
 
-pub mod damage;
+pub mod corruption;
 
 pub mod broken_model;
 
@@ -29,5 +29,5 @@ pub mod chat_server;
 pub mod hub_server;
 
 pub use finished_run::FinishedRun;
-pub use micro_run::MicroRun;
-pub use workbench::{Finished, Workbench};
+pub use test_env::{Finished, TestEnv};
+pub use tiny_run::TinyRun;

@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::{Value, json};
 
 use super::namespace::Namespace;
-use crate::harness::MicroRun;
-use crate::harness::micro_run::micro_models;
+use crate::harness::TinyRun;
+use crate::harness::tiny_run::tiny_models;
 
 /// The claim that holds models and questions.
 pub const DATA: &str = "data";
@@ -38,10 +38,10 @@ impl Namespace {
     }
 
     /// Makes two claims, one with all that `run` refers to, one empty, and gives the run's manifest on them and the directory of the second.
-    pub async fn on_claims(&self, run: &MicroRun) -> (Value, PathBuf) {
+    pub async fn on_claims(&self, run: &TinyRun) -> (Value, PathBuf) {
         let data = self.claim(DATA).await;
         let store = self.claim(STORE).await;
-        let models = micro_models();
+        let models = tiny_models();
         for from in [&models.chat, &models.reward] {
             copy(Path::new(from), &data.join(file_name(from)));
         }

@@ -46,7 +46,7 @@ pub mod api_proxy;
 
 pub mod operator_process;
 
-pub mod rehearsal;
+pub mod simulated_run;
 
 pub mod kueue;
 

@@ -14,8 +14,8 @@ use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams};
 use scalequest_crds::v1alpha1::SynthesisRun;
 use scalequest_tests::harness::dataset::{Dataset, published};
 use scalequest_tests::harness::hub_server::HubServer;
-use scalequest_tests::harness::micro_run::micro_models;
-use scalequest_tests::harness::{MicroRun, Workbench};
+use scalequest_tests::harness::tiny_run::tiny_models;
+use scalequest_tests::harness::{TestEnv, TinyRun};
 use scalequest_tests::kubernetes::namespace::eventually;
 use scalequest_tests::kubernetes::product::SYSTEM;
 use scalequest_tests::kubernetes::{Cluster, Namespace};
@@ -25,11 +25,11 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// What `scalequest run` makes of a run.
-fn on_one_machine(run: &MicroRun) -> Dataset {
-    let bench = Workbench::new();
-    run.write(&bench);
-    bench.run().exits_with(0);
-    published(&bench.path().join("dataset"))
+fn on_one_machine(run: &TinyRun) -> Dataset {
+    let env = TestEnv::new();
+    run.write(&env);
+    env.run().exits_with(0);
+    published(&env.path().join("dataset"))
 }
 
 fn is(run: &SynthesisRun, condition: &str) -> bool {
@@ -101,10 +101,10 @@ fn keep(cluster: &Cluster, space: &Namespace, run: &str, folder: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn a_run_on_real_pods_makes_the_bytes_of_a_run_on_one_machine() {
+async fn real_pods_match_single_machine_bytes() {
     let cluster = Cluster::shared();
     cluster.install_operator();
-    let run = MicroRun::full("full");
+    let run = TinyRun::full("full");
     let space = cluster.namespace("full").await;
     let (manifest, store) = space.on_claims(&run).await;
     apply(&space, &manifest).await;
@@ -128,10 +128,10 @@ async fn a_run_on_real_pods_makes_the_bytes_of_a_run_on_one_machine() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn a_run_that_is_disturbed_in_every_way_makes_the_same_bytes() {
+async fn disturbed_run_makes_the_same_bytes() {
     let cluster = Cluster::shared();
     cluster.install_operator();
-    let run = MicroRun::small("disturbed").set(
+    let run = TinyRun::small("disturbed").set(
         "/spec/pods",
         json!([{"name": "all", "stages": ["Generate", "Respond"], "parallelism": 2}]),
     );
@@ -197,10 +197,10 @@ async fn a_run_that_is_disturbed_in_every_way_makes_the_same_bytes() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn a_deleted_run_leaves_its_data_and_nothing_else() {
+async fn deleted_run_leaves_only_its_data() {
     let cluster = Cluster::shared();
     cluster.install_operator();
-    let run = MicroRun::small("deleted");
+    let run = TinyRun::small("deleted");
     let space = cluster.namespace("deleted").await;
     let (manifest, store) = space.on_claims(&run).await;
     apply(&space, &manifest).await;
@@ -235,10 +235,10 @@ async fn a_deleted_run_leaves_its_data_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn what_cannot_work_is_said_and_nothing_is_started() {
+async fn invalid_run_starts_nothing() {
     let cluster = Cluster::shared();
     cluster.install_operator();
-    let run = MicroRun::small("wrong");
+    let run = TinyRun::small("wrong");
     let space = cluster.namespace("wrong").await;
     let (mut manifest, _) = space.on_claims(&run).await;
     manifest["spec"]["models"][0]["source"]["claim"]["subPath"] = "nothing-here".into();
@@ -269,18 +269,18 @@ async fn what_cannot_work_is_said_and_nothing_is_started() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn a_gated_model_of_the_hub_is_fetched_once_to_the_cache_and_makes_the_same_bytes() {
+async fn gated_hub_model_is_fetched_once() {
     const REPOSITORY: &str = "org/chat";
     let cluster = Cluster::shared();
     cluster.install_operator();
-    let run = MicroRun::small("fetched");
+    let run = TinyRun::small("fetched");
     let space = cluster.namespace("fetched").await;
     let (manifest, store) = space.on_claims(&run).await;
     let cache = space.claim("cache").await;
     let start = || {
         HubServer::start_at(
             &cluster.address().to_string(),
-            &[(REPOSITORY, &micro_models().chat)],
+            &[(REPOSITORY, &tiny_models().chat)],
         )
     };
     let hub = tokio::task::spawn_blocking(start).await.expect("a hub");
@@ -302,7 +302,7 @@ async fn a_gated_model_of_the_hub_is_fetched_once_to_the_cache_and_makes_the_sam
     assert_eq!(made.parquet, reference.parquet, "the Parquet files differ");
     assert_eq!(made.manifest["digest"], reference.manifest["digest"]);
     // Inspection and stages have had it from the cache, and the storage has seen no token.
-    let weights = micro_models().chat.join("model.safetensors");
+    let weights = tiny_models().chat.join("model.safetensors");
     let size = std::fs::metadata(weights).expect("a model").len();
     assert_eq!(hub.sent()["model.safetensors"], size);
     assert!(!hub.leaked());

@@ -7,9 +7,9 @@ use k8s_openapi::api::core::v1::Secret;
 use scalequest_crds::v1alpha1::SynthesisRun;
 use scalequest_tests::harness::chat_server::{ChatServer, MODEL};
 use scalequest_tests::harness::dataset::published;
-use scalequest_tests::harness::micro_run::micro_models;
 use scalequest_tests::harness::object_server::{self, ObjectServer};
-use scalequest_tests::harness::{MicroRun, Workbench};
+use scalequest_tests::harness::tiny_run::tiny_models;
+use scalequest_tests::harness::{TestEnv, TinyRun};
 use scalequest_tests::kubernetes::image::{self, CHAT_SERVER};
 use scalequest_tests::kubernetes::namespace::eventually;
 use scalequest_tests::kubernetes::{Cluster, Namespace};
@@ -38,16 +38,16 @@ fn server(program: &str, image: Option<&str>, more: &[&str]) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn models_are_served_beside_the_workers_by_servers_that_die_on_the_way() {
+async fn crashing_server_sidecars_change_no_bytes() {
     let cluster = Cluster::shared();
     cluster.install_operator();
     cluster.real_nodes(1, image::chat_server());
     let program = scalequest_tests::harness::binaries::binary("chat-server");
-    let here = MicroRun::served("served", server(&program.display().to_string(), None, &[]));
+    let here = TinyRun::served("served", server(&program.display().to_string(), None, &[]));
     let reference = tokio::task::spawn_blocking(move || on_one_machine(&here));
     let there = server("/usr/local/bin/chat-server", Some(CHAT_SERVER), &["60"]);
     let space = cluster.namespace("served").await;
-    let (manifest, store) = space.on_claims(&MicroRun::served("served", there)).await;
+    let (manifest, store) = space.on_claims(&TinyRun::served("served", there)).await;
     apply(&space, &manifest).await;
     complete(&space, "served").await;
     keep(cluster, &space, "served", "served");
@@ -59,7 +59,7 @@ async fn models_are_served_beside_the_workers_by_servers_that_die_on_the_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn a_server_that_never_comes_up_is_told_with_its_last_words() {
+async fn failing_server_sidecar_is_reported() {
     let cluster = Cluster::shared();
     cluster.install_operator();
     cluster.real_nodes(1, image::chat_server());
@@ -69,7 +69,7 @@ async fn a_server_that_never_comes_up_is_told_with_its_last_words() {
         Some(CHAT_SERVER),
         &["too", "many"],
     );
-    let run = MicroRun::served("never", engine);
+    let run = TinyRun::served("never", engine);
     let (manifest, _) = space.on_claims(&run).await;
     apply(&space, &manifest).await;
     let says = |run: &SynthesisRun| {
@@ -101,23 +101,23 @@ async fn a_server_that_never_comes_up_is_told_with_its_last_words() {
 struct Services {
     store: ObjectServer,
     endpoint: ChatServer,
-    _folder: Workbench,
+    _folder: TestEnv,
 }
 
 impl Services {
     fn start(at: Ipv4Addr) -> Self {
-        let folder = Workbench::new();
+        let folder = TestEnv::new();
         let program =
             object_server::find_program().expect("versitygw: run `.ci/tools.sh versitygw`");
         Services {
             store: ObjectServer::start_on(at, &program, folder.path(), &["bucket"]),
-            endpoint: ChatServer::start_as(MODEL, &micro_models().chat, Some(KEY), (at, 0)),
+            endpoint: ChatServer::start_as(MODEL, &tiny_models().chat, Some(KEY), (at, 0)),
             _folder: folder,
         }
     }
 
     /// `run` with a judge behind the endpoint.
-    fn judged(&self, run: MicroRun) -> MicroRun {
+    fn judged(&self, run: TinyRun) -> TinyRun {
         let mut engine = self.endpoint.engine();
         engine["openAI"]["apiKeySecret"] = json!({"name": "llm", "key": "token"});
         let chat = run.at("/spec/models/0").clone();
@@ -132,14 +132,14 @@ impl Services {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn a_run_in_an_object_store_with_a_judge_behind_an_endpoint_makes_the_same_bytes() {
+async fn object_store_and_endpoint_match_bytes() {
     let cluster = Cluster::shared();
     cluster.install_operator();
     // The endpoint waits for its own runtime.
     let services = tokio::task::spawn_blocking(|| Services::start(cluster.address()));
     let services = services.await.expect("services");
     let space = cluster.namespace("stored").await;
-    let run = services.judged(MicroRun::small("stored"));
+    let run = services.judged(TinyRun::small("stored"));
     let (mut manifest, _) = space.on_claims(&run).await;
     let environment = services.store.environment();
     let value = |name: &str| {
@@ -165,9 +165,9 @@ async fn a_run_in_an_object_store_with_a_judge_behind_an_endpoint_makes_the_same
     let answered = services.endpoint.answered();
     assert!(!answered.is_empty() && answered.values().all(|times| *times == 1));
 
-    let bench = Workbench::new();
-    run.write(&bench);
-    let here = bench
+    let env = TestEnv::new();
+    run.write(&env);
+    let here = env
         .command(&["run", "-f", "run.yaml"])
         .env("SCALEQUEST_API_KEY_JUDGE", KEY)
         .output()
@@ -178,6 +178,6 @@ async fn a_run_in_an_object_store_with_a_judge_behind_an_endpoint_makes_the_same
         String::from_utf8_lossy(&here.stderr)
     );
     let made = published(&services.store.bucket("bucket").join("dataset"));
-    let reference = published(&bench.path().join("dataset"));
+    let reference = published(&env.path().join("dataset"));
     assert_eq!(made.parquet, reference.parquet, "the Parquet files differ");
 }

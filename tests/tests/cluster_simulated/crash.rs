@@ -4,8 +4,8 @@
 use futures::StreamExt;
 use scalequest_tests::kubernetes::Cluster;
 use scalequest_tests::kubernetes::api_proxy::Treatment;
-use scalequest_tests::kubernetes::rehearsal::{End, PATIENCE, Rehearsal, run};
-use scalequest_tests::kubernetes::simulated_worker::Mischief;
+use scalequest_tests::kubernetes::simulated_run::{End, PATIENCE, SimulatedRun, run};
+use scalequest_tests::kubernetes::simulated_worker::FaultPlan;
 
 use crate::{SERVERS, reference};
 
@@ -14,8 +14,8 @@ const BESIDE: usize = 6;
 
 /// A whole run with an operator that is killed after its `n`-th write; none where it makes fewer.
 async fn crash_at(n: u64) -> Option<End> {
-    let (treatment, mischief) = (Treatment::default(), Mischief::default());
-    let mut crashed = Rehearsal::begin(Cluster::shared(), "crash", treatment, mischief).await;
+    let (treatment, fault_plan) = (Treatment::default(), FaultPlan::default());
+    let mut crashed = SimulatedRun::begin(Cluster::shared(), "crash", treatment, fault_plan).await;
     crashed.proxy.cut_at(n);
     crashed.make(run()).await;
     let cut = tokio::time::timeout(PATIENCE, crashed.proxy.is_cut()).await;
@@ -28,11 +28,11 @@ async fn crash_at(n: u64) -> Option<End> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn an_operator_killed_after_its_writes_changes_nothing_in_the_end() {
+async fn operator_crashes_change_no_result() {
     let _servers = SERVERS.read().await;
     let reference = reference().await;
-    let (treatment, mischief) = (Treatment::default(), Mischief::default());
-    let mut whole = Rehearsal::begin(Cluster::shared(), "whole", treatment, mischief).await;
+    let (treatment, fault_plan) = (Treatment::default(), FaultPlan::default());
+    let mut whole = SimulatedRun::begin(Cluster::shared(), "whole", treatment, fault_plan).await;
     whole.make(run()).await;
     assert_eq!(&whole.complete().await, reference);
     let writes = whole.proxy.writes();

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use futures::StreamExt;
 use scalequest_tests::kubernetes::Cluster;
 use scalequest_tests::kubernetes::api_proxy::{ApiProxy, Faults, Treatment};
-use scalequest_tests::kubernetes::rehearsal::{End, Rehearsal, install, run};
-use scalequest_tests::kubernetes::simulated_worker::Mischief;
+use scalequest_tests::kubernetes::simulated_run::{End, SimulatedRun, install, run};
+use scalequest_tests::kubernetes::simulated_worker::FaultPlan;
 
 use crate::{SERVERS, reference};
 
@@ -21,7 +21,8 @@ async fn disturbed(faults: Faults) -> (End, BTreeMap<&'static str, u64>) {
         ..Treatment::default()
     };
     let cluster = Cluster::shared();
-    let mut disturbed = Rehearsal::begin(cluster, "faults", treatment, Mischief::default()).await;
+    let mut disturbed =
+        SimulatedRun::begin(cluster, "faults", treatment, FaultPlan::default()).await;
     disturbed.make(run()).await;
     let end = disturbed.complete().await;
     (end, disturbed.proxy.disturbed())
@@ -50,7 +51,7 @@ async fn with_seeds(faults: Faults) -> BTreeMap<&'static str, u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn p20_requests_that_are_refused_or_not_answered_change_nothing_in_the_end() {
+async fn failed_requests_change_no_result() {
     let faults = Faults {
         writes: 25,
         reads: 25,
@@ -69,7 +70,7 @@ async fn p20_requests_that_are_refused_or_not_answered_change_nothing_in_the_end
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn p21_p22_events_that_are_dropped_doubled_and_late_change_nothing_in_the_end() {
+async fn lost_and_late_events_change_no_result() {
     let faults = Faults {
         events: 25,
         ..Faults::default()
@@ -88,12 +89,12 @@ async fn p21_p22_events_that_are_dropped_doubled_and_late_change_nothing_in_the_
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn p18_two_operators_that_know_nothing_of_each_other_make_one_run() {
+async fn two_operators_make_one_run() {
     let _servers = SERVERS.read().await;
     let reference = reference().await;
     let cluster = Cluster::shared();
-    let (treatment, mischief) = (Treatment::default(), Mischief::default());
-    let mut both = Rehearsal::begin(cluster, "two", treatment, mischief).await;
+    let (treatment, fault_plan) = (Treatment::default(), FaultPlan::default());
+    let mut both = SimulatedRun::begin(cluster, "two", treatment, fault_plan).await;
     let proxy = ApiProxy::start(install(cluster)).await;
     let mut second = both
         .space
@@ -109,12 +110,12 @@ async fn p18_two_operators_that_know_nothing_of_each_other_make_one_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn p20_an_api_server_that_is_killed_and_started_again_changes_nothing_in_the_end() {
+async fn api_server_restart_changes_no_result() {
     let reference = reference().await;
     let _servers = SERVERS.write().await;
     let cluster = Cluster::shared();
-    let (treatment, mischief) = (Treatment::default(), Mischief::default());
-    let mut run_on = Rehearsal::begin(cluster, "killed", treatment, mischief).await;
+    let (treatment, fault_plan) = (Treatment::default(), FaultPlan::default());
+    let mut run_on = SimulatedRun::begin(cluster, "killed", treatment, fault_plan).await;
     run_on.make(run()).await;
     for writes in [4, 12] {
         run_on.proxy.has_written(writes).await;

@@ -8,26 +8,28 @@ use scalequest_crds::v1alpha1::conditions::reason;
 use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 use scalequest_tests::kubernetes::Cluster;
 use scalequest_tests::kubernetes::api_proxy::Treatment;
-use scalequest_tests::kubernetes::rehearsal::{NAME, Rehearsal, is, run, run_in_pieces, says};
-use scalequest_tests::kubernetes::simulated_worker::{Held, Mischief};
+use scalequest_tests::kubernetes::simulated_run::{
+    NAME, SimulatedRun, is, run, run_in_pieces, says,
+};
+use scalequest_tests::kubernetes::simulated_worker::{FaultPlan, PausedWorker};
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::{SERVERS, reference};
 
-async fn begin(purpose: &str, mischief: Mischief) -> Rehearsal {
-    Rehearsal::begin(Cluster::shared(), purpose, Treatment::default(), mischief).await
+async fn begin(purpose: &str, fault_plan: FaultPlan) -> SimulatedRun {
+    SimulatedRun::begin(Cluster::shared(), purpose, Treatment::default(), fault_plan).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn p27_seals_whose_reports_are_lost_are_asked_again() {
+async fn lost_seal_reports_are_requested_again() {
     let _servers = SERVERS.read().await;
-    let mischief = Mischief {
+    let fault_plan = FaultPlan {
         loses_seals: true,
-        ..Mischief::default()
+        ..FaultPlan::default()
     };
-    let mut lost = begin("lost", mischief).await;
+    let mut lost = begin("lost", fault_plan).await;
     lost.make(run()).await;
     let end = lost.complete().await;
     assert_eq!(end.outcome(), reference().await.outcome());
@@ -36,21 +38,22 @@ async fn p27_seals_whose_reports_are_lost_are_asked_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn poison_shards_are_given_up_and_an_edit_of_parallelism_acts_on_a_job_at_work() {
+async fn poison_shards_fail_and_parallelism_changes() {
     let _servers = SERVERS.read().await;
-    let (sender, mut held) = mpsc::unbounded_channel();
-    let mischief = Mischief {
+    let (sender, mut paused) = mpsc::unbounded_channel();
+    let fault_plan = FaultPlan {
         poison: BTreeMap::from([(Stage::Rewrite, BTreeSet::from([1]))]),
-        held: Some(sender),
-        ..Mischief::default()
+        paused: Some(sender),
+        ..FaultPlan::default()
     };
-    let mut poisoned = begin("poison", mischief).await;
+    let mut poisoned = begin("poison", fault_plan).await;
     let mut manifest = run_in_pieces();
     manifest["spec"]["failurePolicy"] = json!({"maxFailedShardsPercent": 60});
     poisoned.make(manifest).await;
-    let is_one_of_several = |worker: &Held| worker.stage == Stage::Rewrite && worker.shards > 1;
+    let is_one_of_several =
+        |worker: &PausedWorker| worker.stage == Stage::Rewrite && worker.shards > 1;
     let what = "at one of several shards of Rewrite";
-    let worker = poisoned.worker(&mut held, what, is_one_of_several).await;
+    let worker = poisoned.worker(&mut paused, what, is_one_of_several).await;
     let pods = poisoned.until(|_| true).await.spec.pods;
     let mut pods = serde_json::to_value(pods).expect("JSON");
     pods[0]["parallelism"] = 2.into();
@@ -63,7 +66,7 @@ async fn poison_shards_are_given_up_and_an_edit_of_parallelism_acts_on_a_job_at_
     };
     poisoned.space.wait_for::<Job>(name, has_two).await;
     drop(worker);
-    drop(held);
+    drop(paused);
     poisoned.complete().await;
     let record = poisoned.record().await.expect("a record");
     assert!(record["givenUpTotal"].as_i64() >= Some(1), "{record}");
@@ -73,13 +76,13 @@ async fn poison_shards_are_given_up_and_an_edit_of_parallelism_acts_on_a_job_at_
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn p10_more_poison_than_the_policy_allows_fails_the_run_for_good() {
+async fn too_many_failed_shards_fail_the_run() {
     let _servers = SERVERS.read().await;
-    let mischief = Mischief {
+    let fault_plan = FaultPlan {
         poison: BTreeMap::from([(Stage::Respond, BTreeSet::from([0]))]),
-        ..Mischief::default()
+        ..FaultPlan::default()
     };
-    let poisoned = begin("fails", mischief).await;
+    let poisoned = begin("fails", fault_plan).await;
     let mut manifest = run();
     manifest["spec"]["failurePolicy"] = json!({"maxFailedShardsPercent": 0});
     poisoned.make(manifest).await;
@@ -97,9 +100,9 @@ async fn p10_more_poison_than_the_policy_allows_fails_the_run_for_good() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn p6_p9_limits_stop_a_run_with_what_was_accepted_published_and_raising_them_goes_on() {
+async fn raised_limits_resume_an_incomplete_run() {
     let _servers = SERVERS.read().await;
-    let mut limited = begin("limits", Mischief::default()).await;
+    let mut limited = begin("limits", FaultPlan::default()).await;
     let mut manifest = run();
     manifest["spec"]["target"] = json!({"examples": 60, "maxWaves": 1});
     manifest["spec"]["budget"] = json!({"deadlineSeconds": 1});
@@ -137,30 +140,30 @@ async fn p6_p9_limits_stop_a_run_with_what_was_accepted_published_and_raising_th
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn p8_p15_a_target_that_grows_at_the_end_keeps_what_was_accepted_and_adds_waves() {
+async fn raised_target_adds_waves() {
     let _servers = SERVERS.read().await;
-    let mut grown = begin("grown", Mischief::default()).await;
+    let mut grown = begin("grown", FaultPlan::default()).await;
     grown.make(run()).await;
     let first = grown.complete().await;
     // Complete is final, so it grows before that: in a run of its own that is held at its end.
     drop(grown);
-    let (sender, mut held) = mpsc::unbounded_channel();
-    let mischief = Mischief {
-        held: Some(sender),
-        ..Mischief::default()
+    let (sender, mut paused) = mpsc::unbounded_channel();
+    let fault_plan = FaultPlan {
+        paused: Some(sender),
+        ..FaultPlan::default()
     };
-    let mut grown = begin("grown", mischief).await;
+    let mut grown = begin("grown", fault_plan).await;
     grown.make(run()).await;
-    let is_late = |worker: &Held| matches!(worker.stage, Stage::Verify | Stage::Reward);
+    let is_late = |worker: &PausedWorker| matches!(worker.stage, Stage::Verify | Stage::Reward);
     let worker = grown
-        .worker(&mut held, "at the end of a wave", is_late)
+        .worker(&mut paused, "at the end of a wave", is_late)
         .await;
     let more = json!({"spec": {"target": {"examples": 40}}});
     grown.edit(more).await.expect("a target that grows");
     drop(worker);
-    drop(held);
+    drop(paused);
     let end = grown.complete().await;
-    let waves = |end: &scalequest_tests::kubernetes::rehearsal::End| {
+    let waves = |end: &scalequest_tests::kubernetes::simulated_run::End| {
         end.waves.as_array().cloned().unwrap_or_default()
     };
     let (before, after) = (waves(&first), waves(&end));
@@ -171,9 +174,9 @@ async fn p8_p15_a_target_that_grows_at_the_end_keeps_what_was_accepted_and_adds_
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn p14_p25_runs_that_are_broken_or_somebody_elses_stop_nobody() {
+async fn broken_and_foreign_runs_block_nobody() {
     let _servers = SERVERS.read().await;
-    let mut beside = begin("beside", Mischief::default()).await;
+    let mut beside = begin("beside", FaultPlan::default()).await;
     let mut foreign = run();
     foreign["metadata"]["name"] = "foreign".into();
     foreign["spec"]["managedBy"] = "kueue.x-k8s.io/multikueue".into();

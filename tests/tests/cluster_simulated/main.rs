@@ -5,7 +5,7 @@ mod crash;
 
 mod faults;
 
-mod life;
+mod lifecycle;
 
 mod limits;
 
@@ -17,8 +17,8 @@ mod role;
 
 use scalequest_tests::kubernetes::Cluster;
 use scalequest_tests::kubernetes::api_proxy::Treatment;
-use scalequest_tests::kubernetes::rehearsal::{End, Rehearsal, run};
-use scalequest_tests::kubernetes::simulated_worker::Mischief;
+use scalequest_tests::kubernetes::simulated_run::{End, SimulatedRun, run};
+use scalequest_tests::kubernetes::simulated_worker::FaultPlan;
 use tokio::sync::{OnceCell, RwLock};
 
 /// Held for reading by whoever needs an API server that stays, for writing by the test that kills it.
@@ -28,11 +28,11 @@ static SERVERS: RwLock<()> = RwLock::const_new(());
 async fn reference() -> &'static End {
     static REFERENCE: OnceCell<End> = OnceCell::const_new();
     let undisturbed = async || {
-        let mut undisturbed = Rehearsal::begin(
+        let mut undisturbed = SimulatedRun::begin(
             Cluster::shared(),
             "reference",
             Treatment::default(),
-            Mischief::default(),
+            FaultPlan::default(),
         )
         .await;
         undisturbed.make(run()).await;

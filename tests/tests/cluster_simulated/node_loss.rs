@@ -12,9 +12,9 @@ use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 use scalequest_tests::kubernetes::Cluster;
 use scalequest_tests::kubernetes::api_proxy::Treatment;
 use scalequest_tests::kubernetes::namespace::eventually_within;
-use scalequest_tests::kubernetes::rehearsal::{End, NAME, Rehearsal, is, run};
 use scalequest_tests::kubernetes::simulated::placement_of;
-use scalequest_tests::kubernetes::simulated_worker::{Held, Mischief};
+use scalequest_tests::kubernetes::simulated_run::{End, NAME, SimulatedRun, is, run};
+use scalequest_tests::kubernetes::simulated_worker::{FaultPlan, PausedWorker};
 use tokio::sync::mpsc;
 
 use crate::{SERVERS, reference};
@@ -24,7 +24,7 @@ const GIVEN_UP: Duration = Duration::from_secs(240);
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn a_node_that_is_lost_in_any_stage_takes_its_pods_and_nothing_else() {
+async fn node_loss_takes_only_its_pods() {
     let _servers = SERVERS.read().await;
     let expected = reference().await;
     let on_record = expected.stages.as_array().cloned().unwrap_or_default();
@@ -47,12 +47,12 @@ async fn a_node_that_is_lost_in_any_stage_takes_its_pods_and_nothing_else() {
 async fn lost(stage: &Stage) -> (End, i32) {
     let (cluster, group) = (Cluster::shared(), format!("lost-{}", stage.slug()));
     cluster.simulated_nodes_of(&group, 2);
-    let (sender, mut held) = mpsc::unbounded_channel();
-    let mischief = Mischief {
-        held: Some(sender),
-        ..Mischief::default()
+    let (sender, mut paused) = mpsc::unbounded_channel();
+    let fault_plan = FaultPlan {
+        paused: Some(sender),
+        ..FaultPlan::default()
     };
-    let mut run_on = Rehearsal::begin(cluster, &group, Treatment::default(), mischief).await;
+    let mut run_on = SimulatedRun::begin(cluster, &group, Treatment::default(), fault_plan).await;
     let mut manifest = run();
     let own = &mut manifest["spec"]["pods"][0];
     own["nodeSelector"] = placement_of(&group)["nodeSelector"].clone();
@@ -61,7 +61,7 @@ async fn lost(stage: &Stage) -> (End, i32) {
     let mut is_lost = false;
     loop {
         tokio::select! {
-            Some(worker) = held.recv() => {
+            Some(worker) = paused.recv() => {
                 if worker.stage == *stage && !is_lost {
                     is_lost = true;
                     lose_node_of(&run_on, &worker).await;
@@ -78,7 +78,7 @@ async fn lost(stage: &Stage) -> (End, i32) {
 }
 
 /// Deletes the node of a worker and waits until Kubernetes has given up its pods.
-async fn lose_node_of(run: &Rehearsal, worker: &Held) {
+async fn lose_node_of(run: &SimulatedRun, worker: &PausedWorker) {
     let pods = run.space.api::<Pod>();
     let pod = pods.get(&worker.pod).await.expect("a pod at work");
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());

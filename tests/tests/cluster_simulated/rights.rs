@@ -11,10 +11,10 @@ use scalequest_crds::v1alpha1::conditions::reason;
 use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 use scalequest_tests::kubernetes::api_proxy::{ApiProxy, Asked, Call, Treatment};
 use scalequest_tests::kubernetes::namespace::{eventually, eventually_within};
-use scalequest_tests::kubernetes::rehearsal::{
-    NAME, PATIENCE, Rehearsal, install, is, run, run_in_pieces, says,
+use scalequest_tests::kubernetes::simulated_run::{
+    NAME, PATIENCE, SimulatedRun, install, is, run, run_in_pieces, says,
 };
-use scalequest_tests::kubernetes::simulated_worker::{Held, Mischief};
+use scalequest_tests::kubernetes::simulated_worker::{FaultPlan, PausedWorker};
 use scalequest_tests::kubernetes::{Cluster, Namespace};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -23,86 +23,96 @@ use crate::SERVERS;
 use crate::role::{Right, grant, rights};
 
 /// An operator with these rights in a namespace of its own, and the workers that wait.
-async fn with_rights(rights: &BTreeSet<&Right>) -> (Rehearsal, mpsc::UnboundedReceiver<Held>) {
+async fn with_rights(
+    rights: &BTreeSet<&Right>,
+) -> (SimulatedRun, mpsc::UnboundedReceiver<PausedWorker>) {
     let cluster = Cluster::shared();
     install(cluster);
     let space = cluster.namespace("rights").await;
     let user = format!("operator-of-{}", space.name());
     grant(&space, &user, rights).await;
-    let (sender, held) = mpsc::unbounded_channel();
-    let mischief = Mischief {
-        held: Some(sender),
-        ..Mischief::default()
+    let (sender, paused) = mpsc::unbounded_channel();
+    let fault_plan = FaultPlan {
+        paused: Some(sender),
+        ..FaultPlan::default()
     };
     let treatment = Treatment {
         user: Some(user),
         ..Treatment::default()
     };
-    let rehearsal = Rehearsal::begin_in(space, cluster.kubeconfig(), treatment, mischief).await;
-    (rehearsal, held)
+    let simulated_run =
+        SimulatedRun::begin_in(space, cluster.kubeconfig(), treatment, fault_plan).await;
+    (simulated_run, paused)
 }
 
 /// Holds the run and lets it go on.
-async fn hold_and_let_go(rehearsal: &Rehearsal) {
+async fn hold_and_let_go(simulated_run: &SimulatedRun) {
     for suspend in [true, false] {
-        let edited = rehearsal.edit(json!({"spec": {"suspend": suspend}})).await;
+        let edited = simulated_run
+            .edit(json!({"spec": {"suspend": suspend}}))
+            .await;
         edited.expect("an edited run");
-        rehearsal.until(|run| is(run, "Suspended") == suspend).await;
+        simulated_run
+            .until(|run| is(run, "Suspended") == suspend)
+            .await;
     }
 }
 
 /// A run in which the operator does everything that it ever does. Each thing is done to the run while a worker waits, so that it does not
 /// end before.
-async fn whole_script(rehearsal: &Rehearsal, mut held: mpsc::UnboundedReceiver<Held>) {
+async fn whole_script(
+    simulated_run: &SimulatedRun,
+    mut paused: mpsc::UnboundedReceiver<PausedWorker>,
+) {
     // A run whose pods cannot be made: why is asked of the events.
     let mut stuck = run();
     stuck["metadata"]["name"] = "stuck".into();
     stuck["spec"]["serviceAccountName"] = "missing".into();
-    rehearsal.make(stuck).await;
-    rehearsal.make(short()).await;
+    simulated_run.make(stuck).await;
+    simulated_run.make(short()).await;
 
-    let is_resizable = |worker: &Held| worker.stage == Stage::Rewrite && worker.shards > 1;
-    let waits = rehearsal
+    let is_resizable = |worker: &PausedWorker| worker.stage == Stage::Rewrite && worker.shards > 1;
+    let waits = simulated_run
         .worker(
-            &mut held,
+            &mut paused,
             "at one of several shards of Rewrite",
             is_resizable,
         )
         .await;
-    let pods = rehearsal.until(|_| true).await.spec.pods;
+    let pods = simulated_run.until(|_| true).await.spec.pods;
     let mut pods = serde_json::to_value(pods).expect("JSON");
     pods[0]["parallelism"] = 2.into();
-    let edited = rehearsal.edit(json!({"spec": {"pods": pods}})).await;
+    let edited = simulated_run.edit(json!({"spec": {"pods": pods}})).await;
     edited.expect("an edited run");
     let name = waits.pod.rsplitn(3, '-').nth(2).unwrap_or_default();
     let has_two = |job: &Job| {
         let spec = job.spec.as_ref();
         spec.is_some_and(|spec| spec.parallelism == Some(2))
     };
-    rehearsal
+    simulated_run
         .space
         .wait_within::<Job>(PATIENCE, name, has_two)
         .await;
 
     // Twice, so that an event is told again: in this stage, and in the one that follows.
-    hold_and_let_go(rehearsal).await;
+    hold_and_let_go(simulated_run).await;
     drop(waits);
-    let waits = rehearsal
-        .worker(&mut held, "in the next stage", |_| true)
+    let waits = simulated_run
+        .worker(&mut paused, "in the next stage", |_| true)
         .await;
-    hold_and_let_go(rehearsal).await;
+    hold_and_let_go(simulated_run).await;
     drop(waits);
     // Closed alone, it would keep the workers that have been handed over since, and they would wait for ever.
-    drop(held);
+    drop(paused);
 
-    let runs = rehearsal.space.api::<SynthesisRun>();
+    let runs = simulated_run.space.api::<SynthesisRun>();
     eventually_within(PATIENCE, "the end of the run's time", || async {
         let there = runs.get_opt(NAME).await.ok()?;
         there.is_none().then_some(())
     })
     .await;
     let told = |run: &SynthesisRun| says(run, reason::PODS_WAITING, "missing");
-    let space = &rehearsal.space;
+    let space = &simulated_run.space;
     space
         .wait_within::<SynthesisRun>(PATIENCE, "stuck", told)
         .await;
@@ -148,15 +158,15 @@ async fn election(space: &Namespace, user: String) -> ApiProxy {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn every_right_of_the_chart_is_used_and_none_is_missing() {
+async fn every_right_is_used_and_none_missing() {
     let _servers = SERVERS.read().await;
     let all = rights(Cluster::shared());
     assert!(all.len() > 15, "{all:?}");
-    let (rehearsal, held) = with_rights(&all.iter().collect()).await;
-    whole_script(&rehearsal, held).await;
-    let user = format!("operator-of-{}", rehearsal.space.name());
-    let elected = election(&rehearsal.space, user).await;
-    let mut asked = rehearsal.proxy.asked();
+    let (simulated_run, paused) = with_rights(&all.iter().collect()).await;
+    whole_script(&simulated_run, paused).await;
+    let user = format!("operator-of-{}", simulated_run.space.name());
+    let elected = election(&simulated_run.space, user).await;
+    let mut asked = simulated_run.proxy.asked();
     asked.retain(|call, _| call.verb != "event");
     for (call, times) in elected.asked() {
         asked.entry(call).or_default().forbidden += times.forbidden;
@@ -176,7 +186,7 @@ async fn every_right_of_the_chart_is_used_and_none_is_missing() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn without_any_one_right_of_the_chart_something_is_refused() {
+async fn each_missing_right_is_noticed() {
     let _servers = SERVERS.read().await;
     let all = rights(Cluster::shared());
     // All beside each other, each in a namespace of its own.
@@ -210,34 +220,34 @@ async fn is_refused_without(all: &BTreeSet<Right>, right: &Right) {
         assert!(is_refused(&proxy), "{:?}", proxy.asked());
         return;
     }
-    let (rehearsal, held) = with_rights(&granted).await;
+    let (simulated_run, paused) = with_rights(&granted).await;
     // The script ends, whatever happens: each of its waits has an end.
     let refused = async {
-        while !is_refused(&rehearsal.proxy) {
+        while !is_refused(&simulated_run.proxy) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     tokio::select! {
         () = refused => {}
-        () = whole_script(&rehearsal, held) => panic!("the run ends all the same: {:?}", rehearsal.proxy.asked()),
+        () = whole_script(&simulated_run, paused) => panic!("the run ends all the same: {:?}", simulated_run.proxy.asked()),
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test-cluster"]
-async fn p28_what_the_operator_may_not_do_is_said_and_not_asked_again_and_again() {
+async fn forbidden_requests_are_reported_with_backoff() {
     let _servers = SERVERS.read().await;
     let all = rights(Cluster::shared());
     let is_creation = |right: &&Right| right.verb == "create" && right.resource == "jobs";
     let granted = all.iter().filter(|right| !is_creation(right)).collect();
-    let (rehearsal, _held) = with_rights(&granted).await;
-    rehearsal.make(run()).await;
+    let (simulated_run, _held) = with_rights(&granted).await;
+    simulated_run.make(run()).await;
     let refused =
         |run: &SynthesisRun| says(run, reason::REQUEST_REFUSED, "jobs.batch is forbidden");
-    let told = rehearsal.until(refused).await;
+    let told = simulated_run.until(refused).await;
     assert!(is(&told, "Degraded"));
     let asked = || {
-        let asked = rehearsal.proxy.asked();
+        let asked = simulated_run.proxy.asked();
         let jobs = asked
             .iter()
             .filter(|(call, _)| call.verb == "create" && call.resource == "jobs");
@@ -249,9 +259,9 @@ async fn p28_what_the_operator_may_not_do_is_said_and_not_asked_again_and_again(
     assert!(asked() - before <= 6, "{} times", asked() - before);
     // Given the right, it goes on by itself.
     let everything: Vec<Value> = all.iter().map(Right::rule).collect();
-    let roles = rehearsal.space.api::<Role>();
+    let roles = simulated_run.space.api::<Role>();
     let patch = kube::api::Patch::Merge(json!({"rules": everything}));
     let patched = roles.patch("operator", &Default::default(), &patch).await;
     patched.expect("a patched Role");
-    rehearsal.until(|run| is(run, "Accepted")).await;
+    simulated_run.until(|run| is(run, "Accepted")).await;
 }

@@ -12,17 +12,17 @@ use scalequest_crds::protocol::preflight::Fault;
 use scalequest_operator::parse::parse;
 use scalequest_operator::validate::{Environment, validate};
 use scalequest_tests::harness::binaries::{binary, repository};
-use scalequest_tests::mutants::{Kind, Mutants};
+use scalequest_tests::spec_fuzzer::{Mutation, SpecFuzzer};
 
 use kinds::{KINDS, kind_of};
 
-const MUTANTS: u64 = 100_000;
+const SPECS: u64 = 100_000;
 
 /// Of which at least these are valid in an environment.
 const VALID: u64 = 20_000;
 
-/// Mutants of every example, and of the specs that set everything.
-fn mutants() -> Mutants {
+/// SpecFuzzer of every example, and of the specs that set everything.
+fn fuzzer() -> SpecFuzzer {
     let folder = std::fs::read_dir(repository().join("examples"))
         .expect("examples")
         .flatten()
@@ -34,7 +34,7 @@ fn mutants() -> Mutants {
         })
         .collect();
     files.sort();
-    Mutants::of(
+    SpecFuzzer::of(
         files
             .iter()
             .map(|path| std::fs::read_to_string(path).expect("an example")),
@@ -94,27 +94,27 @@ fn says_where(fault: &Fault) -> bool {
 /// What was met.
 #[derive(Default)]
 struct Met {
-    valid: BTreeMap<Kind, u64>,
-    refused: BTreeMap<Kind, u64>,
+    valid: BTreeMap<Mutation, u64>,
+    refused: BTreeMap<Mutation, u64>,
     faults: BTreeMap<usize, u64>,
 }
 
 impl Met {
-    fn of(mutants: &Mutants, numbers: impl Iterator<Item = u64>) -> Self {
+    fn of(fuzzer: &SpecFuzzer, numbers: impl Iterator<Item = u64>) -> Self {
         let mut met = Self::default();
         for number in numbers {
-            let mutant = mutants.mutant(number);
-            let verdict = catch_unwind(|| verdict(&mutant.text)).unwrap_or_else(|_| {
-                panic!("mutant {number} makes it panic: {}", short(&mutant.text))
+            let fuzzed = fuzzer.spec(number);
+            let verdict = catch_unwind(|| verdict(&fuzzed.text)).unwrap_or_else(|_| {
+                panic!("spec {number} makes it panic: {}", short(&fuzzed.text))
             });
             for fault in &verdict.faults {
                 assert!(
                     says_where(fault),
-                    "mutant {number}: {}",
+                    "spec {number}: {}",
                     short(&format!("{fault:?}"))
                 );
                 let kind = kind_of(fault).unwrap_or_else(|| {
-                    panic!("mutant {number} is refused for what is no kind of kinds.rs: {fault}")
+                    panic!("spec {number} is refused for what is no kind of kinds.rs: {fault}")
                 });
                 *met.faults.entry(kind).or_default() += 1;
             }
@@ -123,7 +123,7 @@ impl Met {
             } else {
                 &mut met.refused
             };
-            *counts.entry(mutant.kind).or_default() += 1;
+            *counts.entry(fuzzed.mutation).or_default() += 1;
         }
         met
     }
@@ -144,21 +144,21 @@ impl Met {
 }
 
 #[test]
-fn what_mutants_come_from_is_as_valid_as_it_says() {
-    for text in mutants().originals() {
+fn fuzzer_originals_are_valid() {
+    for text in fuzzer().originals() {
         let found = verdict(text);
         assert!(found.valid_somewhere, "{}\n{:?}", short(text), found.faults);
     }
 }
 
 #[test]
-fn a_hundred_thousand_mutants_never_panic_and_are_refused_for_every_reason_there_is() {
-    let mutants = mutants();
+fn fuzzed_specs_never_panic_validation() {
+    let fuzzer = fuzzer();
     let met = std::thread::scope(|scope| {
         [0, 1]
             .map(|first| {
-                let mutants = &mutants;
-                scope.spawn(move || Met::of(mutants, (first..MUTANTS).step_by(2)))
+                let fuzzer = &fuzzer;
+                scope.spawn(move || Met::of(fuzzer, (first..SPECS).step_by(2)))
             })
             .map(|thread| {
                 thread
@@ -170,7 +170,7 @@ fn a_hundred_thousand_mutants_never_panic_and_are_refused_for_every_reason_there
     });
     println!("valid {:?}, refused {:?}", met.valid, met.refused);
     let (valid, refused): (u64, u64) = (met.valid.values().sum(), met.refused.values().sum());
-    assert_eq!(valid + refused, MUTANTS);
+    assert_eq!(valid + refused, SPECS);
     assert!(valid >= VALID, "only {valid} are valid");
     assert!(refused >= VALID, "only {refused} are refused");
     let never: Vec<String> = KINDS
@@ -179,15 +179,15 @@ fn a_hundred_thousand_mutants_never_panic_and_are_refused_for_every_reason_there
         .filter(|(number, _)| !met.faults.contains_key(number))
         .map(|(_, kind)| kind.to_string())
         .collect();
-    assert!(never.is_empty(), "no mutant is refused for {never:#?}");
+    assert!(never.is_empty(), "no fuzzed spec is refused for {never:#?}");
 }
 
 #[test]
-fn fifty_mutants_end_the_real_binary_with_zero_or_two() {
-    let mutants = mutants();
+fn fuzzed_specs_exit_with_zero_or_two() {
+    let fuzzer = fuzzer();
     let mut ends = BTreeMap::new();
     for number in 0..50 {
-        let text = mutants.mutant(number).text;
+        let text = fuzzer.spec(number).text;
         let mut child = Command::new(binary("scalequest"))
             .args(["validate", "--spec-only", "-f", "-"])
             .stdin(Stdio::piped())
@@ -206,19 +206,19 @@ fn fifty_mutants_end_the_real_binary_with_zero_or_two() {
         let code = output.status.code();
         assert!(
             matches!(code, Some(0 | 2)),
-            "mutant {number}: {:?} {}",
+            "spec {number}: {:?} {}",
             output.status,
             short(&said)
         );
         assert!(
             !said.contains("panicked"),
-            "mutant {number}: {}",
+            "spec {number}: {}",
             short(&said)
         );
         assert_eq!(
             code == Some(2),
             said.contains("error: "),
-            "mutant {number}: {}",
+            "spec {number}: {}",
             short(&said)
         );
         *ends.entry(code).or_insert(0) += 1;

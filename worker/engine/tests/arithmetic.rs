@@ -110,7 +110,7 @@ fn first(logits: &[f32]) -> (usize, f32) {
 }
 
 #[test]
-fn the_likeliest_token_is_that_of_transformers_where_it_is_ahead_and_texts_are_as_likely() {
+fn likeliest_token_matches_transformers() {
     let Some(model) = model() else { return };
     let tokenizer = model.tokenizer().expect("a tokenizer");
     let reference = reference();

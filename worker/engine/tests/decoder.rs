@@ -44,7 +44,7 @@ fn adapters(decoder: &Decoder, b_scale: f64) -> (BTreeMap<String, Adapter>, Vec<
 }
 
 #[test]
-fn a_packed_row_has_the_logits_of_its_sequences_alone() {
+fn packed_rows_match_single_sequences() {
     for architecture in Architecture::ALL {
         let decoder = decoder(&config(architecture), 1);
         let (first, second) = ([5, 6, 7, 8, 9], [30, 20, 10]);
@@ -71,7 +71,7 @@ fn a_packed_row_has_the_logits_of_its_sequences_alone() {
 }
 
 #[test]
-fn a_token_does_not_see_what_comes_after_it() {
+fn attention_is_causal() {
     let decoder = decoder(&config(Architecture::Qwen2), 1);
     let before = reference_logits(&decoder, &[1, 2, 3, 4]);
     let changed = reference_logits(&decoder, &[1, 2, 3, 99]);
@@ -80,7 +80,7 @@ fn a_token_does_not_see_what_comes_after_it() {
 }
 
 #[test]
-fn a_token_sees_those_within_the_windows_of_all_layers_and_none_before() {
+fn sliding_windows_limit_attention() {
     // Two layers of three tokens reach four tokens back.
     let decoder = decoder(&config(Architecture::Mistral), 1);
     let before = reference_logits(&decoder, &[1, 2, 3, 4, 5, 6, 7]);
@@ -93,7 +93,7 @@ fn a_token_sees_those_within_the_windows_of_all_layers_and_none_before() {
 }
 
 #[test]
-fn an_adapter_with_a_zero_b_changes_nothing_and_every_part_of_it_learns_otherwise() {
+fn zero_lora_adapter_changes_nothing() {
     let config = config(Architecture::Llama);
     let plain = decoder(&config, 2);
     let tokens = [3, 1, 4, 1, 5, 9];
@@ -129,7 +129,7 @@ fn an_adapter_with_a_zero_b_changes_nothing_and_every_part_of_it_learns_otherwis
 }
 
 #[test]
-fn merged_adapters_serve_what_training_saw() {
+fn merged_adapters_match_training() {
     let config = config(Architecture::Qwen2);
     let plain = decoder(&config, 2);
     let (some, _) = adapters(&plain, 1.0);
@@ -152,7 +152,7 @@ fn merged_adapters_serve_what_training_saw() {
 }
 
 #[test]
-fn a_variable_that_is_set_changes_the_decoder() {
+fn setting_a_variable_changes_the_decoder() {
     let config = config(Architecture::Llama);
     let mut tensors = parameters(&config, 2);
     let norm = Var::from_tensor(&tensors["model.norm.weight"]).expect("a variable");
@@ -166,7 +166,7 @@ fn a_variable_that_is_set_changes_the_decoder() {
 }
 
 #[test]
-fn parameters_that_do_not_fit_are_refused_by_name() {
+fn mismatched_parameters_are_rejected_by_name() {
     let config = config(Architecture::Llama);
     let error = |edit: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
         let mut parameters = parameters(&config, 1);
@@ -203,7 +203,7 @@ fn parameters_that_do_not_fit_are_refused_by_name() {
 }
 
 #[test]
-fn what_a_model_needs_grows_with_its_use() {
+fn memory_estimate_grows_with_use() {
     let config = config(Architecture::Qwen2);
     let parameters: usize = config
         .parameter_shapes()

@@ -55,7 +55,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn a_packed_linear_map_agrees_with_the_reference_as_well_as_its_numbers_allow(
+    fn packed_linear_matches_the_reference(
         rows in 1usize..40, outputs in 1usize..70, inputs in 1usize..600, seed: u64, biased: bool,
     ) {
         let mut random = numbers(seed);
@@ -97,7 +97,7 @@ proptest! {
     }
 
     #[test]
-    fn rows_have_the_same_bits_in_any_batch_and_in_any_pieces(
+    fn batching_changes_no_bits(
         lengths in prop::collection::vec(1usize..90, 1..6), cut in 1usize..90, shared in 0usize..90, seed: u64,
         threads in 1usize..4, arithmetic in prop::sample::select(&Arithmetic::ALL), window in 1usize..150,
     ) {
@@ -175,7 +175,7 @@ fn rounding(arithmetic: Arithmetic, x: &[f32], w: &[f32]) -> f64 {
 }
 
 #[test]
-fn serving_agrees_with_the_reference_at_every_place() {
+fn serving_matches_the_reference() {
     // Windows that lie within a block of keys, end with one, and span several.
     for (choice, window) in [
         (0, 1),
@@ -208,7 +208,7 @@ fn serving_agrees_with_the_reference_at_every_place() {
 }
 
 #[test]
-fn a_forked_cache_goes_on_as_its_own_sequence() {
+fn forked_kv_cache_is_independent() {
     let engine = Engine::from_decoder(
         &tiny::decoder(&config(Architecture::Llama), 5),
         Arithmetic::F32,
@@ -228,7 +228,7 @@ fn a_forked_cache_goes_on_as_its_own_sequence() {
 }
 
 #[test]
-fn scores_are_the_references_and_do_not_depend_on_their_company() {
+fn scores_match_reference_in_any_batch() {
     for (architecture, head) in [
         (Architecture::Qwen2, Head::Scalar),
         (Architecture::Qwen2, Head::TwoLayerScalar),
@@ -269,7 +269,7 @@ fn scores_are_the_references(config: ModelConfig) {
 }
 
 #[test]
-fn log_probabilities_are_the_references() {
+fn log_probabilities_match_the_reference() {
     let decoder: Decoder = tiny::decoder(&config(Architecture::Llama), 4);
     let engine = Engine::from_decoder(&decoder, Arithmetic::F32).expect("an engine");
     let sequence = tokens(5, 100);
@@ -295,7 +295,7 @@ fn log_probabilities_are_the_references() {
 }
 
 #[test]
-fn a_damaged_weight_is_found_in_its_layer() {
+fn corrupted_weight_is_found_by_layer() {
     let config = config(Architecture::Llama);
     let mut parameters = tiny::parameters(&config, 1);
     let name = "model.layers.1.mlp.down_proj.weight";

@@ -70,7 +70,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
-    fn the_same_requests_give_the_same_rows_however_they_are_split(
+    fn request_split_changes_no_rows(
         rows in 1usize..9, step_tokens in 1usize..60, cache_tokens in 1u64..500, shard in 1usize..25,
     ) {
         let setup = setup();
@@ -84,7 +84,7 @@ proptest! {
 }
 
 #[test]
-fn rows_of_one_prompt_differ_by_their_id_and_of_one_id_by_nothing() {
+fn rows_depend_only_on_id() {
     let setup = setup();
     let rows: Vec<GenerateRequest> = [0, 1, 0]
         .into_iter()
@@ -96,7 +96,7 @@ fn rows_of_one_prompt_differ_by_their_id_and_of_one_id_by_nothing() {
 }
 
 #[test]
-fn a_row_ends_at_a_stop_token_a_stop_string_its_length_or_the_context() {
+fn generation_stops_at_every_limit() {
     let setup = setup();
     let mut asked = request(0, &[9, 8, 7]);
     asked.stop_tokens.clear();
@@ -146,7 +146,7 @@ fn a_row_ends_at_a_stop_token_a_stop_string_its_length_or_the_context() {
 }
 
 #[test]
-fn impossible_requests_are_refused_by_their_id() {
+fn impossible_requests_are_rejected_by_id() {
     let setup = setup();
     let generator = Generator::new(
         &setup.engine,
@@ -167,7 +167,7 @@ fn impossible_requests_are_refused_by_their_id() {
 }
 
 #[test]
-fn the_caller_sees_progress_and_may_break_off() {
+fn caller_sees_progress_and_stops() {
     let setup = setup();
     let generator = Generator::new(
         &setup.engine,

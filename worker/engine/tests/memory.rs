@@ -71,7 +71,7 @@ fn request(id: u64, prompt: Vec<u32>, max_new_tokens: usize) -> GenerateRequest 
 }
 
 #[test]
-fn loading_takes_the_packed_weights_and_a_batch_what_was_foreseen() {
+fn memory_use_matches_the_estimate() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(model) = small_model() else { return };
     let arithmetic = Arithmetic::Bf16;
@@ -112,7 +112,7 @@ fn loading_takes_the_packed_weights_and_a_batch_what_was_foreseen() {
 }
 
 #[test]
-fn ten_thousand_prompts_leave_nothing_behind() {
+fn ten_thousand_prompts_leak_nothing() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/fixtures/llama_untied");

@@ -91,12 +91,12 @@ fn tokens_agree(model_file: &str, tokenizer_file: &str) {
 }
 
 #[test]
-fn the_qwen2_tokenizer_rebuilt_from_gguf_gives_the_official_tokens() {
+fn qwen2_gguf_tokenizer_matches_official() {
     tokens_agree(QWEN2, "tokenizer_qwen2_5/tokenizer.json");
 }
 
 #[test]
-fn the_smollm2_tokenizer_rebuilt_from_gguf_splits_digits_one_by_one() {
+fn smollm2_gguf_tokenizer_splits_digits() {
     tokens_agree(SMOLLM2, "tokenizer_smollm2/tokenizer.json");
     let Some(model) = model(SMOLLM2) else { return };
     let tokenizer = model.tokenizer().expect("a tokenizer");
@@ -104,7 +104,7 @@ fn the_smollm2_tokenizer_rebuilt_from_gguf_splits_digits_one_by_one() {
 }
 
 #[test]
-fn special_tokens_in_a_text_are_matched_whole_unless_it_is_plain() {
+fn special_tokens_match_whole() {
     for name in [SMOLLM2, QWEN2] {
         let Some(model) = model(name) else { continue };
         let tokenizer = model.tokenizer().expect("a tokenizer");
@@ -118,7 +118,7 @@ fn special_tokens_in_a_text_are_matched_whole_unless_it_is_plain() {
 }
 
 #[test]
-fn the_question_prefix_is_the_template_up_to_the_users_words() {
+fn question_prefix_follows_the_template() {
     for (name, system) in [
         (
             SMOLLM2,
@@ -156,7 +156,7 @@ fn the_question_prefix_is_the_template_up_to_the_users_words() {
 }
 
 #[test]
-fn a_model_says_what_it_needs_before_it_is_loaded() {
+fn memory_is_known_before_loading() {
     for (name, parameters) in [(SMOLLM2, 134_515_008), (QWEN2, 630_167_424)] {
         let Some(model) = model(name) else { continue };
         assert_eq!(model.config().parameter_count(), parameters);
@@ -166,7 +166,7 @@ fn a_model_says_what_it_needs_before_it_is_loaded() {
 }
 
 #[test]
-fn greedy_answers_are_sensible_and_the_same_alone_and_in_a_batch() {
+fn greedy_answers_match_alone_and_batched() {
     for (name, question, expected) in [
         (SMOLLM2, "What is the capital of France?", "Paris"),
         (QWEN2, "What is 17 + 25? Answer with the number only.", "42"),
@@ -214,7 +214,7 @@ fn greedy_answers_are_sensible_and_the_same_alone_and_in_a_batch() {
 }
 
 #[test]
-fn greedy_tokens_are_those_of_transformers_on_the_same_weights() {
+fn greedy_tokens_match_transformers() {
     let reference =
         std::fs::read(root().join("tests/reference/greedy.json")).expect("reference values");
     let reference: serde_json::Value = serde_json::from_slice(&reference).expect("json");

@@ -82,7 +82,7 @@ fn tokenizer(name: &str, settings: &Value) -> Tokenizer {
 static BYTES: LazyLock<Tokenizer> = LazyLock::new(|| tokenizer("bytes.model", &json!({})));
 
 #[test]
-fn texts_have_the_tokens_that_sentencepiece_gives_them() {
+fn tokens_match_sentencepiece() {
     let mut compared = 0;
     for Case { text, ids, decoded } in &EXPECTED.bytes {
         // Here a space is put before what follows a token that is matched whole, as transformers does.
@@ -102,7 +102,7 @@ fn texts_have_the_tokens_that_sentencepiece_gives_them() {
 }
 
 #[test]
-fn without_bytes_or_a_space_before_them_texts_have_sentencepieces_tokens_too() {
+fn plain_model_tokens_match_sentencepiece() {
     let plain = tokenizer("plain.model", &json!({}));
     for Case { text, ids, .. } in &EXPECTED.plain {
         assert_eq!(
@@ -114,7 +114,7 @@ fn without_bytes_or_a_space_before_them_texts_have_sentencepieces_tokens_too() {
 }
 
 #[test]
-fn a_space_before_the_text_only_leaves_what_follows_a_whole_token_as_it_is() {
+fn leading_space_keeps_following_tokens() {
     let once = tokenizer("bytes.model", &json!({"legacy": false}));
     let mut own = 0;
     for Case { text, ids, .. } in &EXPECTED.bytes {
@@ -133,7 +133,7 @@ fn a_space_before_the_text_only_leaves_what_follows_a_whole_token_as_it_is() {
 }
 
 #[test]
-fn control_tokens_are_read_in_a_conversation_and_never_in_a_text() {
+fn control_tokens_match_only_in_conversations() {
     let Decoded { ids, text } = &EXPECTED.conversation;
     assert_eq!(BYTES.encode(text).expect("tokens"), *ids);
     for special in [
@@ -158,7 +158,7 @@ fn control_tokens_are_read_in_a_conversation_and_never_in_a_text() {
 }
 
 #[test]
-fn settings_rename_pieces_and_add_tokens_behind_them() {
+fn tokenizer_config_renames_and_adds_tokens() {
     let added = json!({
         "eos_token": "<|im_end|>",
         "added_tokens_decoder": {
@@ -193,7 +193,7 @@ fn settings_rename_pieces_and_add_tokens_behind_them() {
 }
 
 #[test]
-fn a_gguf_file_with_the_same_pieces_holds_the_same_tokenizer() {
+fn gguf_pieces_give_the_same_tokenizer() {
     use gguf_file::Value as V;
     let directory = TempDir::new().expect("a directory");
     let path = directory.path().join("model.gguf");
@@ -300,7 +300,7 @@ fn refusal(pieces: &[u8], settings: &Value) -> String {
 }
 
 #[test]
-fn files_that_cannot_be_used_are_refused_by_name() {
+fn unusable_tokenizer_files_are_rejected() {
     let whole = std::fs::read(fixture("bytes.model")).expect("a fixture");
     let damaged = "tokenizer of DIR/tokenizer.model: truncated, or not a SentencePiece model: ";
     assert_eq!(
@@ -361,7 +361,7 @@ fn files_that_cannot_be_used_are_refused_by_name() {
 }
 
 #[test]
-fn a_file_cut_anywhere_is_refused_or_whole() {
+fn truncated_file_is_rejected_or_whole() {
     let whole = std::fs::read(fixture("bytes.model")).expect("a fixture");
     let directory = model(&whole, &json!({}));
     let checkpoint = Checkpoint::open(directory.path()).expect("a model");
@@ -384,7 +384,7 @@ fn a_file_cut_anywhere_is_refused_or_whole() {
 }
 
 #[test]
-fn a_models_digest_covers_the_file_that_its_tokens_come_from() {
+fn digest_covers_the_tokenizer_file() {
     let whole = std::fs::read(fixture("bytes.model")).expect("a fixture");
     let directory = model(&whole, &json!({}));
     let path = |name: &str| directory.path().join(name);
@@ -445,7 +445,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn what_is_encoded_is_decoded_to_the_same_text(text in "\\PC{0,40}|[ \\n\\ta-e<>\\[\\]😀é三]{0,60}") {
+    fn encoding_round_trips(text in "\\PC{0,40}|[ \\n\\ta-e<>\\[\\]😀é三]{0,60}") {
         // The letter that stands for a space is read as one.
         prop_assume!(!text.contains('▁') && !OWN.iter().any(|own| text.contains(own)));
         let tokens = BYTES.encode_plain(&text).unwrap();
@@ -453,12 +453,12 @@ proptest! {
     }
 
     #[test]
-    fn joins_come_in_the_order_of_the_definition(text in "[ab]{0,24}|[ \\-=]{0,24}|[aeinrst les]{0,30}|[а-я 三\\n]{0,12}") {
+    fn merges_follow_their_definition_order(text in "[ab]{0,24}|[ \\-=]{0,24}|[aeinrst les]{0,30}|[а-я 三\\n]{0,12}") {
         prop_assert_eq!(BYTES.encode_plain(&text).unwrap(), by_definition(&text));
     }
 
     #[test]
-    fn damaged_bytes_never_panic(places in prop::collection::vec((0usize..10_341, any::<u8>()), 1..6)) {
+    fn corrupted_bytes_never_panic(places in prop::collection::vec((0usize..10_341, any::<u8>()), 1..6)) {
         let mut pieces = std::fs::read(fixture("bytes.model")).unwrap();
         for (place, byte) in places {
             let length = pieces.len();

@@ -141,7 +141,7 @@ fn assert_gradient(found: &Gradient, expected: &LossFacts) {
 }
 
 #[test]
-fn question_training_has_the_loss_gradients_and_first_step_of_pytorch() {
+fn qft_matches_pytorch() {
     for case in ["qwen2_tied", "llama_untied"] {
         let (facts, trainee) = (facts(case), trainee(case));
         let expected = facts.question_modelling.as_ref().expect("facts");
@@ -198,7 +198,7 @@ fn question_training_has_the_loss_gradients_and_first_step_of_pytorch() {
 /// What products of bf16 change, whose operands keep 8 bits: each is off by 2^-9 of itself at most. A path through these models of two layers
 /// has some twenty products one after the other; were all errors alike they would come to a twentieth, and they are not.
 #[test]
-fn products_of_bf16_keep_the_loss_and_the_direction_of_every_gradient() {
+fn bf16_gemm_keeps_gradient_directions() {
     for case in ["qwen2_tied", "llama_untied"] {
         let facts = facts(case);
         let objective = QuestionModelling::new(facts.examples(), 64).expect("an objective");
@@ -219,7 +219,7 @@ fn products_of_bf16_keep_the_loss_and_the_direction_of_every_gradient() {
 }
 
 #[test]
-fn preference_training_has_the_reference_loss_margin_and_gradients_of_pytorch() {
+fn dpo_matches_pytorch() {
     for case in ["qwen2_tied", "llama_untied"] {
         let (facts, trainee) = (facts(case), trainee(case));
         let expected = facts.preference.as_ref().expect("facts");
@@ -271,7 +271,7 @@ fn preference_training_has_the_reference_loss_margin_and_gradients_of_pytorch() 
 }
 
 #[test]
-fn regression_has_the_loss_and_gradients_of_pytorch() {
+fn regression_matches_pytorch() {
     let (facts, trainee) = (facts("qwen2_scalar"), trainee("qwen2_scalar"));
     let expected = facts.regression.as_ref().expect("facts");
     let targets = facts.examples().into_iter().zip(&expected.targets);
@@ -323,7 +323,7 @@ impl Watcher for Quiet {
 }
 
 #[test]
-fn a_few_steps_of_question_training_lower_the_held_out_loss_of_smollm2() {
+fn qft_lowers_held_out_loss() {
     let Some(checkpoint) = smollm2() else { return };
     let tokenizer = checkpoint.tokenizer().expect("a tokenizer");
     let template = checkpoint.chat_template(&tokenizer).expect("a template");

@@ -152,7 +152,7 @@ fn trainable(checkpoint: &Checkpoint) -> (Decoder, BTreeMap<String, Var>) {
 }
 
 #[test]
-fn packed_sequences_have_the_logits_of_transformers() {
+fn packed_logits_match_transformers() {
     for name in LANGUAGE_MODELS {
         let Case {
             checkpoint,
@@ -168,7 +168,7 @@ fn packed_sequences_have_the_logits_of_transformers() {
 }
 
 #[test]
-fn serving_has_the_logits_of_transformers() {
+fn serving_logits_match_transformers() {
     for name in LANGUAGE_MODELS {
         let Case {
             checkpoint,
@@ -203,7 +203,7 @@ fn root_mean_square(values: impl Iterator<Item = f32> + Clone) -> f64 {
 }
 
 #[test]
-fn serving_in_bf16_is_as_near_to_transformers_as_its_numbers_allow() {
+fn bf16_serving_is_near_transformers() {
     for name in LANGUAGE_MODELS {
         let Case {
             checkpoint,
@@ -237,7 +237,7 @@ fn serving_in_bf16_is_as_near_to_transformers_as_its_numbers_allow() {
 }
 
 #[test]
-fn loss_and_the_gradient_of_every_parameter_are_those_of_pytorch() {
+fn loss_and_gradients_match_pytorch() {
     for name in LANGUAGE_MODELS {
         let Case {
             checkpoint,
@@ -280,7 +280,7 @@ fn loss_and_the_gradient_of_every_parameter_are_those_of_pytorch() {
 }
 
 #[test]
-fn one_step_of_adamw_by_the_formula_gives_the_parameters_of_pytorch() {
+fn adamw_step_matches_pytorch() {
     for name in LANGUAGE_MODELS {
         let Case {
             checkpoint,
@@ -323,7 +323,7 @@ fn one_step_of_adamw_by_the_formula_gives_the_parameters_of_pytorch() {
 }
 
 #[test]
-fn scores_are_those_of_transformers() {
+fn scores_match_transformers() {
     for (name, head) in SCORERS {
         let Case {
             checkpoint,

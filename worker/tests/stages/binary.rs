@@ -3,12 +3,12 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::workshop::{Bench, generate, worker};
+use crate::fixture::{Fixture, generate, worker};
 
 #[test]
-fn the_binary_ends_with_the_codes_of_the_contract_and_always_reports() {
-    let bench = Bench::new();
-    let (task, report) = (bench.path("task.json"), bench.path("report.json"));
+fn binary_exit_codes_follow_the_contract() {
+    let fixture = Fixture::new();
+    let (task, report) = (fixture.path("task.json"), fixture.path("report.json"));
     let (task_file, report_file) = (
         task.to_str().expect("a path"),
         report.to_str().expect("a path"),
@@ -30,7 +30,7 @@ fn the_binary_ends_with_the_codes_of_the_contract_and_always_reports() {
         "{code} {message}"
     );
 
-    let good = generate(&bench, 6);
+    let good = generate(&fixture, 6);
     let mut other = serde_json::to_value(&good).expect("json");
     other["version"] = 99.into();
     std::fs::write(&task, other.to_string()).expect("a task");
@@ -67,7 +67,7 @@ fn the_binary_ends_with_the_codes_of_the_contract_and_always_reports() {
 
 /// Its task is a pipe, at which it waits while it is looked at.
 #[test]
-fn a_worker_has_its_two_settings_unless_somebody_made_them() {
+fn worker_sets_its_environment_defaults() {
     const SETTINGS: [&str; 2] = ["MIMALLOC_PURGE_DELAY", "CANDLE_NUM_THREADS"];
     for (own, expected) in [(None, ["-1", "1"]), (Some("7"), ["-1", "7"])] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_scalequest-worker"));
@@ -108,22 +108,22 @@ fn a_worker_has_its_two_settings_unless_somebody_made_them() {
 }
 
 fn inspected(
-    bench: &Bench,
+    fixture: &Fixture,
     edit: impl FnOnce(&mut serde_json::Value),
 ) -> (Vec<String>, serde_json::Value) {
     let mut run = serde_json::json!({
         "apiVersion": "scalequest.dev/v1alpha1", "kind": "SynthesisRun", "metadata": {"name": "t"},
         "spec": {
             "recipe": "MathSimple", "target": {"examples": 1},
-            "models": [{"name": "m", "source": {"path": bench.path("model")}}],
-            "seedQuestions": [{"path": bench.path("seeds.jsonl"), "answerField": "answer"}],
+            "models": [{"name": "m", "source": {"path": fixture.path("model")}}],
+            "seedQuestions": [{"path": fixture.path("seeds.jsonl"), "answerField": "answer"}],
             "generators": [{"name": "g", "model": "m"}],
             "responses": {"model": "m"}, "reward": {"model": "m"},
-            "workspace": {"path": bench.path("workspace")}, "output": {"path": bench.path("output")},
+            "workspace": {"path": fixture.path("workspace")}, "output": {"path": fixture.path("output")},
         }
     });
     edit(&mut run["spec"]);
-    let file = bench.path("run.json");
+    let file = fixture.path("run.json");
     std::fs::write(&file, run.to_string()).expect("a spec");
     let (code, found, _) = worker(&["inspect", "--spec", file.to_str().expect("a path")]);
     assert_eq!(code, 0);
@@ -147,9 +147,9 @@ fn inspected(
 }
 
 #[test]
-fn an_inspection_of_what_is_right_has_the_facts() {
-    let bench = Bench::new();
-    let (faults, found) = inspected(&bench, |_| {});
+fn preflight_reports_facts() {
+    let fixture = Fixture::new();
+    let (faults, found) = inspected(&fixture, |_| {});
     assert_eq!(faults, Vec::<String>::new());
     let model = &found["models"][0];
     assert_eq!(
@@ -161,7 +161,7 @@ fn an_inspection_of_what_is_right_has_the_facts() {
     );
     assert_eq!(
         model["digest"].as_str(),
-        Some(bench.model("model").digest.as_str())
+        Some(fixture.model("model").digest.as_str())
     );
     assert!(model["servingBytes"].as_i64() > model["parameters"].as_i64().map(|n| 2 * n));
     assert!(model["trainingBytes"].as_i64() > model["parameters"].as_i64().map(|n| 16 * n));
@@ -175,18 +175,18 @@ fn an_inspection_of_what_is_right_has_the_facts() {
 }
 
 #[test]
-fn an_inspection_names_everything_that_is_wrong_at_once() {
-    let bench = Bench::new();
-    let weights = bench.path("model/model.safetensors");
+fn preflight_reports_all_errors() {
+    let fixture = Fixture::new();
+    let weights = fixture.path("model/model.safetensors");
     let whole = std::fs::read(&weights).expect("weights");
     for (name, keep) in [("cut", whole.len() - 100), ("untokened", whole.len())] {
-        bench.write_model(name, 256);
-        std::fs::write(bench.path(name).join("model.safetensors"), &whole[..keep])
+        fixture.write_model(name, 256);
+        std::fs::write(fixture.path(name).join("model.safetensors"), &whole[..keep])
             .expect("weights");
     }
-    std::fs::remove_file(bench.path("untokened/tokenizer.json")).expect("removed");
-    bench.write_model("mute", 256);
-    let companion = bench.path("mute/tokenizer_config.json");
+    std::fs::remove_file(fixture.path("untokened/tokenizer.json")).expect("removed");
+    fixture.write_model("mute", 256);
+    let companion = fixture.path("mute/tokenizer_config.json");
     let mut config: serde_json::Value =
         serde_json::from_slice(&std::fs::read(&companion).expect("a file")).expect("json");
     config
@@ -194,11 +194,15 @@ fn an_inspection_names_everything_that_is_wrong_at_once() {
         .expect("an object")
         .remove("chat_template");
     std::fs::write(&companion, config.to_string()).expect("written");
-    let _ = std::fs::remove_file(bench.path("mute/chat_template.jinja"));
-    std::fs::write(bench.path("bad.jsonl"), "{\"question\": \"q\"}\nnot json\n").expect("written");
-    let (faults, _) = inspected(&bench, |spec| {
+    let _ = std::fs::remove_file(fixture.path("mute/chat_template.jinja"));
+    std::fs::write(
+        fixture.path("bad.jsonl"),
+        "{\"question\": \"q\"}\nnot json\n",
+    )
+    .expect("written");
+    let (faults, _) = inspected(&fixture, |spec| {
         let model =
-            |name: &str| serde_json::json!({"name": name, "source": {"path": bench.path(name)}});
+            |name: &str| serde_json::json!({"name": name, "source": {"path": fixture.path(name)}});
         spec["models"] = ["nowhere", "cut", "untokened", "mute"]
             .map(model)
             .to_vec()
@@ -209,7 +213,7 @@ fn an_inspection_names_everything_that_is_wrong_at_once() {
             .push(serde_json::json!({"name": "far", "source": {"uri": "ftp://a/b"}}));
         spec["generators"] = serde_json::json!([{"name": "g", "model": "mute"}]);
         spec["responses"]["model"] = "mute".into();
-        spec["seedQuestions"][0]["path"] = bench.path("bad.jsonl").display().to_string().into();
+        spec["seedQuestions"][0]["path"] = fixture.path("bad.jsonl").display().to_string().into();
     });
     let expected = [
         ("spec.models[0].source.path", "there is no file or folder"),

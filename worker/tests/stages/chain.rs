@@ -4,38 +4,38 @@ use scalequest_crds::protocol::rows::{AcceptedRow, QuestionRow, RejectRow};
 use scalequest_crds::protocol::task::{DuplicateParams, StageParams};
 use scalequest_crds::v1alpha1::{AnswerFormat, Domain};
 
-use crate::workshop::{Bench, finish, sampling, trained, training};
+use crate::fixture::{Fixture, finish, sampling, trained, training};
 
 #[test]
-fn a_run_goes_through_every_stage() {
-    let bench = Bench::new();
+fn every_stage_completes() {
+    let fixture = Fixture::new();
     let params = |model| StageParams::Qft {
         model,
         system_prompt: None,
-        seed_questions: bench.seeds(),
+        seed_questions: fixture.seeds(),
         training: training(),
     };
-    let qft = finish(&bench.task(params(bench.model("model")), &[], 12));
-    assert_eq!(bench.count(&qft), 12);
+    let qft = finish(&fixture.task(params(fixture.model("model")), &[], 12));
+    assert_eq!(fixture.count(&qft), 12);
     let params = StageParams::Sample {
         model: trained(&qft),
         system_prompt: None,
         sampling: sampling(1.0, 60),
     };
-    let sample = finish(&bench.task(params, &[], 24));
-    let asked = bench.count(&sample);
+    let sample = finish(&fixture.task(params, &[], 24));
+    let asked = fixture.count(&sample);
     assert!(asked > 0, "no question ended by itself");
     let params = StageParams::Rewrite {
-        model: bench.model("model"),
+        model: fixture.model("model"),
         sampling: sampling(1.0, 60),
         domain: Domain::Mathematics,
     };
-    let rewrite = finish(&bench.task(params, &[&sample], asked));
-    let pairs = bench.count(&rewrite);
+    let rewrite = finish(&fixture.task(params, &[&sample], asked));
+    let pairs = fixture.count(&rewrite);
     assert!(pairs > 0, "no rewrite was kept");
     assert_eq!(
         asked - pairs,
-        bench.rows::<RejectRow>(&rewrite, "rejects").len() as i64
+        fixture.rows::<RejectRow>(&rewrite, "rejects").len() as i64
     );
     let params = StageParams::Qpo {
         model: trained(&qft),
@@ -43,22 +43,22 @@ fn a_run_goes_through_every_stage() {
         beta: 0.1,
         training: training(),
     };
-    let qpo = finish(&bench.task(params, &[&rewrite], pairs));
+    let qpo = finish(&fixture.task(params, &[&rewrite], pairs));
 
     let (samples, answer_format, domain) = (2, AnswerFormat::Boxed, Domain::Mathematics);
     let params = StageParams::Label {
-        model: bench.model("model"),
-        seed_questions: bench.seeds(),
+        model: fixture.model("model"),
+        seed_questions: fixture.seeds(),
         samples,
         sampling: sampling(1.0, 8),
         answer_format,
         domain,
     };
-    let label = finish(&bench.task(params, &[], 12));
-    assert_eq!(bench.count(&label), 12);
-    let scorer = finish(&bench.task(
+    let label = finish(&fixture.task(params, &[], 12));
+    assert_eq!(fixture.count(&label), 12);
+    let scorer = finish(&fixture.task(
         StageParams::Scorer {
-            model: bench.model("model"),
+            model: fixture.model("model"),
             training: training(),
         },
         &[&label],
@@ -71,34 +71,34 @@ fn a_run_goes_through_every_stage() {
         sampling: sampling(1.0, 60),
         first_id: 0,
     };
-    let generated = finish(&bench.task(params, &[], 24));
-    let made = bench.count(&generated);
+    let generated = finish(&fixture.task(params, &[], 24));
+    let made = fixture.count(&generated);
     let params = StageParams::Filter {
         languages: None,
         contamination: None,
         duplicates: Some(DuplicateParams { similarity: 0.7 }),
     };
-    let filter = finish(&bench.task(params, &[&generated], made));
-    let kept = bench.count(&filter);
+    let filter = finish(&fixture.task(params, &[&generated], made));
+    let kept = fixture.count(&filter);
     assert!(kept > 0);
     let params = StageParams::Judge {
-        model: bench.model("model"),
+        model: fixture.model("model"),
         sampling: sampling(0.0, 8),
         domain,
     };
-    let judge = bench.task(params, &[&filter], kept);
+    let judge = fixture.task(params, &[&filter], kept);
     let judged = finish(&judge);
     assert_eq!(
-        kept - bench.count(&judged),
-        bench.rows::<RejectRow>(&judged, "rejects").len() as i64
+        kept - fixture.count(&judged),
+        fixture.rows::<RejectRow>(&judged, "rejects").len() as i64
     );
     let params = StageParams::Rate {
         model: trained(&scorer),
         minimum: 0.0,
         generators: vec!["g".into()],
     };
-    let rate = finish(&bench.task(params, &[&filter], kept));
-    let rated: Vec<QuestionRow> = bench.rows(&rate, "rows");
+    let rate = finish(&fixture.task(params, &[&filter], kept));
+    let rated: Vec<QuestionRow> = fixture.rows(&rate, "rows");
     assert!(
         rated.len() as i64 == kept
             && rated.iter().all(|row| row
@@ -106,20 +106,20 @@ fn a_run_goes_through_every_stage() {
                 .is_some_and(|value| (0.0..=1.0).contains(&value)))
     );
     let params = StageParams::Respond {
-        model: bench.model("model"),
+        model: fixture.model("model"),
         samples,
         sampling: sampling(1.0, 12),
         answer_format,
         domain,
     };
-    let respond = finish(&bench.task(params, &[&rate], kept));
+    let respond = finish(&fixture.task(params, &[&rate], kept));
     let params = StageParams::Reward {
-        model: bench.model("model"),
+        model: fixture.model("model"),
         domain,
         pooled: false,
     };
-    let reward = finish(&bench.task(params, &[&respond], kept));
-    let verify = finish(&bench.task(
+    let reward = finish(&fixture.task(params, &[&respond], kept));
+    let verify = finish(&fixture.task(
         StageParams::Verify {
             at_least: 1,
             answer_format,
@@ -127,8 +127,8 @@ fn a_run_goes_through_every_stage() {
         &[&reward],
         kept,
     ));
-    let accepted: Vec<AcceptedRow> = bench.rows(&verify, "rows");
-    let rejects: Vec<RejectRow> = bench.rows(&verify, "rejects");
+    let accepted: Vec<AcceptedRow> = fixture.rows(&verify, "rows");
+    let rejects: Vec<RejectRow> = fixture.rows(&verify, "rejects");
     assert_eq!((accepted.len() + rejects.len()) as i64, kept);
     assert!(rejects.iter().all(|row| {
         row.responses.len() == 2

@@ -4,8 +4,8 @@
 #[path = "../../engine/tests/tiny/mod.rs"]
 mod tiny;
 
-mod again;
 mod binary;
 mod chain;
-mod harm;
-mod workshop;
+mod corruption;
+mod fixture;
+mod resume;

@@ -1,4 +1,4 @@
-//! An OpenAI-compatible server on loopback with a real model behind it (a micro model, on our own engine), which misbehaves as it is
+//! An OpenAI-compatible server on loopback with a real model behind it (a tiny model, on our own engine), which misbehaves as it is
 //! told to: so a client's answers can be compared with those of a server that never fails. What a request is answered depends on the
 //! request alone.
 
@@ -24,7 +24,7 @@ use answer::Model;
 pub use fault::Fault;
 
 /// The name under which the model is served.
-pub const MODEL: &str = "micro-chat";
+pub const MODEL: &str = "tiny-chat";
 
 /// A running server; it ends when dropped.
 pub struct ChatServer {

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_told_in_the_words_of_a_role() {
+    fn call_names_the_rbac_rule() {
         let told = |method: Method, uri: &str| {
             let request = Request::builder().method(method).uri(uri).body(());
             let call = Call::of(&request.expect("a request"));

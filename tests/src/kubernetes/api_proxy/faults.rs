@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_draws_every_kind_at_about_its_share_and_again_the_same() {
+    fn faults_are_deterministic_by_seed() {
         let faults = Faults {
             seed: 1,
             writes: 30,

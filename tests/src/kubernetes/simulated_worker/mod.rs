@@ -1,7 +1,7 @@
 //! The worker of simulated pods: it does no work, but answers every task as the real one would, from a store that it only imagines. What it
 //! answers follows from the task alone.
 
-mod mischief;
+mod fault_plan;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use scalequest_crds::v1alpha1::{RejectReason, Stage, SynthesisRun};
 use super::namespace::Namespace;
 use super::simulated::{Ending, Script};
 
-pub use mischief::{Held, Mischief};
+pub use fault_plan::{FaultPlan, PausedWorker};
 
 /// Share of its rows that a stage of a wave keeps, in percent.
 const KEPT_PERCENT: i64 = 80;
@@ -26,8 +26,8 @@ const KEPT_PERCENT: i64 = 80;
 /// What simulated workers have made.
 #[derive(Debug, Default)]
 pub struct SimulatedStore {
-    mischief: Mischief,
-    done: mischief::Done,
+    fault_plan: FaultPlan,
+    done: fault_plan::FaultState,
     shards: Mutex<BTreeMap<String, BTreeSet<i64>>>,
     asked: Mutex<BTreeMap<(String, i64), usize>>,
     /// Workspaces that hold something.
@@ -46,10 +46,10 @@ impl Namespace {
 }
 
 impl SimulatedStore {
-    /// A store whose workers suffer this.
-    pub fn with(mischief: Mischief) -> Self {
+    /// Creates a store whose workers have these faults.
+    pub fn with(fault_plan: FaultPlan) -> Self {
         SimulatedStore {
-            mischief,
+            fault_plan,
             ..SimulatedStore::default()
         }
     }
@@ -74,11 +74,11 @@ impl SimulatedStore {
             purpose => {
                 let task = task(client, pod).await?;
                 let name = pod.name_any();
-                let has_waited = self.mischief.hold(&task, &name, &self.done).await;
+                let has_waited = self.fault_plan.pause(&task, &name, &self.done).await;
                 if has_waited && !is_at_work(client, pod).await {
                     return None;
                 }
-                if purpose == "run" && self.mischief.spoils(&task, index) {
+                if purpose == "run" && self.fault_plan.fails(&task, index) {
                     let message = format!("row of shard {index} cannot be read");
                     let failed = report(&task, Some(index), 0, Outcome::Failed { message });
                     return Some(Ending::new(SHARD_CANNOT_WORK, failed.to_bounded_json()));
@@ -92,7 +92,7 @@ impl SimulatedStore {
     /// What arrives of a report.
     fn said(&self, task: &StageTask, report: &StageReport) -> String {
         let is_seal = matches!(report.outcome, Outcome::Sealed { .. });
-        match is_seal && self.mischief.loses(task, &self.done) {
+        match is_seal && self.fault_plan.loses_report(task, &self.done) {
             true => String::new(),
             false => report.to_bounded_json(),
         }

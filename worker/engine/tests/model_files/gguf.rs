@@ -125,7 +125,7 @@ fn write_gguf(path: &Path, metadata: &[(String, gguf_file::Value)], tensors: &[(
 }
 
 #[test]
-fn a_gguf_file_holds_the_same_model_as_the_checkpoint_that_it_was_made_of() {
+fn gguf_matches_its_checkpoint() {
     let directory = TempDir::new().expect("a directory");
     for architecture in Architecture::ALL {
         let config = tiny::config(architecture);
@@ -157,7 +157,7 @@ fn a_gguf_file_holds_the_same_model_as_the_checkpoint_that_it_was_made_of() {
 }
 
 #[test]
-fn a_gguf_file_is_refused_with_a_reason() {
+fn invalid_gguf_is_rejected_with_reason() {
     let directory = TempDir::new().expect("a directory");
     let path = directory.path().join("model.gguf");
     let config = tiny::config(Architecture::Llama);

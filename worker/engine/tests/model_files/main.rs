@@ -4,7 +4,7 @@
 #[path = "../tiny/mod.rs"]
 mod tiny;
 
-mod damaged;
+mod corruption;
 mod edits;
 mod gguf;
 mod saved;

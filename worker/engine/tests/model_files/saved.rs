@@ -12,7 +12,7 @@ use crate::edits::{copy, fixture, refusal};
 use crate::tiny;
 
 #[test]
-fn a_sharded_checkpoint_is_the_same_model() {
+fn sharded_checkpoint_is_the_same_model() {
     let directory = copy("llama_untied");
     let path = directory.path();
     let whole = Decoder::load(&Checkpoint::open(path).expect("a model")).expect("a decoder");
@@ -50,7 +50,7 @@ fn a_sharded_checkpoint_is_the_same_model() {
 }
 
 #[test]
-fn a_saved_model_loads_again_with_equal_logits_and_equal_bytes() {
+fn saved_model_round_trips() {
     for name in [
         "qwen2_tied",
         "llama_untied",

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::edits::{copy, edit_config};
 
 #[test]
-fn a_configuration_says_in_which_layers_there_is_a_window() {
+fn configuration_names_window_layers() {
     let window = |name: &str, edit: &dyn Fn(&mut Value)| {
         let directory = copy(name);
         edit_config(directory.path(), edit);
@@ -43,7 +43,7 @@ fn a_configuration_says_in_which_layers_there_is_a_window() {
 }
 
 #[test]
-fn a_tokenizer_of_another_model_is_refused_by_the_token_that_does_not_fit() {
+fn foreign_tokenizer_is_rejected_by_token() {
     let directory = copy("qwen2_tied");
     let path = directory.path().join("tokenizer.json");
     let mut tokenizer: Value =
@@ -71,7 +71,7 @@ fn a_tokenizer_of_another_model_is_refused_by_the_token_that_does_not_fit() {
 }
 
 #[test]
-fn a_chat_template_that_refuses_says_so_in_its_own_words() {
+fn chat_template_error_keeps_its_text() {
     let directory = copy("qwen2_tied");
     let template = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system messages') }}\
                     {% endif %}{{ m.content.strip() }}{% endfor %}{% if strftime_now is defined %}dated{% endif %}";
