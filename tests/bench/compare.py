@@ -46,7 +46,7 @@ ROWS = [
 ]
 
 
-ROOF = "roof"
+ROOF = "roofline"
 
 
 class Engine:
@@ -123,7 +123,7 @@ def measure(engines, rounds):
             if round > 0:
                 rates.setdefault((engine, json.dumps(case)), []).append(rate)
         if round > 0:
-            rates.setdefault(ROOF, []).append(engines["bf16"].ask({"case": "roof"}))
+            rates.setdefault(ROOF, []).append(engines["bf16"].ask({"case": "roofline"}))
         print(f"round {round} of {rounds}: {time.monotonic() - begun:.0f} s", flush=True)
     return rates
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use scalequest_crds::protocol::report::{Outcome, StageReport};
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::Stage;
-use scalequest_engine::training::draw::Draws;
+use scalequest_engine::training::rng::KeyedRng;
 use scalequest_operator::local::record_file::load;
 use scalequest_tests::harness::binaries::binary;
 use scalequest_tests::harness::crash::{Doing, Moment, Struck, Victim, strike};
@@ -59,7 +59,7 @@ fn duration_of(stage: Stage) -> Duration {
 /// A seeded moment in the first four fifths of a stage.
 fn moment(stage: Stage, doing: Doing, victim: Victim, round: u64) -> Moment {
     let share = match doing {
-        Doing::Shard => 0.8 * Draws::keyed(SEED, stage.slug(), round).uniform(),
+        Doing::Shard => 0.8 * KeyedRng::new(SEED, stage.slug(), round).uniform(),
         Doing::Seal => 0.0,
     };
     Moment {

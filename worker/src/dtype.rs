@@ -1,13 +1,13 @@
 //! The spec's names of the engine's dtypes.
 
 use scalequest_crds::v1alpha1;
-use scalequest_engine::ops::Arithmetic;
+use scalequest_engine::ops::Dtype;
 
 /// Returns the engine's dtype for the name that a spec or a task has for it.
-pub fn engine_dtype(name: v1alpha1::Arithmetic) -> Arithmetic {
+pub fn engine_dtype(name: v1alpha1::Arithmetic) -> Dtype {
     match name {
-        v1alpha1::Arithmetic::Float32 => Arithmetic::F32,
-        v1alpha1::Arithmetic::Bfloat16 => Arithmetic::Bf16,
-        v1alpha1::Arithmetic::Int8 => Arithmetic::Int8,
+        v1alpha1::Arithmetic::Float32 => Dtype::F32,
+        v1alpha1::Arithmetic::Bfloat16 => Dtype::Bf16,
+        v1alpha1::Arithmetic::Int8 => Dtype::Int8,
     }
 }

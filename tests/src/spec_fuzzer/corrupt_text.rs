@@ -1,6 +1,6 @@
 //! Corrupts the text of a spec: bits, pieces, lines, marks of YAML, numbers that are none.
 
-use scalequest_engine::training::draw::Draws;
+use scalequest_engine::training::rng::KeyedRng;
 
 const MARKS: [&str; 19] = [
     "{",
@@ -39,7 +39,7 @@ const NUMBERS: [&str; 11] = [
 ];
 
 /// Corrupts one place.
-pub(super) fn corrupt(bytes: &mut Vec<u8>, draws: &mut Draws) {
+pub(super) fn corrupt(bytes: &mut Vec<u8>, draws: &mut KeyedRng) {
     if bytes.is_empty() {
         return bytes.extend(b"spec:");
     }

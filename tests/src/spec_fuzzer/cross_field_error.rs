@@ -1,6 +1,6 @@
 //! Puts one thing into a spec that fits its form and not always its sense: what only the checks behind the form can find.
 
-use scalequest_engine::training::draw::Draws;
+use scalequest_engine::training::rng::KeyedRng;
 use serde_json::{Value, json};
 
 /// Members whose values decide what else must be there, each with a value that often cannot be.
@@ -113,7 +113,7 @@ fn odd_values() -> Vec<(&'static str, Value)> {
 }
 
 /// Changes one place.
-pub(super) fn introduce(spec: &mut Value, other: &Value, draws: &mut Draws) {
+pub(super) fn introduce(spec: &mut Value, other: &Value, draws: &mut KeyedRng) {
     match draws.below(7) {
         0..3 => {
             let all = odd_values();
@@ -143,7 +143,7 @@ fn put(spec: &mut Value, pointer: &str, value: Value) {
 }
 
 /// A part of another spec in the place of the same part here.
-fn take_over(spec: &mut Value, other: &Value, draws: &mut Draws) {
+fn take_over(spec: &mut Value, other: &Value, draws: &mut KeyedRng) {
     let Some(members) = other["spec"].as_object() else {
         return;
     };
@@ -155,7 +155,7 @@ fn take_over(spec: &mut Value, other: &Value, draws: &mut Draws) {
 }
 
 /// A reference, or a declared name, with a letter too many.
-fn mistype(spec: &mut Value, draws: &mut Draws) {
+fn mistype(spec: &mut Value, draws: &mut KeyedRng) {
     const NAMES: [&str; 9] = [
         "/spec/generators/0/model",
         "/spec/generators/0/qpo/rewriter",
@@ -182,7 +182,7 @@ fn many_files() -> Value {
 }
 
 /// An entry of a list, twice.
-fn repeat(spec: &mut Value, draws: &mut Draws) {
+fn repeat(spec: &mut Value, draws: &mut KeyedRng) {
     const LISTS: [&str; 4] = [
         "/spec/models",
         "/spec/generators",

@@ -1,10 +1,10 @@
 //! Replaces a value of a spec by one that no field wants, or renames, repeats and adds members.
 
-use scalequest_engine::training::draw::Draws;
+use scalequest_engine::training::rng::KeyedRng;
 use serde_json::{Value, json};
 
 /// Changes one place.
-pub(super) fn insert(value: &mut Value, draws: &mut Draws) {
+pub(super) fn insert(value: &mut Value, draws: &mut KeyedRng) {
     // Down to a place that is drawn.
     let mut place = value;
     for _ in 0..draws.below(7) {
@@ -41,7 +41,7 @@ pub(super) fn insert(value: &mut Value, draws: &mut Draws) {
     }
 }
 
-fn strange(draws: &mut Draws) -> Value {
+fn strange(draws: &mut KeyedRng) -> Value {
     match draws.below(21) {
         0 => json!(null),
         1 => json!(true),

@@ -12,7 +12,7 @@ mod invalid_value;
 
 mod corrupt_text;
 
-use scalequest_engine::training::draw::Draws;
+use scalequest_engine::training::rng::KeyedRng;
 use serde_json::Value;
 
 /// Seed of all draws.
@@ -70,7 +70,7 @@ impl SpecFuzzer {
 
     /// Returns fuzzed spec `number`, changed in one to four places.
     pub fn spec(&self, number: u64) -> FuzzedSpec {
-        let mut draws = Draws::keyed(SEED, "mutant", number);
+        let mut draws = KeyedRng::new(SEED, "mutant", number);
         let mutation = match draws.below(8) {
             0..3 => Mutation::ValidEdit,
             3 => Mutation::CrossFieldError,
@@ -100,7 +100,13 @@ impl SpecFuzzer {
         FuzzedSpec { mutation, text }
     }
 
-    fn edited(&self, which: usize, changes: usize, has_error: bool, draws: &mut Draws) -> String {
+    fn edited(
+        &self,
+        which: usize,
+        changes: usize,
+        has_error: bool,
+        draws: &mut KeyedRng,
+    ) -> String {
         let mut spec = self.values[which].clone();
         for _ in 0..changes {
             valid_edit::edit(&mut spec, &self.schema, draws);
@@ -114,7 +120,7 @@ impl SpecFuzzer {
 }
 
 /// The spec as YAML or as JSON, which is YAML too.
-fn written(spec: &Value, draws: &mut Draws) -> String {
+fn written(spec: &Value, draws: &mut KeyedRng) -> String {
     match draws.below(4) {
         0 => serde_saphyr::to_string(spec).expect("a value is YAML"),
         _ => spec.to_string(),

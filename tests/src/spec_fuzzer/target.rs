@@ -1,6 +1,6 @@
 //! Chooses a place in a spec: a value, and the schema that it has to fit.
 
-use scalequest_engine::training::draw::Draws;
+use scalequest_engine::training::rng::KeyedRng;
 use serde_json::Value;
 
 /// How far down to go.
@@ -17,7 +17,7 @@ pub(super) fn choose<'a, 's>(
     spec: &'a mut Value,
     schema: &'s Value,
     depth: Depth,
-    draws: &mut Draws,
+    draws: &mut KeyedRng,
 ) -> (&'a mut Value, &'s Value) {
     let (mut place, mut shape) = (&mut spec["spec"], &schema["properties"]["spec"]);
     loop {

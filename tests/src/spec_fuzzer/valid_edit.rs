@@ -1,12 +1,12 @@
 //! Changes a spec in one place so that it still fits its schema, and nearly always makes sense.
 
-use scalequest_engine::training::draw::Draws;
+use scalequest_engine::training::rng::KeyedRng;
 use serde_json::{Map, Value, json};
 
 use super::target::{self, Depth};
 
 /// Changes one place, or nothing where the draw finds nothing to change.
-pub(super) fn edit(spec: &mut Value, schema: &Value, draws: &mut Draws) {
+pub(super) fn edit(spec: &mut Value, schema: &Value, draws: &mut KeyedRng) {
     match draws.below(8) {
         0..4 => {
             let (value, shape) = target::choose(spec, schema, Depth::Leaf, draws);
@@ -27,7 +27,7 @@ pub(super) fn edit(spec: &mut Value, schema: &Value, draws: &mut Draws) {
 }
 
 /// Another value within the bounds of the schema, near the present one.
-fn another(value: &Value, shape: &Value, draws: &mut Draws) -> Option<Value> {
+fn another(value: &Value, shape: &Value, draws: &mut KeyedRng) -> Option<Value> {
     if let Some(allowed) = shape["enum"].as_array().filter(|names| !names.is_empty()) {
         return Some(allowed[draws.below(allowed.len())].clone());
     }
@@ -55,7 +55,7 @@ fn another(value: &Value, shape: &Value, draws: &mut Draws) -> Option<Value> {
 }
 
 /// Removes a member that the schema does not require.
-fn drop_an_option(value: &mut Value, shape: &Value, draws: &mut Draws) {
+fn drop_an_option(value: &mut Value, shape: &Value, draws: &mut KeyedRng) {
     let Value::Object(members) = value else {
         return;
     };
@@ -76,7 +76,7 @@ fn drop_an_option(value: &mut Value, shape: &Value, draws: &mut Draws) {
 }
 
 /// Puts members or entries in another order.
-fn reorder(value: &mut Value, draws: &mut Draws) {
+fn reorder(value: &mut Value, draws: &mut KeyedRng) {
     match value {
         Value::Object(members) => {
             let mut all: Vec<(String, Value)> = std::mem::take(members).into_iter().collect();
@@ -89,7 +89,7 @@ fn reorder(value: &mut Value, draws: &mut Draws) {
 }
 
 /// Gives the run another name, or a label.
-fn label(spec: &mut Value, draws: &mut Draws) {
+fn label(spec: &mut Value, draws: &mut KeyedRng) {
     let name = format!("run-{}", draws.below(1000));
     if draws.below(2) == 0 {
         spec["metadata"]["name"] = json!(name);

@@ -1,7 +1,7 @@
 //! Data files for runs on the tiny model: seed questions with answers, and a benchmark that some of the
 //! questions made will be contaminated by.
 
-use scalequest_engine::training::draw::Draws;
+use scalequest_engine::training::rng::KeyedRng;
 use serde_json::json;
 
 use super::problem::{NAMES, Problem, Story, THINGS, Truth};
@@ -17,7 +17,7 @@ pub fn seed_questions(count: u64) -> String {
         problem_sampler::valid,
         |problem, answer| {
             let response =
-                training_data::response(problem, false, &mut Draws::keyed(0, "steps", 0));
+                training_data::response(problem, false, &mut KeyedRng::new(0, "steps", 0));
             let steps = response.split("The answer").next().unwrap_or_default();
             format!("{steps}#### {answer}")
         },
@@ -34,7 +34,7 @@ pub fn seed_tasks(count: u64) -> String {
 fn lines(
     count: u64,
     purpose: &str,
-    draw: fn(&mut Draws) -> Problem,
+    draw: fn(&mut KeyedRng) -> Problem,
     write: impl Fn(&Problem, &str) -> String,
 ) -> String {
     let mut seen = std::collections::BTreeSet::new();
@@ -43,7 +43,7 @@ fn lines(
         if seen.len() as u64 == count || index > 50 * count {
             break;
         }
-        let problem = draw(&mut Draws::keyed(17, purpose, index));
+        let problem = draw(&mut KeyedRng::new(17, purpose, index));
         let Truth::Valid { answer } = problem.truth() else {
             continue;
         };
@@ -120,7 +120,7 @@ mod tests {
             assert!(text.split_whitespace().count() >= 13, "{text}");
         }
         let asked =
-            (0..20_000).map(|index| problem_sampler::raw(&mut Draws::keyed(9, "asked", index)));
+            (0..20_000).map(|index| problem_sampler::raw(&mut KeyedRng::new(9, "asked", index)));
         let share = asked.filter(is_benchmark).count() as f64 / 20_000.0;
         assert!(
             (0.002..0.05).contains(&share),

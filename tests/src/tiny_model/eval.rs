@@ -6,11 +6,11 @@ use std::path::Path;
 use anyhow::Result;
 use scalequest_crds::v1alpha1::Domain;
 use scalequest_engine::inference::{
-    Bounds, Draw, Engine, GenerateRequest, Generator, Sampling, Scorer, first_tokens,
+    BatchLimits, CounterRng, Engine, GenerateRequest, Generator, Sampling, Scorer, first_tokens,
 };
 use scalequest_engine::model::{ChatMessage, ChatTemplate, Checkpoint, Tokenizer};
-use scalequest_engine::ops::Arithmetic;
-use scalequest_engine::training::draw::Draws;
+use scalequest_engine::ops::Dtype;
+use scalequest_engine::training::rng::KeyedRng;
 use scalequest_worker::prompts::rewarding::rewarding;
 use scalequest_worker::prompts::verdict::last_verdict;
 
@@ -36,7 +36,7 @@ impl LoadedModel {
         let tokenizer = checkpoint.tokenizer()?;
         let template = checkpoint.chat_template(&tokenizer)?;
         Ok(Self {
-            engine: Engine::load(&checkpoint, Arithmetic::F32)?,
+            engine: Engine::load(&checkpoint, Dtype::F32)?,
             tokenizer,
             template,
         })
@@ -69,8 +69,13 @@ impl LoadedModel {
             })
         });
         let requests = requests.collect::<Result<Vec<_>>>()?;
-        let draw = Draw::new(1, purpose);
-        let generator = Generator::new(&self.engine, &self.tokenizer, draw, Bounds::generating());
+        let draw = CounterRng::new(1, purpose);
+        let generator = Generator::new(
+            &self.engine,
+            &self.tokenizer,
+            draw,
+            BatchLimits::generating(),
+        );
         let said = generator.generate(&requests, &mut |_| ControlFlow::Continue(()))?;
         Ok(said.into_iter().map(|generation| generation.text).collect())
     }
@@ -126,7 +131,7 @@ impl LoadedModel {
     /// As [`LoadedModel::say`].
     pub fn right_responses(&self, count: u64, temperature: f64) -> Result<Share> {
         let problems: Vec<Problem> = (0..count)
-            .map(|i| training_data::sound(&mut Draws::keyed(-1, "respond", i)))
+            .map(|i| training_data::sound(&mut KeyedRng::new(-1, "respond", i)))
             .collect();
         let prompts = problems
             .iter()
@@ -170,7 +175,7 @@ impl LoadedModel {
                     .encode(&self.template.render(&[ChatMessage::user(prompt)], true)?)?)
             },
             |sequences| {
-                let scorer = Scorer::new(&self.engine, Bounds::scoring());
+                let scorer = Scorer::new(&self.engine, BatchLimits::scoring());
                 let scores = scorer
                     .yes_probabilities(sequences, &yes, &no, &mut |_| ControlFlow::Continue(()))?;
                 Ok(scores)
@@ -189,7 +194,7 @@ impl LoadedModel {
                 training::rewarded(question, response, &self.tokenizer, &self.template)
             },
             |sequences| {
-                let scorer = Scorer::new(&self.engine, Bounds::scoring());
+                let scorer = Scorer::new(&self.engine, BatchLimits::scoring());
                 let scores = scorer.scores(sequences, &mut |_| ControlFlow::Continue(()))?;
                 Ok(scores.into_iter().map(f64::from).collect())
             },
@@ -204,7 +209,7 @@ impl LoadedModel {
     pub fn rewarded_own_pairs(&self, chat: &LoadedModel, count: u64) -> Result<Share> {
         const SAMPLES: usize = 5;
         let problems: Vec<Problem> = (0..count)
-            .map(|i| training_data::sound(&mut Draws::keyed(-1, "own", i)))
+            .map(|i| training_data::sound(&mut KeyedRng::new(-1, "own", i)))
             .collect();
         let prompts: Vec<Option<String>> = problems
             .iter()
@@ -246,7 +251,7 @@ impl LoadedModel {
                 training::rewarded(question, response, &self.tokenizer, &self.template)
             })
             .collect::<Result<Vec<_>>>()?;
-        let scorer = Scorer::new(&self.engine, Bounds::scoring());
+        let scorer = Scorer::new(&self.engine, BatchLimits::scoring());
         Ok(scorer.scores(&sequences, &mut |_| ControlFlow::Continue(()))?)
     }
 
@@ -258,7 +263,7 @@ impl LoadedModel {
     ) -> Result<Share> {
         let mut sequences = Vec::new();
         for index in 0..count {
-            let mut draws = Draws::keyed(-1, "pairs", index);
+            let mut draws = KeyedRng::new(-1, "pairs", index);
             let problem = training_data::sound(&mut draws);
             for is_wrong in [false, true] {
                 let response = training_data::response(&problem, is_wrong, &mut draws);
@@ -278,7 +283,7 @@ impl LoadedModel {
 
 fn exchanges_for(role: Role, count: u64) -> Vec<Exchange> {
     (0..count)
-        .map(|index| training_data::for_role(role, &mut Draws::keyed(-1, "held out", index)))
+        .map(|index| training_data::for_role(role, &mut KeyedRng::new(-1, "held out", index)))
         .collect()
 }
 
@@ -292,6 +297,6 @@ fn prompts(exchanges: &[Exchange]) -> Vec<Option<String>> {
 /// Share of valid questions in the mix that the base model is taught: what a perfect imitation would ask.
 pub fn training_validity(count: u64) -> Share {
     let problems =
-        (0..count).map(|index| problem_sampler::raw(&mut Draws::keyed(-1, "taught", index)));
+        (0..count).map(|index| problem_sampler::raw(&mut KeyedRng::new(-1, "taught", index)));
     Share::of(problems.map(|problem| matches!(problem.truth(), Truth::Valid { .. })))
 }

@@ -1,7 +1,7 @@
 //! Draws problems: valid ones, flawed ones, and the mix that an untrained generator asks; and mends and hardens them
 //! as a rewriter should.
 
-use scalequest_engine::training::draw::Draws;
+use scalequest_engine::training::rng::KeyedRng;
 
 use super::problem::{Amount, NAMES, Problem, Story, THINGS, Truth};
 
@@ -17,12 +17,12 @@ pub const PROGRAMS: f64 = 0.12;
 /// The few questions that the base model repeats.
 const FAVOURITES: usize = 4;
 
-fn between(draws: &mut Draws, low: i64, high: i64) -> i64 {
+fn between(draws: &mut KeyedRng, low: i64, high: i64) -> i64 {
     low + draws.below((high - low + 1) as usize) as i64
 }
 
 /// A valid word problem in English.
-pub fn valid(draws: &mut Draws) -> Problem {
+pub fn valid(draws: &mut KeyedRng) -> Problem {
     let story = match draws.below(5) {
         0 => Story::Gets(Some(between(draws, 2, 9)), Some(between(draws, 2, 6))),
         1 => {
@@ -60,7 +60,7 @@ pub fn valid(draws: &mut Draws) -> Problem {
 }
 
 /// A valid programming task.
-pub fn program(draws: &mut Draws) -> Problem {
+pub fn program(draws: &mut KeyedRng) -> Problem {
     let a = Some(between(draws, 2, 9));
     let story = match draws.below(3) {
         0 => Story::Plus(a),
@@ -78,7 +78,7 @@ pub fn program(draws: &mut Draws) -> Problem {
 }
 
 /// A word problem that cannot be solved: a number is missing, something else is asked for, or more is given than there is.
-pub fn flawed(draws: &mut Draws) -> Problem {
+pub fn flawed(draws: &mut KeyedRng) -> Problem {
     let mut problem = valid(draws);
     match draws.below(4) {
         0 => problem.asked = (problem.thing + 1 + draws.below(THINGS.len() - 1)) % THINGS.len(),
@@ -92,7 +92,7 @@ pub fn flawed(draws: &mut Draws) -> Problem {
 }
 
 /// A programming task without a number.
-pub fn flawed_program(draws: &mut Draws) -> Problem {
+pub fn flawed_program(draws: &mut KeyedRng) -> Problem {
     let problem = program(draws);
     Problem {
         story: without_a_number(problem.story, draws),
@@ -101,7 +101,7 @@ pub fn flawed_program(draws: &mut Draws) -> Problem {
 }
 
 /// A word problem in German.
-pub fn foreign(draws: &mut Draws) -> Problem {
+pub fn foreign(draws: &mut KeyedRng) -> Problem {
     loop {
         let problem = valid(draws);
         if matches!(problem.story, Story::Gets(..) | Story::Gives(..)) {
@@ -115,14 +115,14 @@ pub fn foreign(draws: &mut Draws) -> Problem {
 }
 
 /// What the base model asks: the imperfect mix.
-pub fn raw(draws: &mut Draws) -> Problem {
+pub fn raw(draws: &mut KeyedRng) -> Problem {
     let share = draws.uniform();
     let is_program = draws.uniform() < PROGRAMS;
     if share < FOREIGN {
         foreign(draws)
     } else if share < FOREIGN + REPEATED {
         let favourite = draws.below(FAVOURITES);
-        valid(&mut Draws::keyed(0, "favourite", favourite as u64))
+        valid(&mut KeyedRng::new(0, "favourite", favourite as u64))
     } else if share < FOREIGN + REPEATED + FLAWED {
         if is_program {
             flawed_program(draws)
@@ -136,7 +136,7 @@ pub fn raw(draws: &mut Draws) -> Problem {
     }
 }
 
-fn without_a_number(story: Story, draws: &mut Draws) -> Story {
+fn without_a_number(story: Story, draws: &mut KeyedRng) -> Story {
     let amounts = match story {
         Story::Plus(_) | Story::Times(_) => 1,
         Story::Gets(..) | Story::Gives(..) | Story::Boxes(..) | Story::TimesPlus(..) => 2,
@@ -157,7 +157,7 @@ fn without_a_number(story: Story, draws: &mut Draws) -> Story {
 }
 
 /// The problem made solvable; where nothing is wrong, asked for exactly.
-pub fn mended(problem: &Problem, draws: &mut Draws) -> Problem {
+pub fn mended(problem: &Problem, draws: &mut KeyedRng) -> Problem {
     let mut mended = Problem {
         german: false,
         asked: problem.thing,
@@ -187,7 +187,7 @@ pub fn mended(problem: &Problem, draws: &mut Draws) -> Problem {
 }
 
 /// The problem mended and with one more step; one that has two steps already is asked for exactly.
-pub fn harder(problem: &Problem, draws: &mut Draws) -> Problem {
+pub fn harder(problem: &Problem, draws: &mut KeyedRng) -> Problem {
     let mended = Problem {
         exactly: problem.exactly,
         ..mended(problem, draws)
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn only_flawed_problems_are_invalid() {
         for index in 0..2000 {
-            let mut draws = Draws::keyed(2, "truth", index);
+            let mut draws = KeyedRng::new(2, "truth", index);
             let is_valid = |problem: Problem| matches!(problem.truth(), Truth::Valid { .. });
             assert!(is_valid(valid(&mut draws)) && is_valid(program(&mut draws)));
             for problem in [
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn mended_and_harder_problems_are_valid() {
         for index in 0..3000 {
-            let mut draws = Draws::keyed(3, "mend", index);
+            let mut draws = KeyedRng::new(3, "mend", index);
             let problem = raw(&mut draws);
             for rewrite in [mended(&problem, &mut draws), harder(&problem, &mut draws)] {
                 let truth = rewrite.truth();
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn base_mix_is_imperfect() {
         let problems: Vec<Problem> = (0..4000)
-            .map(|index| raw(&mut Draws::keyed(4, "mix", index)))
+            .map(|index| raw(&mut KeyedRng::new(4, "mix", index)))
             .collect();
         let share = |test: &dyn Fn(&Problem) -> bool| {
             problems.iter().filter(|p| test(p)).count() as f64 / 4000.0

@@ -130,10 +130,10 @@ mod tests {
 
     #[test]
     fn interval_covers_truth_at_its_level() {
-        use scalequest_engine::training::draw::Draws;
+        use scalequest_engine::training::rng::KeyedRng;
         let (mut share_holds, mut change_holds) = (0, 0);
         for trial in 0..1000 {
-            let mut draws = Draws::keyed(1, "interval", trial);
+            let mut draws = KeyedRng::new(1, "interval", trial);
             let mut sample = |p: f64| Share::of((0..200).map(|_| draws.uniform() < p));
             let (before, after) = (sample(0.7), sample(0.8));
             let (low, high) = before.interval();

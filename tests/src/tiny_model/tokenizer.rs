@@ -122,7 +122,7 @@ pub fn build() -> Result<(Value, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use scalequest_engine::training::draw::Draws;
+    use scalequest_engine::training::rng::KeyedRng;
 
     use super::*;
     use crate::tiny_model::problem_sampler;
@@ -132,7 +132,7 @@ mod tests {
         let tokenizer: tokenizers::Tokenizer = build().unwrap().0.to_string().parse().unwrap();
         let encode = |text: &str| tokenizer.encode(text, false).unwrap().get_ids().to_vec();
         for index in 0..500 {
-            let question = problem_sampler::raw(&mut Draws::keyed(1, "tokens", index)).text();
+            let question = problem_sampler::raw(&mut KeyedRng::new(1, "tokens", index)).text();
             let tokens = encode(&question);
             assert!(tokens.len() <= 22, "{question}: {} tokens", tokens.len());
             assert_eq!(tokenizer.decode(&tokens, false).unwrap(), question);

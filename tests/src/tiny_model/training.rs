@@ -10,13 +10,13 @@ use scalequest_engine::model::decoder::save;
 use scalequest_engine::model::{
     Architecture, ChatMessage, ChatTemplate, Checkpoint, Head, ModelConfig, Tokenizer,
 };
-use scalequest_engine::training::draw::Draws;
 use scalequest_engine::training::initial::{initial_parameters, with_scalar_head};
 use scalequest_engine::training::optimizer::AdamWSettings;
+use scalequest_engine::training::rng::KeyedRng;
 use scalequest_engine::training::settings::{TrainingSettings, Tuning};
 use scalequest_engine::training::{
-    Ended, Example, Objective, Plan, QuestionModelling, Regression, Target, Trainee,
-    TrainingProgress, Watcher, train,
+    Example, Objective, Plan, RegressionObjective, SftObjective, Target, TrainableModel,
+    TrainingCallback, TrainingOutcome, TrainingProgress, train,
 };
 use sha2::{Digest, Sha256};
 
@@ -118,13 +118,13 @@ pub fn train_chat(directory: &Path, scratch: &Path, say: &mut dyn FnMut(String))
 
     let examples = (0..EXCHANGES)
         .map(|index| example(&training_data::exchange(SEED, index), &tokenizer, &template));
-    let mut objective = QuestionModelling::new(examples.collect::<Result<_>>()?, LONGEST)?;
+    let mut objective = SftObjective::new(examples.collect::<Result<_>>()?, LONGEST)?;
     anyhow::ensure!(
         objective.truncated() == 0,
         "an exchange is longer than {LONGEST} tokens"
     );
     let config = config(vocab_size);
-    let trainee = Trainee::new(
+    let trainee = TrainableModel::new(
         config.clone(),
         initial_parameters(&config, SEED)?,
         Tuning::Full,
@@ -168,10 +168,10 @@ pub fn train_reward(
             value,
         })
     });
-    let mut objective = Regression::new(targets.collect::<Result<_>>()?, LONGEST)?;
+    let mut objective = RegressionObjective::new(targets.collect::<Result<_>>()?, LONGEST)?;
     let (config, parameters) =
         with_scalar_head(checkpoint.config().clone(), checkpoint.parameters()?, SEED)?;
-    let trainee = Trainee::new(config.clone(), parameters, Tuning::Full, SEED)?;
+    let trainee = TrainableModel::new(config.clone(), parameters, Tuning::Full, SEED)?;
     run(
         "reward",
         &trainee,
@@ -192,7 +192,7 @@ pub fn train_reward(
 
 /// What the reward model is taught: a question, a response, and 1 where it is right, -1 where it is wrong.
 fn judged_response(index: u64) -> (String, String, f32) {
-    let mut draws = Draws::keyed(SEED, "rewarded", index);
+    let mut draws = KeyedRng::new(SEED, "rewarded", index);
     let problem = training_data::sound(&mut draws);
     let is_wrong = draws.below(2) == 0;
     let response = training_data::response(&problem, is_wrong, &mut draws);
@@ -242,7 +242,7 @@ pub fn rewarded(
 
 fn run<O: Objective>(
     name: &'static str,
-    trainee: &Trainee,
+    trainee: &TrainableModel,
     objective: &mut O,
     settings: &TrainingSettings,
     scratch: &Path,
@@ -263,8 +263,8 @@ fn run<O: Objective>(
         &plan,
         &mut ProgressPrinter { name, say },
     )? {
-        Ended::Finished(_) => Ok(()),
-        Ended::Stopped { step } => {
+        TrainingOutcome::Finished(_) => Ok(()),
+        TrainingOutcome::Stopped { step } => {
             bail!("the {name} training stopped at step {step} without being asked to")
         }
     }
@@ -276,7 +276,7 @@ struct ProgressPrinter<'a> {
     say: &'a mut dyn FnMut(String),
 }
 
-impl Watcher for ProgressPrinter<'_> {
+impl TrainingCallback for ProgressPrinter<'_> {
     fn progress(&mut self, progress: &TrainingProgress<'_>) {
         if let Some(last) = progress
             .last
@@ -299,7 +299,11 @@ impl Watcher for ProgressPrinter<'_> {
         false
     }
 
-    fn keep(&mut self, _: &Path, _: u64) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fn save_checkpoint(
+        &mut self,
+        _: &Path,
+        _: u64,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 
 use scalequest_crds::protocol::rows::Direction;
 use scalequest_crds::v1alpha1::{AnswerFormat, Domain};
-use scalequest_engine::training::draw::Draws;
+use scalequest_engine::training::rng::KeyedRng;
 use scalequest_worker::prompts::judging::judging;
 use scalequest_worker::prompts::responding::responding;
 use scalequest_worker::prompts::rewarding::rewarding;
@@ -66,7 +66,7 @@ pub const PIECES: [&str; 20] = [
 
 /// The exchange with this number. Exchanges do not depend on each other.
 pub fn exchange(seed: i64, index: u64) -> Exchange {
-    let mut draws = Draws::keyed(seed, "lesson", index);
+    let mut draws = KeyedRng::new(seed, "lesson", index);
     let role = match draws.below(20) {
         0..3 => Role::Generator,
         3..6 => Role::Judge,
@@ -78,7 +78,7 @@ pub fn exchange(seed: i64, index: u64) -> Exchange {
 }
 
 /// An exchange for one role.
-pub fn for_role(role: Role, draws: &mut Draws) -> Exchange {
+pub fn for_role(role: Role, draws: &mut KeyedRng) -> Exchange {
     match role {
         Role::Generator => Exchange {
             prompt: None,
@@ -136,7 +136,7 @@ pub fn for_role(role: Role, draws: &mut Draws) -> Exchange {
 }
 
 /// A valid problem of either domain.
-pub fn sound(draws: &mut Draws) -> Problem {
+pub fn sound(draws: &mut KeyedRng) -> Problem {
     if draws.uniform() < problem_sampler::PROGRAMS {
         problem_sampler::program(draws)
     } else {
@@ -180,7 +180,7 @@ fn verdict(problem: &Problem) -> String {
 
 /// A response: the steps and the final answer. A wrong one slips in the last step. What is not given is guessed, each time
 /// anew, so that the responses to a flawed question rarely agree.
-pub fn response(problem: &Problem, is_wrong: bool, draws: &mut Draws) -> String {
+pub fn response(problem: &Problem, is_wrong: bool, draws: &mut KeyedRng) -> String {
     let slip = if is_wrong {
         1 + draws.below(3) as i64
     } else {
@@ -188,7 +188,7 @@ pub fn response(problem: &Problem, is_wrong: bool, draws: &mut Draws) -> String 
     };
     let slip = if draws.below(2) == 0 { slip } else { -slip };
     if problem.is_program() {
-        let guessed = |amount: Option<i64>, draws: &mut Draws| {
+        let guessed = |amount: Option<i64>, draws: &mut KeyedRng| {
             amount.unwrap_or_else(|| 2 + draws.below(5) as i64)
         };
         let formula = match problem.story {
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn only_wrong_responses_are_wrong() {
         for index in 0..2000 {
-            let mut draws = Draws::keyed(5, "response", index);
+            let mut draws = KeyedRng::new(5, "response", index);
             let problem = sound(&mut draws);
             let right = response(&problem, false, &mut draws);
             assert!(

@@ -1,4 +1,4 @@
-//! Loads a model on the reference body, saves it in the Hugging Face layout, and writes beside it what it computes for a
+//! Loads a model on the reference backend, saves it in the Hugging Face layout, and writes beside it what it computes for a
 //! few tokens (`probe.safetensors`), for `tests/reference/check_saved.py` to compare with transformers.
 //!
 //! `cargo run --release -p scalequest-engine --example resave_model -- MODEL OUT`

@@ -1,4 +1,4 @@
-//! The decoder on the reference body: packing, adapters, and what it refuses.
+//! The decoder on the reference backend: packing, adapters, and what it refuses.
 
 mod tiny;
 
@@ -8,8 +8,8 @@ use candle_core::{Device, Tensor, Var};
 use scalequest_engine::inference::{Engine, Segment};
 use scalequest_engine::model::decoder::Adapter;
 use scalequest_engine::model::{Architecture, Decoder, Head};
-use scalequest_engine::ops::cpu::Element;
-use scalequest_engine::ops::{Arithmetic, Differentiable};
+use scalequest_engine::ops::cpu::PackedType;
+use scalequest_engine::ops::{Dtype, TrainingBackend};
 use tiny::{config, decoder, ids, parameters, reference_logits};
 
 fn largest(tensor: &Tensor) -> f32 {
@@ -135,7 +135,7 @@ fn merged_adapters_match_training() {
     let (some, _) = adapters(&plain, 1.0);
     let adapted =
         Decoder::with_adapters(config, plain.parameters().clone(), some).expect("a decoder");
-    let engine = Engine::from_decoder(&adapted, Arithmetic::F32).expect("an engine");
+    let engine = Engine::from_decoder(&adapted, Dtype::F32).expect("an engine");
     let tokens = [3, 1, 4, 1, 5, 9];
     let hidden = engine.last_hidden(&mut [Segment {
         tokens: &tokens,
@@ -212,14 +212,14 @@ fn memory_estimate_grows_with_use() {
         .sum();
     assert_eq!(config.parameter_count(), parameters as u64);
     assert_eq!(config.weight_bytes(), 4 * parameters as u64);
-    for arithmetic in Arithmetic::ALL {
-        let bytes = |rows, tokens| config.inference_bytes(arithmetic, rows, tokens);
-        assert!(bytes(8, 100) > config.packed_bytes(arithmetic));
+    for dtype in Dtype::ALL {
+        let bytes = |rows, tokens| config.inference_bytes(dtype, rows, tokens);
+        assert!(bytes(8, 100) > config.packed_bytes(dtype));
         assert!(bytes(16, 100) > bytes(8, 100) && bytes(8, 200) > bytes(8, 100));
     }
     assert!(
         config.training_bytes(
-            Differentiable::Fused(Element::Bf16),
+            TrainingBackend::Fused(PackedType::Bf16),
             config.parameter_count(),
             512,
             2

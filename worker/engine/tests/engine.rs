@@ -1,13 +1,13 @@
-//! The serving body against the reference, and its promise: a row's result depends on that row alone.
+//! The serving backend against the reference, and its promise: a row's result depends on that row alone.
 
 mod tiny;
 
 use proptest::prelude::*;
-use scalequest_engine::inference::{Bounds, Engine, KeyValueCache, Scorer, Segment};
+use scalequest_engine::inference::{BatchLimits, Engine, KeyValueCache, Scorer, Segment};
 use scalequest_engine::model::config::SlidingWindow;
 use scalequest_engine::model::{Architecture, Decoder, Head, ModelConfig};
 use scalequest_engine::ops::cpu::{self, DenseRows, PackedMatrix};
-use scalequest_engine::ops::{Arithmetic, reference};
+use scalequest_engine::ops::{Dtype, reference};
 use std::ops::ControlFlow;
 use tiny::{config, numbers, reference_logits};
 
@@ -62,8 +62,8 @@ proptest! {
         let mut some = |count: usize| -> Vec<f32> { (0..count).map(|_| random()).collect() };
         let (x, w, b) = (some(rows * inputs), some(outputs * inputs), some(outputs));
         let bias = biased.then_some(&b[..]);
-        for arithmetic in Arithmetic::ALL {
-            let (packed, largest) = PackedMatrix::pack(&DenseRows::new(&w, inputs), arithmetic);
+        for dtype in Dtype::ALL {
+            let (packed, largest) = PackedMatrix::pack(&DenseRows::new(&w, inputs), dtype);
             // A scale of integers is rounded up to half precision, and so is the largest number that it reaches; a
             // small scale is rounded to the step of half precision's subnormal numbers.
             let expected = w.iter().fold(0.0, |largest, w| f32::max(largest, w.abs()));
@@ -75,15 +75,15 @@ proptest! {
                 let (x, w) = (&x[row * inputs..][..inputs], &w[output * inputs..][..inputs]);
                 let exact: f64 = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
                 let expected = exact + f64::from(bias.map_or(0.0, |bias| bias[output]));
-                let bound = rounding(arithmetic, x, w) + 1e-6;
-                prop_assert!((f64::from(*y) - expected).abs() <= bound, "{arithmetic:?}: {y}, {expected} +- {bound}");
+                let bound = rounding(dtype, x, w) + 1e-6;
+                prop_assert!((f64::from(*y) - expected).abs() <= bound, "{dtype:?}: {y}, {expected} +- {bound}");
             }
             let mut row = vec![0.0; inputs];
             packed.copy_row(outputs - 1, &mut row);
-            let step = match arithmetic {
-                Arithmetic::F32 => 0.0,
-                Arithmetic::Bf16 => 1.0 / 512.0,
-                Arithmetic::Int8 => 1.01 / 254.0,
+            let step = match dtype {
+                Dtype::F32 => 0.0,
+                Dtype::Bf16 => 1.0 / 512.0,
+                Dtype::Int8 => 1.01 / 254.0,
             };
             for (found, expected) in row.iter().zip(&w[(outputs - 1) * inputs..]) {
                 prop_assert!((found - expected).abs() <= step);
@@ -99,10 +99,10 @@ proptest! {
     #[test]
     fn batching_changes_no_bits(
         lengths in prop::collection::vec(1usize..90, 1..6), cut in 1usize..90, shared in 0usize..90, seed: u64,
-        threads in 1usize..4, arithmetic in prop::sample::select(&Arithmetic::ALL), window in 1usize..150,
+        threads in 1usize..4, dtype in prop::sample::select(&Dtype::ALL), window in 1usize..150,
     ) {
         let config = some_config(seed, window);
-        let engine = Engine::from_decoder(&tiny::decoder(&config, 7), arithmetic).unwrap();
+        let engine = Engine::from_decoder(&tiny::decoder(&config, 7), dtype).unwrap();
         let beginning = tokens(seed ^ 1, shared);
         let rows: Vec<Vec<u32>> = lengths
             .iter()
@@ -131,16 +131,16 @@ proptest! {
     }
 }
 
-/// The linear map's results without what pads them.
+/// The linear layer's results without what pads them.
 fn linear(x: &[f32], weight: &PackedMatrix, bias: Option<&[f32]>) -> Vec<f32> {
     let rows = x.len() / weight.inputs();
     let mut y = vec![f32::NAN; rows * weight.stride()];
-    let map = cpu::Map {
+    let map = cpu::Projection {
         weight,
         bias,
         y: &mut y,
     };
-    cpu::linear(x, &mut [map], &mut cpu::Prepared::default());
+    cpu::linear(x, &mut [map], &mut cpu::PackedInputs::default());
     y.chunks_exact(weight.stride())
         .flat_map(|row| &row[..weight.outputs()])
         .copied()
@@ -149,14 +149,14 @@ fn linear(x: &[f32], weight: &PackedMatrix, bias: Option<&[f32]>) -> Vec<f32> {
 
 /// How far a dot product may be from the exact one, from how its numbers are held: every factor is off by half
 /// a step, and a sum in f32 loses a unit of roundoff a term.
-fn rounding(arithmetic: Arithmetic, x: &[f32], w: &[f32]) -> f64 {
+fn rounding(dtype: Dtype, x: &[f32], w: &[f32]) -> f64 {
     let products: f64 = x.iter().zip(w).map(|(x, w)| f64::from((x * w).abs())).sum();
     let sums = products * x.len() as f64 * 2f64.powi(-24);
-    let steps = match arithmetic {
-        Arithmetic::F32 => 0.0,
+    let steps = match dtype {
+        Dtype::F32 => 0.0,
         // Eight bits of significand: a unit roundoff of 2^-8, of each factor.
-        Arithmetic::Bf16 => products * ((1.0 + 2f64.powi(-8)).powi(2) - 1.0),
-        Arithmetic::Int8 => x
+        Dtype::Bf16 => products * ((1.0 + 2f64.powi(-8)).powi(2) - 1.0),
+        Dtype::Int8 => x
             .chunks(32)
             .zip(w.chunks(32))
             .map(|(x, w)| {
@@ -189,7 +189,7 @@ fn serving_matches_the_reference() {
     ] {
         let config = some_config(choice, window);
         let decoder = tiny::decoder(&config, 3);
-        let engine = Engine::from_decoder(&decoder, Arithmetic::F32).expect("an engine");
+        let engine = Engine::from_decoder(&decoder, Dtype::F32).expect("an engine");
         let sequence = tokens(11, 150);
         let one_by_one: Vec<&[u32]> = sequence.chunks(1).collect();
         let served = feed(&engine, &one_by_one, &mut engine.new_cache());
@@ -209,11 +209,8 @@ fn serving_matches_the_reference() {
 
 #[test]
 fn forked_kv_cache_is_independent() {
-    let engine = Engine::from_decoder(
-        &tiny::decoder(&config(Architecture::Llama), 5),
-        Arithmetic::F32,
-    )
-    .expect("an engine");
+    let engine = Engine::from_decoder(&tiny::decoder(&config(Architecture::Llama), 5), Dtype::F32)
+        .expect("an engine");
     let (first, second) = (tokens(1, 100), tokens(2, 30));
     let mut cache = engine.new_cache();
     feed(&engine, &[&first], &mut cache);
@@ -243,7 +240,7 @@ fn scores_match_reference_in_any_batch() {
 
 fn scores_are_the_references(config: ModelConfig) {
     let decoder = tiny::decoder(&config, 9);
-    let engine = Engine::from_decoder(&decoder, Arithmetic::F32).expect("an engine");
+    let engine = Engine::from_decoder(&decoder, Dtype::F32).expect("an engine");
     let question = tokens(1, 40);
     let mut sequences: Vec<Vec<u32>> = (0..7)
         .map(|row| [&question[..], &tokens(100 + row, 5 + 9 * row as usize)].concat())
@@ -251,9 +248,9 @@ fn scores_are_the_references(config: ModelConfig) {
     sequences.extend((0..4).map(|row| tokens(200 + row, 3 + 20 * row as usize)));
     let scorer = Scorer::new(
         &engine,
-        Bounds {
+        BatchLimits {
             step_tokens: 120,
-            ..Bounds::scoring()
+            ..BatchLimits::scoring()
         },
     );
     let mut watch = |_| ControlFlow::Continue(());
@@ -271,9 +268,9 @@ fn scores_are_the_references(config: ModelConfig) {
 #[test]
 fn log_probabilities_match_the_reference() {
     let decoder: Decoder = tiny::decoder(&config(Architecture::Llama), 4);
-    let engine = Engine::from_decoder(&decoder, Arithmetic::F32).expect("an engine");
+    let engine = Engine::from_decoder(&decoder, Dtype::F32).expect("an engine");
     let sequence = tokens(5, 100);
-    let scorer = Scorer::new(&engine, Bounds::scoring());
+    let scorer = Scorer::new(&engine, BatchLimits::scoring());
     let from = 9;
     let found = scorer.log_probabilities(&[(sequence.clone(), from)], &mut |_| {
         ControlFlow::Continue(())
@@ -301,7 +298,7 @@ fn corrupted_weight_is_found_by_layer() {
     let name = "model.layers.1.mlp.down_proj.weight";
     let damaged = parameters[name].affine(f64::NAN, 0.0).expect("a tensor");
     parameters.insert(name.to_owned(), damaged);
-    let engine = Engine::from_decoder(&Decoder::new(config, parameters).unwrap(), Arithmetic::F32)
+    let engine = Engine::from_decoder(&Decoder::new(config, parameters).unwrap(), Dtype::F32)
         .expect("an engine");
     let error = engine.last_hidden(&mut [Segment {
         tokens: &[1, 2],

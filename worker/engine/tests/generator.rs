@@ -8,11 +8,11 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use scalequest_engine::inference::{
-    Bounds, Draw, Engine, Finish, GenerateRequest, Generation, Generator, InferenceError, Progress,
-    Sampling,
+    BatchLimits, CounterRng, Engine, Finish, GenerateRequest, Generation, Generator,
+    InferenceError, Progress, Sampling,
 };
 use scalequest_engine::model::{Checkpoint, Tokenizer};
-use scalequest_engine::ops::Arithmetic;
+use scalequest_engine::ops::Dtype;
 
 struct Setup {
     engine: Engine,
@@ -24,16 +24,21 @@ fn setup() -> Setup {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/fixtures/llama_untied");
     let model = Checkpoint::open(&path).expect("a model");
     Setup {
-        engine: Engine::load(&model, Arithmetic::F32).expect("an engine"),
+        engine: Engine::load(&model, Dtype::F32).expect("an engine"),
         tokenizer: model.tokenizer().expect("a tokenizer"),
     }
 }
 
 impl Setup {
-    fn generate(&self, requests: &[GenerateRequest], options: Bounds) -> Vec<Generation> {
-        Generator::new(&self.engine, &self.tokenizer, Draw::new(3, "test"), options)
-            .generate(requests, &mut |_| ControlFlow::Continue(()))
-            .expect("generations")
+    fn generate(&self, requests: &[GenerateRequest], options: BatchLimits) -> Vec<Generation> {
+        Generator::new(
+            &self.engine,
+            &self.tokenizer,
+            CounterRng::new(3, "test"),
+            options,
+        )
+        .generate(requests, &mut |_| ControlFlow::Continue(()))
+        .expect("generations")
     }
 }
 
@@ -75,9 +80,9 @@ proptest! {
     ) {
         let setup = setup();
         let all = requests(24);
-        let expected = setup.generate(&all, Bounds::generating());
+        let expected = setup.generate(&all, BatchLimits::generating());
         let cache_bytes = cache_tokens * setup.engine.cache_bytes_per_token();
-        let options = Bounds { rows, step_tokens, cache_bytes };
+        let options = BatchLimits { rows, step_tokens, cache_bytes };
         let found: Vec<Generation> = all.chunks(shard).flat_map(|shard| setup.generate(shard, options)).collect();
         prop_assert_eq!(found, expected);
     }
@@ -90,7 +95,7 @@ fn rows_depend_only_on_id() {
         .into_iter()
         .map(|id| request(id, &[9, 8, 7]))
         .collect();
-    let found = setup.generate(&rows, Bounds::generating());
+    let found = setup.generate(&rows, BatchLimits::generating());
     assert_ne!(found[0].tokens, found[1].tokens);
     assert_eq!(found[0], found[2]);
 }
@@ -101,7 +106,7 @@ fn generation_stops_at_every_limit() {
     let mut asked = request(0, &[9, 8, 7]);
     asked.stop_tokens.clear();
     let free = setup
-        .generate(std::slice::from_ref(&asked), Bounds::generating())
+        .generate(std::slice::from_ref(&asked), BatchLimits::generating())
         .remove(0);
     assert_eq!((free.finish, free.tokens.len()), (Finish::Length, 24));
 
@@ -112,7 +117,9 @@ fn generation_stops_at_every_limit() {
         .iter()
         .position(|token| *token == free.tokens[10])
         .expect("a place");
-    let row = setup.generate(&[stopped], Bounds::generating()).remove(0);
+    let row = setup
+        .generate(&[stopped], BatchLimits::generating())
+        .remove(0);
     assert_eq!(
         (row.finish, &row.tokens[..]),
         (Finish::Stop, &free.tokens[..first])
@@ -124,7 +131,9 @@ fn generation_stops_at_every_limit() {
     let stop = &free.text[from..to];
     let mut stopped = asked.clone();
     stopped.stop_strings = vec!["never".into(), stop.to_owned()];
-    let row = setup.generate(&[stopped], Bounds::generating()).remove(0);
+    let row = setup
+        .generate(&[stopped], BatchLimits::generating())
+        .remove(0);
     assert_eq!(row.finish, Finish::Stop);
     assert_eq!(
         row.text,
@@ -137,7 +146,7 @@ fn generation_stops_at_every_limit() {
     long.prompt = vec![1; context - 5];
     let mut too_long = asked.clone();
     too_long.prompt = vec![1; context];
-    let rows = setup.generate(&[long, too_long], Bounds::generating());
+    let rows = setup.generate(&[long, too_long], BatchLimits::generating());
     assert_eq!((rows[0].finish, rows[0].tokens.len()), (Finish::Length, 5));
     assert_eq!(
         (rows[1].finish, rows[1].tokens.len()),
@@ -151,8 +160,8 @@ fn impossible_requests_are_rejected_by_id() {
     let generator = Generator::new(
         &setup.engine,
         &setup.tokenizer,
-        Draw::new(1, "test"),
-        Bounds::generating(),
+        CounterRng::new(1, "test"),
+        BatchLimits::generating(),
     );
     for (prompt, reason) in [
         (vec![], "sample 7: the prompt is empty"),
@@ -172,8 +181,8 @@ fn caller_sees_progress_and_stops() {
     let generator = Generator::new(
         &setup.engine,
         &setup.tokenizer,
-        Draw::new(1, "test"),
-        Bounds::generating(),
+        CounterRng::new(1, "test"),
+        BatchLimits::generating(),
     );
     let mut latest = Progress::default();
     let rows = generator.generate(&requests(5), &mut |progress| {

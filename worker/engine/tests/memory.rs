@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-use scalequest_engine::inference::{Bounds, Draw, Engine, GenerateRequest, Generator, Sampling};
+use scalequest_engine::inference::{
+    BatchLimits, CounterRng, Engine, GenerateRequest, Generator, Sampling,
+};
 use scalequest_engine::model::Checkpoint;
-use scalequest_engine::ops::Arithmetic;
+use scalequest_engine::ops::Dtype;
 
 /// The system's allocator, with what is taken from it.
 struct Counting;
@@ -74,9 +76,9 @@ fn request(id: u64, prompt: Vec<u32>, max_new_tokens: usize) -> GenerateRequest 
 fn memory_use_matches_the_estimate() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(model) = small_model() else { return };
-    let arithmetic = Arithmetic::Bf16;
-    let (engine, loading) = peak(|| Engine::load(&model, arithmetic).expect("an engine"));
-    let packed = model.config().packed_bytes(arithmetic) as f64;
+    let dtype = Dtype::Bf16;
+    let (engine, loading) = peak(|| Engine::load(&model, dtype).expect("an engine"));
+    let packed = model.config().packed_bytes(dtype) as f64;
     assert!(
         loading >= packed && loading < 1.02 * packed,
         "loading took {loading} bytes, the packed weights are {packed}"
@@ -91,19 +93,17 @@ fn memory_use_matches_the_estimate() {
             request(row, tokens.collect(), new)
         })
         .collect();
-    let options = Bounds {
+    let options = BatchLimits {
         rows,
-        ..Bounds::generating()
+        ..BatchLimits::generating()
     };
-    let generator = Generator::new(&engine, &tokenizer, Draw::new(1, "test"), options);
+    let generator = Generator::new(&engine, &tokenizer, CounterRng::new(1, "test"), options);
     let (_, generating) = peak(|| {
         generator
             .generate(&requests, &mut |_| ControlFlow::Continue(()))
             .expect("rows")
     });
-    let foreseen = model
-        .config()
-        .inference_bytes(arithmetic, rows, prompt + new) as f64;
+    let foreseen = model.config().inference_bytes(dtype, rows, prompt + new) as f64;
     let taken = packed + generating;
     assert!(
         (taken / foreseen - 1.0).abs() <= 0.1,
@@ -117,13 +117,13 @@ fn ten_thousand_prompts_leak_nothing() {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/fixtures/llama_untied");
     let model = Checkpoint::open(&path).expect("a model");
-    let engine = Engine::load(&model, Arithmetic::Bf16).expect("an engine");
+    let engine = Engine::load(&model, Dtype::Bf16).expect("an engine");
     let tokenizer = model.tokenizer().expect("a tokenizer");
     let generator = Generator::new(
         &engine,
         &tokenizer,
-        Draw::new(1, "test"),
-        Bounds::generating(),
+        CounterRng::new(1, "test"),
+        BatchLimits::generating(),
     );
     let live_after = |first: u64| {
         let requests: Vec<GenerateRequest> = (first..first + 2_500)

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use std::ops::ControlFlow;
 
-use scalequest_engine::inference::{Bounds, Draw, Engine, GenerateRequest, Generator, Sampling};
+use scalequest_engine::inference::{
+    BatchLimits, CounterRng, Engine, GenerateRequest, Generator, Sampling,
+};
 use scalequest_engine::model::{ChatMessage, Checkpoint, Tokenizer};
-use scalequest_engine::ops::Arithmetic;
+use scalequest_engine::ops::Dtype;
 
 const SMOLLM2: &str = "smollm2-135m-instruct.q4_1.gguf";
 const QWEN2: &str = "qwen2.5-coder-0.5b-instruct.q4_k_m.gguf";
@@ -160,7 +162,7 @@ fn memory_is_known_before_loading() {
     for (name, parameters) in [(SMOLLM2, 134_515_008), (QWEN2, 630_167_424)] {
         let Some(model) = model(name) else { continue };
         assert_eq!(model.config().parameter_count(), parameters);
-        assert!(model.config().inference_bytes(Arithmetic::F32, 1, 1024) > 4 * parameters);
+        assert!(model.config().inference_bytes(Dtype::F32, 1, 1024) > 4 * parameters);
         assert_eq!(model.digest().expect("a digest").len(), 64);
     }
 }
@@ -174,7 +176,7 @@ fn greedy_answers_match_alone_and_batched() {
         let Some(model) = model(name) else { continue };
         let tokenizer = model.tokenizer().expect("a tokenizer");
         let template = model.chat_template(&tokenizer).expect("a template");
-        let engine = Engine::load(&model, Arithmetic::F32).expect("an engine");
+        let engine = Engine::load(&model, Dtype::F32).expect("an engine");
         let ask = |question: &str| {
             let text = template
                 .render(&[ChatMessage::user(question)], true)
@@ -192,8 +194,8 @@ fn greedy_answers_match_alone_and_batched() {
         let generator = Generator::new(
             &engine,
             &tokenizer,
-            Draw::new(1, "test"),
-            Bounds::generating(),
+            CounterRng::new(1, "test"),
+            BatchLimits::generating(),
         );
         let mut watch = |_| ControlFlow::Continue(());
         let alone = generator
@@ -240,7 +242,7 @@ fn greedy_tokens_match_transformers() {
             tokens(&reference[name]["prompt"]),
             "{name}: the prompt"
         );
-        let engine = Engine::load(&model, Arithmetic::F32).expect("an engine");
+        let engine = Engine::load(&model, Dtype::F32).expect("an engine");
         let request = GenerateRequest {
             id: 0,
             prompt,
@@ -252,8 +254,8 @@ fn greedy_tokens_match_transformers() {
         let rows = Generator::new(
             &engine,
             &tokenizer,
-            Draw::new(0, "test"),
-            Bounds::generating(),
+            CounterRng::new(0, "test"),
+            BatchLimits::generating(),
         )
         .generate(&[request], &mut |_| ControlFlow::Continue(()))
         .expect("text");

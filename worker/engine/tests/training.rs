@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use scalequest_engine::model::Checkpoint;
-use scalequest_engine::ops::Differentiable;
-use scalequest_engine::ops::cpu::Element;
+use scalequest_engine::ops::TrainingBackend;
+use scalequest_engine::ops::cpu::PackedType;
 use scalequest_engine::ops::fused::Gradients;
 use scalequest_engine::training::optimizer::{
     AdamW, AdamWSettings, LARGEST_GRADIENT_NORM, clipping, global_norm,
 };
 use scalequest_engine::training::settings::{Lora, TrainingSettings, Tuning};
 use scalequest_engine::training::{
-    Example, Gradient, Objective, Pair, Plan, Preference, QuestionModelling, Regression, Target,
-    Trainee, TrainingProgress, Watcher, evaluate, gradient, train,
+    DpoObjective, Example, Gradient, Objective, Plan, PreferencePair, RegressionObjective,
+    SftObjective, Target, TrainableModel, TrainingCallback, TrainingProgress, evaluate, gradient,
+    train,
 };
 use serde::Deserialize;
 
@@ -64,16 +65,16 @@ fn facts(case: &str) -> Facts {
 }
 
 /// With products of f32, so that PyTorch's f32 can be met closely.
-fn trainee(case: &str) -> Trainee {
-    trainee_by(case, Element::F32)
+fn model(case: &str) -> TrainableModel {
+    model_with(case, PackedType::F32)
 }
 
-fn trainee_by(case: &str, element: Element) -> Trainee {
+fn model_with(case: &str, packed_type: PackedType) -> TrainableModel {
     let checkpoint = Checkpoint::open(&directory(case)).expect("a model");
     let parameters = checkpoint.parameters().expect("parameters");
-    Trainee::new(checkpoint.config().clone(), parameters, Tuning::Full, 0)
-        .expect("a trainee")
-        .by(Differentiable::Fused(element))
+    TrainableModel::new(checkpoint.config().clone(), parameters, Tuning::Full, 0)
+        .expect("a trainable model")
+        .with_backend(TrainingBackend::Fused(packed_type))
 }
 
 impl Facts {
@@ -81,14 +82,14 @@ impl Facts {
     fn examples(&self) -> Vec<Example> {
         let example = |question: &Vec<u32>| Example {
             tokens: [&self.prefix[..], question].concat(),
-            learnt_from: self.prefix.len(),
+            loss_start: self.prefix.len(),
         };
         self.questions.iter().map(example).collect()
     }
 
-    fn pairs(&self, pairs: &[(usize, usize)]) -> Vec<Pair> {
+    fn pairs(&self, pairs: &[(usize, usize)]) -> Vec<PreferencePair> {
         let examples = self.examples();
-        let pair = |&(chosen, rejected): &(usize, usize)| Pair {
+        let pair = |&(chosen, rejected): &(usize, usize)| PreferencePair {
             chosen: examples[chosen].clone(),
             rejected: examples[rejected].clone(),
         };
@@ -97,14 +98,14 @@ impl Facts {
 }
 
 /// The gradient over everything the objective has, in its own order.
-fn gradient_of<O: Objective>(trainee: &Trainee, objective: &O) -> Gradient {
-    let units = objective.units(&mut scalequest_engine::training::draw::Draws::keyed(
+fn gradient_of<O: Objective>(model: &TrainableModel, objective: &O) -> Gradient {
+    let units = objective.units(&mut scalequest_engine::training::rng::KeyedRng::new(
         0,
         "reference",
         0,
     ));
     gradient(
-        trainee,
+        model,
         objective,
         &units,
         &mut Gradients::default(),
@@ -143,16 +144,15 @@ fn assert_gradient(found: &Gradient, expected: &LossFacts) {
 #[test]
 fn qft_matches_pytorch() {
     for case in ["qwen2_tied", "llama_untied"] {
-        let (facts, trainee) = (facts(case), trainee(case));
+        let (facts, model) = (facts(case), model(case));
         let expected = facts.question_modelling.as_ref().expect("facts");
         // Rows that hold one, two or all three questions: packing changes nothing.
         for max_length in [12, 20, 64] {
-            let objective =
-                QuestionModelling::new(facts.examples(), max_length).expect("an objective");
-            assert_gradient(&gradient_of(&trainee, &objective), expected);
+            let objective = SftObjective::new(facts.examples(), max_length).expect("an objective");
+            assert_gradient(&gradient_of(&model, &objective), expected);
         }
-        let objective = QuestionModelling::new(facts.examples(), 64).expect("an objective");
-        let found = gradient_of(&trainee, &objective);
+        let objective = SftObjective::new(facts.examples(), 64).expect("an objective");
+        let found = gradient_of(&model, &objective);
         let norm = global_norm(&found.values).expect("a norm");
         let global = expected.global_norm.expect("a norm");
         assert_near("global norm", norm, global, 1e-3 * global);
@@ -172,7 +172,7 @@ fn qft_matches_pytorch() {
         });
         let scale = clipping(norm, LARGEST_GRADIENT_NORM);
         optimizer
-            .apply(trainee.variables(), &found.values, lr, scale)
+            .apply(model.variables(), &found.values, lr, scale)
             .expect("a step");
         let after = candle_core::safetensors::load(
             directory(case).join("trained.safetensors"),
@@ -186,7 +186,7 @@ fn qft_matches_pytorch() {
                     .and_then(|flat| flat.to_vec1::<f32>())
                     .expect("f32")
             };
-            let found = flat(trainee.variables()[name].as_tensor());
+            let found = flat(model.variables()[name].as_tensor());
             for (found, expected) in found.into_iter().zip(flat(&expected)) {
                 let tolerance = 1e-4 * (1.0 + f64::from(expected.abs()));
                 assert_near(name, found.into(), expected.into(), tolerance);
@@ -201,9 +201,9 @@ fn qft_matches_pytorch() {
 fn bf16_gemm_keeps_gradient_directions() {
     for case in ["qwen2_tied", "llama_untied"] {
         let facts = facts(case);
-        let objective = QuestionModelling::new(facts.examples(), 64).expect("an objective");
-        let [exact, rounded] = [Element::F32, Element::Bf16]
-            .map(|element| gradient_of(&trainee_by(case, element), &objective));
+        let objective = SftObjective::new(facts.examples(), 64).expect("an objective");
+        let [exact, rounded] = [PackedType::F32, PackedType::Bf16]
+            .map(|packed_type| gradient_of(&model_with(case, packed_type), &objective));
         assert_near("loss", rounded.loss, exact.loss, exact.loss / 256.0);
         for (name, exact) in &exact.values {
             let norm = |gradient: Tensor| {
@@ -221,19 +221,19 @@ fn bf16_gemm_keeps_gradient_directions() {
 #[test]
 fn dpo_matches_pytorch() {
     for case in ["qwen2_tied", "llama_untied"] {
-        let (facts, trainee) = (facts(case), trainee(case));
+        let (facts, model) = (facts(case), model(case));
         let expected = facts.preference.as_ref().expect("facts");
         let pairs = facts.pairs(&expected.pairs);
         let objective =
-            Preference::new(pairs, expected.beta.expect("beta"), 64).expect("an objective");
+            DpoObjective::new(pairs, expected.beta.expect("beta"), 64).expect("an objective");
         let objective = objective
-            .with_reference(trainee.decoder())
+            .with_reference(model.decoder())
             .expect("a reference");
         let wanted = expected
             .pairs
             .iter()
             .flat_map(|&(chosen, rejected)| [chosen, rejected]);
-        for (found, index) in objective.notes().iter().zip(wanted) {
+        for (found, index) in objective.state().iter().zip(wanted) {
             let expected = expected.reference[index];
             assert_near(
                 "reference",
@@ -242,7 +242,7 @@ fn dpo_matches_pytorch() {
                 1e-4 * (1.0 + expected.abs()),
             );
         }
-        let before = gradient_of(&trainee, &objective);
+        let before = gradient_of(&model, &objective);
         assert_near(
             "loss at the start",
             before.loss,
@@ -255,15 +255,15 @@ fn dpo_matches_pytorch() {
             &Device::Cpu,
         );
         for (name, value) in after.expect("weights") {
-            trainee.variables()[name.trim_start_matches("after.")]
+            model.variables()[name.trim_start_matches("after.")]
                 .set(&value)
                 .expect("the same shape");
         }
-        let found = gradient_of(&trainee, &objective);
+        let found = gradient_of(&model, &objective);
         assert_gradient(&found, expected);
         assert_near(
             "margin",
-            found.measures[0],
+            found.metrics[0],
             expected.margin.expect("a margin"),
             1e-4,
         );
@@ -272,7 +272,7 @@ fn dpo_matches_pytorch() {
 
 #[test]
 fn regression_matches_pytorch() {
-    let (facts, trainee) = (facts("qwen2_scalar"), trainee("qwen2_scalar"));
+    let (facts, model) = (facts("qwen2_scalar"), model("qwen2_scalar"));
     let expected = facts.regression.as_ref().expect("facts");
     let targets = facts.examples().into_iter().zip(&expected.targets);
     let targets = targets
@@ -281,9 +281,9 @@ fn regression_matches_pytorch() {
             value,
         })
         .collect();
-    let objective = Regression::new(targets, 64).expect("an objective");
-    assert_gradient(&gradient_of(&trainee, &objective), expected);
-    let evaluation = evaluate(&objective, trainee.decoder()).expect("an evaluation");
+    let objective = RegressionObjective::new(targets, 64).expect("an objective");
+    assert_gradient(&gradient_of(&model, &objective), expected);
+    let evaluation = evaluate(&objective, model.decoder()).expect("an evaluation");
     assert_near(
         "evaluated loss",
         evaluation.loss,
@@ -310,14 +310,18 @@ fn smollm2() -> Option<Checkpoint> {
 
 struct Quiet;
 
-impl Watcher for Quiet {
+impl TrainingCallback for Quiet {
     fn progress(&mut self, _: &TrainingProgress<'_>) {}
 
     fn should_stop(&mut self) -> bool {
         false
     }
 
-    fn keep(&mut self, _: &Path, _: u64) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fn save_checkpoint(
+        &mut self,
+        _: &Path,
+        _: u64,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         Ok(())
     }
 }
@@ -346,10 +350,8 @@ fn qft_lowers_held_out_loss() {
             .take(count)
             .collect()
     };
-    let held_out =
-        QuestionModelling::new(read("held-out.jsonl", 6), 128).expect("held-out questions");
-    let mut objective =
-        QuestionModelling::new(read("questions.jsonl", 18), 128).expect("questions");
+    let held_out = SftObjective::new(read("held-out.jsonl", 6), 128).expect("held-out questions");
+    let mut objective = SftObjective::new(read("questions.jsonl", 18), 128).expect("questions");
 
     let parameters = checkpoint.parameters().expect("parameters");
     let lora = Lora {
@@ -357,8 +359,9 @@ fn qft_lowers_held_out_loss() {
         alpha: 16.0,
     };
     let config = checkpoint.config().clone();
-    let trainee = Trainee::new(config, parameters, Tuning::Lora(lora), 1).expect("a trainee");
-    let before = evaluate(&held_out, trainee.decoder())
+    let model =
+        TrainableModel::new(config, parameters, Tuning::Lora(lora), 1).expect("a trainable model");
+    let before = evaluate(&held_out, model.decoder())
         .expect("an evaluation")
         .loss;
     let settings = TrainingSettings {
@@ -379,8 +382,8 @@ fn qft_lowers_held_out_loss() {
         scratch: scratch.path(),
         resume: None,
     };
-    train(&trainee, &mut objective, &plan, &mut Quiet).expect("a training");
-    let after = evaluate(&held_out, trainee.decoder())
+    train(&model, &mut objective, &plan, &mut Quiet).expect("a training");
+    let after = evaluate(&held_out, model.decoder())
         .expect("an evaluation")
         .loss;
     eprintln!("held-out question loss of SmolLM2: {before:.3} before, {after:.3} after");

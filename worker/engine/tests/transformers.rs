@@ -6,9 +6,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor, Var};
-use scalequest_engine::inference::{Bounds, Engine, Scorer, Segment};
+use scalequest_engine::inference::{BatchLimits, Engine, Scorer, Segment};
 use scalequest_engine::model::{Checkpoint, Decoder, Head};
-use scalequest_engine::ops::Arithmetic;
+use scalequest_engine::ops::Dtype;
 use scalequest_engine::ops::reference::cross_entropy;
 use serde::Deserialize;
 
@@ -175,7 +175,7 @@ fn serving_logits_match_transformers() {
             expected,
             tensors,
         } = case(name);
-        let engine = Engine::load(&checkpoint, Arithmetic::F32).expect("an engine");
+        let engine = Engine::load(&checkpoint, Dtype::F32).expect("an engine");
         for (index, tokens) in expected.sequences.iter().enumerate() {
             let hidden = engine.all_hidden(&mut [Segment {
                 tokens,
@@ -192,7 +192,7 @@ fn serving_logits_match_transformers() {
 
 /// How far bf16 may move a model's numbers, as a share of their root mean square. A factor of a product is rounded by at most a unit
 /// roundoff of 2^-8 of itself, and a product's result by both factors' together; on the way from the embedding to the head are
-/// two products in attention, and four linear maps, a layer, and the head. Norms and sums in f32 carry errors on and add none.
+/// two products in attention, and four linear layers, a layer, and the head. Norms and sums in f32 carry errors on and add none.
 fn bf16_share(layers: usize) -> f64 {
     (6 * layers + 1) as f64 * 2.0 * 2f64.powi(-8)
 }
@@ -210,7 +210,7 @@ fn bf16_serving_is_near_transformers() {
             expected,
             tensors,
         } = case(name);
-        let engine = Engine::load(&checkpoint, Arithmetic::Bf16).expect("an engine");
+        let engine = Engine::load(&checkpoint, Dtype::Bf16).expect("an engine");
         let share = bf16_share(checkpoint.config().num_hidden_layers);
         for (index, tokens) in expected.sequences.iter().enumerate() {
             let hidden = engine.all_hidden(&mut [Segment {
@@ -350,8 +350,8 @@ fn scores_match_transformers() {
             &Tensor::new(wanted.clone(), &Device::Cpu).expect("scores"),
         );
 
-        let engine = Engine::load(&checkpoint, Arithmetic::F32).expect("an engine");
-        let scorer = Scorer::new(&engine, Bounds::scoring());
+        let engine = Engine::load(&checkpoint, Dtype::F32).expect("an engine");
+        let scorer = Scorer::new(&engine, BatchLimits::scoring());
         let served = scorer.head_outputs(&expected.sequences, &mut |_| ControlFlow::Continue(()));
         let served = Tensor::new(served.expect("scores"), &Device::Cpu).expect("scores");
         assert_close(

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use scalequest_engine::ops::Arithmetic;
+use scalequest_engine::ops::Dtype;
 
 use super::among::Among;
 
@@ -64,7 +64,7 @@ impl From<ArithmeticName> for scalequest_crds::v1alpha1::Arithmetic {
     }
 }
 
-impl From<ArithmeticName> for Arithmetic {
+impl From<ArithmeticName> for Dtype {
     fn from(name: ArithmeticName) -> Self {
         match name {
             ArithmeticName::Float32 => Self::F32,

@@ -6,8 +6,8 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use scalequest_crds::protocol::exit_codes::worker::{DONE, TASK_CANNOT_WORK};
-use scalequest_engine::bench::{Bench, Case, Training, peak_bytes, roof};
-use scalequest_engine::ops::Arithmetic;
+use scalequest_engine::bench::{Bench, Case, TrainingBench, peak_bytes, roofline};
+use scalequest_engine::ops::Dtype;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use super::own_environment::{CANDLE_THREADS, KEEP_PAGES, settle};
 
 /// Measures the model in `path` and returns the exit code. With `cases` it reads a case a line from standard input
 /// and answers each with a line.
-pub fn bench(path: &Path, arithmetic: Arithmetic, cases: bool) -> i32 {
+pub fn bench(path: &Path, arithmetic: Dtype, cases: bool) -> i32 {
     if let Err(message) = settle(&[KEEP_PAGES, CANDLE_THREADS]) {
         tracing::error!("{message}");
         return TASK_CANNOT_WORK;
@@ -43,18 +43,18 @@ pub fn bench(path: &Path, arithmetic: Arithmetic, cases: bool) -> i32 {
     }
 }
 
-/// One case a line; `{"case": "roof"}` and `{"case": "facts"}` ask for the machine's limits and the model's sizes, `{"case": "train", "rows": R,
+/// One case a line; `{"case": "roofline"}` and `{"case": "facts"}` ask for the machine's limits and the model's sizes, `{"case": "train", "rows": R,
 /// "tokens": T}` for a step of training in full on R rows of T tokens.
-fn answer(bench: &Bench, path: &Path, arithmetic: Arithmetic) -> Result<(), String> {
-    let mut training: Option<Training> = None;
+fn answer(bench: &Bench, path: &Path, arithmetic: Dtype) -> Result<(), String> {
+    let mut training: Option<TrainingBench> = None;
     println!("{}", json!({"ready": bench.load_seconds}));
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|error| format!("cannot read standard input: {error}"))?;
         let asked: Value = serde_json::from_str(&line).map_err(no_case)?;
         let answer = match asked["case"].as_str() {
-            Some("roof") => {
-                let roof = roof(arithmetic);
-                json!({"bytes": roof.bytes, "operations": roof.operations})
+            Some("roofline") => {
+                let roofline = roofline(arithmetic);
+                json!({"bytes": roofline.bytes, "operations": roofline.operations})
             }
             Some("facts") => json!({
                 "loadSeconds": bench.load_seconds,
@@ -68,7 +68,8 @@ fn answer(bench: &Bench, path: &Path, arithmetic: Arithmetic) -> Result<(), Stri
                 let model = match &mut training {
                     Some(model) => model,
                     none => {
-                        let loaded = Training::load(path).map_err(|error| error.to_string())?;
+                        let loaded =
+                            TrainingBench::load(path).map_err(|error| error.to_string())?;
                         none.insert(loaded)
                     }
                 };
@@ -106,16 +107,16 @@ fn no_case(error: serde_json::Error) -> String {
     format!("standard input holds no case: {error}")
 }
 
-fn table(bench: &Bench, arithmetic: Arithmetic) -> Result<(), String> {
-    let roof = roof(arithmetic);
+fn table(bench: &Bench, arithmetic: Dtype) -> Result<(), String> {
+    let roofline = roofline(arithmetic);
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     println!(
         "{}: loaded in {:.1} s; {} threads; {:.1} GB/s from memory, {:.0} GFLOP/s",
-        arithmetic.body_name(),
+        arithmetic.backend_name(),
         bench.load_seconds,
         rayon::current_num_threads(),
-        roof.bytes / 1e9,
-        roof.operations / 1e9,
+        roofline.bytes / 1e9,
+        roofline.operations / 1e9,
     );
     let (rows, prompt, tokens) = (8, 128, 16);
     // Numbers and words of the same cases that `make bench-engine` compares, each the best of three.
@@ -163,12 +164,13 @@ fn table(bench: &Bench, arithmetic: Arithmetic) -> Result<(), String> {
         }
         let rate = count as f64 / best;
         let share = match case {
-            Case::Prefill { .. } | Case::Scoring { .. } => {
-                Some((rate * bench.token_flops() / roof.operations, "of the peak"))
-            }
+            Case::Prefill { .. } | Case::Scoring { .. } => Some((
+                rate * bench.token_flops() / roofline.operations,
+                "of the peak",
+            )),
             Case::Decode { rows, .. } => {
                 let read = rate / rows as f64 * bench.weight_bytes() as f64;
-                Some((read / roof.bytes, "of the memory's rate"))
+                Some((read / roofline.bytes, "of the memory's rate"))
             }
             _ => None,
         };

@@ -9,7 +9,7 @@ use scalequest_crds::protocol::exit_codes::worker::{DONE, TASK_CANNOT_WORK};
 use scalequest_crds::protocol::profile::{
     ModelRates, RATES_FORMAT, RatedModel, ServingRates, StepRate, TrainingRates,
 };
-use scalequest_engine::bench::{self, Bench, training};
+use scalequest_engine::bench::{self, Bench, measure_training};
 use scalequest_engine::model::{Checkpoint, ModelError};
 
 use super::arguments::ArithmeticName;
@@ -48,7 +48,7 @@ fn measure(path: &Path, arithmetics: &[ArithmeticName], train: bool) -> Result<M
         let load_seconds = check_seconds + bench.load_seconds;
         serving.push(serving_rates(*name, load_seconds, rates));
     }
-    let training = match train.then(|| training(path)) {
+    let training = match train.then(|| measure_training(path)) {
         Some(Ok(rates)) => Some(training_rates(rates)),
         Some(Err(reason)) => {
             tracing::warn!("training is not measured: {reason}");

@@ -8,7 +8,7 @@ use scalequest_crds::protocol::preflight::{Inspection, ModelFacts, Part};
 use scalequest_crds::v1alpha1::{Model, OpenAiEngine, SynthesisRunSpec};
 use scalequest_engine::model::config::gguf_text;
 use scalequest_engine::model::{Checkpoint, Head, ModelError};
-use scalequest_engine::ops::Differentiable;
+use scalequest_engine::ops::TrainingBackend;
 use scalequest_engine::training::micro_batches::MICRO_BATCH_TOKENS;
 
 use super::fetched::fetched;
@@ -195,7 +195,7 @@ fn look(
         serving_bytes: number(config.inference_bytes(arithmetic, SERVED, 0)),
         context_token_bytes: number(SERVED as u64 * config.cache_bytes_per_token(arithmetic)),
         training_bytes: number(config.training_bytes(
-            Differentiable::largest(),
+            TrainingBackend::largest(),
             parameters,
             MICRO_BATCH_TOKENS.max(trained_row),
             trained_row,

@@ -44,15 +44,15 @@ mod tests {
     use candle_core::Device;
 
     use super::is_reproducible;
-    use scalequest_engine::ops::Arithmetic;
-    use scalequest_engine::ops::device::training_body_name;
+    use scalequest_engine::ops::Dtype;
+    use scalequest_engine::ops::device::training_backend_name;
 
     #[test]
     fn the_engine_on_a_cpu_is_reproducible_and_nothing_else_is() {
-        for arithmetic in Arithmetic::ALL {
-            assert!(is_reproducible(arithmetic.body_name()));
+        for arithmetic in Dtype::ALL {
+            assert!(is_reproducible(arithmetic.backend_name()));
         }
-        assert!(is_reproducible(training_body_name(&Device::Cpu)));
+        assert!(is_reproducible(training_backend_name(&Device::Cpu)));
         assert!(is_reproducible("fused-f32") && is_reproducible("none"));
         for other in [
             "reference-f32-cuda",

@@ -132,7 +132,7 @@ mod tests {
             path: file.into(),
             source: io(errno),
         };
-        let kept = |errno| TrainingError::Keep {
+        let kept = |errno| TrainingError::SaveCheckpoint {
             step: 3,
             source: at(errno).into(),
         };

@@ -2,7 +2,7 @@
 
 use scalequest_crds::protocol::rows::SftRow;
 use scalequest_crds::protocol::task::StageParams;
-use scalequest_engine::training::{Example, QuestionModelling};
+use scalequest_engine::training::{Example, SftObjective};
 
 use super::StageError;
 use super::open_model::open_model;
@@ -41,7 +41,7 @@ pub fn qft(shard: &Shard<'_>) -> Result<StageResult, StageError> {
         ));
     }
     let max_length = usize::try_from(training.max_length).unwrap_or(0);
-    let objective = || Ok(QuestionModelling::new(examples.clone(), max_length)?);
+    let objective = || Ok(SftObjective::new(examples.clone(), max_length)?);
     let cut = objective()?.truncated();
     let warnings = (cut > 0).then(|| {
         format!(

@@ -3,7 +3,7 @@
 
 use scalequest_crds::protocol::rows::PreferenceRow;
 use scalequest_crds::protocol::task::StageParams;
-use scalequest_engine::training::{Example, Pair, Preference};
+use scalequest_engine::training::{DpoObjective, Example, PreferencePair};
 
 use super::StageError;
 use super::open_model::open_model;
@@ -44,13 +44,13 @@ pub fn qpo(shard: &Shard<'_>) -> Result<StageResult, StageError> {
                 prefix.end_token,
             ))
         };
-        pairs.push(Pair {
+        pairs.push(PreferencePair {
             chosen: example(&row.chosen)?,
             rejected: example(&row.rejected)?,
         });
     }
     let max_length = usize::try_from(training.max_length).unwrap_or(0);
-    let objective = || Ok(Preference::new(pairs.clone(), *beta, max_length)?);
+    let objective = || Ok(DpoObjective::new(pairs.clone(), *beta, max_length)?);
     let dropped = objective()?.dropped();
     let warnings = (dropped > 0).then(|| format!("{dropped} of {} preference pairs are longer than {max_length} tokens and were left out", rows.len()));
     let side_output = SideOutput {

@@ -4,7 +4,7 @@
 use scalequest_crds::protocol::rows::LabelRow;
 use scalequest_crds::protocol::task::StageParams;
 use scalequest_engine::training::initial::with_scalar_head;
-use scalequest_engine::training::{Regression, Target};
+use scalequest_engine::training::{RegressionObjective, Target};
 
 use super::StageError;
 use super::open_model::open_model;
@@ -35,7 +35,7 @@ pub fn train_scorer(shard: &Shard<'_>) -> Result<StageResult, StageError> {
         });
     }
     let max_length = usize::try_from(training.max_length).unwrap_or(0);
-    let objective = || Ok(Regression::new(targets.clone(), max_length)?);
+    let objective = || Ok(RegressionObjective::new(targets.clone(), max_length)?);
     let dropped = objective()?.dropped();
     let warnings = (dropped > 0).then(|| format!("{dropped} of {} labelled questions are longer than {max_length} tokens and were left out", rows.len()));
     let side_output = SideOutput {

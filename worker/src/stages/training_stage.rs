@@ -10,11 +10,12 @@ use scalequest_crds::protocol::task::Training;
 use scalequest_crds::v1alpha1;
 use scalequest_engine::model::decoder::save;
 use scalequest_engine::model::{ChatTemplate, ModelConfig, Parameters, Tokenizer};
-use scalequest_engine::ops::device::{self, training_body_name};
+use scalequest_engine::ops::device::{self, training_backend_name};
 use scalequest_engine::training::optimizer::AdamWSettings;
 use scalequest_engine::training::settings::{Lora, TrainingSettings, Tuning};
 use scalequest_engine::training::{
-    Ended, Objective, Plan, Summary, Trainee, TrainingError, TrainingProgress, Watcher, train,
+    Objective, Plan, TrainableModel, TrainingCallback, TrainingError, TrainingOutcome,
+    TrainingProgress, TrainingSummary, train,
 };
 use serde_json::{Map, Value, json};
 
@@ -69,13 +70,13 @@ pub fn run_training_stage<O: Objective>(
     let scratch = ScratchDir::new()?;
     let stored = StoredCheckpoint::new(&shard.dir, &shard.range);
     let (mut current, engine_settings) = (objective()?, engine_settings(settings));
-    let metrics = current.measures();
+    let metrics = current.metrics();
     let mut trained = load_trainable(shard, &initial, settings)?;
     let state = match stored.load()? {
         Some(saved) => saved.file(STATE_FILE, scratch.path())?,
         None => None,
     };
-    let run = |model: &Trainee, objective: &mut O, resume: Option<&Path>| {
+    let run = |model: &TrainableModel, objective: &mut O, resume: Option<&Path>| {
         let purpose = [
             draw_key(shard.task.stage),
             shard.task.generator.as_deref().unwrap_or_default(),
@@ -114,8 +115,8 @@ pub fn run_training_stage<O: Objective>(
         ended => ended?,
     };
     match ended {
-        Ended::Stopped { .. } => Err(StageError::Stopped),
-        Ended::Finished(summary) => {
+        TrainingOutcome::Stopped { .. } => Err(StageError::Stopped),
+        TrainingOutcome::Finished(summary) => {
             let result = commit(
                 shard,
                 &initial,
@@ -135,7 +136,7 @@ fn load_trainable(
     shard: &Shard<'_>,
     initial: &InitialModel,
     settings: &Training,
-) -> Result<Trainee, StageError> {
+) -> Result<TrainableModel, StageError> {
     shard.reporter.set_activity("load model");
     let device = device::from_environment().map_err(|error| match error.is_permanent() {
         true => StageError::Permanent(error.to_string()),
@@ -143,7 +144,7 @@ fn load_trainable(
     })?;
     let (config, parameters) = (initial.load)()?;
     let parameters = device::place(parameters, &device).map_err(TrainingError::from)?;
-    Ok(Trainee::new(
+    Ok(TrainableModel::new(
         config,
         parameters,
         tuning(settings)?,
@@ -180,9 +181,9 @@ fn tuning(settings: &Training) -> Result<Tuning, TrainingError> {
 fn commit(
     shard: &Shard<'_>,
     initial: &InitialModel,
-    trained: &Trainee,
+    trained: &TrainableModel,
     scratch: &ScratchDir,
-    summary: &Summary,
+    summary: &TrainingSummary,
     metrics: &[&str],
     side_output: SideOutput,
 ) -> Result<StageResult, StageError> {
@@ -202,7 +203,7 @@ fn commit(
         tokens_in: i64::try_from(summary.tokens).unwrap_or(i64::MAX),
         ..Counts::default()
     };
-    let mut output = ShardOutput::new(training_body_name(trained.decoder().device()))
+    let mut output = ShardOutput::new(training_backend_name(trained.decoder().device()))
         .table("rows", side_output.rows)
         .table("rejects", Vec::new())
         .counts(counts);
@@ -219,7 +220,7 @@ fn commit(
     Ok(result)
 }
 
-fn write_log(path: &Path, summary: &Summary, metrics: &[&str]) -> Result<(), StageError> {
+fn write_log(path: &Path, summary: &TrainingSummary, metrics: &[&str]) -> Result<(), StageError> {
     let mut lines = String::new();
     for (record, step) in summary.steps.iter().zip(1..) {
         let mut line = Map::new();
@@ -229,7 +230,7 @@ fn write_log(path: &Path, summary: &Summary, metrics: &[&str]) -> Result<(), Sta
         line.insert("gradientNorm".into(), json!(record.gradient_norm));
         metrics
             .iter()
-            .zip(&record.measures)
+            .zip(&record.metrics)
             .for_each(|(name, value)| {
                 line.insert((*name).into(), json!(value));
             });
@@ -260,10 +261,10 @@ struct ShardCallback<'a> {
     stored: &'a StoredCheckpoint,
 }
 
-impl Watcher for ShardCallback<'_> {
+impl TrainingCallback for ShardCallback<'_> {
     fn progress(&mut self, progress: &TrainingProgress<'_>) {
         self.shard.reporter.report(Progress {
-            doing: progress.doing.into(),
+            doing: progress.activity.into(),
             done: i64::try_from(progress.step).unwrap_or(i64::MAX),
             total: i64::try_from(progress.steps).unwrap_or(i64::MAX),
             tokens: i64::try_from(progress.tokens).unwrap_or(i64::MAX),
@@ -275,7 +276,7 @@ impl Watcher for ShardCallback<'_> {
         self.shard.cancellation.is_cancelled()
     }
 
-    fn keep(
+    fn save_checkpoint(
         &mut self,
         checkpoint: &Path,
         _: u64,

@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use scalequest_engine::inference::{
-    Bounds, Draw, Engine, Finish, GenerateRequest, Generator, Sampling, Scorer, Segment,
+    BatchLimits, CounterRng, Engine, Finish, GenerateRequest, Generator, Sampling, Scorer, Segment,
 };
 use scalequest_engine::model::{ChatMessage, ChatTemplate, Checkpoint, Tokenizer};
-use scalequest_engine::ops::Arithmetic;
+use scalequest_engine::ops::Dtype;
 use serde_json::{Value, json};
 
 /// A loaded model.
@@ -24,7 +24,7 @@ impl Model {
         let checkpoint = Checkpoint::open(path).expect("a model");
         let tokenizer = checkpoint.tokenizer().expect("a tokenizer");
         let template = checkpoint.chat_template(&tokenizer).expect("a template");
-        let engine = Engine::load(&checkpoint, Arithmetic::Bf16).expect("weights");
+        let engine = Engine::load(&checkpoint, Dtype::Bf16).expect("weights");
         Model {
             name: name.to_owned(),
             engine,
@@ -60,8 +60,13 @@ impl Model {
             stop_strings: Vec::new(),
         };
         let seed = request["seed"].as_u64().unwrap_or(0);
-        let draw = Draw::new(seed, "served");
-        let generator = Generator::new(&self.engine, &self.tokenizer, draw, Bounds::generating());
+        let draw = CounterRng::new(seed, "served");
+        let generator = Generator::new(
+            &self.engine,
+            &self.tokenizer,
+            draw,
+            BatchLimits::generating(),
+        );
         let mut made = generator
             .generate(&[asked], &mut |_| ControlFlow::Continue(()))
             .expect("an answer");
@@ -103,7 +108,7 @@ impl Model {
         if read > self.engine.config().max_position_embeddings {
             return Err(self.too_long());
         }
-        let scorer = Scorer::new(&self.engine, Bounds::scoring());
+        let scorer = Scorer::new(&self.engine, BatchLimits::scoring());
         let values = scorer
             .scores(&[tokens], &mut |_| ControlFlow::Continue(()))
             .expect("a value");

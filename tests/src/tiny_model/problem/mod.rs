@@ -198,7 +198,7 @@ impl Problem {
 
 #[cfg(test)]
 mod tests {
-    use scalequest_engine::training::draw::Draws;
+    use scalequest_engine::training::rng::KeyedRng;
 
     use super::*;
     use crate::tiny_model::problem_sampler;
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn problem_round_trips_through_text() {
         for index in 0..3000 {
-            let mut draws = Draws::keyed(1, "round trip", index);
+            let mut draws = KeyedRng::new(1, "round trip", index);
             for problem in [
                 problem_sampler::raw(&mut draws),
                 problem_sampler::flawed(&mut draws),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Bench;
 use crate::inference::{
-    Bounds, Engine, InferenceError, KeyValueCache, Sampling, Scorer, Segment, choose,
+    BatchLimits, Engine, InferenceError, KeyValueCache, Sampling, Scorer, Segment, sample_token,
 };
 use crate::ops::cpu::BLOCK_TOKENS;
 
@@ -56,7 +56,7 @@ pub enum Case {
 
 /// What a case took.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
+pub struct Measurement {
     /// Tokens computed, sampled or scored, as the case says.
     pub tokens: usize,
     /// Seconds.
@@ -68,7 +68,7 @@ impl Bench {
     ///
     /// # Errors
     /// The model gives values that are not finite, or its context is too short.
-    pub fn run(&self, case: &Case) -> Result<Measured, InferenceError> {
+    pub fn run(&self, case: &Case) -> Result<Measurement, InferenceError> {
         let engine = &self.engine;
         match case {
             Case::Prefill { rows, prompt } => {
@@ -112,10 +112,10 @@ impl Bench {
                     .enumerate()
                     .map(|(row, length)| self.tokens(row, *length))
                     .collect();
-                let scorer = Scorer::new(engine, Bounds::scoring());
-                let mut watch = |_| ControlFlow::Continue(());
+                let scorer = Scorer::new(engine, BatchLimits::scoring());
+                let mut callback = |_| ControlFlow::Continue(());
                 timed(lengths.iter().sum(), || {
-                    scorer.head_outputs(&sequences, &mut watch).map(drop)
+                    scorer.head_outputs(&sequences, &mut callback).map(drop)
                 })
             }
             Case::Sampler { rows } => {
@@ -130,7 +130,11 @@ impl Bench {
                 timed(*rows, || {
                     for row in 0..*rows {
                         let uniform = row as f64 / *rows as f64;
-                        std::hint::black_box(choose(logits, &Sampling::new(0.8, 0.9), uniform));
+                        std::hint::black_box(sample_token(
+                            logits,
+                            &Sampling::new(0.8, 0.9),
+                            uniform,
+                        ));
                     }
                     Ok(())
                 })
@@ -154,11 +158,11 @@ impl Bench {
 fn timed(
     tokens: usize,
     work: impl FnOnce() -> Result<(), InferenceError>,
-) -> Result<Measured, InferenceError> {
+) -> Result<Measurement, InferenceError> {
     let start = Instant::now();
     work()?;
     let seconds = start.elapsed().as_secs_f64();
-    Ok(Measured { tokens, seconds })
+    Ok(Measurement { tokens, seconds })
 }
 
 fn caches(engine: &Engine, rows: usize) -> Vec<KeyValueCache> {
@@ -190,7 +194,7 @@ fn step(
         .collect();
     let hidden = engine.last_hidden(&mut segments)?;
     let (logits, stride) = engine.head(&hidden);
-    let likeliest = |row: &[f32]| choose(&row[..engine.head_width()], &Sampling::GREEDY, 0.0);
+    let likeliest = |row: &[f32]| sample_token(&row[..engine.head_width()], &Sampling::GREEDY, 0.0);
     let not_finite = || InferenceError::NotFinite {
         layer: engine.config().num_hidden_layers,
         row: "a row of the benchmark".into(),

@@ -5,7 +5,7 @@ mod case;
 
 mod peak;
 
-mod roof;
+mod roofline;
 
 mod serving;
 
@@ -14,15 +14,15 @@ mod training;
 use std::path::Path;
 use std::time::Instant;
 
-pub use case::{Case, Measured};
+pub use case::{Case, Measurement};
 pub use peak::peak_bytes;
-pub use roof::{Roof, roof};
+pub use roofline::{Roofline, roofline};
 pub use serving::{ServingRates, StepRate};
-pub use training::{Training, TrainingRates, Unmeasured, training};
+pub use training::{TrainingBench, TrainingBenchError, TrainingRates, measure_training};
 
 use crate::inference::Engine;
 use crate::model::{Checkpoint, ModelError};
-use crate::ops::Arithmetic;
+use crate::ops::Dtype;
 
 /// A model loaded to be measured.
 pub struct Bench {
@@ -36,9 +36,9 @@ impl Bench {
     ///
     /// # Errors
     /// It cannot be opened or loaded.
-    pub fn load(path: &Path, arithmetic: Arithmetic) -> Result<Self, ModelError> {
+    pub fn load(path: &Path, dtype: Dtype) -> Result<Self, ModelError> {
         let start = Instant::now();
-        let engine = Engine::load(&Checkpoint::open(path)?, arithmetic)?;
+        let engine = Engine::load(&Checkpoint::open(path)?, dtype)?;
         Ok(Self {
             engine,
             load_seconds: start.elapsed().as_secs_f64(),
@@ -51,17 +51,17 @@ impl Bench {
         let apart = config.head_weight() != "model.embed_tokens.weight";
         let embedding = if apart {
             crate::ops::cpu::PackedMatrix::bytes(
-                self.engine.arithmetic(),
+                self.engine.dtype(),
                 config.vocab_size,
                 config.hidden_size,
             )
         } else {
             0
         };
-        config.packed_bytes(self.engine.arithmetic()) - embedding
+        config.packed_bytes(self.engine.dtype()) - embedding
     }
 
-    /// Floating-point operations of a token's linear maps, the head left out.
+    /// Floating-point operations of a token's linear layers, the head left out.
     pub fn token_flops(&self) -> f64 {
         let shapes = self.engine.config().parameter_shapes();
         let maps = shapes

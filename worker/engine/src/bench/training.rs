@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use super::peak::available_bytes;
 use crate::model::decoder::save;
 use crate::model::{Checkpoint, ModelError, Tokenizer};
-use crate::ops::Differentiable;
+use crate::ops::TrainingBackend;
 use crate::ops::device::{self, DeviceError};
 use crate::ops::fused::Gradients;
-use crate::training::draw::Draws;
 use crate::training::micro_batches::MICRO_BATCH_TOKENS;
 use crate::training::optimizer::{
     AdamW, AdamWSettings, LARGEST_GRADIENT_NORM, clipping, global_norm,
 };
+use crate::training::rng::KeyedRng;
 use crate::training::settings::Tuning;
-use crate::training::{Example, Objective, QuestionModelling, Trainee, TrainingError, gradient};
+use crate::training::{Example, Objective, SftObjective, TrainableModel, TrainingError, gradient};
 
 /// Rows and their tokens in the steps that are measured: what a token takes and what a step takes beside are told apart by the two. The
 /// larger one is a whole micro-batch.
@@ -25,9 +25,9 @@ const STEPS: [(usize, usize); 2] = [(1, 32), (2, MICRO_BATCH_TOKENS / 2)];
 /// For how long steps are repeated, of which the shortest counts.
 const WARM_UP: Duration = Duration::from_secs(30);
 
-/// Why training was not measured.
+/// Training could not be measured.
 #[derive(Debug, thiserror::Error)]
-pub enum Unmeasured {
+pub enum TrainingBenchError {
     /// There is not enough memory: bytes needed and available.
     #[error("training it in full takes {:.1} GiB of memory, {:.1} GiB are available", gib(*needed), gib(*available))]
     Memory {
@@ -59,9 +59,9 @@ fn gib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 30)
 }
 
-/// A model that is trained in full, as far as it is measured.
-pub struct Training {
-    trainee: Trainee,
+/// A model loaded to measure its training in full.
+pub struct TrainingBench {
+    model: TrainableModel,
     optimizer: AdamW,
     gradients: Gradients,
     tokenizer: Tokenizer,
@@ -69,22 +69,22 @@ pub struct Training {
     pub load_seconds: f64,
 }
 
-impl Training {
+impl TrainingBench {
     /// Loads the model in `path`.
     ///
     /// # Errors
     /// There is not the memory for it, or the model cannot be trained.
-    pub fn load(path: &Path) -> Result<Self, Unmeasured> {
+    pub fn load(path: &Path) -> Result<Self, TrainingBenchError> {
         let checkpoint = Checkpoint::open(path)?;
         let config = checkpoint.config();
         let needed = config.training_bytes(
-            Differentiable::largest(),
+            TrainingBackend::largest(),
             config.parameter_count(),
             MICRO_BATCH_TOKENS,
             STEPS[1].1,
         );
         if let Some(available) = available_bytes().filter(|available| *available < needed) {
-            return Err(Unmeasured::Memory { needed, available });
+            return Err(TrainingBenchError::Memory { needed, available });
         }
         let start = Instant::now();
         checkpoint.digest()?;
@@ -92,9 +92,9 @@ impl Training {
         let device = device::from_environment()?;
         let parameters =
             device::place(checkpoint.parameters()?, &device).map_err(TrainingError::from)?;
-        let trainee = Trainee::new(config.clone(), parameters, Tuning::Full, 0)?;
-        Ok(Training {
-            trainee,
+        let model = TrainableModel::new(config.clone(), parameters, Tuning::Full, 0)?;
+        Ok(TrainingBench {
+            model,
             optimizer: AdamW::new(AdamWSettings::default()),
             gradients: Gradients::default(),
             tokenizer,
@@ -102,33 +102,33 @@ impl Training {
         })
     }
 
-    /// Seconds of one step on so many rows of so many tokens, of which those from `learnt_from` on are learnt. At a learning rate of 0 the
+    /// Seconds of one step on so many rows of so many tokens, of which those from `loss_start` on are in the loss. At a learning rate of 0 the
     /// model stays as it is and the work is the same.
     ///
     /// # Errors
-    /// The arithmetic fails.
+    /// A tensor operation fails.
     pub fn step(
         &mut self,
         (rows, tokens): (usize, usize),
-        learnt_from: usize,
+        loss_start: usize,
     ) -> Result<f64, TrainingError> {
-        let vocabulary = self.trainee.decoder().config().vocab_size;
+        let vocabulary = self.model.decoder().config().vocab_size;
         let example = |row: usize| Example {
             tokens: (0..tokens)
                 .map(|place| ((row * 7_919 + place * 104_729 + 11) % vocabulary) as u32)
                 .collect(),
-            learnt_from,
+            loss_start,
         };
-        let objective = QuestionModelling::new((0..rows).map(example).collect(), tokens)?;
-        let batch = objective.units(&mut Draws::keyed(0, "bench", 0));
+        let objective = SftObjective::new((0..rows).map(example).collect(), tokens)?;
+        let batch = objective.units(&mut KeyedRng::new(0, "bench", 0));
         let start = Instant::now();
         let gradients = &mut self.gradients;
-        let found = gradient(&self.trainee, &objective, &batch, gradients, &mut || false)?;
+        let found = gradient(&self.model, &objective, &batch, gradients, &mut || false)?;
         if let Some(found) = found {
             let scale = clipping(global_norm(&found.values)?, LARGEST_GRADIENT_NORM);
-            let variables = self.trainee.variables();
+            let variables = self.model.variables();
             self.optimizer.apply(variables, &found.values, 0.0, scale)?;
-            found.reuse(&self.trainee, gradients);
+            found.reuse(&self.model, gradients);
         }
         Ok(start.elapsed().as_secs_f64())
     }
@@ -151,8 +151,8 @@ pub struct TrainingRates {
 ///
 /// # Errors
 /// There is not the memory for it, or the model cannot be trained.
-pub fn training(path: &Path) -> Result<TrainingRates, Unmeasured> {
-    let mut training = Training::load(path)?;
+pub fn measure_training(path: &Path) -> Result<TrainingRates, TrainingBenchError> {
+    let mut training = TrainingBench::load(path)?;
     // The first half is read only, as the prompt before a short question: the quickstart's is 24 of 54 tokens.
     let mut step = |(rows, tokens)| training.step((rows, tokens), tokens / 2);
     // The first steps make the moments and find the memory of all that follow: half a dozen of them may take half as long again.
@@ -167,14 +167,14 @@ pub fn training(path: &Path) -> Result<TrainingRates, Unmeasured> {
     let token_seconds = (long - short).max(0.1 * long) / (many - few);
 
     let start = Instant::now();
-    let folder = tempfile::tempdir().map_err(|source| Unmeasured::Folder {
+    let folder = tempfile::tempdir().map_err(|source| TrainingBenchError::Folder {
         path: std::env::temp_dir().display().to_string(),
         source,
     })?;
     save(
         folder.path(),
-        training.trainee.decoder().config(),
-        &training.trainee.merged_parameters()?,
+        training.model.decoder().config(),
+        &training.model.merged_parameters()?,
         &training.tokenizer,
         None,
     )?;

@@ -4,102 +4,122 @@ use std::ops::ControlFlow;
 
 use rayon::prelude::*;
 
-use super::schedule::{Bounds, Computed, Work, schedule};
-use super::{Draw, Engine, Finish, GenerateRequest, Generation, InferenceError, Progress, choose};
+use super::schedule::{BatchLimits, SequenceOutputs, SequenceRequest, schedule};
+use super::{
+    CounterRng, Engine, Finish, GenerateRequest, Generation, InferenceError, Progress, sample_token,
+};
 use crate::model::Tokenizer;
 
 /// Generates with one model.
 pub struct Generator<'a> {
     engine: &'a Engine,
     tokenizer: &'a Tokenizer,
-    draw: Draw,
-    bounds: Bounds,
+    rng: CounterRng,
+    limits: BatchLimits,
 }
 
 impl<'a> Generator<'a> {
-    /// A generator whose random draws are `draw`'s.
-    pub fn new(engine: &'a Engine, tokenizer: &'a Tokenizer, draw: Draw, bounds: Bounds) -> Self {
+    /// A generator whose random draws are `rng`'s.
+    pub fn new(
+        engine: &'a Engine,
+        tokenizer: &'a Tokenizer,
+        rng: CounterRng,
+        limits: BatchLimits,
+    ) -> Self {
         Self {
             engine,
             tokenizer,
-            draw,
-            bounds,
+            rng,
+            limits,
         }
     }
 
-    /// Generates every request; results are in the requests' order. `watch` is called before every step
+    /// Generates every request; results are in the requests' order. `on_progress` is called before every step
     /// and may break off.
     ///
     /// # Errors
     /// A request is impossible (an empty prompt, a token beyond the vocabulary), the model gives values that
-    /// are not finite (naming layer and sample), or `watch` broke off.
+    /// are not finite (naming layer and sample), or `on_progress` broke off.
     pub fn generate(
         &self,
         requests: &[GenerateRequest],
-        watch: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        on_progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Vec<Generation>, InferenceError> {
         let mut all = Vec::with_capacity(requests.len());
-        self.generate_in_order(requests, watch, &mut |generation| all.push(generation))?;
+        self.generate_in_order(requests, on_progress, &mut |generation| {
+            all.push(generation)
+        })?;
         Ok(all)
     }
 
     /// The same, handing each result to `take` in the requests' order as soon as it and all before it are
-    /// finished, so that what is finished when `watch` breaks off is not lost.
+    /// finished, so that what is finished when `on_progress` breaks off is not lost.
     ///
     /// # Errors
     /// As [`Generator::generate`].
     pub fn generate_in_order(
         &self,
         requests: &[GenerateRequest],
-        watch: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        on_progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
         take: &mut dyn FnMut(Generation),
     ) -> Result<(), InferenceError> {
         self.check(requests)?;
-        let mut finished: Vec<Option<Generation>> =
-            requests.iter().map(|each| self.at_once(each)).collect();
+        let mut finished: Vec<Option<Generation>> = requests
+            .iter()
+            .map(|each| self.immediate_result(each))
+            .collect();
         let progress = Progress {
             rows: finished.iter().flatten().count(),
             ..Progress::default()
         };
-        let begun = requests.iter().enumerate();
-        let works = begun
-            .filter(|(place, _)| finished[*place].is_none())
-            .map(|(place, request)| Work {
-                place,
+        let indexed = requests.iter().enumerate();
+        let sequences = indexed
+            .filter(|(index, _)| finished[*index].is_none())
+            .map(|(index, request)| SequenceRequest {
+                index,
                 prompt: &request.prompt,
-                more: self.limit(request),
+                max_new_tokens: self.limit(request),
             })
             .collect();
         let mut taken = 0;
-        let mut hand_on = |finished: &mut [Option<Generation>]| {
+        let mut emit_finished = |finished: &mut [Option<Generation>]| {
             while let Some(generation) = finished.get_mut(taken).and_then(Option::take) {
                 take(generation);
                 taken += 1;
             }
         };
-        hand_on(&mut finished);
-        let mut drawn: Vec<Vec<u32>> = vec![Vec::new(); requests.len()];
-        let named = |place: usize| format!("sample {}", requests[place].id);
-        let mut go_on = |computed: Computed<'_>| {
-            let chosen = self.choose(requests, &drawn, &computed);
+        emit_finished(&mut finished);
+        let mut sampled: Vec<Vec<u32>> = vec![Vec::new(); requests.len()];
+        let named = |index: usize| format!("sample {}", requests[index].id);
+        let mut next_tokens = |computed: SequenceOutputs<'_>| {
+            let chosen = self.sample_tokens(requests, &sampled, &computed);
             let mut next = Vec::with_capacity(chosen.len());
-            for (place, token) in computed.places.iter().zip(chosen) {
+            for (index, token) in computed.indices.iter().zip(chosen) {
                 let token = token.ok_or_else(|| InferenceError::NotFinite {
                     layer: self.engine.config().num_hidden_layers,
-                    row: named(*place),
+                    row: named(*index),
                 })?;
-                finished[*place] = self.extend(&requests[*place], &mut drawn[*place], token)?;
-                next.push(Some(token).filter(|_| finished[*place].is_none()));
+                finished[*index] =
+                    self.append_token(&requests[*index], &mut sampled[*index], token)?;
+                next.push(Some(token).filter(|_| finished[*index].is_none()));
             }
-            hand_on(&mut finished);
+            emit_finished(&mut finished);
             Ok(next)
         };
-        let (engine, bounds) = (self.engine, &self.bounds);
-        schedule(engine, bounds, works, progress, &named, watch, &mut go_on)
+        let (engine, limits) = (self.engine, &self.limits);
+        schedule(
+            engine,
+            limits,
+            sequences,
+            progress,
+            &named,
+            on_progress,
+            &mut next_tokens,
+        )
     }
 
     /// What came of a request that needs no model, or cannot have one.
-    fn at_once(&self, request: &GenerateRequest) -> Option<Generation> {
+    fn immediate_result(&self, request: &GenerateRequest) -> Option<Generation> {
         let finish = match self.limit(request) {
             0 if request.max_new_tokens > 0 => Finish::PromptTooLong,
             0 => Finish::Length,
@@ -146,32 +166,32 @@ impl<'a> Generator<'a> {
     }
 
     /// The next token of each sequence; none where the model's values are not finite.
-    fn choose(
+    fn sample_tokens(
         &self,
         requests: &[GenerateRequest],
-        drawn: &[Vec<u32>],
-        computed: &Computed<'_>,
+        sampled: &[Vec<u32>],
+        computed: &SequenceOutputs<'_>,
     ) -> Vec<Option<u32>> {
         let width = self.engine.head_width();
         let outputs = computed.outputs.par_chunks_exact(computed.stride);
-        let choose = |(place, logits): (&usize, &[f32])| {
-            let request = &requests[*place];
-            let uniform = self.draw.uniform(request.id, drawn[*place].len() as u64);
-            choose(&logits[..width], &request.sampling, uniform)
+        let sample = |(index, logits): (&usize, &[f32])| {
+            let request = &requests[*index];
+            let uniform = self.rng.uniform(request.id, sampled[*index].len() as u64);
+            sample_token(&logits[..width], &request.sampling, uniform)
         };
         computed
-            .places
+            .indices
             .par_iter()
             .zip(outputs)
-            .map(choose)
+            .map(sample)
             .collect()
     }
 
     /// Appends a token to those drawn for a request; the result, where that ends it.
-    fn extend(
+    fn append_token(
         &self,
         request: &GenerateRequest,
-        drawn: &mut Vec<u32>,
+        sampled: &mut Vec<u32>,
         token: u32,
     ) -> Result<Option<Generation>, InferenceError> {
         let end = |tokens: &mut Vec<u32>, text: String, finish: Finish| {
@@ -183,24 +203,24 @@ impl<'a> Generator<'a> {
             }))
         };
         if request.stop_tokens.contains(&token) {
-            let text = self.tokenizer.decode(drawn)?;
-            return end(drawn, text, Finish::Stop);
+            let text = self.tokenizer.decode(sampled)?;
+            return end(sampled, text, Finish::Stop);
         }
-        drawn.push(token);
-        if self.may_have_stopped(request, drawn)? {
-            let text = self.tokenizer.decode(drawn)?;
+        sampled.push(token);
+        if self.may_have_stopped(request, sampled)? {
+            let text = self.tokenizer.decode(sampled)?;
             if let Some(cut) = request
                 .stop_strings
                 .iter()
                 .filter_map(|stop| text.find(stop.as_str()))
                 .min()
             {
-                return end(drawn, text[..cut].to_owned(), Finish::Stop);
+                return end(sampled, text[..cut].to_owned(), Finish::Stop);
             }
         }
-        if drawn.len() == self.limit(request) {
-            let text = self.tokenizer.decode(drawn)?;
-            return end(drawn, text, Finish::Length);
+        if sampled.len() == self.limit(request) {
+            let text = self.tokenizer.decode(sampled)?;
+            return end(sampled, text, Finish::Length);
         }
         Ok(None)
     }
@@ -210,14 +230,14 @@ impl<'a> Generator<'a> {
     fn may_have_stopped(
         &self,
         request: &GenerateRequest,
-        drawn: &[u32],
+        sampled: &[u32],
     ) -> Result<bool, InferenceError> {
         let stops = || request.stop_strings.iter().filter(|stop| !stop.is_empty());
         let Some(longest) = stops().map(String::len).max() else {
             return Ok(false);
         };
-        let window = drawn.len().saturating_sub(longest + 4);
-        let text = self.tokenizer.decode(&drawn[window..])?;
+        let window = sampled.len().saturating_sub(longest + 4);
+        let text = self.tokenizer.decode(&sampled[window..])?;
         Ok(stops().any(|stop| text.contains(stop.as_str())))
     }
 }

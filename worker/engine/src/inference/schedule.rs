@@ -1,27 +1,27 @@
-//! Which sequences are computed when: one scheduler for generating, judging and scoring. Sequences enter when there is room and leave when they are
-//! finished, those that begin alike are computed once, and nobody waits for a batch to be full. What it decides changes speed and memory, never a
-//! result.
+//! Continuous batching: one scheduler for generating, judging and scoring. Sequences enter when there is room and leave when they are
+//! finished; a common prefix is computed once; a step mixes decoding rows with chunks of prompts (prefill). The schedule changes speed and
+//! memory, never a result.
 
 use std::ops::ControlFlow;
 
-use super::feed::{Feed, feed};
-use super::remembered::{Remembered, better_after};
+use super::prefix_cache::{PrefixCache, gains_by_waiting};
+use super::step::{ScheduledSequence, run_step};
 use super::{Engine, InferenceError, KeyValueCache, Progress};
 use crate::ops::cpu::BLOCK_TOKENS;
 
-/// Bounds of one call. They change speed and memory, never a result.
+/// Limits of the batches of one call. They change speed and memory, never a result.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct BatchLimits {
     /// Rows in flight.
     pub rows: usize,
-    /// Tokens computed in one step: one for each row that generates, and of prompts what is left.
+    /// Tokens computed in one step: one for each decoding row, and what is left for prefill.
     pub step_tokens: usize,
-    /// Bytes of keys and values that rows in flight may grow to, unless one row alone needs more.
+    /// Bytes that the KV caches of all rows in flight may grow to, unless one row alone needs more.
     pub cache_bytes: u64,
 }
 
-impl Bounds {
-    /// For rows that are gone on with token by token.
+impl BatchLimits {
+    /// Returns the limits for rows that are decoded token by token.
     pub fn generating() -> Self {
         Self {
             rows: 32,
@@ -30,7 +30,7 @@ impl Bounds {
         }
     }
 
-    /// For rows that are over with their last token: as many as a step can hold, and longer steps.
+    /// Returns the limits for rows that are only prefilled: as many as a step can hold, and longer steps.
     pub fn scoring() -> Self {
         Self {
             rows: usize::MAX,
@@ -41,19 +41,19 @@ impl Bounds {
 }
 
 /// A sequence to compute.
-pub(super) struct Work<'r> {
-    /// By which the caller knows it.
-    pub(super) place: usize,
+pub(super) struct SequenceRequest<'r> {
+    /// The caller's index of it.
+    pub(super) index: usize,
     /// Its tokens; at least one.
     pub(super) prompt: &'r [u32],
-    /// The most tokens that may follow; none, where its last one is scored.
-    pub(super) more: usize,
+    /// The most tokens that may follow; 0 if its last one is scored.
+    pub(super) max_new_tokens: usize,
 }
 
 /// What a step gives for the sequences whose tokens are all computed.
-pub(super) struct Computed<'s> {
-    /// Their places.
-    pub(super) places: &'s [usize],
+pub(super) struct SequenceOutputs<'s> {
+    /// Their indices.
+    pub(super) indices: &'s [usize],
     /// The head's output at each one's last token, `stride` apart.
     pub(super) outputs: &'s [f32],
     /// The distance between outputs.
@@ -61,128 +61,133 @@ pub(super) struct Computed<'s> {
 }
 
 /// A sequence in flight.
-struct Row<'r> {
-    work: Work<'r>,
+struct RunningSequence<'r> {
+    request: SequenceRequest<'r>,
     cache: KeyValueCache,
-    /// Tokens of the prompt that no earlier row had computed.
-    own: usize,
-    /// Fed in the next steps: what of the prompt is not in the cache yet, then the latest token.
-    next: Vec<u32>,
+    /// Tokens of the prompt that were not in the prefix cache.
+    uncached: usize,
+    /// What the next steps compute: the rest of the prompt, then the latest token.
+    pending: Vec<u32>,
     /// Whether the prompt is not yet computed.
-    is_new: bool,
+    is_prefilling: bool,
 }
 
-/// What is called before every step, with how far the call is, and may break it off.
-pub(super) type Watch<'w> = &'w mut dyn FnMut(Progress) -> ControlFlow<()>;
+/// Called before every step with the progress of the call; it may cancel.
+pub(super) type OnProgress<'w> = &'w mut dyn FnMut(Progress) -> ControlFlow<()>;
 
-/// With which token each of what was computed goes on; with none, where it is finished.
-pub(super) type Next = Result<Vec<Option<u32>>, InferenceError>;
+/// The next token of each sequence; `None` if it is finished.
+pub(super) type NextTokens = Result<Vec<Option<u32>>, InferenceError>;
 
-/// Computes `works`, which enter in order. `go_on` says how each sequence goes on whose tokens are all computed. `progress`: what is done already. `named` calls a place by its name in errors.
+/// Computes `requests`, which enter in order. `next_tokens` returns how each sequence continues whose tokens are all computed. `progress`
+/// counts what is done already. `named` returns the name of an index for errors.
 ///
 /// # Errors
-/// As [`Engine::last_hidden`]; what `go_on` returns; or `watch` broke off.
+/// As [`Engine::last_hidden`]; what `next_tokens` returns; or `on_progress` cancelled.
 pub(super) fn schedule(
     engine: &Engine,
-    bounds: &Bounds,
-    works: Vec<Work<'_>>,
+    limits: &BatchLimits,
+    requests: Vec<SequenceRequest<'_>>,
     mut progress: Progress,
     named: &dyn Fn(usize) -> String,
-    watch: Watch<'_>,
-    go_on: &mut dyn FnMut(Computed<'_>) -> Next,
+    on_progress: OnProgress<'_>,
+    next_tokens: &mut dyn FnMut(SequenceOutputs<'_>) -> NextTokens,
 ) -> Result<(), InferenceError> {
-    let mut waiting = works.into_iter().peekable();
-    let mut rows: Vec<Row<'_>> = Vec::new();
-    let mut remembered = Remembered::default();
+    let mut waiting = requests.into_iter().peekable();
+    let mut running: Vec<RunningSequence<'_>> = Vec::new();
+    let mut prefix_cache = PrefixCache::default();
     loop {
-        let flow = watch(progress);
-        if rows.is_empty() && waiting.peek().is_none() {
-            // Everything is done: whether to break off is no longer a question.
+        let flow = on_progress(progress);
+        if running.is_empty() && waiting.peek().is_none() {
+            // Everything is done, so there is nothing to cancel.
             return Ok(());
         }
         if flow.is_break() {
             return Err(InferenceError::Cancelled);
         }
-        let before = rows.len();
-        admit(engine, bounds, &mut waiting, &mut rows, &remembered);
-        let begun = rows[before..].iter().map(|row| row.work.prompt.len());
-        progress.prompt_tokens += begun.sum::<usize>() as u64;
+        let before = running.len();
+        admit(engine, limits, &mut waiting, &mut running, &prefix_cache);
+        let admitted = running[before..].iter().map(|row| row.request.prompt.len());
+        progress.prompt_tokens += admitted.sum::<usize>() as u64;
 
-        let places: Vec<usize> = rows.iter().map(|row| row.work.place).collect();
-        let mut feeds: Vec<Feed<'_>> = rows
+        let indices: Vec<usize> = running.iter().map(|row| row.request.index).collect();
+        let mut sequences: Vec<ScheduledSequence<'_>> = running
             .iter_mut()
-            .map(|row| Feed {
-                rest: &row.next,
+            .map(|row| ScheduledSequence {
+                pending: &row.pending,
                 cache: &mut row.cache,
             })
             .collect();
-        let fed = feed(engine, bounds.step_tokens, &mut feeds)
-            .map_err(|error| error.with_rows(|row| named(places[row])))?;
-        for (row, taken) in rows.iter_mut().zip(&fed.taken) {
-            row.next.drain(..taken);
+        let step = run_step(engine, limits.step_tokens, &mut sequences)
+            .map_err(|error| error.with_rows(|row| named(indices[row])))?;
+        for (row, taken) in running.iter_mut().zip(&step.taken) {
+            row.pending.drain(..taken);
         }
-        if fed.complete.is_empty() {
+        if step.complete.is_empty() {
             continue;
         }
-        let (outputs, stride) = engine.head(&fed.hidden);
-        let complete: Vec<usize> = fed.complete.iter().map(|row| places[*row]).collect();
-        let tokens = go_on(Computed {
-            places: &complete,
+        let (outputs, stride) = engine.head(&step.hidden);
+        let complete: Vec<usize> = step.complete.iter().map(|row| indices[*row]).collect();
+        let tokens = next_tokens(SequenceOutputs {
+            indices: &complete,
             outputs: &outputs,
             stride,
         })?;
-        for (row, token) in fed.complete.into_iter().zip(tokens) {
-            let row = &mut rows[row];
-            if std::mem::take(&mut row.is_new) && row.own > 1 {
-                remembered.keep(row.work.prompt, &row.cache);
+        for (row, token) in step.complete.into_iter().zip(tokens) {
+            let row = &mut running[row];
+            if std::mem::take(&mut row.is_prefilling) && row.uncached > 1 {
+                prefix_cache.insert(row.request.prompt, &row.cache);
             }
-            row.next.extend(token);
-            progress.new_tokens += u64::from(row.work.more > 0);
+            row.pending.extend(token);
+            progress.new_tokens += u64::from(row.request.max_new_tokens > 0);
             progress.rows += usize::from(token.is_none());
         }
-        rows.retain(|row| !row.next.is_empty());
+        running.retain(|row| !row.pending.is_empty());
     }
 }
 
-/// Lets waiting sequences in, in order, while rows, step and cache have room and none gains by waiting; one where there is none.
+/// Admits waiting sequences, in order, while rows, step and KV cache have room and none gains by waiting for a prefix; at least one if
+/// nothing is running.
 fn admit<'r>(
     engine: &Engine,
-    bounds: &Bounds,
-    waiting: &mut std::iter::Peekable<impl Iterator<Item = Work<'r>>>,
-    rows: &mut Vec<Row<'r>>,
-    remembered: &Remembered,
+    limits: &BatchLimits,
+    waiting: &mut std::iter::Peekable<impl Iterator<Item = SequenceRequest<'r>>>,
+    running: &mut Vec<RunningSequence<'r>>,
+    prefix_cache: &PrefixCache,
 ) {
-    let cache_tokens = bounds.cache_bytes / engine.cache_bytes_per_token().max(1);
-    let most = |work: &Work<'_>| blocks_of(work.prompt.len() + work.more);
-    let mut reserved: u64 = rows.iter().map(|row| most(&row.work)).sum();
-    let mut fed: usize = rows.iter().map(|row| row.next.len()).sum();
-    while let Some(work) = waiting.peek() {
-        let cache = remembered.begin(engine, work.prompt);
-        let has_room = rows.len() < bounds.rows.max(1)
-            && fed < bounds.step_tokens.max(rows.len() + 1)
-            && reserved + most(work) <= cache_tokens;
-        let waits = rows
+    let cache_tokens = limits.cache_bytes / engine.cache_bytes_per_token().max(1);
+    let most =
+        |request: &SequenceRequest<'_>| whole_blocks(request.prompt.len() + request.max_new_tokens);
+    let mut reserved: u64 = running.iter().map(|row| most(&row.request)).sum();
+    let mut pending: usize = running.iter().map(|row| row.pending.len()).sum();
+    while let Some(request) = waiting.peek() {
+        let cache = prefix_cache.lookup(engine, request.prompt);
+        let has_room = running.len() < limits.rows.max(1)
+            && pending < limits.step_tokens.max(running.len() + 1)
+            && reserved + most(request) <= cache_tokens;
+        let waits = running
             .iter()
-            .filter(|other| other.is_new)
-            .any(|other| better_after(other.work.prompt, work.prompt, cache.len()));
-        if !rows.is_empty() && (!has_room || waits) {
+            .filter(|other| other.is_prefilling)
+            .any(|other| gains_by_waiting(other.request.prompt, request.prompt, cache.len()));
+        if !running.is_empty() && (!has_room || waits) {
             return;
         }
-        let Some(work) = waiting.next() else { return };
-        let next = work.prompt[cache.len()..].to_vec();
-        fed += next.len();
-        reserved += most(&work);
-        rows.push(Row {
-            own: next.len(),
+        let Some(request) = waiting.next() else {
+            return;
+        };
+        let rest = request.prompt[cache.len()..].to_vec();
+        pending += rest.len();
+        reserved += most(&request);
+        running.push(RunningSequence {
+            uncached: rest.len(),
             cache,
-            next,
-            is_new: true,
-            work,
+            pending: rest,
+            is_prefilling: true,
+            request,
         });
     }
 }
 
-/// The tokens for which so many have room, as blocks of keys and values give it.
-fn blocks_of(tokens: usize) -> u64 {
+/// Returns the number of tokens rounded up to whole blocks of the KV cache.
+fn whole_blocks(tokens: usize) -> u64 {
     tokens.next_multiple_of(BLOCK_TOKENS) as u64
 }

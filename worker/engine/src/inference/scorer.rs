@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::schedule::{Bounds, Computed, Watch, Work, schedule};
+use super::schedule::{BatchLimits, OnProgress, SequenceOutputs, SequenceRequest, schedule};
 use super::{Engine, InferenceError, Progress, Segment};
 use crate::model::{Head, ModelError, Tokenizer};
 use crate::ops::cpu::{exp_in_place, largest_finite, log_sum_exp, sum_of_exponentials};
@@ -12,24 +12,24 @@ use crate::ops::cpu::{exp_in_place, largest_finite, log_sum_exp, sum_of_exponent
 /// Scores with one model.
 pub struct Scorer<'a> {
     engine: &'a Engine,
-    bounds: Bounds,
+    limits: BatchLimits,
 }
 
 impl<'a> Scorer<'a> {
     /// A scorer.
-    pub fn new(engine: &'a Engine, bounds: Bounds) -> Self {
-        Self { engine, bounds }
+    pub fn new(engine: &'a Engine, limits: BatchLimits) -> Self {
+        Self { engine, limits }
     }
 
     /// The value of a scalar head at the last token of every sequence: rewards, or difficulties.
     ///
     /// # Errors
     /// The model has no scalar head, a sequence is empty or too long, or the model gives a value that is not
-    /// finite; or `watch`, called before every step, broke off.
+    /// finite; or `on_progress`, called before every step, broke off.
     pub fn scores(
         &self,
         sequences: &[Vec<u32>],
-        watch: Watch<'_>,
+        on_progress: OnProgress<'_>,
     ) -> Result<Vec<f32>, InferenceError> {
         if !self.engine.config().head.is_scalar() {
             let reason = "it has no scalar head (`score.weight` with one label); ask it as a verifier instead";
@@ -38,7 +38,7 @@ impl<'a> Scorer<'a> {
                 reason: reason.into(),
             });
         }
-        let outputs = self.head_outputs(sequences, watch)?;
+        let outputs = self.head_outputs(sequences, on_progress)?;
         Ok(outputs.into_iter().map(|row| row[0]).collect())
     }
 
@@ -49,10 +49,12 @@ impl<'a> Scorer<'a> {
     pub fn head_outputs(
         &self,
         sequences: &[Vec<u32>],
-        watch: Watch<'_>,
+        on_progress: OnProgress<'_>,
     ) -> Result<Vec<Vec<f32>>, InferenceError> {
         let mut outputs = vec![Vec::new(); sequences.len()];
-        self.each_last(sequences, watch, |place, row| outputs[place] = row.to_vec())?;
+        self.each_last(sequences, on_progress, |index, row| {
+            outputs[index] = row.to_vec()
+        })?;
         Ok(outputs)
     }
 
@@ -66,7 +68,7 @@ impl<'a> Scorer<'a> {
         sequences: &[Vec<u32>],
         yes: &BTreeSet<u32>,
         no: &BTreeSet<u32>,
-        watch: Watch<'_>,
+        on_progress: OnProgress<'_>,
     ) -> Result<Vec<f64>, InferenceError> {
         let refuse = |reason: &str| {
             Err(InferenceError::Request {
@@ -81,7 +83,7 @@ impl<'a> Scorer<'a> {
             return refuse("yes and no must begin with different tokens");
         }
         let mut probabilities = vec![0.0; sequences.len()];
-        self.each_last(sequences, watch, |place, logits| {
+        self.each_last(sequences, on_progress, |index, logits| {
             let of = |tokens: &BTreeSet<u32>| -> Vec<f32> {
                 tokens.iter().map(|token| logits[*token as usize]).collect()
             };
@@ -92,7 +94,7 @@ impl<'a> Scorer<'a> {
                 [yes_largest - no_largest, no_largest - yes_largest].map(|x| x.min(0.0));
             exp_in_place(&mut scale);
             let (yes, no) = (yes * f64::from(scale[0]), no * f64::from(scale[1]));
-            probabilities[place] = yes / (yes + no);
+            probabilities[index] = yes / (yes + no);
         })?;
         Ok(probabilities)
     }
@@ -105,15 +107,15 @@ impl<'a> Scorer<'a> {
     pub fn log_probabilities(
         &self,
         sequences: &[(Vec<u32>, usize)],
-        watch: Watch<'_>,
+        on_progress: OnProgress<'_>,
     ) -> Result<Vec<f64>, InferenceError> {
         let width = self.engine.head_width();
         let mut results = Vec::with_capacity(sequences.len());
         let mut progress = Progress::default();
-        for (place, (tokens, from)) in sequences.iter().enumerate() {
+        for (index, (tokens, from)) in sequences.iter().enumerate() {
             let refuse = |reason: &str| {
                 Err(InferenceError::Request {
-                    row: format!("row {place}"),
+                    row: format!("row {index}"),
                     reason: reason.into(),
                 })
             };
@@ -123,13 +125,13 @@ impl<'a> Scorer<'a> {
             if *from == 0 || *from >= tokens.len() {
                 return refuse("no token with one before it to be scored");
             }
-            if watch(progress).is_break() {
+            if on_progress(progress).is_break() {
                 return Err(InferenceError::Cancelled);
             }
             let mut cache = self.engine.new_cache();
-            let fed = &tokens[..tokens.len() - 1];
+            let inputs = &tokens[..tokens.len() - 1];
             let hidden = self.engine.all_hidden(&mut [Segment {
-                tokens: fed,
+                tokens: inputs,
                 cache: &mut cache,
             }])?;
             let hidden_size = self.engine.config().hidden_size;
@@ -156,41 +158,49 @@ impl<'a> Scorer<'a> {
     fn each_last(
         &self,
         sequences: &[Vec<u32>],
-        watch: Watch<'_>,
+        on_progress: OnProgress<'_>,
         mut take: impl FnMut(usize, &[f32]),
     ) -> Result<(), InferenceError> {
-        let named = |place: usize| format!("row {place}");
-        if let Some(place) = sequences.iter().position(Vec::is_empty) {
+        let named = |index: usize| format!("row {index}");
+        if let Some(index) = sequences.iter().position(Vec::is_empty) {
             return Err(InferenceError::Request {
-                row: named(place),
+                row: named(index),
                 reason: "the sequence is empty".into(),
             });
         }
-        let works = sequences.iter().enumerate();
-        let works = works
-            .map(|(place, prompt)| Work {
-                place,
+        let requests = sequences.iter().enumerate();
+        let requests = requests
+            .map(|(index, prompt)| SequenceRequest {
+                index,
                 prompt,
-                more: 0,
+                max_new_tokens: 0,
             })
             .collect();
         let width = self.engine.head_width();
-        let mut finish = |computed: Computed<'_>| {
+        let mut finish = |computed: SequenceOutputs<'_>| {
             let outputs = computed.outputs.chunks_exact(computed.stride);
-            for (place, output) in computed.places.iter().zip(outputs) {
+            for (index, output) in computed.indices.iter().zip(outputs) {
                 if largest_finite(&output[..width]).is_none() {
                     return Err(InferenceError::NotFinite {
                         layer: self.engine.config().num_hidden_layers,
-                        row: named(*place),
+                        row: named(*index),
                     });
                 }
-                take(*place, &output[..width]);
+                take(*index, &output[..width]);
             }
-            Ok(vec![None; computed.places.len()])
+            Ok(vec![None; computed.indices.len()])
         };
-        let (engine, bounds) = (self.engine, &self.bounds);
-        let begin = Progress::default();
-        schedule(engine, bounds, works, begin, &named, watch, &mut finish)
+        let (engine, limits) = (self.engine, &self.limits);
+        let start = Progress::default();
+        schedule(
+            engine,
+            limits,
+            requests,
+            start,
+            &named,
+            on_progress,
+            &mut finish,
+        )
     }
 }
 

@@ -10,7 +10,7 @@ use super::digest::digest_files;
 use super::tokenizer::TokenizerSource;
 use super::weights::{GgufFile, SafetensorsFiles, Weights};
 use super::{ChatTemplate, ModelConfig, ModelError, Tokenizer};
-use crate::ops::Arithmetic;
+use crate::ops::Dtype;
 use crate::ops::cpu::PackedMatrix;
 
 /// A model's files: a Hugging Face directory (`config.json`, safetensors, tokenizer), or a GGUF file.
@@ -107,8 +107,8 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Checkpoint::tensor`].
-    pub fn packed(&self, name: &str, arithmetic: Arithmetic) -> Result<PackedMatrix, ModelError> {
-        let (matrix, largest) = PackedMatrix::pack(&self.weights.rows(name)?, arithmetic);
+    pub fn packed(&self, name: &str, dtype: Dtype) -> Result<PackedMatrix, ModelError> {
+        let (matrix, largest) = PackedMatrix::pack(&self.weights.rows(name)?, dtype);
         self.weights.release(name);
         self.check_largest(name, largest)?;
         Ok(matrix)

@@ -1,8 +1,8 @@
 //! Where training computes: on the CPU, or in a build with the feature `cuda` on an NVIDIA GPU. The GPU sums in another order,
-//! so its results are another body's, and manifests name it.
+//! so its results are another backend's, and manifests name it.
 
-use super::Differentiable;
-use super::cpu::Element;
+use super::TrainingBackend;
+use super::cpu::PackedType;
 use candle_core::{Device, Tensor};
 
 /// The environment variable that chooses: `auto` (the default: a GPU where the program is built for one and finds one), `cpu` or `cuda`.
@@ -76,12 +76,12 @@ pub fn place<T: FromIterator<(String, Tensor)>>(
         .collect()
 }
 
-/// The name of the body that trains on a device, for manifests.
-pub fn training_body_name(device: &Device) -> &'static str {
-    match Differentiable::on(device) {
-        Differentiable::Fused(Element::F32) => "fused-f32",
-        Differentiable::Fused(Element::Bf16) => "fused-bf16",
-        Differentiable::Reference => "reference-f32-cuda",
+/// The name of the backend that trains on a device, for manifests.
+pub fn training_backend_name(device: &Device) -> &'static str {
+    match TrainingBackend::for_device(device) {
+        TrainingBackend::Fused(PackedType::F32) => "fused-f32",
+        TrainingBackend::Fused(PackedType::Bf16) => "fused-bf16",
+        TrainingBackend::Reference => "reference-f32-cuda",
     }
 }
 
@@ -89,12 +89,12 @@ pub fn training_body_name(device: &Device) -> &'static str {
 mod tests {
     use candle_core::Device;
 
-    use super::{DeviceError, choose, training_body_name};
+    use super::{DeviceError, choose, training_backend_name};
 
     #[test]
     fn the_cpu_is_there_and_an_unknown_device_is_refused_by_name() {
         let cpu = choose(Some("cpu")).unwrap();
-        assert_eq!(training_body_name(&cpu), "fused-bf16");
+        assert_eq!(training_backend_name(&cpu), "fused-bf16");
         let error = choose(Some("tpu")).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -121,7 +121,7 @@ mod tests {
     #[cfg(feature = "cuda")]
     fn with_the_feature_a_gpu_is_chosen_or_its_absence_is_said() {
         match choose(Some("cuda")) {
-            Ok(device) => assert_eq!(training_body_name(&device), "reference-f32-cuda"),
+            Ok(device) => assert_eq!(training_backend_name(&device), "reference-f32-cuda"),
             Err(error) => assert!(matches!(error, DeviceError::Absent(_)), "{error}"),
         }
         assert!(matches!(choose(None), Ok(Device::Cpu | Device::Cuda(_))));

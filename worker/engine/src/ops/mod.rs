@@ -1,16 +1,16 @@
-//! The arithmetic of a decoder, as a small set of operations with several bodies. `reference` is plain
-//! candle in f32, differentiable: every other body is checked against it, and GPUs run it. `fused` trains on a CPU. `cpu`
+//! The arithmetic of a decoder, as a small set of operations with several backends. `reference` is plain
+//! candle in f32, differentiable: every other backend is checked against it, and GPUs run it. `fused` trains on a CPU. `cpu`
 //! serves: packed weights, and results for one row that depend on nothing but that row. It knows no model.
 
-pub mod body;
+pub mod backend;
 
-pub mod arithmetic;
+pub mod dtype;
 
 pub mod reference;
 
 pub mod fused;
 
-pub mod differentiable;
+pub mod training_backend;
 
 pub mod device;
 
@@ -18,6 +18,6 @@ pub mod cpu;
 
 pub mod rotary;
 
-pub use arithmetic::Arithmetic;
-pub use body::Body;
-pub use differentiable::Differentiable;
+pub use backend::ComputeBackend;
+pub use dtype::Dtype;
+pub use training_backend::TrainingBackend;

@@ -1,32 +1,32 @@
 //! Batches: examples laid out as rows of tokens with positions and segments, and the log-probabilities
-//! that a decoder gives to the tokens that are learnt. It knows no loss.
+//! that a decoder gives to the tokens in the loss. It knows no objective.
 
 use candle_core::{Device, Tensor};
 
 use super::TrainingError;
 use crate::model::Decoder;
 
-/// A sequence of tokens of which the end is learnt.
+/// A sequence of tokens whose end is in the loss.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
     /// All tokens.
     pub tokens: Vec<u32>,
-    /// Index of the first token in the loss; those before it (the question prefix) are only read.
-    pub learnt_from: usize,
+    /// Index of the first token in the loss; those before it (the question prefix) are context only.
+    pub loss_start: usize,
 }
 
 impl Example {
-    /// A question as a chat model's user turn: `prefix` is read, the question and the token that ends it are learnt.
+    /// A question as a chat model's user turn: `prefix` is context, the question and the token that ends it are in the loss.
     pub fn question(prefix: &[u32], question: &[u32], end: u32) -> Self {
         Self {
             tokens: [prefix, question, &[end]].concat(),
-            learnt_from: prefix.len(),
+            loss_start: prefix.len(),
         }
     }
 
-    /// Indices of the tokens in the loss. The very first token of a sequence is predicted by nothing, so it is never in.
-    pub fn learnt(&self) -> std::ops::Range<usize> {
-        self.learnt_from.max(1).min(self.tokens.len())..self.tokens.len()
+    /// Returns the indices of the tokens in the loss. The very first token of a sequence is predicted by nothing, so it is never in.
+    pub fn loss_range(&self) -> std::ops::Range<usize> {
+        self.loss_start.max(1).min(self.tokens.len())..self.tokens.len()
     }
 }
 
@@ -45,11 +45,11 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Lays out rows of sequences, each row padded to the longest.
+    /// Collates rows of sequences, each row padded to the longest.
     ///
     /// # Errors
     /// The tensors cannot be made.
-    pub fn lay_out(rows: &[Vec<&[u32]>]) -> Result<Self, TrainingError> {
+    pub fn collate(rows: &[Vec<&[u32]>]) -> Result<Self, TrainingError> {
         let longest = rows
             .iter()
             .map(|row| row.iter().map(|tokens| tokens.len()).sum::<usize>())
@@ -86,19 +86,19 @@ impl Batch {
     }
 }
 
-/// Log-probabilities of learnt tokens.
+/// Log-probabilities of the tokens in the loss.
 pub struct LogProbabilities {
-    /// One f32 a learnt token, examples in the order of the rows.
+    /// One f32 for each token in the loss, examples in the order of the rows.
     pub values: Tensor,
     /// The range of `values` that belongs to each example.
     pub ranges: Vec<std::ops::Range<usize>>,
 }
 
 impl LogProbabilities {
-    /// The log-probability of each example's learnt part: (examples) f32.
+    /// Returns the log-probability of each example's tokens in the loss: (examples) f32.
     ///
     /// # Errors
-    /// The arithmetic fails.
+    /// A tensor operation fails.
     pub fn sums(&self) -> Result<Tensor, TrainingError> {
         let sums = self
             .ranges
@@ -109,8 +109,8 @@ impl LogProbabilities {
     }
 }
 
-/// What `model` thinks of the learnt tokens of `rows` of examples, in one forward pass. Logits are made for
-/// learnt tokens only.
+/// Computes the log-probabilities that `model` gives to the tokens in the loss of `rows` of examples, in one forward pass. Logits are
+/// computed for those tokens only.
 ///
 /// # Errors
 /// A token lies beyond the vocabulary.
@@ -126,11 +126,11 @@ pub fn log_probabilities(
                 .collect()
         })
         .collect();
-    let batch = Batch::lay_out(&tokens)?;
+    let batch = Batch::collate(&tokens)?;
     let (mut places, mut targets, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
     for (example, (row, start)) in rows.iter().flatten().zip(&batch.starts) {
         let from = targets.len();
-        for index in example.learnt() {
+        for index in example.loss_range() {
             places.push((row * batch.longest + start + index - 1) as u32);
             targets.push(example.tokens[index]);
         }
@@ -140,9 +140,9 @@ pub fn log_probabilities(
     let (count, width) = (places.len(), hidden.dim(2)?);
     let places = Tensor::from_vec(places, count, hidden.device())?;
     let targets = Tensor::from_vec(targets, count, hidden.device())?;
-    let learnt = hidden.reshape(((), width))?.index_select(&places, 0)?;
+    let selected = hidden.reshape(((), width))?.index_select(&places, 0)?;
     Ok(LogProbabilities {
-        values: model.token_log_probabilities(&learnt, &targets)?,
+        values: model.token_log_probabilities(&selected, &targets)?,
         ranges,
     })
 }
@@ -155,9 +155,9 @@ mod tests {
     fn the_prefix_is_read_and_the_question_with_its_end_is_learnt() {
         let example = Example::question(&[1, 2], &[3, 4], 9);
         assert_eq!(example.tokens, [1, 2, 3, 4, 9]);
-        assert_eq!(example.learnt(), 2..5);
+        assert_eq!(example.loss_range(), 2..5);
         assert_eq!(
-            Example::question(&[], &[3], 9).learnt(),
+            Example::question(&[], &[3], 9).loss_range(),
             1..2,
             "nothing predicts the first token"
         );
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn positions_restart_and_segments_differ_within_a_row() {
-        let batch = Batch::lay_out(&[vec![&[5, 6][..], &[7, 8, 9]], vec![&[4]]]).unwrap();
+        let batch = Batch::collate(&[vec![&[5, 6][..], &[7, 8, 9]], vec![&[4]]]).unwrap();
         assert_eq!(
             batch.ids.to_vec2::<u32>().unwrap(),
             [[5, 6, 7, 8, 9], [4, 0, 0, 0, 0]]

@@ -1,6 +1,6 @@
-//! A training under way as one safetensors file: trained weights, moments, the record of every step and the
-//! objective's notes. The number of records is the position in the data; random draws are keyed, so there
-//! is no generator state. A training resumed from it gives the same bits as one that was never stopped.
+//! The training checkpoint: one safetensors file with trained weights, moments, the record of every step and the objective's state. The
+//! number of records is the position in the data; random numbers are keyed, so there is no generator state. A training resumed from it
+//! gives the same bits as an uninterrupted one.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -10,19 +10,19 @@ use candle_core::{Device, Tensor, Var};
 use safetensors::{Dtype, SafeTensors, View};
 
 use super::TrainingError;
+use super::callback::StepRecord;
 use super::optimizer::{AdamW, AdamWSettings, Moments};
-use super::watch::StepRecord;
 
-/// What a checkpoint holds.
+/// The contents of a training checkpoint.
 pub struct TrainingState {
     /// Trained weights.
     pub weights: Weights,
-    /// The optimizer as it was.
+    /// The optimizer with its moments.
     pub optimizer: AdamW,
     /// Every step done.
     pub records: Vec<StepRecord>,
-    /// The objective's notes.
-    pub notes: Vec<f32>,
+    /// The objective's state.
+    pub state: Vec<f32>,
 }
 
 /// Weights by the name of their variable.
@@ -69,7 +69,7 @@ impl TrainingState {
         variables: &BTreeMap<String, Var>,
         optimizer: &AdamW,
         records: &[StepRecord],
-        notes: &[f32],
+        state: &[f32],
     ) -> Result<(), TrainingError> {
         let mut entries: Vec<(String, Entry<'_>)> = Vec::new();
         for (name, variable) in variables {
@@ -87,17 +87,17 @@ impl TrainingState {
             .flat_map(|r| {
                 [r.loss, r.learning_rate, r.gradient_norm]
                     .into_iter()
-                    .chain(r.measures.iter().copied())
+                    .chain(r.metrics.iter().copied())
             })
             .collect();
         let width = records
             .first()
-            .map_or(FIXED, |record| FIXED + record.measures.len());
+            .map_or(FIXED, |record| FIXED + record.metrics.len());
         entries.push((
             "records".into(),
             Entry::Double(&flat, [records.len(), width]),
         ));
-        entries.push(("notes".into(), Entry::Single(notes, [notes.len()])));
+        entries.push(("state".into(), Entry::Single(state, [state.len()])));
         let metadata = [
             ("identity".to_owned(), identity.to_owned()),
             ("step".to_owned(), records.len().to_string()),
@@ -160,7 +160,7 @@ fn parse(bytes: &[u8], identity: &str, settings: AdamWSettings) -> Result<Traini
 
     let mut weights = BTreeMap::new();
     let mut moments: BTreeMap<String, Moments> = BTreeMap::new();
-    let (mut records, mut notes) = (Vec::new(), Vec::new());
+    let (mut records, mut state) = (Vec::new(), Vec::new());
     for (name, view) in SafeTensors::deserialize(bytes).map_err(damaged)?.iter() {
         let data = view.data();
         match name.split_once('/') {
@@ -177,7 +177,7 @@ fn parse(bytes: &[u8], identity: &str, settings: AdamWSettings) -> Result<Traini
             Some(("second", name)) => {
                 moments.entry(name.to_owned()).or_default().second = singles(data)
             }
-            None if name == "notes" => notes = singles(data),
+            None if name == "state" => state = singles(data),
             None if name == "records" => {
                 let width = view
                     .shape()
@@ -204,7 +204,7 @@ fn parse(bytes: &[u8], identity: &str, settings: AdamWSettings) -> Result<Traini
         weights: Weights(weights),
         optimizer,
         records,
-        notes,
+        state,
     })
 }
 
@@ -213,7 +213,7 @@ fn record(values: &[f64]) -> StepRecord {
         loss: values[0],
         learning_rate: values[1],
         gradient_norm: values[2],
-        measures: values[FIXED..].to_vec(),
+        metrics: values[FIXED..].to_vec(),
     }
 }
 

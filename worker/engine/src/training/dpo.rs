@@ -1,51 +1,55 @@
 //! Question preference optimisation (paper, section 3.2) by DPO (arXiv 2305.18290): for each pair
 //! `-log sigmoid(beta * ((log pi(chosen) - log ref(chosen)) - (log pi(rejected) - log ref(rejected))))`, where the
 //! log-probabilities are those of the question tokens after the prefix, the end token included. The reference is
-//! the model as it is before the first step; its log-probabilities are computed once and kept in checkpoints.
+//! the model before the first step; its log-probabilities (reference log-probs) are computed once and saved in checkpoints.
 
 use candle_core::Tensor;
 
 use super::TrainingError;
 use super::batch::{Example, log_probabilities};
-use super::draw::Draws;
 use super::micro_batches::micro_batches;
-use super::objective::{Objective, Part};
+use super::objective::{BatchLoss, Objective};
+use super::rng::KeyedRng;
 use crate::model::Decoder;
 
-/// A question that is preferred to another.
+/// A preference pair: a question that is preferred to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pair {
+pub struct PreferencePair {
     /// The rewrite.
     pub chosen: Example,
     /// The original.
     pub rejected: Example,
 }
 
-/// The objective of preference optimisation. Measures: `margin`, the mean of what is inside the sigmoid, and
+/// The DPO objective. Metrics: `margin`, the mean of what is inside the sigmoid, and
 /// `accuracy`, the share of pairs whose margin is positive.
-pub struct Preference {
-    pairs: Vec<Pair>,
+pub struct DpoObjective {
+    pairs: Vec<PreferencePair>,
     beta: f64,
-    /// Log-probabilities (chosen, rejected) of the reference, pairs in order; shorter while they are being computed.
-    reference: Vec<f32>,
+    /// Log-probabilities (chosen, rejected) of the reference model, pairs in order; shorter while they are being computed.
+    reference_log_probs: Vec<f32>,
     dropped: usize,
 }
 
-/// Pairs whose reference is computed between two looks at whether to stop.
+/// Pairs whose reference log-probs are computed between two checks of whether to stop.
 const PAIRS_AT_ONCE: usize = 16;
 
-impl Preference {
+impl DpoObjective {
     /// Takes pairs of which no member may be longer than `max_length` tokens: a longer pair is dropped and counted, because
     /// to compare cut texts would reward where the cut falls. `beta` weighs the pull towards the reference.
     ///
     /// # Errors
     /// No pair is left.
-    pub fn new(mut pairs: Vec<Pair>, beta: f64, max_length: usize) -> Result<Self, TrainingError> {
+    pub fn new(
+        mut pairs: Vec<PreferencePair>,
+        beta: f64,
+        max_length: usize,
+    ) -> Result<Self, TrainingError> {
         let all = pairs.len();
         pairs.retain(|pair| {
             [&pair.chosen, &pair.rejected]
                 .iter()
-                .all(|e| e.tokens.len() <= max_length && !e.learnt().is_empty())
+                .all(|e| e.tokens.len() <= max_length && !e.loss_range().is_empty())
         });
         if pairs.is_empty() {
             let reason = format!("{all} preference pairs, none of them within {max_length} tokens");
@@ -55,26 +59,26 @@ impl Preference {
             dropped: all - pairs.len(),
             pairs,
             beta,
-            reference: Vec::new(),
+            reference_log_probs: Vec::new(),
         })
     }
 
-    /// How many pairs were too long.
+    /// Returns the number of pairs that were too long.
     pub fn dropped(&self) -> usize {
         self.dropped
     }
 
-    /// Pairs that are learnt from.
+    /// Returns the number of pairs.
     pub fn len(&self) -> usize {
         self.pairs.len()
     }
 
-    /// Never: a preference has at least one pair.
+    /// Returns false: the objective has at least one pair.
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
 
-    /// Computes the whole reference with `model` at once.
+    /// Computes all reference log-probs with `model` at once.
     ///
     /// # Errors
     /// As the forward pass.
@@ -98,20 +102,20 @@ impl Preference {
     }
 }
 
-impl Objective for Preference {
-    fn measures(&self) -> &'static [&'static str] {
+impl Objective for DpoObjective {
+    fn metrics(&self) -> &'static [&'static str] {
         &["margin", "accuracy"]
     }
 
-    fn units(&self, draws: &mut Draws) -> Vec<Vec<usize>> {
+    fn units(&self, rng: &mut KeyedRng) -> Vec<Vec<usize>> {
         let mut order: Vec<usize> = (0..self.pairs.len()).collect();
-        draws.shuffle(&mut order);
+        rng.shuffle(&mut order);
         order.into_iter().map(|index| vec![index]).collect()
     }
 
     fn extent(&self, unit: &[usize]) -> (usize, usize) {
         let longest = |index: &usize| {
-            let Pair { chosen, rejected } = &self.pairs[*index];
+            let PreferencePair { chosen, rejected } = &self.pairs[*index];
             chosen.tokens.len().max(rejected.tokens.len())
         };
         (2 * unit.len(), unit.iter().map(longest).max().unwrap_or(0))
@@ -121,24 +125,24 @@ impl Objective for Preference {
         unit.len() as f64
     }
 
-    fn notes(&self) -> &[f32] {
-        &self.reference
+    fn state(&self) -> &[f32] {
+        &self.reference_log_probs
     }
 
-    fn take_notes(&mut self, notes: Vec<f32>) -> Result<(), String> {
-        if notes.len() > 2 * self.pairs.len() || !notes.len().is_multiple_of(2) {
+    fn load_state(&mut self, state: Vec<f32>) -> Result<(), String> {
+        if state.len() > 2 * self.pairs.len() || !state.len().is_multiple_of(2) {
             return Err(format!(
                 "it has {} reference values for {} pairs",
-                notes.len(),
+                state.len(),
                 self.pairs.len()
             ));
         }
-        self.reference = notes;
+        self.reference_log_probs = state;
         Ok(())
     }
 
     fn prepare(&mut self, model: &Decoder) -> Result<bool, TrainingError> {
-        let from = self.reference.len() / 2;
+        let from = self.reference_log_probs.len() / 2;
         let to = (from + PAIRS_AT_ONCE).min(self.pairs.len());
         let units: Vec<Vec<usize>> = (from..to).map(|index| vec![index]).collect();
         for pairs in micro_batches(self, &units) {
@@ -146,16 +150,16 @@ impl Objective for Preference {
                 .log_probabilities(model, &pairs.concat())?
                 .detach()
                 .to_vec1::<f32>()?;
-            self.reference.extend(values);
+            self.reference_log_probs.extend(values);
         }
         Ok(to == self.pairs.len())
     }
 
-    fn loss(&self, model: &Decoder, units: &[&[usize]]) -> Result<Part, TrainingError> {
+    fn loss(&self, model: &Decoder, units: &[&[usize]]) -> Result<BatchLoss, TrainingError> {
         let pairs = units.concat();
         let reference: Vec<f32> = pairs
             .iter()
-            .flat_map(|&index| &self.reference[2 * index..2 * index + 2])
+            .flat_map(|&index| &self.reference_log_probs[2 * index..2 * index + 2])
             .copied()
             .collect();
         let reference = Tensor::from_vec(reference, 2 * pairs.len(), model.device())?;
@@ -165,9 +169,9 @@ impl Objective for Preference {
         let values = margins.flatten_all()?.to_vec1::<f32>()?;
         let margin = values.iter().map(|&margin| f64::from(margin)).sum();
         let accuracy = values.iter().filter(|margin| **margin > 0.0).count() as f64;
-        Ok(Part {
+        Ok(BatchLoss {
             loss: negative_log_sigmoid(&margins)?.sum_all()?,
-            measures: vec![margin, accuracy],
+            metrics: vec![margin, accuracy],
         })
     }
 }

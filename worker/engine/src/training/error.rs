@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::model::ModelError;
 
-/// A training that cannot start, go on or be saved.
+/// A training cannot start, continue or be saved.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainingError {
     /// The loss or the gradient is not a number.
@@ -22,7 +22,7 @@ pub enum TrainingError {
         /// Steps in all.
         steps: u64,
     },
-    /// There is nothing to learn from.
+    /// There are no examples.
     #[error("no examples to train on: {0}")]
     NoExamples(String),
     /// A setting that cannot work.
@@ -35,7 +35,7 @@ pub enum TrainingError {
         /// What is allowed.
         reason: String,
     },
-    /// A parameter that should learn has no gradient: the graph is cut.
+    /// A trained parameter has no gradient: the graph is cut.
     #[error("parameter `{0}` got no gradient")]
     NoGradient(String),
     /// A training checkpoint that does not belong to this training, or is damaged.
@@ -56,18 +56,18 @@ pub enum TrainingError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// The watcher could not keep a checkpoint.
-    #[error("cannot keep the training checkpoint of step {step}: {source}")]
-    Keep {
+    /// The callback could not save a checkpoint.
+    #[error("cannot save the training checkpoint of step {step}: {source}")]
+    SaveCheckpoint {
         /// Steps done.
         step: u64,
-        /// What the watcher says.
+        /// The callback's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The model refuses.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The arithmetic refuses.
+    /// A tensor operation fails.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
 }
@@ -81,7 +81,7 @@ impl TrainingError {
             Self::Setting { .. } => "training_setting",
             Self::NoGradient(_) => "training_no_gradient",
             Self::Checkpoint { .. } => "training_checkpoint",
-            Self::Io { .. } | Self::Keep { .. } => "training_io",
+            Self::Io { .. } | Self::SaveCheckpoint { .. } => "training_io",
             Self::Model(error) => error.category(),
             Self::Candle(_) => "arithmetic",
         }
@@ -95,9 +95,10 @@ impl TrainingError {
             | Self::Setting { .. }
             | Self::NoGradient(_) => true,
             Self::Model(error) => error.is_permanent(),
-            Self::Checkpoint { .. } | Self::Io { .. } | Self::Keep { .. } | Self::Candle(_) => {
-                false
-            }
+            Self::Checkpoint { .. }
+            | Self::Io { .. }
+            | Self::SaveCheckpoint { .. }
+            | Self::Candle(_) => false,
         }
     }
 }

@@ -1,14 +1,14 @@
-//! Tiny random models and examples for the tests of this room, and a watcher that records and stops.
+//! Tiny random models and examples for the tests of this module, and a callback that records and stops.
 
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 
-use super::draw::Draws;
 use super::initial::initial_parameters;
 use super::optimizer::AdamWSettings;
+use super::rng::KeyedRng;
 use super::settings::{Lora, TrainingSettings, Tuning};
-use super::{Example, Pair, Plan, Trainee, TrainingProgress, Watcher};
+use super::{Example, Plan, PreferencePair, TrainableModel, TrainingCallback, TrainingProgress};
 use crate::model::config::SlidingWindow;
 use crate::model::{Architecture, Head, ModelConfig};
 
@@ -53,9 +53,9 @@ pub fn parameters(config: &ModelConfig) -> std::collections::BTreeMap<String, Te
         {
             *tensor = (&*tensor * 10.0).unwrap();
         } else if name.ends_with(".bias") {
-            let mut draws = Draws::keyed(2, name, 0);
+            let mut rng = KeyedRng::new(2, name, 0);
             let values: Vec<f32> = (0..tensor.elem_count())
-                .map(|_| draws.normal() as f32)
+                .map(|_| rng.normal() as f32)
                 .collect();
             *tensor = Tensor::from_vec(values, tensor.dims(), &Device::Cpu).unwrap();
         }
@@ -64,17 +64,17 @@ pub fn parameters(config: &ModelConfig) -> std::collections::BTreeMap<String, Te
 }
 
 /// The model with everything trainable.
-pub fn full(architecture: Architecture) -> Trainee {
+pub fn full(architecture: Architecture) -> TrainableModel {
     let config = config(architecture);
     let parameters = parameters(&config);
-    Trainee::new(config, parameters, Tuning::Full, 0).unwrap()
+    TrainableModel::new(config, parameters, Tuning::Full, 0).unwrap()
 }
 
 /// The model with adapters.
-pub fn adapted(architecture: Architecture) -> Trainee {
+pub fn adapted(architecture: Architecture) -> TrainableModel {
     let config = config(architecture);
     let parameters = parameters(&config);
-    Trainee::new(
+    TrainableModel::new(
         config,
         parameters,
         Tuning::Lora(Lora {
@@ -86,12 +86,12 @@ pub fn adapted(architecture: Architecture) -> Trainee {
     .unwrap()
 }
 
-/// Questions that can be learnt, after a prefix of two tokens: a number, and on from there by ones or twos up to 24.
+/// Learnable questions, after a prefix of two tokens: a number, and on from there by ones or twos up to 24.
 pub fn questions(count: usize) -> Vec<Example> {
-    let mut draws = Draws::keyed(3, "questions", 0);
+    let mut rng = KeyedRng::new(3, "questions", 0);
     (0..count)
         .map(|_| {
-            let (first, stride) = (12 + draws.below(9) as u32, 1 + draws.below(2));
+            let (first, stride) = (12 + rng.below(9) as u32, 1 + rng.below(2));
             let question: Vec<u32> = (first..=24).step_by(stride).collect();
             Example::question(&[47, 48], &question, END)
         })
@@ -99,17 +99,17 @@ pub fn questions(count: usize) -> Vec<Example> {
 }
 
 /// Pairs: a rising question is preferred to the same one falling.
-pub fn pairs(count: usize) -> Vec<Pair> {
+pub fn pairs(count: usize) -> Vec<PreferencePair> {
     questions(count)
         .into_iter()
         .map(|chosen| {
-            let learnt = chosen.learnt();
-            let falling: Vec<u32> = chosen.tokens[learnt.start..learnt.end - 1]
+            let range = chosen.loss_range();
+            let falling: Vec<u32> = chosen.tokens[range.start..range.end - 1]
                 .iter()
                 .rev()
                 .copied()
                 .collect();
-            Pair {
+            PreferencePair {
                 rejected: Example::question(&[47, 48], &falling, END),
                 chosen,
             }
@@ -142,16 +142,16 @@ pub fn plan<'a>(settings: &'a TrainingSettings, scratch: &'a Path) -> Plan<'a> {
     }
 }
 
-/// Keeps every checkpoint in a directory by its step, and asks to stop when asked for the n-th time.
+/// Saves every checkpoint in a directory by its step, and stops at the n-th check.
 pub struct Recorder {
     /// Where checkpoints go.
     pub directory: PathBuf,
-    /// Looks at whether to stop that are still answered no.
+    /// Checks of whether to stop that are still answered no.
     pub patience: usize,
-    /// Losses heard of.
+    /// The losses of all steps.
     pub losses: Vec<f64>,
     /// The last checkpoint.
-    pub kept: Option<PathBuf>,
+    pub saved: Option<PathBuf>,
 }
 
 impl Recorder {
@@ -160,12 +160,12 @@ impl Recorder {
             directory: directory.to_owned(),
             patience,
             losses: Vec::new(),
-            kept: None,
+            saved: None,
         }
     }
 }
 
-impl Watcher for Recorder {
+impl TrainingCallback for Recorder {
     fn progress(&mut self, progress: &TrainingProgress<'_>) {
         self.losses.extend(progress.last.map(|record| record.loss));
     }
@@ -175,21 +175,21 @@ impl Watcher for Recorder {
         self.patience == 0
     }
 
-    fn keep(
+    fn save_checkpoint(
         &mut self,
         checkpoint: &Path,
         step: u64,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let path = self.directory.join(format!("{step}.safetensors"));
         std::fs::copy(checkpoint, &path)?;
-        self.kept = Some(path);
+        self.saved = Some(path);
         Ok(())
     }
 }
 
 /// Bits of all variables.
-pub fn bits(trainee: &Trainee) -> Vec<u32> {
-    let values = trainee
+pub fn bits(model: &TrainableModel) -> Vec<u32> {
+    let values = model
         .variables()
         .values()
         .flat_map(|var| var.flatten_all().unwrap().to_vec1::<f32>().unwrap());

@@ -7,26 +7,26 @@ use candle_core::Tensor;
 
 use super::micro_batches::micro_batches;
 use super::objective::Objective;
-use super::{Trainee, TrainingError};
+use super::{TrainableModel, TrainingError};
 use crate::ops::fused::Gradients;
 
 /// Loss and gradient of one batch.
 pub struct Gradient {
     /// Mean loss.
     pub loss: f64,
-    /// Means of the objective's measures.
-    pub measures: Vec<f64>,
+    /// Means of the objective's metrics.
+    pub metrics: Vec<f64>,
     /// The mean loss's gradient for each variable by name, f32.
     pub values: BTreeMap<String, Tensor>,
 }
 
-/// The gradient of `batch` for every variable of `trainee`, made in the memory of `gradients`; nothing where `should_stop`, asked before each
+/// The gradient of `batch` for every variable of `model`, made in the memory of `gradients`; nothing where `should_stop`, asked before each
 /// micro-batch, says so.
 ///
 /// # Errors
 /// As the objective's loss; or a variable has no gradient, which means that the graph is cut.
 pub fn gradient<O: Objective>(
-    trainee: &Trainee,
+    model: &TrainableModel,
     objective: &O,
     batch: &[Vec<usize>],
     gradients: &mut Gradients,
@@ -35,7 +35,7 @@ pub fn gradient<O: Objective>(
     let weight: f64 = batch.iter().map(|unit| objective.weight(unit)).sum();
     let mut sum = Gradient {
         loss: 0.0,
-        measures: vec![0.0; objective.measures().len()],
+        metrics: vec![0.0; objective.metrics().len()],
         values: BTreeMap::new(),
     };
     gradients.forget();
@@ -43,16 +43,16 @@ pub fn gradient<O: Objective>(
         if should_stop() {
             return Ok(None);
         }
-        let part = objective.loss(trainee.decoder(), &units)?;
+        let part = objective.loss(model.decoder(), &units)?;
         sum.loss += f64::from(part.loss.to_scalar::<f32>()?) / weight;
-        sum.measures
+        sum.metrics
             .iter_mut()
-            .zip(&part.measures)
+            .zip(&part.metrics)
             .for_each(|(sum, value)| *sum += value / weight);
-        let variables = trainee.variables().values().map(|variable| &**variable);
+        let variables = model.variables().values().map(|variable| &**variable);
         gradients.add(&(part.loss * (1.0 / weight))?, variables)?;
     }
-    for (name, variable) in trainee.variables() {
+    for (name, variable) in model.variables() {
         let value = gradients
             .take(variable)
             .ok_or_else(|| TrainingError::NoGradient(name.clone()))?;
@@ -63,9 +63,9 @@ pub fn gradient<O: Objective>(
 
 impl Gradient {
     /// Gives the memory of a gradient that is not read any more to the next.
-    pub fn reuse(self, trainee: &Trainee, gradients: &mut Gradients) {
+    pub fn reuse(self, model: &TrainableModel, gradients: &mut Gradients) {
         for (name, value) in self.values {
-            gradients.reuse(&trainee.variables()[&name], value);
+            gradients.reuse(&model.variables()[&name], value);
         }
     }
 }

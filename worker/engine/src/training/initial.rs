@@ -1,12 +1,12 @@
 //! Values for parameters that no checkpoint has: a scalar head put on a language model, or a whole
-//! small model made from nothing. Drawn by key, so that the same seed makes the same bytes.
+//! small random model. Keyed random numbers: the same seed gives the same bytes.
 
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 
 use super::TrainingError;
-use super::draw::Draws;
+use super::rng::KeyedRng;
 use crate::model::{Head, ModelConfig};
 
 /// Standard deviation of new weights: the `initializer_range` of Qwen2 and Llama.
@@ -29,7 +29,7 @@ pub fn initial_parameters(
             } else if name.ends_with(".bias") {
                 Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu)?
             } else {
-                drawn(&name, &shape, seed)?
+                normal(&name, &shape, seed)?
             };
             Ok((name, tensor))
         })
@@ -48,15 +48,15 @@ pub fn with_scalar_head(
     parameters.remove("lm_head.weight");
     config.head = Head::Scalar;
     let name = config.head_weight().to_owned();
-    let head = drawn(&name, &[1, config.hidden_size], seed)?;
+    let head = normal(&name, &[1, config.hidden_size], seed)?;
     parameters.insert(name, head);
     Ok((config, parameters))
 }
 
-fn drawn(name: &str, shape: &[usize], seed: i64) -> Result<Tensor, TrainingError> {
-    let mut draws = Draws::keyed(seed, name, 0);
+fn normal(name: &str, shape: &[usize], seed: i64) -> Result<Tensor, TrainingError> {
+    let mut rng = KeyedRng::new(seed, name, 0);
     let values = (0..shape.iter().product())
-        .map(|_| (DEVIATION * draws.normal()) as f32)
+        .map(|_| (DEVIATION * rng.normal()) as f32)
         .collect();
     Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
 }

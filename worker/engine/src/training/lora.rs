@@ -1,5 +1,5 @@
-//! Low-rank adapters (LoRA, arXiv 2106.09685) on every linear map of the decoder layers: `W + (alpha / rank) B A`.
-//! A starts as a Kaiming-uniform draw and B at zero, so training starts at the model itself. Saving adds them to
+//! Low-rank adapters (LoRA, arXiv 2106.09685) on every linear layer of the decoder layers: `W + (alpha / rank) B A`.
+//! A starts as a Kaiming-uniform sample and B at zero, so training starts at the model itself. Saving adds them to
 //! their weights.
 
 use std::collections::BTreeMap;
@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Var};
 
 use super::TrainingError;
-use super::draw::Draws;
+use super::rng::KeyedRng;
 use super::settings::Lora;
 use crate::model::ModelConfig;
 use crate::model::decoder::Adapter;
 
-/// Adapters by the name of their linear map, and their matrices as variables.
+/// Adapters by the name of their linear layer, and their matrices as variables.
 pub type Adapters = (BTreeMap<String, Adapter>, BTreeMap<String, Var>);
 
-/// New adapters for a model: the adapters by the name of their linear map, and their matrices as variables by the names
-/// `<linear map>.lora_A` (rank, in) and `<linear map>.lora_B` (out, rank), on `device`.
+/// New adapters for a model: the adapters by the name of their linear layer, and their matrices as variables by the names
+/// `<linear layer>.lora_A` (rank, in) and `<linear layer>.lora_B` (out, rank), on `device`.
 ///
 /// # Errors
 /// The rank is not between 1 and the model's width.
@@ -43,11 +43,11 @@ pub fn adapters(
             continue;
         };
         let (outer, inner) = (shape[0], shape[1]);
-        // Kaiming-uniform with a = sqrt(5), as the reference implementation draws it: bound sqrt(1 / in).
+        // Kaiming-uniform with a = sqrt(5), as in the reference implementation: bound sqrt(1 / in).
         let bound = (1.0 / inner as f64).sqrt();
-        let mut draws = Draws::keyed(seed, &format!("{map}.lora_A"), 0);
+        let mut rng = KeyedRng::new(seed, &format!("{map}.lora_A"), 0);
         let values = (0..rank * inner)
-            .map(|_| (bound * (2.0 * draws.uniform() - 1.0)) as f32)
+            .map(|_| (bound * (2.0 * rng.uniform() - 1.0)) as f32)
             .collect();
         let a = Var::from_vec(values, (rank, inner), device)?;
         let b = Var::zeros((outer, rank), DType::F32, device)?;

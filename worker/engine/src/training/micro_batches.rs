@@ -1,8 +1,8 @@
 //! Which units of data each step learns from, and how a step is cut into parts that fit into memory.
 
 use super::TrainingError;
-use super::draw::Draws;
 use super::objective::Objective;
+use super::rng::KeyedRng;
 use super::settings::Plan;
 
 /// Tokens (padding included) of a micro-batch. A constant and not a measure of the machine's memory, because
@@ -27,12 +27,12 @@ pub(super) fn batches<O: Objective>(
     let epochs = at_least_one("epochs", plan.settings.epochs)?;
     let mut batches = Vec::new();
     for epoch in 0..epochs {
-        let mut draws = Draws::keyed(
+        let mut rng = KeyedRng::new(
             plan.seed,
             &format!("{} shuffle", plan.purpose),
             epoch as u64,
         );
-        let mut units = objective.units(&mut draws).into_iter().peekable();
+        let mut units = objective.units(&mut rng).into_iter().peekable();
         while units.peek().is_some() {
             batches.push(units.by_ref().take(size).collect());
         }

@@ -1,6 +1,6 @@
-//! Training: question fine-tuning, preference optimisation and regression, over one loop that can be
-//! stopped at any step and resumed bit for bit. It knows the model and no stage, store or task: what to learn
-//! from comes as tokens, what to keep goes to a [`Watcher`].
+//! Training: supervised fine-tuning (SFT), preference optimisation (DPO) and regression, over one loop that can be stopped at any step and
+//! resumed bit for bit from a checkpoint. It knows the model and no stage, store or task: data comes as tokens, checkpoints go to a
+//! [`TrainingCallback`].
 
 pub mod trainer;
 
@@ -8,7 +8,7 @@ pub mod settings;
 
 pub mod objective;
 
-pub mod watch;
+pub mod callback;
 
 pub mod micro_batches;
 
@@ -20,7 +20,7 @@ pub mod regression;
 
 pub mod evaluate;
 
-pub mod trainee;
+pub mod trainable_model;
 
 pub mod lora;
 
@@ -38,7 +38,7 @@ pub mod optimizer;
 
 pub mod checkpoint;
 
-pub mod draw;
+pub mod rng;
 
 mod error;
 #[cfg(test)]
@@ -47,14 +47,16 @@ mod fixtures;
 mod tests;
 
 pub use batch::Example;
-pub use dpo::{Pair, Preference};
+pub use callback::{
+    StepRecord, TrainingCallback, TrainingOutcome, TrainingProgress, TrainingSummary,
+};
+pub use dpo::{DpoObjective, PreferencePair};
 pub use error::TrainingError;
 pub use evaluate::{Evaluation, evaluate};
 pub use gradient::{Gradient, gradient};
-pub use objective::{Objective, Part};
-pub use regression::{Regression, Target};
+pub use objective::{BatchLoss, Objective};
+pub use regression::{RegressionObjective, Target};
 pub use settings::Plan;
-pub use sft::QuestionModelling;
-pub use trainee::Trainee;
+pub use sft::SftObjective;
+pub use trainable_model::TrainableModel;
 pub use trainer::train;
-pub use watch::{Ended, StepRecord, Summary, TrainingProgress, Watcher};

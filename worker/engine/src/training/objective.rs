@@ -1,34 +1,35 @@
-//! What is learnt, as the training loop sees it: units of data and their loss. It knows no loop.
+//! A training objective as the training loop sees it: units of data and their loss. It knows no loop.
 
 use candle_core::Tensor;
 
 use super::TrainingError;
-use super::draw::Draws;
+use super::rng::KeyedRng;
 use crate::model::Decoder;
 
-/// What is learnt: units of data (a packed row, a pair, a target) and their loss.
+/// A training objective: units of data (a packed row, a pair, a target) and their loss.
 pub trait Objective {
-    /// Names of the measures that [`Part::measures`] sums.
-    fn measures(&self) -> &'static [&'static str] {
+    /// Returns the names of the metrics that [`BatchLoss::metrics`] sums.
+    fn metrics(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// The units of one epoch, in the order in which they are learnt; each is a list of example indices.
-    fn units(&self, draws: &mut Draws) -> Vec<Vec<usize>>;
+    /// Returns the units of one epoch, in training order; each is a list of example indices.
+    fn units(&self, rng: &mut KeyedRng) -> Vec<Vec<usize>>;
 
-    /// Rows and tokens in the longest row that a unit takes in a batch.
+    /// Returns the rows of a unit in a batch, and the tokens of its longest row.
     fn extent(&self, unit: &[usize]) -> (usize, usize);
 
-    /// What a unit counts for in the mean: learnt tokens, pairs, or targets.
+    /// Returns the weight of a unit in the mean loss: its tokens in the loss, its pairs, or its targets.
     fn weight(&self, unit: &[usize]) -> f64;
 
-    /// The summed loss of some units as a differentiable scalar.
+    /// Computes the summed loss of some units as a differentiable scalar.
     ///
     /// # Errors
     /// As the forward pass.
-    fn loss(&self, model: &Decoder, units: &[&[usize]]) -> Result<Part, TrainingError>;
+    fn loss(&self, model: &Decoder, units: &[&[usize]]) -> Result<BatchLoss, TrainingError>;
 
-    /// One bounded piece of what must be known of the untrained model; true when there is no more to do.
+    /// Computes one bounded piece of what the objective needs of the untrained model, such as DPO's reference log-probs. Returns true when
+    /// nothing is left to do.
     ///
     /// # Errors
     /// As the forward pass.
@@ -36,24 +37,24 @@ pub trait Objective {
         Ok(true)
     }
 
-    /// What [`Objective::prepare`] found so far, to be kept in checkpoints.
-    fn notes(&self) -> &[f32] {
+    /// Returns what [`Objective::prepare`] has computed so far; it is saved in checkpoints.
+    fn state(&self) -> &[f32] {
         &[]
     }
 
-    /// Takes back the notes of a checkpoint.
+    /// Restores the state of a checkpoint.
     ///
     /// # Errors
-    /// Says why they cannot be this objective's.
-    fn take_notes(&mut self, _notes: Vec<f32>) -> Result<(), String> {
+    /// Why it cannot be this objective's state.
+    fn load_state(&mut self, _state: Vec<f32>) -> Result<(), String> {
         Ok(())
     }
 }
 
 /// The loss of one micro-batch.
-pub struct Part {
+pub struct BatchLoss {
     /// Summed over the units, a scalar f32.
     pub loss: Tensor,
     /// Summed over the units.
-    pub measures: Vec<f64>,
+    pub metrics: Vec<f64>,
 }

@@ -1,4 +1,4 @@
-//! Regression with a scalar head (paper, section 3.3): the head reads the last token's hidden state and the mean squared
+//! Regression with a scalar head, such as a reward head (paper, section 3.3): the head reads the last token's hidden state and the mean squared
 //! error to the target is minimised. The output is the head's plain value, not squashed: the same kind of model
 //! serves rewards, which have no range, and a fail rate predicted slightly outside 0 to 1 still orders questions.
 
@@ -6,8 +6,8 @@ use candle_core::Tensor;
 
 use super::TrainingError;
 use super::batch::Batch;
-use super::draw::Draws;
-use super::objective::{Objective, Part};
+use super::objective::{BatchLoss, Objective};
+use super::rng::KeyedRng;
 use crate::model::Decoder;
 
 /// A sequence and the number to predict for it.
@@ -19,13 +19,13 @@ pub struct Target {
     pub value: f32,
 }
 
-/// The objective of regression. Measure: `error`, the mean absolute error.
-pub struct Regression {
+/// The regression objective. Metric: `error`, the mean absolute error.
+pub struct RegressionObjective {
     targets: Vec<Target>,
     dropped: usize,
 }
 
-impl Regression {
+impl RegressionObjective {
     /// Takes targets of at most `max_length` tokens; longer ones are dropped and counted, because the number belongs to the
     /// whole sequence.
     ///
@@ -50,20 +50,20 @@ impl Regression {
         })
     }
 
-    /// How many targets were too long.
+    /// Returns the number of targets that were too long.
     pub fn dropped(&self) -> usize {
         self.dropped
     }
 }
 
-impl Objective for Regression {
-    fn measures(&self) -> &'static [&'static str] {
+impl Objective for RegressionObjective {
+    fn metrics(&self) -> &'static [&'static str] {
         &["error"]
     }
 
-    fn units(&self, draws: &mut Draws) -> Vec<Vec<usize>> {
+    fn units(&self, rng: &mut KeyedRng) -> Vec<Vec<usize>> {
         let mut order: Vec<usize> = (0..self.targets.len()).collect();
-        draws.shuffle(&mut order);
+        rng.shuffle(&mut order);
         order.into_iter().map(|index| vec![index]).collect()
     }
 
@@ -81,7 +81,7 @@ impl Objective for Regression {
         unit.len() as f64
     }
 
-    fn loss(&self, model: &Decoder, units: &[&[usize]]) -> Result<Part, TrainingError> {
+    fn loss(&self, model: &Decoder, units: &[&[usize]]) -> Result<BatchLoss, TrainingError> {
         let targets: Vec<&Target> = units
             .iter()
             .flat_map(|unit| unit.iter())
@@ -99,20 +99,20 @@ impl Objective for Regression {
         )?;
         let errors = (predicted - values)?;
         let error = f64::from(errors.abs()?.sum_all()?.to_scalar::<f32>()?);
-        Ok(Part {
+        Ok(BatchLoss {
             loss: errors.sqr()?.sum_all()?,
-            measures: vec![error],
+            metrics: vec![error],
         })
     }
 }
 
-/// The scalar head's value at the last token of each sequence: (sequences) f32.
+/// Computes the scalar head's value at the last token of each sequence: (sequences) f32.
 ///
 /// # Errors
 /// The head is not scalar, or a sequence is empty.
 pub fn predict(model: &Decoder, sequences: &[&[u32]]) -> Result<Tensor, TrainingError> {
     let rows: Vec<Vec<&[u32]>> = sequences.iter().map(|tokens| vec![*tokens]).collect();
-    let batch = Batch::lay_out(&rows)?;
+    let batch = Batch::collate(&rows)?;
     let places: Vec<u32> = sequences
         .iter()
         .enumerate()

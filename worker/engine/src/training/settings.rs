@@ -19,7 +19,7 @@ pub struct TrainingSettings {
     pub checkpoint_steps: u64,
 }
 
-/// How to train.
+/// A training's settings, seed, identity and directories.
 #[derive(Clone, Debug)]
 pub struct Plan<'a> {
     /// Epochs, batches, learning rate and checkpoints.
@@ -28,13 +28,13 @@ pub struct Plan<'a> {
     pub seed: i64,
     /// What the shuffles are keyed by, beside seed and epoch: the stage and generator.
     pub purpose: &'a str,
-    /// What the training is called in its checkpoints, so that no other takes them up: the task's content key.
+    /// What the training is called in its checkpoints, so that no other resumes from them: the task's content key.
     pub identity: &'a str,
     /// Optimizer constants.
     pub optimizer: AdamWSettings,
-    /// An existing directory of this process in which checkpoint files are written before they are kept.
+    /// An existing directory of this process in which checkpoint files are written before they are saved.
     pub scratch: &'a Path,
-    /// A checkpoint to go on from.
+    /// A checkpoint to resume from.
     pub resume: Option<&'a Path>,
 }
 

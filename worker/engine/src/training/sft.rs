@@ -1,24 +1,24 @@
-//! Question fine-tuning (paper, section 3.1): supervised learning of questions alone, packed. The loss is the
-//! mean negative log-probability over all learnt tokens of a step: every token of every question and the
-//! token that ends it, and nothing of the prefix.
+//! Question fine-tuning (paper, section 3.1): supervised fine-tuning (SFT) on questions alone, packed. The loss is the mean negative
+//! log-probability over all tokens in the loss of a step: every token of every question and the token that ends it, and nothing of the
+//! prefix.
 
 use super::TrainingError;
 use super::batch::{Example, log_probabilities};
-use super::draw::Draws;
-use super::objective::{Objective, Part};
+use super::objective::{BatchLoss, Objective};
 use super::packing::pack;
+use super::rng::KeyedRng;
 use crate::model::Decoder;
 
-/// The objective of question fine-tuning.
-pub struct QuestionModelling {
+/// The SFT objective of question fine-tuning.
+pub struct SftObjective {
     examples: Vec<Example>,
     max_length: usize,
     truncated: usize,
 }
 
-impl QuestionModelling {
+impl SftObjective {
     /// Takes examples (see [`Example::question`]) to be packed into rows of `max_length` tokens. An example that is
-    /// longer is cut there, so its end is not learnt, which teaches nothing false; such examples are counted.
+    /// longer is cut there, so its end is not in the loss, which teaches nothing false; such examples are counted.
     ///
     /// # Errors
     /// There are no examples, or the prefix leaves no room for a question.
@@ -29,13 +29,13 @@ impl QuestionModelling {
                 example.tokens.truncate(max_length);
                 truncated += 1;
             }
-            if example.learnt().is_empty() {
+            if example.loss_range().is_empty() {
                 return Err(TrainingError::Setting {
                     field: "maxLength",
                     value: max_length.to_string(),
                     reason: format!(
                         "the question prefix alone has {} tokens",
-                        example.learnt_from
+                        example.loss_start
                     ),
                 });
             }
@@ -50,21 +50,21 @@ impl QuestionModelling {
         })
     }
 
-    /// How many examples were cut at the longest length.
+    /// Returns the number of examples that were truncated to the longest length.
     pub fn truncated(&self) -> usize {
         self.truncated
     }
 
-    /// The examples, cut where they were too long.
+    /// Returns the examples, truncated if they were too long.
     pub fn examples(&self) -> &[Example] {
         &self.examples
     }
 }
 
-impl Objective for QuestionModelling {
-    fn units(&self, draws: &mut Draws) -> Vec<Vec<usize>> {
+impl Objective for SftObjective {
+    fn units(&self, rng: &mut KeyedRng) -> Vec<Vec<usize>> {
         let mut order: Vec<usize> = (0..self.examples.len()).collect();
-        draws.shuffle(&mut order);
+        rng.shuffle(&mut order);
         let lengths: Vec<usize> = self
             .examples
             .iter()
@@ -84,19 +84,19 @@ impl Objective for QuestionModelling {
 
     fn weight(&self, unit: &[usize]) -> f64 {
         unit.iter()
-            .map(|&index| self.examples[index].learnt().len())
+            .map(|&index| self.examples[index].loss_range().len())
             .sum::<usize>() as f64
     }
 
-    fn loss(&self, model: &Decoder, units: &[&[usize]]) -> Result<Part, TrainingError> {
+    fn loss(&self, model: &Decoder, units: &[&[usize]]) -> Result<BatchLoss, TrainingError> {
         let rows: Vec<Vec<&Example>> = units
             .iter()
             .map(|unit| unit.iter().map(|&index| &self.examples[index]).collect())
             .collect();
         let loss = log_probabilities(model, &rows)?.values.sum_all()?.neg()?;
-        Ok(Part {
+        Ok(BatchLoss {
             loss,
-            measures: Vec::new(),
+            metrics: Vec::new(),
         })
     }
 }

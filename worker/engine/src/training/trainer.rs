@@ -1,7 +1,10 @@
 //! The training loop: batches in keyed order, gradients accumulated over micro-batches, clipping, AdamW, and
-//! between steps a word to the watcher, a look at whether to stop and, every few steps, a checkpoint. It
+//! between steps a word to the callback, a look at whether to stop and, every few steps, a checkpoint. It
 //! knows no loss and no store.
 
+use super::callback::{
+    StepRecord, TrainingCallback, TrainingOutcome, TrainingProgress, TrainingSummary,
+};
 use super::checkpoint::TrainingState;
 use super::gradient::gradient;
 use super::micro_batches::{batches, tokens_of};
@@ -9,22 +12,21 @@ use super::objective::Objective;
 use super::optimizer::{AdamW, LARGEST_GRADIENT_NORM, clipping, global_norm};
 use super::schedule::Schedule;
 use super::settings::Plan;
-use super::watch::{Ended, StepRecord, Summary, TrainingProgress, Watcher};
-use super::{Trainee, TrainingError};
+use super::{TrainableModel, TrainingError};
 use crate::ops::fused::Gradients;
 
-/// Trains `trainee` by `objective`, from the start or from `plan.resume`. Where it is stopped and how often it is
+/// Trains `model` by `objective`, from the start or from `plan.resume`. Where it is stopped and how often it is
 /// resumed does not change a bit of the result.
 ///
 /// # Errors
 /// A setting is impossible; the checkpoint is another training's; the loss is not a number (names the step);
-/// a parameter has no gradient; the watcher cannot keep a checkpoint.
+/// a parameter has no gradient; the callback cannot save a checkpoint.
 pub fn train<O: Objective>(
-    trainee: &Trainee,
+    model: &TrainableModel,
     objective: &mut O,
     plan: &Plan<'_>,
-    watcher: &mut dyn Watcher,
-) -> Result<Ended, TrainingError> {
+    callback: &mut dyn TrainingCallback,
+) -> Result<TrainingOutcome, TrainingError> {
     let batches = batches(objective, plan)?;
     let steps = batches.len() as u64;
     let schedule = Schedule::new(
@@ -46,8 +48,8 @@ pub fn train<O: Objective>(
                 state.records.len()
             )));
         }
-        objective.take_notes(state.notes).map_err(refuse)?;
-        state.weights.restore(trainee.variables()).map_err(refuse)?;
+        objective.load_state(state.state).map_err(refuse)?;
+        state.weights.restore(model.variables()).map_err(refuse)?;
         (optimizer, records) = (state.optimizer, state.records);
     }
 
@@ -56,39 +58,41 @@ pub fn train<O: Objective>(
         .flatten()
         .map(|unit| tokens_of(objective, unit))
         .sum();
-    let keep =
-        |objective: &O, optimizer: &AdamW, records: &[StepRecord], watcher: &mut dyn Watcher| {
-            let step = records.len() as u64;
-            let path = plan.scratch.join("training.safetensors");
-            TrainingState::write(
-                &path,
-                plan.identity,
-                trainee.variables(),
-                optimizer,
-                records,
-                objective.notes(),
-            )?;
-            let kept = watcher
-                .keep(&path, step)
-                .map_err(|source| TrainingError::Keep { step, source });
-            // A file that stays behind is overwritten by the next checkpoint.
-            let _ = std::fs::remove_file(&path);
-            kept
-        };
+    let save = |objective: &O,
+                optimizer: &AdamW,
+                records: &[StepRecord],
+                callback: &mut dyn TrainingCallback| {
+        let step = records.len() as u64;
+        let path = plan.scratch.join("training.safetensors");
+        TrainingState::write(
+            &path,
+            plan.identity,
+            model.variables(),
+            optimizer,
+            records,
+            objective.state(),
+        )?;
+        let saved = callback
+            .save_checkpoint(&path, step)
+            .map_err(|source| TrainingError::SaveCheckpoint { step, source });
+        // A file that stays behind is overwritten by the next checkpoint.
+        let _ = std::fs::remove_file(&path);
+        saved
+    };
 
-    // The notes are of the untrained model: after the first step there is nothing left to prepare.
+    // The state is of the untrained model: after the first step there is nothing left to prepare.
     while records.is_empty() {
-        let prepared = objective.prepare(trainee.decoder())?;
-        watcher.progress(&TrainingProgress {
-            doing: "prepare",
+        let prepared = objective.prepare(model.decoder())?;
+        callback.progress(&TrainingProgress {
+            activity: "prepare",
             step: 0,
             steps,
             tokens,
             last: None,
         });
-        if watcher.should_stop() {
-            keep(objective, &optimizer, &records, watcher)?;
-            return Ok(Ended::Stopped { step: 0 });
+        if callback.should_stop() {
+            save(objective, &optimizer, &records, callback)?;
+            return Ok(TrainingOutcome::Stopped { step: 0 });
         }
         if prepared {
             break;
@@ -100,7 +104,7 @@ pub fn train<O: Objective>(
     for batch in &batches[records.len()..] {
         let learning_rate = schedule.learning_rate(records.len() as u64);
         let step = Step {
-            trainee,
+            model,
             number: records.len() as u64 + 1,
             steps,
         };
@@ -110,11 +114,11 @@ pub fn train<O: Objective>(
             &mut optimizer,
             &mut gradients,
             learning_rate,
-            watcher,
+            callback,
         )?;
         let Some(record) = taken else {
-            keep(objective, &optimizer, &records, watcher)?;
-            return Ok(Ended::Stopped {
+            save(objective, &optimizer, &records, callback)?;
+            return Ok(TrainingOutcome::Stopped {
                 step: records.len() as u64,
             });
         };
@@ -124,33 +128,33 @@ pub fn train<O: Objective>(
             .map(|unit| tokens_of(objective, unit))
             .sum::<u64>();
         let done = records.len() as u64;
-        watcher.progress(&TrainingProgress {
-            doing: "train",
+        callback.progress(&TrainingProgress {
+            activity: "train",
             step: done,
             steps,
             tokens,
             last: records.last(),
         });
         if interval > 0 && done.is_multiple_of(interval) && done < steps {
-            keep(objective, &optimizer, &records, watcher)?;
+            save(objective, &optimizer, &records, callback)?;
         }
     }
-    Ok(Ended::Finished(Summary {
+    Ok(TrainingOutcome::Finished(TrainingSummary {
         steps: records,
         tokens,
     }))
 }
 
-/// One step in the making.
+/// One training step.
 struct Step<'a> {
-    trainee: &'a Trainee,
+    model: &'a TrainableModel,
     /// From 1.
     number: u64,
     steps: u64,
 }
 
 impl Step<'_> {
-    /// Takes the step; nothing where the watcher wants to stop first.
+    /// Takes the step; `None` if the callback wants to stop first.
     fn take<O: Objective>(
         &self,
         objective: &O,
@@ -158,26 +162,26 @@ impl Step<'_> {
         optimizer: &mut AdamW,
         gradients: &mut Gradients,
         learning_rate: f64,
-        watcher: &mut dyn Watcher,
+        callback: &mut dyn TrainingCallback,
     ) -> Result<Option<StepRecord>, TrainingError> {
-        let mut should_stop = || watcher.should_stop();
-        let found = gradient(self.trainee, objective, batch, gradients, &mut should_stop)?;
+        let mut should_stop = || callback.should_stop();
+        let found = gradient(self.model, objective, batch, gradients, &mut should_stop)?;
         let Some(mut found) = found else {
             return Ok(None);
         };
-        let (loss, measures) = (found.loss, std::mem::take(&mut found.measures));
+        let (loss, metrics) = (found.loss, std::mem::take(&mut found.metrics));
         self.check_finite("the loss", loss)?;
         let gradient_norm = global_norm(&found.values)?;
         self.check_finite("the gradient norm", gradient_norm)?;
         let scale = clipping(gradient_norm, LARGEST_GRADIENT_NORM);
-        let variables = self.trainee.variables();
+        let variables = self.model.variables();
         optimizer.apply(variables, &found.values, learning_rate, scale)?;
-        found.reuse(self.trainee, gradients);
+        found.reuse(self.model, gradients);
         Ok(Some(StepRecord {
             loss,
             learning_rate,
             gradient_norm,
-            measures,
+            metrics,
         }))
     }
 

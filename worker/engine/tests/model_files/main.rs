@@ -8,4 +8,4 @@ mod corruption;
 mod edits;
 mod gguf;
 mod saved;
-mod words;
+mod text;

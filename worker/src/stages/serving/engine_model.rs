@@ -3,7 +3,7 @@
 use scalequest_crds::protocol::task::ModelUse;
 use scalequest_crds::v1alpha1::{RejectReason, Sampling};
 use scalequest_engine::inference::{
-    Bounds, Engine, Finish, GenerateRequest, Generation, Generator, InferenceError,
+    BatchLimits, Engine, Finish, GenerateRequest, Generation, Generator, InferenceError,
 };
 use scalequest_engine::model::{ChatTemplate, Tokenizer};
 
@@ -62,7 +62,7 @@ impl EngineModel {
 
     /// Returns the name of the compute backend, which gives the same bits on every processor.
     pub fn compute_backend(&self) -> String {
-        self.engine.arithmetic().body_name().to_owned()
+        self.engine.dtype().backend_name().to_owned()
     }
 
     /// Completes each prompt `samples` times and calls `on_completion` with the prompt's index, in order and as soon as a
@@ -101,7 +101,7 @@ impl EngineModel {
             &self.engine,
             &self.tokenizer,
             keyed_rng(shard, ""),
-            Bounds::generating(),
+            BatchLimits::generating(),
         );
         let base = shard.progress_base.get();
         let mut prompt = 0;

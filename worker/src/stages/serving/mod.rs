@@ -24,7 +24,7 @@ use std::ops::ControlFlow;
 
 use scalequest_crds::protocol::progress::Progress;
 use scalequest_crds::v1alpha1::Sampling;
-use scalequest_engine::inference::{self, Draw};
+use scalequest_engine::inference::{self, CounterRng};
 use scalequest_engine::model::Tokenizer;
 
 use super::draw_keys::draw_key;
@@ -39,10 +39,10 @@ pub use reward_model::{RewardModel, Scorable};
 pub use sequence_score::SequenceScore;
 
 /// Returns the random numbers of a task, or of a further purpose within it.
-pub fn keyed_rng(shard: &Shard<'_>, purpose: &str) -> Draw {
+pub fn keyed_rng(shard: &Shard<'_>, purpose: &str) -> CounterRng {
     let generator = shard.task.generator.as_deref().unwrap_or_default();
     let stage = [draw_key(shard.task.stage), generator, purpose].join("/");
-    Draw::new(shard.task.seed as u64, stage.trim_end_matches('/'))
+    CounterRng::new(shard.task.seed as u64, stage.trim_end_matches('/'))
 }
 
 fn resolve_sampling(sampling: &Sampling) -> inference::Sampling {

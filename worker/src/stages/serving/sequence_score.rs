@@ -1,6 +1,6 @@
 //! Scores of sequences, for those that fit the model's context.
 
-use scalequest_engine::inference::{Bounds, InferenceError, Scorer};
+use scalequest_engine::inference::{BatchLimits, InferenceError, Scorer};
 
 use super::EngineModel;
 use crate::stages::StageError;
@@ -29,7 +29,7 @@ impl EngineModel {
             .map(|tokens| (tokens.len() as i64, fits(tokens)))
             .collect();
         let fitting: Vec<_> = sequences.into_iter().filter(fits).collect();
-        let scorer = Scorer::new(&self.engine, Bounds::scoring());
+        let scorer = Scorer::new(&self.engine, BatchLimits::scoring());
         let mut values = score(&scorer, &fitting)
             .map_err(|error| self.stage_error(error))?
             .into_iter();

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use super::InferenceError;
 use crate::model::decoder::{Decoder, Layer};
 use crate::model::{Checkpoint, ModelConfig, ModelError};
-use crate::ops::Arithmetic;
-use crate::ops::cpu::{DenseRows, Map, PackedMatrix, largest_finite, linear, rms_norm};
+use crate::ops::Dtype;
+use crate::ops::cpu::{DenseRows, PackedMatrix, Projection, largest_finite, linear, rms_norm};
 
-mod body;
+mod backend;
 mod cache;
 mod scratch;
 
-use body::{PackedLinear, ServingBody};
+use backend::{PackedLinear, ServingBackend};
 use cache::BlockPool;
 pub use cache::KeyValueCache;
 pub use scratch::Buffer;
@@ -24,7 +24,7 @@ use scratch::Scratch;
 /// A decoder with packed weights on the CPU.
 pub struct Engine {
     config: ModelConfig,
-    arithmetic: Arithmetic,
+    dtype: Dtype,
     layers: Vec<Layer<PackedLinear, Vec<f32>>>,
     embedding: PackedMatrix,
     norm: Vec<f32>,
@@ -39,13 +39,13 @@ pub struct Engine {
 
 /// Where parameters come from.
 trait Source {
-    fn matrix(&self, name: &str, arithmetic: Arithmetic) -> Result<PackedMatrix, ModelError>;
+    fn matrix(&self, name: &str, dtype: Dtype) -> Result<PackedMatrix, ModelError>;
     fn vector(&self, name: &str) -> Result<Vec<f32>, ModelError>;
 }
 
 impl Source for Checkpoint {
-    fn matrix(&self, name: &str, arithmetic: Arithmetic) -> Result<PackedMatrix, ModelError> {
-        self.packed(name, arithmetic)
+    fn matrix(&self, name: &str, dtype: Dtype) -> Result<PackedMatrix, ModelError> {
+        self.packed(name, dtype)
     }
 
     fn vector(&self, name: &str) -> Result<Vec<f32>, ModelError> {
@@ -54,11 +54,11 @@ impl Source for Checkpoint {
 }
 
 impl Source for std::collections::BTreeMap<String, candle_core::Tensor> {
-    fn matrix(&self, name: &str, arithmetic: Arithmetic) -> Result<PackedMatrix, ModelError> {
+    fn matrix(&self, name: &str, dtype: Dtype) -> Result<PackedMatrix, ModelError> {
         let tensor = &self[name];
         let (_, inputs) = tensor.dims2()?;
         let values = tensor.flatten_all()?.to_vec1::<f32>()?;
-        Ok(PackedMatrix::pack(&DenseRows::new(&values, inputs), arithmetic).0)
+        Ok(PackedMatrix::pack(&DenseRows::new(&values, inputs), dtype).0)
     }
 
     fn vector(&self, name: &str) -> Result<Vec<f32>, ModelError> {
@@ -80,25 +80,21 @@ impl Engine {
     ///
     /// # Errors
     /// Names the tensor and the file that cannot be used.
-    pub fn load(checkpoint: &Checkpoint, arithmetic: Arithmetic) -> Result<Self, ModelError> {
-        Self::pack(checkpoint.config(), arithmetic, checkpoint)
+    pub fn load(checkpoint: &Checkpoint, dtype: Dtype) -> Result<Self, ModelError> {
+        Self::pack(checkpoint.config(), dtype, checkpoint)
     }
 
     /// Packs the parameters of a decoder, adapters merged: what training has made, ready to serve.
     ///
     /// # Errors
     /// A parameter cannot be read.
-    pub fn from_decoder(decoder: &Decoder, arithmetic: Arithmetic) -> Result<Self, ModelError> {
-        Self::pack(decoder.config(), arithmetic, &decoder.merged_parameters()?)
+    pub fn from_decoder(decoder: &Decoder, dtype: Dtype) -> Result<Self, ModelError> {
+        Self::pack(decoder.config(), dtype, &decoder.merged_parameters()?)
     }
 
-    fn pack(
-        config: &ModelConfig,
-        arithmetic: Arithmetic,
-        source: &impl Source,
-    ) -> Result<Self, ModelError> {
+    fn pack(config: &ModelConfig, dtype: Dtype, source: &impl Source) -> Result<Self, ModelError> {
         let foreseen = config.parameter_shapes();
-        let matrix = |name: &str| source.matrix(name, arithmetic);
+        let matrix = |name: &str| source.matrix(name, dtype);
         let linear = |name: &str| -> Result<PackedLinear, ModelError> {
             let bias = format!("{name}.bias");
             let bias = if foreseen.contains_key(&bias) {
@@ -125,11 +121,11 @@ impl Engine {
                 .map(|name| linear(name))
                 .collect::<Result<_, _>>()?,
             frequencies: config.rotary_frequencies(),
-            blocks: BlockPool::new(config.attention_shape(arithmetic)),
+            blocks: BlockPool::new(config.attention_shape(dtype)),
             scratch: Scratch::default(),
             busy: AtomicU64::new(0),
             config: config.clone(),
-            arithmetic,
+            dtype,
         })
     }
 
@@ -139,13 +135,13 @@ impl Engine {
     }
 
     /// The arithmetic by which it computes.
-    pub fn arithmetic(&self) -> Arithmetic {
-        self.arithmetic
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
     }
 
     /// Bytes that one token of context takes in a cache whose block is full.
     pub fn cache_bytes_per_token(&self) -> u64 {
-        self.config.cache_bytes_per_token(self.arithmetic)
+        self.config.cache_bytes_per_token(self.dtype)
     }
 
     /// An empty cache for a new sequence.
@@ -189,10 +185,10 @@ impl Engine {
     /// The head's output for hidden states: (rows, hidden) gives the values and the distance between rows;
     /// the first [`Engine::head_width`] of each row count.
     pub fn head(&self, hidden: &[f32]) -> (Buffer<'_>, usize) {
-        self.timed(|| in_pool(|| self.head_maps(hidden)))
+        self.timed(|| in_pool(|| self.head_outputs(hidden)))
     }
 
-    fn head_maps(&self, hidden: &[f32]) -> (Buffer<'_>, usize) {
+    fn head_outputs(&self, hidden: &[f32]) -> (Buffer<'_>, usize) {
         let [inner @ .., last] = &self.head[..] else {
             return self.map(&self.embedding, None, hidden);
         };
@@ -215,13 +211,13 @@ impl Engine {
     fn map(&self, weight: &PackedMatrix, bias: Option<&[f32]>, x: &[f32]) -> (Buffer<'_>, usize) {
         let rows = x.len() / weight.inputs();
         let mut y = self.scratch.take(rows * weight.stride());
-        let map = Map {
+        let map = Projection {
             weight,
             bias,
             y: &mut y,
         };
         self.scratch
-            .with_prepared(|prepared| linear(x, &mut [map], prepared));
+            .with_packed_inputs(|packed_inputs| linear(x, &mut [map], packed_inputs));
         (y, weight.stride())
     }
 
@@ -268,7 +264,7 @@ impl Engine {
         for (token, row) in tokens.zip(x.chunks_exact_mut(width)) {
             self.embedding.copy_row(*token as usize, row);
         }
-        let mut body = ServingBody::new(
+        let mut backend = ServingBackend::new(
             &self.config,
             *self.blocks.shape(),
             &self.frequencies,
@@ -276,11 +272,11 @@ impl Engine {
             segments,
         );
         for (index, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&mut body, index, x)?;
+            x = layer.forward(&mut backend, index, x)?;
             if largest_finite(&x).is_none() {
                 let mut rows = x.chunks_exact(width);
                 let row = rows.position(|row| largest_finite(row).is_none());
-                let segment = body.segment_of(row.unwrap_or_default());
+                let segment = backend.segment_of(row.unwrap_or_default());
                 return Err(InferenceError::NotFinite {
                     layer: index,
                     row: format!("row {segment}"),

@@ -3,13 +3,13 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-use crate::ops::cpu::Prepared;
+use crate::ops::cpu::PackedInputs;
 
 /// Buffers that are not in use.
 #[derive(Default)]
 pub(super) struct Scratch {
     spare: Mutex<Vec<Vec<f32>>>,
-    prepared: Mutex<Vec<Prepared>>,
+    packed_inputs: Mutex<Vec<PackedInputs>>,
 }
 
 impl Scratch {
@@ -36,12 +36,16 @@ impl Scratch {
         }
     }
 
-    /// Gives `work` a place where inputs of linear maps are laid out.
-    pub(super) fn with_prepared<T>(&self, work: impl FnOnce(&mut Prepared) -> T) -> T {
-        let places = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut prepared = places().pop().unwrap_or_default();
-        let done = work(&mut prepared);
-        places().push(prepared);
+    /// Gives `work` a place where inputs of linear layers are laid out.
+    pub(super) fn with_packed_inputs<T>(&self, work: impl FnOnce(&mut PackedInputs) -> T) -> T {
+        let places = || {
+            self.packed_inputs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        let mut packed_inputs = places().pop().unwrap_or_default();
+        let done = work(&mut packed_inputs);
+        places().push(packed_inputs);
         done
     }
 }

@@ -62,7 +62,7 @@ thread_local! {
 /// The chosen token; `uniform` is in [0, 1). `None` where a logit is not a number, or infinite.
 ///
 /// Among equal logits the lower token is the likelier one.
-pub fn choose(logits: &[f32], sampling: &Sampling, uniform: f64) -> Option<u32> {
+pub fn sample_token(logits: &[f32], sampling: &Sampling, uniform: f64) -> Option<u32> {
     let largest = largest_finite(logits)?;
     if sampling.temperature <= 0.0 {
         return logits
@@ -78,7 +78,7 @@ pub fn choose(logits: &[f32], sampling: &Sampling, uniform: f64) -> Option<u32> 
         if sampling.top_p < 1.0 {
             weights.keep_top_p(sampling.top_p);
         }
-        weights.draw(uniform)
+        weights.sample(uniform)
     })
 }
 
@@ -203,7 +203,7 @@ impl Weights {
     }
 
     /// The token in which the weights, added up in order, pass `uniform` of their sum.
-    fn draw(&self, uniform: f64) -> Option<u32> {
+    fn sample(&self, uniform: f64) -> Option<u32> {
         let mut left = uniform * self.total();
         let mut latest = None;
         for (place, stretch) in self

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
-use super::{Sampling, Weights, choose};
-use crate::inference::Draw;
+use super::{Sampling, Weights, sample_token};
+use crate::inference::CounterRng;
 
 /// By the definition: sort, accumulate, cut.
 fn top_p_by_sorting(weights: &[f32], share: f64) -> Vec<u32> {
@@ -98,7 +98,7 @@ proptest! {
             let kept: Vec<u32> = top_p(&logits, temperature, share).into_iter().map(|(token, _)| token).collect();
             prop_assert_eq!(kept, top_p_by_sorting(&weights, share));
         }
-        let chosen = choose(&logits, &Sampling::new(temperature, share), uniform);
+        let chosen = sample_token(&logits, &Sampling::new(temperature, share), uniform);
         prop_assert_eq!(chosen, Some(choose_by_sorting(&weights, share, uniform)));
     }
 
@@ -114,7 +114,7 @@ proptest! {
     #[test]
     fn top_k_of_one_is_greedy(logits in prop::collection::vec(-9.0f32..9.0, 1..50), u in 0.0f64..1.0) {
         let one = Sampling { temperature: 1.0, top_p: 1.0, top_k: Some(1) };
-        prop_assert_eq!(choose(&logits, &one, u), choose(&logits, &Sampling::GREEDY, 0.0));
+        prop_assert_eq!(sample_token(&logits, &one, u), sample_token(&logits, &Sampling::GREEDY, 0.0));
     }
 }
 
@@ -125,13 +125,13 @@ fn drawn_tokens_follow_their_distribution() {
     let (temperature, share) = (0.9, 0.95);
     let kept = top_p(&logits, temperature, share);
     let total: f64 = kept.iter().map(|(_, weight)| f64::from(*weight)).sum();
-    let (draw, draws) = (Draw::new(5, "test"), 40_000);
+    let (rng, draws) = (CounterRng::new(5, "test"), 40_000);
     let mut counts = [0u32; 40];
     for sample in 0..draws {
-        let token = choose(
+        let token = sample_token(
             &logits,
             &Sampling::new(temperature, share),
-            draw.uniform(sample, 0),
+            rng.uniform(sample, 0),
         );
         counts[token.expect("a token") as usize] += 1;
     }
@@ -163,8 +163,8 @@ fn logits_that_are_not_finite_choose_nothing() {
         for place in [0, 20] {
             let mut logits = [0.5; 40];
             logits[place] = bad;
-            assert_eq!(choose(&logits, &Sampling::new(1.0, 0.9), 0.5), None);
-            assert_eq!(choose(&logits, &Sampling::GREEDY, 0.5), None);
+            assert_eq!(sample_token(&logits, &Sampling::new(1.0, 0.9), 0.5), None);
+            assert_eq!(sample_token(&logits, &Sampling::GREEDY, 0.5), None);
         }
     }
 }

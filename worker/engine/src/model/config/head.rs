@@ -1,4 +1,4 @@
-//! What sits on the last hidden state: its linear maps, their names and shapes.
+//! What sits on the last hidden state: its linear layers, their names and shapes.
 
 use super::ModelConfig;
 
@@ -33,7 +33,7 @@ impl Head {
 }
 
 impl ModelConfig {
-    /// The head's linear maps in order, by checkpoint key without `.weight`. Between two of them is a ReLU.
+    /// The head's linear layers in order, by checkpoint key without `.weight`. Between two of them is a ReLU.
     pub fn head_maps(&self) -> &'static [&'static str] {
         match self.head {
             Head::LanguageModel if self.tie_word_embeddings => &["model.embed_tokens"],

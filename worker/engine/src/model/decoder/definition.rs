@@ -1,9 +1,9 @@
 //! The one definition of the decoder (RMSNorm, grouped-query attention with rotary positions, SwiGLU),
-//! written over [`Body`]: it serves and it trains, whatever does the arithmetic.
+//! written over [`ComputeBackend`]: it serves and it trains, whatever does the arithmetic.
 
-use crate::ops::Body;
+use crate::ops::ComputeBackend;
 
-/// One layer's parameters in a body's own form: `L` for a linear map, `S` for a normalisation.
+/// One layer's parameters in a backend's own form: `L` for a linear layer, `S` for a normalisation.
 pub struct Layer<L, S> {
     input_layernorm: S,
     q_proj: L,
@@ -43,26 +43,26 @@ impl<L, S> Layer<L, S> {
     /// The residual stream after layer `index`, from the one before it.
     ///
     /// # Errors
-    /// Whatever the body reports.
+    /// Whatever the backend reports.
     pub fn forward<B>(
         &self,
-        body: &mut B,
+        backend: &mut B,
         index: usize,
         x: B::Activation,
     ) -> Result<B::Activation, B::Error>
     where
-        B: Body<Linear = L, Scale = S>,
+        B: ComputeBackend<Linear = L, Scale = S>,
     {
-        let normed = body.rms_norm(&x, &self.input_layernorm)?;
-        let [q, k, v] = body.project(&normed, [&self.q_proj, &self.k_proj, &self.v_proj])?;
-        let attended = body.attend(index, q, k, v)?;
-        let [attended] = body.project(&attended, [&self.o_proj])?;
-        let x = body.add(x, attended)?;
+        let normed = backend.rms_norm(&x, &self.input_layernorm)?;
+        let [q, k, v] = backend.project(&normed, [&self.q_proj, &self.k_proj, &self.v_proj])?;
+        let attended = backend.attend(index, q, k, v)?;
+        let [attended] = backend.project(&attended, [&self.o_proj])?;
+        let x = backend.add(x, attended)?;
 
-        let normed = body.rms_norm(&x, &self.post_attention_layernorm)?;
-        let [gate, up] = body.project(&normed, [&self.gate_proj, &self.up_proj])?;
-        let gated = body.swiglu(gate, up)?;
-        let [down] = body.project(&gated, [&self.down_proj])?;
-        body.add(x, down)
+        let normed = backend.rms_norm(&x, &self.post_attention_layernorm)?;
+        let [gate, up] = backend.project(&normed, [&self.gate_proj, &self.up_proj])?;
+        let gated = backend.swiglu(gate, up)?;
+        let [down] = backend.project(&gated, [&self.down_proj])?;
+        backend.add(x, down)
     }
 }

@@ -1,19 +1,19 @@
-//! The decoder on the differentiable bodies: parameters by checkpoint key, differentiable from end to end. Training
-//! uses it directly; serving uses the same definition over a faster body. It knows no loss and no optimizer.
+//! The decoder on the differentiable backends: parameters by checkpoint key, differentiable from end to end. Training
+//! uses it directly; serving uses the same definition over a faster backend. It knows no loss and no optimizer.
 
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Result, Tensor};
 
 use super::{Checkpoint, ModelConfig, ModelError};
-use crate::ops::Differentiable;
+use crate::ops::TrainingBackend;
 
 mod definition;
 mod reference;
 mod save;
 
 pub use definition::Layer;
-pub use reference::{Adapter, DifferentiableBody, LinearMap, Packing};
+pub use reference::{Adapter, DifferentiableBackend, LinearLayer, Packing};
 pub use save::save;
 
 /// A decoder whose arithmetic candle can differentiate.
@@ -21,9 +21,9 @@ pub struct Decoder {
     config: ModelConfig,
     parameters: BTreeMap<String, Tensor>,
     adapters: BTreeMap<String, Adapter>,
-    layers: Vec<Layer<LinearMap, Tensor>>,
+    layers: Vec<Layer<LinearLayer, Tensor>>,
     frequencies: Vec<f32>,
-    operations: Differentiable,
+    backend: TrainingBackend,
 }
 
 impl Decoder {
@@ -36,19 +36,19 @@ impl Decoder {
         Self::with_adapters(config, parameters, BTreeMap::new())
     }
 
-    /// The same with low-rank adapters on linear maps named as in the checkpoint without `.weight`
+    /// The same with low-rank adapters on linear layers named as in the checkpoint without `.weight`
     /// (`model.layers.0.self_attn.q_proj`).
     ///
     /// # Errors
-    /// As [`Decoder::new`]; or an adapter names no linear map, or does not fit it.
+    /// As [`Decoder::new`]; or an adapter names no linear layer, or does not fit it.
     pub fn with_adapters(
         config: ModelConfig,
         parameters: BTreeMap<String, Tensor>,
         adapters: BTreeMap<String, Adapter>,
     ) -> Result<Self> {
         check(&config, &parameters, &adapters)?;
-        let linear = |name: &str| -> Result<LinearMap> {
-            Ok(LinearMap {
+        let linear = |name: &str| -> Result<LinearLayer> {
+            Ok(LinearLayer {
                 weight: parameters[&format!("{name}.weight")].clone(),
                 bias: parameters.get(&format!("{name}.bias")).cloned(),
                 adapter: adapters.get(name).cloned(),
@@ -66,19 +66,19 @@ impl Decoder {
             adapters,
             layers,
             frequencies,
-            operations: Differentiable::Reference,
+            backend: TrainingBackend::Reference,
         })
     }
 
-    /// The same decoder by another body; a new one computes by the reference.
+    /// The same decoder by another backend; a new one computes by the reference.
     #[must_use]
-    pub fn by(self, operations: Differentiable) -> Self {
-        Self { operations, ..self }
+    pub fn with_backend(self, backend: TrainingBackend) -> Self {
+        Self { backend, ..self }
     }
 
-    /// The body by which it computes.
-    pub fn operations(&self) -> Differentiable {
-        self.operations
+    /// The backend by which it computes.
+    pub fn backend(&self) -> TrainingBackend {
+        self.backend
     }
 
     /// Loads every parameter of a checkpoint, frozen.
@@ -107,7 +107,7 @@ impl Decoder {
         &self.parameters
     }
 
-    /// The adapters by the name of their linear map.
+    /// The adapters by the name of their linear layer.
     pub fn adapters(&self) -> &BTreeMap<String, Adapter> {
         &self.adapters
     }
@@ -115,7 +115,7 @@ impl Decoder {
     /// The parameters with every adapter added to its weight: what is saved and served.
     ///
     /// # Errors
-    /// The arithmetic fails.
+    /// A tensor operation fails.
     pub fn merged_parameters(&self) -> Result<BTreeMap<String, Tensor>> {
         let mut merged = self.parameters.clone();
         for (name, Adapter { a, b, scale }) in &self.adapters {
@@ -149,7 +149,7 @@ impl Decoder {
     pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
         let (batch, tokens) = ids.dims2()?;
         let ids = ids.to_device(self.device())?.flatten_all()?;
-        self.operations
+        self.backend
             .embed(&self.parameters["model.embed_tokens.weight"], &ids)?
             .reshape((batch, tokens, self.config.hidden_size))
     }
@@ -160,12 +160,12 @@ impl Decoder {
     /// # Errors
     /// The shapes do not fit.
     pub fn layer(&self, index: usize, x: &Tensor, packing: &Packing) -> Result<Tensor> {
-        let mut body = DifferentiableBody {
-            operations: self.operations,
+        let mut backend = DifferentiableBackend {
+            backend: self.backend,
             config: self.config.clone(),
             packing: packing.clone(),
         };
-        self.layers[index].forward(&mut body, index, x.clone())
+        self.layers[index].forward(&mut backend, index, x.clone())
     }
 
     /// The last norm: from the residual stream after the last layer to the hidden states.
@@ -173,7 +173,7 @@ impl Decoder {
     /// # Errors
     /// The shapes do not fit.
     pub fn finish(&self, x: &Tensor) -> Result<Tensor> {
-        self.operations.rms_norm(
+        self.backend.rms_norm(
             x,
             &self.parameters["model.norm.weight"],
             self.config.rms_norm_eps,
@@ -206,7 +206,7 @@ impl Decoder {
             }
             let weight = &self.parameters[&format!("{name}.weight")];
             let bias = self.parameters.get(&format!("{name}.bias"));
-            x = self.operations.linear(&x, weight, bias)?;
+            x = self.backend.linear(&x, weight, bias)?;
         }
         Ok(x)
     }
@@ -217,8 +217,7 @@ impl Decoder {
     /// The shapes do not fit, or a target lies beyond the vocabulary.
     pub fn token_log_probabilities(&self, hidden: &Tensor, targets: &Tensor) -> Result<Tensor> {
         let weight = &self.parameters[self.config.head_weight()];
-        self.operations
-            .head_log_probabilities(hidden, weight, targets)
+        self.backend.head_log_probabilities(hidden, weight, targets)
     }
 
     /// The head's output at chosen places: `last` are (row, token) of each sequence's last token in

@@ -1,4 +1,4 @@
-//! The differentiable bodies as the decoder's definition sees it: candle tensors of shape (batch, tokens,
+//! The differentiable backends as the decoder's definition sees it: candle tensors of shape (batch, tokens,
 //! features), every operation differentiable, whole sequences without a cache.
 
 use std::collections::BTreeMap;
@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Result, Tensor};
 
 use crate::model::ModelConfig;
-use crate::ops::{Body, Differentiable, reference, rotary};
+use crate::ops::{ComputeBackend, TrainingBackend, reference, rotary};
 
-/// A low-rank addition to a frozen linear map: `scale * (x A^T) B^T` (Hu et al., 2021).
+/// A low-rank addition to a frozen linear layer: `scale * (x A^T) B^T` (Hu et al., 2021).
 #[derive(Clone, Debug)]
 pub struct Adapter {
     /// (rank, in).
@@ -19,22 +19,22 @@ pub struct Adapter {
     pub scale: f64,
 }
 
-/// A linear map as candle tensors.
+/// A linear layer as candle tensors.
 #[derive(Clone, Debug)]
-pub struct LinearMap {
+pub struct LinearLayer {
     pub(super) weight: Tensor,
     pub(super) bias: Option<Tensor>,
     pub(super) adapter: Option<Adapter>,
 }
 
-impl LinearMap {
-    pub(super) fn forward(&self, x: &Tensor, operations: Differentiable) -> Result<Tensor> {
-        let y = operations.linear(x, &self.weight, self.bias.as_ref())?;
+impl LinearLayer {
+    pub(super) fn forward(&self, x: &Tensor, backend: TrainingBackend) -> Result<Tensor> {
+        let y = backend.linear(x, &self.weight, self.bias.as_ref())?;
         let Some(Adapter { a, b, scale }) = &self.adapter else {
             return Ok(y);
         };
-        let low = operations.linear(x, a, None)?;
-        y + (operations.linear(&low, b, None)? * *scale)?
+        let low = backend.linear(x, a, None)?;
+        y + (backend.linear(&low, b, None)? * *scale)?
     }
 }
 
@@ -80,32 +80,31 @@ impl Packing {
     }
 }
 
-/// The body for one batch.
-pub struct DifferentiableBody {
-    pub(super) operations: Differentiable,
+/// The backend for one batch.
+pub struct DifferentiableBackend {
+    pub(super) backend: TrainingBackend,
     pub(super) config: ModelConfig,
     pub(super) packing: Packing,
 }
 
-impl Body for DifferentiableBody {
+impl ComputeBackend for DifferentiableBackend {
     type Activation = Tensor;
-    type Linear = LinearMap;
+    type Linear = LinearLayer;
     type Scale = Tensor;
     type Error = candle_core::Error;
 
     fn rms_norm(&mut self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-        self.operations
-            .rms_norm(x, weight, self.config.rms_norm_eps)
+        self.backend.rms_norm(x, weight, self.config.rms_norm_eps)
     }
 
     fn project<const N: usize>(
         &mut self,
         x: &Tensor,
-        maps: [&LinearMap; N],
+        layers: [&LinearLayer; N],
     ) -> Result<[Tensor; N]> {
-        let outputs: Vec<Tensor> = maps
+        let outputs: Vec<Tensor> = layers
             .into_iter()
-            .map(|map| map.forward(x, self.operations))
+            .map(|map| map.forward(x, self.backend))
             .collect::<Result<_>>()?;
         Ok(outputs.try_into().expect("as many outputs as maps"))
     }
@@ -113,11 +112,11 @@ impl Body for DifferentiableBody {
     fn attend(&mut self, layer: usize, q: Tensor, k: Tensor, v: Tensor) -> Result<Tensor> {
         let Packing { cos, sin, masks } = &self.packing;
         let mask = &masks[&self.config.window(layer)];
-        self.operations.attend([&q, &k, &v], [cos, sin], mask)
+        self.backend.attend([&q, &k, &v], [cos, sin], mask)
     }
 
     fn swiglu(&mut self, gate: Tensor, up: Tensor) -> Result<Tensor> {
-        self.operations.swiglu(&gate, &up)
+        self.backend.swiglu(&gate, &up)
     }
 
     fn add(&mut self, x: Tensor, y: Tensor) -> Result<Tensor> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::element::Element;
 use super::kernel::{Columns, Strided, multiply};
+use super::packed_type::PackedType;
 use super::{LANES, Lanes, rotate, softmax};
 
 /// Tokens in a block.
@@ -19,7 +19,7 @@ pub const MOST_QUERIES: usize = 12;
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionShape {
     /// What keys and values are held in.
-    pub element: Element,
+    pub packed_type: PackedType,
     /// Layers.
     pub layers: usize,
     /// Query heads.
@@ -41,20 +41,20 @@ impl AttentionShape {
 
     /// Units of a key.
     fn key_units(&self) -> usize {
-        self.element.units(self.head_dim)
+        self.packed_type.words(self.head_dim)
     }
 
     /// Units of the values of a block's tokens.
     fn value_units(&self) -> usize {
-        self.element.units(BLOCK_TOKENS)
+        self.packed_type.words(BLOCK_TOKENS)
     }
 
-    /// Registers of one head's keys in a block: `[tokens / 16][units of head_dim][16]`.
+    /// Registers of one head's keys in a block: `[tokens / 16][words of head_dim][16]`.
     fn key_size(&self) -> usize {
         BLOCK_TOKENS / LANES * self.key_units()
     }
 
-    /// Registers of one head's values in a block: `[head_dim / 16][units of tokens][16]`.
+    /// Registers of one head's values in a block: `[head_dim / 16][words of tokens][16]`.
     fn value_size(&self) -> usize {
         self.value_panels() * self.value_units()
     }
@@ -141,7 +141,7 @@ pub fn store(
     v: &[f32],
     angles: &[(f32, f32)],
 ) {
-    let element = shape.element;
+    let packed_type = shape.packed_type;
     ROOM.with_borrow_mut(|room| {
         let rotated = first(&mut room.rotated, shape.head_dim);
         for head in 0..shape.key_heads {
@@ -150,12 +150,12 @@ pub fn store(
             let (keys, values) = block.head_mut(shape, layer, head);
             let panel = &mut keys[place / LANES * shape.key_units()..][..shape.key_units()];
             for (index, key) in rotated.iter().enumerate() {
-                element.put(panel, index, place % LANES, *key);
+                packed_type.put(panel, index, place % LANES, *key);
             }
             let panels = values.chunks_exact_mut(shape.value_units());
             for (panel, v) in panels.zip(v[own].chunks(LANES)) {
                 for (lane, value) in v.iter().enumerate() {
-                    element.put(panel, place, lane, *value);
+                    packed_type.put(panel, place, lane, *value);
                 }
             }
         }
@@ -254,14 +254,15 @@ impl Piece<'_> {
     /// The rows lie within `out`, and nobody else writes these rows' heads meanwhile.
     #[allow(unsafe_code)]
     unsafe fn attend(&self, room: &mut Room, q: &[f32], angles: &[(f32, f32)], out: Columns) {
-        let (shape, element, head_dim) = (self.shape, self.shape.element, self.shape.head_dim);
+        let (shape, packed_type, head_dim) =
+            (self.shape, self.shape.packed_type, self.shape.head_dim);
         let (group, width) = (shape.group(), shape.heads * head_dim);
         let rows = self.queries.count * group;
         let end = self.queries.position + self.queries.count;
-        // Scores and weights begin with the first block in which a query sees a key. That is a whole number of units.
+        // Scores and weights begin with the first block in which a query sees a key. That is a whole number of words.
         let start = self.layer.first_key(self.queries.position) / BLOCK_TOKENS * BLOCK_TOKENS;
         let stride = (end - start).next_multiple_of(BLOCK_TOKENS);
-        let (key_units, weight_units) = (shape.key_units(), element.units(stride));
+        let (key_units, weight_units) = (shape.key_units(), packed_type.words(stride));
         let padded = shape.value_panels() * LANES;
         // A row is a query head of the group: where it begins in a row of queries or results.
         let place = |row: usize| {
@@ -272,17 +273,17 @@ impl Piece<'_> {
         let rotated = first(&mut room.rotated, head_dim);
         let queries = first(&mut room.queries, rows * key_units);
         let scale = 1.0 / (head_dim as f32).sqrt();
-        for (row, units) in queries.chunks_exact_mut(key_units).enumerate() {
+        for (row, words) in queries.chunks_exact_mut(key_units).enumerate() {
             let token = self.queries.row + row / group;
             let angles = &angles[token * head_dim / 2..][..head_dim / 2];
             rotate(&q[place(row)..][..head_dim], angles, scale, rotated);
-            element.lay(rotated, units);
+            packed_type.pack_row(rotated, words);
         }
 
         let scores = first(&mut room.scores, rows * stride);
         for (block, keys, _) in self.filled_blocks(start, end) {
             multiply(
-                element,
+                packed_type,
                 rows,
                 (end - block).min(BLOCK_TOKENS).div_ceil(LANES),
                 key_units,
@@ -295,7 +296,7 @@ impl Piece<'_> {
 
         let weights = first(&mut room.weights, rows * weight_units);
         let rows_of = scores.chunks_exact_mut(stride);
-        for (row, (scores, units)) in rows_of
+        for (row, (scores, words)) in rows_of
             .zip(weights.chunks_exact_mut(weight_units))
             .enumerate()
         {
@@ -306,17 +307,17 @@ impl Piece<'_> {
             let laid = (end - start).next_multiple_of(2);
             scores[..first].fill(0.0);
             scores[visible..laid].fill(0.0);
-            element.lay(&scores[..laid], units);
+            packed_type.pack_row(&scores[..laid], words);
         }
 
         let results = first(&mut room.results, rows * padded);
         for (block, _, values) in self.filled_blocks(start, end) {
             multiply(
-                element,
+                packed_type,
                 rows,
                 shape.value_panels(),
-                element.units((end - block).min(BLOCK_TOKENS)),
-                strided(&weights[element.units(block - start)..], weight_units),
+                packed_type.words((end - block).min(BLOCK_TOKENS)),
+                strided(&weights[packed_type.words(block - start)..], weight_units),
                 strided(values, shape.value_units()),
                 strided(&mut *results, padded),
                 block > start,

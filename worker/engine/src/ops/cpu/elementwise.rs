@@ -36,9 +36,9 @@ for_each_isa!(
     rotate, rotate_on, rotate_plain, (x: &[f32], angles: &[(f32, f32)], scale: f32, out: &mut [f32])
 );
 for_each_isa!(
-    /// One row as 8-bit integers in blocks: units of four numbers, each block's scale, and the block's sum times
+    /// One row as 8-bit integers in blocks: words of four numbers, each block's scale, and the block's sum times
     /// minus the weights' bias. Numbers beyond the row's end are zero.
-    quantise, quantise_on, quantise_plain, (x: &[f32], units: &mut [u32], scales: &mut [f32], offsets: &mut [i32])
+    quantise, quantise_on, quantise_plain, (x: &[f32], words: &mut [u32], scales: &mut [f32], offsets: &mut [i32])
 );
 for_each_isa!(
     /// The weights `e^((logit - largest) * scale)` of some logits, as multiples of 2^-35, whose sums in f64 are
@@ -157,11 +157,11 @@ fn sum_of_exponentials_plain(x: &[f32]) -> (f32, f64) {
 }
 
 #[inline(always)]
-fn quantise_plain(x: &[f32], units: &mut [u32], scales: &mut [f32], offsets: &mut [i32]) {
+fn quantise_plain(x: &[f32], words: &mut [u32], scales: &mut [f32], offsets: &mut [i32]) {
     // Adding and subtracting this rounds to an integer, ties to even, and leaves it in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
-    let blocks = units.as_chunks_mut::<{ BLOCK / 4 }>().0.iter_mut();
-    for (index, (units, (scale, offset))) in blocks.zip(scales.iter_mut().zip(offsets)).enumerate()
+    let blocks = words.as_chunks_mut::<{ BLOCK / 4 }>().0.iter_mut();
+    for (index, (words, (scale, offset))) in blocks.zip(scales.iter_mut().zip(offsets)).enumerate()
     {
         let mut block = [0.0f32; BLOCK];
         let own = &x[index * BLOCK..x.len().min((index + 1) * BLOCK)];
@@ -186,8 +186,8 @@ fn quantise_plain(x: &[f32], units: &mut [u32], scales: &mut [f32], offsets: &mu
             *byte = number;
         }
         *offset = -BIAS * sum;
-        for (unit, four) in units.iter_mut().zip(bytes.as_chunks::<4>().0) {
-            *unit = u32::from_le_bytes(*four);
+        for (word, four) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *word = u32::from_le_bytes(*four);
         }
     }
 }
@@ -313,11 +313,11 @@ mod tests {
                 let mut weights = x.clone();
                 let (total, most) = sampling_weights_on(isa, &x, largest, 0.7, &mut weights);
                 let blocks = x.len().div_ceil(BLOCK);
-                let (mut units, mut scales) = (vec![0; blocks * BLOCK / 4], vec![0.0; blocks]);
+                let (mut words, mut scales) = (vec![0; blocks * BLOCK / 4], vec![0.0; blocks]);
                 let mut offsets = vec![0; blocks];
-                quantise_on(isa, &x, &mut units, &mut scales, &mut offsets);
+                quantise_on(isa, &x, &mut words, &mut scales, &mut offsets);
                 let rows: Vec<Vec<u32>> = [&normed, &gated, &added, &softened, &rotated, &weights, &scales]
-                    .into_iter().map(|row| bits(row)).chain([units]).collect();
+                    .into_iter().map(|row| bits(row)).chain([words]).collect();
                 let kept = keep_at_least_on(isa, &mut weights, 0.3);
                 let sums = [sum, total, f64::from(most), kept].map(f64::to_bits);
                 let largest = (largest.to_bits(), largest_finite_on(isa, &x).map(f32::to_bits));
@@ -334,11 +334,11 @@ mod tests {
             x in prop::collection::vec(-50.0f32..50.0, 1..90),
         ) {
             let blocks = x.len().div_ceil(BLOCK);
-            let (mut units, mut scales) = (vec![0; blocks * BLOCK / 4], vec![0.0; blocks]);
+            let (mut words, mut scales) = (vec![0; blocks * BLOCK / 4], vec![0.0; blocks]);
             let mut offsets = vec![0; blocks];
-            quantise(&x, &mut units, &mut scales, &mut offsets);
+            quantise(&x, &mut words, &mut scales, &mut offsets);
             let numbers: Vec<i8> =
-                units.iter().flat_map(|unit| unit.to_le_bytes()).map(u8::cast_signed).collect();
+                words.iter().flat_map(|word| word.to_le_bytes()).map(u8::cast_signed).collect();
             for (index, number) in numbers.iter().enumerate() {
                 let x = x.get(index).copied().unwrap_or_default();
                 let scale = scales[index / BLOCK];

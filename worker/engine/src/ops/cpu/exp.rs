@@ -1,7 +1,7 @@
 //! The exponential function, of our own so that it gives the same bits on every machine: a polynomial in
 //! separate multiplications and additions, which no compiler may fuse.
 
-/// `e^x`, within 2 units in the last place above -87; zero below, where f32 has no normal numbers left.
+/// `e^x`, within 2 words in the last place above -87; zero below, where f32 has no normal numbers left.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     // x = n ln 2 + r with |r| <= ln(2) / 2; adding and subtracting 1.5 * 2^23 rounds to an integer.

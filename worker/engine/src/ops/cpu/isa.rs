@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 /// The environment variable that forces a set of instructions: `avx512-bf16`, `avx512`, `avx2` or `portable`.
-pub const BODY_VARIABLE: &str = "SCALEQUEST_CPU_BODY";
+pub const BACKEND_VARIABLE: &str = "SCALEQUEST_CPU_BACKEND";
 
 /// A set of instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Isa {
 
 static SELECTED: OnceLock<Isa> = OnceLock::new();
 
-/// The instructions in use, chosen once a process: those that [`BODY_VARIABLE`] names, or else the fastest
+/// The instructions in use, chosen once a process: those that [`BACKEND_VARIABLE`] names, or else the fastest
 /// that the machine has. A name that cannot be used is ignored here, with a warning; a program says so at its
 /// start by [`from_environment`].
 pub fn isa() -> Isa {
@@ -85,7 +85,7 @@ pub fn isa() -> Isa {
 /// # Errors
 /// The name is unknown, or the machine cannot run it.
 pub fn from_environment() -> Result<Isa, String> {
-    let Ok(name) = std::env::var(BODY_VARIABLE) else {
+    let Ok(name) = std::env::var(BACKEND_VARIABLE) else {
         return Ok(fastest());
     };
     let wanted = Isa::ALL
@@ -93,11 +93,11 @@ pub fn from_environment() -> Result<Isa, String> {
         .find(|isa| isa.name() == name)
         .ok_or_else(|| {
             let known = Isa::ALL.map(Isa::name).join(", ");
-            format!("{BODY_VARIABLE} is `{name}`; expected one of {known}")
+            format!("{BACKEND_VARIABLE} is `{name}`; expected one of {known}")
         })?;
     if !wanted.is_available() {
         return Err(format!(
-            "{BODY_VARIABLE} is `{name}`, which this machine cannot run"
+            "{BACKEND_VARIABLE} is `{name}`, which this machine cannot run"
         ));
     }
     Ok(wanted)

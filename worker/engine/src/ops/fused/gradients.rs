@@ -25,7 +25,7 @@ impl Gradients {
     /// Adds the gradient of a scalar for each of the variables that it depends on.
     ///
     /// # Errors
-    /// The arithmetic of the backward pass fails.
+    /// A tensor operation of the backward pass fails.
     pub fn add<'a>(
         &mut self,
         loss: &Tensor,

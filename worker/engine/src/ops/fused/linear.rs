@@ -1,28 +1,28 @@
-//! A linear map.
+//! A linear layer.
 
 use candle_core::{CpuStorage, CustomOp2, InplaceOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::gradients::{Part, gathered};
 use super::rows::{read, slice, tensor, width};
-use crate::ops::cpu::{Element, Operand, product};
+use crate::ops::cpu::{Operand, PackedType, gemm};
 
 /// `x W^T` of (.., in) and (out, in).
 struct Linear {
-    element: Element,
+    packed_type: PackedType,
 }
 
-/// As [`reference::linear`](crate::ops::reference::linear), with numbers multiplied as `element`.
+/// As [`reference::linear`](crate::ops::reference::linear), with numbers multiplied as `packed_type`.
 ///
 /// # Errors
 /// The shapes do not fit.
 pub fn linear(
-    element: Element,
+    packed_type: PackedType,
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
     let x = x.contiguous()?;
-    let y = x.apply_op2(&weight.contiguous()?, Linear { element })?;
+    let y = x.apply_op2(&weight.contiguous()?, Linear { packed_type })?;
     match bias {
         Some(bias) => y.broadcast_add(bias),
         None => Ok(y),
@@ -30,17 +30,22 @@ pub fn linear(
 }
 
 /// `x W^T` of rows of `inner` numbers.
-pub(super) fn multiply(element: Element, x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
+pub(super) fn multiply(
+    packed_type: PackedType,
+    x: &[f32],
+    weight: &[f32],
+    inner: usize,
+) -> Vec<f32> {
     let (rows, out) = (x.len() / inner, weight.len() / inner);
     let mut y = vec![0.0; rows * out];
     let (x, weight) = (Operand::plain(x), Operand::transposed(weight));
-    product(element, (rows, inner, out), x, weight, &mut y, false);
+    gemm(packed_type, (rows, inner, out), x, weight, &mut y, false);
     y
 }
 
 /// The gradients of `x` (.., in) and `weight` (out, in) from that of `x W^T`. A frozen weight needs none.
 pub(super) fn linear_backward(
-    element: Element,
+    packed_type: PackedType,
     x: &Tensor,
     weight: &Tensor,
     grad: &Tensor,
@@ -51,13 +56,13 @@ pub(super) fn linear_backward(
             let mut dx = vec![0.0; x.elem_count()];
             let shape = (dx.len() / inner, out, inner);
             let (grad, weight) = (Operand::plain(grad), Operand::plain(weight));
-            product(element, shape, grad, weight, &mut dx, false);
+            gemm(packed_type, shape, grad, weight, &mut dx, false);
             dx
         })?;
         tensor(dx, x.shape())
     };
     let part = WeightPart {
-        element,
+        packed_type,
         x: &x.contiguous()?,
         weight,
         grad: &grad.contiguous()?,
@@ -73,7 +78,7 @@ pub(super) fn linear_backward(
 
 /// The gradient of a weight by one batch.
 struct WeightPart<'a> {
-    element: Element,
+    packed_type: PackedType,
     x: &'a Tensor,
     weight: &'a Tensor,
     grad: &'a Tensor,
@@ -87,14 +92,14 @@ impl Part for WeightPart<'_> {
     }
 
     fn put(&self, sum: &Tensor, over: bool) -> Result<()> {
-        let element = self.element;
-        sum.inplace_op3(self.grad, self.x, &Put { element, over })
+        let packed_type = self.packed_type;
+        sum.inplace_op3(self.grad, self.x, &Put { packed_type, over })
     }
 }
 
 /// `grad^T x`, written over what is there or added to it: each element's chain of additions then goes on.
 struct Put {
-    element: Element,
+    packed_type: PackedType,
     over: bool,
 }
 
@@ -120,7 +125,14 @@ impl InplaceOp3 for Put {
         let (grad, x) = (slice::<f32>(grad, grad_layout)?, slice::<f32>(x, layout)?);
         let shape = (out, x.len() / inner, inner);
         let (grad, x) = (Operand::transposed(grad), Operand::plain(x));
-        product(self.element, shape, grad, x, &mut sum[from..to], !self.over);
+        gemm(
+            self.packed_type,
+            shape,
+            grad,
+            x,
+            &mut sum[from..to],
+            !self.over,
+        );
         Ok(())
     }
 }
@@ -150,7 +162,7 @@ impl CustomOp2 for Linear {
             *last = out;
         }
         let (x, weight) = (slice(x, layout)?, slice(weight, weight_layout)?);
-        let y = multiply(self.element, x, weight, inner);
+        let y = multiply(self.packed_type, x, weight, inner);
         Ok((CpuStorage::F32(y), shape.into()))
     }
 
@@ -161,6 +173,6 @@ impl CustomOp2 for Linear {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        linear_backward(self.element, x, weight, grad)
+        linear_backward(self.packed_type, x, weight, grad)
     }
 }

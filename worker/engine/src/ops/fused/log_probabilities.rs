@@ -8,26 +8,26 @@ use rayon::prelude::*;
 
 use super::linear::{linear_backward, multiply};
 use super::rows::{read, slice, tensor};
-use crate::ops::cpu::{self, Element};
+use crate::ops::cpu::{self, PackedType};
 
 struct LogProbabilities {
-    element: Element,
+    packed_type: PackedType,
     /// What the forward pass leaves to the backward pass.
     logits: Mutex<Option<Vec<f32>>>,
 }
 
-/// As [`reference::head_log_probabilities`](crate::ops::reference::head_log_probabilities), with numbers multiplied as `element`.
+/// As [`reference::head_log_probabilities`](crate::ops::reference::head_log_probabilities), with numbers multiplied as `packed_type`.
 ///
 /// # Errors
 /// The shapes do not fit, or a target lies beyond the vocabulary.
 pub fn head_log_probabilities(
-    element: Element,
+    packed_type: PackedType,
     hidden: &Tensor,
     weight: &Tensor,
     targets: &Tensor,
 ) -> Result<Tensor> {
     let operation = LogProbabilities {
-        element,
+        packed_type,
         logits: Mutex::new(None),
     };
     let (weight, targets) = (weight.contiguous()?, targets.contiguous()?);
@@ -72,7 +72,12 @@ impl CustomOp3 for LogProbabilities {
             bail!("target {target} lies beyond the vocabulary of {vocabulary}")
         }
         let hidden = slice::<f32>(hidden, layout)?;
-        let logits = multiply(self.element, hidden, slice(weight, weight_layout)?, inner);
+        let logits = multiply(
+            self.packed_type,
+            hidden,
+            slice(weight, weight_layout)?,
+            inner,
+        );
         let values = logits
             .par_chunks(vocabulary)
             .zip(targets)
@@ -96,7 +101,7 @@ impl CustomOp3 for LogProbabilities {
         let (vocabulary, inner) = weight.dims2()?;
         let again = || {
             read([hidden, weight], |[hidden, weight]| {
-                multiply(self.element, hidden, weight, inner)
+                multiply(self.packed_type, hidden, weight, inner)
             })
         };
         let kept = self.kept().take();
@@ -113,7 +118,7 @@ impl CustomOp3 for LogProbabilities {
                 });
         })?;
         let dlogits = tensor(logits, &(targets.len(), vocabulary).into())?;
-        let (of_hidden, of_weight) = linear_backward(self.element, hidden, weight, &dlogits)?;
+        let (of_hidden, of_weight) = linear_backward(self.packed_type, hidden, weight, &dlogits)?;
         Ok((of_hidden, of_weight, None))
     }
 }

@@ -2,9 +2,9 @@
 
 use candle_core::{Device, Result, Tensor, Var};
 
-use crate::ops::cpu::Element;
-use crate::ops::differentiable::Differentiable;
+use crate::ops::cpu::PackedType;
 use crate::ops::reference::segment_mask;
+use crate::ops::training_backend::TrainingBackend;
 
 fn random(shape: &[usize], seed: u32) -> Var {
     let mut state = seed;
@@ -24,29 +24,29 @@ fn short(shape: &[usize], seed: u32) -> Var {
     Var::from_tensor(&short).unwrap()
 }
 
-/// Compares both bodies within `tolerance`, by a loss to which every element of the result counts differently.
+/// Compares both backends within `tolerance`, by a loss to which every element of the result counts differently.
 #[track_caller]
 fn agree(
     inputs: &[Var],
     tolerance: f32,
-    operation: impl Fn(Differentiable, &[Tensor]) -> Result<Tensor>,
+    operation: impl Fn(TrainingBackend, &[Tensor]) -> Result<Tensor>,
 ) {
-    agree_by(Element::F32, inputs, tolerance, operation);
+    agree_by(PackedType::F32, inputs, tolerance, operation);
 }
 
 #[track_caller]
 fn agree_by(
-    element: Element,
+    packed_type: PackedType,
     inputs: &[Var],
     tolerance: f32,
-    operation: impl Fn(Differentiable, &[Tensor]) -> Result<Tensor>,
+    operation: impl Fn(TrainingBackend, &[Tensor]) -> Result<Tensor>,
 ) {
     let inputs_as: Vec<Tensor> = inputs
         .iter()
         .map(|input| input.as_tensor().clone())
         .collect();
-    let of = |body: Differentiable| {
-        let y = operation(body, &inputs_as).unwrap();
+    let of = |backend: TrainingBackend| {
+        let y = operation(backend, &inputs_as).unwrap();
         let weights = short(y.dims(), 77);
         let loss = (&y * weights.as_tensor()).unwrap().sum_all().unwrap();
         let gradients = loss.backward().unwrap();
@@ -65,9 +65,9 @@ fn agree_by(
             })
             .collect::<Vec<(Vec<usize>, Vec<f32>)>>()
     };
-    let pairs = of(Differentiable::Reference)
+    let pairs = of(TrainingBackend::Reference)
         .into_iter()
-        .zip(of(Differentiable::Fused(element)));
+        .zip(of(TrainingBackend::Fused(packed_type)));
     for (place, ((shape, expected), (fused_shape, found))) in pairs.enumerate() {
         assert_eq!(shape, fused_shape);
         for (expected, found) in expected.iter().zip(&found) {
@@ -85,8 +85,8 @@ fn linear_maps_agree() {
             random(&[out, inner], 2),
             random(&[out], 3),
         ];
-        agree(&inputs, 1e-4, |body, inputs| {
-            body.linear(&inputs[0], &inputs[1], Some(&inputs[2]))
+        agree(&inputs, 1e-4, |backend, inputs| {
+            backend.linear(&inputs[0], &inputs[1], Some(&inputs[2]))
         });
     }
 }
@@ -99,8 +99,8 @@ fn linear_maps_of_numbers_that_bf16_holds_agree_by_bf16_as_well() {
             short(&[out, inner], 2),
             random(&[out], 3),
         ];
-        agree_by(Element::Bf16, &inputs, 1e-4, |body, inputs| {
-            body.linear(&inputs[0], &inputs[1], Some(&inputs[2]))
+        agree_by(PackedType::Bf16, &inputs, 1e-4, |backend, inputs| {
+            backend.linear(&inputs[0], &inputs[1], Some(&inputs[2]))
         });
     }
 }
@@ -109,8 +109,8 @@ fn linear_maps_of_numbers_that_bf16_holds_agree_by_bf16_as_well() {
 fn norms_agree() {
     for (rows, width) in [(1, 1), (3, 64), (700, 65)] {
         let inputs = [random(&[1, rows, width], 4), random(&[width], 5)];
-        agree(&inputs, 1e-4, |body, inputs| {
-            body.rms_norm(&inputs[0], &inputs[1], 1e-5)
+        agree(&inputs, 1e-4, |backend, inputs| {
+            backend.rms_norm(&inputs[0], &inputs[1], 1e-5)
         });
     }
 }
@@ -122,8 +122,8 @@ fn gated_activations_agree() {
         let scaled = (var.as_tensor() * 30.0).unwrap().detach();
         Var::from_tensor(&scaled).unwrap()
     };
-    agree(&[large(6), large(7)], 1e-5, |body, inputs| {
-        body.swiglu(&inputs[0], &inputs[1])
+    agree(&[large(6), large(7)], 1e-5, |backend, inputs| {
+        backend.swiglu(&inputs[0], &inputs[1])
     });
 }
 
@@ -144,10 +144,10 @@ fn attention_agrees_over_packed_sequences_with_windows_and_without() {
         let cos = angles.cos().unwrap().detach();
         let sin = angles.sin().unwrap().detach();
         // Each of three products in a row rounds its operands by 2^-9 at most.
-        for (element, tolerance) in [(Element::F32, 1e-5), (Element::Bf16, 6.0 / 512.0)] {
-            agree_by(element, &inputs, tolerance, |body, inputs| {
+        for (packed_type, tolerance) in [(PackedType::F32, 1e-5), (PackedType::Bf16, 6.0 / 512.0)] {
+            agree_by(packed_type, &inputs, tolerance, |backend, inputs| {
                 let [q, k, v] = inputs else { unreachable!() };
-                body.attend([q, k, v], [&cos, &sin], &mask)
+                backend.attend([q, k, v], [&cos, &sin], &mask)
             });
         }
     }
@@ -158,11 +158,11 @@ fn log_probabilities_agree_and_a_target_beyond_the_vocabulary_is_refused() {
     let targets = Tensor::new(&[0u32, 7, 1499, 7], &Device::Cpu).unwrap();
     let (hidden, weight) = (random(&[4, 12], 13), random(&[1500, 12], 14));
     let scaled = Var::from_tensor(&(weight.as_tensor() * 20.0).unwrap().detach()).unwrap();
-    agree(&[hidden.clone(), scaled], 1e-4, |body, inputs| {
-        body.head_log_probabilities(&inputs[0], &inputs[1], &targets)
+    agree(&[hidden.clone(), scaled], 1e-4, |backend, inputs| {
+        backend.head_log_probabilities(&inputs[0], &inputs[1], &targets)
     });
     let beyond = Tensor::new(&[0u32, 7, 1500, 7], &Device::Cpu).unwrap();
-    let error = Differentiable::Fused(Element::F32)
+    let error = TrainingBackend::Fused(PackedType::F32)
         .head_log_probabilities(&hidden, &weight, &beyond)
         .unwrap_err();
     assert!(error.to_string().contains("target 1500"), "{error}");
@@ -172,11 +172,11 @@ fn log_probabilities_agree_and_a_target_beyond_the_vocabulary_is_refused() {
 fn embeddings_agree_and_a_token_beyond_the_vocabulary_is_refused() {
     let ids = Tensor::new(&[3u32, 0, 3, 4], &Device::Cpu).unwrap();
     let weight = random(&[5, 6], 16);
-    agree(std::slice::from_ref(&weight), 1e-6, |body, inputs| {
-        body.embed(&inputs[0], &ids)
+    agree(std::slice::from_ref(&weight), 1e-6, |backend, inputs| {
+        backend.embed(&inputs[0], &ids)
     });
     let beyond = Tensor::new(&[1u32, 5], &Device::Cpu).unwrap();
-    let error = Differentiable::Fused(Element::F32)
+    let error = TrainingBackend::Fused(PackedType::F32)
         .embed(&weight, &beyond)
         .unwrap_err();
     assert!(error.to_string().contains("token 5"), "{error}");
@@ -187,16 +187,16 @@ fn gradients_of_several_losses_add_up_where_they_lie() {
     let (x, weight) = (random(&[4, 8], 17), random(&[9, 8], 18));
     let ids = Tensor::new(&[1u32, 8, 1, 0], &Device::Cpu).unwrap();
     // The weight is read as an embedding and as a map, like that of a tied head.
-    let loss = |body: Differentiable, x: &Tensor, scale: f64| {
-        let read = body.embed(weight.as_tensor(), &ids).unwrap();
-        let y = body.linear(&(x + read).unwrap(), weight.as_tensor(), None);
+    let loss = |backend: TrainingBackend, x: &Tensor, scale: f64| {
+        let read = backend.embed(weight.as_tensor(), &ids).unwrap();
+        let y = backend.linear(&(x + read).unwrap(), weight.as_tensor(), None);
         (y.unwrap().sqr().unwrap().sum_all().unwrap() * scale).unwrap()
     };
-    let of = |body: Differentiable| {
+    let of = |backend: TrainingBackend| {
         let mut sums = super::Gradients::default();
         for scale in [0.5, 2.0, 1.0] {
             let variables = [x.as_tensor(), weight.as_tensor()];
-            sums.add(&loss(body, x.as_tensor(), scale), variables)
+            sums.add(&loss(backend, x.as_tensor(), scale), variables)
                 .unwrap();
         }
         [&x, &weight].map(|variable| {
@@ -204,8 +204,8 @@ fn gradients_of_several_losses_add_up_where_they_lie() {
             sum.flatten_all().unwrap().to_vec1::<f32>().unwrap()
         })
     };
-    let expected = of(Differentiable::Reference);
-    let found = of(Differentiable::Fused(Element::F32));
+    let expected = of(TrainingBackend::Reference);
+    let found = of(TrainingBackend::Fused(PackedType::F32));
     for (expected, found) in expected.iter().flatten().zip(found.iter().flatten()) {
         let error = (expected - found).abs() / (1.0 + expected.abs());
         assert!(error < 1e-5, "{found}, expected {expected}");
@@ -216,7 +216,7 @@ fn gradients_of_several_losses_add_up_where_they_lie() {
 fn a_frozen_weight_gets_no_gradient() {
     let (x, weight) = (random(&[4, 8], 14), random(&[6, 8], 15));
     let frozen = weight.as_tensor().detach();
-    let y = Differentiable::Fused(Element::F32)
+    let y = TrainingBackend::Fused(PackedType::F32)
         .linear(&x, &frozen, None)
         .unwrap();
     let gradients = y.sum_all().unwrap().backward().unwrap();
@@ -227,22 +227,22 @@ fn a_frozen_weight_gets_no_gradient() {
 fn memory_is_kept_only_of_gradients_that_are_put_in_one_place_and_written_over() {
     let (x, weight) = (random(&[4, 8], 19), random(&[9, 8], 20));
     let frozen = x.as_tensor().detach();
-    let of = |body: Differentiable, sums: &mut super::Gradients| {
-        let y = body.linear(&frozen, weight.as_tensor(), None).unwrap();
+    let of = |backend: TrainingBackend, sums: &mut super::Gradients| {
+        let y = backend.linear(&frozen, weight.as_tensor(), None).unwrap();
         let loss = y.sqr().unwrap().sum_all().unwrap();
         sums.add(&loss, [weight.as_tensor()]).unwrap();
         sums.take(&weight).expect("a gradient")
     };
-    for (body, is_kept) in [
-        (Differentiable::Fused(Element::F32), true),
-        (Differentiable::Reference, false),
+    for (backend, is_kept) in [
+        (TrainingBackend::Fused(PackedType::F32), true),
+        (TrainingBackend::Reference, false),
     ] {
         let mut sums = super::Gradients::default();
-        let first = of(body, &mut sums);
+        let first = of(backend, &mut sums);
         let expected = first.to_vec2::<f32>().unwrap();
         sums.reuse(&weight, first);
-        assert_eq!(sums.holds_memory_for(&weight), is_kept, "{body:?}");
-        let again = of(body, &mut sums).to_vec2::<f32>().unwrap();
-        assert_eq!(again, expected, "{body:?}");
+        assert_eq!(sums.holds_memory_for(&weight), is_kept, "{backend:?}");
+        let again = of(backend, &mut sums).to_vec2::<f32>().unwrap();
+        assert_eq!(again, expected, "{backend:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! A linear map.
+//! A linear layer.
 
 use candle_core::{Result, Tensor};
 

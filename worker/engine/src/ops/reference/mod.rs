@@ -1,4 +1,4 @@
-//! The reference body: candle tensors, f32, every operation differentiable. Composed of candle's elementary operations only, because its fused
+//! The reference backend: candle tensors, f32, every operation differentiable. Composed of candle's elementary operations only, because its fused
 //! `rms_norm`, `softmax_last_dim` and `rope` have no backward and cut the graph without an error.
 
 mod attention;

@@ -3,44 +3,44 @@
 use candle_core::Tensor;
 
 use crate::model::Architecture;
-use crate::ops::Differentiable;
-use crate::ops::cpu::Element;
+use crate::ops::TrainingBackend;
+use crate::ops::cpu::PackedType;
 use crate::ops::fused::Gradients;
-use crate::training::draw::Draws;
 use crate::training::fixtures::{
     Recorder, adapted, config, full, pairs, parameters, plan, questions, settings,
 };
 use crate::training::initial::with_scalar_head;
+use crate::training::rng::KeyedRng;
 use crate::training::settings::{TrainingSettings, Tuning};
 use crate::training::{
-    Ended, Example, Objective, Preference, QuestionModelling, Regression, Summary, Target, Trainee,
-    TrainingError, evaluate, gradient, train,
+    DpoObjective, Example, Objective, RegressionObjective, SftObjective, Target, TrainableModel,
+    TrainingError, TrainingOutcome, TrainingSummary, evaluate, gradient, train,
 };
 
 fn finish<O: Objective>(
-    trainee: &Trainee,
+    model: &TrainableModel,
     objective: &mut O,
     settings: &TrainingSettings,
-) -> Summary {
+) -> TrainingSummary {
     let scratch = tempfile::tempdir().unwrap();
-    let mut watcher = Recorder::new(scratch.path(), usize::MAX);
+    let mut callback = Recorder::new(scratch.path(), usize::MAX);
     match train(
-        trainee,
+        model,
         objective,
         &plan(settings, scratch.path()),
-        &mut watcher,
+        &mut callback,
     )
     .unwrap()
     {
-        Ended::Finished(summary) => summary,
-        Ended::Stopped { step } => panic!("stopped at {step}"),
+        TrainingOutcome::Finished(summary) => summary,
+        TrainingOutcome::Stopped { step } => panic!("stopped at {step}"),
     }
 }
 
-fn assert_every_gradient_is_alive<O: Objective>(trainee: &Trainee, objective: &O) {
-    let batch = objective.units(&mut Draws::keyed(1, "gradient", 0));
+fn assert_every_gradient_is_alive<O: Objective>(model: &TrainableModel, objective: &O) {
+    let batch = objective.units(&mut KeyedRng::new(1, "gradient", 0));
     let found = gradient(
-        trainee,
+        model,
         objective,
         &batch,
         &mut Gradients::default(),
@@ -48,7 +48,7 @@ fn assert_every_gradient_is_alive<O: Objective>(trainee: &Trainee, objective: &O
     )
     .unwrap()
     .unwrap();
-    assert_eq!(found.values.len(), trainee.variables().len());
+    assert_eq!(found.values.len(), model.variables().len());
     for (name, value) in &found.values {
         let largest = value
             .abs()
@@ -63,11 +63,11 @@ fn assert_every_gradient_is_alive<O: Objective>(trainee: &Trainee, objective: &O
     }
 }
 
-fn scalar(architecture: Architecture) -> Trainee {
+fn scalar(architecture: Architecture) -> TrainableModel {
     let config = config(architecture);
     let parameters = parameters(&config);
     let (config, parameters) = with_scalar_head(config, parameters, 4).unwrap();
-    Trainee::new(config, parameters, Tuning::Full, 0).unwrap()
+    TrainableModel::new(config, parameters, Tuning::Full, 0).unwrap()
 }
 
 fn targets(count: usize) -> Vec<Target> {
@@ -83,19 +83,16 @@ fn targets(count: usize) -> Vec<Target> {
 #[test]
 fn every_trainable_parameter_has_a_gradient_that_is_not_zero() {
     for architecture in [Architecture::Qwen2, Architecture::Llama] {
-        let trainee = full(architecture);
-        assert_every_gradient_is_alive(
-            &trainee,
-            &QuestionModelling::new(questions(6), 24).unwrap(),
-        );
-        let preference = Preference::new(pairs(6), 0.1, 64)
+        let model = full(architecture);
+        assert_every_gradient_is_alive(&model, &SftObjective::new(questions(6), 24).unwrap());
+        let preference = DpoObjective::new(pairs(6), 0.1, 64)
             .unwrap()
-            .with_reference(trainee.decoder())
+            .with_reference(model.decoder())
             .unwrap();
-        assert_every_gradient_is_alive(&trainee, &preference);
+        assert_every_gradient_is_alive(&model, &preference);
         assert_every_gradient_is_alive(
             &scalar(architecture),
-            &Regression::new(targets(6), 64).unwrap(),
+            &RegressionObjective::new(targets(6), 64).unwrap(),
         );
     }
 }
@@ -103,41 +100,38 @@ fn every_trainable_parameter_has_a_gradient_that_is_not_zero() {
 #[test]
 fn every_adapter_has_a_gradient_once_b_is_off_zero() {
     for architecture in [Architecture::Qwen2, Architecture::Llama] {
-        let trainee = adapted(architecture);
-        for (name, variable) in trainee
+        let model = adapted(architecture);
+        for (name, variable) in model
             .variables()
             .iter()
             .filter(|(name, _)| name.ends_with("lora_B"))
         {
-            let mut draws = Draws::keyed(6, name, 0);
+            let mut rng = KeyedRng::new(6, name, 0);
             let values: Vec<f32> = (0..variable.elem_count())
-                .map(|_| draws.normal() as f32 * 0.1)
+                .map(|_| rng.normal() as f32 * 0.1)
                 .collect();
             variable
                 .set(&Tensor::from_vec(values, variable.dims(), variable.device()).unwrap())
                 .unwrap();
         }
-        assert_every_gradient_is_alive(
-            &trainee,
-            &QuestionModelling::new(questions(6), 24).unwrap(),
-        );
+        assert_every_gradient_is_alive(&model, &SftObjective::new(questions(6), 24).unwrap());
     }
 }
 
 #[test]
 fn the_gradient_is_the_slope_of_the_loss() {
     // Rounding to bf16 makes steps of the slope.
-    let trainee = full(Architecture::Qwen2).by(Differentiable::Fused(Element::F32));
-    let preference = Preference::new(pairs(4), 0.5, 64)
+    let model = full(Architecture::Qwen2).with_backend(TrainingBackend::Fused(PackedType::F32));
+    let preference = DpoObjective::new(pairs(4), 0.5, 64)
         .unwrap()
-        .with_reference(trainee.decoder())
+        .with_reference(model.decoder())
         .unwrap();
     // Away from where the reference is, so that the margin is not zero.
-    let norm = &trainee.variables()["model.norm.weight"];
+    let norm = &model.variables()["model.norm.weight"];
     norm.set(&(norm.as_tensor() * 1.2).unwrap()).unwrap();
-    let batch = preference.units(&mut Draws::keyed(1, "slope", 0));
+    let batch = preference.units(&mut KeyedRng::new(1, "slope", 0));
     let found = gradient(
-        &trainee,
+        &model,
         &preference,
         &batch,
         &mut Gradients::default(),
@@ -150,7 +144,7 @@ fn the_gradient_is_the_slope_of_the_loss() {
         "model.layers.1.mlp.down_proj.weight",
         "model.norm.weight",
     ] {
-        let (variable, slope) = (&trainee.variables()[name], &found.values[name]);
+        let (variable, slope) = (&model.variables()[name], &found.values[name]);
         let start = variable.as_tensor().copy().unwrap();
         let length = slope
             .sqr()
@@ -164,7 +158,7 @@ fn the_gradient_is_the_slope_of_the_loss() {
             variable
                 .set(&(&start + (slope * (distance / f64::from(length))).unwrap()).unwrap())
                 .unwrap();
-            let loss = evaluate(&preference, trainee.decoder()).unwrap().loss;
+            let loss = evaluate(&preference, model.decoder()).unwrap().loss;
             variable.set(&start).unwrap();
             loss
         };
@@ -178,7 +172,7 @@ fn the_gradient_is_the_slope_of_the_loss() {
 
 #[test]
 fn question_training_lowers_the_held_out_loss_and_learns_the_end() {
-    for (trainee, rate) in [
+    for (model, rate) in [
         (full(Architecture::Llama), 1e-2),
         (adapted(Architecture::Qwen2), 3e-2),
     ] {
@@ -186,23 +180,23 @@ fn question_training_lowers_the_held_out_loss_and_learns_the_end() {
         let ends = held_out
             .iter()
             .map(|e| Example {
-                learnt_from: e.tokens.len() - 1,
+                loss_start: e.tokens.len() - 1,
                 ..e.clone()
             })
             .collect();
-        let ends = QuestionModelling::new(ends, 24).unwrap();
-        let held_out = QuestionModelling::new(held_out, 24).unwrap();
+        let ends = SftObjective::new(ends, 24).unwrap();
+        let held_out = SftObjective::new(held_out, 24).unwrap();
         let losses = || {
-            [&held_out, &ends].map(|objective| evaluate(objective, trainee.decoder()).unwrap().loss)
+            [&held_out, &ends].map(|objective| evaluate(objective, model.decoder()).unwrap().loss)
         };
         let before = losses();
-        let mut objective = QuestionModelling::new(questions(48), 24).unwrap();
+        let mut objective = SftObjective::new(questions(48), 24).unwrap();
         let settings = TrainingSettings {
             learning_rate: rate,
             epochs: 20,
             ..settings()
         };
-        let summary = finish(&trainee, &mut objective, &settings);
+        let summary = finish(&model, &mut objective, &settings);
         let after = losses();
         assert!(
             after[0] < 0.7 * before[0] && after[1] < 0.7 * before[1],
@@ -214,50 +208,50 @@ fn question_training_lowers_the_held_out_loss_and_learns_the_end() {
 
 #[test]
 fn preference_training_starts_at_ln_2_and_its_margin_grows() {
-    for (trainee, rate) in [
+    for (model, rate) in [
         (full(Architecture::Qwen2), 2e-3),
         (adapted(Architecture::Llama), 1e-2),
     ] {
-        let mut objective = Preference::new(pairs(32), 0.1, 64).unwrap();
+        let mut objective = DpoObjective::new(pairs(32), 0.1, 64).unwrap();
         let settings = TrainingSettings {
             learning_rate: rate,
             epochs: 4,
             batch_size: 8,
             ..settings()
         };
-        let summary = finish(&trainee, &mut objective, &settings);
+        let summary = finish(&model, &mut objective, &settings);
         let (first, last) = (&summary.steps[0], summary.steps.last().unwrap());
         assert!(
             (first.loss - std::f64::consts::LN_2).abs() < 1e-6,
             "starts at {}",
             first.loss
         );
-        assert!(first.measures[0].abs() < 1e-6);
+        assert!(first.metrics[0].abs() < 1e-6);
         assert!(
-            last.measures[0] > 0.1 && last.loss < first.loss,
+            last.metrics[0] > 0.1 && last.loss < first.loss,
             "ends at {last:?}"
         );
-        let after = evaluate(&objective, trainee.decoder()).unwrap();
-        assert!(after.measures[1] > 0.9, "accuracy {}", after.measures[1]);
+        let after = evaluate(&objective, model.decoder()).unwrap();
+        assert!(after.metrics[1] > 0.9, "accuracy {}", after.metrics[1]);
     }
 }
 
 #[test]
 fn regression_learns_a_number_from_the_last_token() {
-    let trainee = scalar(Architecture::Llama);
-    let held_out = Regression::new(targets(80).split_off(64), 64).unwrap();
-    let before = evaluate(&held_out, trainee.decoder()).unwrap();
+    let model = scalar(Architecture::Llama);
+    let held_out = RegressionObjective::new(targets(80).split_off(64), 64).unwrap();
+    let before = evaluate(&held_out, model.decoder()).unwrap();
     let settings = TrainingSettings {
         epochs: 10,
         batch_size: 8,
         ..settings()
     };
     finish(
-        &trainee,
-        &mut Regression::new(targets(64), 64).unwrap(),
+        &model,
+        &mut RegressionObjective::new(targets(64), 64).unwrap(),
         &settings,
     );
-    let after = evaluate(&held_out, trainee.decoder()).unwrap();
+    let after = evaluate(&held_out, model.decoder()).unwrap();
     assert!(
         after.loss < 0.3 * before.loss,
         "{before:?} before, {after:?} after"
@@ -266,17 +260,17 @@ fn regression_learns_a_number_from_the_last_token() {
 
 #[test]
 fn a_loss_that_is_not_a_number_names_the_step() {
-    let trainee = full(Architecture::Llama);
-    let norm = &trainee.variables()["model.norm.weight"];
+    let model = full(Architecture::Llama);
+    let norm = &model.variables()["model.norm.weight"];
     norm.set(&(norm.as_tensor() * f64::NAN).unwrap()).unwrap();
     let scratch = tempfile::tempdir().unwrap();
-    let mut watcher = Recorder::new(scratch.path(), usize::MAX);
-    let mut objective = QuestionModelling::new(questions(6), 24).unwrap();
+    let mut callback = Recorder::new(scratch.path(), usize::MAX);
+    let mut objective = SftObjective::new(questions(6), 24).unwrap();
     let error = train(
-        &trainee,
+        &model,
         &mut objective,
         &plan(&settings(), scratch.path()),
-        &mut watcher,
+        &mut callback,
     )
     .unwrap_err();
     assert!(
@@ -293,19 +287,19 @@ fn a_loss_that_is_not_a_number_names_the_step() {
 
 #[test]
 fn impossible_settings_are_refused_by_name() {
-    let trainee = full(Architecture::Llama);
+    let model = full(Architecture::Llama);
     let scratch = tempfile::tempdir().unwrap();
     let settings = TrainingSettings {
         batch_size: 0,
         ..settings()
     };
-    let mut objective = QuestionModelling::new(questions(6), 24).unwrap();
-    let mut watcher = Recorder::new(scratch.path(), usize::MAX);
+    let mut objective = SftObjective::new(questions(6), 24).unwrap();
+    let mut callback = Recorder::new(scratch.path(), usize::MAX);
     let error = train(
-        &trainee,
+        &model,
         &mut objective,
         &plan(&settings, scratch.path()),
-        &mut watcher,
+        &mut callback,
     )
     .unwrap_err();
     assert_eq!(error.to_string(), "`batchSize` is 0: expected 1 or more");

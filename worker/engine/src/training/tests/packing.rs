@@ -1,31 +1,31 @@
 //! Packing changes what is computed together, and nothing else.
 
 use crate::model::Architecture;
-use crate::ops::Differentiable;
-use crate::ops::cpu::Element;
+use crate::ops::TrainingBackend;
+use crate::ops::cpu::PackedType;
 use crate::training::Objective;
 use crate::training::batch::{Example, log_probabilities};
-use crate::training::draw::Draws;
 use crate::training::fixtures::{adapted, config, full, parameters, questions};
 use crate::training::micro_batches::micro_batches;
-use crate::training::{Preference, QuestionModelling, TrainingError, evaluate};
+use crate::training::rng::KeyedRng;
+use crate::training::{DpoObjective, SftObjective, TrainingError, evaluate};
 
 #[test]
 fn packed_questions_have_the_log_probabilities_they_have_alone() {
     for architecture in Architecture::ALL {
-        let trainee = full(architecture);
+        let model = full(architecture);
         let examples = questions(7);
         let together: Vec<Vec<&Example>> = vec![
             vec![&examples[0], &examples[1], &examples[2]],
             vec![&examples[3]],
             vec![&examples[4], &examples[5]],
         ];
-        let packed = log_probabilities(trainee.decoder(), &together)
+        let packed = log_probabilities(model.decoder(), &together)
             .unwrap()
             .sums()
             .unwrap();
         for (index, packed) in packed.to_vec1::<f32>().unwrap().into_iter().enumerate() {
-            let alone = log_probabilities(trainee.decoder(), &[vec![&examples[index]]])
+            let alone = log_probabilities(model.decoder(), &[vec![&examples[index]]])
                 .unwrap()
                 .sums()
                 .unwrap();
@@ -40,17 +40,17 @@ fn packed_questions_have_the_log_probabilities_they_have_alone() {
 
 #[test]
 fn every_token_of_every_question_is_in_exactly_one_row_of_an_epoch() {
-    let objective = QuestionModelling::new(questions(40), 24).unwrap();
-    let units = objective.units(&mut Draws::keyed(1, "epoch", 0));
+    let objective = SftObjective::new(questions(40), 24).unwrap();
+    let units = objective.units(&mut KeyedRng::new(1, "epoch", 0));
     let mut indices = units.concat();
     indices.sort_unstable();
     assert_eq!(indices, (0..40).collect::<Vec<_>>());
-    let learnt: f64 = units.iter().map(|unit| objective.weight(unit)).sum();
+    let weight: f64 = units.iter().map(|unit| objective.weight(unit)).sum();
     let expected: usize = questions(40)
         .iter()
-        .map(|example| example.learnt().len())
+        .map(|example| example.loss_range().len())
         .sum();
-    assert_eq!(learnt, expected as f64);
+    assert_eq!(weight, expected as f64);
     assert_eq!(
         micro_batches(&objective, &units).concat().concat(),
         units.concat(),
@@ -58,32 +58,31 @@ fn every_token_of_every_question_is_in_exactly_one_row_of_an_epoch() {
     );
     assert_ne!(
         units,
-        objective.units(&mut Draws::keyed(1, "epoch", 1)),
+        objective.units(&mut KeyedRng::new(1, "epoch", 1)),
         "epochs differ"
     );
 }
 
 #[test]
 fn the_mean_loss_does_not_depend_on_the_length_of_rows() {
-    let trainee = full(Architecture::Llama);
+    let model = full(Architecture::Llama);
     let loss = |max_length| {
-        let objective = QuestionModelling::new(questions(30), max_length).unwrap();
-        evaluate(&objective, trainee.decoder()).unwrap().loss
+        let objective = SftObjective::new(questions(30), max_length).unwrap();
+        evaluate(&objective, model.decoder()).unwrap().loss
     };
     assert!((loss(16) - loss(64)).abs() < 1e-5);
 }
 
 #[test]
 fn a_question_that_is_too_long_is_cut_before_its_end_and_counted() {
-    let objective =
-        QuestionModelling::new(vec![Example::question(&[1], &[2, 3, 4, 5], 9)], 4).unwrap();
+    let objective = SftObjective::new(vec![Example::question(&[1], &[2, 3, 4, 5], 9)], 4).unwrap();
     assert_eq!(objective.truncated(), 1);
     assert_eq!(objective.examples()[0].tokens, [1, 2, 3, 4]);
 }
 
 #[test]
 fn a_length_that_the_prefix_fills_is_refused_with_its_name() {
-    let error = QuestionModelling::new(vec![Example::question(&[1, 2, 3], &[4], 9)], 3)
+    let error = SftObjective::new(vec![Example::question(&[1, 2, 3], &[4], 9)], 3)
         .err()
         .unwrap();
     assert_eq!(
@@ -91,7 +90,7 @@ fn a_length_that_the_prefix_fills_is_refused_with_its_name() {
         "`maxLength` is 3: the question prefix alone has 3 tokens"
     );
     assert!(matches!(
-        QuestionModelling::new(vec![], 8),
+        SftObjective::new(vec![], 8),
         Err(TrainingError::NoExamples(_))
     ));
 }
@@ -104,7 +103,7 @@ fn pairs_that_are_too_long_are_dropped_and_counted() {
         .map(|pair| pair.chosen.tokens.len())
         .max()
         .unwrap();
-    let objective = Preference::new(pairs, 0.1, longest - 1).unwrap();
+    let objective = DpoObjective::new(pairs, 0.1, longest - 1).unwrap();
     assert!(objective.dropped() > 0);
     assert_eq!(objective.len() + objective.dropped(), 20);
 }
@@ -113,15 +112,18 @@ fn pairs_that_are_too_long_are_dropped_and_counted() {
 fn adapters_start_at_the_model_itself_and_merge_into_what_they_compute() {
     for architecture in [Architecture::Qwen2, Architecture::Llama] {
         // An adapter beside a rounded weight is not quite the rounded sum of both.
-        let body = Differentiable::Fused(Element::F32);
-        let (trainee, plain) = (adapted(architecture).by(body), full(architecture).by(body));
-        let objective = QuestionModelling::new(questions(5), 24).unwrap();
+        let backend = TrainingBackend::Fused(PackedType::F32);
+        let (model, plain) = (
+            adapted(architecture).with_backend(backend),
+            full(architecture).with_backend(backend),
+        );
+        let objective = SftObjective::new(questions(5), 24).unwrap();
         let loss = |model: &crate::model::Decoder| evaluate(&objective, model).unwrap().loss;
-        assert_eq!(loss(trainee.decoder()), loss(plain.decoder()));
-        for (name, variable) in trainee.variables() {
-            let mut draws = Draws::keyed(8, name, 0);
+        assert_eq!(loss(model.decoder()), loss(plain.decoder()));
+        for (name, variable) in model.variables() {
+            let mut rng = KeyedRng::new(8, name, 0);
             let values: Vec<f32> = (0..variable.elem_count())
-                .map(|_| draws.normal() as f32 * 0.1)
+                .map(|_| rng.normal() as f32 * 0.1)
                 .collect();
             variable
                 .set(
@@ -135,9 +137,9 @@ fn adapters_start_at_the_model_itself_and_merge_into_what_they_compute() {
                 .unwrap();
         }
         let merged =
-            crate::model::Decoder::new(config(architecture), trainee.merged_parameters().unwrap())
+            crate::model::Decoder::new(config(architecture), model.merged_parameters().unwrap())
                 .unwrap();
-        assert!((loss(trainee.decoder()) - loss(&merged)).abs() < 1e-4);
+        assert!((loss(model.decoder()) - loss(&merged)).abs() < 1e-4);
         assert!((loss(&merged) - loss(plain.decoder())).abs() > 1e-3);
         assert_eq!(
             parameters(&config(architecture)).len(),

@@ -1,32 +1,33 @@
-//! A training that is stopped and resumed gives the bits of one that never was.
+//! A training that is stopped and resumed gives the bits of an uninterrupted one.
 
 use crate::model::Architecture;
 use crate::training::fixtures::{Recorder, adapted, bits, full, pairs, plan, questions, settings};
 use crate::training::{
-    Ended, Objective, Plan, Preference, QuestionModelling, Summary, Trainee, TrainingError, train,
+    DpoObjective, Objective, Plan, SftObjective, TrainableModel, TrainingError, TrainingOutcome,
+    TrainingSummary, train,
 };
 
-/// Trains to the end, stopping after every `patience` looks and resuming with a fresh trainee and objective.
+/// Trains to the end, stopping after every `patience` looks and resuming with a fresh model and objective.
 fn in_pieces<O: Objective>(
-    trainee: impl Fn() -> Trainee,
+    model: impl Fn() -> TrainableModel,
     objective: impl Fn() -> O,
     patience: usize,
-) -> (Vec<u32>, Summary, usize) {
+) -> (Vec<u32>, TrainingSummary, usize) {
     let (scratch, settings) = (tempfile::tempdir().unwrap(), settings());
-    let mut watcher = Recorder::new(scratch.path(), patience);
+    let mut callback = Recorder::new(scratch.path(), patience);
     let mut pieces = 0;
     loop {
         pieces += 1;
         assert!(pieces < 200, "no progress");
-        let resume = watcher.kept.take();
-        let (model, mut data) = (trainee(), objective());
+        let resume = callback.saved.take();
+        let (model, mut data) = (model(), objective());
         let plan = Plan {
             resume: resume.as_deref(),
             ..plan(&settings, scratch.path())
         };
-        match train(&model, &mut data, &plan, &mut watcher).unwrap() {
-            Ended::Finished(summary) => return (bits(&model), summary, pieces),
-            Ended::Stopped { .. } => watcher.patience = patience,
+        match train(&model, &mut data, &plan, &mut callback).unwrap() {
+            TrainingOutcome::Finished(summary) => return (bits(&model), summary, pieces),
+            TrainingOutcome::Stopped { .. } => callback.patience = patience,
         }
     }
 }
@@ -37,7 +38,7 @@ fn a_stopped_question_training_ends_with_the_bits_of_one_that_was_not() {
         let run = |patience| {
             in_pieces(
                 || make(Architecture::Qwen2),
-                || QuestionModelling::new(questions(20), 24).unwrap(),
+                || SftObjective::new(questions(20), 24).unwrap(),
                 patience,
             )
         };
@@ -57,7 +58,7 @@ fn a_stopped_preference_training_keeps_its_reference() {
     let run = |patience| {
         in_pieces(
             || full(Architecture::Llama),
-            || Preference::new(pairs(40), 0.1, 64).unwrap(),
+            || DpoObjective::new(pairs(40), 0.1, 64).unwrap(),
             patience,
         )
     };
@@ -71,33 +72,33 @@ fn a_stopped_preference_training_keeps_its_reference() {
 }
 
 fn stopped_checkpoint(directory: &std::path::Path) -> std::path::PathBuf {
-    let (mut watcher, settings) = (Recorder::new(directory, 3), settings());
-    let mut objective = QuestionModelling::new(questions(20), 24).unwrap();
+    let (mut callback, settings) = (Recorder::new(directory, 3), settings());
+    let mut objective = SftObjective::new(questions(20), 24).unwrap();
     let ended = train(
         &full(Architecture::Llama),
         &mut objective,
         &plan(&settings, directory),
-        &mut watcher,
+        &mut callback,
     )
     .unwrap();
-    assert!(matches!(ended, Ended::Stopped { .. }));
-    watcher.kept.unwrap()
+    assert!(matches!(ended, TrainingOutcome::Stopped { .. }));
+    callback.saved.unwrap()
 }
 
 fn resume_error(
     directory: &std::path::Path,
     checkpoint: &std::path::Path,
     identity: &str,
-    model: &Trainee,
+    model: &TrainableModel,
 ) -> String {
-    let (mut watcher, settings) = (Recorder::new(directory, usize::MAX), settings());
-    let mut objective = QuestionModelling::new(questions(20), 24).unwrap();
+    let (mut callback, settings) = (Recorder::new(directory, usize::MAX), settings());
+    let mut objective = SftObjective::new(questions(20), 24).unwrap();
     let plan = Plan {
         resume: Some(checkpoint),
         identity,
         ..plan(&settings, directory)
     };
-    let error = train(model, &mut objective, &plan, &mut watcher).unwrap_err();
+    let error = train(model, &mut objective, &plan, &mut callback).unwrap_err();
     assert!(matches!(error, TrainingError::Checkpoint { .. }), "{error}");
     error.to_string()
 }
@@ -148,22 +149,22 @@ fn a_cut_checkpoint_is_refused_with_its_path() {
 #[test]
 fn a_watcher_that_cannot_keep_a_checkpoint_ends_the_training_with_its_words() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut watcher, settings) = (
+    let (mut callback, settings) = (
         Recorder::new(&directory.path().join("absent"), usize::MAX),
         settings(),
     );
-    let mut objective = QuestionModelling::new(questions(20), 24).unwrap();
+    let mut objective = SftObjective::new(questions(20), 24).unwrap();
     let error = train(
         &full(Architecture::Llama),
         &mut objective,
         &plan(&settings, directory.path()),
-        &mut watcher,
+        &mut callback,
     )
     .unwrap_err();
     assert!(
         error
             .to_string()
-            .starts_with("cannot keep the training checkpoint of step 1: "),
+            .starts_with("cannot save the training checkpoint of step 1: "),
         "{error}"
     );
 }

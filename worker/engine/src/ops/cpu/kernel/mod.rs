@@ -1,4 +1,4 @@
-//! The product kernels: rows times packed panels. Linear maps, attention scores and attention values all go
+//! The product kernels: rows times packed panels. Linear layers, attention scores and attention values all go
 //! through them. Here is the one over f32 or pairs of bf16; `int8` is the other, over blocks of integers.
 //!
 //! Element (row, column) is one chain of fused multiply-adds over k, started from zero or from what the output
@@ -6,8 +6,8 @@
 //! the same bits as a whole one. k ascends; of a pair of bf16 the later number comes first, because the
 //! processors' instruction (VDPBF16PS) adds them so, each rounded to f32.
 
-use super::element::Element;
 use super::isa::{Isa, isa};
+use super::packed_type::PackedType;
 use super::{LANES, Lanes};
 
 #[cfg(target_arch = "x86_64")]
@@ -18,7 +18,7 @@ mod portable;
 
 pub(super) mod int8;
 
-/// The operands of one product, as places in memory; what each tile works on. Strides and `k` count units.
+/// The operands of one product, as places in memory; what each tile works on. Strides and `k` count words.
 ///
 /// `y[r * y_stride + 16 p + l] (+)= sum over i < k of x[r * x_stride + i] * w[p * w_stride + i][l]`.
 #[derive(Clone, Copy)]
@@ -76,12 +76,12 @@ pub(super) struct Strided<T> {
     pub(super) stride: usize,
 }
 
-/// Multiplies `rows` rows of `x` by `panels` panels of `w`, each `k` units long, into `y`.
+/// Multiplies `rows` rows of `x` by `panels` panels of `w`, each `k` words long, into `y`.
 ///
 /// With `resume` the sums continue from `y`'s contents.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn multiply(
-    element: Element,
+    packed_type: PackedType,
     rows: usize,
     panels: usize,
     k: usize,
@@ -111,13 +111,13 @@ pub(super) fn multiply(
     // SAFETY: the bounds were asserted above.
     #[allow(unsafe_code)]
     unsafe {
-        multiply_at(isa(), element, operands, rows, panels);
+        multiply_at(isa(), packed_type, operands, rows, panels);
     }
 }
 
 /// Multiplies by the largest tile `repeats` times, on operands in the nearest caches; returns how many operations that was. What a machine's
 /// arithmetic reaches at best.
-pub fn saturate(element: Element, repeats: usize) -> f64 {
+pub fn saturate(packed_type: PackedType, repeats: usize) -> f64 {
     let (rows, panels, k) = (8, 3, 512);
     let (x, w) = (vec![0; rows * k], vec![Lanes::ZERO; panels * k]);
     let mut y = vec![0.0; rows * panels * LANES];
@@ -134,10 +134,10 @@ pub fn saturate(element: Element, repeats: usize) -> f64 {
             data: &mut y[..],
             stride: panels * LANES,
         };
-        multiply(element, rows, panels, k, x, w, y, false);
+        multiply(packed_type, rows, panels, k, x, w, y, false);
     }
     std::hint::black_box(y);
-    let numbers = 4 * k / element.bytes();
+    let numbers = 4 * k / packed_type.bytes();
     2.0 * (rows * panels * LANES * numbers * repeats) as f64
 }
 
@@ -146,24 +146,32 @@ pub fn saturate(element: Element, repeats: usize) -> f64 {
 /// # Safety
 /// Every place that the product reads or writes is valid, and nobody else writes them meanwhile.
 #[allow(unsafe_code)]
-unsafe fn multiply_at(isa: Isa, element: Element, operands: Operands, rows: usize, panels: usize) {
+unsafe fn multiply_at(
+    isa: Isa,
+    packed_type: PackedType,
+    operands: Operands,
+    rows: usize,
+    panels: usize,
+) {
     // SAFETY: as the caller promises; the instruction set was detected when it was chosen.
     unsafe {
-        match (isa, element) {
+        match (isa, packed_type) {
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512Bf16 | Isa::Avx512, Element::F32) => {
+            (Isa::Avx512Bf16 | Isa::Avx512, PackedType::F32) => {
                 avx512::single::multiply(operands, rows, panels);
             }
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512Bf16, Element::Bf16) => avx512::pair_dot::multiply(operands, rows, panels),
+            (Isa::Avx512Bf16, PackedType::Bf16) => {
+                avx512::pair_dot::multiply(operands, rows, panels)
+            }
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512, Element::Bf16) => avx512::pair::multiply(operands, rows, panels),
+            (Isa::Avx512, PackedType::Bf16) => avx512::pair::multiply(operands, rows, panels),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2, Element::F32) => avx2::single::multiply(operands, rows, panels),
+            (Isa::Avx2, PackedType::F32) => avx2::single::multiply(operands, rows, panels),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2, Element::Bf16) => avx2::pair::multiply(operands, rows, panels),
-            (_, Element::F32) => portable::single::multiply(operands, rows, panels),
-            (_, Element::Bf16) => portable::pair::multiply(operands, rows, panels),
+            (Isa::Avx2, PackedType::Bf16) => avx2::pair::multiply(operands, rows, panels),
+            (_, PackedType::F32) => portable::single::multiply(operands, rows, panels),
+            (_, PackedType::Bf16) => portable::pair::multiply(operands, rows, panels),
         }
     }
 }
@@ -193,7 +201,7 @@ impl Columns {
     }
 }
 
-/// How many units of k a piece of a product covers when there are many rows: its panels then stay in
+/// How many words of k a piece of a product covers when there are many rows: its panels then stay in
 /// the second-level cache while all rows pass over them.
 const DEPTH: usize = 512;
 /// Rows up to which panels are worked through one after the other, whole: each is read from memory while the one before it is multiplied.
@@ -212,14 +220,14 @@ pub(super) fn panels_at_once(rows: usize) -> usize {
     }
 }
 
-/// Multiplies `rows` rows of `x` by panels `first..first + panels` of `w` (each `k` units long) into those
+/// Multiplies `rows` rows of `x` by panels `first..first + panels` of `w` (each `k` words long) into those
 /// columns of `y`, from zero.
 ///
 /// # Safety
 /// `y` outlives the call and no other task writes these columns meanwhile.
 #[allow(unsafe_code, clippy::too_many_arguments)]
 pub(super) unsafe fn multiply_columns(
-    element: Element,
+    packed_type: PackedType,
     rows: usize,
     k: usize,
     x: &[u32],
@@ -251,7 +259,7 @@ pub(super) unsafe fn multiply_columns(
                     resume: start > 0,
                     pass: 0,
                 };
-                multiply_at(isa(), element, operands, rows, count);
+                multiply_at(isa(), packed_type, operands, rows, count);
             }
         }
     }
@@ -298,16 +306,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::{LANES, Lanes};
-    use super::{Element, Isa, Operands, multiply_at};
+    use super::{Isa, Operands, PackedType, multiply_at};
 
     /// Sums in the order that is promised, one element at a time.
-    fn by_definition(element: Element, sum: f32, x: &[u32], w: &[Lanes], lane: usize) -> f32 {
+    fn by_definition(
+        packed_type: PackedType,
+        sum: f32,
+        x: &[u32],
+        w: &[Lanes],
+        lane: usize,
+    ) -> f32 {
         x.iter().zip(w).fold(sum, |sum, (x, w)| {
             let w = w.0[lane];
             let add = |sum: f32, x: u32, w: u32| f32::from_bits(x).mul_add(f32::from_bits(w), sum);
-            match element {
-                Element::F32 => add(sum, *x, w),
-                Element::Bf16 => {
+            match packed_type {
+                PackedType::F32 => add(sum, *x, w),
+                PackedType::Bf16 => {
                     let later = add(sum, x & 0xffff_0000, w & 0xffff_0000);
                     add(later, x << 16, w << 16)
                 }
@@ -325,8 +339,8 @@ mod tests {
             rows in 1usize..20, panels in 1usize..14, numbers in 1usize..60, resume: bool, tiny: bool,
             half: bool, seed: u32,
         ) {
-            let element = if half { Element::Bf16 } else { Element::F32 };
-            let k = element.units(numbers);
+            let packed_type = if half { PackedType::Bf16 } else { PackedType::F32 };
+            let k = packed_type.words(numbers);
             let mut state = seed;
             // Numbers of ordinary size, or down to where bf16 becomes zero.
             let mut random = || {
@@ -337,12 +351,12 @@ mod tests {
             let mut x = vec![0u32; rows * k];
             for row in x.chunks_exact_mut(k) {
                 let numbers: Vec<f32> = (0..numbers).map(|_| random()).collect();
-                element.lay(&numbers, row);
+                packed_type.pack_row(&numbers, row);
             }
             let mut w = vec![Lanes::ZERO; panels * k];
             for panel in w.chunks_exact_mut(k) {
                 for (index, lane) in (0..numbers).flat_map(|i| (0..LANES).map(move |lane| (i, lane))) {
-                    element.put(panel, index, lane, random());
+                    packed_type.put(panel, index, lane, random());
                 }
             }
             let start: Vec<f32> = (0..rows * panels * LANES).map(|_| random()).collect();
@@ -350,7 +364,7 @@ mod tests {
                 let (row, column) = (place / (panels * LANES), place % (panels * LANES));
                 let sum = if resume { start[place] } else { 0.0 };
                 let panel = &w[column / LANES * k..][..k];
-                by_definition(element, sum, &x[row * k..][..k], panel, column % LANES)
+                by_definition(packed_type, sum, &x[row * k..][..k], panel, column % LANES)
             }).collect();
             for isa in Isa::available() {
                 let mut y = start.clone();
@@ -360,7 +374,7 @@ mod tests {
                 };
                 // SAFETY: the vectors have the sizes that the strides say, and the machine has the instructions.
                 #[allow(unsafe_code)]
-                unsafe { multiply_at(isa, element, operands, rows, panels) };
+                unsafe { multiply_at(isa, packed_type, operands, rows, panels) };
                 prop_assert_eq!(bits(&y), bits(&expected), "{}", isa.name());
             }
         }

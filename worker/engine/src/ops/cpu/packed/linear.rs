@@ -1,19 +1,19 @@
-//! Linear maps of one input, on all threads at once.
+//! Linear layers of one input, on all threads at once.
 
 use rayon::prelude::*;
 
 use super::{PackedMatrix, Panels};
-use crate::ops::Arithmetic;
-use crate::ops::cpu::element::Element;
-use crate::ops::cpu::kernel::int8::{self, BLOCK, QuantisedPanels, QuantisedRows, UNITS};
+use crate::ops::Dtype;
+use crate::ops::cpu::kernel::int8::{self, BLOCK, QuantisedPanels, QuantisedRows, WORDS};
 use crate::ops::cpu::kernel::{Columns, multiply_columns, panels_at_once};
+use crate::ops::cpu::packed_type::PackedType;
 use crate::ops::cpu::{add, elementwise};
 
 /// Below this many numbers a pass over rows is not worth sharing out.
 const SHARED: usize = 1 << 14;
 
-/// One linear map: its weights, its bias, and where its results go.
-pub struct Map<'a> {
+/// One linear layer: its weights, its bias, and where its results go.
+pub struct Projection<'a> {
     /// The weights.
     pub weight: &'a PackedMatrix,
     /// A number for every output.
@@ -24,51 +24,51 @@ pub struct Map<'a> {
 
 /// Rows of activations in the form that packed weights are multiplied with. Its memory is used again.
 #[derive(Debug, Default)]
-pub struct Prepared {
-    units: Vec<u32>,
+pub struct PackedInputs {
+    words: Vec<u32>,
     scales: Vec<f32>,
     offsets: Vec<i32>,
 }
 
-impl Prepared {
+impl PackedInputs {
     /// Lays out rows of `x`, `inputs` long each; returns how many.
-    fn fill(&mut self, x: &[f32], inputs: usize, arithmetic: Arithmetic) -> usize {
+    fn fill(&mut self, x: &[f32], inputs: usize, dtype: Dtype) -> usize {
         assert!(x.len().is_multiple_of(inputs), "whole rows");
         let rows = x.len() / inputs;
         let blocks = inputs.div_ceil(BLOCK);
-        let units = match arithmetic {
-            Arithmetic::F32 => Element::F32.units(inputs),
-            Arithmetic::Bf16 => Element::Bf16.units(inputs),
-            Arithmetic::Int8 => blocks * UNITS,
+        let words = match dtype {
+            Dtype::F32 => PackedType::F32.words(inputs),
+            Dtype::Bf16 => PackedType::Bf16.words(inputs),
+            Dtype::Int8 => blocks * WORDS,
         };
-        grow(&mut self.units, rows * units);
+        grow(&mut self.words, rows * words);
         let at_once = (SHARED / inputs).max(1);
-        let work = self.units[..rows * units].par_chunks_mut(at_once * units);
+        let work = self.words[..rows * words].par_chunks_mut(at_once * words);
         let work = work.zip(x.par_chunks(at_once * inputs));
-        let element = match arithmetic {
-            Arithmetic::F32 => Element::F32,
-            Arithmetic::Bf16 => Element::Bf16,
-            Arithmetic::Int8 => {
+        let packed_type = match dtype {
+            Dtype::F32 => PackedType::F32,
+            Dtype::Bf16 => PackedType::Bf16,
+            Dtype::Int8 => {
                 grow(&mut self.scales, rows * blocks);
                 grow(&mut self.offsets, rows * blocks);
                 let scales = self.scales[..rows * blocks].par_chunks_mut(at_once * blocks);
                 let offsets = self.offsets[..rows * blocks].par_chunks_mut(at_once * blocks);
                 work.zip(scales.zip(offsets))
                     .for_each(|((rows, x), (scales, offsets))| {
-                        let rows = rows.chunks_exact_mut(units).zip(x.chunks_exact(inputs));
+                        let rows = rows.chunks_exact_mut(words).zip(x.chunks_exact(inputs));
                         let blocks = scales
                             .chunks_exact_mut(blocks)
                             .zip(offsets.chunks_exact_mut(blocks));
-                        for ((units, x), (scales, offsets)) in rows.zip(blocks) {
-                            elementwise::quantise(x, units, scales, offsets);
+                        for ((words, x), (scales, offsets)) in rows.zip(blocks) {
+                            elementwise::quantise(x, words, scales, offsets);
                         }
                     });
                 return rows;
             }
         };
         work.for_each(|(rows, x)| {
-            for (units, x) in rows.chunks_exact_mut(units).zip(x.chunks_exact(inputs)) {
-                element.lay(x, units);
+            for (words, x) in rows.chunks_exact_mut(words).zip(x.chunks_exact(inputs)) {
+                packed_type.pack_row(x, words);
             }
         });
         rows
@@ -85,17 +85,19 @@ fn grow<T: Copy + Default>(values: &mut Vec<T>, count: usize) {
 ///
 /// # Panics
 /// `x` is not whole rows, the maps differ in inputs or arithmetic, or a bias or result does not fit.
-pub fn linear(x: &[f32], maps: &mut [Map<'_>], prepared: &mut Prepared) {
-    let Some(first) = maps.first() else { return };
-    let (inputs, arithmetic) = (first.weight.inputs, first.weight.arithmetic());
-    let rows = prepared.fill(x, inputs, arithmetic);
+pub fn linear(x: &[f32], projections: &mut [Projection<'_>], packed_inputs: &mut PackedInputs) {
+    let Some(first) = projections.first() else {
+        return;
+    };
+    let (inputs, dtype) = (first.weight.inputs, first.weight.dtype());
+    let rows = packed_inputs.fill(x, inputs, dtype);
     if rows == 0 {
         return;
     }
-    let outputs: Vec<(&PackedMatrix, Columns)> = maps
+    let outputs: Vec<(&PackedMatrix, Columns)> = projections
         .iter_mut()
         .map(|map| {
-            assert!(map.weight.inputs == inputs && map.weight.arithmetic() == arithmetic);
+            assert!(map.weight.inputs == inputs && map.weight.dtype() == dtype);
             assert!(
                 map.y.len() >= rows * map.weight.stride(),
                 "room for results"
@@ -109,7 +111,7 @@ pub fn linear(x: &[f32], maps: &mut [Map<'_>], prepared: &mut Prepared) {
     let piece = total
         .div_ceil(8 * threads)
         .next_multiple_of(panels_at_once(rows));
-    let prepared = &*prepared;
+    let packed_inputs = &*packed_inputs;
     let work = |start: usize| {
         let mut before = 0;
         for (weight, y) in &outputs {
@@ -119,7 +121,14 @@ pub fn linear(x: &[f32], maps: &mut [Map<'_>], prepared: &mut Prepared) {
                 // SAFETY: pieces are disjoint columns of results, which outlive them.
                 #[allow(unsafe_code)]
                 unsafe {
-                    columns(rows, prepared, weight, own.start - before, own.len(), *y);
+                    columns(
+                        rows,
+                        packed_inputs,
+                        weight,
+                        own.start - before,
+                        own.len(),
+                        *y,
+                    );
                 }
             }
             before += panels;
@@ -130,7 +139,7 @@ pub fn linear(x: &[f32], maps: &mut [Map<'_>], prepared: &mut Prepared) {
     } else {
         (0..total).into_par_iter().step_by(piece).for_each(work);
     }
-    for map in maps {
+    for map in projections {
         let Some(bias) = map.bias else { continue };
         assert_eq!(bias.len(), map.weight.outputs, "a bias for every output");
         let stride = map.weight.stride();
@@ -148,7 +157,7 @@ pub fn linear(x: &[f32], maps: &mut [Map<'_>], prepared: &mut Prepared) {
 #[allow(unsafe_code)]
 unsafe fn columns(
     rows: usize,
-    prepared: &Prepared,
+    packed_inputs: &PackedInputs,
     weight: &PackedMatrix,
     first: usize,
     panels: usize,
@@ -157,18 +166,27 @@ unsafe fn columns(
     // SAFETY: the caller's.
     unsafe {
         match &weight.panels {
-            Panels::Numbers(element, lanes) => {
-                let k = element.units(weight.inputs);
-                multiply_columns(*element, rows, k, &prepared.units, lanes, first, panels, y);
+            Panels::Numbers(packed_type, lanes) => {
+                let k = packed_type.words(weight.inputs);
+                multiply_columns(
+                    *packed_type,
+                    rows,
+                    k,
+                    &packed_inputs.words,
+                    lanes,
+                    first,
+                    panels,
+                    y,
+                );
             }
             Panels::Blocks(lanes, scales) => {
                 let x = QuantisedRows {
-                    units: &prepared.units,
-                    scales: &prepared.scales,
-                    offsets: &prepared.offsets,
+                    words: &packed_inputs.words,
+                    scales: &packed_inputs.scales,
+                    offsets: &packed_inputs.offsets,
                 };
                 let w = QuantisedPanels {
-                    units: lanes,
+                    words: lanes,
                     scales,
                 };
                 let blocks = weight.inputs.div_ceil(BLOCK);

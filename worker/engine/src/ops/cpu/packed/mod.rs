@@ -1,18 +1,18 @@
-//! Weights packed once, in the form that their arithmetic multiplies, and the linear maps on them.
+//! Weights packed once, in the form that their arithmetic multiplies, and the linear layers on them.
 
 use half::f16;
 
-use super::element::Element;
-use super::kernel::int8::{BIAS, BLOCK, Scales, UNITS};
+use super::kernel::int8::{BIAS, BLOCK, Scales, WORDS};
+use super::packed_type::PackedType;
 use super::{LANES, Lanes};
-use crate::ops::Arithmetic;
+use crate::ops::Dtype;
 
 mod linear;
 mod pack;
 mod quantise;
 mod rows;
 
-pub use linear::{Map, Prepared, linear};
+pub use linear::{PackedInputs, Projection, linear};
 pub use rows::{DenseRows, RowSource};
 
 /// A matrix (out, in) in panels of sixteen outputs, the last panel filled with zeros.
@@ -25,8 +25,8 @@ pub struct PackedMatrix {
 
 #[derive(Clone, Debug)]
 enum Panels {
-    /// `[out / 16][units of in][16]`.
-    Numbers(Element, Vec<Lanes>),
+    /// `[out / 16][words of in][16]`.
+    Numbers(PackedType, Vec<Lanes>),
     /// `[out / 16][blocks of in][8][16]`, four bytes each, with `[out / 16][blocks of in][16]` scales.
     Blocks(Vec<Lanes>, Vec<Scales>),
 }
@@ -48,20 +48,20 @@ impl PackedMatrix {
     }
 
     /// The arithmetic by which it multiplies.
-    pub fn arithmetic(&self) -> Arithmetic {
+    pub fn dtype(&self) -> Dtype {
         match self.panels {
-            Panels::Numbers(Element::F32, _) => Arithmetic::F32,
-            Panels::Numbers(Element::Bf16, _) => Arithmetic::Bf16,
-            Panels::Blocks(..) => Arithmetic::Int8,
+            Panels::Numbers(PackedType::F32, _) => Dtype::F32,
+            Panels::Numbers(PackedType::Bf16, _) => Dtype::Bf16,
+            Panels::Blocks(..) => Dtype::Int8,
         }
     }
 
     /// Bytes that a matrix of this shape takes.
-    pub fn bytes(arithmetic: Arithmetic, outputs: usize, inputs: usize) -> u64 {
-        let row = match arithmetic {
-            Arithmetic::F32 => 4 * inputs,
-            Arithmetic::Bf16 => 4 * inputs.div_ceil(2),
-            Arithmetic::Int8 => inputs.div_ceil(BLOCK) * (BLOCK + 2),
+    pub fn bytes(dtype: Dtype, outputs: usize, inputs: usize) -> u64 {
+        let row = match dtype {
+            Dtype::F32 => 4 * inputs,
+            Dtype::Bf16 => 4 * inputs.div_ceil(2),
+            Dtype::Int8 => inputs.div_ceil(BLOCK) * (BLOCK + 2),
         };
         (outputs.next_multiple_of(LANES) * row) as u64
     }
@@ -75,11 +75,11 @@ impl PackedMatrix {
         let (panel, lane) = (index / LANES, index % LANES);
         let row = &mut row[..self.inputs];
         match &self.panels {
-            Panels::Numbers(element, lanes) => {
-                let units = element.units(self.inputs);
-                let panel = &lanes[panel * units..][..units];
+            Panels::Numbers(packed_type, lanes) => {
+                let words = packed_type.words(self.inputs);
+                let panel = &lanes[panel * words..][..words];
                 for (index, value) in row.iter_mut().enumerate() {
-                    *value = element.get(panel, index, lane);
+                    *value = packed_type.get(panel, index, lane);
                 }
             }
             Panels::Blocks(lanes, scales) => {
@@ -88,8 +88,8 @@ impl PackedMatrix {
                     let place = panel * blocks + block;
                     let scale = f16::from_bits(scales[place][lane]).to_f32();
                     for (index, value) in values.iter_mut().enumerate() {
-                        let unit = lanes[place * UNITS + index / 4].0[lane];
-                        let byte = unit.to_le_bytes()[index % 4];
+                        let word = lanes[place * WORDS + index / 4].0[lane];
+                        let byte = word.to_le_bytes()[index % 4];
                         *value = (i32::from(byte) - BIAS) as f32 * scale;
                     }
                 }

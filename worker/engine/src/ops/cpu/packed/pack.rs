@@ -4,12 +4,12 @@ use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 
 use rayon::prelude::*;
 
-use super::quantise::{BLOCK_BYTES, lay_blocks, quantise_row};
+use super::quantise::{BLOCK_BYTES, pack_blocks, quantise_row};
 use super::{PackedMatrix, Panels, RowSource};
-use crate::ops::Arithmetic;
-use crate::ops::cpu::element::Element;
+use crate::ops::Dtype;
 use crate::ops::cpu::elementwise::largest_magnitude;
-use crate::ops::cpu::kernel::int8::{BIAS, BLOCK, Scales, UNITS};
+use crate::ops::cpu::kernel::int8::{BIAS, BLOCK, Scales, WORDS};
+use crate::ops::cpu::packed_type::PackedType;
 use crate::ops::cpu::{LANES, Lanes};
 
 impl PackedMatrix {
@@ -18,14 +18,14 @@ impl PackedMatrix {
     ///
     /// # Panics
     /// The matrix has no columns.
-    pub fn pack(source: &dyn RowSource, arithmetic: Arithmetic) -> (Self, f32) {
+    pub fn pack(source: &dyn RowSource, dtype: Dtype) -> (Self, f32) {
         let (outputs, inputs) = source.shape();
         assert!(inputs > 0, "a matrix has columns");
         let panel_count = outputs.div_ceil(LANES);
-        let (panels, largest) = match arithmetic {
-            Arithmetic::F32 => numbers(source, Element::F32, panel_count),
-            Arithmetic::Bf16 => numbers(source, Element::Bf16, panel_count),
-            Arithmetic::Int8 => blocks(source, panel_count),
+        let (panels, largest) = match dtype {
+            Dtype::F32 => numbers(source, PackedType::F32, panel_count),
+            Dtype::Bf16 => numbers(source, PackedType::Bf16, panel_count),
+            Dtype::Int8 => blocks(source, panel_count),
         };
         let matrix = Self {
             outputs,
@@ -48,47 +48,47 @@ fn larger(a: f32, b: f32) -> f32 {
 /// Zeros that no thread has touched yet: the system gives their pages to the threads that write them first.
 #[allow(unsafe_code)]
 fn untouched(count: usize) -> Vec<Lanes> {
-    let Ok(layout) = Layout::array::<Lanes>(count) else {
+    let Ok(convert) = Layout::array::<Lanes>(count) else {
         panic!("{count} registers are more than memory can hold");
     };
-    if layout.size() == 0 {
+    if convert.size() == 0 {
         return Vec::new();
     }
     // SAFETY: the layout is that of a vector of `count` registers, and a register of zero bytes is `Lanes::ZERO`.
     unsafe {
-        let start = alloc_zeroed(layout);
+        let start = alloc_zeroed(convert);
         if start.is_null() {
-            handle_alloc_error(layout);
+            handle_alloc_error(convert);
         }
         Vec::from_raw_parts(start.cast(), count, count)
     }
 }
 
-fn numbers(source: &dyn RowSource, element: Element, panel_count: usize) -> (Panels, f32) {
+fn numbers(source: &dyn RowSource, packed_type: PackedType, panel_count: usize) -> (Panels, f32) {
     let (outputs, inputs) = source.shape();
-    let units = element.units(inputs);
-    let mut lanes = untouched(panel_count * units);
+    let words = packed_type.words(inputs);
+    let mut lanes = untouched(panel_count * words);
     let largest = lanes
-        .par_chunks_mut(units)
+        .par_chunks_mut(words)
         .enumerate()
         .map_init(
-            || (vec![0.0; inputs], vec![0; LANES * units]),
+            || (vec![0.0; inputs], vec![0; LANES * words]),
             |(row, rows), (panel, lanes)| {
                 let first = panel * LANES;
                 let count = LANES.min(outputs - first);
                 let mut largest = 0.0;
-                for (index, units) in rows.chunks_exact_mut(units).take(count).enumerate() {
+                for (index, words) in rows.chunks_exact_mut(words).take(count).enumerate() {
                     source.read(first + index, row);
                     largest = larger(largest, largest_magnitude(row));
-                    element.lay(row, units);
+                    packed_type.pack_row(row, words);
                 }
-                rows[count * units..].fill(0);
+                rows[count * words..].fill(0);
                 transpose(rows, lanes.iter_mut().map(|lanes| &mut lanes.0));
                 largest
             },
         )
         .reduce(|| 0.0, larger);
-    (Panels::Numbers(element, lanes), largest)
+    (Panels::Numbers(packed_type, lanes), largest)
 }
 
 /// Sixteen rows, one after the other, as columns.
@@ -110,10 +110,10 @@ fn blocks(source: &dyn RowSource, panel_count: usize) -> (Panels, f32) {
     let blocks = inputs.div_ceil(BLOCK);
     // A weight of zero is stored as the bias.
     let zero = u32::from_le_bytes([BIAS as u8; 4]);
-    let mut lanes = untouched(panel_count * blocks * UNITS);
+    let mut lanes = untouched(panel_count * blocks * WORDS);
     let mut scales: Vec<Scales> = vec![[0; LANES]; panel_count * blocks];
     let largest = lanes
-        .par_chunks_mut(blocks * UNITS)
+        .par_chunks_mut(blocks * WORDS)
         .zip(scales.par_chunks_mut(blocks))
         .enumerate()
         .map_init(
@@ -122,9 +122,9 @@ fn blocks(source: &dyn RowSource, panel_count: usize) -> (Panels, f32) {
                 let first = panel * LANES;
                 let count = LANES.min(outputs - first);
                 let mut largest = 0.0;
-                let units = rows.units.chunks_exact_mut(blocks * UNITS);
-                let laid = units.zip(rows.scales.chunks_exact_mut(blocks));
-                for (index, (units, scales)) in laid.take(count).enumerate() {
+                let words = rows.words.chunks_exact_mut(blocks * WORDS);
+                let laid = words.zip(rows.scales.chunks_exact_mut(blocks));
+                for (index, (words, scales)) in laid.take(count).enumerate() {
                     let bytes = match source.blocks(first + index) {
                         Some(bytes) => bytes,
                         None => {
@@ -134,11 +134,11 @@ fn blocks(source: &dyn RowSource, panel_count: usize) -> (Panels, f32) {
                             &rows.quantised[..]
                         }
                     };
-                    largest = larger(largest, lay_blocks(bytes, units, scales));
+                    largest = larger(largest, pack_blocks(bytes, words, scales));
                 }
-                rows.units[count * blocks * UNITS..].fill(zero);
+                rows.words[count * blocks * WORDS..].fill(zero);
                 rows.scales[count * blocks..].fill(0);
-                transpose(&rows.units, lanes.iter_mut().map(|lanes| &mut lanes.0));
+                transpose(&rows.words, lanes.iter_mut().map(|lanes| &mut lanes.0));
                 transpose(&rows.scales, scales.iter_mut());
                 largest
             },
@@ -152,7 +152,7 @@ struct BlockRows {
     /// A row in whole blocks, its end filled with zeros.
     numbers: Vec<f32>,
     quantised: Vec<u8>,
-    units: Vec<u32>,
+    words: Vec<u32>,
     scales: Vec<u16>,
 }
 
@@ -161,7 +161,7 @@ impl BlockRows {
         Self {
             numbers: vec![0.0; blocks * BLOCK],
             quantised: vec![0; blocks * BLOCK_BYTES],
-            units: vec![0; LANES * blocks * UNITS],
+            words: vec![0; LANES * blocks * WORDS],
             scales: vec![0; LANES * blocks],
         }
     }

@@ -4,7 +4,7 @@
 use half::f16;
 
 use crate::ops::cpu::isa::{Isa, for_each_isa, isa};
-use crate::ops::cpu::kernel::int8::{BIAS, BLOCK, UNITS};
+use crate::ops::cpu::kernel::int8::{BIAS, BLOCK, WORDS};
 
 /// Bytes of a Q8_0 block.
 pub(super) const BLOCK_BYTES: usize = BLOCK + 2;
@@ -15,8 +15,8 @@ for_each_isa!(
     quantise_row, quantise_row_on, quantise_row_plain, (row: &[f32], out: &mut [u8])
 );
 for_each_isa!(
-    /// One row of Q8_0 blocks as units and scales; the largest magnitude in it, which is not a number where a scale is none.
-    lay_blocks, lay_blocks_on, lay_blocks_plain, (row: &[u8], units: &mut [u32], scales: &mut [u16]) -> f32
+    /// One row of Q8_0 blocks as words and scales; the largest magnitude in it, which is not a number where a scale is none.
+    pack_blocks, pack_blocks_on, pack_blocks_plain, (row: &[u8], words: &mut [u32], scales: &mut [u16]) -> f32
 );
 
 #[inline(always)]
@@ -48,12 +48,12 @@ fn quantise_row_plain(row: &[f32], out: &mut [u8]) {
 }
 
 #[inline(always)]
-fn lay_blocks_plain(row: &[u8], units: &mut [u32], scales: &mut [u16]) -> f32 {
+fn pack_blocks_plain(row: &[u8], words: &mut [u32], scales: &mut [u16]) -> f32 {
     // The largest but for what is not finite: any such scale makes the sum no number.
     let (mut largest, mut zero) = (0.0f32, 0.0f32);
     let (blocks, _) = row.as_chunks::<BLOCK_BYTES>();
-    let places = units.as_chunks_mut::<UNITS>().0.iter_mut().zip(scales);
-    for ([low, high, numbers @ ..], (units, stored)) in blocks.iter().zip(places) {
+    let places = words.as_chunks_mut::<WORDS>().0.iter_mut().zip(scales);
+    for ([low, high, numbers @ ..], (words, stored)) in blocks.iter().zip(places) {
         let mut bytes = [0u8; BLOCK];
         let mut most = 0u8;
         for (byte, number) in bytes.iter_mut().zip(numbers) {
@@ -62,8 +62,8 @@ fn lay_blocks_plain(row: &[u8], units: &mut [u32], scales: &mut [u16]) -> f32 {
             most = most.max(number.unsigned_abs());
             *byte = number.cast_unsigned().wrapping_add(BIAS as u8);
         }
-        for (unit, four) in units.iter_mut().zip(bytes.as_chunks::<4>().0) {
-            *unit = u32::from_le_bytes(*four);
+        for (word, four) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *word = u32::from_le_bytes(*four);
         }
         let scale = f16::from_le_bytes([*low, *high]);
         *stored = scale.to_bits();
@@ -93,15 +93,15 @@ mod tests {
             let all = |isa: Isa| {
                 let mut bytes = vec![0; 3 * BLOCK_BYTES];
                 quantise_row_on(isa, &row, &mut bytes);
-                let (mut units, mut scales) = (vec![0; 3 * UNITS], vec![0; 3]);
-                let largest = lay_blocks_on(isa, &bytes, &mut units, &mut scales).to_bits();
-                (bytes, units, scales, largest)
+                let (mut words, mut scales) = (vec![0; 3 * WORDS], vec![0; 3]);
+                let largest = pack_blocks_on(isa, &bytes, &mut words, &mut scales).to_bits();
+                (bytes, words, scales, largest)
             };
             let expected = all(Isa::Portable);
             for isa in Isa::available() {
                 prop_assert_eq!(&all(isa), &expected, "{}", isa.name());
             }
-            let numbers = expected.1.iter().flat_map(|unit| unit.to_le_bytes());
+            let numbers = expected.1.iter().flat_map(|word| word.to_le_bytes());
             for (index, (number, x)) in numbers.zip(&row).enumerate() {
                 let step = f16::from_bits(expected.2[index / BLOCK]).to_f32();
                 let found = (i32::from(number) - BIAS) as f32 * step;
@@ -115,11 +115,11 @@ mod tests {
         ) {
             let mut row = f16::from_f32(0.5).to_le_bytes().to_vec();
             row.extend(numbers.iter().map(|number| number.cast_unsigned()));
-            let (mut units, mut scales) = (vec![0; UNITS], vec![0; 1]);
-            let largest = lay_blocks(&row, &mut units, &mut scales);
+            let (mut words, mut scales) = (vec![0; WORDS], vec![0; 1]);
+            let largest = pack_blocks(&row, &mut words, &mut scales);
             let kept: Vec<i32> = numbers.iter().map(|number| i32::from(*number).max(-127)).collect();
             let laid: Vec<i32> =
-                units.iter().flat_map(|unit| unit.to_le_bytes()).map(|byte| i32::from(byte) - BIAS).collect();
+                words.iter().flat_map(|word| word.to_le_bytes()).map(|byte| i32::from(byte) - BIAS).collect();
             prop_assert_eq!(&laid, &kept);
             prop_assert_eq!(largest, 0.5 * kept.iter().map(|number| number.abs()).max().unwrap_or(0) as f32);
         }
@@ -132,8 +132,8 @@ mod tests {
             row[3] = wrong;
             let mut bytes = vec![0; 2 * BLOCK_BYTES];
             quantise_row(&row, &mut bytes);
-            let (mut units, mut scales) = (vec![0; 2 * UNITS], vec![0; 2]);
-            assert!(lay_blocks(&bytes, &mut units, &mut scales).is_nan());
+            let (mut words, mut scales) = (vec![0; 2 * WORDS], vec![0; 2]);
+            assert!(pack_blocks(&bytes, &mut words, &mut scales).is_nan());
         }
     }
 }

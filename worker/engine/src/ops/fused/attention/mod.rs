@@ -7,17 +7,17 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::rows::{read, slice, tensor};
-use crate::ops::cpu::{self, Element, Operand, product};
+use crate::ops::cpu::{self, Operand, PackedType, gemm};
 use heads::Sizes;
 
 mod heads;
 
-/// As [`reference::attend`](crate::ops::reference::attend), with numbers multiplied as `element`.
+/// As [`reference::attend`](crate::ops::reference::attend), with numbers multiplied as `packed_type`.
 ///
 /// # Errors
 /// The shapes do not fit.
 pub fn attend(
-    element: Element,
+    packed_type: PackedType,
     [q, k, v]: [&Tensor; 3],
     [cos, sin]: [&Tensor; 2],
     mask: &Tensor,
@@ -51,7 +51,7 @@ pub fn attend(
         })
     };
     let operation = Attention {
-        element,
+        packed_type,
         sizes: Sizes {
             tokens,
             key_heads: key_width / head_dim,
@@ -80,7 +80,7 @@ struct Pair {
 }
 
 struct Attention {
-    element: Element,
+    packed_type: PackedType,
     sizes: Sizes,
     /// Cosine and sine of (batch, tokens, head_dim / 2).
     forwards: Vec<(f32, f32)>,
@@ -119,7 +119,7 @@ impl Attention {
                 let v = self.sizes.split(v, key_width, (head, 1), None);
                 let mut weights = vec![0.0; self.sizes.rows() * tokens];
                 let shape = (self.sizes.rows(), head_dim, tokens);
-                self.product(
+                self.gemm(
                     shape,
                     Operand::plain(&q),
                     Operand::transposed(&k),
@@ -136,8 +136,8 @@ impl Attention {
         })
     }
 
-    fn product(&self, shape: (usize, usize, usize), a: Operand<'_>, b: Operand<'_>, y: &mut [f32]) {
-        product(self.element, shape, a, b, y, false);
+    fn gemm(&self, shape: (usize, usize, usize), a: Operand<'_>, b: Operand<'_>, y: &mut [f32]) {
+        gemm(self.packed_type, shape, a, b, y, false);
     }
 
     /// The gradients of a pair's q (group tokens, head_dim), k and v (tokens, head_dim), still rotated, from that of its result.
@@ -150,7 +150,7 @@ impl Attention {
         let of = |count: usize| vec![0.0; count];
         let mut dweights = of(rows * tokens);
         let shape = (rows, head_dim, tokens);
-        self.product(
+        self.gemm(
             shape,
             Operand::plain(grad),
             Operand::transposed(v),
@@ -166,20 +166,20 @@ impl Attention {
         }
         let (mut dq, mut dk, mut dv) = (of(q.len()), of(k.len()), of(v.len()));
         let across = (tokens, rows, head_dim);
-        self.product(
+        self.gemm(
             across,
             Operand::transposed(weights),
             Operand::plain(grad),
             &mut dv,
         );
-        self.product(
+        self.gemm(
             across,
             Operand::transposed(&dscores),
             Operand::plain(q),
             &mut dk,
         );
         let along = (rows, tokens, head_dim);
-        self.product(along, Operand::plain(&dscores), Operand::plain(k), &mut dq);
+        self.gemm(along, Operand::plain(&dscores), Operand::plain(k), &mut dq);
         [dq, dk, dv]
     }
 }
@@ -211,7 +211,7 @@ impl CustomOp3 for Attention {
                 let mut y = vec![0.0; pair.q.len()];
                 let shape = (self.sizes.rows(), tokens, head_dim);
                 let (weights, v) = (Operand::plain(&pair.weights), Operand::plain(&pair.v));
-                self.product(shape, weights, v, &mut y);
+                self.gemm(shape, weights, v, &mut y);
                 y
             })
             .collect();

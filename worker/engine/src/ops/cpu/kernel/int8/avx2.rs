@@ -9,7 +9,7 @@ use std::arch::x86_64::{
     _mm256_storeu_ps, _mm256_xor_si256,
 };
 
-use super::{LANES, Operands, UNITS, cover};
+use super::{LANES, Operands, WORDS, cover};
 
 /// Columns of a register.
 const WIDTH: usize = 8;
@@ -38,16 +38,16 @@ unsafe fn tile<const M: usize, const N: usize>(at: Operands) {
             }
             for block in 0..at.blocks {
                 let mut dots: [[__m256i; 2]; M] = [[_mm256_setzero_si256(); 2]; M];
-                for unit in 0..UNITS {
+                for word in 0..WORDS {
                     let place: *const __m256i =
-                        at.w.add((panel * at.stride + block) * UNITS + unit).cast();
+                        at.w.add((panel * at.stride + block) * WORDS + word).cast();
                     let bias = _mm256_set1_epi8(-128);
                     let weights = [
                         _mm256_xor_si256(_mm256_load_si256(place), bias),
                         _mm256_xor_si256(_mm256_load_si256(place.add(1)), bias),
                     ];
                     for (row, dots) in dots.iter_mut().enumerate() {
-                        let x = *at.x.add((row * at.stride + block) * UNITS + unit);
+                        let x = *at.x.add((row * at.stride + block) * WORDS + word);
                         let x = _mm256_set1_epi32(x.cast_signed());
                         for (dot, weight) in dots.iter_mut().zip(weights) {
                             let pairs = _mm256_maddubs_epi16(

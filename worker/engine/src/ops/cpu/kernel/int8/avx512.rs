@@ -7,7 +7,7 @@ use std::arch::x86_64::{
     _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_storeu_ps,
 };
 
-use super::{LANES, Operands, UNITS, cover};
+use super::{LANES, Operands, WORDS, cover};
 
 /// How far ahead of use weights are asked for, in cache lines of all panels that are worked on together: what is under way from memory
 /// at once is then the same for every shape. Less leaves tiles of many rows waiting, more pushes lines out of the nearest cache.
@@ -39,15 +39,15 @@ unsafe fn tile<const M: usize, const N: usize>(at: Operands) {
             for (row, dots) in dots.iter_mut().enumerate() {
                 *dots = [_mm512_set1_epi32(*at.x_offsets.add(row * at.stride + block)); N];
             }
-            for unit in 0..UNITS {
+            for word in 0..WORDS {
                 let mut weights = [_mm512_setzero_si512(); N];
                 for (panel, weight) in weights.iter_mut().enumerate() {
-                    let place = at.w.add((panel * at.stride + block) * UNITS + unit);
+                    let place = at.w.add((panel * at.stride + block) * WORDS + word);
                     *weight = _mm512_load_si512(place.cast());
                     _mm_prefetch::<_MM_HINT_T0>(place.wrapping_add(AHEAD / N).cast());
                 }
                 for (row, dots) in dots.iter_mut().enumerate() {
-                    let x = *at.x.add((row * at.stride + block) * UNITS + unit);
+                    let x = *at.x.add((row * at.stride + block) * WORDS + word);
                     let x = _mm512_set1_epi32(x.cast_signed());
                     for (dot, weight) in dots.iter_mut().zip(weights) {
                         *dot = _mm512_dpbusd_epi32(*dot, weight, x);

@@ -16,26 +16,26 @@ mod portable;
 /// Numbers that share a scale.
 pub(in crate::ops::cpu) const BLOCK: usize = 32;
 /// Units of a block: four numbers each.
-pub(in crate::ops::cpu) const UNITS: usize = BLOCK / 4;
+pub(in crate::ops::cpu) const WORDS: usize = BLOCK / 4;
 /// What is added to a weight so that it is stored without a sign.
 pub(in crate::ops::cpu) const BIAS: i32 = 128;
 
 /// Scales of one block of sixteen columns, in half precision.
 pub(in crate::ops::cpu) type Scales = [u16; LANES];
 
-/// Rows of activations: `[row][block]`, each block [`UNITS`] units of four signed bytes.
+/// Rows of activations: `[row][block]`, each block [`WORDS`] words of four signed bytes.
 #[derive(Clone, Copy)]
 pub(in crate::ops::cpu) struct QuantisedRows<'a> {
-    pub(in crate::ops::cpu) units: &'a [u32],
+    pub(in crate::ops::cpu) words: &'a [u32],
     pub(in crate::ops::cpu) scales: &'a [f32],
     /// [`BIAS`] times the sum of each block's numbers, negative: what the weights' bias adds to a dot product.
     pub(in crate::ops::cpu) offsets: &'a [i32],
 }
 
-/// Panels of weights: `[panel][block]`, each block [`UNITS`] registers of sixteen columns of four bytes.
+/// Panels of weights: `[panel][block]`, each block [`WORDS`] registers of sixteen columns of four bytes.
 #[derive(Clone, Copy)]
 pub(in crate::ops::cpu) struct QuantisedPanels<'a> {
-    pub(in crate::ops::cpu) units: &'a [Lanes],
+    pub(in crate::ops::cpu) words: &'a [Lanes],
     pub(in crate::ops::cpu) scales: &'a [Scales],
 }
 
@@ -66,10 +66,10 @@ impl Operands {
         // SAFETY: the caller stays within the product that it was given.
         unsafe {
             Self {
-                x: self.x.add(row * self.stride * UNITS),
+                x: self.x.add(row * self.stride * WORDS),
                 x_scales: self.x_scales.add(row * self.stride),
                 x_offsets: self.x_offsets.add(row * self.stride),
-                w: self.w.add(panel * self.stride * UNITS),
+                w: self.w.add(panel * self.stride * WORDS),
                 w_scales: self.w_scales.add(panel * self.stride),
                 y: self.y.add(row * self.y_stride + panel * LANES),
                 ..self
@@ -113,9 +113,9 @@ pub(in crate::ops::cpu) unsafe fn multiply_columns(
     panels: usize,
     y: Columns,
 ) {
-    assert!(rows * blocks * UNITS <= x.units.len());
+    assert!(rows * blocks * WORDS <= x.words.len());
     assert!(rows * blocks <= x.scales.len().min(x.offsets.len()));
-    assert!((first + panels) * blocks * UNITS <= w.units.len());
+    assert!((first + panels) * blocks * WORDS <= w.words.len());
     assert!((first + panels) * blocks <= w.scales.len());
     assert!((rows - 1) * y.stride + (first + panels) * LANES <= y.length);
     let (depth, width) = if rows <= FEW_ROWS {
@@ -129,10 +129,10 @@ pub(in crate::ops::cpu) unsafe fn multiply_columns(
             // SAFETY: within the bounds asserted above; columns are this task's own.
             unsafe {
                 let operands = Operands {
-                    x: x.units.as_ptr().add(start * UNITS),
+                    x: x.words.as_ptr().add(start * WORDS),
                     x_scales: x.scales.as_ptr().add(start),
                     x_offsets: x.offsets.as_ptr().add(start),
-                    w: w.units.as_ptr().add((panel * blocks + start) * UNITS),
+                    w: w.words.as_ptr().add((panel * blocks + start) * WORDS),
                     w_scales: w.scales.as_ptr().add(panel * blocks + start),
                     stride: blocks,
                     blocks: depth.min(blocks - start),
@@ -169,15 +169,15 @@ mod tests {
             };
             let x: Vec<i32> = (0..rows * blocks * BLOCK).map(|_| number(&mut random)).collect();
             let w: Vec<i32> = (0..panels * LANES * blocks * BLOCK).map(|_| number(&mut random)).collect();
-            let units: Vec<u32> = x.chunks_exact(4)
+            let words: Vec<u32> = x.chunks_exact(4)
                 .map(|four| u32::from_le_bytes(std::array::from_fn(|byte| four[byte] as u8))).collect();
             let offsets: Vec<i32> = x.chunks_exact(BLOCK).map(|block| -BIAS * block.iter().sum::<i32>()).collect();
             let scales: Vec<f32> = offsets.iter().map(|_| random() as f32 * 1e-9).collect();
-            let w_units: Vec<Lanes> = (0..panels * blocks * UNITS).map(|place| {
-                let (panel, unit) = (place / (blocks * UNITS), place % (blocks * UNITS));
+            let w_units: Vec<Lanes> = (0..panels * blocks * WORDS).map(|place| {
+                let (panel, word) = (place / (blocks * WORDS), place % (blocks * WORDS));
                 Lanes(std::array::from_fn(|lane| {
                     let row = &w[(panel * LANES + lane) * blocks * BLOCK..];
-                    u32::from_le_bytes(std::array::from_fn(|byte| (row[unit * 4 + byte] + BIAS) as u8))
+                    u32::from_le_bytes(std::array::from_fn(|byte| (row[word * 4 + byte] + BIAS) as u8))
                 }))
             }).collect();
             let w_scales: Vec<Scales> = (0..panels * blocks)
@@ -198,7 +198,7 @@ mod tests {
             for isa in Isa::available() {
                 let mut y = start.clone();
                 let operands = Operands {
-                    x: units.as_ptr(), x_scales: scales.as_ptr(), x_offsets: offsets.as_ptr(),
+                    x: words.as_ptr(), x_scales: scales.as_ptr(), x_offsets: offsets.as_ptr(),
                     w: w_units.as_ptr(), w_scales: w_scales.as_ptr(), stride: blocks, blocks,
                     y: y.as_mut_ptr(), y_stride: panels * LANES, resume,
                 };

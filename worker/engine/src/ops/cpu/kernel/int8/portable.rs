@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{BIAS, LANES, Operands, UNITS, cover};
+use super::{BIAS, LANES, Operands, WORDS, cover};
 
 /// # Safety
 /// The operands are valid for `rows` by `panels`.
@@ -21,9 +21,9 @@ unsafe fn tile<const M: usize, const N: usize>(at: Operands) {
                 let mut sums: [f32; LANES] = if at.resume { *place } else { [0.0; LANES] };
                 for block in 0..at.blocks {
                     let mut dots = [0i32; LANES];
-                    for unit in 0..UNITS {
-                        let x = *at.x.add((row * at.stride + block) * UNITS + unit);
-                        let w = &*at.w.add((panel * at.stride + block) * UNITS + unit);
+                    for word in 0..WORDS {
+                        let x = *at.x.add((row * at.stride + block) * WORDS + word);
+                        let w = &*at.w.add((panel * at.stride + block) * WORDS + word);
                         for (dot, w) in dots.iter_mut().zip(w.0) {
                             for (x, w) in x.to_le_bytes().into_iter().zip(w.to_le_bytes()) {
                                 *dot += i32::from(x.cast_signed()) * (i32::from(w) - BIAS);

@@ -1,4 +1,4 @@
-//! The serving body as the decoder's definition sees it: rows of all segments one after the other, keys and
+//! The serving backend as the decoder's definition sees it: rows of all segments one after the other, keys and
 //! values kept in each sequence's cache.
 
 use rayon::prelude::*;
@@ -8,11 +8,12 @@ use super::scratch::{Buffer, Scratch};
 use crate::inference::InferenceError;
 use crate::model::ModelConfig;
 use crate::ops::cpu::{
-    self, AttentionLayer, AttentionShape, BLOCK_TOKENS, MOST_QUERIES, Map, PackedMatrix, Queries,
+    self, AttentionLayer, AttentionShape, BLOCK_TOKENS, MOST_QUERIES, PackedMatrix, Projection,
+    Queries,
 };
-use crate::ops::{Body, rotary};
+use crate::ops::{ComputeBackend, rotary};
 
-/// A linear map with packed weights.
+/// A linear layer with packed weights.
 pub(super) struct PackedLinear {
     pub(super) weight: PackedMatrix,
     pub(super) bias: Option<Vec<f32>>,
@@ -21,8 +22,8 @@ pub(super) struct PackedLinear {
 /// Numbers that a thread takes at once in passes over rows: fewer are not worth sharing out.
 const SHARED: usize = 1 << 14;
 
-/// The body for one step.
-pub(super) struct ServingBody<'s, 'r, 'c> {
+/// The backend for one step.
+pub(super) struct ServingBackend<'s, 'r, 'c> {
     shape: AttentionShape,
     config: &'s ModelConfig,
     eps: f32,
@@ -34,7 +35,7 @@ pub(super) struct ServingBody<'s, 'r, 'c> {
     segments: &'r mut [Segment<'c>],
 }
 
-impl<'s, 'r, 'c> ServingBody<'s, 'r, 'c> {
+impl<'s, 'r, 'c> ServingBackend<'s, 'r, 'c> {
     pub(super) fn new(
         config: &'s ModelConfig,
         shape: AttentionShape,
@@ -113,7 +114,7 @@ impl<'s, 'r, 'c> ServingBody<'s, 'r, 'c> {
     }
 }
 
-impl<'s> Body for ServingBody<'s, '_, '_> {
+impl<'s> ComputeBackend for ServingBackend<'s, '_, '_> {
     type Activation = Buffer<'s>;
     type Linear = PackedLinear;
     type Scale = Vec<f32>;
@@ -136,24 +137,27 @@ impl<'s> Body for ServingBody<'s, '_, '_> {
     fn project<const N: usize>(
         &mut self,
         x: &Buffer<'s>,
-        maps: [&PackedLinear; N],
+        projections: [&PackedLinear; N],
     ) -> Result<[Buffer<'s>; N], InferenceError> {
-        let rows = x.len() / maps[0].weight.inputs();
-        let mut results = maps.map(|map| self.scratch.take(rows * map.weight.stride()));
-        let mut work: Vec<Map<'_>> = maps
+        let rows = x.len() / projections[0].weight.inputs();
+        let mut results = projections.map(|map| self.scratch.take(rows * map.weight.stride()));
+        let mut work: Vec<Projection<'_>> = projections
             .iter()
             .zip(&mut results)
-            .map(|(map, y)| Map {
+            .map(|(map, y)| Projection {
                 weight: &map.weight,
                 bias: map.bias.as_deref(),
                 y,
             })
             .collect();
         self.scratch
-            .with_prepared(|prepared| cpu::linear(x, &mut work, prepared));
+            .with_packed_inputs(|packed_inputs| cpu::linear(x, &mut work, packed_inputs));
         let mut index = 0;
         Ok(results.map(|y| {
-            let (stride, width) = (maps[index].weight.stride(), maps[index].weight.outputs());
+            let (stride, width) = (
+                projections[index].weight.stride(),
+                projections[index].weight.outputs(),
+            );
             index += 1;
             if stride == width {
                 return y;

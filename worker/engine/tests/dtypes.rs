@@ -4,9 +4,9 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use scalequest_engine::inference::{Bounds, Engine, Scorer, Segment};
+use scalequest_engine::inference::{BatchLimits, Engine, Scorer, Segment};
 use scalequest_engine::model::Checkpoint;
-use scalequest_engine::ops::Arithmetic;
+use scalequest_engine::ops::Dtype;
 use serde::Deserialize;
 
 const QWEN2: &str = "qwen2.5-coder-0.5b-instruct.q4_k_m.gguf";
@@ -56,7 +56,7 @@ fn reference() -> Reference {
 /// it shows: the likeliest token is theirs wherever it is ahead by more than twice that. Returns at how many places it is theirs, and the
 /// largest difference of a logit.
 fn compare_with_transformers(
-    arithmetic: Arithmetic,
+    dtype: Dtype,
     reference: &Reference,
     logits: &[Vec<f32>],
     moved: f32,
@@ -71,15 +71,12 @@ fn compare_with_transformers(
             largest = largest.max((row[expected] - text.logits[place]).abs());
             assert!(
                 found == expected || ahead <= 2.0 * moved,
-                "{arithmetic:?}: at {place} of {:?} {found} instead of {expected}, which is ahead by {ahead}",
+                "{dtype:?}: at {place} of {:?} {found} instead of {expected}, which is ahead by {ahead}",
                 text.text
             );
         }
     }
-    assert!(
-        largest <= moved,
-        "{arithmetic:?}: a logit is off by {largest}"
-    );
+    assert!(largest <= moved, "{dtype:?}: a logit is off by {largest}");
     (agree, largest)
 }
 
@@ -123,14 +120,14 @@ fn likeliest_token_matches_transformers() {
     let mut text = tokenizer.encode_plain(&text).expect("tokens");
     text.truncate(400);
 
-    let measured = Arithmetic::ALL.map(|arithmetic| {
-        let engine = Engine::load(&model, arithmetic).expect("an engine");
+    let measured = Dtype::ALL.map(|dtype| {
+        let engine = Engine::load(&model, dtype).expect("an engine");
         let logits: Vec<Vec<f32>> = reference
             .texts
             .iter()
             .flat_map(|text| logits(&engine, &text.tokens))
             .collect();
-        let scorer = Scorer::new(&engine, Bounds::scoring());
+        let scorer = Scorer::new(&engine, BatchLimits::scoring());
         let likelihood = scorer
             .log_probabilities(&[(text.clone(), 1)], &mut |_| ControlFlow::Continue(()))
             .expect("a likelihood")[0];
@@ -139,24 +136,24 @@ fn likeliest_token_matches_transformers() {
     });
     // How far the likeliest token's logit may be from transformers', with room to spare to what was measured: 0.0001 in f32, whose
     // sums run in another order here, 0.22 in bf16 and 0.46 in int8.
-    for ((logits, _), (arithmetic, moved)) in measured.iter().zip([
-        (Arithmetic::F32, 0.001),
-        (Arithmetic::Bf16, 1.0),
-        (Arithmetic::Int8, 1.25),
-    ]) {
-        let (agree, largest) = compare_with_transformers(arithmetic, &reference, logits, moved);
+    for ((logits, _), (dtype, moved)) in
+        measured
+            .iter()
+            .zip([(Dtype::F32, 0.001), (Dtype::Bf16, 1.0), (Dtype::Int8, 1.25)])
+    {
+        let (agree, largest) = compare_with_transformers(dtype, &reference, logits, moved);
         eprintln!(
-            "{arithmetic:?}: {agree} of {} likeliest tokens are transformers', their logits within {largest}",
+            "{dtype:?}: {agree} of {} likeliest tokens are transformers', their logits within {largest}",
             logits.len()
         );
     }
     let [(exact, perplexity), others @ ..] = &measured;
     // How far rounding moves a logit, as measured on this model (0.75 and 0.80) with room to spare: bf16 keeps 8 bits
     // of every factor, and blocks of integers 7 bits below their largest number. A lead is lost by twice that.
-    for ((logits, found), (arithmetic, moved, off)) in others.iter().zip([
-        (Arithmetic::Bf16, 1.0, 0.005),
-        (Arithmetic::Int8, 1.25, 0.02),
-    ]) {
+    for ((logits, found), (dtype, moved, off)) in others
+        .iter()
+        .zip([(Dtype::Bf16, 1.0, 0.005), (Dtype::Int8, 1.25, 0.02)])
+    {
         let (mut agree, mut largest) = (0, 0.0f32);
         for (exact, logits) in exact.iter().zip(logits) {
             let ((expected, lead), (token, _)) = (first(exact), first(logits));
@@ -165,20 +162,17 @@ fn likeliest_token_matches_transformers() {
             largest = largest.max(difference.fold(0.0, f32::max));
             assert!(
                 token == expected || lead <= 2.0 * moved,
-                "{arithmetic:?}: {token} instead of {expected}, which is ahead by {lead}"
+                "{dtype:?}: {token} instead of {expected}, which is ahead by {lead}"
             );
         }
         eprintln!(
-            "{arithmetic:?}: {agree} of {} likeliest tokens, logits within {largest}, perplexity {found} to {perplexity}",
+            "{dtype:?}: {agree} of {} likeliest tokens, logits within {largest}, perplexity {found} to {perplexity}",
             exact.len()
         );
-        assert!(
-            largest <= moved,
-            "{arithmetic:?}: a logit is off by {largest}"
-        );
+        assert!(largest <= moved, "{dtype:?}: a logit is off by {largest}");
         assert!(
             (found / perplexity - 1.0).abs() <= off,
-            "{arithmetic:?}: perplexity {found}, in f32 {perplexity}"
+            "{dtype:?}: perplexity {found}, in f32 {perplexity}"
         );
     }
 }

@@ -4,23 +4,23 @@
 
 /// How a served model's numbers are held and multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Arithmetic {
+pub enum Dtype {
     /// Weights, keys and values in f32: the oracle for the others.
     F32,
     /// Weights, keys and values in bf16, and activations where they are multiplied; sums in f32.
     Bf16,
-    /// Weights and activations of linear maps as 8-bit integers with a scale every 32, keys and values in bf16; sums
+    /// Weights and activations of linear layers as 8-bit integers with a scale every 32, keys and values in bf16; sums
     /// in f32.
     Int8,
 }
 
-impl Arithmetic {
+impl Dtype {
     /// Every arithmetic.
     pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
 
-    /// The name of the body, for manifests: two runs of the same name give the same bits. One name covers every
+    /// The name of the backend, for manifests: two runs of the same name give the same bits. One name covers every
     /// instruction set, because all of them sum in the same order.
-    pub fn body_name(self) -> &'static str {
+    pub fn backend_name(self) -> &'static str {
         match self {
             Self::F32 => "cpu-f32",
             Self::Bf16 => "cpu-bf16",

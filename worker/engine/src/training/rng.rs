@@ -1,16 +1,16 @@
-//! Random draws keyed by what they are for: (run seed, purpose, index). There is no state to save
-//! beyond the key, so a resumed training draws what an uninterrupted one would have drawn.
+//! Random numbers keyed by their use: (run seed, purpose, index). There is no state to save beyond the key, so a resumed training gets
+//! the numbers of an uninterrupted one.
 
 use sha2::{Digest, Sha256};
 
-/// A stream of random numbers that depends on its key alone (SplitMix64 seeded by SHA-256 of the key).
-pub struct Draws {
+/// A random number generator whose stream depends on its key alone (SplitMix64 seeded by SHA-256 of the key).
+pub struct KeyedRng {
     state: u64,
 }
 
-impl Draws {
-    /// The stream of `(seed, purpose, index)`, for example `(42, "qft shuffle", epoch)`.
-    pub fn keyed(seed: i64, purpose: &str, index: u64) -> Self {
+impl KeyedRng {
+    /// Creates the generator of `(seed, purpose, index)`, for example `(42, "qft shuffle", epoch)`.
+    pub fn new(seed: i64, purpose: &str, index: u64) -> Self {
         let mut hash = Sha256::new();
         hash.update(seed.to_le_bytes());
         hash.update((purpose.len() as u64).to_le_bytes());
@@ -24,7 +24,7 @@ impl Draws {
         }
     }
 
-    /// The next 64 random bits.
+    /// Returns the next 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.state;
@@ -33,23 +33,23 @@ impl Draws {
         bits ^ (bits >> 31)
     }
 
-    /// A number in `[0, 1)` with 53 random bits.
+    /// Returns a number in `[0, 1)` with 53 random bits.
     pub fn uniform(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// An index below `bound`, which must not be 0; the bias is below `bound / 2^64`.
+    /// Returns an index below `bound`, which must not be 0; the bias is below `bound / 2^64`.
     pub fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next_u64()) * bound as u128) >> 64) as usize
     }
 
-    /// A number of the standard normal distribution (Box-Muller, the cosine branch).
+    /// Returns a number of the standard normal distribution (Box-Muller, the cosine branch).
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }
 
-    /// Puts `items` in random order (Fisher-Yates).
+    /// Shuffles `items` (Fisher-Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn draws_depend_on_every_part_of_the_key() {
-        let first = |seed, purpose, index| Draws::keyed(seed, purpose, index).next_u64();
+        let first = |seed, purpose, index| KeyedRng::new(seed, purpose, index).next_u64();
         assert_eq!(first(1, "a", 2), first(1, "a", 2));
         assert_ne!(first(1, "a", 2), first(2, "a", 2));
         assert_ne!(first(1, "a", 2), first(1, "b", 2));
@@ -72,8 +72,8 @@ mod tests {
 
     #[test]
     fn normal_draws_have_mean_zero_and_variance_one() {
-        let mut draws = Draws::keyed(7, "normal", 0);
-        let numbers: Vec<f64> = (0..20_000).map(|_| draws.normal()).collect();
+        let mut rng = KeyedRng::new(7, "normal", 0);
+        let numbers: Vec<f64> = (0..20_000).map(|_| rng.normal()).collect();
         let mean = numbers.iter().sum::<f64>() / numbers.len() as f64;
         let variance =
             numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / numbers.len() as f64;
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn a_shuffle_keeps_every_item() {
         let mut items: Vec<usize> = (0..100).collect();
-        Draws::keyed(1, "shuffle", 0).shuffle(&mut items);
+        KeyedRng::new(1, "shuffle", 0).shuffle(&mut items);
         assert_ne!(items, (0..100).collect::<Vec<_>>());
         items.sort_unstable();
         assert_eq!(items, (0..100).collect::<Vec<_>>());

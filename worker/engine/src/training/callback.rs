@@ -1,8 +1,8 @@
-//! What a training says while it runs and at its end, and who listens.
+//! What a training reports while it runs and at its end, and the callback that receives it.
 
 use std::path::Path;
 
-/// One step as it was.
+/// Loss, learning rate and metrics of one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepRecord {
     /// Mean loss before the step.
@@ -11,59 +11,59 @@ pub struct StepRecord {
     pub learning_rate: f64,
     /// Gradient norm before clipping.
     pub gradient_norm: f64,
-    /// Means of the objective's measures, in its order.
-    pub measures: Vec<f64>,
+    /// Means of the objective's metrics, in its order.
+    pub metrics: Vec<f64>,
 }
 
-/// How far a training is.
+/// Progress of a training.
 #[derive(Clone, Debug)]
 pub struct TrainingProgress<'a> {
     /// `prepare` or `train`.
-    pub doing: &'static str,
+    pub activity: &'static str,
     /// Steps done.
     pub step: u64,
     /// Steps in all.
     pub steps: u64,
-    /// Tokens read and learnt so far, over all epochs.
+    /// Tokens trained on so far, over all epochs.
     pub tokens: u64,
     /// The last step.
     pub last: Option<&'a StepRecord>,
 }
 
-/// Whoever drives a training.
-pub trait Watcher {
-    /// Hears how far it is, after every step.
+/// Receives a training's progress and checkpoints, and may stop it (a training callback).
+pub trait TrainingCallback {
+    /// Receives the progress after every step.
     fn progress(&mut self, progress: &TrainingProgress<'_>);
 
-    /// Whether to stop. Asked between micro-batches; a step under way is given up and done again after a resume.
+    /// Whether to stop. Called between micro-batches; the step under way is discarded and computed again after a resume.
     fn should_stop(&mut self) -> bool;
 
-    /// Keeps a checkpoint file, which is gone when this returns.
+    /// Saves a checkpoint file, which is deleted when this returns.
     ///
     /// # Errors
-    /// It cannot be kept; training ends with that error.
-    fn keep(
+    /// It cannot be saved; training ends with that error.
+    fn save_checkpoint(
         &mut self,
         checkpoint: &Path,
         step: u64,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 }
 
-/// What a finished training says of itself.
+/// Steps and tokens of a finished training.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
+pub struct TrainingSummary {
     /// Every step in order.
     pub steps: Vec<StepRecord>,
-    /// Tokens learnt from.
+    /// Tokens trained on.
     pub tokens: u64,
 }
 
 /// How a training ended.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Ended {
+pub enum TrainingOutcome {
     /// All steps are done.
-    Finished(Summary),
-    /// It was asked to stop; a checkpoint of this many steps is kept.
+    Finished(TrainingSummary),
+    /// It was asked to stop; a checkpoint of this many steps is saved.
     Stopped {
         /// Steps done.
         step: u64,

@@ -1,27 +1,29 @@
-//! What the machine can do at best: bytes read from memory, and operations on numbers that are in registers.
+//! The roofline: the machine's memory bandwidth, and its peak of operations on numbers that are in registers.
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use rayon::prelude::*;
 
-use crate::ops::Arithmetic;
-use crate::ops::cpu::{DenseRows, Element, Map, PackedMatrix, Prepared, linear, saturate};
+use crate::ops::Dtype;
+use crate::ops::cpu::{
+    DenseRows, PackedInputs, PackedMatrix, PackedType, Projection, linear, saturate,
+};
 
-/// The machine's limits, all threads together.
+/// The machine's roofline, all threads together.
 #[derive(Clone, Copy, Debug)]
-pub struct Roof {
+pub struct Roofline {
     /// Bytes read from memory in a second.
     pub bytes: f64,
     /// Operations in a second on operands that stay in the nearest cache, a multiplication and an addition being two.
     pub operations: f64,
 }
 
-/// Measures the limits for an arithmetic, in about half a second.
-pub fn roof(arithmetic: Arithmetic) -> Roof {
-    Roof {
+/// Measures the roofline for a dtype, in about half a second.
+pub fn roofline(dtype: Dtype) -> Roofline {
+    Roofline {
         bytes: bytes(),
-        operations: operations(arithmetic),
+        operations: operations(dtype),
     }
 }
 
@@ -41,13 +43,13 @@ fn bytes() -> f64 {
 }
 
 /// Every thread multiplies operands of its own that stay in its caches.
-fn operations(arithmetic: Arithmetic) -> f64 {
+fn operations(dtype: Dtype) -> f64 {
     let pass = || {
         let start = Instant::now();
-        let done: f64 = rayon::broadcast(|_| match arithmetic {
-            Arithmetic::F32 => saturate(Element::F32, 2_000),
-            Arithmetic::Bf16 => saturate(Element::Bf16, 2_000),
-            Arithmetic::Int8 => integers(),
+        let done: f64 = rayon::broadcast(|_| match dtype {
+            Dtype::F32 => saturate(PackedType::F32, 2_000),
+            Dtype::Bf16 => saturate(PackedType::Bf16, 2_000),
+            Dtype::Int8 => integers(),
         })
         .iter()
         .sum();
@@ -63,17 +65,17 @@ fn integers() -> f64 {
         return 0.0;
     };
     let values = vec![0.5; inputs * outputs];
-    let (weight, _) = PackedMatrix::pack(&DenseRows::new(&values, inputs), Arithmetic::Int8);
+    let (weight, _) = PackedMatrix::pack(&DenseRows::new(&values, inputs), Dtype::Int8);
     let (x, mut y) = (vec![0.5; rows * inputs], vec![0.0; rows * weight.stride()]);
-    let mut prepared = Prepared::default();
+    let mut packed_inputs = PackedInputs::default();
     alone.install(|| {
         for _ in 0..repeats {
-            let map = Map {
+            let map = Projection {
                 weight: &weight,
                 bias: None,
                 y: &mut y,
             };
-            linear(black_box(&x), &mut [map], &mut prepared);
+            linear(black_box(&x), &mut [map], &mut packed_inputs);
         }
     });
     black_box(y[0]);

@@ -1,4 +1,4 @@
-//! A decoder with the variables that training changes: all its parameters, or adapters on frozen ones. The
+//! A trainable model: a decoder with the variables that training changes: all its parameters, or adapters on frozen ones. The
 //! variables are the f32 master weights themselves: what is rounded to be multiplied is rounded anew each time.
 
 use std::collections::BTreeMap;
@@ -9,15 +9,15 @@ use super::TrainingError;
 use super::lora;
 use super::settings::{Lora, Tuning};
 use crate::model::{Decoder, ModelConfig};
-use crate::ops::Differentiable;
+use crate::ops::TrainingBackend;
 
-/// A model in training.
-pub struct Trainee {
+/// A model with trainable variables.
+pub struct TrainableModel {
     decoder: Decoder,
     variables: BTreeMap<String, Var>,
 }
 
-impl Trainee {
+impl TrainableModel {
     /// Makes the parameters trainable as `tuning` says, on the device that they are on. With `Lora`, the head of a scalar or classifying model is
     /// trained too, since it is new. `seed` keys the adapters' first values.
     ///
@@ -76,11 +76,11 @@ impl Trainee {
         })
     }
 
-    /// The same by another body than the fastest.
+    /// Returns the model with another backend than the fastest.
     #[must_use]
-    pub fn by(self, operations: Differentiable) -> Self {
+    pub fn with_backend(self, backend: TrainingBackend) -> Self {
         Self {
-            decoder: self.decoder.by(operations),
+            decoder: self.decoder.with_backend(backend),
             ..self
         }
     }
@@ -90,12 +90,12 @@ impl Trainee {
         &self.decoder
     }
 
-    /// What is trained, by name.
+    /// Returns the trained variables by name.
     pub fn variables(&self) -> &BTreeMap<String, Var> {
         &self.variables
     }
 
-    /// Number of trained values.
+    /// Returns the number of trained values.
     pub fn trainable(&self) -> u64 {
         self.variables
             .values()
@@ -103,17 +103,17 @@ impl Trainee {
             .sum()
     }
 
-    /// Every parameter by checkpoint key with adapters added to their weights: what is saved.
+    /// Returns every parameter by checkpoint key, with adapters merged into their weights: what is saved.
     ///
     /// # Errors
-    /// The arithmetic fails.
+    /// A tensor operation fails.
     pub fn merged_parameters(&self) -> Result<BTreeMap<String, Tensor>, TrainingError> {
         Ok(self.decoder.merged_parameters()?)
     }
 }
 
-/// The decoder by the body that is fastest where its parameters are.
+/// Returns the decoder with the fastest backend for the device of its parameters.
 fn fastest(decoder: Decoder) -> Decoder {
-    let operations = Differentiable::on(decoder.device());
-    decoder.by(operations)
+    let backend = TrainingBackend::for_device(decoder.device());
+    decoder.with_backend(backend)
 }

@@ -1,18 +1,18 @@
-//! The operations that training differentiates, by either of their bodies.
+//! The operations that training differentiates, by either of their backends.
 
 use candle_core::{Device, Result, Tensor};
 
-use super::cpu::Element;
+use super::cpu::PackedType;
 use super::{fused, reference};
 
-/// Which body the differentiable operations have.
+/// Which backend the differentiable operations have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Differentiable {
+pub enum TrainingBackend {
     /// Composed of candle's elementary operations: the oracle, and what runs on a GPU.
     Reference,
-    /// One pass each, on the CPU. Linear maps and attention multiply numbers as they are or rounded to bf16, as is usual in training; sums,
+    /// One pass each, on the CPU. Linear layers and attention multiply numbers as they are or rounded to bf16, as is usual in training; sums,
     /// and everything else, are f32.
-    Fused(Element),
+    Fused(PackedType),
 }
 
 macro_rules! by_either {
@@ -30,11 +30,11 @@ macro_rules! by_either {
     )*};
 }
 
-impl Differentiable {
+impl TrainingBackend {
     /// The faster one on a device.
-    pub fn on(device: &Device) -> Self {
+    pub fn for_device(device: &Device) -> Self {
         match device {
-            Device::Cpu => Self::Fused(Element::Bf16),
+            Device::Cpu => Self::Fused(PackedType::Bf16),
             _ => Self::Reference,
         }
     }
@@ -43,7 +43,7 @@ impl Differentiable {
     pub fn largest() -> Self {
         match candle_core::utils::cuda_is_available() {
             true => Self::Reference,
-            false => Self::Fused(Element::Bf16),
+            false => Self::Fused(PackedType::Bf16),
         }
     }
 
@@ -54,7 +54,7 @@ impl Differentiable {
     pub fn linear(self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         match self {
             Self::Reference => reference::linear(x, weight, bias),
-            Self::Fused(element) => fused::linear(element, x, weight, bias),
+            Self::Fused(packed_type) => fused::linear(packed_type, x, weight, bias),
         }
     }
 
@@ -70,7 +70,7 @@ impl Differentiable {
     ) -> Result<Tensor> {
         match self {
             Self::Reference => reference::attend(projections, angles, mask),
-            Self::Fused(element) => fused::attend(element, projections, angles, mask),
+            Self::Fused(packed_type) => fused::attend(packed_type, projections, angles, mask),
         }
     }
 
@@ -86,7 +86,9 @@ impl Differentiable {
     ) -> Result<Tensor> {
         match self {
             Self::Reference => reference::head_log_probabilities(hidden, weight, targets),
-            Self::Fused(element) => fused::head_log_probabilities(element, hidden, weight, targets),
+            Self::Fused(packed_type) => {
+                fused::head_log_probabilities(packed_type, hidden, weight, targets)
+            }
         }
     }
 

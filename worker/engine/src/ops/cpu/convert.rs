@@ -15,7 +15,7 @@ for_each_isa!(
 );
 for_each_isa!(
     /// Numbers of two rows rounded to bf16 side by side, the first row's in the lower half.
-    round_beside, round_beside_on, round_beside_plain, (first: &[f32], second: &[f32], pairs: &mut [u32])
+    round_interleaved, round_interleaved_on, round_interleaved_plain, (first: &[f32], second: &[f32], pairs: &mut [u32])
 );
 for_each_isa!(
     /// Columns for rows.
@@ -41,7 +41,7 @@ fn round_pairs_plain(x: &[f32], pairs: &mut [u32]) {
 }
 
 #[inline(always)]
-fn round_beside_plain(first: &[f32], second: &[f32], pairs: &mut [u32]) {
+fn round_interleaved_plain(first: &[f32], second: &[f32], pairs: &mut [u32]) {
     for (pair, (first, second)) in pairs.iter_mut().zip(first.iter().zip(second)) {
         *pair = bf16_bits(*first) | bf16_bits(*second) << 16;
     }
@@ -87,7 +87,7 @@ mod tests {
                 let mut pairs = vec![0; x.len().div_ceil(2)];
                 round_pairs_on(isa, &x, &mut pairs);
                 let mut beside = vec![0; x.len()];
-                round_beside_on(isa, &x, &y, &mut beside);
+                round_interleaved_on(isa, &x, &y, &mut beside);
                 [bits, pairs, beside]
             };
             for isa in Isa::available() {

@@ -6,21 +6,21 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
-use super::element::Element;
 use super::kernel::{Strided, multiply};
+use super::packed_type::PackedType;
 use super::{LANES, Lanes};
 
-mod lay;
-mod pack;
+mod pack_lhs;
+mod pack_rhs;
 
-use lay::lay_rows;
-use pack::pack;
+use pack_lhs::pack_lhs;
+use pack_rhs::pack_rhs;
 
 /// How a matrix lies in memory, row by row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Laid {
-    Plain,
-    Transposed,
+enum Layout {
+    RowMajor,
+    ColumnMajor,
 }
 
 /// Units of k in a piece: a piece of some panels stays in the second-level cache while all rows pass over it.
@@ -41,30 +41,30 @@ thread_local! {
 #[derive(Clone, Copy, Debug)]
 pub struct Operand<'a> {
     values: &'a [f32],
-    laid: Laid,
+    layout: Layout,
 }
 
 impl<'a> Operand<'a> {
     /// A matrix that lies as it is named.
     pub fn plain(values: &'a [f32]) -> Self {
-        let laid = Laid::Plain;
-        Self { values, laid }
+        let layout = Layout::RowMajor;
+        Self { values, layout }
     }
 
     /// A matrix that lies columns for rows.
     pub fn transposed(values: &'a [f32]) -> Self {
-        let laid = Laid::Transposed;
-        Self { values, laid }
+        let layout = Layout::ColumnMajor;
+        Self { values, layout }
     }
 }
 
-/// `y = a b` for `a` (m, k), `b` (k, n) and `y` (m, n), whose numbers are multiplied as `element`; with `resume` the sums continue from what
+/// `y = a b` for `a` (m, k), `b` (k, n) and `y` (m, n), whose numbers are multiplied as `packed_type`; with `resume` the sums continue from what
 /// `y` holds.
 ///
 /// # Panics
 /// An operand has another size.
-pub fn product(
-    element: Element,
+pub fn gemm(
+    packed_type: PackedType,
     (m, k, n): (usize, usize, usize),
     a: Operand<'_>,
     b: Operand<'_>,
@@ -83,10 +83,10 @@ pub fn product(
         return;
     }
     let mut packed = PACKED.take();
-    pack(element, b, (k, n), &mut packed);
+    pack_rhs(packed_type, b, (k, n), &mut packed);
     let width = n.next_multiple_of(LANES);
     if width == n {
-        multiply_rows(element, (m, k, width), a, &packed, y, resume);
+        multiply_rows(packed_type, (m, k, width), a, &packed, y, resume);
     } else {
         // Kernels write whole panels.
         let mut wide = vec![0.0; m * width];
@@ -95,7 +95,7 @@ pub fn product(
                 wide[..n].copy_from_slice(row);
             }
         }
-        multiply_rows(element, (m, k, width), a, &packed, &mut wide, resume);
+        multiply_rows(packed_type, (m, k, width), a, &packed, &mut wide, resume);
         for (row, wide) in y.chunks_exact_mut(n).zip(wide.chunks_exact(width)) {
             row.copy_from_slice(&wide[..n]);
         }
@@ -104,7 +104,7 @@ pub fn product(
 }
 
 fn multiply_rows(
-    element: Element,
+    packed_type: PackedType,
     (m, k, width): (usize, usize, usize),
     a: Operand<'_>,
     packed: &[Lanes],
@@ -115,25 +115,26 @@ fn multiply_rows(
     // Pieces for every thread several times over, in whole tiles.
     let rows = m.div_ceil(4 * rayon::current_num_threads());
     let rows = rows.next_multiple_of(8).min(ROWS);
-    let units = || vec![0u32; rows * (DEPTH + GAP)];
+    let words = || vec![0u32; rows * (DEPTH + GAP)];
     let tasks = y.par_chunks_mut(rows * width).enumerate();
-    tasks.for_each_init(units, |units, (task, y)| {
+    tasks.for_each_init(words, |words, (task, y)| {
         let (first, rows) = (task * rows, y.len() / width);
-        for start in (0..element.units(k)).step_by(DEPTH) {
-            let depth = DEPTH.min(element.units(k) - start);
+        for start in (0..packed_type.words(k)).step_by(DEPTH) {
+            let depth = DEPTH.min(packed_type.words(k) - start);
             let stride = depth + GAP;
-            let numbers = start * element.in_unit()..k.min((start + depth) * element.in_unit());
-            lay_rows(
-                element,
+            let numbers =
+                start * packed_type.per_word()..k.min((start + depth) * packed_type.per_word());
+            pack_lhs(
+                packed_type,
                 a,
                 (m, k),
                 first..first + rows,
                 numbers,
-                (units, stride),
+                (words, stride),
             );
             for panel in (0..panels).step_by(WIDTH) {
                 let x = Strided {
-                    data: &units[..],
+                    data: &words[..],
                     stride,
                 };
                 let w = Strided {
@@ -145,7 +146,16 @@ fn multiply_rows(
                     stride: width,
                 };
                 let count = WIDTH.min(panels - panel);
-                multiply(element, rows, count, depth, x, w, y, resume || start > 0);
+                multiply(
+                    packed_type,
+                    rows,
+                    count,
+                    depth,
+                    x,
+                    w,
+                    y,
+                    resume || start > 0,
+                );
             }
         }
     });
@@ -155,7 +165,7 @@ fn multiply_rows(
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Element, Laid, Operand, product};
+    use super::{Layout, Operand, PackedType, gemm};
 
     fn transposed(values: &[f32], (rows, columns): (usize, usize)) -> Vec<f32> {
         let at = |place: usize| values[place % rows * columns + place / rows];
@@ -178,14 +188,14 @@ mod tests {
                 (0..count).map(next).collect()
             };
             let (a, b, begun) = (random(m * k), random(k * n), random(m * n));
-            let element = if half { Element::Bf16 } else { Element::F32 };
-            let rounded = |x: f32| match element {
-                Element::F32 => x,
-                Element::Bf16 => half::bf16::from_f32(x).to_f32(),
+            let packed_type = if half { PackedType::Bf16 } else { PackedType::F32 };
+            let rounded = |x: f32| match packed_type {
+                PackedType::F32 => x,
+                PackedType::Bf16 => half::bf16::from_f32(x).to_f32(),
             };
             // Of a pair the later number comes first.
             let mut order: Vec<usize> = (0..k).collect();
-            order.chunks_mut(element.in_unit()).for_each(<[usize]>::reverse);
+            order.chunks_mut(packed_type.per_word()).for_each(<[usize]>::reverse);
             let expected: Vec<u32> = (0..m * n).map(|place| {
                 let (row, column) = (place / n, place % n);
                 let begun = if resume { begun[place] } else { 0.0 };
@@ -197,15 +207,15 @@ mod tests {
             let (across_a, across_b) = (transposed(&a, (m, k)), transposed(&b, (k, n)));
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             for (a, b) in [
-                ((&a, Laid::Plain), (&b, Laid::Plain)),
-                ((&a, Laid::Plain), (&across_b, Laid::Transposed)),
-                ((&across_a, Laid::Transposed), (&b, Laid::Plain)),
+                ((&a, Layout::RowMajor), (&b, Layout::RowMajor)),
+                ((&a, Layout::RowMajor), (&across_b, Layout::ColumnMajor)),
+                ((&across_a, Layout::ColumnMajor), (&b, Layout::RowMajor)),
             ] {
-                let [a, b] = [a, b].map(|(values, laid)| Operand { values, laid });
+                let [a, b] = [a, b].map(|(values, layout)| Operand { values, layout });
                 let mut y = if resume { begun.clone() } else { vec![f32::NAN; m * n] };
-                pool.install(|| product(element, (m, k, n), a, b, &mut y, resume));
+                pool.install(|| gemm(packed_type, (m, k, n), a, b, &mut y, resume));
                 let bits: Vec<u32> = y.iter().map(|value| value.to_bits()).collect();
-                prop_assert_eq!(&bits, &expected, "{:?} {:?}", a.laid, b.laid);
+                prop_assert_eq!(&bits, &expected, "{:?} {:?}", a.layout, b.layout);
             }
         }
     }

@@ -1,13 +1,13 @@
-//! What a decoder's definition asks of an arithmetic body. The definition is written once over this
+//! What a decoder's definition asks of an arithmetic backend. The definition is written once over this
 //! trait, so that serving and training cannot drift apart.
 
 /// A set of operations on activations: rows of features, one row a token.
-pub trait Body {
+pub trait ComputeBackend {
     /// Rows of features.
     type Activation;
-    /// A linear map's parameters in this body's own form.
+    /// A linear layer's parameters in this backend's own form.
     type Linear;
-    /// A normalisation's weights in this body's own form.
+    /// A normalisation's weights in this backend's own form.
     type Scale;
     /// What can go wrong.
     type Error;
@@ -22,14 +22,14 @@ pub trait Body {
         weight: &Self::Scale,
     ) -> Result<Self::Activation, Self::Error>;
 
-    /// Several linear maps of one input, which a body may compute together.
+    /// Several linear layers of one input, which a backend may compute together.
     ///
     /// # Errors
     /// The shapes do not fit.
     fn project<const N: usize>(
         &mut self,
         x: &Self::Activation,
-        maps: [&Self::Linear; N],
+        layers: [&Self::Linear; N],
     ) -> Result<[Self::Activation; N], Self::Error>;
 
     /// Rotates queries and keys by their positions and attends: every token to those of its own sequence
