@@ -19,7 +19,7 @@ help: ## Show this list
 
 .PHONY: build
 build: ## Build scalequest and scalequest-worker (release)
-	cargo build --release --locked --workspace --bins
+	cargo build --release --locked
 
 .PHONY: build-cuda
 build-cuda: ## Build the worker for NVIDIA GPUs; the toolkit comes from PyPI (1.2 GB, and half an hour the first time)
@@ -68,6 +68,7 @@ lint: ## Check format, clippy, documentation and dependencies
 	cargo deny --locked check bans licenses sources
 	charts/generate.py --check
 	tests/lint/unused_dependencies.py
+	tests/lint/same_features.py
 
 .PHONY: audit
 audit: ## Check dependencies against the RustSec advisories (fetches their database)

@@ -1,6 +1,7 @@
 //! The CEL rules of the CRD, evaluated as an API server would: what is accepted and what is refused, on creation and on edits.
 
-use scalequest_crds::v1alpha1::SynthesisRun;
+use kube_cel::{ValidationErrors, Validator};
+use scalequest_crds::v1alpha1::{SynthesisRun, schema};
 
 const RUN: &str = r#"
 apiVersion: scalequest.dev/v1alpha1
@@ -18,6 +19,26 @@ spec:
   workspace: {path: work}
   output: {path: out}
 "#;
+
+/// Evaluation of the rules in the CRD's schema. Only tests need it, so the types themselves do not bring it.
+trait ValidateCel {
+    /// Evaluates the rules for a creation.
+    fn validate_cel(&self) -> Result<(), ValidationErrors>;
+    /// Evaluates the rules for an edit of `old`.
+    fn validate_cel_update(&self, old: &Self) -> Result<(), ValidationErrors>;
+}
+
+impl ValidateCel for SynthesisRun {
+    fn validate_cel(&self) -> Result<(), ValidationErrors> {
+        let object = serde_json::to_value(self).unwrap();
+        Validator::new().validate(&schema(), &object, None)
+    }
+
+    fn validate_cel_update(&self, old: &Self) -> Result<(), ValidationErrors> {
+        let [object, old] = [self, old].map(|run| serde_json::to_value(run).unwrap());
+        Validator::new().validate(&schema(), &object, Some(&old))
+    }
+}
 
 fn run() -> SynthesisRun {
     serde_saphyr::from_str(RUN).unwrap()

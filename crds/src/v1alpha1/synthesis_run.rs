@@ -46,7 +46,6 @@ pub enum Domain {
     shortname = "srun",
     category = "scalequest",
     namespaced,
-    cel,
     status = "SynthesisRunStatus",
     derive = "PartialEq",
     crates(kube = "kube_derive", kube_core = "kube_core"),
