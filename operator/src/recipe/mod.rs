@@ -1,15 +1,17 @@
 //! Recipes: documented tables of defaults, one YAML file each, embedded as data. What a spec sets wins ([`resolve()`]). This room knows
 //! no behaviour: a recipe can say nothing that a spec could not say.
 
+mod fill;
+
 pub mod resolve;
 
 use std::sync::LazyLock;
 
 use scalequest_crds::v1alpha1::{
-    Domain, FailurePolicy, Filters, Lora, Qft, Qpo, Recipe, Sampling, Verification,
+    AnswerFormat, Contamination, Domain, Duplicates, FailurePolicy, Filters, Language, Lora, Qft,
+    Qpo, Recipe, Sampling, Solvability, Verification,
 };
 use serde::Deserialize;
-use serde_json::Value;
 
 pub use resolve::resolve;
 
@@ -25,35 +27,42 @@ pub struct RecipeTable {
     /// The commented YAML, as `scalequest recipes` prints it.
     pub yaml: &'static str,
     /// The defaults.
-    pub(crate) defaults: Value,
+    pub(crate) defaults: Defaults,
 }
 
-/// The shape of a table; reading one checks that every name in it is a field of the spec.
+/// The file of a recipe.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    summary: String,
+    defaults: Defaults,
+}
+
+/// The defaults of a recipe.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[allow(dead_code)]
-struct Shape {
+pub(crate) struct Defaults {
     domain: Domain,
-    target: TargetShape,
-    generator: GeneratorShape,
+    target: TargetDefaults,
+    generator: GeneratorDefaults,
     when_no_filters: Filters,
-    filters: Value,
-    responses: Value,
+    filters: FilterDefaults,
+    responses: ResponsesDefaults,
     verification: Verification,
     failure_policy: FailurePolicy,
 }
 
-#[derive(Deserialize)]
+/// Defaults of `target`.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[allow(dead_code)]
-struct TargetShape {
+struct TargetDefaults {
     max_waves: i32,
 }
 
-#[derive(Deserialize)]
+/// Defaults of each of `generators`.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[allow(dead_code)]
-struct GeneratorShape {
+struct GeneratorDefaults {
     weight: i32,
     qft: Qft,
     qpo: Qpo,
@@ -61,11 +70,35 @@ struct GeneratorShape {
     lora: Lora,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    summary: String,
-    defaults: Value,
+/// Settings of the filters that are on.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct FilterDefaults {
+    language: Language,
+    contamination: Contamination,
+    duplicates: Duplicates,
+    solvability: Solvability,
+    difficulty: DifficultyDefaults,
+}
+
+/// Settings of difficulty sampling.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct DifficultyDefaults {
+    samples: i32,
+    minimum: f64,
+    epochs: i32,
+    learning_rate: f64,
+    batch_size: i32,
+}
+
+/// Defaults of `responses`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ResponsesDefaults {
+    samples: i32,
+    sampling: Sampling,
+    answer_format: AnswerFormat,
 }
 
 static TABLES: LazyLock<Vec<RecipeTable>> = LazyLock::new(|| {
@@ -98,51 +131,42 @@ pub fn recipes() -> &'static [RecipeTable] {
     &TABLES
 }
 
-/// The defaults of `recipe`.
-pub(crate) fn defaults(recipe: Recipe) -> Value {
-    recipes()
-        .iter()
-        .find(|table| table.recipe == recipe)
-        .map(|table| table.defaults.clone())
-        .unwrap_or(Value::Null)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_recipe_has_a_table_whose_names_are_fields_of_the_spec() {
+    fn every_recipe_has_a_whole_table() {
         assert_eq!(recipes().len(), 4);
-        for table in recipes() {
-            let shape: Shape = serde_json::from_value(table.defaults.clone())
-                .unwrap_or_else(|e| panic!("{}: {e}", table.name));
-            let sampled: Sampling =
-                serde_json::from_value(shape.responses["sampling"].clone()).unwrap();
+        for RecipeTable {
+            name,
+            summary,
+            defaults,
+            ..
+        } in recipes()
+        {
+            let qpo = &defaults.generator.qpo;
+            assert!(qpo.pairs.is_some() && qpo.beta.is_some(), "{name}");
             assert!(
-                sampled.max_new_tokens.is_some() && shape.qpo_has_all(),
-                "{}",
-                table.name
+                defaults.responses.sampling.max_new_tokens.is_some(),
+                "{name}"
             );
-            assert!(!table.summary.is_empty());
-        }
-    }
-
-    impl Shape {
-        fn qpo_has_all(&self) -> bool {
-            self.generator.qpo.pairs.is_some() && self.generator.qpo.beta.is_some()
+            assert!(!summary.is_empty(), "{name}");
         }
     }
 
     #[test]
     fn math_has_the_values_of_the_paper() {
-        let table = defaults(Recipe::Math);
-        let number = |pointer: &str| table.pointer(pointer).and_then(Value::as_f64);
-        assert_eq!(number("/generator/qft/learningRate"), Some(2e-5));
-        assert_eq!(number("/generator/qpo/learningRate"), Some(5e-7));
-        assert_eq!(number("/generator/qpo/beta"), Some(0.1));
-        assert_eq!(number("/generator/sampling/topP"), Some(0.99));
-        assert_eq!(number("/responses/samples"), Some(5.0));
-        assert_eq!(number("/responses/sampling/temperature"), Some(0.7));
+        let Defaults {
+            generator,
+            responses,
+            ..
+        } = &recipes()[0].defaults;
+        assert_eq!(generator.qft.learning_rate, Some(2e-5));
+        assert_eq!(generator.qpo.learning_rate, Some(5e-7));
+        assert_eq!(generator.qpo.beta, Some(0.1));
+        assert_eq!(generator.sampling.top_p, Some(0.99));
+        assert_eq!(responses.samples, 5);
+        assert_eq!(responses.sampling.temperature, Some(0.7));
     }
 }

@@ -1,136 +1,140 @@
 //! Fills what a spec leaves open from its recipe's table. What the user sets wins, member by member; a filter that is absent from a
 //! `filters` that is present stays off. It must not judge the spec: that is `validate`'s part.
 
-use scalequest_crds::v1alpha1::{Arithmetic, EngineType, SynthesisRunSpec};
-use serde_json::{Map, Value};
+use scalequest_crds::v1alpha1::{
+    Engine, EngineType, Filters, Generator, Model, Responses, SynthesisRunSpec, Tuning,
+};
 
-use super::defaults;
+use super::fill::{Fill, filled};
+use super::{Defaults, DifficultyDefaults, FilterDefaults, GeneratorDefaults, recipes};
 
-/// `spec` with everything filled in. Resolving a resolved spec changes nothing.
+/// Returns `spec` with everything filled in. Resolving a resolved spec changes nothing.
 ///
 /// # Errors
-/// A sentence, where the filled-in spec is no spec; the tables are tested, so this means a damaged program.
+/// The recipe has no table; the tables are tested, so this means a damaged program.
 pub fn resolve(spec: &SynthesisRunSpec) -> Result<SynthesisRunSpec, String> {
-    let table = defaults(spec.recipe);
-    let mut value = serde_json::to_value(spec).map_err(|e| e.to_string())?;
-    for name in [
-        "domain",
-        "target",
-        "responses",
-        "verification",
-        "failurePolicy",
-    ] {
-        if let Some(default) = table.get(name) {
-            fill_member(&mut value, name, default);
-        }
+    let Defaults {
+        domain,
+        target,
+        generator,
+        when_no_filters,
+        filters,
+        responses,
+        verification,
+        failure_policy,
+    } = recipes()
+        .iter()
+        .find(|table| table.recipe == spec.recipe)
+        .map(|table| &table.defaults)
+        .ok_or_else(|| format!("recipe {:?} has no table", spec.recipe))?;
+    let mut spec = spec.clone();
+    spec.domain.get_or_insert(*domain);
+    spec.target.max_waves.get_or_insert(target.max_waves);
+    spec.models.iter_mut().for_each(fill_model);
+    for file in &mut spec.seed_questions {
+        file.question_field.get_or_insert_with(question_field);
     }
-    for model in value
-        .get_mut("models")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
-        let built_in = serde_json::json!({"type": EngineType::Candle});
-        fill_member_if_absent(model, "engine", &built_in);
-        if model["engine"]["type"] == built_in["type"] {
-            let arithmetic = serde_json::json!(Arithmetic::default());
-            fill_member_if_absent(&mut model["engine"], "arithmetic", &arithmetic);
-        }
+    let Responses {
+        model: responder,
+        samples,
+        sampling,
+        answer_format,
+    } = &mut spec.responses;
+    samples.get_or_insert(responses.samples);
+    answer_format.get_or_insert(responses.answer_format);
+    let sampling = filled(sampling, &responses.sampling);
+    let reward = spec.reward.get_or_insert_default();
+    filled(&mut reward.model, responder);
+    for each in &mut spec.generators {
+        fill_generator(each, generator, responder);
     }
-
-    let responder = value
-        .pointer("/responses/model")
-        .cloned()
-        .unwrap_or(Value::Null);
-    let responder_is =
-        |name: &str| Value::Object(Map::from_iter([(name.to_string(), responder.clone())]));
-    fill_member(&mut value, "reward", &responder_is("model"));
-
-    let generator = table.get("generator").cloned().unwrap_or(Value::Null);
-    for each in value
-        .get_mut("generators")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
-        for name in ["weight", "qft", "qpo", "sampling"] {
-            fill_member(each, name, &generator[name]);
-        }
-        fill_member(each, "qpo", &responder_is("rewriter"));
-        for stage in ["qft", "qpo"] {
-            let adapts = each[stage]["tuning"] == "Lora";
-            if adapts && let Some(settings) = each.get_mut(stage) {
-                fill_member(settings, "lora", &generator["lora"]);
-            }
-        }
+    let on = spec.filters.get_or_insert_with(|| when_no_filters.clone());
+    fill_filters(on, filters, responder);
+    if let Some(difficulty) = &mut on.difficulty {
+        filled(&mut difficulty.sampling, sampling);
+        let all = || spec.generators.iter().map(|each| each.name.clone());
+        difficulty.generators.get_or_insert_with(|| all().collect());
     }
-
-    fill_member_if_absent(&mut value, "filters", &table["whenNoFilters"]);
-    let sampling = value
-        .pointer("/responses/sampling")
-        .cloned()
-        .unwrap_or(Value::Null);
-    let names: Vec<Value> = value["generators"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|each| each["name"].clone())
-        .collect();
-    if let Some(filters) = value.get_mut("filters").and_then(Value::as_object_mut) {
-        for (name, settings) in filters.iter_mut() {
-            fill(settings, &table["filters"][name.as_str()]);
-        }
-        if let Some(solvability) = filters.get_mut("solvability") {
-            fill(solvability, &responder_is("model"));
-        }
-        if let Some(difficulty) = filters.get_mut("difficulty") {
-            fill_member(difficulty, "sampling", &sampling);
-            fill_member_if_absent(difficulty, "generators", &Value::Array(names));
-        }
-        for benchmark in filters
-            .get_mut("contamination")
-            .and_then(|c| c.get_mut("benchmarks"))
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-        {
-            fill_member_if_absent(benchmark, "questionField", &Value::from("question"));
-        }
-    }
-    for file in value
-        .get_mut("seedQuestions")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
-        fill_member_if_absent(file, "questionField", &Value::from("question"));
-    }
-    serde_json::from_value(value).map_err(|e| e.to_string())
+    filled(&mut spec.verification, verification);
+    filled(&mut spec.failure_policy, failure_policy);
+    Ok(spec)
 }
 
-/// Adds to `value`, and to its members where both are objects, what `default` has and it has not.
-fn fill(value: &mut Value, default: &Value) {
-    if let (Value::Object(members), Value::Object(defaults)) = (value, default) {
-        for (name, default) in defaults {
-            match members.get_mut(name) {
-                Some(member) => fill(member, default),
-                None => drop(members.insert(name.clone(), default.clone())),
-            }
-        }
+/// The member of a line that holds the question, unless a spec names another.
+fn question_field() -> String {
+    "question".into()
+}
+
+fn fill_model(model: &mut Model) {
+    let engine = model.engine.get_or_insert(Engine {
+        kind: EngineType::Candle,
+        arithmetic: None,
+        server: None,
+        open_ai: None,
+    });
+    if engine.kind == EngineType::Candle {
+        engine.arithmetic.get_or_insert_default();
     }
 }
 
-fn fill_member(value: &mut Value, name: &str, default: &Value) {
-    fill(
-        value,
-        &Value::Object(Map::from_iter([(name.to_string(), default.clone())])),
-    );
+fn fill_generator(each: &mut Generator, defaults: &GeneratorDefaults, responder: &String) {
+    let GeneratorDefaults {
+        weight,
+        qft,
+        qpo,
+        sampling,
+        lora,
+    } = defaults;
+    each.weight.get_or_insert(*weight);
+    filled(&mut each.sampling, sampling);
+    let qft = filled(&mut each.qft, qft);
+    if qft.tuning == Some(Tuning::Lora) {
+        filled(&mut qft.lora, lora);
+    }
+    let qpo = filled(&mut each.qpo, qpo);
+    filled(&mut qpo.rewriter, responder);
+    if qpo.tuning == Some(Tuning::Lora) {
+        filled(&mut qpo.lora, lora);
+    }
 }
 
-fn fill_member_if_absent(value: &mut Value, name: &str, default: &Value) {
-    if let Some(members) = value.as_object_mut()
-        && !members.contains_key(name)
-    {
-        members.insert(name.to_string(), default.clone());
+/// Fills the settings of the filters that are on.
+fn fill_filters(on: &mut Filters, defaults: &FilterDefaults, responder: &String) {
+    let Filters {
+        language,
+        contamination,
+        duplicates,
+        solvability,
+        difficulty,
+    } = on;
+    if let Some(language) = language {
+        language.fill(&defaults.language);
+    }
+    if let Some(contamination) = contamination {
+        contamination.fill(&defaults.contamination);
+        for benchmark in &mut contamination.benchmarks {
+            benchmark.question_field.get_or_insert_with(question_field);
+        }
+    }
+    if let Some(duplicates) = duplicates {
+        duplicates.fill(&defaults.duplicates);
+    }
+    if let Some(solvability) = solvability {
+        solvability.fill(&defaults.solvability);
+        filled(&mut solvability.model, responder);
+    }
+    if let Some(difficulty) = difficulty {
+        let DifficultyDefaults {
+            samples,
+            minimum,
+            epochs,
+            learning_rate,
+            batch_size,
+        } = defaults.difficulty;
+        difficulty.samples.get_or_insert(samples);
+        difficulty.minimum.get_or_insert(minimum);
+        difficulty.epochs.get_or_insert(epochs);
+        difficulty.learning_rate.get_or_insert(learning_rate);
+        difficulty.batch_size.get_or_insert(batch_size);
     }
 }
