@@ -5,8 +5,8 @@ use scalequest_crds::protocol::task::Training;
 use scalequest_crds::v1alpha1::{Sampling, Stage};
 
 use super::measured::Measured;
-use super::waves::waves;
 use super::{Assumptions, Knowledge};
+use crate::plan::forecast::waves;
 use crate::plan::size::share;
 use crate::validate::{Method, ValidRun};
 

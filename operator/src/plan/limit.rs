@@ -2,10 +2,10 @@
 //! sentence holds a number that still moves, since it becomes part of what is published.
 
 use rust_decimal::Decimal;
-use scalequest_crds::v1alpha1::Stage;
 use scalequest_crds::v1alpha1::conditions::reason;
 
-use super::{Observed, Short, chain};
+use super::forecast::Forecast;
+use super::{Observed, Short};
 use crate::record::RunRecord;
 use crate::validate::ValidRun;
 
@@ -89,10 +89,10 @@ pub(super) fn refused(run: &ValidRun, record: &RunRecord, questions: i64) -> Opt
             ),
         );
     }
-    let (wave_millis, wave_tokens) = wave(run, record, questions)?;
+    let wave = Forecast::of(run, record)?.take(questions);
     let after = record
         .billed_millis(&record.total_usage())
-        .saturating_add(wave_millis);
+        .saturating_add(wave.billed_millis);
     if let Some(hours) = limits
         .gpu_hours
         .filter(|hours| after as f64 > hours * 3_600_000.0)
@@ -105,7 +105,7 @@ pub(super) fn refused(run: &ValidRun, record: &RunRecord, questions: i64) -> Opt
             ),
         );
     }
-    let tokens = record.paid(|_| true) + wave_tokens;
+    let tokens = record.paid(|_| true) + wave.paid;
     if let Some(cost) = limits.cost
         && record
             .cost(after, limits.price_per_gpu_hour, tokens)
@@ -150,32 +150,4 @@ fn most_dropped(record: &RunRecord) -> String {
     } else {
         format!("; most were dropped as {}", named.join(", "))
     }
-}
-
-/// What a wave of `questions` questions will take by the rates on record, in billed milliseconds and in money for endpoints; none before a
-/// wave is over.
-pub(super) fn wave(run: &ValidRun, record: &RunRecord, questions: i64) -> Option<(i64, Decimal)> {
-    let generated = record.generated();
-    if generated == 0 {
-        return None;
-    }
-    let stages = record
-        .waves
-        .first()
-        .map(|wave| chain::wave_stages(run.method(), wave))
-        .unwrap_or_default();
-    let mut names: Vec<Stage> = stages.into_iter().map(|position| position.stage).collect();
-    names.dedup();
-    let spent: i64 = names
-        .iter()
-        .filter_map(|stage| record.usage.get(stage))
-        .map(|usage| record.billed_millis(usage))
-        .sum();
-    let millis = i128::from(spent) * i128::from(questions) / i128::from(generated);
-    let tokens = record.paid(|stage| names.contains(&stage)) * Decimal::from(questions)
-        / Decimal::from(generated);
-    Some((
-        i64::try_from(millis).unwrap_or(i64::MAX).saturating_add(1),
-        tokens.round_dp(4),
-    ))
 }

@@ -6,7 +6,7 @@ pub mod chain;
 
 pub mod size;
 
-mod forecast;
+pub mod forecast;
 
 mod limit;
 
@@ -137,7 +137,7 @@ impl std::fmt::Display for Short {
 
 /// What may run now, given the run, its record, what is observed, and the time in milliseconds since 1970 (which only the deadline reads).
 pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis: i64) -> Plan {
-    let estimate = forecast::forecast(run, record);
+    let estimate = forecast::estimate(run, record);
     let ended = |end| Plan {
         finished: Some(end),
         estimate: estimate.clone(),

@@ -3,7 +3,7 @@
 use rust_decimal::Decimal;
 use scalequest_crds::v1alpha1::Stage;
 
-use super::RunRecord;
+use super::{RunRecord, StageRecord};
 
 /// Tokens that prices are given for.
 const MILLION: i64 = 1_000_000;
@@ -19,34 +19,38 @@ impl RunRecord {
 
     /// Money paid to endpoints for sealed work of the stages that `counts`, rounded to four decimals.
     pub fn paid(&self, counts: impl Fn(Stage) -> bool) -> Decimal {
-        let by_wave = |stage: Stage| stage != Stage::Rewrite;
         // A stage of all waves is summed up in the usage; a rewriter belongs to one generator.
-        let stages = self.usage.iter().filter(|(stage, _)| by_wave(**stage));
-        let sums = stages.map(|(stage, usage)| (*stage, None, usage.tokens_in, usage.tokens_out));
-        let own = self.stages.iter().filter(|each| !by_wave(each.stage));
-        let rewritten = own.filter_map(|each| {
-            let seal = each.seal.as_ref().filter(|seal| !seal.reused)?;
-            let generator = each.generator.as_deref();
-            Some((
-                each.stage,
-                generator,
-                seal.counts.tokens_in,
-                seal.counts.tokens_out,
-            ))
-        });
-        let paid = sums.chain(rewritten).filter(|(stage, ..)| counts(*stage));
-        let all: Decimal = paid
-            .filter_map(|(stage, generator, read, made)| {
-                let prices = self.spec.token_prices(stage, generator)?;
-                let [input, output] = [&prices.input_per_million, &prices.output_per_million]
-                    .map(|text| text.parse().unwrap_or(Decimal::ZERO));
-                Some(
-                    (Decimal::from(read) * input + Decimal::from(made) * output)
-                        / Decimal::from(MILLION),
-                )
+        let by_wave = |stage: Stage| stage != Stage::Rewrite;
+        let summed = self.usage.iter();
+        let summed = summed.filter(|(stage, _)| by_wave(**stage) && counts(**stage));
+        let own = self.stages.iter();
+        let own = own.filter(|each| !by_wave(each.stage) && counts(each.stage));
+        let all: Decimal = summed
+            .filter_map(|(stage, usage)| {
+                self.price_of(*stage, None, (usage.tokens_in, usage.tokens_out))
             })
+            .chain(own.filter_map(|each| self.price(each)))
             .sum();
         all.round_dp(4)
+    }
+
+    /// Returns the price of the tokens of a sealed stage; `None` if no endpoint is paid for it.
+    pub fn price(&self, stage: &StageRecord) -> Option<Decimal> {
+        let seal = stage.seal.as_ref().filter(|seal| !seal.reused)?;
+        let tokens = (seal.counts.tokens_in, seal.counts.tokens_out);
+        self.price_of(stage.stage, stage.generator.as_deref(), tokens)
+    }
+
+    fn price_of(
+        &self,
+        stage: Stage,
+        generator: Option<&str>,
+        (read, made): (i64, i64),
+    ) -> Option<Decimal> {
+        let prices = self.spec.token_prices(stage, generator)?;
+        let [input, output] = [&prices.input_per_million, &prices.output_per_million]
+            .map(|text| text.parse().unwrap_or(Decimal::ZERO));
+        Some((Decimal::from(read) * input + Decimal::from(made) * output) / Decimal::from(MILLION))
     }
 }
 

@@ -111,15 +111,7 @@ impl RunRecord {
 
     /// What the run has taken, over all stages.
     pub fn total_usage(&self) -> StageUsage {
-        self.usage
-            .values()
-            .fold(StageUsage::default(), |sum, usage| StageUsage {
-                worker_millis: sum.worker_millis.saturating_add(usage.worker_millis),
-                gpu_millis: sum.gpu_millis.saturating_add(usage.gpu_millis),
-                rows: sum.rows.saturating_add(usage.rows),
-                tokens_in: sum.tokens_in.saturating_add(usage.tokens_in),
-                tokens_out: sum.tokens_out.saturating_add(usage.tokens_out),
-            })
+        self.usage.values().copied().sum()
     }
 
     /// The milliseconds that a budget in hours counts: with a GPU held, or, on a machine without one, of all workers.
@@ -155,5 +147,28 @@ fn cost(stage: &StageRecord) -> StageCost {
         worker_millis: stage.worker_millis,
         tokens_in: seal.map_or(0, |seal| seal.counts.tokens_in),
         tokens_out: seal.map_or(0, |seal| seal.counts.tokens_out),
+    }
+}
+
+impl StageRecord {
+    /// Returns the worker time of the stage, without its rows and tokens.
+    pub fn usage(&self) -> StageUsage {
+        StageUsage {
+            worker_millis: self.worker_millis,
+            gpu_millis: self.gpu_millis,
+            ..StageUsage::default()
+        }
+    }
+}
+
+impl std::iter::Sum for StageUsage {
+    fn sum<I: Iterator<Item = StageUsage>>(usages: I) -> StageUsage {
+        usages.fold(StageUsage::default(), |sum, usage| StageUsage {
+            worker_millis: sum.worker_millis.saturating_add(usage.worker_millis),
+            gpu_millis: sum.gpu_millis.saturating_add(usage.gpu_millis),
+            rows: sum.rows.saturating_add(usage.rows),
+            tokens_in: sum.tokens_in.saturating_add(usage.tokens_in),
+            tokens_out: sum.tokens_out.saturating_add(usage.tokens_out),
+        })
     }
 }

@@ -2,63 +2,26 @@
 //! of it has been done at once so far.
 
 use super::StageProgress;
-use crate::plan::chain::wave_stages;
+use crate::plan::forecast::Forecast;
 use crate::record::RunRecord;
 use crate::validate::ValidRun;
 
-/// Seconds left; none before the first wave is over.
+/// Returns the seconds left; `None` before the first wave is over.
 pub(super) fn seconds(
     run: &ValidRun,
     record: &RunRecord,
     progress: &[StageProgress],
     now_millis: i64,
 ) -> Option<i64> {
-    let (accepted, generated) = (record.accepted(), record.generated());
-    if accepted == 0 || generated == 0 {
-        return None;
-    }
-    let stages = record
-        .waves
-        .first()
-        .map(|wave| wave_stages(run.method(), wave))
-        .unwrap_or_default();
-    let mut names: Vec<_> = stages.iter().map(|position| position.stage).collect();
-    names.dedup();
-    let spent: i64 = names
-        .iter()
-        .filter_map(|stage| record.usage.get(stage))
-        .map(|usage| usage.worker_millis)
-        .sum();
-    let shortfall = (run.limits().target - accepted).max(0) as f64;
-    let questions = shortfall * generated as f64 / accepted as f64;
-    let over: i64 = record
-        .waves
-        .iter()
-        .filter(|wave| wave.end.is_some())
-        .map(|wave| wave.total())
-        .sum();
-    let current = record
-        .waves
-        .iter()
-        .filter(|wave| wave.end.is_none())
-        .map(|wave| wave.wave)
-        .next();
-    let spent_on_current: i64 = record
-        .stages
-        .iter()
-        .filter(|stage| stage.wave.is_some() && stage.wave == current)
-        .map(|stage| stage.worker_millis)
-        .sum();
+    let left = Forecast::of(run, record)?.left()?.worker_millis;
     let running: i64 = progress
         .iter()
         .flat_map(|stage| &stage.shards)
         .map(|shard| now_millis.saturating_sub(shard.since_millis).max(0))
         .sum();
-    let per_question = (spent - spent_on_current).max(0) as f64 / over.max(1) as f64;
-    let left = questions * per_question - (spent_on_current + running) as f64;
     let elapsed = now_millis.saturating_sub(record.accepted_at_millis).max(1) as f64;
     let at_once = ((record.total_usage().worker_millis + running) as f64 / elapsed).max(0.1);
-    Some((left.max(0.0) / at_once / 1000.0).ceil() as i64)
+    Some(((left - running).max(0) as f64 / at_once / 1000.0).ceil() as i64)
 }
 
 /// `2h17m`, `17m`, `40s`.
