@@ -179,7 +179,7 @@ fn what_is_stated_changes_the_plan_and_is_said() {
     let (code, _, err) = desk.plan(&["--assume", "yeild=0.1"]);
     assert_eq!(code, Some(2));
     assert!(
-        err.contains("--assume: ") && err.contains("did you mean yield"),
+        err.contains("--assume.yeild: ") && err.contains("did you mean yield"),
         "{err}"
     );
     let (_, help, _) = desk.plan(&["--help"]);

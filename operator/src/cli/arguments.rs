@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::estimate::ASSUMPTIONS;
+use crate::estimate::assume;
 use crate::local::progress::LogFormat;
 
 const ABOUT: &str = "Makes datasets of reasoning questions and responses, as a SynthesisRun describes them, on this machine";
@@ -84,8 +84,8 @@ better estimate into its status.";
 /// What may be stated to `plan`, from the table of names.
 fn plan_after() -> String {
     let mut text = String::from("What --assume may state:\n");
-    for each in &ASSUMPTIONS {
-        text.push_str(&format!("  {:16} {}\n", each.name, each.what));
+    for (name, description) in assume::names() {
+        text.push_str(&format!("  {name:16} {description}\n"));
     }
     text.push_str(
         "

@@ -1,184 +1,159 @@
-//! What a person may state in place of what is assumed.
+//! Values that take the place of what is assumed: what an earlier run has measured, and what a person states (`--assume`).
+
+use std::sync::LazyLock;
+
+use scalequest_crds::protocol::preflight::Fault;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::Assumptions;
-use crate::validate::nearest::did_you_mean;
+use crate::parse::check_value;
+use crate::validate::fault;
 
-/// Something that may be stated.
-#[derive(Debug)]
-pub struct Assumption {
-    /// Its name on the command line.
-    pub name: &'static str,
-    /// What it is, for a person.
-    pub what: &'static str,
-    kind: Kind,
-    place: fn(&mut Assumptions) -> Place<'_>,
+/// Values in the place of assumptions. `plan --help` prints the names and descriptions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Overrides {
+    /// accepted pairs per question
+    #[serde(rename = "yield")]
+    #[schemars(range(min = 0.000001, max = 1.0))]
+    pub yield_ratio: Option<f64>,
+    /// tokens in a question
+    #[schemars(range(min = 1.0, max = 1e6))]
+    pub question_tokens: Option<f64>,
+    /// tokens in a prompt around a question
+    #[schemars(range(min = 1.0, max = 1e6))]
+    pub prompt_tokens: Option<f64>,
+    /// tokens in a response
+    #[schemars(range(min = 1.0, max = 1e6))]
+    pub response_tokens: Option<f64>,
+    /// tokens of a judge's reasons and verdict
+    #[schemars(range(min = 1.0, max = 1e6))]
+    pub judgement_tokens: Option<f64>,
+    /// share of rewrites that make a pair
+    #[schemars(range(min = 0.000001, max = 1.0))]
+    pub rewrite_kept: Option<f64>,
+    /// share that the language filter keeps
+    #[schemars(range(min = 0.000001, max = 1.0))]
+    pub language_kept: Option<f64>,
+    /// share that all rule-based filters together keep
+    #[schemars(range(min = 0.000001, max = 1.0))]
+    pub filter_kept: Option<f64>,
+    /// share that the judge keeps
+    #[schemars(range(min = 0.000001, max = 1.0))]
+    pub judge_kept: Option<f64>,
+    /// share that difficulty sampling keeps
+    #[schemars(range(min = 0.000001, max = 1.0))]
+    pub difficulty_kept: Option<f64>,
+    /// share of answered questions that are accepted
+    #[schemars(range(min = 0.000001, max = 1.0))]
+    pub verified: Option<f64>,
+    /// seed questions
+    #[schemars(range(min = 0, max = 1000000000000_i64))]
+    pub seed_questions: Option<i64>,
+    /// seed questions with an answer
+    #[schemars(range(min = 0, max = 1000000000000_i64))]
+    pub seed_answers: Option<i64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    /// Above 0 and at most 1.
-    Share,
-    /// Tokens: above 0.
-    Tokens,
-    /// A whole number.
-    Count,
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(Overrides).to_value());
+
+/// Returns the names that may be stated, each with its description.
+pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let properties = SCHEMA["properties"].as_object().into_iter().flatten();
+    properties.map(|(name, property)| {
+        (
+            name.as_str(),
+            property["description"].as_str().unwrap_or(""),
+        )
+    })
 }
 
-enum Place<'a> {
-    Number(&'a mut f64),
-    Known(&'a mut Option<f64>),
-    Count(&'a mut i64),
-    KnownCount(&'a mut Option<i64>),
-}
-
-macro_rules! assumption {
-    ($name:literal, $what:literal, $kind:ident, $place:ident($field:ident)) => {
-        Assumption {
-            name: $name,
-            what: $what,
-            kind: Kind::$kind,
-            place: |a| Place::$place(&mut a.$field),
-        }
-    };
-}
-
-/// All that may be stated.
-pub const ASSUMPTIONS: [Assumption; 13] = [
-    assumption!(
-        "yield",
-        "accepted pairs per question",
-        Share,
-        Known(yield_ratio)
-    ),
-    assumption!(
-        "questionTokens",
-        "tokens in a question",
-        Tokens,
-        Number(question_tokens)
-    ),
-    assumption!(
-        "promptTokens",
-        "tokens in a prompt around a question",
-        Tokens,
-        Number(prompt_tokens)
-    ),
-    assumption!(
-        "responseTokens",
-        "tokens in a response",
-        Tokens,
-        Number(response_tokens)
-    ),
-    assumption!(
-        "judgementTokens",
-        "tokens of a judge's reasons and verdict",
-        Tokens,
-        Number(judgement_tokens)
-    ),
-    assumption!(
-        "rewriteKept",
-        "share of rewrites that make a pair",
-        Share,
-        Number(rewrite_kept)
-    ),
-    assumption!(
-        "languageKept",
-        "share that the language filter keeps",
-        Share,
-        Number(language_kept)
-    ),
-    assumption!(
-        "filterKept",
-        "share that all rule-based filters together keep",
-        Share,
-        Known(filter_kept)
-    ),
-    assumption!(
-        "judgeKept",
-        "share that the judge keeps",
-        Share,
-        Number(judge_kept)
-    ),
-    assumption!(
-        "difficultyKept",
-        "share that difficulty sampling keeps",
-        Share,
-        Number(difficulty_kept)
-    ),
-    assumption!(
-        "verified",
-        "share of answered questions that are accepted",
-        Share,
-        Number(verified)
-    ),
-    assumption!(
-        "seedQuestions",
-        "seed questions",
-        Count,
-        Count(seed_questions)
-    ),
-    assumption!(
-        "seedAnswers",
-        "seed questions with an answer",
-        Count,
-        KnownCount(seed_answers)
-    ),
-];
-
-/// Takes up `NAME=VALUE,...`; the names that were stated.
+/// Reads overrides from `NAME=VALUE,...` or from a mapping in YAML or JSON.
 ///
 /// # Errors
-/// An unknown name, with the nearest one, or a value that it cannot have.
-pub fn assume(text: &str, a: &mut Assumptions) -> Result<Vec<&'static str>, String> {
-    let mut stated = Vec::new();
-    for part in text
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-    {
-        let Some((name, value)) = part.split_once('=') else {
-            return Err(format!("`{part}` is no NAME=VALUE"));
-        };
-        let (name, value) = (name.trim(), value.trim());
-        let names = || ASSUMPTIONS.iter().map(|each| each.name);
-        let Some(known) = ASSUMPTIONS.iter().find(|each| each.name == name) else {
-            return Err(format!(
-                "`{name}` is nothing that is assumed{}; the names are {}",
-                did_you_mean(name, names()),
-                names().collect::<Vec<_>>().join(", ")
-            ));
-        };
-        let number = value
-            .parse::<f64>()
-            .ok()
-            .filter(|number| number.is_finite());
-        let (fits, expected) = match known.kind {
-            Kind::Share => (
-                number.is_some_and(|n| n > 0.0 && n <= 1.0),
-                "a share above 0 and at most 1, such as 0.25",
-            ),
-            Kind::Tokens => (
-                number.is_some_and(|n| n > 0.0 && n <= 1e6),
-                "a number of tokens above 0",
-            ),
-            Kind::Count => (
-                number.is_some_and(|n| (0.0..=1e12).contains(&n) && n.fract() == 0.0),
-                "a whole number",
-            ),
-        };
-        let Some(number) = number.filter(|_| fits) else {
-            return Err(format!("{name} cannot be `{value}`: give {expected}"));
-        };
-        match (known.place)(a) {
-            Place::Number(place) => *place = number,
-            Place::Known(place) => *place = Some(number),
-            Place::Count(place) => *place = number as i64,
-            Place::KnownCount(place) => *place = Some(number as i64),
-        }
-        a.tokens_are_stated |= known.kind == Kind::Tokens;
-        a.judge_is_stated |= name == "judgeKept";
-        stated.push(known.name);
+/// Every unknown name, with the nearest one, and every value out of bounds.
+pub fn assume(text: &str) -> Result<Overrides, Vec<Fault>> {
+    let mapping = match text.trim_start().starts_with('{') {
+        true => text.to_string(),
+        false => format!("{{{}}}", text.replace('=', ": ")),
+    };
+    let members: Map<String, Value> = serde_saphyr::from_str(&mapping)
+        .map_err(|_| vec![fault("--assume", format!("`{text}` is no NAME=VALUE,..."))])?;
+    let value = Value::Object(members);
+    let faults = check_value(&SCHEMA, &value, "--assume");
+    if !faults.is_empty() {
+        return Err(faults);
     }
-    Ok(stated)
+    serde_json::from_value(value).map_err(|e| vec![fault("--assume", e.to_string())])
+}
+
+impl Overrides {
+    /// Returns the names of what is set.
+    pub fn names(&self) -> Vec<String> {
+        let value = serde_json::to_value(self).unwrap_or_default();
+        let members = value.as_object().into_iter().flatten();
+        let set = members.filter(|(_, value)| !value.is_null());
+        set.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether any number of tokens is set.
+    pub fn has_tokens(&self) -> bool {
+        let tokens = [
+            self.question_tokens,
+            self.prompt_tokens,
+            self.response_tokens,
+            self.judgement_tokens,
+        ];
+        tokens.iter().any(Option::is_some)
+    }
+}
+
+impl Assumptions {
+    /// Puts what `overrides` sets in the place of what is assumed.
+    pub fn replace(&mut self, overrides: &Overrides) {
+        let Overrides {
+            yield_ratio,
+            question_tokens,
+            prompt_tokens,
+            response_tokens,
+            judgement_tokens,
+            rewrite_kept,
+            language_kept,
+            filter_kept,
+            judge_kept,
+            difficulty_kept,
+            verified,
+            seed_questions,
+            seed_answers,
+        } = *overrides;
+        let means = [
+            (&mut self.question_tokens, question_tokens),
+            (&mut self.prompt_tokens, prompt_tokens),
+            (&mut self.response_tokens, response_tokens),
+            (&mut self.judgement_tokens, judgement_tokens),
+            (&mut self.rewrite_kept, rewrite_kept),
+            (&mut self.language_kept, language_kept),
+            (&mut self.judge_kept, judge_kept),
+            (&mut self.difficulty_kept, difficulty_kept),
+            (&mut self.verified, verified),
+        ];
+        for (place, value) in means {
+            *place = value.unwrap_or(*place);
+        }
+        self.yield_ratio = yield_ratio.or(self.yield_ratio);
+        self.filter_kept = filter_kept.or(self.filter_kept);
+        self.seed_questions = seed_questions.unwrap_or(self.seed_questions);
+        self.seed_answers = seed_answers.or(self.seed_answers);
+    }
+
+    /// Takes up what a person states, which goes before what a run has measured.
+    pub fn state(&mut self, stated: &Overrides) {
+        self.replace(stated);
+        self.tokens_are_stated |= stated.has_tokens();
+        self.judge_is_stated |= stated.judge_kept.is_some();
+    }
 }
 
 #[cfg(test)]
@@ -187,43 +162,56 @@ mod tests {
 
     #[test]
     fn what_is_stated_takes_the_place_of_what_is_assumed() {
-        let mut a = Assumptions::default();
-        let stated = assume("yield=0.09, questionTokens=40,seedAnswers=24", &mut a).unwrap();
-        assert_eq!(stated, ["yield", "questionTokens", "seedAnswers"]);
-        assert_eq!(
-            (a.yield_ratio, a.question_tokens, a.seed_answers),
-            (Some(0.09), 40.0, Some(24))
-        );
-        assert!(a.tokens_are_stated && !a.judge_is_stated);
+        for text in [
+            "yield=0.09, questionTokens=40,seedAnswers=24",
+            "{yield: 0.09, questionTokens: 40, seedAnswers: 24}",
+            r#"{"yield":0.09,"questionTokens":40,"seedAnswers":24}"#,
+        ] {
+            let stated = assume(text).unwrap();
+            assert_eq!(stated.names(), ["yield", "questionTokens", "seedAnswers"]);
+            let mut a = Assumptions::default();
+            a.state(&stated);
+            assert_eq!(
+                (a.yield_ratio, a.question_tokens, a.seed_answers),
+                (Some(0.09), 40.0, Some(24))
+            );
+            assert!(a.tokens_are_stated && !a.judge_is_stated);
+        }
     }
 
     #[test]
     fn every_name_can_be_stated_once_and_changes_something() {
-        for each in &ASSUMPTIONS {
+        for (name, description) in names() {
             let mut a = Assumptions::default();
-            assume(&format!("{}=1", each.name), &mut a).unwrap();
+            a.replace(&assume(&format!("{name}=1")).unwrap());
             let changed = a != Assumptions::default();
-            assert!(changed || each.name == "rewriteKept", "{}", each.name);
+            assert!(changed || name == "rewriteKept", "{name}");
+            assert!(!description.is_empty(), "{name}");
         }
-        let mut names: Vec<_> = ASSUMPTIONS.iter().map(|each| each.name).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), ASSUMPTIONS.len());
+        assert_eq!(names().count(), 13);
     }
 
     #[test]
     fn what_makes_no_sense_is_refused_with_what_would() {
         let refused = |text: &str, words: &str| {
-            let message = assume(text, &mut Assumptions::default()).unwrap_err();
+            let faults = assume(text).unwrap_err();
+            let message = format!("{}: {}", faults[0].field, faults[0].message);
             assert!(message.contains(words), "{message}");
         };
-        refused("yeild=0.1", "did you mean yield");
-        refused("nonsense=0.1", "the names are yield, questionTokens");
-        refused("yield", "no NAME=VALUE");
-        for wrong in ["0", "1.5", "-1", "NaN", "ten", ""] {
-            refused(&format!("yield={wrong}"), "a share above 0");
+        refused(
+            "yeild=0.1",
+            "--assume.yeild: is an unknown field; did you mean yield",
+        );
+        refused("nonsense=0.1", "there are: yield, questionTokens");
+        refused("yield", "is empty: set a value");
+        refused("yield=0.1=2", "no NAME=VALUE");
+        for wrong in ["0", "1.5", "-1"] {
+            refused(&format!("yield={wrong}"), "at least 0.000001 and at most 1");
         }
-        refused("questionTokens=0", "tokens above 0");
+        for wrong in ["NaN", "ten"] {
+            refused(&format!("yield={wrong}"), "not a number");
+        }
+        refused("questionTokens=0", "at least 1");
         refused("seedQuestions=1.5", "a whole number");
     }
 }

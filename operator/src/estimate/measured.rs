@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use scalequest_crds::v1alpha1::Stage;
 
-use super::Assumptions;
+use super::Overrides;
 use crate::record::{RunRecord, StageRecord, WaveRecord};
 use crate::validate::ValidRun;
 
@@ -74,51 +74,31 @@ impl Measured {
         (into > 0 && out > 0).then(|| (out as f64 / into as f64).min(1.0))
     }
 
-    /// Takes the place of what is assumed, wherever it is known, for `samples` responses a question; the names of what it replaced.
-    pub fn replace(&self, a: &mut Assumptions, samples: i32) -> Vec<&'static str> {
-        let mut names = Vec::new();
-        let mut take = |name: &'static str, place: &mut f64, value: Option<f64>| {
-            if let Some(value) = value {
-                *place = value;
-                names.push(name);
-            }
-        };
-        let made = |stage: Stage| {
-            let of_stage = self.seen.iter().filter(|((each, _), _)| *each == stage);
-            let (work, tokens) = of_stage.fold((0, 0), |(work, tokens), (_, seen)| {
-                (work + seen.work, tokens + seen.tokens_out)
-            });
-            (work > 0 && tokens > 0).then(|| tokens as f64 / work as f64)
-        };
-        take(
-            "questionTokens",
-            &mut a.question_tokens,
-            made(Stage::Generate).or_else(|| made(Stage::Sample)),
-        );
-        take(
-            "judgementTokens",
-            &mut a.judgement_tokens,
-            made(Stage::Judge),
-        );
-        let responses = made(Stage::Respond).map(|tokens| tokens / f64::from(samples.max(1)));
-        take("responseTokens", &mut a.response_tokens, responses);
-        take(
-            "rewriteKept",
-            &mut a.rewrite_kept,
-            self.kept(Stage::Rewrite),
-        );
-        take("judgeKept", &mut a.judge_kept, self.kept(Stage::Judge));
-        take(
-            "difficultyKept",
-            &mut a.difficulty_kept,
-            self.kept(Stage::Rate),
-        );
-        take("verified", &mut a.verified, self.kept(Stage::Verify));
-        if let (Some(drawn), Some(left)) = (self.kept(Stage::Generate), self.kept(Stage::Filter)) {
-            a.filter_kept = Some(drawn * left);
-            names.push("filterKept");
+    /// Tokens made by row of a stage, over all generators.
+    fn made(&self, stage: Stage) -> Option<f64> {
+        let of_stage = self.seen.iter().filter(|((each, _), _)| *each == stage);
+        let (work, tokens) = of_stage.fold((0, 0), |(work, tokens), (_, seen)| {
+            (work + seen.work, tokens + seen.tokens_out)
+        });
+        (work > 0 && tokens > 0).then(|| tokens as f64 / work as f64)
+    }
+
+    /// Returns what takes the place of what is assumed, for `samples` responses a question.
+    pub fn overrides(&self, samples: i32) -> Overrides {
+        let questions = self.made(Stage::Generate);
+        let responses = self.made(Stage::Respond);
+        let drawn = self.kept(Stage::Generate);
+        Overrides {
+            question_tokens: questions.or_else(|| self.made(Stage::Sample)),
+            judgement_tokens: self.made(Stage::Judge),
+            response_tokens: responses.map(|tokens| tokens / f64::from(samples.max(1))),
+            rewrite_kept: self.kept(Stage::Rewrite),
+            judge_kept: self.kept(Stage::Judge),
+            difficulty_kept: self.kept(Stage::Rate),
+            verified: self.kept(Stage::Verify),
+            filter_kept: drawn.and_then(|drawn| Some(drawn * self.kept(Stage::Filter)?)),
+            ..Overrides::default()
         }
-        names
     }
 }
 
@@ -186,24 +166,17 @@ spec:
     fn what_the_seals_say_takes_the_place_of_what_is_assumed() {
         let run = run(|text| text.to_owned());
         let measured = Measured::of(&record(), &run).unwrap().unwrap();
-        let mut a = Assumptions::default();
-        let names = measured.replace(&mut a, 4);
-        let expected = [
-            "questionTokens",
-            "judgementTokens",
-            "responseTokens",
-            "judgeKept",
-            "filterKept",
-        ];
-        assert_eq!(names, expected);
-        assert_eq!((a.judge_kept, a.filter_kept), (0.125, Some(1.0)));
-        assert_eq!(a.question_tokens, 921.0 / 32.0);
-        assert_eq!(a.response_tokens, 3086.0 / 16.0);
-        assert_eq!(
-            a.verified,
-            Assumptions::default().verified,
-            "of none accepted no share is known"
-        );
+        let expected = Overrides {
+            question_tokens: Some(921.0 / 32.0),
+            response_tokens: Some(3086.0 / 16.0),
+            judgement_tokens: Some(2598.0 / 32.0),
+            filter_kept: Some(1.0),
+            judge_kept: Some(0.125),
+            // Of none accepted no share is known.
+            verified: None,
+            ..Overrides::default()
+        };
+        assert_eq!(measured.overrides(4), expected);
         assert_eq!(
             measured.per_row(Stage::Reward, None),
             Some((4417.0 / 4.0, 0.0))

@@ -25,15 +25,13 @@ pub mod rated;
 
 mod sizes;
 
-pub mod waves;
-
 use rust_decimal::Decimal;
 use rust_decimal::prelude::FromPrimitive;
 use scalequest_crds::protocol::preflight::Inspection;
 use scalequest_crds::v1alpha1::Stage;
 
 use crate::validate::ValidRun;
-pub use assume::{ASSUMPTIONS, assume};
+pub use assume::{Overrides, assume};
 pub use device::{Device, Rates, devices, processors};
 pub use funnel::{StageWork, work};
 pub use measured::Measured;

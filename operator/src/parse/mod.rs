@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::validate::fault;
 
-pub use schema::check_schema;
+pub use schema::{check_schema, check_value};
 
 /// Largest file that is read, in bytes.
 pub const MAX_BYTES: usize = 1024 * 1024;

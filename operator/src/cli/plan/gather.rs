@@ -40,15 +40,18 @@ pub fn gather(run: &ValidRun, arguments: &PlanArguments) -> Result<Gathered, Ref
     let mut assumptions = counted(run);
     let (inspection, measured) = earlier(run, &mut sources);
     if let Some(measured) = &measured {
-        let names = measured.replace(&mut assumptions, run.method().samples);
+        let overrides = measured.overrides(run.method().samples);
+        assumptions.replace(&overrides);
+        let names = overrides.names();
         if !names.is_empty() {
             sources.push(format!("measured by that run: {}", names.join(", ")));
         }
     }
     let mut stated = Vec::new();
     for text in &arguments.assume {
-        let names = assume(text, &mut assumptions);
-        stated.extend(names.map_err(|message| Refusal::input("--assume", message))?);
+        let overrides = assume(text).map_err(Refusal::BadInput)?;
+        assumptions.state(&overrides);
+        stated.extend(overrides.names());
     }
     if !stated.is_empty() {
         sources.push(format!("stated by --assume: {}", stated.join(", ")));

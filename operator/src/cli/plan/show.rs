@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde_json::json;
 
 use super::super::text;
-use crate::estimate::paper::PAPER_COST;
+use crate::estimate::paper::paper_cost;
 use crate::estimate::{CostEstimate, Fit, Machine, Rated, StageEstimate};
 use crate::plan::size::pilot;
 use crate::validate::ValidRun;
@@ -206,7 +206,7 @@ impl Shown<'_> {
 }
 
 fn papers_table() -> String {
-    let paper: Vec<Vec<String>> = PAPER_COST
+    let paper: Vec<Vec<String>> = paper_cost()
         .iter()
         .map(|phase| {
             vec![

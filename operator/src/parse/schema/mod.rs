@@ -91,6 +91,14 @@ pub fn check_schema(value: &Value) -> Vec<Fault> {
     faults
 }
 
+/// Returns every fault of the form of `value` by `schema`, each with its path below `path`; at most 100.
+pub fn check_value(schema: &Value, value: &Value, path: &str) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    walk(schema, value, path, 0, &mut faults);
+    faults.truncate(MAX_FAULTS);
+    faults
+}
+
 fn expect(members: &Map<String, Value>, name: &str, wanted: &str, faults: &mut Vec<Fault>) {
     match members.get(name) {
         Some(Value::String(text)) if text == wanted => {}

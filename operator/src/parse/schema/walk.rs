@@ -43,7 +43,9 @@ pub(super) fn walk(
         faults.push(fault(path, format!("is empty: {hint}")));
         return;
     }
-    match schema["type"].as_str() {
+    // Outside of a CRD an optional value has its type and `null`.
+    let kind = schema["type"].as_str().or(schema["type"][0].as_str());
+    match kind {
         Some("object") => walk_object(schema, value, path, depth, faults),
         Some("array") => walk_array(schema, value, path, depth, faults),
         Some("string") => check_string(schema, value, path, faults),
