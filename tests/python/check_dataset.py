@@ -24,7 +24,7 @@ import pyarrow.parquet  # noqa: E402
 import yaml  # noqa: E402
 from huggingface_hub import DatasetCard  # noqa: E402
 
-FORMAT = "scalequest-dataset/1"
+FORMAT = "scalequest-dataset/2"
 MESSAGES = "list<element: struct<role: string not null, content: string not null> not null>"
 REJECTS = {
     "id": "int64", "stage": "string", "reason": "string", "detail": "string?", "question": "string",
@@ -35,7 +35,8 @@ SCHEMAS = {
         "id": "int64", "question": "string", "response": "string", "messages": MESSAGES, "final_answer": "string?",
         "reward": "double?", "agreement": "int32", "difficulty": "double?", "question_tokens": "int32",
         "response_tokens": "int32", "generator": "string", "wave": "int32", "sample_index": "int32", "seed": "int64",
-        "generator_digest": "string?", "responder_digest": "string?", "reward_digest": "string?", "body": "string",
+        "generator_digest": "string?", "responder_digest": "string?", "reward_digest": "string?",
+        "compute_backends": "string",
     },
     "responses": {
         "question_id": "int64", "sample_index": "int32", "response": "string", "response_tokens": "int32",

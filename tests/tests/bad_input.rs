@@ -322,7 +322,7 @@ table! {
         setup.set("/spec/output/path", "thesis")
     }, [["spec.output.path", "thesis", "chapter.tex", "empty directory"]];
     an_output_that_holds_another_runs_dataset_is_refused: setup => {
-        setup.env.write("theirs/manifest.json", r#"{"format": "scalequest-dataset/1", "name": "theirs"}"#);
+        setup.env.write("theirs/manifest.json", r#"{"format": "scalequest-dataset/2", "name": "theirs"}"#);
         setup.set("/spec/output/path", "theirs")
     }, [["spec.output.path", "theirs", "run `theirs`"]];
     an_output_inside_the_workspace_is_refused: setup =>

@@ -286,7 +286,7 @@ fn raised_max_waves_resumes_the_run() {
     short.funnel_adds_up(&env.status());
     let dataset = short.dataset();
     assert!(
-        dataset.manifest["short"]
+        dataset.manifest["incomplete"]
             .as_str()
             .is_some_and(|why| why.contains("maxWaves")),
         "{}",
@@ -322,7 +322,7 @@ fn raised_max_waves_resumes_the_run() {
     env.run().exits_with(0);
     let whole = FinishedRun::read(env.path(), "short");
     whole.funnel_adds_up(&env.status());
-    assert!(whole.dataset().manifest["short"].is_null());
+    assert!(whole.dataset().manifest["incomplete"].is_null());
     let complete = &env.status()["status"]["conditions"][3];
     assert_eq!(
         (complete["type"].as_str(), complete["status"].as_str()),
@@ -391,7 +391,7 @@ fn passed_deadline_publishes_accepted_pairs() {
         .exits_with(3)
         .says(&["spec.budget.deadlineSeconds"]);
     let short = FinishedRun::read(env.path(), "deadline");
-    assert!(short.dataset().manifest["short"].is_string());
+    assert!(short.dataset().manifest["incomplete"].is_string());
 }
 
 #[test]

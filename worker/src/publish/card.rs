@@ -1,30 +1,30 @@
-//! The dataset card, `README.md`: a YAML header as the hub reads it, then what a person needs to decide whether to use the
-//! dataset. It states only what was counted or what the spec says, and the same content gives the same card.
+//! The dataset card, `README.md`: a YAML header for the hub, then what a reader needs to decide whether to use the dataset. It
+//! states only statistics and the spec, and the same content gives the same card.
 
 use scalequest_crds::v1alpha1::{Domain, Recipe};
 use serde::Serialize;
 use serde_json::json;
 
 use super::document::render as render_document;
-use super::facts::Samples;
+use super::format::{excerpt, fence};
 use super::license::license_of;
-use super::merge::Outcome;
+use super::merge::QuestionOutcome;
 use super::output::MARK;
+use super::report_model::ReportModel;
 use super::settings::settings_of;
-use super::story::Story;
+use super::stats::Samples;
 use super::table::pairs::chosen_response;
 use super::table::{DATA, DIRECTORIES};
-use super::words::{excerpt, fence};
 
-/// Characters of the example that the card shows.
-const EXAMPLE_LENGTH: usize = 1200;
+/// Maximum characters of the example that the card shows.
+const MAX_EXAMPLE_LENGTH: usize = 1200;
 
 #[derive(Serialize)]
 struct Config {
     name: &'static str,
     default: bool,
     rows: i64,
-    about: &'static str,
+    description: &'static str,
     files: Vec<String>,
 }
 
@@ -35,12 +35,12 @@ struct Example {
     response: String,
 }
 
-/// The card as Markdown.
+/// Renders the card as Markdown.
 ///
 /// # Errors
-/// The template engine's; never for what the rows hold.
-pub fn render(story: &Story<'_>) -> Result<String, minijinja::Error> {
-    let spec = &story.run.spec;
+/// The template engine's; no content of a row causes an error.
+pub fn render(model: &ReportModel<'_>) -> Result<String, minijinja::Error> {
+    let spec = &model.run.spec;
     let filters = spec.filters.clone().unwrap_or_default();
     let languages = filters
         .language
@@ -55,37 +55,37 @@ pub fn render(story: &Story<'_>) -> Result<String, minijinja::Error> {
     });
     let context = json!({
         "mark": MARK,
-        "name": story.publication.name,
-        "target": story.publication.target,
-        "license": license_of(&story.publication.models),
-        "models": story.publication.models,
+        "name": model.publication.name,
+        "target": model.publication.target,
+        "license": license_of(&model.publication.models),
+        "models": model.publication.models,
         "languages": languages,
         "benchmarks": benchmarks,
         "programming": programming,
-        "size": size_category(story.manifest.funnel.accepted),
-        "configs": DIRECTORIES.map(|directory| config(story, directory)),
-        "complete": story.is_complete(),
-        "outcome": story.outcome(),
-        "notes": story.notes(),
-        "funnel": story.manifest.funnel,
-        "rejected": story.manifest.funnel.rejected_total(),
-        "steps": story.steps(),
-        "yields": story.yields(),
-        "pairs": story.pair_yields(),
-        "settings": settings_of(story.run),
-        "reproducible": story.is_reproducible(),
-        "bodies": story.manifest.bodies,
+        "size": size_category(model.manifest.funnel.accepted),
+        "configs": DIRECTORIES.map(|directory| config(model, directory)),
+        "complete": model.is_complete(),
+        "outcome": model.outcome(),
+        "notes": model.notes(),
+        "funnel": model.manifest.funnel,
+        "rejected": model.manifest.funnel.rejected_total(),
+        "steps": model.steps(),
+        "yields": model.yields(),
+        "pairs": model.pair_yields(),
+        "settings": settings_of(model.run),
+        "reproducible": model.is_reproducible(),
+        "compute_backends": model.manifest.compute_backends,
         "agreement": spec.verification.as_ref().and_then(|v| v.agreement.as_ref()).map(|a| a.at_least),
         "samples": spec.responses.samples,
-        "example": example(&story.facts.accepted_samples),
-        "digest": story.manifest.digest,
-        "created_by": story.manifest.created_by,
+        "example": example(&model.stats.accepted_samples),
+        "digest": model.manifest.digest,
+        "created_by": model.manifest.created_by,
     });
     render_document("card.md", include_str!("card.md.jinja"), &context)
 }
 
-fn config(story: &Story<'_>, directory: &'static str) -> Config {
-    let files = story
+fn config(model: &ReportModel<'_>, directory: &'static str) -> Config {
+    let files = model
         .manifest
         .files
         .iter()
@@ -98,23 +98,23 @@ fn config(story: &Story<'_>, directory: &'static str) -> Config {
             directory
         },
         default: directory == DATA,
-        rows: story.manifest.rows.get(directory).copied().unwrap_or(0),
-        about: match directory {
+        rows: model.manifest.rows.get(directory).copied().unwrap_or(0),
+        description: match directory {
             "data" => {
-                "accepted pairs: question, response, `messages` in chat form, every score, where each comes from"
+                "accepted pairs: question, response, `messages` in chat form, every score, and their provenance"
             }
             "responses" => {
-                "all responses to every question that was answered, with their scores, kept or not"
+                "all responses to every question that was answered, with their scores, chosen or not"
             }
             "rejects" => "every rejected question with the stage that rejected it and why",
             "preferences" => {
                 "question pairs of QPO: `chosen` is the rewrite, `rejected` the original"
             }
             "preference_rejects" => {
-                "questions sampled for such pairs that gave none, and why; no part of the funnel"
+                "questions sampled for such pairs that gave none, and why; not part of the funnel"
             }
             _ => {
-                "the seed questions from which each generator learnt to ask (QFT); their licence is their own"
+                "the seed questions on which each generator was fine-tuned (QFT), under their own licence"
             }
         },
         files: files.collect(),
@@ -122,11 +122,11 @@ fn config(story: &Story<'_>, directory: &'static str) -> Config {
 }
 
 fn example(samples: &Samples) -> Option<Example> {
-    let Some(Outcome::Accepted(row)) = samples.rows().first().copied() else {
+    let Some(QuestionOutcome::Accepted(row)) = samples.rows().first().copied() else {
         return None;
     };
-    let question = excerpt(&row.answered.question.question, EXAMPLE_LENGTH);
-    let response = excerpt(&chosen_response(row)?.text, EXAMPLE_LENGTH);
+    let question = excerpt(&row.answered.question.question, MAX_EXAMPLE_LENGTH);
+    let response = excerpt(&chosen_response(row)?.text, MAX_EXAMPLE_LENGTH);
     Some(Example {
         fence: fence(&format!("{question}\n{response}")),
         question,
@@ -134,7 +134,7 @@ fn example(samples: &Samples) -> Option<Example> {
     })
 }
 
-/// The hub's size category for a number of rows.
+/// Returns the hub's size category for a number of rows.
 fn size_category(rows: i64) -> &'static str {
     const SIZES: [(i64, &str); 6] = [
         (1_000, "n<1K"),
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_the_hubs() {
+    fn size_categories_match_the_hub() {
         assert_eq!(
             [0, 999, 1_000, 99_999, 1_000_000].map(size_category),
             ["n<1K", "n<1K", "1K<n<10K", "10K<n<100K", "1M<n<10M"]

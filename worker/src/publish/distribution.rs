@@ -1,10 +1,10 @@
-//! A distribution of numbers of any range in bounded memory. The bins are as fine as 4,096 of them allow, and depend on the
-//! numbers alone, not on their order. It knows nothing of plots.
+//! A distribution of numbers of any range in bounded memory. Its at most 4,096 bins depend on the numbers alone, not on their
+//! order. It knows nothing of plots.
 
 use std::collections::BTreeMap;
 
-/// Most bins that are kept.
-const MOST_BINS: usize = 4096;
+/// Maximum number of bins.
+const MAX_BINS: usize = 4096;
 
 /// Numbers of two kinds (those of accepted rows, and all others) by size.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,7 @@ pub enum Kind {
     Other = 1,
 }
 
-/// A bin for people: round borders.
+/// A bin with round borders, for display.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bin {
     /// Lower border, included.
@@ -40,7 +40,7 @@ pub struct Bin {
 }
 
 impl Distribution {
-    /// For whole numbers.
+    /// Creates a distribution of whole numbers.
     pub fn whole() -> Self {
         Self {
             width: 1.0,
@@ -52,7 +52,7 @@ impl Distribution {
         }
     }
 
-    /// For real numbers, to 1/4096 where the range allows.
+    /// Creates a distribution of real numbers, with bins of 1/4096 if the range allows.
     pub fn real() -> Self {
         Self {
             width: 1.0 / 4096.0,
@@ -66,7 +66,7 @@ impl Distribution {
         self.whole
     }
 
-    /// Counts `value`; what is no finite number is passed over.
+    /// Counts `value` unless it is not finite.
     pub fn record(&mut self, value: f64, kind: Kind) {
         if !value.is_finite() {
             return;
@@ -78,7 +78,7 @@ impl Distribution {
         self.bins
             .entry((value / self.width).floor() as i64)
             .or_default()[kind as usize] += 1;
-        while self.bins.len() > MOST_BINS {
+        while self.bins.len() > MAX_BINS {
             self.width *= 2.0;
             for (bin, counts) in std::mem::take(&mut self.bins) {
                 let merged = self.bins.entry(bin.div_euclid(2)).or_default();
@@ -87,7 +87,7 @@ impl Distribution {
         }
     }
 
-    /// How many numbers of a kind were counted.
+    /// Returns how many numbers of a kind were counted.
     pub fn count(&self, kind: Kind) -> i64 {
         self.bins.values().map(|counts| counts[kind as usize]).sum()
     }
@@ -97,18 +97,18 @@ impl Distribution {
         self.bins.is_empty()
     }
 
-    /// Least and greatest number, if any.
+    /// Returns the least and the greatest number, if any.
     pub fn range(&self) -> Option<(f64, f64)> {
         (!self.is_empty()).then_some((self.least, self.greatest))
     }
 
-    /// The mean of a kind, if any.
+    /// Returns the mean of a kind, if any.
     pub fn mean(&self, kind: Kind) -> Option<f64> {
         let count = self.count(kind);
         (count > 0).then(|| self.sums[kind as usize] / count as f64)
     }
 
-    /// The median of a kind, exact to the width of a bin.
+    /// Returns the median of a kind, exact to the width of a bin.
     pub fn median(&self, kind: Kind) -> Option<f64> {
         let middle = (self.count(kind) + 1) / 2;
         let mut seen = 0;
@@ -119,7 +119,7 @@ impl Distribution {
         })
     }
 
-    /// At most about `most` bins with round borders, from the least to the greatest number, empty ones included.
+    /// Returns at most about `most` bins with round borders, from the least to the greatest number, including empty ones.
     pub fn bins(&self, most: usize) -> Vec<Bin> {
         let Some((least, greatest)) = self.range() else {
             return Vec::new();
@@ -139,15 +139,15 @@ impl Distribution {
             .collect();
         for (bin, counts) in &self.bins {
             let low = (*bin as f64 * self.width).clamp(least, greatest);
-            let place = ((low / step + 1e-9).floor() - first).max(0.0) as usize;
-            let merged = &mut bins[place.min(count - 1)].counts;
+            let index = ((low / step + 1e-9).floor() - first).max(0.0) as usize;
+            let merged = &mut bins[index.min(count - 1)].counts;
             (0..2).for_each(|kind| merged[kind] += counts[kind]);
         }
         bins
     }
 }
 
-/// The least of 1, 2, 2.5, 5 times a power of ten that is at least `step`.
+/// Returns the least of 1, 2, 2.5 and 5 times a power of ten that is at least `step`.
 pub fn round_step(step: f64) -> f64 {
     if !(step.is_finite() && step > 0.0) {
         return 0.0;
@@ -201,19 +201,19 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_none_are_passed_over() {
+    fn non_finite_numbers_are_ignored() {
         assert!(of(&[f64::NAN, f64::INFINITY]).is_empty());
     }
 
     proptest! {
         #[test]
-        fn every_number_is_in_one_bin_whatever_the_order(mut values in prop::collection::vec(-1e6f64..1e6, 1..9000)) {
+        fn bins_ignore_the_order_of_numbers(mut values in prop::collection::vec(-1e6f64..1e6, 1..9000)) {
             let forwards = of(&values);
             values.reverse();
             let backwards = of(&values);
             prop_assert_eq!(&forwards.bins, &backwards.bins);
             prop_assert_eq!(forwards.width, backwards.width);
-            prop_assert!(forwards.bins.len() <= MOST_BINS);
+            prop_assert!(forwards.bins.len() <= MAX_BINS);
             let bins = forwards.bins(24);
             prop_assert!(bins.len() <= 26);
             prop_assert_eq!(bins.iter().map(|bin| bin.counts[0]).sum::<i64>(), values.len() as i64);

@@ -1,5 +1,5 @@
-//! Renders a document from its template and a value. HTML is escaped by the template's name; Markdown and YAML have
-//! filters, which the templates must use for whatever comes from outside.
+//! Renders a document from its template and a value. HTML is escaped, by the template's name; Markdown and YAML have filters,
+//! which the templates must use for all text from outside.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, Value};
 use serde_json::Value as Json;
 
-use super::words::{duration, markdown, markdown_code, share, short_digest, thousands};
+use super::format::{duration, markdown, markdown_code, share, short_digest, thousands};
 
-/// The document that `template`, called `name`, makes of `context`. A name that ends in `.html` has its values escaped.
+/// Renders `template` with `context`. If `name` ends in `.html`, values are escaped.
 ///
 /// # Errors
-/// The template engine's: the template itself is wrong, never the context's texts.
+/// The template is wrong; no text of the context causes an error.
 pub fn render(name: &'static str, template: &'static str, context: &Json) -> Result<String, Error> {
     let mut engine = Environment::new();
     engine.set_syntax(
@@ -33,7 +33,7 @@ pub fn render(name: &'static str, template: &'static str, context: &Json) -> Res
     engine.get_template(name)?.render(value_of(context))
 }
 
-/// A JSON value as the engine's.
+/// Converts a JSON value to a template value.
 fn value_of(json: &Json) -> Value {
     match json {
         Json::Null => Value::from(()),
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_decides_on_escaping() {
+    fn html_templates_escape_values() {
         let context = serde_json::json!({"text": "<b> & \"c\""});
         assert_eq!(
             render("a.html", "{{ text }}", &context).unwrap(),

@@ -1,12 +1,12 @@
-//! Why a publication did not come about.
+//! Why a publication failed.
 
 use crate::storage::store::StoreError;
 use crate::storage::workspace::ReadError;
 
-/// Why a publication did not come about. Until the manifest is replaced, the dataset published before stays as it was.
+/// Why a publication failed. Until the manifest is replaced, the previous publication stays valid.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// Asked to stop; publish again to go on.
+    /// The task was cancelled; publishing again resumes.
     #[error("stopped before the dataset was complete")]
     Stopped,
     /// A sealed table cannot be read.
@@ -15,19 +15,19 @@ pub enum PublishError {
     /// The output cannot be read or written.
     #[error("output: {0}")]
     Output(#[from] StoreError),
-    /// The output holds something of somebody else's.
-    #[error("output: {path} {what}; publish to an empty directory, or move that file away")]
+    /// The output holds files that are not of this dataset.
+    #[error("output: {path} {problem}; publish to an empty directory, or move that file away")]
     Foreign {
         /// Path in the output.
         path: String,
         /// What is wrong with it.
-        what: String,
+        problem: String,
     },
-    /// The task cannot be carried out.
+    /// The task cannot be executed.
     #[error("publish task: {0}")]
     Task(String),
     /// The sealed stages contradict each other.
-    #[error("the sealed stages do not fit together: {0}; delete their seals and seal them again")]
+    #[error("the sealed stages are inconsistent: {0}; delete their seals and seal them again")]
     Inconsistent(String),
     /// A Parquet file cannot be encoded.
     #[error("cannot encode {table} as parquet")]

@@ -1,9 +1,9 @@
-//! Which licence the card names: the upstream models' own, where they agree, otherwise `other` with every licence listed.
-//! It decides nothing for the publisher, who may change the card.
+//! Which licence the card names: that of the upstream models if they agree, otherwise `other` with every licence listed. The
+//! publisher may change the card.
 
 use scalequest_crds::protocol::task::PublishedModel;
 
-/// The licence identifiers of the hub that permit what a card needs no further words for.
+/// The hub's licence identifiers that a card may name without further explanation.
 const KNOWN: [&str; 12] = [
     "apache-2.0",
     "mit",
@@ -19,7 +19,7 @@ const KNOWN: [&str; 12] = [
     "openrail",
 ];
 
-/// The licence in a card's header: a hub identifier that every model of the run names, or else `other`.
+/// Returns the licence in a card's header: a hub identifier that every model of the run names, or else `other`.
 pub fn license_of(models: &[PublishedModel]) -> &'static str {
     let mut named = models.iter().map(|model| {
         model
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn models_that_agree_give_their_licence_to_the_dataset() {
+    fn agreeing_models_determine_the_licence() {
         assert_eq!(
             license_of(&models(&[Some("Apache-2.0"), Some("apache-2.0")])),
             "apache-2.0"
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn models_that_differ_or_are_silent_make_it_other() {
+    fn differing_models_make_it_other() {
         for licenses in [
             &[Some("mit"), Some("apache-2.0")][..],
             &[Some("mit"), None],

@@ -1,5 +1,5 @@
-//! `manifest.json`: what a published dataset consists of, written last, so that whoever finds it finds everything it names.
-//! It says nothing of time or cost: the same content gives the same manifest.
+//! `manifest.json`: the files of a published dataset. It is written last, so that all files exist that it names, and holds neither
+//! time nor cost: the same content gives the same manifest.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 /// The manifest's path in the output.
 pub const MANIFEST: &str = "manifest.json";
 
-/// Which layout a manifest describes.
-pub const FORMAT: &str = "scalequest-dataset/1";
+/// The format of the dataset. 2: `compute_backends` in place of `body`, `incomplete` in place of `short`.
+pub const FORMAT: &str = "scalequest-dataset/2";
 
 /// A published dataset.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,15 +29,15 @@ pub struct PublishedManifest {
     pub files: Vec<PublishedFile>,
     /// Card, report page and spec: files under fixed names, replaced with each publication.
     pub documents: Vec<String>,
-    /// What became of the questions.
+    /// The outcomes of the questions.
     pub funnel: PublishedFunnel,
-    /// Examples asked for.
+    /// Requested examples.
     pub target: i64,
-    /// Why the run ended short of its target, if it did.
+    /// Why the run ended before its target, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub short: Option<String>,
-    /// Arithmetic bodies that computed it, sorted.
-    pub bodies: Vec<String>,
+    pub incomplete: Option<String>,
+    /// Compute backends, sorted.
+    pub compute_backends: Vec<String>,
     /// The program that wrote it.
     pub created_by: String,
 }
@@ -58,7 +58,7 @@ pub struct PublishedFile {
     pub sha256: String,
 }
 
-/// What became of all questions of finished waves: `generated = accepted + sum of rejected`, exactly.
+/// The outcomes of all questions of finished waves: `generated = accepted + sum of rejected`, exactly.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PublishedFunnel {
@@ -71,7 +71,7 @@ pub struct PublishedFunnel {
 }
 
 impl PublishedFunnel {
-    /// Sum of all rejected questions.
+    /// Returns the number of all rejected questions.
     pub fn rejected_total(&self) -> i64 {
         self.rejected.values().sum()
     }
@@ -83,7 +83,7 @@ impl PublishedFunnel {
 }
 
 impl PublishedManifest {
-    /// The manifest as it is written: indented JSON and a line feed.
+    /// Serializes the manifest as it is written: indented JSON and a line feed.
     pub fn to_json(&self) -> Vec<u8> {
         let mut json = serde_json::to_vec_pretty(self).unwrap_or_default();
         json.push(b'\n');
@@ -91,7 +91,7 @@ impl PublishedManifest {
     }
 }
 
-/// The digest of a dataset: over its data files alone.
+/// Returns the digest of a dataset, over its data files alone.
 pub fn digest_of(files: &[PublishedFile]) -> String {
     let lines: String = files
         .iter()

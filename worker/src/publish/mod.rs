@@ -1,8 +1,8 @@
-//! Publication: from the sealed stages of a run to a dataset that stands on its own, as Parquet files, card, spec, report
-//! page and manifest. Data files depend on the rows alone; the manifest is replaced last, so that whoever reads the
-//! output finds the old dataset or the new one, whole. It computes nothing on models and knows no cluster.
+//! Publication: writes a self-contained dataset from the sealed stages of a run, as Parquet files, card, spec, report page and
+//! manifest. Data files depend on the rows alone. The manifest is replaced last, so that a reader always finds a complete
+//! dataset, the old or the new one. It runs no models and knows no cluster.
 
-mod arrange;
+mod stage_index;
 
 mod sealed_rows;
 
@@ -10,11 +10,11 @@ mod merge;
 
 mod table;
 
-mod origin;
+mod provenance;
 
 mod distribution;
 
-mod facts;
+mod stats;
 
 mod write_rows;
 
@@ -28,11 +28,11 @@ mod license;
 
 mod curves;
 
-mod words;
+mod format;
 
 mod reproducibility;
 
-mod story;
+mod report_model;
 
 mod document;
 
@@ -51,13 +51,13 @@ use scalequest_crds::protocol::manifest::Seal;
 use scalequest_crds::protocol::task::{Publication, StageParams, StageTask};
 
 use crate::storage::store::Store;
-use arrange::Arranged;
-use facts::Facts;
 use manifest::{FORMAT, MANIFEST, digest_of};
 use output::{MARK, Output};
-use story::Story;
+use report_model::ReportModel;
+use stage_index::StageIndex;
+use stats::DatasetStats;
 use table::Layout;
-use write_rows::{Sources, write_rows};
+use write_rows::{PublishContext, write_rows};
 
 pub use error::PublishError;
 pub use manifest::{PublishedFile, PublishedFunnel, PublishedManifest};
@@ -69,19 +69,26 @@ pub const REPORT: &str = "report.html";
 /// The resolved spec's path in the output.
 pub const SPEC: &str = "run.yaml";
 
-/// Publishes the dataset of a run in `output`, and returns its manifest. `seals` are those of the task's inputs, in order;
-/// before each write `stop` says whether to stop. Publishing the same content again writes nothing.
+/// Publishes the dataset of a run to `output`, and returns its manifest. `seals` are those of the task's inputs, in order;
+/// `is_cancelled` is called before each write. Publishing the same content again writes nothing.
 ///
 /// # Errors
-/// See [`PublishError`]. Whatever happens, a dataset published before stays valid until the new one is whole.
+/// See [`PublishError`]. The previous publication stays valid until the new one is complete.
 pub fn publish(
     task: &StageTask,
     workspace: &Store,
     seals: &[Seal],
     output: &Store,
-    stop: &dyn Fn() -> bool,
+    is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PublishedManifest, PublishError> {
-    publish_as(Layout::PUBLISHED, task, workspace, seals, output, stop)
+    publish_as(
+        Layout::PUBLISHED,
+        task,
+        workspace,
+        seals,
+        output,
+        is_cancelled,
+    )
 }
 
 fn publish_as(
@@ -90,7 +97,7 @@ fn publish_as(
     workspace: &Store,
     seals: &[Seal],
     output: &Store,
-    stop: &dyn Fn() -> bool,
+    is_cancelled: &dyn Fn() -> bool,
 ) -> Result<PublishedManifest, PublishError> {
     let StageParams::Publish { publication } = &task.params else {
         return Err(PublishError::Task(format!(
@@ -99,42 +106,42 @@ fn publish_as(
         )));
     };
     let run = &settings::parse_spec(&publication.resolved_spec)?;
-    let arranged = &arrange::arrange(task, seals)?;
-    let output = &Output::new(output, stop);
-    let before = output.previous(&publication.name, &[CARD, REPORT, SPEC])?;
+    let stage_index = &StageIndex::new(task, seals)?;
+    let output = &Output::new(output, is_cancelled);
+    let previous = output.previous(&publication.name, &[CARD, REPORT, SPEC])?;
 
-    let sources = Sources {
+    let context = PublishContext {
         layout,
         seed: task.seed,
         publication,
         run,
         workspace,
-        arranged,
+        stage_index,
         output,
     };
-    let (files, facts) = write_rows(&sources)?;
+    let (files, stats) = write_rows(&context)?;
 
-    let manifest = manifest_of(publication, arranged, &facts, files);
-    let curves = curves::read(workspace, arranged)?;
-    let story = Story {
+    let manifest = manifest_of(publication, stage_index, &stats, files);
+    let curves = curves::read(workspace, stage_index)?;
+    let model = ReportModel {
         publication,
         run,
-        arranged,
-        facts: &facts,
+        stage_index,
+        stats: &stats,
         manifest: &manifest,
     };
-    output.place(SPEC, spec_file(publication).into_bytes())?;
-    output.place(CARD, card::render(&story)?.into_bytes())?;
-    output.place(REPORT, report::render(&story, &curves)?.into_bytes())?;
-    output.place(MANIFEST, manifest.to_json())?;
-    output.sweep(&table::DIRECTORIES, &manifest, before.as_ref())?;
+    output.put(SPEC, spec_file(publication).into_bytes())?;
+    output.put(CARD, card::render(&model)?.into_bytes())?;
+    output.put(REPORT, report::render(&model, &curves)?.into_bytes())?;
+    output.put(MANIFEST, manifest.to_json())?;
+    output.remove_stale(&table::DIRECTORIES, &manifest, previous.as_ref())?;
     Ok(manifest)
 }
 
 fn manifest_of(
     publication: &Publication,
-    arranged: &Arranged<'_>,
-    facts: &Facts,
+    stage_index: &StageIndex<'_>,
+    stats: &DatasetStats,
     files: Vec<PublishedFile>,
 ) -> PublishedManifest {
     let mut rows = BTreeMap::new();
@@ -148,19 +155,23 @@ fn manifest_of(
         rows,
         files,
         documents: [CARD, REPORT, SPEC].map(Into::into).to_vec(),
-        funnel: facts.funnel(),
+        funnel: stats.funnel(),
         target: publication.target,
-        short: publication.short.clone(),
-        bodies: arranged.bodies().into_iter().map(Into::into).collect(),
+        incomplete: publication.short.clone(),
+        compute_backends: stage_index
+            .compute_backends()
+            .into_iter()
+            .map(Into::into)
+            .collect(),
         created_by: table::created_by(),
     }
 }
 
-/// The resolved spec under a comment that says what it is.
+/// Returns the resolved spec under a comment that explains it.
 fn spec_file(publication: &Publication) -> String {
-    let name = words::one_line(&publication.name);
+    let name = format::one_line(&publication.name);
     let spec = publication.resolved_spec.trim_end();
     format!(
-        "# The dataset `{name}` as it was made, every default filled in; {MARK}.\n# To make it again: scalequest run -f {SPEC}\n{spec}\n"
+        "# The dataset `{name}` with every default filled in; {MARK}.\n# To reproduce it: scalequest run -f {SPEC}\n{spec}\n"
     )
 }

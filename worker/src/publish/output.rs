@@ -1,5 +1,5 @@
-//! The output: what is there already, what may be replaced, and what is swept away afterwards. Only files that a manifest
-//! of ours names, or whose name holds the hash of their own bytes, are ever removed; anything else is somebody else's.
+//! The output of a publication: recognises an earlier publication, replaces it, and removes its stale files. Only files that our
+//! manifest names, or whose name holds the hash of their own bytes, are ever removed; all others are foreign.
 
 use scalequest_crds::digest::{hex, sha256_hex};
 use sha2::{Digest, Sha256};
@@ -8,45 +8,48 @@ use super::error::PublishError;
 use super::manifest::{FORMAT, MANIFEST, PublishedManifest};
 use crate::storage::store::Store;
 
-/// Stands in every document of ours, so that a later publication knows it for its own.
+/// The mark in every published document, by which a later publication recognises it.
 pub const MARK: &str = "made by scalequest-worker";
 
-/// Where a dataset is being published.
+/// The output of a publication.
 pub struct Output<'a> {
     store: &'a Store,
-    stop: &'a dyn Fn() -> bool,
+    is_cancelled: &'a dyn Fn() -> bool,
 }
 
 impl<'a> Output<'a> {
-    /// An output in `store`; before each write `stop` says whether to stop.
-    pub fn new(store: &'a Store, stop: &'a dyn Fn() -> bool) -> Self {
-        Self { store, stop }
+    /// Creates an output in `store`; `is_cancelled` is called before each write.
+    pub fn new(store: &'a Store, is_cancelled: &'a dyn Fn() -> bool) -> Self {
+        Self {
+            store,
+            is_cancelled,
+        }
     }
 
-    /// Fails if a stop was asked for.
+    /// Fails if the task is cancelled.
     ///
     /// # Errors
     /// [`PublishError::Stopped`].
-    pub fn check_stop(&self) -> Result<(), PublishError> {
-        if (self.stop)() {
+    pub fn check_cancelled(&self) -> Result<(), PublishError> {
+        if (self.is_cancelled)() {
             Err(PublishError::Stopped)
         } else {
             Ok(())
         }
     }
 
-    /// The dataset published here before, if any.
+    /// Returns the previous publication, if any.
     ///
     /// # Errors
-    /// Where the output holds another dataset, or documents that are not ours.
+    /// The output holds another dataset, or foreign documents.
     pub fn previous(
         &self,
         name: &str,
         documents: &[&str],
     ) -> Result<Option<PublishedManifest>, PublishError> {
-        let foreign = |path: &str, what: String| PublishError::Foreign {
+        let foreign = |path: &str, problem: String| PublishError::Foreign {
             path: path.into(),
-            what,
+            problem,
         };
         let Some(bytes) = self.store.get_if_present(MANIFEST)? else {
             for document in documents {
@@ -55,14 +58,18 @@ impl<'a> Output<'a> {
                 {
                     return Err(foreign(
                         document,
-                        "is there already and was not made by a publication".into(),
+                        "exists and was not written by a publication".into(),
                     ));
                 }
             }
             return Ok(None);
         };
-        let manifest: PublishedManifest = serde_json::from_slice(&bytes)
-            .map_err(|_| foreign(MANIFEST, "is no manifest of a published dataset".into()))?;
+        let manifest: PublishedManifest = serde_json::from_slice(&bytes).map_err(|_| {
+            foreign(
+                MANIFEST,
+                "is not the manifest of a published dataset".into(),
+            )
+        })?;
         if manifest.format != FORMAT {
             return Err(foreign(
                 MANIFEST,
@@ -72,18 +79,18 @@ impl<'a> Output<'a> {
         if manifest.name != name {
             return Err(foreign(
                 MANIFEST,
-                format!("is of the dataset `{}`, not `{name}`", manifest.name),
+                format!("belongs to the dataset `{}`, not `{name}`", manifest.name),
             ));
         }
         Ok(Some(manifest))
     }
 
-    /// Makes `path` hold `bytes`; nothing is written where it does already.
+    /// Writes `bytes` to `path` unless it holds them already.
     ///
     /// # Errors
     /// [`PublishError::Stopped`], or the store's.
-    pub fn place(&self, path: &str, bytes: Vec<u8>) -> Result<(), PublishError> {
-        self.check_stop()?;
+    pub fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), PublishError> {
+        self.check_cancelled()?;
         let same_size = self.store.size(path)? == Some(bytes.len() as u64);
         if !same_size || self.sha256(path)? != sha256_hex(&bytes) {
             self.store.put(path, bytes)?;
@@ -101,7 +108,7 @@ impl<'a> Output<'a> {
     ///
     /// # Errors
     /// The store's.
-    pub fn sweep(
+    pub fn remove_stale(
         &self,
         directories: &[&str],
         now: &PublishedManifest,
@@ -131,7 +138,7 @@ impl<'a> Output<'a> {
     }
 }
 
-/// Name of data file `index` of `total` in `directory`: as the hub names them, with the beginning of the content's hash.
+/// Returns the path of data file `index` of `total` in `directory`: named as on the hub, with the beginning of its hash.
 pub fn data_path(directory: &str, index: i64, total: i64, sha256: &str) -> String {
     format!(
         "{directory}/train-{index:05}-of-{total:05}-{}.parquet",
@@ -139,7 +146,7 @@ pub fn data_path(directory: &str, index: i64, total: i64, sha256: &str) -> Strin
     )
 }
 
-/// The hash in a data file's name, where `path` is one.
+/// Returns the hash in a data file's name; `None` if `path` is not one.
 fn hash_in_name<'p>(directory: &str, path: &'p str) -> Option<&'p str> {
     let name = path
         .strip_prefix(directory)?
@@ -162,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_of_our_form_are_taken_for_data_files() {
+    fn foreign_names_have_no_hash() {
         let path = data_path("data", 3, 12, &"ab".repeat(32));
         assert_eq!(path, "data/train-00003-of-00012-abababababababab.parquet");
         assert_eq!(hash_in_name("data", &path), Some("abababababababab"));

@@ -1,34 +1,38 @@
-//! Which stages of a run need not give the same bytes again: those that something other than the built-in CPU bodies computed,
+//! Which stages of a run need not give the same bytes again: those that ran on something other than the built-in CPU backends,
 //! such as a server, an endpoint or a GPU.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use scalequest_crds::v1alpha1::Stage;
 
-use super::arrange::Sealed;
+use super::stage_index::SealedStage;
 
-/// Whether a body gives the same bytes on every machine: the built-in ones for serving (`cpu-`) and training (`fused-`) on a CPU do.
-fn is_reproducible(body: &str) -> bool {
-    body == "none" || ["cpu-", "fused-"].iter().any(|own| body.starts_with(own))
+/// Whether a compute backend gives the same bytes on every machine: the built-in ones for serving (`cpu-`) and training (`fused-`)
+/// on a CPU do.
+fn is_reproducible(backend: &str) -> bool {
+    backend == "none"
+        || ["cpu-", "fused-"]
+            .iter()
+            .any(|prefix| backend.starts_with(prefix))
 }
 
-/// Returns the note that names every other body with its stages, in the order of the run; `None` if all are reproducible.
-pub fn irreproducible_note<'a>(sealed: impl Iterator<Item = Sealed<'a>>) -> Option<String> {
+/// Returns a note that names every other backend with its stages, in the order of the run; `None` if all are reproducible.
+pub fn irreproducible_note<'a>(sealed: impl Iterator<Item = SealedStage<'a>>) -> Option<String> {
     let mut stages: BTreeMap<&str, BTreeSet<(Stage, Option<&str>)>> = BTreeMap::new();
-    for Sealed { input, seal } in sealed {
-        for body in seal.bodies.iter().filter(|body| !is_reproducible(body)) {
-            let place = (input.stage, input.generator.as_deref());
-            stages.entry(body).or_default().insert(place);
+    for SealedStage { input, seal } in sealed {
+        for backend in seal.bodies.iter().filter(|name| !is_reproducible(name)) {
+            let stage = (input.stage, input.generator.as_deref());
+            stages.entry(backend).or_default().insert(stage);
         }
     }
-    let by = |(body, stages): (&str, BTreeSet<(Stage, Option<&str>)>)| {
+    let by = |(backend, stages): (&str, BTreeSet<(Stage, Option<&str>)>)| {
         let names = stages
             .into_iter()
             .map(|(stage, generator)| match generator {
                 Some(generator) => format!("{} {generator}", stage.slug()),
                 None => stage.slug().to_owned(),
             });
-        format!("{} by {body}", names.collect::<Vec<_>>().join(", "))
+        format!("{} by {backend}", names.collect::<Vec<_>>().join(", "))
     };
     let computed: Vec<_> = stages.into_iter().map(by).collect();
     (!computed.is_empty()).then(|| {
@@ -48,9 +52,9 @@ mod tests {
     use scalequest_engine::ops::device::training_backend_name;
 
     #[test]
-    fn the_engine_on_a_cpu_is_reproducible_and_nothing_else_is() {
-        for arithmetic in Dtype::ALL {
-            assert!(is_reproducible(arithmetic.backend_name()));
+    fn only_cpu_backends_are_reproducible() {
+        for dtype in Dtype::ALL {
+            assert!(is_reproducible(dtype.backend_name()));
         }
         assert!(is_reproducible(training_backend_name(&Device::Cpu)));
         assert!(is_reproducible("fused-f32") && is_reproducible("none"));

@@ -1,4 +1,4 @@
-//! Reads what sealed stages left in the workspace: the rows of one shard of a table, all rows of a table, a file.
+//! Reads the objects of sealed stages from the workspace: the rows of one shard of a table, all rows of a table, a file.
 
 use scalequest_crds::digest::sha256_hex;
 use scalequest_crds::protocol::manifest::Seal;
@@ -8,10 +8,10 @@ use crate::storage::store::Store;
 use crate::storage::table::{RowReader, read_rows};
 use crate::storage::workspace::{ReadError, StageDir};
 
-/// The rows of `table` that shard number `shard` of a sealed stage made, in row order.
+/// Reads the rows of `table` in shard number `shard` of a sealed stage, in row order.
 ///
 /// # Errors
-/// Where the store does not answer, or the shard's object is damaged.
+/// The store cannot be read, or the shard's object is corrupt.
 pub fn read_shard<T: DeserializeOwned>(
     workspace: &Store,
     seal: &Seal,
@@ -33,7 +33,7 @@ pub fn read_shard<T: DeserializeOwned>(
     )
 }
 
-/// All rows of `table` of a sealed stage, one object at a time.
+/// Reads all rows of `table` of a sealed stage, one object at a time.
 pub fn all_rows<T: DeserializeOwned>(workspace: &Store, seal: &Seal, table: &str) -> RowReader<T> {
     RowReader::all(
         &StageDir::new(workspace, seal.stage, &seal.key),
@@ -42,10 +42,10 @@ pub fn all_rows<T: DeserializeOwned>(workspace: &Store, seal: &Seal, table: &str
     )
 }
 
-/// The bytes of a file of a sealed stage, if it made one of that name.
+/// Reads a file of a sealed stage, if it has one of that name.
 ///
 /// # Errors
-/// Where the store does not answer, or the file is gone or altered.
+/// The store cannot be read, or the file is gone or altered.
 pub fn read_file(
     workspace: &Store,
     seal: &Seal,

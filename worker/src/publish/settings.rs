@@ -1,5 +1,5 @@
-//! The settings that decided the content, flattened to one line each from the resolved spec, so that no setting can be
-//! forgotten when the spec grows. Places are left out: where data lay is nobody's business but the publisher's.
+//! The settings that determine the content, flattened from the resolved spec to one line each, so that no setting is missed
+//! when the spec grows. Storage locations are left out: they are private to the publisher.
 
 use scalequest_crds::v1alpha1::SynthesisRun;
 use serde::Serialize;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::error::PublishError;
 
-/// The members of the spec that decide the content, in the order of a run.
+/// The fields of the spec that determine the content, in the order of a run.
 const SECTIONS: [&str; 9] = [
     "recipe",
     "domain",
@@ -20,19 +20,19 @@ const SECTIONS: [&str; 9] = [
     "verification",
 ];
 
-/// A setting: where it stands in the spec, and what it is.
+/// A setting: its path in the spec and its value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Setting {
-    /// Path below `spec`, with names in place of positions where entries have names.
+    /// Path below `spec`; entries that have names are given by name rather than index.
     pub path: String,
     /// The value as text.
     pub value: String,
 }
 
-/// Reads the resolved spec.
+/// Parses the resolved spec.
 ///
 /// # Errors
-/// Where it is no SynthesisRun.
+/// The text is not a SynthesisRun.
 pub fn parse_spec(yaml: &str) -> Result<SynthesisRun, PublishError> {
     serde_saphyr::from_str(yaml).map_err(|e| {
         PublishError::Task(format!(
@@ -41,7 +41,7 @@ pub fn parse_spec(yaml: &str) -> Result<SynthesisRun, PublishError> {
     })
 }
 
-/// The settings of `run`, in the order of the spec.
+/// Returns the settings of `run`, in the order of the spec.
 pub fn settings_of(run: &SynthesisRun) -> Vec<Setting> {
     let spec = serde_json::to_value(&run.spec).unwrap_or(Value::Null);
     let mut settings = Vec::new();
@@ -57,8 +57,8 @@ fn flatten(path: &str, value: &Value, settings: &mut Vec<Setting>) {
         Value::Object(members) => {
             for (name, member) in members.iter().filter(|(name, _)| *name != "name") {
                 match (name.as_str(), member) {
-                    ("path" | "uri", Value::String(place)) => {
-                        let file = place.rsplit(['/', '\\']).next().unwrap_or_default();
+                    ("path" | "uri", Value::String(location)) => {
+                        let file = location.rsplit(['/', '\\']).next().unwrap_or_default();
                         settings.push(Setting {
                             path: format!("{path}.file"),
                             value: file.into(),
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_reduced_to_file_names() {
+    fn locations_are_reduced_to_file_names() {
         let mut settings = Vec::new();
         let value = serde_json::json!({"benchmarks": [{"path": "/home/somebody/test.jsonl", "questionField": "q"}], "keep": ["en", "de"]});
         flatten("filters", &value, &mut settings);

@@ -1,71 +1,73 @@
-//! Writes the rows of sealed stages as the tables of the dataset, and counts them as they go by. Rows pass through memory
-//! one shard and one file at a time.
+//! Writes the rows of sealed stages as the tables of the dataset, and counts them on the way. Only one shard and one file are in
+//! memory at a time.
 
 use scalequest_crds::protocol::rows::{AcceptedRow, PreferenceRow, SftRow};
 use scalequest_crds::protocol::task::Publication;
 use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 
-use super::arrange::Arranged;
 use super::error::PublishError;
-use super::facts::Facts;
 use super::manifest::PublishedFile;
-use super::merge::{Merge, Outcome};
-use super::origin::origins_of;
+use super::merge::{Merge, QuestionOutcome};
 use super::output::Output;
+use super::provenance::provenance_by_generator;
 use super::sealed_rows::all_rows;
-use super::table::pairs::{Pair, Pairs, chosen_response};
+use super::stage_index::StageIndex;
+use super::stats::DatasetStats;
+use super::table::pairs::{AcceptedPair, Pairs, chosen_response};
 use super::table::preferences::Preferences;
 use super::table::rejects::Rejects;
-use super::table::responses::{Answer, Responses};
-use super::table::sft_questions::{Learnt, SftQuestions};
+use super::table::responses::{PublishedResponse, Responses};
+use super::table::sft_questions::{SftQuestion, SftQuestions};
 use super::table::{
     DATA, Layout, PREFERENCE_REJECTS, PREFERENCES, REJECTS, RESPONSES, SFT_QUESTIONS, TableWriter,
 };
 use crate::storage::store::Store;
 
-/// From where rows are read, and where they go.
-pub struct Sources<'a> {
-    /// How rows are laid out in files.
+/// What a publication reads and writes.
+pub struct PublishContext<'a> {
+    /// How rows are distributed over files.
     pub layout: Layout,
     /// The run's seed.
     pub seed: i64,
-    /// What the operator says of the run.
+    /// The publication task.
     pub publication: &'a Publication,
     /// The resolved spec.
     pub run: &'a SynthesisRun,
     /// The workspace.
     pub workspace: &'a Store,
-    /// Its sealed stages.
-    pub arranged: &'a Arranged<'a>,
+    /// The sealed stages in it.
+    pub stage_index: &'a StageIndex<'a>,
     /// The output.
     pub output: &'a Output<'a>,
 }
 
-/// Writes every table; returns their files, and what was counted.
+/// Writes every table, and returns the files and the statistics.
 ///
 /// # Errors
 /// A sealed table cannot be read or contradicts another, the output cannot be written, or a stop was asked for.
-pub fn write_rows(sources: &Sources<'_>) -> Result<(Vec<PublishedFile>, Facts), PublishError> {
-    let mut facts = Facts::new(sources.seed);
-    let mut files = write_outcomes(sources, &mut facts)?;
-    files.extend(write_preferences(sources, &mut facts)?);
-    files.extend(write_sft_questions(sources)?);
-    facts.check()?;
-    Ok((files, facts))
+pub fn write_rows(
+    context: &PublishContext<'_>,
+) -> Result<(Vec<PublishedFile>, DatasetStats), PublishError> {
+    let mut stats = DatasetStats::new(context.seed);
+    let mut files = write_outcomes(context, &mut stats)?;
+    files.extend(write_preferences(context, &mut stats)?);
+    files.extend(write_sft_questions(context)?);
+    stats.check()?;
+    Ok((files, stats))
 }
 
-/// What became of the generated questions: accepted pairs, all responses, rejects; each by question id.
+/// Writes the outcomes of the generated questions: accepted pairs, all responses, rejects; each by question id.
 fn write_outcomes(
-    sources: &Sources<'_>,
-    facts: &mut Facts,
+    context: &PublishContext<'_>,
+    stats: &mut DatasetStats,
 ) -> Result<Vec<PublishedFile>, PublishError> {
-    let Sources {
+    let PublishContext {
         layout,
-        arranged,
+        stage_index,
         output,
         ..
-    } = *sources;
-    let all = || arranged.waves.iter().flat_map(|wave| &wave.stages);
+    } = *context;
+    let all = || stage_index.waves.iter().flat_map(|wave| &wave.stages);
     let rows_of = |stage| {
         all()
             .filter(|sealed| sealed.input.stage == stage)
@@ -81,39 +83,43 @@ fn write_outcomes(
         rows_of(Stage::Respond),
     );
     let mut rejects = TableWriter::<Rejects>::new(output, REJECTS, layout, rejected);
-    for wave in &arranged.waves {
-        facts.record_generated(wave);
-        let origins = origins_of(
-            sources.seed,
-            sources.publication,
-            sources.run,
-            arranged,
+    for wave in &stage_index.waves {
+        stats.record_generated(wave);
+        let provenances = provenance_by_generator(
+            context.seed,
+            context.publication,
+            context.run,
+            stage_index,
             wave,
         );
-        let mut outcomes = Merge::of_wave(sources.workspace, wave);
+        let mut outcomes = Merge::from_wave(context.workspace, wave);
         while let Some(outcome) = outcomes.next()? {
-            facts.record(wave.wave, &outcome);
+            stats.record(wave.wave, &outcome);
             match outcome {
-                Outcome::Accepted(row) => {
+                QuestionOutcome::Accepted(row) => {
                     check_chosen(&row)?;
                     let question = &row.answered.question;
-                    responses.push(Answer::all(
+                    responses.push(PublishedResponse::all(
                         question,
                         &row.answered.responses,
                         Some(row.chosen),
                     ))?;
-                    let origin = origins
+                    let provenance = provenances
                         .get(question.generator.as_str())
                         .cloned()
                         .unwrap_or_default();
-                    pairs.push([Pair {
+                    pairs.push([AcceptedPair {
                         accepted: row,
-                        origin,
+                        provenance,
                     }])?;
                 }
-                Outcome::Rejected(row) => {
+                QuestionOutcome::Rejected(row) => {
                     if row.stage > Stage::Respond {
-                        responses.push(Answer::all(&row.question, &row.responses, None))?;
+                        responses.push(PublishedResponse::all(
+                            &row.question,
+                            &row.responses,
+                            None,
+                        ))?;
                     }
                     rejects.push([row])?;
                 }
@@ -133,20 +139,20 @@ fn check_chosen(row: &AcceptedRow) -> Result<(), PublishError> {
     }
 }
 
-/// The preference pairs, and the sampled questions that gave none; by generator, then by id.
+/// Writes the preference pairs, and the sampled questions that gave none; by generator, then by id.
 fn write_preferences(
-    sources: &Sources<'_>,
-    facts: &mut Facts,
+    context: &PublishContext<'_>,
+    stats: &mut DatasetStats,
 ) -> Result<Vec<PublishedFile>, PublishError> {
-    let Sources {
+    let PublishContext {
         layout,
         workspace,
-        arranged,
+        stage_index,
         output,
         ..
-    } = *sources;
+    } = *context;
     let rows_of = |stage: Stage, table: &str| -> i64 {
-        arranged
+        stage_index
             .generators
             .iter()
             .filter_map(|generator| generator.get(stage))
@@ -161,18 +167,18 @@ fn write_preferences(
         rows_of(Stage::Rewrite, "rows"),
     );
     let mut rejects = TableWriter::<Rejects>::new(output, PREFERENCE_REJECTS, layout, rejected);
-    for generator in &arranged.generators {
+    for generator in &stage_index.generators {
         if let Some(sealed) = generator.get(Stage::Rewrite) {
             for row in all_rows::<PreferenceRow>(workspace, sealed.seal, "rows") {
                 let row = row?;
-                facts.record_preference(&row);
+                stats.record_preference(&row);
                 pairs.push([row])?;
             }
         }
-        let mut outcomes = Merge::of_preference_rejects(workspace, generator);
+        let mut outcomes = Merge::from_preference_rejects(workspace, generator);
         while let Some(outcome) = outcomes.next()? {
-            if let Outcome::Rejected(row) = outcome {
-                facts.record_preference_reject(generator.name, &row);
+            if let QuestionOutcome::Rejected(row) = outcome {
+                stats.record_preference_reject(generator.name, &row);
                 rejects.push([row])?;
             }
         }
@@ -180,26 +186,26 @@ fn write_preferences(
     Ok([pairs.finish()?, rejects.finish()?].concat())
 }
 
-/// The questions that each generator learnt from; by generator, then by id.
-fn write_sft_questions(sources: &Sources<'_>) -> Result<Vec<PublishedFile>, PublishError> {
-    let Sources {
+/// Writes the questions on which each generator was fine-tuned; by generator, then by id.
+fn write_sft_questions(context: &PublishContext<'_>) -> Result<Vec<PublishedFile>, PublishError> {
+    let PublishContext {
         layout,
         workspace,
-        arranged,
+        stage_index,
         output,
         ..
-    } = *sources;
-    let learnt = || {
-        arranged
+    } = *context;
+    let fine_tuned = || {
+        stage_index
             .generators
             .iter()
             .filter_map(|generator| Some((generator.name, generator.get(Stage::Qft)?)))
     };
-    let total = learnt().map(|(_, sealed)| sealed.rows("rows")).sum();
+    let total = fine_tuned().map(|(_, sealed)| sealed.rows("rows")).sum();
     let mut questions = TableWriter::<SftQuestions>::new(output, SFT_QUESTIONS, layout, total);
-    for (generator, sealed) in learnt() {
+    for (generator, sealed) in fine_tuned() {
         for row in all_rows::<SftRow>(workspace, sealed.seal, "rows") {
-            questions.push([Learnt {
+            questions.push([SftQuestion {
                 generator: generator.into(),
                 row: row?,
             }])?;

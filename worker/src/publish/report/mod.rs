@@ -1,5 +1,5 @@
-//! `report.html`: the dataset at a glance, in one file that needs nothing else. Numbers are the card's; time and cost stand
-//! here alone, since they differ between executions. Every text from a row is escaped by the template engine.
+//! `report.html`: the dataset at a glance, in one self-contained file. Its numbers are the card's; only the report has time and
+//! cost, which differ between executions. Every text from a row is escaped by the template engine.
 
 mod plot;
 
@@ -13,19 +13,19 @@ use serde_json::json;
 
 use super::curves::Curve;
 use super::document::render as render_document;
-use super::merge::Outcome;
+use super::format::{excerpt, real};
+use super::merge::QuestionOutcome;
 use super::output::MARK;
+use super::report_model::ReportModel;
 use super::settings::settings_of;
-use super::story::Story;
 use super::table::pairs::chosen_response;
-use super::table::rejects::{reason_name, reason_words};
-use super::words::{excerpt, real};
+use super::table::rejects::{reason_description, reason_name};
 use plot::{HistogramPlot, Labels, histogram, line};
 
-/// Characters of a question or response that the report shows.
-const TEXT_LENGTH: usize = 2000;
-/// Characters of a reject's detail that the report shows.
-const DETAIL_LENGTH: usize = 500;
+/// Maximum characters of a question or response that the report shows.
+const MAX_TEXT_LENGTH: usize = 2000;
+/// Maximum characters of a reject's detail that the report shows.
+const MAX_DETAIL_LENGTH: usize = 500;
 
 #[derive(Serialize)]
 struct Sample {
@@ -49,9 +49,9 @@ struct SampleResponse {
 }
 
 #[derive(Serialize)]
-struct Rejected {
+struct RejectedSamples {
     reason: &'static str,
-    words: &'static str,
+    description: &'static str,
     count: i64,
     samples: Vec<Sample>,
 }
@@ -67,69 +67,69 @@ struct Cost {
     money: Option<String>,
 }
 
-/// The report as HTML.
+/// Renders the report as HTML.
 ///
 /// # Errors
-/// The template engine's; never for what the rows hold.
-pub fn render(story: &Story<'_>, curves: &[Curve]) -> Result<String, minijinja::Error> {
-    let funnel = &story.manifest.funnel;
-    let budget = story.run.spec.budget.clone().unwrap_or_default();
+/// The template engine's; no content of a row causes an error.
+pub fn render(model: &ReportModel<'_>, curves: &[Curve]) -> Result<String, minijinja::Error> {
+    let funnel = &model.manifest.funnel;
+    let budget = model.run.spec.budget.clone().unwrap_or_default();
     let price = budget
         .price_per_gpu_hour
         .as_deref()
         .and_then(|price| price.parse::<f64>().ok());
-    let total_millis: i64 = story
+    let total_millis: i64 = model
         .publication
         .costs
         .iter()
         .map(|cost| cost.worker_millis)
         .sum();
-    let costs = costs_by_stage(&story.publication.costs, &story.run.spec, price);
-    let has_money = price.is_some() || story.run.spec.has_token_prices();
+    let costs = costs_by_stage(&model.publication.costs, &model.run.spec, price);
+    let has_money = price.is_some() || model.run.spec.has_token_prices();
     let total: f64 = costs.iter().map(|cost| cost.amount).sum();
-    let shown = |amount: f64| has_money.then(|| show_money(amount, total));
+    let formatted = |amount: f64| has_money.then(|| format_money(amount, total));
     let costs: Vec<Cost> = costs
         .into_iter()
         .map(|cost| Cost {
-            money: shown(cost.amount),
+            money: formatted(cost.amount),
             ..cost
         })
         .collect();
     let context = json!({
         "style": include_str!("report.css"),
         "mark": MARK,
-        "name": story.publication.name,
-        "target": story.publication.target,
-        "complete": story.is_complete(),
-        "outcome": story.outcome(),
-        "notes": story.notes(),
+        "name": model.publication.name,
+        "target": model.publication.target,
+        "complete": model.is_complete(),
+        "outcome": model.outcome(),
+        "notes": model.notes(),
         "funnel": funnel,
         "rejected": funnel.rejected_total(),
-        "steps": story.steps(),
-        "yields": story.yields(),
-        "pairs": story.pair_yields(),
-        "responses": story.manifest.rows.get("responses").copied().unwrap_or(0),
-        "histograms": histograms(story),
+        "steps": model.steps(),
+        "yields": model.yields(),
+        "pairs": model.pair_yields(),
+        "responses": model.manifest.rows.get("responses").copied().unwrap_or(0),
+        "histograms": histograms(model),
         "curves": curves.iter().filter_map(line).collect::<Vec<_>>(),
-        "accepted_samples": story.facts.accepted_samples.rows().into_iter().map(sample).collect::<Vec<_>>(),
-        "rejected_samples": rejected_samples(story),
+        "accepted_samples": model.stats.accepted_samples.rows().into_iter().map(sample).collect::<Vec<_>>(),
+        "rejected_samples": rejected_samples(model),
         "costs": costs,
         "total_millis": total_millis,
-        "total_money": shown(total),
+        "total_money": formatted(total),
         "currency": budget.currency.unwrap_or_else(|| "USD".into()),
-        "models": story.publication.models,
-        "settings": settings_of(story.run),
-        "spec": story.publication.resolved_spec,
-        "bodies": story.manifest.bodies,
-        "files": story.manifest.files,
-        "digest": story.manifest.digest,
-        "created_by": story.manifest.created_by,
+        "models": model.publication.models,
+        "settings": settings_of(model.run),
+        "spec": model.publication.resolved_spec,
+        "compute_backends": model.manifest.compute_backends,
+        "files": model.manifest.files,
+        "digest": model.manifest.digest,
+        "created_by": model.manifest.created_by,
     });
     render_document("report.html", include_str!("report.html.jinja"), &context)
 }
 
-fn histograms(story: &Story<'_>) -> Vec<HistogramPlot> {
-    let facts = story.facts;
+fn histograms(model: &ReportModel<'_>) -> Vec<HistogramPlot> {
+    let stats = model.stats;
     let labels = |id, title, unit, accepted, other| Labels {
         id,
         title,
@@ -146,7 +146,7 @@ fn histograms(story: &Story<'_>) -> Vec<HistogramPlot> {
                 "chosen",
                 "not chosen",
             ),
-            &facts.reward,
+            &stats.reward,
         ),
         (
             labels(
@@ -156,7 +156,7 @@ fn histograms(story: &Story<'_>) -> Vec<HistogramPlot> {
                 "accepted",
                 "rejected",
             ),
-            &facts.agreement,
+            &stats.agreement,
         ),
         (
             labels(
@@ -166,7 +166,7 @@ fn histograms(story: &Story<'_>) -> Vec<HistogramPlot> {
                 "accepted",
                 "rejected",
             ),
-            &facts.difficulty,
+            &stats.difficulty,
         ),
         (
             labels(
@@ -176,7 +176,7 @@ fn histograms(story: &Story<'_>) -> Vec<HistogramPlot> {
                 "accepted",
                 "rejected",
             ),
-            &facts.question_tokens,
+            &stats.question_tokens,
         ),
         (
             labels(
@@ -186,7 +186,7 @@ fn histograms(story: &Story<'_>) -> Vec<HistogramPlot> {
                 "chosen",
                 "not chosen",
             ),
-            &facts.response_tokens,
+            &stats.response_tokens,
         ),
     ];
     plots
@@ -195,11 +195,11 @@ fn histograms(story: &Story<'_>) -> Vec<HistogramPlot> {
         .collect()
 }
 
-fn rejected_samples(story: &Story<'_>) -> Vec<Rejected> {
-    let rejected = |(reason, samples): (&_, &super::facts::Samples)| Rejected {
+fn rejected_samples(model: &ReportModel<'_>) -> Vec<RejectedSamples> {
+    let rejected = |(reason, samples): (&_, &super::stats::Samples)| RejectedSamples {
         reason: reason_name(*reason),
-        words: reason_words(*reason),
-        count: story
+        description: reason_description(*reason),
+        count: model
             .manifest
             .funnel
             .rejected
@@ -208,10 +208,10 @@ fn rejected_samples(story: &Story<'_>) -> Vec<Rejected> {
             .unwrap_or(0),
         samples: samples.rows().into_iter().map(sample).collect(),
     };
-    story.facts.rejected_samples.iter().map(rejected).collect()
+    model.stats.rejected_samples.iter().map(rejected).collect()
 }
 
-fn sample(outcome: &Outcome) -> Sample {
+fn sample(outcome: &QuestionOutcome) -> Sample {
     let QuestionRow {
         id,
         generator,
@@ -220,8 +220,8 @@ fn sample(outcome: &Outcome) -> Sample {
         difficulty,
         ..
     } = outcome.question().clone();
-    let shown = |response: &ResponseRow, chosen: bool| SampleResponse {
-        text: excerpt(&response.text, TEXT_LENGTH),
+    let sample_response = |response: &ResponseRow, chosen: bool| SampleResponse {
+        text: excerpt(&response.text, MAX_TEXT_LENGTH),
         reward: response.reward.map(real),
         final_answer: response
             .final_answer
@@ -230,29 +230,29 @@ fn sample(outcome: &Outcome) -> Sample {
         chosen,
     };
     let (stage, detail, responses, agreement) = match outcome {
-        Outcome::Accepted(row) => (
+        QuestionOutcome::Accepted(row) => (
             None,
             None,
             chosen_response(row)
                 .into_iter()
-                .map(|response| shown(response, true))
+                .map(|response| sample_response(response, true))
                 .collect(),
             Some(row.agreement),
         ),
-        Outcome::Rejected(row) => {
+        QuestionOutcome::Rejected(row) => {
             let detail = row
                 .detail
                 .as_deref()
-                .map(|detail| excerpt(detail, DETAIL_LENGTH));
+                .map(|detail| excerpt(detail, MAX_DETAIL_LENGTH));
             let responses = row
                 .responses
                 .iter()
-                .map(|response| shown(response, false))
+                .map(|response| sample_response(response, false))
                 .collect();
             (Some(row.stage.slug()), detail, responses, None)
         }
     };
-    let question = excerpt(&question, TEXT_LENGTH);
+    let question = excerpt(&question, MAX_TEXT_LENGTH);
     Sample {
         id,
         generator,
@@ -266,7 +266,8 @@ fn sample(outcome: &Outcome) -> Sample {
     }
 }
 
-/// Time, tokens and money by stage, in the order of a run, over generators and waves: hours at `price`, tokens at their endpoints' prices.
+/// Sums time, tokens and money by stage over generators and waves, in the order of a run: hours at `price`, tokens at the prices of
+/// their endpoints.
 fn costs_by_stage(costs: &[StageCost], spec: &SynthesisRunSpec, price: Option<f64>) -> Vec<Cost> {
     let mut by_stage: BTreeMap<Stage, Cost> = BTreeMap::new();
     for cost in costs {
@@ -277,15 +278,15 @@ fn costs_by_stage(costs: &[StageCost], spec: &SynthesisRunSpec, price: Option<f6
         sum.tokens_out += cost.tokens_out;
         sum.amount += price.unwrap_or(0.0) * cost.worker_millis as f64 / 3_600_000.0;
         if let Some(prices) = spec.token_prices(cost.stage, cost.generator.as_deref()) {
-            let [read, made] = [&prices.input_per_million, &prices.output_per_million]
+            let [input, output] = [&prices.input_per_million, &prices.output_per_million]
                 .map(|text| text.parse().unwrap_or(0.0));
-            sum.amount += (read * cost.tokens_in as f64 + made * cost.tokens_out as f64) / 1e6;
+            sum.amount += (input * cost.tokens_in as f64 + output * cost.tokens_out as f64) / 1e6;
         }
     }
     by_stage.into_values().collect()
 }
 
-/// An amount, with the decimals that do the whole sum justice.
-fn show_money(amount: f64, total: f64) -> String {
+/// Formats an amount, with more decimals if the total is small.
+fn format_money(amount: f64, total: f64) -> String {
     format!("{amount:.*}", if total < 1.0 { 4 } else { 2 })
 }

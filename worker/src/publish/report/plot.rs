@@ -1,11 +1,11 @@
-//! The geometry of the report's plots: from numbers to coordinates and tick labels. The page's template draws the marks;
-//! colours and type are the style sheet's.
+//! The geometry of the report's plots: maps numbers to coordinates and tick labels. The page's template draws the marks; the
+//! style sheet sets colours and type.
 
 use serde::Serialize;
 
 use crate::publish::curves::Curve;
 use crate::publish::distribution::{Bin, Distribution, Kind, round_step};
-use crate::publish::words::{real, thousands};
+use crate::publish::format::{real, thousands};
 
 /// Width of a plot in its own units: close to its width in pixels on a phone, so that type keeps its size.
 const WIDTH: f64 = 340.0;
@@ -15,13 +15,13 @@ const LEFT: f64 = 42.0;
 const RIGHT: f64 = 10.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 26.0;
-/// Most bins of a histogram.
-const MOST_BINS: usize = 24;
+/// Maximum bins of a histogram.
+const MAX_BINS: usize = 24;
 
 /// A mark on an axis.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Tick {
-    /// Where.
+    /// Its coordinate.
     pub at: f64,
     /// Its label.
     pub label: String,
@@ -68,7 +68,7 @@ pub struct HistogramPlot {
     bars: Vec<Bar>,
 }
 
-/// What a histogram is called.
+/// The labels of a histogram.
 #[derive(Clone, Copy, Debug)]
 pub struct Labels {
     /// Id in the page.
@@ -88,16 +88,16 @@ pub struct Labels {
 pub struct LinePlot {
     id: String,
     title: String,
-    measure: String,
+    metric: String,
     summary: String,
     frame: Frame,
     points: String,
     rows: Vec<(String, String)>,
 }
 
-/// The histogram of a distribution; none of an empty one.
+/// Creates the histogram of a distribution; `None` if it is empty.
 pub fn histogram(labels: Labels, distribution: &Distribution) -> Option<HistogramPlot> {
-    let bins = distribution.bins(MOST_BINS);
+    let bins = distribution.bins(MAX_BINS);
     let (first, last) = (bins.first()?, bins.last()?);
     let highest = bins.iter().map(|bin| bin.counts[0] + bin.counts[1]).max()?;
     let (low, high) = (first.low, last.high);
@@ -117,7 +117,7 @@ pub fn histogram(labels: Labels, distribution: &Distribution) -> Option<Histogra
             accepted_height: round(HEIGHT - BOTTOM - accepted_y),
             other_y: round(other_y),
             other_height: round(accepted_y - other_y),
-            range: range_words(bin, whole),
+            range: range_label(bin, whole),
             accepted,
             other,
         }
@@ -154,7 +154,7 @@ pub fn histogram(labels: Labels, distribution: &Distribution) -> Option<Histogra
     })
 }
 
-/// The plot of a training curve; none of a curve of fewer than two points.
+/// Creates the plot of a training curve; `None` if it has fewer than two points.
 pub fn line(curve: &Curve) -> Option<LinePlot> {
     let (first, last) = (curve.points.first()?, curve.points.last()?);
     if curve.points.len() < 2 {
@@ -165,12 +165,12 @@ pub fn line(curve: &Curve) -> Option<LinePlot> {
         values().fold(f64::INFINITY, f64::min),
         values().fold(f64::NEG_INFINITY, f64::max),
     );
-    let room = if greatest > least {
+    let margin = if greatest > least {
         0.08 * (greatest - least)
     } else {
         0.5
     };
-    let (low, high) = (least - room, greatest + room);
+    let (low, high) = (least - margin, greatest + margin);
     let x =
         |step: f64| LEFT + (step - first.0) / (last.0 - first.0).max(1.0) * (WIDTH - LEFT - RIGHT);
     let y = |value: f64| HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - BOTTOM - TOP);
@@ -188,10 +188,10 @@ pub fn line(curve: &Curve) -> Option<LinePlot> {
             "curve-{}-{}-{}",
             curve.stage.slug(),
             curve.generator.as_deref().unwrap_or("all"),
-            curve.measure
+            curve.metric
         ),
         title,
-        measure: curve.measure.clone(),
+        metric: curve.metric.clone(),
         summary: format!(
             "from {} to {} in {} steps",
             real(first.1),
@@ -236,7 +236,7 @@ fn frame(x_ticks: Vec<Tick>, y_ticks: Vec<Tick>) -> Frame {
     }
 }
 
-/// Ticks from 0 to a round number that is at least `highest`.
+/// Returns ticks from 0 to a round number that is at least `highest`.
 fn count_ticks(highest: i64) -> Vec<(f64, String)> {
     let step = round_step(highest as f64 / 4.0).max(1.0).ceil();
     let last = (highest as f64 / step).ceil().max(1.0) as i64;
@@ -246,7 +246,7 @@ fn count_ticks(highest: i64) -> Vec<(f64, String)> {
         .collect()
 }
 
-/// Round values between `low` and `high`, about `most` of them.
+/// Returns about `most` round values between `low` and `high`.
 fn value_ticks(low: f64, high: f64, most: usize, whole: bool) -> Vec<(f64, String)> {
     let step = round_step((high - low) / most as f64).max(if whole { 1.0 } else { 0.0 });
     if step == 0.0 {
@@ -261,7 +261,7 @@ fn value_ticks(low: f64, high: f64, most: usize, whole: bool) -> Vec<(f64, Strin
         .collect()
 }
 
-fn range_words(bin: &Bin, whole: bool) -> String {
+fn range_label(bin: &Bin, whole: bool) -> String {
     match (whole, bin.high - bin.low == 1.0) {
         (true, true) => real(bin.low),
         (true, false) => format!("{} to {}", real(bin.low), real(bin.high - 1.0)),
@@ -317,7 +317,7 @@ mod tests {
         let curve = Curve {
             stage: Stage::Qft,
             generator: None,
-            measure: "loss".into(),
+            metric: "loss".into(),
             points: vec![(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)],
         };
         let plot = line(&curve).unwrap();
@@ -331,7 +331,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bars_lie_within_the_frame_and_hold_every_number(values in prop::collection::vec((-50f64..5000.0, any::<bool>()), 1..200), whole in any::<bool>()) {
+        fn bars_fit_the_frame_and_count_everything(values in prop::collection::vec((-50f64..5000.0, any::<bool>()), 1..200), whole in any::<bool>()) {
             let mut distribution = if whole { Distribution::whole() } else { Distribution::real() };
             for (value, accepted) in &values {
                 let value = if whole { value.trunc() } else { *value };

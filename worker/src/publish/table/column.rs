@@ -18,7 +18,7 @@ pub fn text<'a>(name: &str, values: impl Iterator<Item = &'a str>) -> Column {
     )
 }
 
-/// Strings, or nothing.
+/// Optional strings.
 pub fn maybe_text<'a>(name: &str, values: impl Iterator<Item = Option<&'a str>>) -> Column {
     (
         Field::new(name, DataType::Utf8, true),
@@ -42,7 +42,7 @@ pub fn int(name: &str, values: impl Iterator<Item = i32>) -> Column {
     )
 }
 
-/// Real numbers, or nothing.
+/// Optional real numbers.
 pub fn maybe_real(name: &str, values: impl Iterator<Item = Option<f64>>) -> Column {
     (
         Field::new(name, DataType::Float64, true),
@@ -50,8 +50,8 @@ pub fn maybe_real(name: &str, values: impl Iterator<Item = Option<f64>>) -> Colu
     )
 }
 
-/// Yes or no.
-pub fn yes_no(name: &str, values: impl Iterator<Item = bool>) -> Column {
+/// Booleans.
+pub fn boolean(name: &str, values: impl Iterator<Item = bool>) -> Column {
     let values: Vec<bool> = values.collect();
     (
         Field::new(name, DataType::Boolean, false),

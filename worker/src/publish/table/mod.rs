@@ -1,5 +1,5 @@
-//! The tables of a published dataset: a folder of Parquet files each. A table is its columns, written down once; schema
-//! and batches both follow from them. Nothing here knows where files go.
+//! The tables of a published dataset: a folder of Parquet files each. A table is defined by its columns, from which both schema
+//! and batches follow. Nothing here knows where files go.
 
 pub mod pairs;
 
@@ -26,13 +26,13 @@ pub use writer::{Layout, TableWriter, created_by};
 pub const DATA: &str = "data";
 /// All responses with their scores.
 pub const RESPONSES: &str = "responses";
-/// Rejected questions: those of the funnel.
+/// Rejected questions of the funnel.
 pub const REJECTS: &str = "rejects";
 /// Preference pairs.
 pub const PREFERENCES: &str = "preferences";
 /// Questions sampled for preference pairs that gave none.
 pub const PREFERENCE_REJECTS: &str = "preference_rejects";
-/// Questions learnt from in QFT.
+/// The training questions of QFT.
 pub const SFT_QUESTIONS: &str = "sft_questions";
 
 /// Every table's directory, in the order of the card.
@@ -50,17 +50,17 @@ pub type Column = (Field, ArrayRef);
 
 /// A table: rows of one kind, and their columns.
 pub trait Table {
-    /// What a row holds.
+    /// A row.
     type Row;
 
-    /// The columns of `rows`, in order; of no rows, too.
+    /// Returns the columns of `rows`, in order, even if there are no rows.
     fn columns(rows: &[Self::Row]) -> Vec<Column>;
 }
 
-/// `rows` as a batch.
+/// Creates a batch of `rows`.
 ///
 /// # Errors
-/// Arrow's, where columns differ in length.
+/// Arrow's, if columns differ in length.
 pub fn batch_of<T: Table>(rows: &[T::Row]) -> Result<RecordBatch, ArrowError> {
     let (fields, arrays): (Vec<_>, Vec<_>) = T::columns(rows).into_iter().unzip();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)

@@ -1,4 +1,4 @@
-//! `data`: the accepted pairs, one row each, with every score and all that is known of where they come from.
+//! `data`: the accepted pairs, one row each, with every score and their provenance.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use scalequest_crds::protocol::rows::{AcceptedRow, ResponseRow};
 use super::column::{chat, int, long, maybe_real, maybe_text, text};
 use super::{Column, Table};
 
-/// Where the rows of one wave and generator come from.
+/// The provenance of the rows of one wave and generator.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Origin {
+pub struct Provenance {
     /// The run's seed.
     pub seed: i64,
     /// Digest of the trained generator.
@@ -18,19 +18,19 @@ pub struct Origin {
     pub responder_digest: Option<String>,
     /// Digest of the model that scored.
     pub reward_digest: Option<String>,
-    /// Arithmetic bodies of the wave's stages, joined by `+`; empty where none took part.
-    pub body: String,
+    /// Compute backends of the wave's stages, joined by `+`; empty if there are none.
+    pub compute_backends: String,
 }
 
-/// An accepted pair with its origin.
-pub struct Pair {
-    /// Question, responses, and which was chosen.
+/// An accepted pair with its provenance.
+pub struct AcceptedPair {
+    /// The question, its responses, and which was chosen.
     pub accepted: AcceptedRow,
-    /// Where it comes from.
-    pub origin: Arc<Origin>,
+    /// Its provenance.
+    pub provenance: Arc<Provenance>,
 }
 
-/// The response that was chosen, if `row` has it.
+/// Returns the chosen response, if `row` has it.
 pub fn chosen_response(row: &AcceptedRow) -> Option<&ResponseRow> {
     row.answered
         .responses
@@ -42,12 +42,12 @@ pub fn chosen_response(row: &AcceptedRow) -> Option<&ResponseRow> {
 pub struct Pairs;
 
 impl Table for Pairs {
-    type Row = Pair;
+    type Row = AcceptedPair;
 
-    fn columns(rows: &[Pair]) -> Vec<Column> {
+    fn columns(rows: &[AcceptedPair]) -> Vec<Column> {
         let question = || rows.iter().map(|row| &row.accepted.answered.question);
         let chosen = || rows.iter().filter_map(|row| chosen_response(&row.accepted));
-        let origin = || rows.iter().map(|row| &row.origin);
+        let provenance = || rows.iter().map(|row| &row.provenance);
         vec![
             long("id", question().map(|q| q.id)),
             text("question", question().map(|q| q.question.as_str())),
@@ -67,20 +67,23 @@ impl Table for Pairs {
             text("generator", question().map(|q| q.generator.as_str())),
             int("wave", question().map(|q| q.wave)),
             int("sample_index", rows.iter().map(|row| row.accepted.chosen)),
-            long("seed", origin().map(|o| o.seed)),
+            long("seed", provenance().map(|p| p.seed)),
             maybe_text(
                 "generator_digest",
-                origin().map(|o| o.generator_digest.as_deref()),
+                provenance().map(|p| p.generator_digest.as_deref()),
             ),
             maybe_text(
                 "responder_digest",
-                origin().map(|o| o.responder_digest.as_deref()),
+                provenance().map(|p| p.responder_digest.as_deref()),
             ),
             maybe_text(
                 "reward_digest",
-                origin().map(|o| o.reward_digest.as_deref()),
+                provenance().map(|p| p.reward_digest.as_deref()),
             ),
-            text("body", origin().map(|o| o.body.as_str())),
+            text(
+                "compute_backends",
+                provenance().map(|p| p.compute_backends.as_str()),
+            ),
         ]
     }
 }

@@ -25,7 +25,7 @@ impl Table for Preferences {
     }
 }
 
-/// A direction's name in files.
+/// Returns a direction's name in files.
 pub fn direction_name(direction: Direction) -> &'static str {
     match direction {
         Direction::Solvability => "Solvability",

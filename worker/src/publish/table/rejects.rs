@@ -1,4 +1,4 @@
-//! `rejects` and `preference_rejects`: every dropped question with the stage that dropped it and why.
+//! `rejects` and `preference_rejects`: every rejected question with its stage and reason.
 
 use scalequest_crds::protocol::rows::RejectRow;
 use scalequest_crds::v1alpha1::RejectReason;
@@ -32,7 +32,7 @@ impl Table for Rejects {
     }
 }
 
-/// A reason's name in files, as in status and reports.
+/// Returns a reason's name in files, which is the one in status and reports.
 pub fn reason_name(reason: RejectReason) -> &'static str {
     match reason {
         RejectReason::Empty => "Empty",
@@ -53,12 +53,12 @@ pub fn reason_name(reason: RejectReason) -> &'static str {
     }
 }
 
-/// A reason in words.
-pub fn reason_words(reason: RejectReason) -> &'static str {
+/// Returns the description of a reason.
+pub fn reason_description(reason: RejectReason) -> &'static str {
     match reason {
-        RejectReason::Empty => "nothing but white space was drawn",
+        RejectReason::Empty => "only white space was generated",
         RejectReason::Unfinished => "cut at the token limit before its end",
-        RejectReason::Language => "not in a language to keep",
+        RejectReason::Language => "not in a kept language",
         RejectReason::Contaminated => "shares an n-gram with a benchmark",
         RejectReason::ExactDuplicate => "the same as an earlier question",
         RejectReason::NearDuplicate => "nearly the same as an earlier question",
@@ -70,7 +70,7 @@ pub fn reason_words(reason: RejectReason) -> &'static str {
         RejectReason::NoFinalAnswer => "no response has a final answer",
         RejectReason::NoAgreement => "too few responses agree on a final answer",
         RejectReason::BadRewrite => "the rewrite was empty, unchanged or no question",
-        RejectReason::ShardGivenUp => "its shard was given up after repeated failures",
+        RejectReason::ShardGivenUp => "its shard was marked as failed after all retries",
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_the_contract() {
+    fn names_match_the_serialized_reasons() {
         for reason in RejectReason::ALL {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason_name(reason));
         }

@@ -1,12 +1,12 @@
-//! `responses`: every response to every question that was answered, with its scores, whether or not it was kept.
+//! `responses`: every response to every answered question, with its scores, chosen or not.
 
 use scalequest_crds::protocol::rows::{QuestionRow, ResponseRow};
 
-use super::column::{int, long, maybe_real, maybe_text, text, yes_no};
+use super::column::{boolean, int, long, maybe_real, maybe_text, text};
 use super::{Column, Table};
 
-/// A response with what became of it.
-pub struct Answer {
+/// A response with its outcome.
+pub struct PublishedResponse {
     /// Id of the question.
     pub question_id: i64,
     /// Its generator.
@@ -17,18 +17,18 @@ pub struct Answer {
     pub response: ResponseRow,
     /// Whether the question was accepted.
     pub accepted: bool,
-    /// Whether this is the response that was kept with it.
+    /// Whether this response was chosen.
     pub chosen: bool,
 }
 
-impl Answer {
-    /// The responses to `question`; `chosen` is the index of the one that was kept, if the question was accepted.
+impl PublishedResponse {
+    /// Creates the rows of `question`; `chosen` is the index of the chosen response, if the question was accepted.
     pub fn all(
         question: &QuestionRow,
         responses: &[ResponseRow],
         chosen: Option<i32>,
-    ) -> Vec<Answer> {
-        let answer = |response: &ResponseRow| Answer {
+    ) -> Vec<PublishedResponse> {
+        let answer = |response: &ResponseRow| PublishedResponse {
             question_id: question.id,
             generator: question.generator.clone(),
             wave: question.wave,
@@ -44,23 +44,23 @@ impl Answer {
 pub struct Responses;
 
 impl Table for Responses {
-    type Row = Answer;
+    type Row = PublishedResponse;
 
-    fn columns(rows: &[Answer]) -> Vec<Column> {
+    fn columns(rows: &[PublishedResponse]) -> Vec<Column> {
         let response = || rows.iter().map(|row| &row.response);
         vec![
             long("question_id", rows.iter().map(|row| row.question_id)),
             int("sample_index", response().map(|r| r.index)),
             text("response", response().map(|r| r.text.as_str())),
             int("response_tokens", response().map(|r| r.tokens)),
-            yes_no("finished", response().map(|r| r.finished)),
+            boolean("finished", response().map(|r| r.finished)),
             maybe_text(
                 "final_answer",
                 response().map(|r| r.final_answer.as_deref()),
             ),
             maybe_real("reward", response().map(|r| r.reward)),
-            yes_no("chosen", rows.iter().map(|row| row.chosen)),
-            yes_no("accepted", rows.iter().map(|row| row.accepted)),
+            boolean("chosen", rows.iter().map(|row| row.chosen)),
+            boolean("accepted", rows.iter().map(|row| row.accepted)),
             text("generator", rows.iter().map(|row| row.generator.as_str())),
             int("wave", rows.iter().map(|row| row.wave)),
         ]

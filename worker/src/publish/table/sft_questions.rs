@@ -1,12 +1,12 @@
-//! `sft_questions`: the seed questions from which each generator learnt to ask.
+//! `sft_questions`: the seed questions on which each generator was fine-tuned.
 
 use scalequest_crds::protocol::rows::SftRow;
 
 use super::column::{long, text};
 use super::{Column, Table};
 
-/// A seed question with the generator that learnt from it.
-pub struct Learnt {
+/// A seed question with the generator that was fine-tuned on it.
+pub struct SftQuestion {
     /// The generator.
     pub generator: String,
     /// The question.
@@ -17,18 +17,18 @@ pub struct Learnt {
 pub struct SftQuestions;
 
 impl Table for SftQuestions {
-    type Row = Learnt;
+    type Row = SftQuestion;
 
-    fn columns(rows: &[Learnt]) -> Vec<Column> {
+    fn columns(rows: &[SftQuestion]) -> Vec<Column> {
         vec![
-            long("id", rows.iter().map(|learnt| learnt.row.id)),
+            long("id", rows.iter().map(|question| question.row.id)),
             text(
                 "generator",
-                rows.iter().map(|learnt| learnt.generator.as_str()),
+                rows.iter().map(|question| question.generator.as_str()),
             ),
             text(
                 "question",
-                rows.iter().map(|learnt| learnt.row.question.as_str()),
+                rows.iter().map(|question| question.row.question.as_str()),
             ),
         ]
     }

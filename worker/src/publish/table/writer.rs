@@ -13,14 +13,14 @@ use crate::publish::error::PublishError;
 use crate::publish::manifest::PublishedFile;
 use crate::publish::output::{Output, data_path};
 
-/// How rows are laid out in files. Changing it changes the bytes of every dataset.
+/// How rows are distributed over files. Changing it changes the bytes of every dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Units in a file. A unit is a row, or all responses to a question: it is never cut.
+    /// Units in a file. A unit is a row, or all responses to a question; it is never split.
     pub units_per_file: i64,
     /// Rows in a row group.
     pub rows_per_group: usize,
-    /// Rows handed to the encoder at once.
+    /// Rows passed to the encoder at once.
     pub rows_per_batch: usize,
 }
 
@@ -32,7 +32,7 @@ impl Layout {
         rows_per_batch: 1_000,
     };
 
-    /// The same for the responses to questions: fewer questions to a file, since each has several.
+    /// Returns the layout of the table of responses: fewer questions in a file, since each has several.
     pub fn answered(self) -> Layout {
         Layout {
             units_per_file: (self.units_per_file / 5).max(1),
@@ -55,7 +55,7 @@ pub struct TableWriter<'a, T: Table> {
 }
 
 impl<'a, T: Table> TableWriter<'a, T> {
-    /// A writer of `table`, which will be given `total_units` units: file names tell how many files there are.
+    /// Creates a writer of `table` for `total_units` units: file names contain the number of files.
     pub fn new(
         output: &'a Output<'a>,
         table: &'static str,
@@ -93,10 +93,10 @@ impl<'a, T: Table> TableWriter<'a, T> {
         Ok(())
     }
 
-    /// Ends the table and names its files, in row order. A table without rows is one file without rows.
+    /// Ends the table and returns its files, in row order. A table without rows is one file without rows.
     ///
     /// # Errors
-    /// As [`Self::push`]; and where there were not as many units as announced.
+    /// As [`Self::push`], or the number of units is not the announced one.
     pub fn finish(mut self) -> Result<Vec<PublishedFile>, PublishError> {
         if self.seen_units != self.total_units {
             return Err(PublishError::Inconsistent(format!(
@@ -109,7 +109,7 @@ impl<'a, T: Table> TableWriter<'a, T> {
     }
 
     fn write_batch(&mut self) -> Result<(), PublishError> {
-        self.output.check_stop()?;
+        self.output.check_cancelled()?;
         self.encode().map_err(|source| PublishError::Parquet {
             table: self.table,
             source,
@@ -155,11 +155,11 @@ impl<'a, T: Table> TableWriter<'a, T> {
             bytes: bytes.len() as i64,
             sha256,
         });
-        self.output.place(&path, bytes)
+        self.output.put(&path, bytes)
     }
 }
 
-/// Opens a file with fixed settings: what a library's default is today must not decide what a dataset's bytes are.
+/// Opens a file with fixed settings: the defaults of a library must not decide a dataset's bytes.
 fn open(first: &RecordBatch, layout: Layout) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
     let properties = WriterProperties::builder()
         .set_created_by(created_by())
@@ -178,7 +178,7 @@ fn open(first: &RecordBatch, layout: Layout) -> Result<ArrowWriter<Vec<u8>>, Par
     ArrowWriter::try_new(Vec::new(), first.schema(), Some(properties))
 }
 
-/// The program that writes datasets, with its version.
+/// Returns the program that writes datasets, with its version.
 pub fn created_by() -> String {
     format!("scalequest-worker version {}", env!("CARGO_PKG_VERSION"))
 }

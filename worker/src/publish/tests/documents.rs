@@ -4,44 +4,44 @@ use std::path::Path;
 
 use scalequest_crds::v1alpha1::Stage;
 
-use super::fixture::Run;
+use super::fixture::FakeRun;
 use crate::publish::table::Layout;
 
-const NOT_THE_SAME: &str = "Running the spec again need not give the same bytes";
+const IRREPRODUCIBLE: &str = "Running the spec again need not give the same bytes";
 
 const HOSTILE: &str = "</pre><script>alert(1)</script>\"'>&amp;\n---\n| `x` | ![](http://evil.example/x.png) {{ 7*7 }} ";
 
-fn published(run: &Run) -> (String, String, tempfile::TempDir) {
+fn published(run: &FakeRun) -> (String, String, tempfile::TempDir) {
     let output = tempfile::tempdir().unwrap();
     run.seal().publish(output.path()).unwrap();
     let read = |name: &str| std::fs::read_to_string(Path::new(output.path()).join(name)).unwrap();
     (read("README.md"), read("report.html"), output)
 }
 
-/// With `PUBLISH_EXAMPLES` set to a directory, what is published stays there, to be looked at.
+/// If `PUBLISH_EXAMPLES` is set to a directory, the publications stay there for inspection.
 #[test]
-fn documents_stay_small_however_long_the_texts_and_many_the_rows() {
+fn documents_stay_small_for_large_runs() {
     let temporary = tempfile::tempdir().unwrap();
-    let place = std::env::var_os("PUBLISH_EXAMPLES");
-    let place = place.map_or_else(|| temporary.path().to_path_buf(), Into::into);
-    let large = Run {
+    let directory = std::env::var_os("PUBLISH_EXAMPLES");
+    let directory = directory.map_or_else(|| temporary.path().to_path_buf(), Into::into);
+    let large = FakeRun {
         waves: vec![120, 900, 340],
         layout: Layout::PUBLISHED,
-        ..Run::default()
+        ..FakeRun::default()
     };
-    let long = Run {
+    let long = FakeRun {
         text: HOSTILE.repeat(200),
         name: HOSTILE.into(),
-        short: Some(HOSTILE.into()),
-        ..Run::default()
+        incomplete: Some(HOSTILE.into()),
+        ..FakeRun::default()
     };
-    let empty = Run {
+    let empty = FakeRun {
         waves: vec![4],
-        fates: vec![3; 8],
-        ..Run::default()
+        outcomes: vec![3; 8],
+        ..FakeRun::default()
     };
     for (name, run) in [("large", large), ("long", long), ("empty", empty)] {
-        let output = place.join(name);
+        let output = directory.join(name);
         run.seal().publish(&output).unwrap();
         let size = |name: &str| std::fs::metadata(output.join(name)).unwrap().len();
         assert!(
@@ -63,8 +63,8 @@ fn header(card: &str) -> serde_json::Value {
 }
 
 #[test]
-fn the_cards_header_is_yaml_as_the_hub_wants_it() {
-    let (card, _, output) = published(&Run::default());
+fn card_header_is_the_hubs_yaml() {
+    let (card, _, output) = published(&FakeRun::default());
     let header = header(&card);
     assert_eq!(header["license"], "apache-2.0");
     assert_eq!(header["language"], serde_json::json!(["en"]));
@@ -96,11 +96,11 @@ fn the_cards_header_is_yaml_as_the_hub_wants_it() {
 }
 
 #[test]
-fn a_table_without_rows_is_no_config_since_datasets_loads_none() {
-    let run = Run {
+fn empty_tables_have_no_config() {
+    let run = FakeRun {
         waves: vec![4],
-        fates: vec![3; 8],
-        ..Run::default()
+        outcomes: vec![3; 8],
+        ..FakeRun::default()
     };
     let (card, ..) = published(&run);
     let header = header(&card);
@@ -119,13 +119,13 @@ fn a_table_without_rows_is_no_config_since_datasets_loads_none() {
     );
     assert!(
         card.contains("| `default` | 0 |")
-            && card.contains("A table of no rows has a file, but no config")
+            && card.contains("A table without rows has a file, but no config")
     );
 }
 
 #[test]
-fn the_card_names_models_settings_and_the_papers_figures_as_the_papers() {
-    let (card, ..) = published(&Run::default());
+fn card_names_models_settings_and_sources() {
+    let (card, ..) = published(&FakeRun::default());
     for part in [
         "| `coder` | `qwen2.5-coder-0.5b-instruct.q4_k_m.gguf` | rewriter, judge, responder, reward | apache-2.0 |",
         "| `generators[ask].qft.learningRate` | `0.00002` |",
@@ -138,48 +138,48 @@ fn the_card_names_models_settings_and_the_papers_figures_as_the_papers() {
     }
     assert!(!card.contains("/somewhere/private"));
     assert!(card.contains("byte for byte, on any CPU"));
-    assert!(!card.contains(NOT_THE_SAME));
+    assert!(!card.contains(IRREPRODUCIBLE));
 }
 
 #[test]
-fn a_run_partly_on_a_gpu_or_ended_short_says_so() {
-    let run = Run {
-        bodies: vec!["cpu-bf16".into(), "fused-bf16".into()],
-        bodies_of: Some((Stage::Qft, vec!["reference-f32-cuda".into()])),
-        short: Some("the budget of 2 worker hours is spent".into()),
+fn documents_mention_gpus_and_incompleteness() {
+    let run = FakeRun {
+        compute_backends: vec!["cpu-bf16".into(), "fused-bf16".into()],
+        compute_backends_of: Some((Stage::Qft, vec!["reference-f32-cuda".into()])),
+        incomplete: Some("the budget of 2 worker hours is spent".into()),
         target: 500,
-        ..Run::default()
+        ..FakeRun::default()
     };
     let (card, report, output) = published(&run);
-    let accepted = run.ids().filter(|id| run.fate(*id).is_none()).count();
+    let accepted = run.ids().filter(|id| run.rejection(*id).is_none()).count();
     for document in [&card, &report] {
         assert!(document.contains(&format!(
-            "Ended short: {accepted} of 500 pairs (the budget of 2 worker hours is spent)."
+            "Incomplete: {accepted} of 500 pairs (the budget of 2 worker hours is spent)."
         )));
-        assert!(document.contains(NOT_THE_SAME));
+        assert!(document.contains(IRREPRODUCIBLE));
         assert!(document.contains("but qft ask, qft quiz by reference-f32-cuda."));
     }
     let manifest = std::fs::read_to_string(output.path().join("manifest.json")).unwrap();
-    assert!(manifest.contains("\"short\": \"the budget of 2 worker hours is spent\""));
+    assert!(manifest.contains("\"incomplete\": \"the budget of 2 worker hours is spent\""));
 }
 
 #[test]
-fn only_what_is_not_computed_by_the_engine_is_named_as_irreproducible() {
-    let own = Run {
-        bodies: vec!["cpu-bf16".into(), "fused-bf16".into()],
-        ..Run::default()
+fn irreproducible_stages_are_named() {
+    let own = FakeRun {
+        compute_backends: vec!["cpu-bf16".into(), "fused-bf16".into()],
+        ..FakeRun::default()
     };
     let (card, report, _) = published(&own);
-    assert!(!card.contains(NOT_THE_SAME) && !report.contains(NOT_THE_SAME));
+    assert!(!card.contains(IRREPRODUCIBLE) && !report.contains(IRREPRODUCIBLE));
     assert!(card.contains("`cpu-bf16`, `fused-bf16`") && report.contains("cpu-bf16, fused-bf16"));
     for other in ["endpoint:judge", "server:llama-server"] {
-        let run = Run {
-            bodies_of: Some((Stage::Judge, vec![other.into()])),
+        let run = FakeRun {
+            compute_backends_of: Some((Stage::Judge, vec![other.into()])),
             ..own.clone()
         };
         let (card, report, _) = published(&run);
         for document in [&card, &report] {
-            assert!(document.contains(NOT_THE_SAME));
+            assert!(document.contains(IRREPRODUCIBLE));
             assert!(document.contains(&format!("but judge by {other}.")));
         }
         assert!(!card.contains("byte for byte, on any CPU"));
@@ -187,12 +187,12 @@ fn only_what_is_not_computed_by_the_engine_is_named_as_irreproducible() {
 }
 
 #[test]
-fn hostile_text_stays_text() {
-    let run = Run {
+fn hostile_text_is_escaped() {
+    let run = FakeRun {
         name: HOSTILE.into(),
         text: HOSTILE.into(),
-        short: Some(HOSTILE.into()),
-        ..Run::default()
+        incomplete: Some(HOSTILE.into()),
+        ..FakeRun::default()
     };
     let (card, report, output) = published(&run);
     assert!(
@@ -214,7 +214,7 @@ fn hostile_text_stays_text() {
         .split('`')
         .step_by(2)
         .collect();
-    assert!(outside_code.contains("Ended short") && outside_code.contains("alert(1)"));
+    assert!(outside_code.contains("Incomplete") && outside_code.contains("alert(1)"));
     assert!(
         !outside_code.contains("<script"),
         "the card lets markup through"
@@ -231,8 +231,8 @@ fn hostile_text_stays_text() {
 }
 
 #[test]
-fn the_report_refers_to_nothing_outside_itself() {
-    let (_, report, _) = published(&Run::default());
+fn report_is_self_contained() {
+    let (_, report, _) = published(&FakeRun::default());
     for attribute in [
         "src=",
         "@import",
@@ -262,8 +262,8 @@ fn the_report_refers_to_nothing_outside_itself() {
 }
 
 #[test]
-fn the_report_shows_every_distribution_curve_and_reason() {
-    let run = Run::default();
+fn report_shows_every_plot_and_reason() {
+    let run = FakeRun::default();
     let (_, report, _) = published(&run);
     for title in [
         "Reward",
@@ -276,7 +276,7 @@ fn the_report_shows_every_distribution_curve_and_reason() {
     ] {
         assert!(report.contains(&format!("<h3>{title}</h3>")), "{title}");
     }
-    for (_, reason) in run.ids().filter_map(|id| run.fate(id)) {
+    for (_, reason) in run.ids().filter_map(|id| run.rejection(id)) {
         assert!(
             report.contains(&format!("id=\"rejected-{reason:?}\"")),
             "{reason:?}"

@@ -1,26 +1,26 @@
-//! The funnel adds up: in files, manifest, card and report, whatever became of the questions.
+//! The funnel adds up in files, manifest, card and report, for any outcomes of the questions.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::fixture::{FATES, Run};
+use super::fixture::{FakeRun, OUTCOMES};
+use crate::publish::format::thousands;
 use crate::publish::table::Layout;
-use crate::publish::words::thousands;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
     #[test]
-    fn generated_is_accepted_and_rejected_everywhere(
+    fn funnels_add_up_everywhere(
         waves in prop::collection::vec(1i64..9, 0..4),
-        fates in prop::collection::vec(0..FATES.len(), 64),
+        outcomes in prop::collection::vec(0..OUTCOMES.len(), 64),
         shards in 1i64..5,
     ) {
-        let run = Run { waves, fates, shards, layout: Layout::PUBLISHED, ..Run::default() };
+        let run = FakeRun { waves, outcomes, shards, layout: Layout::PUBLISHED, ..FakeRun::default() };
         let output = tempfile::tempdir().unwrap();
         let manifest = run.seal().publish(output.path()).unwrap();
         let mut rejected = BTreeMap::new();
-        for (_, reason) in run.ids().filter_map(|id| run.fate(id)) {
+        for (_, reason) in run.ids().filter_map(|id| run.rejection(id)) {
             *rejected.entry(reason).or_insert(0) += 1;
         }
         prop_assert_eq!(&manifest.funnel.rejected, &rejected);

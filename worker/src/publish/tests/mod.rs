@@ -1,10 +1,10 @@
-//! Publications of runs made up by seeded code, read back as a user would read them.
+//! Publications of fake runs, read back as a user would read them.
 
 mod fixture;
 
 mod tables;
 
-mod replacing;
+mod republish;
 
 mod documents;
 

@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use scalequest_crds::digest::sha256_hex;
 use scalequest_crds::v1alpha1::Stage;
 
-use super::fixture::Run;
+use super::fixture::FakeRun;
 use crate::publish::{PublishError, PublishedManifest, publish};
 use crate::storage::store::Store;
 
@@ -50,8 +50,8 @@ fn texts(batches: &[RecordBatch], name: &str) -> Vec<Option<String>> {
 }
 
 #[test]
-fn every_generated_question_is_in_pairs_or_in_rejects_in_the_order_of_ids() {
-    let run = Run::default();
+fn questions_are_pairs_or_rejects_by_id() {
+    let run = FakeRun::default();
     let output = tempfile::tempdir().unwrap();
     let manifest = run.seal().publish(output.path()).unwrap();
     let pairs = longs(&read(output.path(), &manifest, "data"), "id");
@@ -60,13 +60,13 @@ fn every_generated_question_is_in_pairs_or_in_rejects_in_the_order_of_ids() {
     assert_eq!(
         pairs,
         run.ids()
-            .filter(|id| run.fate(*id).is_none())
+            .filter(|id| run.rejection(*id).is_none())
             .collect::<Vec<_>>()
     );
     assert_eq!(
         rejected,
         run.ids()
-            .filter(|id| run.fate(*id).is_some())
+            .filter(|id| run.rejection(*id).is_some())
             .collect::<Vec<_>>()
     );
     assert_eq!(manifest.funnel.generated, run.ids().end);
@@ -76,7 +76,7 @@ fn every_generated_question_is_in_pairs_or_in_rejects_in_the_order_of_ids() {
             .into_iter()
             .zip(texts(&rejects, "reason")),
     ) {
-        let (ended, why) = run.fate(*id).unwrap();
+        let (ended, why) = run.rejection(*id).unwrap();
         assert_eq!(
             (stage.unwrap().as_str(), reason.unwrap()),
             (ended.slug(), format!("{why:?}")),
@@ -86,9 +86,9 @@ fn every_generated_question_is_in_pairs_or_in_rejects_in_the_order_of_ids() {
 }
 
 #[test]
-fn a_pair_holds_the_chosen_response_its_scores_and_where_it_comes_from() {
+fn pairs_hold_scores_and_provenance() {
     let output = tempfile::tempdir().unwrap();
-    let sealed = Run::default().seal();
+    let sealed = FakeRun::default().seal();
     let manifest = sealed.publish(output.path()).unwrap();
     let pairs = read(output.path(), &manifest, "data");
     let names: Vec<_> = pairs[0]
@@ -117,7 +117,7 @@ fn a_pair_holds_the_chosen_response_its_scores_and_where_it_comes_from() {
             "generator_digest",
             "responder_digest",
             "reward_digest",
-            "body"
+            "compute_backends"
         ]
     );
     let qpo: BTreeMap<_, _> = (sealed
@@ -173,21 +173,21 @@ fn a_pair_holds_the_chosen_response_its_scores_and_where_it_comes_from() {
                 qpo.get(&Some(text("generator")))
             );
             assert_eq!(text("reward_digest"), sha256_hex(b"coder"));
-            assert_eq!(text("body"), "fused-bf16");
+            assert_eq!(text("compute_backends"), "fused-bf16");
             assert!(!batch["difficulty"].is_null(row));
         }
     }
 }
 
 #[test]
-fn all_responses_to_all_answered_questions_are_published() {
-    let run = Run::default();
+fn all_responses_are_published() {
+    let run = FakeRun::default();
     let output = tempfile::tempdir().unwrap();
     let manifest = run.seal().publish(output.path()).unwrap();
     let answered: Vec<i64> = run
         .ids()
         .filter(|id| {
-            run.fate(*id)
+            run.rejection(*id)
                 .is_none_or(|(stage, _)| stage > Stage::Respond)
         })
         .collect();
@@ -202,14 +202,14 @@ fn all_responses_to_all_answered_questions_are_published() {
             .iter()
             .filter(|file| file.table == "responses")
             .all(|file| file.rows % 5 == 0),
-        "a question is cut"
+        "a question is split"
     );
 }
 
 #[test]
-fn files_are_bounded_numbered_and_as_the_manifest_says() {
+fn files_match_the_manifest() {
     let output = tempfile::tempdir().unwrap();
-    let manifest = Run::default().seal().publish(output.path()).unwrap();
+    let manifest = FakeRun::default().seal().publish(output.path()).unwrap();
     let files: Vec<_> = manifest
         .files
         .iter()
@@ -235,9 +235,9 @@ fn files_are_bounded_numbered_and_as_the_manifest_says() {
 }
 
 #[test]
-fn preference_pairs_and_seed_questions_are_datasets_of_their_own() {
+fn preferences_and_seeds_are_tables() {
     let output = tempfile::tempdir().unwrap();
-    let manifest = Run::default().seal().publish(output.path()).unwrap();
+    let manifest = FakeRun::default().seal().publish(output.path()).unwrap();
     let preferences = read(output.path(), &manifest, "preferences");
     let directions: BTreeSet<_> = texts(&preferences, "direction")
         .into_iter()
@@ -252,12 +252,12 @@ fn preference_pairs_and_seed_questions_are_datasets_of_their_own() {
 }
 
 #[test]
-fn the_shards_of_the_inputs_do_not_change_a_byte() {
+fn input_shards_do_not_change_bytes() {
     let of_shards = |shards: i64| {
         let output = tempfile::tempdir().unwrap();
-        Run {
+        FakeRun {
             shards,
-            ..Run::default()
+            ..FakeRun::default()
         }
         .seal()
         .publish(output.path())
@@ -270,11 +270,11 @@ fn the_shards_of_the_inputs_do_not_change_a_byte() {
 }
 
 #[test]
-fn a_run_that_accepted_nothing_publishes_valid_files() {
-    let run = Run {
+fn runs_without_pairs_publish_valid_files() {
+    let run = FakeRun {
         waves: vec![4],
-        fates: vec![3; 8],
-        ..Run::default()
+        outcomes: vec![3; 8],
+        ..FakeRun::default()
     };
     let output = tempfile::tempdir().unwrap();
     let manifest = run.seal().publish(output.path()).unwrap();
@@ -299,11 +299,11 @@ fn a_run_that_accepted_nothing_publishes_valid_files() {
 }
 
 #[test]
-fn a_run_without_a_wave_publishes_valid_files() {
+fn runs_without_waves_publish_valid_files() {
     let output = tempfile::tempdir().unwrap();
-    let manifest = Run {
+    let manifest = FakeRun {
         waves: vec![],
-        ..Run::default()
+        ..FakeRun::default()
     }
     .seal()
     .publish(output.path())
@@ -330,8 +330,8 @@ fn a_run_without_a_wave_publishes_valid_files() {
 }
 
 #[test]
-fn the_published_layout_makes_one_file_of_a_small_table() {
-    let sealed = Run::default().seal();
+fn small_tables_are_one_file() {
+    let sealed = FakeRun::default().seal();
     let output = tempfile::tempdir().unwrap();
     let store = Store::open(output.path().to_str().unwrap()).unwrap();
     let manifest = publish(
@@ -352,25 +352,25 @@ fn the_published_layout_makes_one_file_of_a_small_table() {
 }
 
 #[test]
-fn a_wave_that_was_not_finished_is_left_out_and_mentioned() {
-    let run = Run {
+fn unfinished_waves_are_left_out() {
+    let run = FakeRun {
         waves: vec![20, 15],
         last_wave_unfinished: true,
-        ..Run::default()
+        ..FakeRun::default()
     };
     let output = tempfile::tempdir().unwrap();
     let manifest = run.seal().publish(output.path()).unwrap();
     assert_eq!(manifest.funnel.generated, 40);
     let card = std::fs::read_to_string(output.path().join("README.md")).unwrap();
     assert!(
-        card.contains("30 more questions were generated in a wave that was not finished"),
+        card.contains("30 more questions were generated in an unfinished wave"),
         "{card}"
     );
 }
 
 #[test]
-fn a_damaged_shard_is_named() {
-    let sealed = Run::default().seal();
+fn corrupt_shards_are_named() {
+    let sealed = FakeRun::default().seal();
     let seal = sealed
         .seals
         .iter()
@@ -392,8 +392,8 @@ fn a_damaged_shard_is_named() {
 }
 
 #[test]
-fn stages_that_contradict_each_other_are_refused() {
-    let mut sealed = Run::default().seal();
+fn inconsistent_stages_are_rejected() {
+    let mut sealed = FakeRun::default().seal();
     let lost = sealed
         .seals
         .iter()

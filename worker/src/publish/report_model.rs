@@ -1,59 +1,59 @@
-//! What card and report both tell, as values ready to be printed: outcome, funnel, yields, models, notes. Two documents
-//! from one set of numbers cannot contradict each other.
+//! The model of card and report: outcome, funnel, yields and notes as values ready to be rendered. Two documents from one set
+//! of numbers cannot contradict each other.
 
 use scalequest_crds::protocol::task::Publication;
 use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 use serde::Serialize;
 
-use super::arrange::Arranged;
-use super::facts::{Facts, PreferenceFacts};
+use super::format::{share, thousands};
 use super::manifest::PublishedManifest;
 use super::reproducibility::irreproducible_note;
+use super::stage_index::StageIndex;
+use super::stats::{DatasetStats, PreferenceStats};
 use super::table::preferences::direction_name;
-use super::table::rejects::{reason_name, reason_words};
-use super::words::{share, thousands};
+use super::table::rejects::{reason_description, reason_name};
 
-/// All that the documents are written from.
-pub struct Story<'a> {
-    /// What the operator says of the run.
+/// All that the documents are rendered from.
+pub struct ReportModel<'a> {
+    /// The publication task.
     pub publication: &'a Publication,
     /// The resolved spec.
     pub run: &'a SynthesisRun,
     /// The sealed stages.
-    pub arranged: &'a Arranged<'a>,
-    /// What was counted.
-    pub facts: &'a Facts,
-    /// What is published.
+    pub stage_index: &'a StageIndex<'a>,
+    /// The statistics of its rows.
+    pub stats: &'a DatasetStats,
+    /// The manifest of the dataset.
     pub manifest: &'a PublishedManifest,
 }
 
 /// A stage of the funnel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Step {
-    /// The stage in words.
+pub struct FunnelStep {
+    /// The stage and what it checks.
     pub label: &'static str,
-    /// Questions that came in.
+    /// Questions that entered the stage.
     pub entered: i64,
-    /// Questions that went on.
-    pub left: i64,
-    /// Questions that were dropped.
-    pub dropped: i64,
-    /// Dropped questions by reason.
-    pub reasons: Vec<Dropped>,
+    /// Questions that remain after it.
+    pub remaining: i64,
+    /// Questions that it rejected.
+    pub rejected: i64,
+    /// Rejected questions by reason.
+    pub reasons: Vec<RejectCount>,
 }
 
-/// Questions dropped for a reason.
+/// Questions rejected for a reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Dropped {
+pub struct RejectCount {
     /// The reason's name in the files.
     pub reason: &'static str,
-    /// The reason in words.
-    pub words: &'static str,
+    /// Its description.
+    pub description: &'static str,
     /// Questions.
     pub count: i64,
 }
 
-/// What came of one wave and generator.
+/// The yield of one wave and generator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WaveYield {
     /// The wave.
@@ -64,11 +64,11 @@ pub struct WaveYield {
     pub generated: i64,
     /// Pairs accepted.
     pub accepted: i64,
-    /// Accepted of generated.
+    /// Accepted pairs as a share of generated questions.
     pub share: String,
 }
 
-/// What came of a generator's preference pairs.
+/// The yield of a generator's preference pairs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PairYield {
     /// The generator.
@@ -81,81 +81,81 @@ pub struct PairYield {
     pub rejected: Vec<(&'static str, i64)>,
 }
 
-impl Story<'_> {
-    /// The funnel: a step for each per-wave stage of the run, in order, from all generated questions to the accepted pairs.
-    pub fn steps(&self) -> Vec<Step> {
-        let rejected = self.facts.rejected();
+impl ReportModel<'_> {
+    /// Returns the funnel: a step for each per-wave stage of the run, from all generated questions to the accepted pairs.
+    pub fn steps(&self) -> Vec<FunnelStep> {
+        let by_reason = self.stats.rejected();
         let mut entered = self.manifest.funnel.generated;
         let mut steps = Vec::new();
-        for stage in self.arranged.wave_stages() {
-            let dropped = |((of, reason), count): (&(Stage, _), &i64)| {
-                (*of == stage).then(|| Dropped {
+        for stage in self.stage_index.wave_stages() {
+            let reject_count = |((of, reason), count): (&(Stage, _), &i64)| {
+                (*of == stage).then(|| RejectCount {
                     reason: reason_name(*reason),
-                    words: reason_words(*reason),
+                    description: reason_description(*reason),
                     count: *count,
                 })
             };
-            let reasons: Vec<_> = rejected.iter().filter_map(dropped).collect();
-            let dropped = reasons.iter().map(|dropped| dropped.count).sum();
-            steps.push(Step {
-                label: step_words(stage),
+            let reasons: Vec<_> = by_reason.iter().filter_map(reject_count).collect();
+            let rejected = reasons.iter().map(|reason| reason.count).sum();
+            steps.push(FunnelStep {
+                label: step_label(stage),
                 entered,
-                left: entered - dropped,
-                dropped,
+                remaining: entered - rejected,
+                rejected,
                 reasons,
             });
-            entered -= dropped;
+            entered -= rejected;
         }
         steps
     }
 
-    /// Yields by wave and generator.
+    /// Returns the yields by wave and generator.
     pub fn yields(&self) -> Vec<WaveYield> {
         let row =
-            |((wave, generator), counted): (&(i32, String), &super::facts::Yield)| WaveYield {
+            |((wave, generator), counted): (&(i32, String), &super::stats::Yield)| WaveYield {
                 wave: *wave,
                 generator: generator.clone(),
                 generated: counted.generated,
                 accepted: counted.accepted,
                 share: share(counted.accepted, counted.generated),
             };
-        self.facts.yields.iter().map(row).collect()
+        self.stats.yields.iter().map(row).collect()
     }
 
-    /// Yields of preference pairs by generator.
+    /// Returns the yields of preference pairs by generator.
     pub fn pair_yields(&self) -> Vec<PairYield> {
-        let row = |(generator, facts): (&String, &PreferenceFacts)| PairYield {
+        let row = |(generator, stats): (&String, &PreferenceStats)| PairYield {
             generator: generator.clone(),
-            sampled: facts.pairs.values().sum::<i64>() + facts.rejected.values().sum::<i64>(),
-            pairs: facts
+            sampled: stats.pairs.values().sum::<i64>() + stats.rejected.values().sum::<i64>(),
+            pairs: stats
                 .pairs
                 .iter()
                 .map(|(direction, count)| (direction_name(*direction), *count))
                 .collect(),
-            rejected: facts
+            rejected: stats
                 .rejected
                 .iter()
                 .map(|((_, reason), count)| (reason_name(*reason), *count))
                 .collect(),
         };
-        self.facts.preferences.iter().map(row).collect()
+        self.stats.preferences.iter().map(row).collect()
     }
 
-    /// Whether the dataset holds what was asked for.
+    /// Whether the dataset has reached its target.
     pub fn is_complete(&self) -> bool {
         self.publication.short.is_none() && self.manifest.funnel.accepted >= self.publication.target
     }
 
-    /// The outcome in a sentence.
+    /// Returns the outcome as a sentence.
     pub fn outcome(&self) -> String {
         let accepted = thousands(self.manifest.funnel.accepted);
         let target = thousands(self.publication.target);
         match &self.publication.short {
-            Some(why) => format!("Ended short: {accepted} of {target} pairs ({why})."),
+            Some(why) => format!("Incomplete: {accepted} of {target} pairs ({why})."),
             None if self.is_complete() => {
-                format!("Complete: {accepted} accepted pairs; {target} were asked for.")
+                format!("Complete: {accepted} accepted pairs; the target is {target}.")
             }
-            None => format!("Under way: {accepted} of {target} pairs so far."),
+            None => format!("In progress: {accepted} of {target} pairs so far."),
         }
     }
 
@@ -165,29 +165,29 @@ impl Story<'_> {
     }
 
     fn irreproducible_note(&self) -> Option<String> {
-        irreproducible_note(self.arranged.sealed())
+        irreproducible_note(self.stage_index.sealed())
     }
 
-    /// What a reader must know before trusting the bytes: bodies without reproducible arithmetic, questions left out.
+    /// Returns what a reader must know: backends that are not reproducible, and questions that were left out.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::from_iter(self.irreproducible_note());
-        if self.arranged.unfinished > 0 {
+        if self.stage_index.unfinished > 0 {
             notes.push(format!(
-                "{} more questions were generated in a wave that was not finished; they are no part of the dataset nor of its funnel.",
-                thousands(self.arranged.unfinished)
+                "{} more questions were generated in an unfinished wave; they are not part of the dataset or its funnel.",
+                thousands(self.stage_index.unfinished)
             ));
         }
         notes
     }
 }
 
-/// A per-wave stage in words.
-fn step_words(stage: Stage) -> &'static str {
+/// Returns the label of a per-wave stage.
+fn step_label(stage: Stage) -> &'static str {
     match stage {
         Stage::Generate => "Generate: a whole question",
         Stage::Filter => "Filter: language, contamination, duplicates",
         Stage::Judge => "Judge: solvable",
-        Stage::Rate => "Rate: not too easy",
+        Stage::Rate => "Score: not too easy",
         Stage::Respond => "Respond: fits the context",
         Stage::Reward => "Reward: can be scored",
         Stage::Verify => "Verify: final answers agree",

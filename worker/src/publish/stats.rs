@@ -1,5 +1,5 @@
-//! What a dataset says of itself: funnel, yields, distributions and samples, counted while its rows go by. Everything the
-//! card and the report state about rows comes from here, so that they cannot disagree with the files.
+//! Statistics of a dataset: funnel, yields, distributions and samples, collected while its rows are written. All statements of
+//! the card and the report about rows come from here, so that they cannot disagree with the files.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,18 @@ use scalequest_crds::digest::sha256_hex;
 use scalequest_crds::protocol::rows::{Direction, PreferenceRow, RejectRow, ResponseRow};
 use scalequest_crds::v1alpha1::{RejectReason, Stage};
 
-use super::arrange::WaveStages;
 use super::distribution::{Distribution, Kind};
 use super::error::PublishError;
 use super::manifest::PublishedFunnel;
-use super::merge::Outcome;
+use super::merge::QuestionOutcome;
+use super::stage_index::WaveStages;
 
 /// Accepted samples that the report shows.
 const ACCEPTED_SAMPLES: usize = 6;
 /// Rejected samples that the report shows of each reason.
 const REJECTED_SAMPLES: usize = 3;
 
-/// What became of the questions of one wave and generator.
+/// The outcomes of the questions of one wave and generator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Yield {
     /// Questions generated.
@@ -29,54 +29,54 @@ pub struct Yield {
     pub rejected: BTreeMap<(Stage, RejectReason), i64>,
 }
 
-/// What became of the questions that were sampled for preference pairs.
+/// The outcomes of the questions that were sampled for preference pairs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PreferenceFacts {
+pub struct PreferenceStats {
     /// Pairs by direction.
     pub pairs: BTreeMap<Direction, i64>,
     /// Questions that gave no pair, by stage and reason.
     pub rejected: BTreeMap<(Stage, RejectReason), i64>,
 }
 
-/// The rows with the smallest hashes of seed and id: spread over the dataset, and the same in every execution.
+/// The rows with the smallest hashes of seed and id: spread over the dataset, and always the same.
 #[derive(Clone, Debug, Default)]
 pub struct Samples {
-    kept: BTreeMap<(String, i64), Outcome>,
+    rows: BTreeMap<(String, i64), QuestionOutcome>,
 }
 
 impl Samples {
-    fn offer(&mut self, seed: i64, outcome: &Outcome, most: usize) {
+    fn add(&mut self, seed: i64, outcome: &QuestionOutcome, most: usize) {
         let id = outcome.question().id;
         let key = (sha256_hex(format!("sample {seed} {id}").as_bytes()), id);
-        if self.kept.len() < most
+        if self.rows.len() < most
             || self
-                .kept
+                .rows
                 .last_key_value()
                 .is_some_and(|(last, _)| key < *last)
         {
-            self.kept.insert(key, outcome.clone());
+            self.rows.insert(key, outcome.clone());
         }
-        if self.kept.len() > most {
-            self.kept.pop_last();
+        if self.rows.len() > most {
+            self.rows.pop_last();
         }
     }
 
-    /// The samples, by id.
-    pub fn rows(&self) -> Vec<&Outcome> {
-        let mut rows: Vec<_> = self.kept.values().collect();
+    /// Returns the samples, by id.
+    pub fn rows(&self) -> Vec<&QuestionOutcome> {
+        let mut rows: Vec<_> = self.rows.values().collect();
         rows.sort_by_key(|outcome| outcome.question().id);
         rows
     }
 }
 
-/// What a dataset says of itself.
+/// Statistics of a dataset.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct DatasetStats {
     seed: i64,
     /// By wave and generator.
     pub yields: BTreeMap<(i32, String), Yield>,
     /// By generator.
-    pub preferences: BTreeMap<String, PreferenceFacts>,
+    pub preferences: BTreeMap<String, PreferenceStats>,
     /// Rewards: of chosen responses, and of all others.
     pub reward: Distribution,
     /// Predicted fail rates: of accepted questions, and of rejected ones.
@@ -93,8 +93,8 @@ pub struct Facts {
     pub rejected_samples: BTreeMap<RejectReason, Samples>,
 }
 
-impl Facts {
-    /// Nothing counted; `seed` selects the samples.
+impl DatasetStats {
+    /// Creates empty statistics; `seed` selects the samples.
     pub fn new(seed: i64) -> Self {
         Self {
             seed,
@@ -110,9 +110,9 @@ impl Facts {
         }
     }
 
-    /// Counts the questions that a wave's generators made.
+    /// Counts the questions that a wave's generators generated.
     pub fn record_generated(&mut self, wave: &WaveStages<'_>) {
-        for sealed in wave.of(Stage::Generate) {
+        for sealed in wave.by_stage(Stage::Generate) {
             let generator = sealed.input.generator.clone().unwrap_or_default();
             self.yields
                 .entry((wave.wave, generator))
@@ -121,24 +121,24 @@ impl Facts {
         }
     }
 
-    /// Counts what became of a question.
-    pub fn record(&mut self, wave: i32, outcome: &Outcome) {
+    /// Counts the outcome of a question.
+    pub fn record(&mut self, wave: i32, outcome: &QuestionOutcome) {
         let question = outcome.question();
         let counted = self
             .yields
             .entry((wave, question.generator.clone()))
             .or_default();
         let (kind, responses, chosen) = match outcome {
-            Outcome::Accepted(row) => {
+            QuestionOutcome::Accepted(row) => {
                 counted.accepted += 1;
                 self.agreement.record(row.agreement.into(), Kind::Accepted);
                 self.accepted_samples
-                    .offer(self.seed, outcome, ACCEPTED_SAMPLES);
+                    .add(self.seed, outcome, ACCEPTED_SAMPLES);
                 (Kind::Accepted, &row.answered.responses, Some(row.chosen))
             }
-            Outcome::Rejected(row) => {
+            QuestionOutcome::Rejected(row) => {
                 *counted.rejected.entry((row.stage, row.reason)).or_default() += 1;
-                self.rejected_samples.entry(row.reason).or_default().offer(
+                self.rejected_samples.entry(row.reason).or_default().add(
                     self.seed,
                     outcome,
                     REJECTED_SAMPLES,
@@ -181,11 +181,11 @@ impl Facts {
 
     /// Counts a question that gave no preference pair.
     pub fn record_preference_reject(&mut self, generator: &str, row: &RejectRow) {
-        let facts = self.preferences.entry(generator.into()).or_default();
-        *facts.rejected.entry((row.stage, row.reason)).or_default() += 1;
+        let stats = self.preferences.entry(generator.into()).or_default();
+        *stats.rejected.entry((row.stage, row.reason)).or_default() += 1;
     }
 
-    /// The funnel over all waves and generators.
+    /// Returns the funnel over all waves and generators.
     pub fn funnel(&self) -> PublishedFunnel {
         let mut funnel = PublishedFunnel::default();
         for counted in self.yields.values() {
@@ -198,19 +198,20 @@ impl Facts {
         funnel
     }
 
-    /// Rejected questions over all waves and generators, by stage and reason.
+    /// Returns the rejected questions over all waves and generators, by stage and reason.
     pub fn rejected(&self) -> BTreeMap<(Stage, RejectReason), i64> {
         let mut rejected = BTreeMap::new();
-        for (what, count) in self.yields.values().flat_map(|counted| &counted.rejected) {
-            *rejected.entry(*what).or_default() += count;
+        for (stage_and_reason, count) in self.yields.values().flat_map(|counted| &counted.rejected)
+        {
+            *rejected.entry(*stage_and_reason).or_default() += count;
         }
         rejected
     }
 
-    /// Checks that every wave and generator adds up: generated = accepted + rejected.
+    /// Checks for every wave and generator that generated = accepted + rejected.
     ///
     /// # Errors
-    /// Names the first wave and generator that does not.
+    /// Names the first wave and generator that does not add up.
     pub fn check(&self) -> Result<(), PublishError> {
         for ((wave, generator), counted) in &self.yields {
             let rejected: i64 = counted.rejected.values().sum();

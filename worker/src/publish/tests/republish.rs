@@ -1,5 +1,4 @@
-//! Publishing over an earlier publication: whatever happens, the output holds a whole dataset, and nothing of anybody
-//! else's is touched.
+//! Publishing over an earlier publication: the output always holds a complete dataset, and foreign files are not touched.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -8,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use scalequest_crds::digest::sha256_hex;
 
-use super::fixture::Run;
+use super::fixture::FakeRun;
 use crate::publish::{PublishError, PublishedManifest};
 
 fn files(directory: &Path) -> Vec<PathBuf> {
@@ -34,7 +33,7 @@ fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// Reads the manifest and checks every file that it names.
-fn whole(output: &Path) -> PublishedManifest {
+fn read_complete(output: &Path) -> PublishedManifest {
     let manifest: PublishedManifest =
         serde_json::from_slice(&std::fs::read(output.join("manifest.json")).unwrap()).unwrap();
     for file in &manifest.files {
@@ -49,20 +48,20 @@ fn whole(output: &Path) -> PublishedManifest {
 }
 
 #[test]
-fn two_publications_of_the_same_rows_are_byte_identical() {
+fn same_rows_give_the_same_bytes() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    Run::default().seal().publish(first.path()).unwrap();
-    Run::default().seal().publish(second.path()).unwrap();
+    FakeRun::default().seal().publish(first.path()).unwrap();
+    FakeRun::default().seal().publish(second.path()).unwrap();
     assert!(contents(first.path()) == contents(second.path()));
 }
 
 #[test]
-fn time_and_cost_change_the_report_page_only() {
+fn cost_changes_only_the_report() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    Run::default().seal().publish(first.path()).unwrap();
-    Run {
+    FakeRun::default().seal().publish(first.path()).unwrap();
+    FakeRun {
         millis: 7,
-        ..Run::default()
+        ..FakeRun::default()
     }
     .seal()
     .publish(second.path())
@@ -76,8 +75,8 @@ fn time_and_cost_change_the_report_page_only() {
 }
 
 #[test]
-fn publishing_again_writes_nothing() {
-    let sealed = Run::default().seal();
+fn republishing_writes_nothing() {
+    let sealed = FakeRun::default().seal();
     let output = tempfile::tempdir().unwrap();
     sealed.publish(output.path()).unwrap();
     let inodes = || {
@@ -92,16 +91,16 @@ fn publishing_again_writes_nothing() {
 }
 
 #[test]
-fn a_publication_stopped_at_any_write_leaves_a_whole_dataset() {
+fn cancelled_publications_leave_a_complete_dataset() {
     let (old, new) = (
-        Run {
+        FakeRun {
             waves: vec![4],
-            ..Run::default()
+            ..FakeRun::default()
         }
         .seal(),
-        Run {
+        FakeRun {
             waves: vec![4, 6],
-            ..Run::default()
+            ..FakeRun::default()
         }
         .seal(),
     );
@@ -113,7 +112,7 @@ fn a_publication_stopped_at_any_write_leaves_a_whole_dataset() {
         let before = old.publish(output.path()).unwrap();
         let left = Cell::new(writes);
         let outcome = new.publish_until(output.path(), &|| left.replace(left.get() - 1) <= 0);
-        let after = whole(output.path());
+        let after = read_complete(output.path());
         match outcome {
             Err(PublishError::Stopped) => assert_eq!(after, before, "after {writes} writes"),
             Err(error) => panic!("{error}"),
@@ -133,25 +132,25 @@ fn a_publication_stopped_at_any_write_leaves_a_whole_dataset() {
 }
 
 #[test]
-fn leftovers_of_an_abandoned_publication_are_swept_away_by_the_next() {
+fn stale_files_are_removed() {
     let output = tempfile::tempdir().unwrap();
     let left = Cell::new(12);
-    let abandoned = Run {
+    let abandoned = FakeRun {
         waves: vec![33],
-        ..Run::default()
+        ..FakeRun::default()
     }
     .seal();
     abandoned
         .publish_until(output.path(), &|| left.replace(left.get() - 1) <= 0)
         .unwrap_err();
     assert!(!files(output.path()).is_empty());
-    let manifest = Run::default().seal().publish(output.path()).unwrap();
+    let manifest = FakeRun::default().seal().publish(output.path()).unwrap();
     assert_eq!(files(output.path()).len(), manifest.files.len() + 4);
 }
 
 #[test]
-fn a_data_file_that_was_damaged_is_written_again() {
-    let sealed = Run::default().seal();
+fn corrupt_data_files_are_rewritten() {
+    let sealed = FakeRun::default().seal();
     let output = tempfile::tempdir().unwrap();
     let manifest = sealed.publish(output.path()).unwrap();
     let path = output.path().join(&manifest.files[0].path);
@@ -159,11 +158,11 @@ fn a_data_file_that_was_damaged_is_written_again() {
     bytes[10] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     sealed.publish(output.path()).unwrap();
-    whole(output.path());
+    read_complete(output.path());
 }
 
 #[test]
-fn files_of_others_are_not_touched() {
+fn foreign_files_are_not_touched() {
     let output = tempfile::tempdir().unwrap();
     let foreign = [
         "notes.txt",
@@ -175,14 +174,14 @@ fn files_of_others_are_not_touched() {
         std::fs::create_dir_all(output.path().join(path).parent().unwrap()).unwrap();
         std::fs::write(output.path().join(path), "mine").unwrap();
     }
-    Run {
+    FakeRun {
         waves: vec![20],
-        ..Run::default()
+        ..FakeRun::default()
     }
     .seal()
     .publish(output.path())
     .unwrap();
-    Run::default().seal().publish(output.path()).unwrap();
+    FakeRun::default().seal().publish(output.path()).unwrap();
     for path in foreign {
         assert_eq!(
             std::fs::read_to_string(output.path().join(path)).unwrap(),
@@ -193,43 +192,47 @@ fn files_of_others_are_not_touched() {
 }
 
 #[test]
-fn an_output_of_somebody_else_is_refused_before_anything_is_written() {
-    let other = Run {
+fn foreign_outputs_are_rejected_before_writing() {
+    let other = FakeRun {
         name: "other".into(),
         waves: vec![3],
-        ..Run::default()
+        ..FakeRun::default()
     }
     .seal();
     let output = tempfile::tempdir().unwrap();
     other.publish(output.path()).unwrap();
     let before = contents(output.path());
-    let message = Run::default()
+    let message = FakeRun::default()
         .seal()
         .publish(output.path())
         .unwrap_err()
         .to_string();
     assert!(
-        message.contains("is of the dataset `other`, not `made-up`"),
+        message.contains("belongs to the dataset `other`, not `made-up`"),
         "{message}"
     );
     assert!(contents(output.path()) == before);
 
-    for (path, text, said) in [
-        ("README.md", "# My notes", "README.md is there already"),
+    for (path, text, expected) in [
+        (
+            "README.md",
+            "# My notes",
+            "README.md exists and was not written",
+        ),
         (
             "manifest.json",
             "{\"manifest_version\": 3}",
-            "manifest.json is no manifest of a published dataset",
+            "manifest.json is not the manifest of a published dataset",
         ),
     ] {
         let output = tempfile::tempdir().unwrap();
         std::fs::write(output.path().join(path), text).unwrap();
-        let message = Run::default()
+        let message = FakeRun::default()
             .seal()
             .publish(output.path())
             .unwrap_err()
             .to_string();
-        assert!(message.contains(said), "{message}");
+        assert!(message.contains(expected), "{message}");
         assert_eq!(files(output.path()).len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Where the rows of a wave come from: the models by digest, and the arithmetic that took part.
+//! The provenance of a wave's rows: the models by digest, and the compute backends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,28 +6,28 @@ use std::sync::Arc;
 use scalequest_crds::protocol::task::{Publication, PublishedModel};
 use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 
-use super::arrange::{Arranged, WaveStages, bodies_of};
-use super::table::pairs::Origin;
+use super::stage_index::{StageIndex, WaveStages, compute_backends_of};
+use super::table::pairs::Provenance;
 
-/// The origin of a wave's rows, by generator.
-pub fn origins_of<'a>(
+/// Returns the provenance of a wave's rows, by generator.
+pub fn provenance_by_generator<'a>(
     seed: i64,
     publication: &Publication,
     run: &SynthesisRun,
-    arranged: &Arranged<'a>,
+    stage_index: &StageIndex<'a>,
     wave: &WaveStages<'a>,
-) -> BTreeMap<&'a str, Arc<Origin>> {
-    let digest_where = |is_meant: &dyn Fn(&PublishedModel) -> bool| {
+) -> BTreeMap<&'a str, Arc<Provenance>> {
+    let digest_if = |predicate: &dyn Fn(&PublishedModel) -> bool| {
         publication
             .models
             .iter()
-            .find(|model| is_meant(model))
+            .find(|model| predicate(model))
             .map(|model| model.digest.clone())
     };
     let digest_of_role =
-        |role: &str| digest_where(&|model| model.roles.iter().any(|played| played == role));
+        |role: &str| digest_if(&|model| model.roles.iter().any(|other| other == role));
     let digest_of_generator = |name: &str| {
-        let trained = arranged
+        let trained = stage_index
             .generators
             .iter()
             .find(|generator| generator.name == name);
@@ -40,30 +40,30 @@ pub fn origins_of<'a>(
                     .generators
                     .iter()
                     .find(|generator| generator.name == name)?;
-                digest_where(&|model| model.name == untrained.model)
+                digest_if(&|model| model.name == untrained.model)
             })
     };
-    let origin = |name: &'a str| {
+    let provenance = |name: &'a str| {
         let own = wave
-            .of(Stage::Generate)
+            .by_stage(Stage::Generate)
             .filter(|sealed| sealed.input.generator.as_deref() == Some(name));
         let later = wave
             .stages
             .iter()
             .copied()
             .filter(|sealed| sealed.input.stage > Stage::Generate);
-        let bodies: Vec<_> = bodies_of(own.chain(later)).into_iter().collect();
-        let origin = Origin {
+        let compute_backends: Vec<_> = compute_backends_of(own.chain(later)).into_iter().collect();
+        let provenance = Provenance {
             seed,
             generator_digest: digest_of_generator(name),
             responder_digest: digest_of_role("responder"),
             reward_digest: digest_of_role("reward"),
-            body: bodies.join("+"),
+            compute_backends: compute_backends.join("+"),
         };
-        (name, Arc::new(origin))
+        (name, Arc::new(provenance))
     };
-    wave.of(Stage::Generate)
+    wave.by_stage(Stage::Generate)
         .filter_map(|sealed| sealed.input.generator.as_deref())
-        .map(origin)
+        .map(provenance)
         .collect()
 }

@@ -1,7 +1,6 @@
-//! Numbers and names for people: thousands, shares, durations, shortened digests; and text made safe for the place where it
-//! stands in Markdown.
+//! Formats numbers, durations and digests for display, and escapes text for Markdown.
 
-/// `1234567` as `1,234,567`.
+/// Formats `1234567` as `1,234,567`.
 pub fn thousands(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3 + 1);
@@ -18,7 +17,7 @@ pub fn thousands(number: i64) -> String {
     }
 }
 
-/// `part` of `whole` in percent, e.g. `12.5%`; a dash where there is no whole.
+/// Formats `part` of `whole` as a percentage, e.g. `12.5%`; a dash if `whole` is 0.
 pub fn share(part: i64, whole: i64) -> String {
     if whole == 0 {
         "–".into()
@@ -27,7 +26,7 @@ pub fn share(part: i64, whole: i64) -> String {
     }
 }
 
-/// A real number with as many decimals as it deserves: about four digits that count.
+/// Formats a real number with about four significant digits.
 pub fn real(value: f64) -> String {
     let size = value.abs();
     let text = match size {
@@ -44,7 +43,7 @@ pub fn real(value: f64) -> String {
     }
 }
 
-/// Milliseconds as `1 h 02 min`, `3 min 20 s`, `4.2 s`.
+/// Formats milliseconds as `1 h 02 min`, `3 min 20 s`, `4.2 s`.
 pub fn duration(millis: i64) -> String {
     let seconds = millis / 1000;
     match seconds {
@@ -54,7 +53,7 @@ pub fn duration(millis: i64) -> String {
     }
 }
 
-/// The first 12 digits of a digest, without its algorithm's name.
+/// Returns the first 12 digits of a digest, without its algorithm's name.
 pub fn short_digest(digest: &str) -> String {
     digest
         .rsplit(':')
@@ -65,7 +64,7 @@ pub fn short_digest(digest: &str) -> String {
         .collect()
 }
 
-/// `text` without line breaks and other control characters.
+/// Replaces line breaks and other control characters by spaces.
 pub fn one_line(text: &str) -> String {
     text.split(|c: char| c.is_control() || c.is_whitespace())
         .filter(|word| !word.is_empty())
@@ -73,7 +72,7 @@ pub fn one_line(text: &str) -> String {
         .join(" ")
 }
 
-/// `text` as plain text in a Markdown line or table cell.
+/// Escapes `text` for a Markdown line or table cell.
 pub fn markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in one_line(text).chars() {
@@ -87,18 +86,18 @@ pub fn markdown(text: &str) -> String {
     out
 }
 
-/// `text` as inline code in a Markdown table cell.
+/// Formats `text` as inline code in a Markdown table cell.
 pub fn markdown_code(text: &str) -> String {
     format!("`{}`", one_line(text).replace('`', "'").replace('|', "\\|"))
 }
 
-/// A fence that `text` cannot end: longer than any run of back-ticks in it.
+/// Returns a fence that `text` cannot close: longer than any run of back-ticks in it.
 pub fn fence(text: &str) -> String {
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     "`".repeat(longest.max(2) + 1)
 }
 
-/// At most `most` characters of `text`, with a mark where something was left out.
+/// Truncates `text` to `most` characters, with a mark if text was left out.
 pub fn excerpt(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{} […]", &text[..end]),
@@ -111,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_read_well() {
+    fn numbers_are_readable() {
         assert_eq!(
             [0, 999, 1000, -1234567].map(thousands),
             ["0", "999", "1,000", "-1,234,567"]
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_text_stays_text_in_markdown() {
+    fn markdown_is_escaped() {
         assert_eq!(markdown("a|b\n<script>`x`"), "a\\|b &lt;script>\\`x\\`");
         assert_eq!(fence("```` code"), "`````");
         assert_eq!(excerpt("größer", 3), "grö […]");
