@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares the engine with its peers: every case runs on each engine in turn, round after round, on the same weights, prompts
 and number of threads; what counts are the ratios within a round, since a shared machine's rates change by the minute. What the machine can do (its
-roof) is measured in every round too: how much of it the engine reaches, and how many times as fast as the peer it would be at the roof.
+roofline) is measured in every round too: how much of it the engine reaches, and how many times as fast as the peer it would be at the roofline.
 Prints them beside the goals, and writes engine.json and engine.svg.
 
     compare.py --worker BINARY --weights DIRECTORY --train MODEL.gguf --python PYTHON --out DIRECTORY [--rounds 5] [--peers llama.cpp,PyTorch]
@@ -88,7 +88,7 @@ def start(options):
         MALLOC_TRIM_THRESHOLD_=str(1 << 34),
         MALLOC_TOP_PAD_=str(1 << 26),
     )
-    ours = [options.worker, "bench", "--cases", "--model", options.weights, "--arithmetic"]
+    ours = [options.worker, "bench", "--cases", "--model", options.weights, "--dtype"]
     peers = {
         "llama.cpp": [options.python, HERE / "peer_llama.py", f"{options.weights}/model.gguf", threads],
         "PyTorch": [options.python, HERE / "peer_torch.py", options.weights, threads],
@@ -96,7 +96,7 @@ def start(options):
     commands = {"bf16": [*ours, "bfloat16"], "int8": [*ours, "int8"]}
     commands |= {name: peers[name] for name in options.peers.split(",") if name}
     if options.train:
-        commands["SFT"] = [options.worker, "bench", "--cases", "--model", options.train, "--arithmetic", "bfloat16"]
+        commands["SFT"] = [options.worker, "bench", "--cases", "--model", options.train, "--dtype", "bfloat16"]
         commands["PyTorch SFT"] = [options.python, HERE / "peer_sft.py", options.train, threads]
     return {name: Engine(name, command, environment) for name, command in commands.items()}
 
@@ -219,7 +219,7 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     (out / "engine.json").write_text(json.dumps({"rounds": options.rounds, "threads": options.threads, "rows": rows}, indent=1))
     draw(rows, out / "engine.svg")
-    print(f"\n{'':52}{'median':>9}{'range':>18}{'at the roof':>13}{'of it':>7}{'goal':>8}")
+    print(f"\n{'':52}{'median':>9}{'range':>18}{'at roofline':>13}{'of it':>7}{'goal':>8}")
     for row in rows:
         name = f"{row['name']} : {row['peer']}" if row["peer"] else row["name"]
         goal = "" if row["goal"] is None else f"{row['goal']:8.2f} {'met' if row['met'] else 'not met'}"

@@ -25,7 +25,7 @@ fn plan_uses_the_measured_profile() {
     let desk = TestEnv::new();
     let done = bench(
         desk.path(),
-        &["--arithmetic", "bfloat16,int8", "--save", "r.json"],
+        &["--dtype", "bfloat16,int8", "--save", "r.json"],
     );
     let said = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(0), "{said}");

@@ -45,7 +45,7 @@ pub enum LogFormat {
 
 /// How the engine computes, as the spec calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ArithmeticName {
+pub enum DtypeName {
     /// 32-bit floating point
     Float32,
     /// 16-bit floating point, sums in 32 bits
@@ -54,22 +54,22 @@ pub enum ArithmeticName {
     Int8,
 }
 
-impl From<ArithmeticName> for scalequest_crds::v1alpha1::Arithmetic {
-    fn from(name: ArithmeticName) -> Self {
+impl From<DtypeName> for scalequest_crds::v1alpha1::Arithmetic {
+    fn from(name: DtypeName) -> Self {
         match name {
-            ArithmeticName::Float32 => Self::Float32,
-            ArithmeticName::Bfloat16 => Self::Bfloat16,
-            ArithmeticName::Int8 => Self::Int8,
+            DtypeName::Float32 => Self::Float32,
+            DtypeName::Bfloat16 => Self::Bfloat16,
+            DtypeName::Int8 => Self::Int8,
         }
     }
 }
 
-impl From<ArithmeticName> for Dtype {
-    fn from(name: ArithmeticName) -> Self {
+impl From<DtypeName> for Dtype {
+    fn from(name: DtypeName) -> Self {
         match name {
-            ArithmeticName::Float32 => Self::F32,
-            ArithmeticName::Bfloat16 => Self::Bf16,
-            ArithmeticName::Int8 => Self::Int8,
+            DtypeName::Float32 => Self::F32,
+            DtypeName::Bfloat16 => Self::Bf16,
+            DtypeName::Int8 => Self::Int8,
         }
     }
 }
@@ -132,7 +132,7 @@ pub enum Command {
         model: PathBuf,
         /// How to compute; with --save several may be given, separated by commas
         #[arg(long, value_enum, value_delimiter = ',', default_value = "bfloat16")]
-        arithmetic: Vec<ArithmeticName>,
+        dtype: Vec<DtypeName>,
         /// Write the rates to a file for `scalequest plan --rates FILE`, those of training in full included where memory allows
         #[arg(long, value_name = "FILE", conflicts_with = "cases")]
         save: Option<PathBuf>,
@@ -180,22 +180,22 @@ mod tests {
     }
 
     #[test]
-    fn rates_may_be_measured_in_several_arithmetics() {
+    fn rates_in_several_dtypes() {
         let words = [
             "scalequest-worker",
             "bench",
             "--model",
             "m.gguf",
-            "--arithmetic",
+            "--dtype",
             "bfloat16,int8",
             "--save",
             "r.json",
         ];
         let arguments = Arguments::try_parse_from(words).expect("it parses");
-        let Command::Bench { arithmetic, .. } = arguments.command else {
+        let Command::Bench { dtype, .. } = arguments.command else {
             panic!("another command");
         };
-        assert_eq!(arithmetic, [ArithmeticName::Bfloat16, ArithmeticName::Int8]);
+        assert_eq!(dtype, [DtypeName::Bfloat16, DtypeName::Int8]);
         let alone = [
             "scalequest-worker",
             "bench",

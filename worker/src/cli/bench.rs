@@ -17,12 +17,12 @@ use super::own_environment::{CANDLE_THREADS, KEEP_PAGES, settle};
 
 /// Measures the model in `path` and returns the exit code. With `cases` it reads a case a line from standard input
 /// and answers each with a line.
-pub fn bench(path: &Path, arithmetic: Dtype, cases: bool) -> i32 {
+pub fn bench(path: &Path, dtype: Dtype, cases: bool) -> i32 {
     if let Err(message) = settle(&[KEEP_PAGES, CANDLE_THREADS]) {
         tracing::error!("{message}");
         return TASK_CANNOT_WORK;
     }
-    let bench = match Bench::load(path, arithmetic) {
+    let bench = match Bench::load(path, dtype) {
         Ok(bench) => bench,
         Err(error) => {
             tracing::error!("{error}");
@@ -30,9 +30,9 @@ pub fn bench(path: &Path, arithmetic: Dtype, cases: bool) -> i32 {
         }
     };
     let done = if cases {
-        answer(&bench, path, arithmetic)
+        answer(&bench, path, dtype)
     } else {
-        table(&bench, arithmetic)
+        table(&bench, dtype)
     };
     match done {
         Ok(()) => DONE,
@@ -45,7 +45,7 @@ pub fn bench(path: &Path, arithmetic: Dtype, cases: bool) -> i32 {
 
 /// One case a line; `{"case": "roofline"}` and `{"case": "facts"}` ask for the machine's limits and the model's sizes, `{"case": "train", "rows": R,
 /// "tokens": T}` for a step of training in full on R rows of T tokens.
-fn answer(bench: &Bench, path: &Path, arithmetic: Dtype) -> Result<(), String> {
+fn answer(bench: &Bench, path: &Path, dtype: Dtype) -> Result<(), String> {
     let mut training: Option<TrainingBench> = None;
     println!("{}", json!({"ready": bench.load_seconds}));
     for line in std::io::stdin().lock().lines() {
@@ -53,7 +53,7 @@ fn answer(bench: &Bench, path: &Path, arithmetic: Dtype) -> Result<(), String> {
         let asked: Value = serde_json::from_str(&line).map_err(no_case)?;
         let answer = match asked["case"].as_str() {
             Some("roofline") => {
-                let roofline = roofline(arithmetic);
+                let roofline = roofline(dtype);
                 json!({"bytes": roofline.bytes, "operations": roofline.operations})
             }
             Some("facts") => json!({
@@ -107,12 +107,12 @@ fn no_case(error: serde_json::Error) -> String {
     format!("standard input holds no case: {error}")
 }
 
-fn table(bench: &Bench, arithmetic: Dtype) -> Result<(), String> {
-    let roofline = roofline(arithmetic);
+fn table(bench: &Bench, dtype: Dtype) -> Result<(), String> {
+    let roofline = roofline(dtype);
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     println!(
         "{}: loaded in {:.1} s; {} threads; {:.1} GB/s from memory, {:.0} GFLOP/s",
-        arithmetic.backend_name(),
+        dtype.backend_name(),
         bench.load_seconds,
         rayon::current_num_threads(),
         roofline.bytes / 1e9,

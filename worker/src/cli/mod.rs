@@ -88,20 +88,20 @@ pub fn main() -> ExitCode {
         }
         Command::Bench {
             model,
-            arithmetic,
+            dtype,
             save: Some(file),
             no_training,
             ..
-        } => save_rates::save_rates(&model, &arithmetic, !no_training, &file),
+        } => save_rates::save_rates(&model, &dtype, !no_training, &file),
         Command::Bench {
             model,
-            arithmetic,
+            dtype,
             cases,
             ..
-        } => match arithmetic[..] {
+        } => match dtype[..] {
             [one] => bench::bench(&model, one.into(), cases),
             _ => {
-                tracing::error!("--arithmetic names several: give one, or --save FILE");
+                tracing::error!("--dtype names several: give one, or --save FILE");
                 USAGE
             }
         },

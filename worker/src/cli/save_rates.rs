@@ -12,17 +12,17 @@ use scalequest_crds::protocol::profile::{
 use scalequest_engine::bench::{self, Bench, measure_training};
 use scalequest_engine::model::{Checkpoint, ModelError};
 
-use super::arguments::ArithmeticName;
+use super::arguments::DtypeName;
 use super::execute::TRY_AGAIN;
 use super::own_environment::{CANDLE_THREADS, KEEP_PAGES, settle};
 
 /// Measures the model in `path`, and its training too if `train`; writes `file` and returns the exit code.
-pub fn save_rates(path: &Path, arithmetics: &[ArithmeticName], train: bool, file: &Path) -> i32 {
+pub fn save_rates(path: &Path, dtypes: &[DtypeName], train: bool, file: &Path) -> i32 {
     if let Err(message) = check_free(file).and_then(|()| settle(&[KEEP_PAGES, CANDLE_THREADS])) {
         tracing::error!("{message}");
         return TASK_CANNOT_WORK;
     }
-    let rates = match measure(path, arithmetics, train) {
+    let rates = match measure(path, dtypes, train) {
         Ok(rates) => rates,
         Err(message) => {
             tracing::error!("{message}");
@@ -38,11 +38,11 @@ pub fn save_rates(path: &Path, arithmetics: &[ArithmeticName], train: bool, file
     DONE
 }
 
-fn measure(path: &Path, arithmetics: &[ArithmeticName], train: bool) -> Result<ModelRates, String> {
+fn measure(path: &Path, dtypes: &[DtypeName], train: bool) -> Result<ModelRates, String> {
     let (model, check_seconds) = rated_model(path).map_err(|error| error.to_string())?;
     let start_seconds = start_seconds();
     let mut serving = Vec::new();
-    for name in arithmetics {
+    for name in dtypes {
         let bench = Bench::load(path, (*name).into()).map_err(|error| error.to_string())?;
         let rates = bench.serving().map_err(|error| error.to_string())?;
         let load_seconds = check_seconds + bench.load_seconds;
@@ -83,11 +83,7 @@ fn rated_model(path: &Path) -> Result<(RatedModel, f64), ModelError> {
     Ok((model, seconds))
 }
 
-fn serving_rates(
-    name: ArithmeticName,
-    load_seconds: f64,
-    rates: bench::ServingRates,
-) -> ServingRates {
+fn serving_rates(name: DtypeName, load_seconds: f64, rates: bench::ServingRates) -> ServingRates {
     let bench::ServingRates {
         prefill_tokens_per_second,
         score_tokens_per_second,

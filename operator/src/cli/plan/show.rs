@@ -158,7 +158,7 @@ impl Shown<'_> {
             if let Some(arithmetic) = arithmetic {
                 let _ = writeln!(
                     out,
-                    "  they are not of {arithmetic:?}, in which the spec has it served: measure it with --arithmetic {}",
+                    "  they are not of {arithmetic:?}, in which the spec has it served: measure it with --dtype {}",
                     format!("{arithmetic:?}").to_lowercase()
                 );
             }

@@ -8,7 +8,7 @@ pub enum InferenceError {
     /// The model cannot be used.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The arithmetic gave a value that is not a number, or infinite: the weights are damaged.
+    /// A tensor has a value that is not a number, or infinite: the weights are damaged.
     #[error(
         "layer {layer} gives a value that is not finite for {row}; the model's weights are damaged"
     )]

@@ -19,7 +19,7 @@ pub struct Generator<'a> {
 }
 
 impl<'a> Generator<'a> {
-    /// A generator whose random draws are `rng`'s.
+    /// Creates a generator that samples with the random numbers of `rng`.
     pub fn new(
         engine: &'a Engine,
         tokenizer: &'a Tokenizer,
@@ -35,11 +35,11 @@ impl<'a> Generator<'a> {
     }
 
     /// Generates every request; results are in the requests' order. `on_progress` is called before every step
-    /// and may break off.
+    /// and may cancel.
     ///
     /// # Errors
     /// A request is impossible (an empty prompt, a token beyond the vocabulary), the model gives values that
-    /// are not finite (naming layer and sample), or `on_progress` broke off.
+    /// are not finite (naming layer and sample), or `on_progress` cancelled.
     pub fn generate(
         &self,
         requests: &[GenerateRequest],
@@ -53,7 +53,7 @@ impl<'a> Generator<'a> {
     }
 
     /// The same, handing each result to `take` in the requests' order as soon as it and all before it are
-    /// finished, so that what is finished when `on_progress` breaks off is not lost.
+    /// finished, so that what is finished when `on_progress` cancels is not lost.
     ///
     /// # Errors
     /// As [`Generator::generate`].
@@ -118,7 +118,7 @@ impl<'a> Generator<'a> {
         )
     }
 
-    /// What came of a request that needs no model, or cannot have one.
+    /// Returns the result of a request that needs no model, or cannot have one.
     fn immediate_result(&self, request: &GenerateRequest) -> Option<Generation> {
         let finish = match self.limit(request) {
             0 if request.max_new_tokens > 0 => Finish::PromptTooLong,
@@ -133,7 +133,7 @@ impl<'a> Generator<'a> {
         })
     }
 
-    /// The most tokens that can be drawn for a request.
+    /// Returns the most tokens that can be sampled for a request.
     fn limit(&self, request: &GenerateRequest) -> usize {
         let context = self.engine.config().max_position_embeddings;
         let room = context.saturating_sub(request.prompt.len());
@@ -165,7 +165,7 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    /// The next token of each sequence; none where the model's values are not finite.
+    /// Samples the next token of each sequence; `None` if the model's values are not finite.
     fn sample_tokens(
         &self,
         requests: &[GenerateRequest],
@@ -187,7 +187,7 @@ impl<'a> Generator<'a> {
             .collect()
     }
 
-    /// Appends a token to those drawn for a request; the result, where that ends it.
+    /// Appends a token to those sampled for a request; returns the result if that ends it.
     fn append_token(
         &self,
         request: &GenerateRequest,

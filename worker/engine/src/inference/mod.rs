@@ -1,5 +1,5 @@
-//! Serving a model: generating text and scoring it, in batches whose composition no result depends on. It
-//! knows requests and results; which stage asks, and where results go, it does not.
+//! Serving a model: generating text and scoring it, with continuous batching, a prefix cache and chunked prefill. No result depends on the
+//! composition of batches. It knows requests and results, not which stage asks or where results go.
 
 mod engine;
 mod error;

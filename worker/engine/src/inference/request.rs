@@ -5,7 +5,7 @@ use super::Sampling;
 /// One row to generate.
 #[derive(Clone, Debug)]
 pub struct GenerateRequest {
-    /// Keys the row's random draws; unique within a stage.
+    /// Keys the row's random numbers; unique within a stage.
     pub id: u64,
     /// The tokens before the generated ones; at least one.
     pub prompt: Vec<u32>,
@@ -43,12 +43,12 @@ pub struct Generation {
     pub finish: Finish,
 }
 
-/// How far a call is.
+/// Progress of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Rows finished.
     pub rows: usize,
-    /// Prompt tokens of the rows begun, whether computed or shared.
+    /// Prompt tokens of the rows admitted, whether computed or shared.
     pub prompt_tokens: u64,
     /// Tokens sampled.
     pub new_tokens: u64,

@@ -43,7 +43,7 @@ mod tests {
     use super::CounterRng;
 
     #[test]
-    fn a_draw_never_changes() {
+    fn the_generator_is_pinned() {
         // sha256(2a00000000000000 "generate" 00 0700000000000000 0300000000000000), computed elsewhere.
         assert_eq!(
             CounterRng::new(42, "generate").bits(7, 3),
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn draws_are_uniform_and_differ_by_every_part_of_their_key() {
+    fn numbers_are_uniform_and_keyed() {
         let rng = CounterRng::new(1, "generate");
         let mean = (0..20_000)
             .map(|sample| rng.uniform(sample, 0))

@@ -25,7 +25,7 @@ impl<'a> Scorer<'a> {
     ///
     /// # Errors
     /// The model has no scalar head, a sequence is empty or too long, or the model gives a value that is not
-    /// finite; or `on_progress`, called before every step, broke off.
+    /// finite; or `on_progress`, called before every step, cancelled.
     pub fn scores(
         &self,
         sequences: &[Vec<u32>],

@@ -84,7 +84,7 @@ mod tests {
     use super::split_budget;
 
     #[test]
-    fn rows_that_lack_one_token_go_first_and_the_others_share_what_is_left() {
+    fn decoding_goes_before_prefill() {
         let cases: [(usize, &[usize], &[usize]); 6] = [
             (10, &[1, 1, 30, 5], &[1, 1, 8, 0]),
             (10, &[4, 1, 5, 9], &[4, 1, 5, 0]),

@@ -1,4 +1,4 @@
-//! A model on disk, opened by its headers: what it is, what it needs and what it is called by digest,
+//! A model's checkpoint on disk, opened by its headers: what it is, what it needs and what it is called by digest,
 //! before anything is loaded; then its parameters, checked one by one.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use super::{ChatTemplate, ModelConfig, ModelError, Tokenizer};
 use crate::ops::Dtype;
 use crate::ops::cpu::PackedMatrix;
 
-/// A model's files: a Hugging Face directory (`config.json`, safetensors, tokenizer), or a GGUF file.
+/// A checkpoint, a model's files: a Hugging Face directory (`config.json`, safetensors, tokenizer), or a GGUF file.
 pub struct Checkpoint {
     path: PathBuf,
     config: ModelConfig,

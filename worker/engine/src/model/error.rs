@@ -58,7 +58,7 @@ pub enum ModelError {
         /// What is wrong.
         reason: String,
     },
-    /// The arithmetic failed.
+    /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
 }

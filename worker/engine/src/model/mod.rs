@@ -1,4 +1,4 @@
-//! A model: its configuration, weights, tokenizer and chat template, and the one definition of the
+//! A model: its checkpoint, configuration, weights, tokenizer and chat template, and the one definition of the
 //! decoder that both serves and trains. It knows no stage, no store and no dataset.
 
 pub mod config;

@@ -1,7 +1,7 @@
-//! What a decoder's definition asks of an arithmetic backend. The definition is written once over this
+//! The compute backend: what a decoder's definition needs of it. The definition is written once over this
 //! trait, so that serving and training cannot drift apart.
 
-/// A set of operations on activations: rows of features, one row a token.
+/// A compute backend: a set of operations on activations (rows of features, one row a token).
 pub trait ComputeBackend {
     /// Rows of features.
     type Activation;

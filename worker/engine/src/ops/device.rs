@@ -1,5 +1,5 @@
-//! Where training computes: on the CPU, or in a build with the feature `cuda` on an NVIDIA GPU. The GPU sums in another order,
-//! so its results are another backend's, and manifests name it.
+//! The device of a training: the CPU, or an NVIDIA GPU in a build with the feature `cuda`. The GPU sums in another order, so it is another
+//! backend, and manifests name it.
 
 use super::TrainingBackend;
 use super::cpu::PackedType;
@@ -92,7 +92,7 @@ mod tests {
     use super::{DeviceError, choose, training_backend_name};
 
     #[test]
-    fn the_cpu_is_there_and_an_unknown_device_is_refused_by_name() {
+    fn an_unknown_device_is_rejected() {
         let cpu = choose(Some("cpu")).unwrap();
         assert_eq!(training_backend_name(&cpu), "fused-bf16");
         let error = choose(Some("tpu")).unwrap_err();
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     #[cfg(not(feature = "cuda"))]
-    fn without_the_feature_a_gpu_is_never_chosen_and_asking_for_one_says_why() {
+    fn without_cuda_a_gpu_is_rejected() {
         assert!(matches!(choose(None), Ok(Device::Cpu)));
         assert!(matches!(choose(Some("auto")), Ok(Device::Cpu)));
         let error = choose(Some("cuda")).unwrap_err();
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     #[cfg(feature = "cuda")]
-    fn with_the_feature_a_gpu_is_chosen_or_its_absence_is_said() {
+    fn with_cuda_a_gpu_is_chosen() {
         match choose(Some("cuda")) {
             Ok(device) => assert_eq!(training_backend_name(&device), "reference-f32-cuda"),
             Err(error) => assert!(matches!(error, DeviceError::Absent(_)), "{error}"),

@@ -1,8 +1,7 @@
-//! The arithmetics by which a model is served. Each gives the same bits on every machine, whatever its
-//! instructions; two of them give different ones. So which one serves is part of what a run is, and not of
-//! where it runs.
+//! The dtypes in which a model is served. Each gives the same bits on every machine, whatever its instructions; two dtypes give different
+//! bits. So the dtype is part of a run's spec and not of the machine.
 
-/// How a served model's numbers are held and multiplied.
+/// The dtype (precision) of a served model: how its numbers are stored and multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dtype {
     /// Weights, keys and values in f32: the oracle for the others.
@@ -15,10 +14,10 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// Every arithmetic.
+    /// Every dtype.
     pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
 
-    /// The name of the backend, for manifests: two runs of the same name give the same bits. One name covers every
+    /// Returns the name of the backend, for manifests: two runs of the same name give the same bits. One name covers every
     /// instruction set, because all of them sum in the same order.
     pub fn backend_name(self) -> &'static str {
         match self {

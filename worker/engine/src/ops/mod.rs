@@ -1,4 +1,4 @@
-//! The arithmetic of a decoder, as a small set of operations with several backends. `reference` is plain
+//! The tensor operations of a decoder: a small set with several compute backends. `reference` is plain
 //! candle in f32, differentiable: every other backend is checked against it, and GPUs run it. `fused` trains on a CPU. `cpu`
 //! serves: packed weights, and results for one row that depend on nothing but that row. It knows no model.
 

@@ -69,7 +69,7 @@ mod tests {
     use super::sin_cos;
 
     #[test]
-    fn sine_and_cosine_agree_with_the_platform_to_the_last_places() {
+    fn sine_and_cosine_match_the_platform() {
         for step in 0..400_000 {
             let angle = f64::from(step) * 0.3701;
             let (sin, cos) = sin_cos(angle);

@@ -1,16 +1,16 @@
-//! The operations that training differentiates, by either of their backends.
+//! The backend of the differentiable operations that training uses.
 
 use candle_core::{Device, Result, Tensor};
 
 use super::cpu::PackedType;
 use super::{fused, reference};
 
-/// Which backend the differentiable operations have.
+/// The backend of the differentiable operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrainingBackend {
     /// Composed of candle's elementary operations: the oracle, and what runs on a GPU.
     Reference,
-    /// One pass each, on the CPU. Linear layers and attention multiply numbers as they are or rounded to bf16, as is usual in training; sums,
+    /// One pass each, on the CPU. Linear layers and attention multiply numbers in f32 or rounded to bf16, as is usual in training; sums,
     /// and everything else, are f32.
     Fused(PackedType),
 }
@@ -31,7 +31,7 @@ macro_rules! by_either {
 }
 
 impl TrainingBackend {
-    /// The faster one on a device.
+    /// Returns the faster one on a device.
     pub fn for_device(device: &Device) -> Self {
         match device {
             Device::Cpu => Self::Fused(PackedType::Bf16),
@@ -39,7 +39,7 @@ impl TrainingBackend {
         }
     }
 
-    /// The one that takes more memory, of those that this build may choose.
+    /// Returns the one that takes more memory, of those that this build may choose.
     pub fn largest() -> Self {
         match candle_core::utils::cuda_is_available() {
             true => Self::Reference,

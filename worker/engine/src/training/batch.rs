@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_prefix_is_read_and_the_question_with_its_end_is_learnt() {
+    fn the_loss_starts_after_the_prefix() {
         let example = Example::question(&[1, 2], &[3, 4], 9);
         assert_eq!(example.tokens, [1, 2, 3, 4, 9]);
         assert_eq!(example.loss_range(), 2..5);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_restart_and_segments_differ_within_a_row() {
+    fn positions_restart_within_a_row() {
         let batch = Batch::collate(&[vec![&[5, 6][..], &[7, 8, 9]], vec![&[4]]]).unwrap();
         assert_eq!(
             batch.ids.to_vec2::<u32>().unwrap(),

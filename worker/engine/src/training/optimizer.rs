@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_follow_the_formula_of_the_paper() {
+    fn steps_follow_the_papers_formula() {
         let settings = AdamWSettings {
             weight_decay: 0.1,
             ..AdamWSettings::default()
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_without_a_gradient_is_an_error_that_names_it() {
+    fn a_missing_gradient_is_named() {
         let error = AdamW::new(AdamWSettings::default()).apply(
             &parameters(&[1.0]),
             &BTreeMap::new(),
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn the_update_does_not_depend_on_the_number_of_threads() {
+    fn updates_are_independent_of_threads() {
         let values: Vec<f32> = (0..3 * BLOCK + 17)
             .map(|i| (i as f32 * 0.37).sin())
             .collect();
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn clipping_brings_a_large_gradient_to_the_largest_norm_and_leaves_a_small_one() {
+    fn clipping_limits_only_large_gradients() {
         let norm = global_norm(&gradients(&[3.0, 4.0])).unwrap();
         assert_eq!(norm, 5.0);
         assert!((norm * clipping(norm, 1.0) - 1.0).abs() < 1e-6);

@@ -42,7 +42,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn packing_loses_and_doubles_no_sequence_and_keeps_to_the_length(
+        fn every_sequence_is_packed_once(
             lengths in prop::collection::vec(1usize..=64, 0..200),
             reversed in any::<bool>(),
         ) {
@@ -60,7 +60,7 @@ mod tests {
         }
 
         #[test]
-        fn at_most_one_row_is_less_than_half_full(lengths in prop::collection::vec(1usize..=64, 1..200)) {
+        fn at_most_one_row_half_empty(lengths in prop::collection::vec(1usize..=64, 1..200)) {
             let order: Vec<usize> = (0..lengths.len()).collect();
             let rows = pack(&lengths, &order, 64);
             let light = rows.iter().filter(|row| row.iter().map(|&i| lengths[i]).sum::<usize>() * 2 < 64).count();
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_goes_into_the_first_row_with_room() {
+    fn first_fit_takes_the_first_row() {
         assert_eq!(
             pack(&[6, 5, 4, 3], &[0, 1, 2, 3], 10),
             [vec![0, 2], vec![1, 3]]

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn draws_depend_on_every_part_of_the_key() {
+    fn every_part_of_the_key_counts() {
         let first = |seed, purpose, index| KeyedRng::new(seed, purpose, index).next_u64();
         assert_eq!(first(1, "a", 2), first(1, "a", 2));
         assert_ne!(first(1, "a", 2), first(2, "a", 2));
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn normal_draws_have_mean_zero_and_variance_one() {
+    fn normal_numbers_are_standard() {
         let mut rng = KeyedRng::new(7, "normal", 0);
         let numbers: Vec<f64> = (0..20_000).map(|_| rng.normal()).collect();
         let mean = numbers.iter().sum::<f64>() / numbers.len() as f64;

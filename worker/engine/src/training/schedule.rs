@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rate_rises_to_its_peak_and_falls_to_zero() {
+    fn warms_up_and_decays_to_zero() {
         let schedule = Schedule::new(2.0, 0.1, 100);
         assert_eq!(schedule.learning_rate(0), 2.0 / 11.0);
         assert_eq!(schedule.learning_rate(9), 20.0 / 11.0);
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_training_still_warms_up_and_never_divides_by_zero() {
+    fn short_trainings_divide_by_nothing() {
         assert_eq!(Schedule::new(1.0, 0.03, 1).learning_rate(0), 0.5);
         assert_eq!(Schedule::new(1.0, 0.0, 1).learning_rate(0), 1.0);
         assert_eq!(Schedule::new(1.0, 0.0, 0).learning_rate(0), 1.0);

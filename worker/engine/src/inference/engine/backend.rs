@@ -1,4 +1,4 @@
-//! The serving backend as the decoder's definition sees it: rows of all segments one after the other, keys and
+//! The serving backend of the decoder's definition: rows of all segments one after the other, keys and
 //! values kept in each sequence's cache.
 
 use rayon::prelude::*;

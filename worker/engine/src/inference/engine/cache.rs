@@ -1,11 +1,11 @@
-//! Keys and values of one sequence, in blocks that sequences with the same beginning share: a block is
-//! copied when one of them first writes to it. Blocks that nobody holds are kept for the next sequence.
+//! The KV cache: keys and values of one sequence, in blocks that sequences with a common prefix share (paged, copy-on-write). Free blocks
+//! are pooled for the next sequence.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ops::cpu::{AttentionShape, BLOCK_TOKENS, KeyValueBlock};
 
-/// Blocks that no sequence holds.
+/// The pool of free blocks.
 pub(super) struct BlockPool {
     shape: AttentionShape,
     spare: Mutex<Vec<KeyValueBlock>>,
@@ -46,7 +46,7 @@ impl BlockPool {
     }
 }
 
-/// The keys and values of one sequence's tokens so far.
+/// The KV cache of one sequence: the keys and values of its tokens so far.
 #[derive(Clone)]
 pub struct KeyValueCache {
     pool: Arc<BlockPool>,

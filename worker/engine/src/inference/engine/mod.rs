@@ -66,7 +66,7 @@ impl Source for std::collections::BTreeMap<String, candle_core::Tensor> {
     }
 }
 
-/// New tokens of one sequence, and the cache of those before them.
+/// New tokens of one sequence, and the KV cache of those before them.
 pub struct Segment<'a> {
     /// The tokens to feed; at least one.
     pub tokens: &'a [u32],
@@ -109,7 +109,7 @@ impl Engine {
         };
         let scale = |name: &str| source.vector(&format!("{name}.weight"));
         let is_embedding = |name: &&&str| **name == "model.embed_tokens";
-        let head = config.head_maps().iter();
+        let head = config.head_layers().iter();
         Ok(Self {
             layers: (0..config.num_hidden_layers)
                 .map(|index| Layer::assemble(index, linear, scale))
@@ -134,7 +134,7 @@ impl Engine {
         &self.config
     }
 
-    /// The arithmetic by which it computes.
+    /// Returns its dtype.
     pub fn dtype(&self) -> Dtype {
         self.dtype
     }
@@ -322,7 +322,7 @@ impl Engine {
     }
 }
 
-/// Runs `compute` on a thread of the pool. A step is hundreds of products, and each one that a thread outside the pool hands to it puts that thread to
+/// Runs `compute` on a thread of the pool. A step is hundreds of matmuls, and each one that a thread outside the pool hands to it puts that thread to
 /// sleep and wakes others: from inside, the thread takes its share of the work instead.
 fn in_pool<T: Send>(compute: impl FnOnce() -> T + Send) -> T {
     rayon::scope(|_| compute())

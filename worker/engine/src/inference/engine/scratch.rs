@@ -36,7 +36,7 @@ impl Scratch {
         }
     }
 
-    /// Gives `work` a place where inputs of linear layers are laid out.
+    /// Lends `work` memory in which inputs of linear layers are packed.
     pub(super) fn with_packed_inputs<T>(&self, work: impl FnOnce(&mut PackedInputs) -> T) -> T {
         let places = || {
             self.packed_inputs

@@ -1,10 +1,10 @@
-//! Chooses a token from logits: temperature, top-k and top-p, exactly, without sorting the vocabulary. A pure
+//! Samples a token from logits: temperature, top-k and top-p, exactly, without sorting the vocabulary. A pure
 //! function of the logits and one uniform number.
 //!
 //! A token's weight is `e^((logit - largest) / temperature)`, rounded to a multiple of 2^-35. Then every sum of
 //! weights is exact in f64, for up to 2^18 tokens, whatever the order of the terms: what top-p keeps and which token
-//! a draw takes are those of the definition by sorting. A token of less than 2^-36 of the likeliest one's
-//! probability is never drawn.
+//! is sampled are those of the definition by sorting. A token of less than 2^-36 of the likeliest one's
+//! probability is never sampled.
 
 use std::cell::RefCell;
 
@@ -59,7 +59,7 @@ thread_local! {
     static WEIGHTS: RefCell<Weights> = RefCell::default();
 }
 
-/// The chosen token; `uniform` is in [0, 1). `None` where a logit is not a number, or infinite.
+/// Samples a token; `uniform` is in [0, 1). Returns `None` if a logit is not a number, or infinite.
 ///
 /// Among equal logits the lower token is the likelier one.
 pub fn sample_token(logits: &[f32], sampling: &Sampling, uniform: f64) -> Option<u32> {

@@ -23,7 +23,7 @@ fn top_p_by_sorting(weights: &[f32], share: f64) -> Vec<u32> {
     kept
 }
 
-/// The token in which the cumulated weight of the kept ones passes the drawn point.
+/// The token in which the cumulated weight of the kept ones passes the sampled point.
 fn choose_by_sorting(weights: &[f32], share: f64, uniform: f64) -> u32 {
     let kept = if share < 1.0 {
         top_p_by_sorting(weights, share)
@@ -89,7 +89,7 @@ fn adversarial() -> impl Strategy<Value = Vec<f32>> {
 
 proptest! {
     #[test]
-    fn a_draw_is_that_of_sorting(
+    fn matches_sorting_the_vocabulary(
         logits in adversarial(), share in prop_oneof![0.01f64..1.0, Just(1.0), Just(0.999_999), Just(1e-9)],
         temperature in 0.05f64..4.0, uniform in prop_oneof![0.0f64..1.0, Just(0.0), Just(1.0 - 1e-16)],
     ) {
@@ -103,7 +103,7 @@ proptest! {
     }
 
     #[test]
-    fn weights_add_up_to_the_same_sum_in_any_order(logits in adversarial(), temperature in 0.05f64..4.0) {
+    fn weights_sum_exactly_in_any_order(logits in adversarial(), temperature in 0.05f64..4.0) {
         let mut weights: Vec<f64> = weights_of(&logits, temperature).into_iter().map(f64::from).collect();
         let forwards: f64 = weights.iter().sum();
         weights.sort_by(f64::total_cmp);
@@ -119,8 +119,8 @@ proptest! {
 }
 
 #[test]
-fn drawn_tokens_follow_their_distribution() {
-    // Pearson's chi-square over what top-p keeps of a skewed distribution, at draws as stages make them.
+fn samples_follow_their_distribution() {
+    // Pearson's chi-square over what top-p keeps of a skewed distribution, at random numbers as stages have them.
     let logits: Vec<f32> = (0..40).map(|i| ((i * 37) % 40) as f32 * 0.15).collect();
     let (temperature, share) = (0.9, 0.95);
     let kept = top_p(&logits, temperature, share);
@@ -158,7 +158,7 @@ fn drawn_tokens_follow_their_distribution() {
 }
 
 #[test]
-fn logits_that_are_not_finite_choose_nothing() {
+fn infinite_logits_give_no_token() {
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         for place in [0, 20] {
             let mut logits = [0.5; 40];

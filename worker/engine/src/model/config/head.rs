@@ -1,13 +1,13 @@
-//! What sits on the last hidden state: its linear layers, their names and shapes.
+//! The model's head on the last hidden state (language model head, reward head, classifier): its linear layers, their names and shapes.
 
 use super::ModelConfig;
 
-/// What the last hidden state is turned into.
+/// A model's head: what the last hidden state is turned into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Head {
     /// Logits over the vocabulary: `lm_head.weight`, or the embedding where tied.
     LanguageModel,
-    /// One number, a reward or a difficulty: `score.weight` of shape (1, hidden).
+    /// A scalar head, such as a reward head: one number, a reward or a difficulty. `score.weight` of shape (1, hidden).
     Scalar,
     /// One number by two layers, a ReLU between them (Qwen2.5-Math-RM): `score.0` of shape (hidden, hidden) and `score.2` of
     /// shape (1, hidden), both with biases.
@@ -34,7 +34,7 @@ impl Head {
 
 impl ModelConfig {
     /// The head's linear layers in order, by checkpoint key without `.weight`. Between two of them is a ReLU.
-    pub fn head_maps(&self) -> &'static [&'static str] {
+    pub fn head_layers(&self) -> &'static [&'static str] {
         match self.head {
             Head::LanguageModel if self.tie_word_embeddings => &["model.embed_tokens"],
             Head::LanguageModel => &["lm_head"],

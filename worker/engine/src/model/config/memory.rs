@@ -21,7 +21,7 @@ impl ModelConfig {
         4 * self.parameter_count()
     }
 
-    /// Bytes of the weights packed for serving in an arithmetic: matrices as it holds them, vectors in f32.
+    /// Bytes of the weights packed for serving in a dtype: matrices as it holds them, vectors in f32.
     pub fn packed_bytes(&self, dtype: Dtype) -> u64 {
         self.parameter_shapes()
             .values()
@@ -32,7 +32,7 @@ impl ModelConfig {
             .sum()
     }
 
-    /// The sizes of the model's attention in an arithmetic.
+    /// The sizes of the model's attention in a dtype.
     pub fn attention_shape(&self, dtype: Dtype) -> AttentionShape {
         AttentionShape {
             packed_type: dtype.cache_type(),
@@ -43,13 +43,13 @@ impl ModelConfig {
         }
     }
 
-    /// Bytes that one token of context takes in the key-value cache, where its block is full.
+    /// Bytes that one token of context takes in the KV cache if its block is full.
     pub fn cache_bytes_per_token(&self, dtype: Dtype) -> u64 {
         (self.attention_shape(dtype).block_bytes() / BLOCK_TOKENS) as u64
     }
 
     /// Bytes of one step of `tokens` tokens that gives logits of `rows` rows: what its activations take at most
-    /// at once, what inputs of linear layers are laid out in, and each thread's scores.
+    /// at once, what inputs of linear layers are packed in, and each thread's scores.
     pub fn step_bytes(&self, dtype: Dtype, rows: usize, tokens: usize) -> u64 {
         let (hidden, inner) = (self.hidden_size, self.intermediate_size);
         let attention = 3 * hidden + 2 * self.query_size() + 2 * self.key_value_size();
@@ -72,7 +72,7 @@ impl ModelConfig {
     /// Bytes needed to train `trainable` parameters of this model with AdamW on `tokens` tokens a
     /// micro-batch, in rows of `row` tokens: weights, gradients (the reference's of two micro-batches), two moments, what reading and saving
     /// make of them, and every activation that the backward pass reads, those of attention for each pair of a row's tokens; by fused
-    /// operations also the largest matrix as operand of a product.
+    /// operations also the largest matrix as operand of a matmul.
     ///
     /// The numbers count what our decoder's operations keep, and were compared with what was measured (docs/cost.md).
     pub fn training_bytes(

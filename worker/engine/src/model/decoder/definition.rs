@@ -1,5 +1,5 @@
 //! The one definition of the decoder (RMSNorm, grouped-query attention with rotary positions, SwiGLU),
-//! written over [`ComputeBackend`]: it serves and it trains, whatever does the arithmetic.
+//! generic over [`ComputeBackend`], so that serving and training share it.
 
 use crate::ops::ComputeBackend;
 

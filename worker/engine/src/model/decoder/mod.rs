@@ -16,7 +16,7 @@ pub use definition::Layer;
 pub use reference::{Adapter, DifferentiableBackend, LinearLayer, Packing};
 pub use save::save;
 
-/// A decoder whose arithmetic candle can differentiate.
+/// A decoder that candle can differentiate.
 pub struct Decoder {
     config: ModelConfig,
     parameters: BTreeMap<String, Tensor>,
@@ -70,13 +70,13 @@ impl Decoder {
         })
     }
 
-    /// The same decoder by another backend; a new one computes by the reference.
+    /// Returns the decoder with another backend; a new one has the reference backend.
     #[must_use]
     pub fn with_backend(self, backend: TrainingBackend) -> Self {
         Self { backend, ..self }
     }
 
-    /// The backend by which it computes.
+    /// Returns its backend.
     pub fn backend(&self) -> TrainingBackend {
         self.backend
     }
@@ -200,7 +200,7 @@ impl Decoder {
     /// The shapes do not fit.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         let mut x = hidden.clone();
-        for (index, name) in self.config.head_maps().iter().enumerate() {
+        for (index, name) in self.config.head_layers().iter().enumerate() {
             if index > 0 {
                 x = x.relu()?;
             }

@@ -1,5 +1,5 @@
-//! Attention over keys and values that are kept in blocks, packed so that scores and values run through the
-//! product kernel. A query's result depends on its own sequence only, and not on how its tokens were fed.
+//! Attention over a KV cache in blocks (paged attention), packed so that scores and values run through the GEMM micro-kernel. A query's
+//! result depends on its own sequence only, and not on the chunks in which its tokens were computed.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub const MOST_QUERIES: usize = 12;
 /// The sizes of a model's attention.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionShape {
-    /// What keys and values are held in.
+    /// The type of keys and values in the KV cache.
     pub packed_type: PackedType,
     /// Layers.
     pub layers: usize,

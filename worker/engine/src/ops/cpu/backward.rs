@@ -92,7 +92,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_instruction_set_gives_the_same_bits(
+        fn instruction_sets_agree_bit_for_bit(
             rows in prop::collection::vec((-20.0f32..20.0, -2.0f32..2.0, -1.0f32..1.0), 1..200),
         ) {
             let x: Vec<f32> = rows.iter().map(|row| row.0).collect();

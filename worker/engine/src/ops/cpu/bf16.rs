@@ -22,14 +22,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rounding_takes_the_nearest_and_of_two_the_even_one(x in -1e30f32..1e30) {
+        fn rounds_to_nearest_even(x in -1e30f32..1e30) {
             let rounded = half::bf16::from_f32(x);
             prop_assert_eq!(bf16_bits(x), u32::from(rounded.to_bits()));
         }
     }
 
     #[test]
-    fn what_is_tiny_becomes_zero_and_what_is_no_number_stays_none() {
+    fn tiny_is_zero_nan_stays() {
         let edge = 2f32.powi(-55);
         assert_eq!(
             bf16_bits(edge),

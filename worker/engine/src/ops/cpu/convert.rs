@@ -1,5 +1,4 @@
-//! How numbers are laid out for products: as bits or rounded to pairs of bf16, along a row or beside those of the next row, and columns for
-//! rows. Written once in plain Rust, as `elementwise`.
+//! Conversion of numbers for packing: to bits or rounded to pairs of bf16, along a row or interleaved with the next row, and transposition. Written once in plain Rust, as `elementwise`.
 
 use super::LANES;
 use super::bf16::bf16_bits;
@@ -14,11 +13,11 @@ for_each_isa!(
     round_pairs, round_pairs_on, round_pairs_plain, (x: &[f32], pairs: &mut [u32])
 );
 for_each_isa!(
-    /// Numbers of two rows rounded to bf16 side by side, the first row's in the lower half.
+    /// Numbers of two rows rounded to bf16 and interleaved, the first row's in the lower half.
     round_interleaved, round_interleaved_on, round_interleaved_plain, (first: &[f32], second: &[f32], pairs: &mut [u32])
 );
 for_each_isa!(
-    /// Columns for rows.
+    /// Transposes a square.
     transpose, transpose_on, transpose_plain, (square: &mut [[u32; LANES]; LANES])
 );
 
@@ -77,7 +76,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_instruction_set_lays_out_the_same_bits(
+        fn instruction_sets_pack_the_same_bits(
             rows in prop::collection::vec((-20.0f32..20.0, -2.0f32..2.0), 2..200),
         ) {
             let (x, y): (Vec<f32>, Vec<f32>) = rows.into_iter().unzip();
@@ -96,7 +95,7 @@ mod tests {
         }
 
         #[test]
-        fn columns_become_rows_by_every_instruction_set(seed: u32) {
+        fn instruction_sets_transpose(seed: u32) {
             let number = |place: usize| (place as u32).wrapping_mul(2_654_435_761).wrapping_add(seed);
             let square: [[u32; LANES]; LANES] =
                 std::array::from_fn(|row| std::array::from_fn(|lane| number(row * LANES + lane)));

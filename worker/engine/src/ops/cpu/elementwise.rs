@@ -1,4 +1,4 @@
-//! Operations on rows that are not products: written once in plain Rust over sixteen lanes, compiled for
+//! Operations on rows other than GEMM: written once in plain Rust over sixteen lanes, compiled for
 //! each instruction set. Sums go lane by lane, then over the lanes in order, so that the bits are the same
 //! everywhere.
 
@@ -295,7 +295,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_instruction_set_gives_the_same_bits(
+        fn instruction_sets_agree_bit_for_bit(
             rows in prop::collection::vec((-20.0f32..20.0, -2.0f32..2.0), 2..200),
         ) {
             let (x, y): (Vec<f32>, Vec<f32>) = rows.into_iter().unzip();
@@ -330,7 +330,7 @@ mod tests {
         }
 
         #[test]
-        fn a_block_of_integers_is_within_half_a_step_of_its_numbers(
+        fn quantises_within_half_a_step(
             x in prop::collection::vec(-50.0f32..50.0, 1..90),
         ) {
             let blocks = x.len().div_ceil(BLOCK);

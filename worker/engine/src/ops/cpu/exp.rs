@@ -27,7 +27,7 @@ mod tests {
     use super::exp;
 
     #[test]
-    fn the_exponential_is_right_to_two_units_in_the_last_place() {
+    fn within_two_units_of_precision() {
         for step in -86_999..88_000 {
             let x = step as f32 * 1e-3;
             let exact = f64::from(x).exp();

@@ -1,4 +1,4 @@
-//! The serving backend on the CPU over weights packed once, in one of several arithmetics. Every output element is
+//! The serving backend on the CPU over weights packed once, in one of several dtypes. Every output element is
 //! summed in one fixed order, whatever the number of rows, the number of threads or the instruction set, so
 //! that a row's result depends on nothing but that row and has the same bits on every machine. No platform
 //! mathematics is called where its last bits would show.
@@ -32,7 +32,7 @@ pub use packed_type::PackedType;
 
 use super::Dtype;
 
-/// Columns that are worked on side by side: the words of the widest register.
+/// Columns that are computed side by side: the words of the widest register.
 pub(crate) const LANES: usize = 16;
 
 /// One register's worth of words, aligned to a cache line.
@@ -45,7 +45,7 @@ impl Lanes {
 }
 
 impl Dtype {
-    /// What keys and values are held in.
+    /// Returns the type of the KV cache.
     pub fn cache_type(self) -> PackedType {
         match self {
             Self::F32 => PackedType::F32,

@@ -1,11 +1,11 @@
-//! How numbers lie in packed operands: f32, or bf16 in pairs. A word is 32 bits, one f32 or two consecutive
+//! The number types of packed operands: f32, or bf16 in pairs. A word is 32 bits, one f32 or two consecutive
 //! bf16; kernels broadcast a word of a row and multiply it with a register of words, one a column.
 
 use super::Lanes;
 use super::bf16::bf16_bits;
 use super::convert::{copy_bits, round_interleaved, round_pairs};
 
-/// What one operand's numbers are.
+/// The number type of a packed operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PackedType {
     /// 32-bit floating point: one number a word.
@@ -15,7 +15,7 @@ pub enum PackedType {
 }
 
 impl PackedType {
-    /// Units that `count` numbers take.
+    /// Returns the words that `count` numbers take.
     pub(super) fn words(self, count: usize) -> usize {
         count.div_ceil(self.per_word())
     }
@@ -28,7 +28,7 @@ impl PackedType {
         }
     }
 
-    /// Lays a row of numbers out as words; an odd last number gets a zero beside it.
+    /// Packs a row of numbers into words; an odd last number gets a zero beside it.
     pub(super) fn pack_row(self, x: &[f32], words: &mut [u32]) {
         match self {
             Self::F32 => copy_bits(x, words),
@@ -44,7 +44,7 @@ impl PackedType {
         }
     }
 
-    /// Lays out one word of each of some columns: their numbers in row `first`, and for pairs those in row `second`, zeros where that is
+    /// Packs one word of each of some columns: their numbers in row `first`, and for pairs those in row `second`, zeros where that is
     /// empty.
     pub(super) fn pack_across(self, first: &[f32], second: &[f32], words: &mut [u32]) {
         match self {

@@ -78,7 +78,7 @@ fn agree_by(
 }
 
 #[test]
-fn linear_maps_agree() {
+fn linear_agrees() {
     for (rows, inner, out) in [(1, 3, 5), (70, 33, 48), (9, 600, 17)] {
         let inputs = [
             random(&[2, rows, inner], 1),
@@ -92,7 +92,7 @@ fn linear_maps_agree() {
 }
 
 #[test]
-fn linear_maps_of_numbers_that_bf16_holds_agree_by_bf16_as_well() {
+fn linear_agrees_in_bf16() {
     for (rows, inner, out) in [(1, 3, 5), (70, 33, 48), (9, 1100, 17)] {
         let inputs = [
             short(&[2, rows, inner], 1),
@@ -128,7 +128,7 @@ fn gated_activations_agree() {
 }
 
 #[test]
-fn attention_agrees_over_packed_sequences_with_windows_and_without() {
+fn attention_agrees_with_and_without_windows() {
     let segments: Vec<u32> = (0..2 * 19)
         .map(|place| [0, 0, 0, 1, 1, 2][place % 19 / 4])
         .collect();
@@ -143,7 +143,7 @@ fn attention_agrees_over_packed_sequences_with_windows_and_without() {
         let angles = random(&[2, 1, 19, 4], 8);
         let cos = angles.cos().unwrap().detach();
         let sin = angles.sin().unwrap().detach();
-        // Each of three products in a row rounds its operands by 2^-9 at most.
+        // Each of three matmuls in a row rounds its operands by 2^-9 at most.
         for (packed_type, tolerance) in [(PackedType::F32, 1e-5), (PackedType::Bf16, 6.0 / 512.0)] {
             agree_by(packed_type, &inputs, tolerance, |backend, inputs| {
                 let [q, k, v] = inputs else { unreachable!() };
@@ -154,7 +154,7 @@ fn attention_agrees_over_packed_sequences_with_windows_and_without() {
 }
 
 #[test]
-fn log_probabilities_agree_and_a_target_beyond_the_vocabulary_is_refused() {
+fn log_probabilities_agree() {
     let targets = Tensor::new(&[0u32, 7, 1499, 7], &Device::Cpu).unwrap();
     let (hidden, weight) = (random(&[4, 12], 13), random(&[1500, 12], 14));
     let scaled = Var::from_tensor(&(weight.as_tensor() * 20.0).unwrap().detach()).unwrap();
@@ -169,7 +169,7 @@ fn log_probabilities_agree_and_a_target_beyond_the_vocabulary_is_refused() {
 }
 
 #[test]
-fn embeddings_agree_and_a_token_beyond_the_vocabulary_is_refused() {
+fn embeddings_agree() {
     let ids = Tensor::new(&[3u32, 0, 3, 4], &Device::Cpu).unwrap();
     let weight = random(&[5, 6], 16);
     agree(std::slice::from_ref(&weight), 1e-6, |backend, inputs| {
@@ -183,7 +183,7 @@ fn embeddings_agree_and_a_token_beyond_the_vocabulary_is_refused() {
 }
 
 #[test]
-fn gradients_of_several_losses_add_up_where_they_lie() {
+fn gradients_of_several_losses_add_up() {
     let (x, weight) = (random(&[4, 8], 17), random(&[9, 8], 18));
     let ids = Tensor::new(&[1u32, 8, 1, 0], &Device::Cpu).unwrap();
     // The weight is read as an embedding and as a map, like that of a tied head.
@@ -224,7 +224,7 @@ fn a_frozen_weight_gets_no_gradient() {
 }
 
 #[test]
-fn memory_is_kept_only_of_gradients_that_are_put_in_one_place_and_written_over() {
+fn only_in_place_gradients_are_reused() {
     let (x, weight) = (random(&[4, 8], 19), random(&[9, 8], 20));
     let frozen = x.as_tensor().detach();
     let of = |backend: TrainingBackend, sums: &mut super::Gradients| {

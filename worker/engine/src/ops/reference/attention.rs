@@ -61,7 +61,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor) -> Result<Te
     let (batch, heads, tokens, head_dim) = q.dims4()?;
     let key_heads = k.dim(1)?;
     let group = heads / key_heads;
-    // The heads of a group become rows of one product with their shared keys: nothing is repeated.
+    // The heads of a group become rows of one matmul with their shared keys: nothing is repeated.
     let q = (q * (1.0 / (head_dim as f64).sqrt()))?.reshape((
         batch,
         key_heads,

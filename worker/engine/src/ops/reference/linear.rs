@@ -12,7 +12,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     if let Some(last) = shape.last_mut() {
         *last = out;
     }
-    // One large product instead of a broadcast batch of small ones.
+    // One large matmul instead of a broadcast batch of small ones.
     let y = x
         .reshape(((), inner))?
         .matmul(&weight.t()?)?

@@ -81,7 +81,7 @@ fn targets(count: usize) -> Vec<Target> {
 }
 
 #[test]
-fn every_trainable_parameter_has_a_gradient_that_is_not_zero() {
+fn every_parameter_has_a_gradient() {
     for architecture in [Architecture::Qwen2, Architecture::Llama] {
         let model = full(architecture);
         assert_every_gradient_is_alive(&model, &SftObjective::new(questions(6), 24).unwrap());
@@ -98,7 +98,7 @@ fn every_trainable_parameter_has_a_gradient_that_is_not_zero() {
 }
 
 #[test]
-fn every_adapter_has_a_gradient_once_b_is_off_zero() {
+fn every_adapter_has_a_gradient() {
     for architecture in [Architecture::Qwen2, Architecture::Llama] {
         let model = adapted(architecture);
         for (name, variable) in model
@@ -119,7 +119,7 @@ fn every_adapter_has_a_gradient_once_b_is_off_zero() {
 }
 
 #[test]
-fn the_gradient_is_the_slope_of_the_loss() {
+fn the_gradient_is_the_slope() {
     // Rounding to bf16 makes steps of the slope.
     let model = full(Architecture::Qwen2).with_backend(TrainingBackend::Fused(PackedType::F32));
     let preference = DpoObjective::new(pairs(4), 0.5, 64)
@@ -171,7 +171,7 @@ fn the_gradient_is_the_slope_of_the_loss() {
 }
 
 #[test]
-fn question_training_lowers_the_held_out_loss_and_learns_the_end() {
+fn sft_lowers_the_held_out_loss() {
     for (model, rate) in [
         (full(Architecture::Llama), 1e-2),
         (adapted(Architecture::Qwen2), 3e-2),
@@ -207,7 +207,7 @@ fn question_training_lowers_the_held_out_loss_and_learns_the_end() {
 }
 
 #[test]
-fn preference_training_starts_at_ln_2_and_its_margin_grows() {
+fn dpo_starts_at_ln_2() {
     for (model, rate) in [
         (full(Architecture::Qwen2), 2e-3),
         (adapted(Architecture::Llama), 1e-2),
@@ -237,7 +237,7 @@ fn preference_training_starts_at_ln_2_and_its_margin_grows() {
 }
 
 #[test]
-fn regression_learns_a_number_from_the_last_token() {
+fn regression_learns_from_the_last_token() {
     let model = scalar(Architecture::Llama);
     let held_out = RegressionObjective::new(targets(80).split_off(64), 64).unwrap();
     let before = evaluate(&held_out, model.decoder()).unwrap();
@@ -259,7 +259,7 @@ fn regression_learns_a_number_from_the_last_token() {
 }
 
 #[test]
-fn a_loss_that_is_not_a_number_names_the_step() {
+fn a_nan_loss_names_its_step() {
     let model = full(Architecture::Llama);
     let norm = &model.variables()["model.norm.weight"];
     norm.set(&(norm.as_tensor() * f64::NAN).unwrap()).unwrap();
@@ -286,7 +286,7 @@ fn a_loss_that_is_not_a_number_names_the_step() {
 }
 
 #[test]
-fn impossible_settings_are_refused_by_name() {
+fn invalid_settings_are_rejected() {
     let model = full(Architecture::Llama);
     let scratch = tempfile::tempdir().unwrap();
     let settings = TrainingSettings {

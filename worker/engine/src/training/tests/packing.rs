@@ -11,7 +11,7 @@ use crate::training::rng::KeyedRng;
 use crate::training::{DpoObjective, SftObjective, TrainingError, evaluate};
 
 #[test]
-fn packed_questions_have_the_log_probabilities_they_have_alone() {
+fn packed_equals_alone() {
     for architecture in Architecture::ALL {
         let model = full(architecture);
         let examples = questions(7);
@@ -39,7 +39,7 @@ fn packed_questions_have_the_log_probabilities_they_have_alone() {
 }
 
 #[test]
-fn every_token_of_every_question_is_in_exactly_one_row_of_an_epoch() {
+fn an_epoch_has_every_token_once() {
     let objective = SftObjective::new(questions(40), 24).unwrap();
     let units = objective.units(&mut KeyedRng::new(1, "epoch", 0));
     let mut indices = units.concat();
@@ -64,7 +64,7 @@ fn every_token_of_every_question_is_in_exactly_one_row_of_an_epoch() {
 }
 
 #[test]
-fn the_mean_loss_does_not_depend_on_the_length_of_rows() {
+fn mean_loss_ignores_row_length() {
     let model = full(Architecture::Llama);
     let loss = |max_length| {
         let objective = SftObjective::new(questions(30), max_length).unwrap();
@@ -74,14 +74,14 @@ fn the_mean_loss_does_not_depend_on_the_length_of_rows() {
 }
 
 #[test]
-fn a_question_that_is_too_long_is_cut_before_its_end_and_counted() {
+fn long_questions_are_truncated_and_counted() {
     let objective = SftObjective::new(vec![Example::question(&[1], &[2, 3, 4, 5], 9)], 4).unwrap();
     assert_eq!(objective.truncated(), 1);
     assert_eq!(objective.examples()[0].tokens, [1, 2, 3, 4]);
 }
 
 #[test]
-fn a_length_that_the_prefix_fills_is_refused_with_its_name() {
+fn a_prefix_that_fills_the_row() {
     let error = SftObjective::new(vec![Example::question(&[1, 2, 3], &[4], 9)], 3)
         .err()
         .unwrap();
@@ -96,7 +96,7 @@ fn a_length_that_the_prefix_fills_is_refused_with_its_name() {
 }
 
 #[test]
-fn pairs_that_are_too_long_are_dropped_and_counted() {
+fn long_pairs_are_dropped_and_counted() {
     let pairs = crate::training::fixtures::pairs(20);
     let longest = pairs
         .iter()
@@ -109,7 +109,7 @@ fn pairs_that_are_too_long_are_dropped_and_counted() {
 }
 
 #[test]
-fn adapters_start_at_the_model_itself_and_merge_into_what_they_compute() {
+fn adapters_start_at_zero_and_merge() {
     for architecture in [Architecture::Qwen2, Architecture::Llama] {
         // An adapter beside a rounded weight is not quite the rounded sum of both.
         let backend = TrainingBackend::Fused(PackedType::F32);

@@ -33,7 +33,7 @@ fn in_pieces<O: Objective>(
 }
 
 #[test]
-fn a_stopped_question_training_ends_with_the_bits_of_one_that_was_not() {
+fn sft_resumes_bit_for_bit() {
     for make in [full, adapted] {
         let run = |patience| {
             in_pieces(
@@ -54,7 +54,7 @@ fn a_stopped_question_training_ends_with_the_bits_of_one_that_was_not() {
 }
 
 #[test]
-fn a_stopped_preference_training_keeps_its_reference() {
+fn dpo_resumes_with_its_reference() {
     let run = |patience| {
         in_pieces(
             || full(Architecture::Llama),
@@ -104,7 +104,7 @@ fn resume_error(
 }
 
 #[test]
-fn a_checkpoint_of_another_training_or_model_is_refused() {
+fn a_foreign_checkpoint_is_rejected() {
     let directory = tempfile::tempdir().unwrap();
     let checkpoint = stopped_checkpoint(directory.path());
     let error = resume_error(
@@ -127,7 +127,7 @@ fn a_checkpoint_of_another_training_or_model_is_refused() {
 }
 
 #[test]
-fn a_cut_checkpoint_is_refused_with_its_path() {
+fn a_truncated_checkpoint_is_rejected() {
     let directory = tempfile::tempdir().unwrap();
     let checkpoint = stopped_checkpoint(directory.path());
     let bytes = std::fs::read(&checkpoint).unwrap();
@@ -147,7 +147,7 @@ fn a_cut_checkpoint_is_refused_with_its_path() {
 }
 
 #[test]
-fn a_watcher_that_cannot_keep_a_checkpoint_ends_the_training_with_its_words() {
+fn a_failed_checkpoint_ends_the_training() {
     let directory = tempfile::tempdir().unwrap();
     let (mut callback, settings) = (
         Recorder::new(&directory.path().join("absent"), usize::MAX),

@@ -113,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_bytes_reading_ends(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn damaged_bytes_end_reading(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(Fields::of(&bytes).count() <= bytes.len());
         }
     }

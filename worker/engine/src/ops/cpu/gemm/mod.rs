@@ -1,6 +1,6 @@
-//! Products of plain f32 matrices, for training: both operands change with every step, so nothing is packed ahead. They are multiplied as
-//! they are or rounded to bf16, and summed in f32. The kernels are those of serving, and so is the promise: an element is one chain of
-//! fused multiply-adds over k, whatever the threads or instructions.
+//! GEMM (general matrix multiplication, matmul) of plain f32 matrices, for training: both operands change with every step, so nothing is
+//! packed ahead. Numbers are multiplied in f32 or rounded to bf16, and summed in f32. The micro-kernels are those of serving, with the same
+//! guarantee: an output element is one chain of fused multiply-adds over k, whatever the threads or instructions.
 
 use std::cell::RefCell;
 
@@ -16,28 +16,28 @@ mod pack_rhs;
 use pack_lhs::pack_lhs;
 use pack_rhs::pack_rhs;
 
-/// How a matrix lies in memory, row by row.
+/// The memory layout of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layout {
     RowMajor,
     ColumnMajor,
 }
 
-/// Units of k in a piece: a piece of some panels stays in the second-level cache while all rows pass over it.
+/// Words of k in a block: a block of some panels stays in the second-level cache while all rows pass over it.
 const DEPTH: usize = 512;
 /// Most rows that a thread takes at a time, which share what is read of the right operand.
 const ROWS: usize = 64;
 /// Panels that are worked through together.
 const WIDTH: usize = 6;
-/// Units between the rows of the left operand's piece: with a power of two they would all fall on a few places of the cache.
+/// Words between the rows of the packed left operand: with a power of two they would all fall on a few places of the cache.
 const GAP: usize = LANES;
 
 thread_local! {
-    /// The packed right operand's memory, which one product leaves to the next.
+    /// Memory of the packed right operand, reused by the next GEMM.
     static PACKED: RefCell<Vec<Lanes>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A matrix of f32 and how it lies.
+/// A matrix of f32 and its layout.
 #[derive(Clone, Copy, Debug)]
 pub struct Operand<'a> {
     values: &'a [f32],
@@ -45,20 +45,20 @@ pub struct Operand<'a> {
 }
 
 impl<'a> Operand<'a> {
-    /// A matrix that lies as it is named.
+    /// Creates an operand from a row-major matrix.
     pub fn plain(values: &'a [f32]) -> Self {
         let layout = Layout::RowMajor;
         Self { values, layout }
     }
 
-    /// A matrix that lies columns for rows.
+    /// Creates an operand from a column-major matrix: one that is stored transposed.
     pub fn transposed(values: &'a [f32]) -> Self {
         let layout = Layout::ColumnMajor;
         Self { values, layout }
     }
 }
 
-/// `y = a b` for `a` (m, k), `b` (k, n) and `y` (m, n), whose numbers are multiplied as `packed_type`; with `resume` the sums continue from what
+/// Computes the GEMM `y = a b` for `a` (m, k), `b` (k, n) and `y` (m, n), whose numbers are multiplied in `packed_type`; with `resume` the sums continue from what
 /// `y` holds.
 ///
 /// # Panics
@@ -175,7 +175,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn an_element_is_one_chain_of_fused_multiply_adds_however_the_operands_lie(
+        fn layouts_sum_in_one_chain(
             m in 1usize..150, k in prop_oneof![1usize..40, 500usize..1100], n in 1usize..120,
             threads in 1usize..4, half: bool, resume: bool, seed: u32,
         ) {

@@ -1,4 +1,4 @@
-//! The left operand of a product as rows of words.
+//! Packs the left operand of a GEMM into rows of words.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use crate::ops::cpu::LANES;
 use crate::ops::cpu::convert::transpose;
 use crate::ops::cpu::packed_type::PackedType;
 
-/// The numbers that word `index` of some columns is made of, in a matrix of rows of `width`: one row, or two of which the second may be
+/// Returns the numbers that word `index` of some columns consists of, in a matrix of rows of `width`: one row, or two of which the second may be
 /// missing at the end.
 pub(super) fn rows_of<'a>(
     packed_type: PackedType,
@@ -23,14 +23,14 @@ pub(super) fn rows_of<'a>(
     [of(row), if next < numbers.end { of(next) } else { &[] }]
 }
 
-/// Sixteen words from `start` on.
+/// Loads the sixteen words from `start` on.
 pub(super) fn load_lanes(words: &[u32], start: usize) -> [u32; LANES] {
     let mut sixteen = [0; LANES];
     sixteen.copy_from_slice(&words[start..][..LANES]);
     sixteen
 }
 
-/// Lays rows `rows` of `a` (m, k) out as words for the columns `numbers`, `stride` words from one row to the next.
+/// Packs rows `rows` of `a` (m, k) into words for the columns `numbers`, `stride` words from one row to the next.
 pub(super) fn pack_lhs(
     packed_type: PackedType,
     a: Operand<'_>,

@@ -1,4 +1,4 @@
-//! The right operand of a product as panels of words.
+//! Packs the right operand of a GEMM into panels of words.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use crate::ops::cpu::{LANES, Lanes};
 /// Most panels that a thread packs at a time, row by row of what it reads: the more, the more of each row lies together.
 const PACKED_TOGETHER: usize = 32;
 
-/// Lays `b` out as `[pieces of k][panels of n][words of the piece]` with a word between panels, what is beyond n as zeros.
+/// Packs `b` into `[pieces of k][panels of n][words of the piece]` with a word between panels, what is beyond n as zeros.
 pub(super) fn pack_rhs(
     packed_type: PackedType,
     b: Operand<'_>,
@@ -54,7 +54,7 @@ pub(super) fn pack_rhs(
     }
 }
 
-/// Packs some columns of `b`, which lies by rows of `n`, for the rows `numbers`.
+/// Packs some columns of a row-major `b` with rows of `n`, for the rows `numbers`.
 fn pack_rows(
     packed_type: PackedType,
     b: &[f32],
@@ -75,7 +75,7 @@ fn pack_rows(
     }
 }
 
-/// Packs some columns of `b`, each of which lies as `k` numbers in a row, for the rows `numbers`.
+/// Packs some columns of a column-major `b`, each of `k` numbers, for the rows `numbers`.
 fn pack_columns(
     packed_type: PackedType,
     b: &[f32],

@@ -1,8 +1,8 @@
-//! The product kernels: rows times packed panels. Linear layers, attention scores and attention values all go
-//! through them. Here is the one over f32 or pairs of bf16; `int8` is the other, over blocks of integers.
+//! The GEMM micro-kernels: rows times packed panels. Linear layers, attention scores and attention values all use them. This module
+//! has the kernel over f32 or pairs of bf16; `int8` has the one over blocks of integers.
 //!
 //! Element (row, column) is one chain of fused multiply-adds over k, started from zero or from what the output
-//! holds, in every instruction set and tile shape: so a product cut in pieces over k, rows or columns gives
+//! holds, in every instruction set and tile shape: so a GEMM that is split over k, rows or columns gives
 //! the same bits as a whole one. k ascends; of a pair of bf16 the later number comes first, because the
 //! processors' instruction (VDPBF16PS) adds them so, each rounded to f32.
 
@@ -18,7 +18,7 @@ mod portable;
 
 pub(super) mod int8;
 
-/// The operands of one product, as places in memory; what each tile works on. Strides and `k` count words.
+/// The operands of one GEMM, as pointers; what each tile works on. Strides and `k` count words.
 ///
 /// `y[r * y_stride + 16 p + l] (+)= sum over i < k of x[r * x_stride + i] * w[p * w_stride + i][l]`.
 #[derive(Clone, Copy)]
@@ -57,7 +57,7 @@ impl Operands {
 
     #[allow(unsafe_code)]
     unsafe fn at(self, row: usize, panel: usize) -> Self {
-        // SAFETY: the caller stays within the product that it was given.
+        // SAFETY: the caller stays within the GEMM that it was given.
         unsafe {
             Self {
                 x: self.x.add(row * self.x_stride),
@@ -115,8 +115,8 @@ pub(super) fn multiply(
     }
 }
 
-/// Multiplies by the largest tile `repeats` times, on operands in the nearest caches; returns how many operations that was. What a machine's
-/// arithmetic reaches at best.
+/// Multiplies by the largest tile `repeats` times, on operands in the nearest caches; returns how many operations that was. The peak rate of a
+/// machine for its roofline.
 pub fn saturate(packed_type: PackedType, repeats: usize) -> f64 {
     let (rows, panels, k) = (8, 3, 512);
     let (x, w) = (vec![0; rows * k], vec![Lanes::ZERO; panels * k]);
@@ -144,7 +144,7 @@ pub fn saturate(packed_type: PackedType, repeats: usize) -> f64 {
 /// The same on bare places, for tasks that write disjoint columns of one output.
 ///
 /// # Safety
-/// Every place that the product reads or writes is valid, and nobody else writes them meanwhile.
+/// Every place that the GEMM reads or writes is valid, and nobody else writes them meanwhile.
 #[allow(unsafe_code)]
 unsafe fn multiply_at(
     isa: Isa,
@@ -201,7 +201,7 @@ impl Columns {
     }
 }
 
-/// How many words of k a piece of a product covers when there are many rows: its panels then stay in
+/// How many words of k a block of a GEMM covers when there are many rows: its panels then stay in
 /// the second-level cache while all rows pass over them.
 const DEPTH: usize = 512;
 /// Rows up to which panels are worked through one after the other, whole: each is read from memory while the one before it is multiplied.
@@ -275,7 +275,7 @@ macro_rules! cover {
         while panel < panels {
             let left = panels - panel;
             $(if rows == $m && left >= $wide {
-                // SAFETY: the tile lies within the product.
+                // SAFETY: the tile lies within the GEMM.
                 unsafe { $tile::<$m, $wide>(operands.at(0, panel)) };
                 panel += $wide;
                 continue;
@@ -335,7 +335,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_instruction_set_sums_in_the_promised_order(
+        fn instruction_sets_sum_in_order(
             rows in 1usize..20, panels in 1usize..14, numbers in 1usize..60, resume: bool, tiny: bool,
             half: bool, seed: u32,
         ) {

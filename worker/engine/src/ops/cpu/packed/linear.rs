@@ -1,4 +1,4 @@
-//! Linear layers of one input, on all threads at once.
+//! Linear layers (projections) of one input, on all threads at once.
 
 use rayon::prelude::*;
 
@@ -12,7 +12,7 @@ use crate::ops::cpu::{add, elementwise};
 /// Below this many numbers a pass over rows is not worth sharing out.
 const SHARED: usize = 1 << 14;
 
-/// One linear layer: its weights, its bias, and where its results go.
+/// One projection: its weights, its bias, and where its results go.
 pub struct Projection<'a> {
     /// The weights.
     pub weight: &'a PackedMatrix,
@@ -22,7 +22,7 @@ pub struct Projection<'a> {
     pub y: &'a mut [f32],
 }
 
-/// Rows of activations in the form that packed weights are multiplied with. Its memory is used again.
+/// Rows of activations packed for the GEMM with packed weights. Its memory is reused.
 #[derive(Debug, Default)]
 pub struct PackedInputs {
     words: Vec<u32>,
@@ -31,7 +31,7 @@ pub struct PackedInputs {
 }
 
 impl PackedInputs {
-    /// Lays out rows of `x`, `inputs` long each; returns how many.
+    /// Packs rows of `x`, `inputs` long each; returns how many.
     fn fill(&mut self, x: &[f32], inputs: usize, dtype: Dtype) -> usize {
         assert!(x.len().is_multiple_of(inputs), "whole rows");
         let rows = x.len() / inputs;
@@ -81,10 +81,10 @@ fn grow<T: Copy + Default>(values: &mut Vec<T>, count: usize) {
     }
 }
 
-/// `x W^T + b` for rows of `x` and every map; all take inputs of one width in one arithmetic.
+/// `x W^T + b` for rows of `x` and every projection; all take inputs of one width in one dtype.
 ///
 /// # Panics
-/// `x` is not whole rows, the maps differ in inputs or arithmetic, or a bias or result does not fit.
+/// `x` is not whole rows, the projections differ in inputs or dtype, or a bias or result does not fit.
 pub fn linear(x: &[f32], projections: &mut [Projection<'_>], packed_inputs: &mut PackedInputs) {
     let Some(first) = projections.first() else {
         return;

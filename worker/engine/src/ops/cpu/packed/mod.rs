@@ -1,4 +1,4 @@
-//! Weights packed once, in the form that their arithmetic multiplies, and the linear layers on them.
+//! Weights packed once, in the form of their dtype, and the linear layers on them.
 
 use half::f16;
 
@@ -47,7 +47,7 @@ impl PackedMatrix {
         self.panel_count() * LANES
     }
 
-    /// The arithmetic by which it multiplies.
+    /// Returns its dtype.
     pub fn dtype(&self) -> Dtype {
         match self.panels {
             Panels::Numbers(PackedType::F32, _) => Dtype::F32,

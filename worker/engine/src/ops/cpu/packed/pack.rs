@@ -13,7 +13,7 @@ use crate::ops::cpu::packed_type::PackedType;
 use crate::ops::cpu::{LANES, Lanes};
 
 impl PackedMatrix {
-    /// Packs a matrix for an arithmetic. Also returns the largest magnitude in it as packed, which is not a number where
+    /// Packs a matrix for a dtype. Also returns the largest magnitude in it as packed, which is not a number where
     /// some value is not finite.
     ///
     /// # Panics

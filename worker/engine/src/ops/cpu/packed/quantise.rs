@@ -15,7 +15,7 @@ for_each_isa!(
     quantise_row, quantise_row_on, quantise_row_plain, (row: &[f32], out: &mut [u8])
 );
 for_each_isa!(
-    /// One row of Q8_0 blocks as words and scales; the largest magnitude in it, which is not a number where a scale is none.
+    /// Packs one row of Q8_0 blocks into words and scales; returns the largest magnitude in it, which is not a number where a scale is none.
     pack_blocks, pack_blocks_on, pack_blocks_plain, (row: &[u8], words: &mut [u32], scales: &mut [u16]) -> f32
 );
 
@@ -86,7 +86,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_instruction_set_quantises_to_the_same_bits_within_half_a_step(
+        fn instruction_sets_quantise_the_same_bits(
             row in prop::collection::vec(-3.0f32..3.0, 3 * BLOCK), size in -10i32..10,
         ) {
             let row: Vec<f32> = row.iter().map(|x| x * 2f32.powi(size)).collect();
@@ -110,7 +110,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_bytes_a_file_holds_lie_as_they_are_and_no_number_goes_below_127(
+        fn packs_any_bytes_above_minus_128(
             numbers in prop::collection::vec(any::<i8>(), BLOCK),
         ) {
             let mut row = f16::from_f32(0.5).to_le_bytes().to_vec();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_makes_the_largest_magnitude_no_number() {
+    fn magnitude_is_nan_if_not_finite() {
         for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut row = [1.0; 2 * BLOCK];
             row[3] = wrong;

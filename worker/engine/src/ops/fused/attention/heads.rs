@@ -25,7 +25,7 @@ impl Sizes {
         1.0 / (self.head_dim as f32).sqrt()
     }
 
-    /// Rows of a pair's scores: the queries of a group are rows of one product with the keys that they share.
+    /// Rows of a pair's scores: the queries of a group are rows of one GEMM with the keys that they share.
     pub(super) fn rows(self) -> usize {
         self.group * self.tokens
     }

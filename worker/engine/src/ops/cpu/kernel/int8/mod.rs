@@ -1,7 +1,7 @@
-//! The product over 8-bit integers. Rows and weights come in blocks of [`BLOCK`] numbers with a scale each; a
+//! The GEMM micro-kernel over 8-bit integers. Rows and weights come in blocks of [`BLOCK`] numbers with a scale each; a
 //! block's dot product is an exact integer, and an element is one chain of fused multiply-adds of those
 //! integers with the product of both scales, over blocks in ascending order. So every instruction set and
-//! every way to cut the product gives the same bits.
+//! every way to split the GEMM gives the same bits.
 
 use super::super::isa::{Isa, isa};
 use super::super::{LANES, Lanes};
@@ -15,7 +15,7 @@ mod portable;
 
 /// Numbers that share a scale.
 pub(in crate::ops::cpu) const BLOCK: usize = 32;
-/// Units of a block: four numbers each.
+/// Words of a block: four numbers each.
 pub(in crate::ops::cpu) const WORDS: usize = BLOCK / 4;
 /// What is added to a weight so that it is stored without a sign.
 pub(in crate::ops::cpu) const BIAS: i32 = 128;
@@ -39,7 +39,7 @@ pub(in crate::ops::cpu) struct QuantisedPanels<'a> {
     pub(in crate::ops::cpu) scales: &'a [Scales],
 }
 
-/// The operands of one product, as places in memory. Strides are in blocks.
+/// The operands of one GEMM, as pointers. Strides are in blocks.
 #[derive(Clone, Copy)]
 struct Operands {
     x: *const u32,
@@ -63,7 +63,7 @@ impl Operands {
 
     #[allow(unsafe_code)]
     unsafe fn at(self, row: usize, panel: usize) -> Self {
-        // SAFETY: the caller stays within the product that it was given.
+        // SAFETY: the caller stays within the GEMM that it was given.
         unsafe {
             Self {
                 x: self.x.add(row * self.stride * WORDS),
@@ -92,7 +92,7 @@ unsafe fn multiply_at(isa: Isa, operands: Operands, rows: usize, panels: usize) 
     }
 }
 
-/// How many blocks a piece of a product covers when there are many rows, and its panels.
+/// How many blocks a part of a GEMM covers when there are many rows, and its panels.
 const DEPTH: usize = 64;
 const WIDTH: usize = 4;
 /// As many rows as one pass holds in registers.
@@ -154,7 +154,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_instruction_set_sums_in_the_promised_order(
+        fn instruction_sets_sum_in_order(
             rows in 1usize..16, panels in 1usize..10, blocks in 1usize..5, resume: bool, extreme: bool, seed: u32,
         ) {
             let mut state = seed;
