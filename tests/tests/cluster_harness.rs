@@ -4,10 +4,10 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use kube::api::ListParams;
-use scalequest_tests::kubernetes::cluster::{Cluster, Options};
 use scalequest_tests::kubernetes::image::POD;
 use scalequest_tests::kubernetes::node::REAL;
 use scalequest_tests::kubernetes::simulated::placement;
+use scalequest_tests::kubernetes::{Cluster, Options};
 use scalequest_tests::kubernetes::{Ending, Namespace};
 use serde_json::{Value, json};
 

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::GetParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Request;
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::control_plane::ControlPlane;
+use super::client::client;
+use super::control_plane::{ControlPlane, Options};
 use super::credentials::Credentials;
 use super::keeper::Held;
 use super::node::Node;
@@ -25,15 +25,6 @@ use crate::harness::processes::wait_until;
 
 /// How long a server may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(180);
-
-/// How a cluster is started.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// More arguments of the API server.
-    pub api_server: Vec<String>,
-    /// More arguments of the controller manager.
-    pub controller_manager: Vec<String>,
-}
 
 /// A cluster.
 pub struct Cluster {
@@ -195,14 +186,6 @@ impl Drop for Cluster {
             runtime.shutdown_background();
         }
     }
-}
-
-pub(super) async fn client(kubeconfig: &Path) -> Client {
-    let file = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
-    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-        .await
-        .expect("a usable kubeconfig");
-    Client::try_from(config).expect("a client")
 }
 
 /// Waits for `work` on a thread of its own, since the caller may be within another runtime.

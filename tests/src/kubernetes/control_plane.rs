@@ -4,11 +4,19 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::cluster::Options;
 use super::credentials::Credentials;
 use super::programs::program;
 use super::server::Server;
 use super::slot::{Port, Slot};
+
+/// How a cluster is started.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// More arguments of the API server.
+    pub api_server: Vec<String>,
+    /// More arguments of the controller manager.
+    pub controller_manager: Vec<String>,
+}
 
 /// The four servers.
 #[derive(Debug)]

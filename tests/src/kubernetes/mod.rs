@@ -18,6 +18,8 @@ pub mod server;
 
 pub mod credentials;
 
+pub mod client;
+
 pub mod control_plane;
 
 pub mod network;
@@ -31,6 +33,8 @@ pub mod volumes;
 pub mod simulated;
 
 pub mod cluster;
+
+pub mod real_nodes;
 
 pub mod namespace;
 
@@ -50,6 +54,7 @@ pub mod simulated_run;
 
 pub mod kueue;
 
-pub use cluster::{Cluster, Options};
+pub use cluster::Cluster;
+pub use control_plane::Options;
 pub use namespace::Namespace;
 pub use simulated::Ending;

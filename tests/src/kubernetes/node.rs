@@ -7,13 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Node as CoreNode;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use super::cluster::{Cluster, client};
-use super::credentials::{Credentials, NODES};
+use super::credentials::Credentials;
 use super::image::{self, SANDBOX};
 use super::programs::{installed, program};
 use super::server::Server;
@@ -26,103 +22,25 @@ pub const REAL: (&str, &str) = ("scalequest.dev/tests-node", "real");
 /// A node. Fields are dropped in this order.
 #[derive(Debug)]
 pub(super) struct Node {
-    name: &'static str,
-    kubelet: Server,
-    containerd: Server,
+    pub(super) name: &'static str,
+    pub(super) kubelet: Server,
+    pub(super) containerd: Server,
     socket: PathBuf,
 }
 
 /// What a node is made of.
-struct Plan<'a> {
-    slot: Slot,
-    index: u8,
-    name: &'static str,
-    directory: PathBuf,
-    credentials: &'a Credentials,
-}
-
-impl Cluster {
-    /// Starts real nodes until there are so many, and puts the images of archives on each. In somebody's cluster there are
-    /// nodes already, and the images with them.
-    ///
-    /// # Panics
-    /// If one is not ready in time.
-    pub fn real_nodes(&self, wanted: usize, images: &[PathBuf]) {
-        if !self.is_own() {
-            return;
-        }
-        let own = self.own("has nodes that a test starts");
-        let mut nodes = own.nodes.lock().expect("no test panicked here");
-        while nodes.len() < wanted {
-            let index = nodes.len();
-            let plan = Plan {
-                slot: own.slot(),
-                index: u8::try_from(index).expect("few nodes"),
-                name: NODES[index],
-                directory: self.directory().join(NODES[index]),
-                credentials: &own.credentials,
-            };
-            nodes.push(start(&plan));
-        }
-        for node in nodes.iter_mut() {
-            images.iter().for_each(|archive| node.load(archive));
-            self.wait_for_node(node);
-        }
-    }
-
-    /// Ends a real node as a power cut does: containers, kubelet and container runtime at once, and nobody is told.
-    #[track_caller]
-    pub fn cut_power(&self, name: &str) {
-        let own = self.own("has nodes that a test may break");
-        let mut nodes = own.nodes.lock().expect("no test panicked here");
-        let node = nodes
-            .iter_mut()
-            .find(|node| node.name == name)
-            .unwrap_or_else(|| panic!("there is no {name}"));
-        node.kubelet.kill();
-        super::clear::end_containers(own.slot(), name);
-        node.containerd.kill();
-    }
-
-    #[track_caller]
-    fn wait_for_node(&self, node: &mut Node) {
-        wait_until("a ready node", Duration::from_secs(60), || {
-            node.containerd.assert_runs();
-            node.kubelet.assert_runs();
-            let is_ready = self.block_on(label_ready(self.kubeconfig(), node.name));
-            if !is_ready {
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            is_ready.then_some(())
-        });
-    }
-}
-
-/// Whether the node is ready; if so it is labelled.
-async fn label_ready(kubeconfig: &Path, name: &str) -> bool {
-    let nodes: Api<CoreNode> = Api::all(client(kubeconfig).await);
-    let Ok(Some(node)) = nodes.get_opt(name).await else {
-        return false;
-    };
-    let conditions = node
-        .status
-        .and_then(|status| status.conditions)
-        .unwrap_or_default();
-    let is_ready = conditions
-        .iter()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    let labels = Patch::Merge(json!({"metadata": {"labels": {REAL.0: REAL.1}}}));
-    is_ready
-        && nodes
-            .patch(name, &PatchParams::default(), &labels)
-            .await
-            .is_ok()
+pub(super) struct Plan<'a> {
+    pub(super) slot: Slot,
+    pub(super) index: u8,
+    pub(super) name: &'static str,
+    pub(super) directory: PathBuf,
+    pub(super) credentials: &'a Credentials,
 }
 
 impl Node {
     /// Puts the images of an archive on the node.
     #[track_caller]
-    fn load(&self, archive: &Path) {
+    pub(super) fn load(&self, archive: &Path) {
         let output = Command::new(installed("ctr"))
             .arg("--address")
             .arg(&self.socket)
@@ -139,7 +57,8 @@ impl Node {
     }
 }
 
-fn start(plan: &Plan) -> Node {
+/// Starts a node.
+pub(super) fn start(plan: &Plan) -> Node {
     let directory = &plan.directory;
     fs::create_dir_all(directory.join("cni")).expect("a directory");
     make_groups(&plan.group());

@@ -17,7 +17,8 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::cluster::{Cluster, client};
+use super::client::client;
+use super::cluster::Cluster;
 use super::namespace::Namespace;
 use super::programs::{folder, program};
 use super::server::Server;

@@ -23,7 +23,7 @@ const PROVISIONER: &str = "tests.scalequest.dev/directory";
 
 /// Watches claims for as long as it is let.
 pub(super) async fn provide(kubeconfig: PathBuf, directory: PathBuf) {
-    let client = super::cluster::client(&kubeconfig).await;
+    let client = super::client::client(&kubeconfig).await;
     let class = json!({
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",

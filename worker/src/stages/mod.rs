@@ -51,6 +51,8 @@ pub mod row_checkpoint;
 
 pub mod open_model;
 
+pub mod model_files;
+
 pub mod serving;
 
 pub mod question_generator;

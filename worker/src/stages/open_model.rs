@@ -7,6 +7,7 @@ use scalequest_crds::protocol::task::{ModelLocation, ModelUse};
 use scalequest_engine::model::{Checkpoint, ModelError};
 
 use super::StageError;
+use super::model_files::ModelFiles;
 use super::scratch_dir::ScratchDir;
 use super::shard::Shard;
 use crate::hub::{self, FetchError, Settings, Watch};
@@ -105,29 +106,6 @@ fn download(shard: &Shard<'_>, model: &ModelUse, fetch: Fetch) -> Result<PathBuf
             FetchError::World(_) => StageError::Transient(message),
         }
     })
-}
-
-/// The files of a trained model, which exist as long as its shard runs.
-#[derive(Debug)]
-pub enum ModelFiles {
-    /// Links into a workspace that is a directory, removed with this process.
-    Linked {
-        /// The model's directory.
-        path: PathBuf,
-        /// The directory of the links.
-        _links: ScratchDir,
-    },
-    /// Files from an object store, cached for the next worker.
-    Cached(model_files::Kept),
-}
-
-impl ModelFiles {
-    fn path(&self) -> &Path {
-        match self {
-            ModelFiles::Linked { path, .. } => path,
-            ModelFiles::Cached(cached) => cached.folder(),
-        }
-    }
 }
 
 /// Returns the cache of trained models from an object store: below `SCALEQUEST_CACHE`, or the system's directory for temporary

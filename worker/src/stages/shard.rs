@@ -8,7 +8,7 @@ use scalequest_crds::protocol::report::{Counts, Histogram, Outcome};
 use scalequest_crds::protocol::task::StageTask;
 use serde::de::DeserializeOwned;
 
-use super::open_model::ModelFiles;
+use super::model_files::ModelFiles;
 use super::{CancellationToken, ProgressReporter, StageError};
 use crate::storage::store::Store;
 use crate::storage::table::read_rows;

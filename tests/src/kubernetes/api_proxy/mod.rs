@@ -84,7 +84,7 @@ impl ApiProxy {
     /// Starts a proxy that treats its client so.
     pub async fn start_with(kubeconfig: &Path, treatment: Treatment) -> Self {
         let shared = Arc::new(Shared {
-            client: super::cluster::client(kubeconfig).await,
+            client: super::client::client(kubeconfig).await,
             treatment,
             writes: AtomicU64::new(0),
             cut_at: AtomicU64::new(u64::MAX),

@@ -111,7 +111,7 @@ async fn can_own(account: &Path) -> bool {
         }]},
     });
     let owned: ConfigMap = serde_json::from_value(owned).expect("a ConfigMap");
-    let maps: Api<ConfigMap> = Api::namespaced(super::cluster::client(account).await, "default");
+    let maps: Api<ConfigMap> = Api::namespaced(super::client::client(account).await, "default");
     let dry_run = PostParams {
         dry_run: true,
         ..PostParams::default()
