@@ -38,7 +38,10 @@ install_cargo_deny() {
     env -u CARGO_TARGET_DIR cargo install --quiet --locked --root "$cache/tools" "cargo-deny@$CARGO_DENY"
 }
 
-install_versitygw() { install_go versitygw "$VERSITYGW" github.com/versity/versitygw/cmd/versitygw "the S3 server of the store tests"; }
+install_versitygw() {
+    need openssl "for certificates of the S3 server that the store tests start"
+    install_go versitygw "$VERSITYGW" github.com/versity/versitygw/cmd/versitygw "the S3 server of the store tests"
+}
 
 install_kube_score() { install_go kube-score "$KUBE_SCORE" github.com/zegl/kube-score/cmd/kube-score "which looks over the chart"; }
 

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use scalequest_tests::harness::certificate::Certificate;
 use scalequest_tests::harness::dataset::published;
 use scalequest_tests::harness::object_server::{ObjectServer, find_program};
 use scalequest_tests::harness::processes::{signal, wait_until, workers_below};
-use scalequest_tests::harness::{FinishedRun, TestEnv, TinyRun};
+use scalequest_tests::harness::{Finished, FinishedRun, TestEnv, TinyRun};
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -131,8 +132,7 @@ fn missing_bucket_or_credentials_are_rejected() {
             .envs(server.environment())
             .env("XDG_STATE_HOME", env.path().join("state"))
             .envs(change.iter().copied());
-        let finished: scalequest_tests::harness::Finished =
-            command.output().expect("scalequest starts").into();
+        let finished: Finished = command.output().expect("scalequest starts").into();
         finished.exits_with(2)
     };
     refused(&[]).says(&["spec.output.uri", "datasets"]);
@@ -148,4 +148,31 @@ fn missing_bucket_or_credentials_are_rejected() {
         "a person waits {waited:?}"
     );
     assert!(!env.path().join("state").exists(), "something was written");
+}
+
+#[test]
+fn https_store_needs_its_authority() {
+    let Some(program) = server_program() else {
+        return;
+    };
+    let env = TestEnv::new();
+    let tls = Certificate::create(&env.path().join("tls"));
+    let root = env.path().join("server");
+    let server = ObjectServer::start_https(&program, &root, &["scratch"], tls.clone());
+    in_a_store().write(&env);
+    let refused = |trusted: &[(&str, &str)]| {
+        let mut command = env.command(&["run", "-f", "run.yaml"]);
+        command
+            .envs(server.environment())
+            .env_remove("AWS_ALLOW_HTTP")
+            .env("XDG_STATE_HOME", env.path().join("state"))
+            .envs(trusted.iter().copied());
+        let finished: Finished = command.output().expect("scalequest starts").into();
+        finished.exits_with(2)
+    };
+    refused(&[]).says(&["spec.workspace.uri", "cannot reach the store"]);
+    // With the authority both URIs are reached, and one of their buckets is not there.
+    let authority = tls.authority.display().to_string();
+    let reached = refused(&[("SSL_CERT_FILE", &authority)]).says(&["spec.output.uri", "datasets"]);
+    assert!(!reached.stderr.contains("spec.workspace.uri"));
 }

@@ -22,6 +22,8 @@ pub mod filesystem;
 
 pub mod own_port;
 
+pub mod certificate;
+
 pub mod object_server;
 
 pub mod chat_server;

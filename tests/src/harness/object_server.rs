@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use super::certificate::Certificate;
 use super::own_port::own_port;
 use super::processes::wait_until;
 
@@ -17,6 +18,7 @@ pub struct ObjectServer {
     program: PathBuf,
     root: PathBuf,
     address: SocketAddr,
+    tls: Option<Certificate>,
     child: Child,
 }
 
@@ -38,8 +40,23 @@ impl ObjectServer {
         Self::start_on(Ipv4Addr::LOCALHOST, program, root, buckets)
     }
 
+    /// The same over HTTPS.
+    pub fn start_https(program: &Path, root: &Path, buckets: &[&str], tls: Certificate) -> Self {
+        Self::start_with(Ipv4Addr::LOCALHOST, program, root, buckets, Some(tls))
+    }
+
     /// The same at an address of this machine.
     pub fn start_on(at: Ipv4Addr, program: &Path, root: &Path, buckets: &[&str]) -> Self {
+        Self::start_with(at, program, root, buckets, None)
+    }
+
+    fn start_with(
+        at: Ipv4Addr,
+        program: &Path,
+        root: &Path,
+        buckets: &[&str],
+        tls: Option<Certificate>,
+    ) -> Self {
         for bucket in buckets {
             std::fs::create_dir_all(root.join("data").join(bucket)).expect("a bucket's directory");
         }
@@ -49,7 +66,8 @@ impl ObjectServer {
             program: program.to_path_buf(),
             root: root.to_path_buf(),
             address: free,
-            child: spawn(program, root, free),
+            child: spawn(program, root, free, tls.as_ref()),
+            tls,
         };
         server.wait();
         server
@@ -60,7 +78,7 @@ impl ObjectServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
         std::thread::sleep(pause);
-        self.child = spawn(&self.program, &self.root, self.address);
+        self.child = spawn(&self.program, &self.root, self.address, self.tls.as_ref());
         self.wait();
     }
 
@@ -71,10 +89,11 @@ impl ObjectServer {
 
     /// The environment by which a program reaches it.
     pub fn environment(&self) -> [(&'static str, String); 5] {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
         [
             ("AWS_ACCESS_KEY_ID", USER.0.into()),
             ("AWS_SECRET_ACCESS_KEY", USER.1.into()),
-            ("AWS_ENDPOINT_URL", format!("http://{}", self.address)),
+            ("AWS_ENDPOINT_URL", format!("{scheme}://{}", self.address)),
             ("AWS_REGION", "us-east-1".into()),
             ("AWS_ALLOW_HTTP", "true".into()),
         ]
@@ -100,14 +119,21 @@ impl Drop for ObjectServer {
     }
 }
 
-fn spawn(program: &Path, root: &Path, address: SocketAddr) -> Child {
+fn spawn(program: &Path, root: &Path, address: SocketAddr, tls: Option<&Certificate>) -> Child {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(root.join("server.log"))
         .expect("a log");
     let copy = log.try_clone().expect("a second handle");
-    Command::new(program)
+    let mut command = Command::new(program);
+    if let Some(Certificate {
+        certificate, key, ..
+    }) = tls
+    {
+        command.arg("--cert").arg(certificate).arg("--key").arg(key);
+    }
+    command
         .args([
             "--access",
             USER.0,
