@@ -33,15 +33,15 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-/// Feeds a sequence in the given pieces and returns the logits of every piece's last token.
-fn feed(engine: &Engine, pieces: &[&[u32]], cache: &mut KeyValueCache) -> Vec<Vec<f32>> {
-    let mut feed_piece = |tokens: &&[u32]| {
+/// Computes a sequence in the given chunks and returns the logits of every chunk's last token.
+fn compute_chunks(engine: &Engine, chunks: &[&[u32]], cache: &mut KeyValueCache) -> Vec<Vec<f32>> {
+    let mut compute = |tokens: &&[u32]| {
         let hidden = engine
             .last_hidden(&mut [Segment { tokens, cache }])
             .expect("hidden states");
         engine.head(&hidden).0[..engine.head_width()].to_vec()
     };
-    pieces.iter().map(&mut feed_piece).collect()
+    chunks.iter().map(&mut compute).collect()
 }
 
 fn tokens(seed: u64, count: usize) -> Vec<u32> {
@@ -111,7 +111,7 @@ proptest! {
             .collect();
         let mut first = engine.new_cache();
         if shared > 0 {
-            feed(&engine, &[&beginning], &mut first);
+            compute_chunks(&engine, &[&beginning], &mut first);
         }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let (logits, stride) = pool.install(|| {
@@ -124,9 +124,9 @@ proptest! {
             engine.head(&engine.last_hidden(&mut segments).unwrap())
         });
         for (row, logits) in rows.iter().zip(logits.chunks_exact(stride)) {
-            let pieces: Vec<&[u32]> = row.chunks(cut).collect();
-            let in_pieces = feed(&engine, &pieces, &mut engine.new_cache()).pop().unwrap();
-            prop_assert_eq!(bits(&in_pieces), bits(&logits[..engine.head_width()]));
+            let chunks: Vec<&[u32]> = row.chunks(cut).collect();
+            let in_chunks = compute_chunks(&engine, &chunks, &mut engine.new_cache()).pop().unwrap();
+            prop_assert_eq!(bits(&in_chunks), bits(&logits[..engine.head_width()]));
         }
     }
 }
@@ -192,7 +192,7 @@ fn serving_matches_the_reference() {
         let engine = Engine::from_decoder(&decoder, Dtype::F32).expect("an engine");
         let sequence = tokens(11, 150);
         let one_by_one: Vec<&[u32]> = sequence.chunks(1).collect();
-        let served = feed(&engine, &one_by_one, &mut engine.new_cache());
+        let served = compute_chunks(&engine, &one_by_one, &mut engine.new_cache());
         for (place, (served, expected)) in served
             .iter()
             .zip(reference_logits(&decoder, &sequence))
@@ -213,15 +213,21 @@ fn forked_kv_cache_is_independent() {
         .expect("an engine");
     let (first, second) = (tokens(1, 100), tokens(2, 30));
     let mut cache = engine.new_cache();
-    feed(&engine, &[&first], &mut cache);
+    compute_chunks(&engine, &[&first], &mut cache);
     let mut fork = cache.fork(70);
-    let forked = feed(&engine, &[&second], &mut fork);
+    let forked = compute_chunks(&engine, &[&second], &mut fork);
     let whole = [&first[..70], &second[..]].concat();
-    assert_eq!(forked, feed(&engine, &[&whole], &mut engine.new_cache()));
+    assert_eq!(
+        forked,
+        compute_chunks(&engine, &[&whole], &mut engine.new_cache())
+    );
     // What the fork wrote did not reach the cache that it came from.
-    let on = feed(&engine, &[&second], &mut cache);
+    let on = compute_chunks(&engine, &[&second], &mut cache);
     let whole = [&first[..], &second[..]].concat();
-    assert_eq!(on, feed(&engine, &[&whole], &mut engine.new_cache()));
+    assert_eq!(
+        on,
+        compute_chunks(&engine, &[&whole], &mut engine.new_cache())
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::inference::{
 };
 use crate::ops::cpu::BLOCK_TOKENS;
 
-/// What to measure. Prompts are arbitrary tokens; the likeliest token goes on, so that sampling takes no part.
+/// What to measure. Prompts are arbitrary tokens; decoding is greedy, so that sampling takes no part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "case", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Case {

@@ -1,11 +1,11 @@
-//! Memory, as the system tells it.
+//! Memory of this process and of the machine.
 
-/// The largest resident size that this process has had, in bytes, where the system tells.
+/// The largest resident size that this process has had, in bytes; `None` if the system does not report it.
 pub fn peak_bytes() -> Option<u64> {
     kibibytes("/proc/self/status", "VmHWM:")
 }
 
-/// Bytes of memory that new work can have without swapping, where the system tells.
+/// Bytes of memory that new work can have without swapping; `None` if the system does not report it.
 pub fn available_bytes() -> Option<u64> {
     kibibytes("/proc/meminfo", "MemAvailable:")
 }

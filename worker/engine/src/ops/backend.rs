@@ -33,7 +33,7 @@ pub trait ComputeBackend {
     ) -> Result<[Self::Activation; N], Self::Error>;
 
     /// Rotates queries and keys by their positions and attends: every token to those of its own sequence
-    /// that are not after it. `layer` tells whose keys and values are kept, where they are.
+    /// that are not after it. `layer` is the index of the KV cache, if the backend has one.
     ///
     /// # Errors
     /// The shapes do not fit.

@@ -1,6 +1,5 @@
-//! The training loop: batches in keyed order, gradients accumulated over micro-batches, clipping, AdamW, and
-//! between steps a word to the callback, a look at whether to stop and, every few steps, a checkpoint. It
-//! knows no loss and no store.
+//! The training loop: batches in keyed order, gradients accumulated over micro-batches, clipping, AdamW; between steps it reports to the
+//! callback, checks whether to stop and, every few steps, saves a checkpoint. It knows no loss and no store.
 
 use super::callback::{
     StepRecord, TrainingCallback, TrainingOutcome, TrainingProgress, TrainingSummary,

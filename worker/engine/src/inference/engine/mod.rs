@@ -68,7 +68,7 @@ impl Source for std::collections::BTreeMap<String, candle_core::Tensor> {
 
 /// New tokens of one sequence, and the KV cache of those before them.
 pub struct Segment<'a> {
-    /// The tokens to feed; at least one.
+    /// The tokens to compute; at least one.
     pub tokens: &'a [u32],
     /// What the sequence has had so far; afterwards it has these tokens too.
     pub cache: &'a mut KeyValueCache,

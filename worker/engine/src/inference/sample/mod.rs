@@ -46,7 +46,7 @@ struct Weights {
     stretches: Vec<Stretch>,
 }
 
-/// What is known of [`STRETCH`] consecutive weights, so that most need not be looked at again.
+/// What is known of [`STRETCH`] consecutive weights, so that most need not be read again.
 #[derive(Clone, Copy, Debug)]
 struct Stretch {
     sum: f64,

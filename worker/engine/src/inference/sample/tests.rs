@@ -54,7 +54,7 @@ fn top_p(logits: &[f32], temperature: f64, share: f64) -> Vec<(u32, f32)> {
         .stretches
         .iter()
         .zip(weights.weights.chunks(super::STRETCH));
-    // A stretch without a sum is not looked at again, and not cleared.
+    // A stretch without a sum is not read again, and not cleared.
     (0..)
         .step_by(super::STRETCH)
         .zip(kept)

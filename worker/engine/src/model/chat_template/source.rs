@@ -11,7 +11,7 @@ use crate::model::tokenizer::{TokenizerSource, read_optional};
 /// The Jinja source of a model's chat template.
 ///
 /// # Errors
-/// Names the model and the places looked at where it has none.
+/// Names the model and the searched places if it has none.
 pub(in crate::model) fn find_source(
     source: &TokenizerSource<'_>,
     path: &Path,

@@ -28,7 +28,7 @@ pub fn segment_mask(segments: &Tensor, window: Option<usize>) -> Result<Tensor> 
     Tensor::from_vec(mask, (batch, 1, tokens, tokens), segments.device())
 }
 
-/// Attention from projections on: heads are told apart, queries and keys rotated by their positions, and the heads' results put beside each
+/// Attention from projections on: heads are split, queries and keys rotated by their positions, and the heads' results put beside each
 /// other.
 ///
 /// `q`: (batch, tokens, heads * head_dim); `k`, `v`: (batch, tokens, key_heads * head_dim); `cos`, `sin`: (batch, 1, tokens, head_dim / 2);

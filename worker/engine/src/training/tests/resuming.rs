@@ -7,7 +7,7 @@ use crate::training::{
     TrainingSummary, train,
 };
 
-/// Trains to the end, stopping after every `patience` looks and resuming with a fresh model and objective.
+/// Trains to the end, stopping after every `patience` checks and resuming with a fresh model and objective.
 fn in_pieces<O: Objective>(
     model: impl Fn() -> TrainableModel,
     objective: impl Fn() -> O,

@@ -1,4 +1,4 @@
-//! Heads, told apart and brought together again.
+//! Splits rows into attention heads and merges them.
 
 use rayon::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Causal attention with grouped heads over packed sequences, from projections to the input of the next: heads are told apart, rotated and
+//! Causal attention with grouped heads over packed sequences, from projections to the input of the next: heads are split, rotated and
 //! brought together again within one operation, pair by pair of sequence and key head.
 
 use std::sync::{Mutex, PoisonError};
