@@ -10,7 +10,7 @@ use scalequest_crds::protocol::report::{Outcome, StageReport};
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::Stage;
 use scalequest_engine::training::rng::KeyedRng;
-use scalequest_operator::local::record_file::load;
+use scalequest_runner::record_file::load;
 use scalequest_tests::harness::binaries::binary;
 use scalequest_tests::harness::crash::{Doing, Moment, Struck, Victim, strike};
 use scalequest_tests::harness::processes::{signal, wait_until, workers_below};

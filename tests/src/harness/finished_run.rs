@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use scalequest_core::record::{RunRecord, StageRecord};
 use scalequest_crds::protocol::rows::RejectRow;
 use scalequest_crds::v1alpha1::Stage;
-use scalequest_operator::local::record_file::load;
-use scalequest_operator::record::{RunRecord, StageRecord};
+use scalequest_runner::record_file::load;
 use scalequest_worker::storage::store::Store;
 use scalequest_worker::storage::table::RowReader;
 use scalequest_worker::storage::workspace::StageDir;

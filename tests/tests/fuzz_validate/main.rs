@@ -8,9 +8,9 @@ use std::io::Write;
 use std::panic::catch_unwind;
 use std::process::{Command, Stdio};
 
+use scalequest_core::parse::parse;
+use scalequest_core::validate::{Environment, validate};
 use scalequest_crds::protocol::preflight::Fault;
-use scalequest_operator::parse::parse;
-use scalequest_operator::validate::{Environment, validate};
 use scalequest_tests::harness::binaries::{binary, repository};
 use scalequest_tests::spec_fuzzer::{Mutation, SpecFuzzer};
 

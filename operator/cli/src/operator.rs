@@ -1,0 +1,100 @@
+//! `scalequest operator`: looks after the SynthesisRuns of a cluster.
+
+use std::time::Duration;
+
+use scalequest_crds::protocol::exit_codes;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Refusal;
+use super::arguments::{OperatorArguments, PullPolicy};
+use scalequest_controller::leader_election::Election;
+use scalequest_controller::operate::{Options, operate};
+use scalequest_controller::settings::Settings;
+
+/// Looks after runs until it is asked to stop.
+pub fn operator(arguments: OperatorArguments) -> Result<i32, Refusal> {
+    let options = options(arguments)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| Refusal::Failed(format!("cannot start: {error}")))?;
+    runtime.block_on(async {
+        let cannot = |error| Refusal::Failed(format!("cannot listen to signals: {error}"));
+        let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        operate(options, stop).await.map_err(Refusal::Failed)
+    })?;
+    Ok(exit_codes::run::DONE)
+}
+
+fn options(arguments: OperatorArguments) -> Result<Options, Refusal> {
+    let OperatorArguments {
+        worker_image,
+        worker_gpu_image,
+        worker_image_pull_policy,
+        worker_image_pull_secrets,
+        watch_namespaces,
+        listen,
+        leader_election,
+        lease_name,
+        lease_namespace,
+        identity,
+        job_ttl_seconds,
+        shard_retries,
+        relist_seconds,
+        concurrency,
+    } = arguments;
+    let given = |names: Vec<String>| -> Vec<String> {
+        let names = names.into_iter().map(|name| name.trim().to_string());
+        names.filter(|name| !name.is_empty()).collect()
+    };
+    let election = match (leader_election, lease_namespace) {
+        (false, _) => None,
+        (true, Some(namespace)) => Some(Election {
+            lease: lease_name,
+            namespace,
+            identity: identity
+                .or_else(host_name)
+                .unwrap_or_else(|| "scalequest-operator".into()),
+        }),
+        (true, None) => {
+            return Err(Refusal::input(
+                "--lease-namespace",
+                "is needed with leader election: name the operator's namespace (POD_NAMESPACE), or give --leader-election false",
+            ));
+        }
+    };
+    let image_pull_policy = match worker_image_pull_policy {
+        PullPolicy::Always => "Always",
+        PullPolicy::IfNotPresent => "IfNotPresent",
+        PullPolicy::Never => "Never",
+    };
+    Ok(Options {
+        settings: Settings {
+            worker_image,
+            worker_gpu_image: worker_gpu_image.filter(|image| !image.is_empty()),
+            image_pull_policy: image_pull_policy.into(),
+            image_pull_secrets: given(worker_image_pull_secrets),
+            job_ttl_seconds,
+            shard_retries,
+            relist: Duration::from_secs(relist_seconds),
+            ..Settings::default()
+        },
+        namespaces: given(watch_namespaces),
+        listen,
+        election,
+        concurrency,
+    })
+}
+
+fn host_name() -> Option<String> {
+    std::env::var("HOSTNAME")
+        .ok()
+        .filter(|name| !name.is_empty())
+}

@@ -1,0 +1,199 @@
+//! What can be known of a run before it is planned: its seed questions, an earlier run of it, what a person states, and the rates of this
+//! machine. It reads files and starts nothing.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use scalequest_crds::protocol::preflight::{Fault, Inspection};
+use scalequest_crds::protocol::profile::{ModelRates, RATES_MAX_BYTES};
+use scalequest_crds::v1alpha1::SeedQuestions;
+
+use super::super::Refusal;
+use super::super::arguments::PlanArguments;
+use scalequest_core::estimate::rated::{Known, Rated, RatesFile};
+use scalequest_core::estimate::{Assumptions, Measured, assume, model_sizes};
+use scalequest_core::validate::ValidRun;
+use scalequest_runner::places::{run_directory, state_directory};
+use scalequest_runner::record_file::{self, RECORD};
+
+/// What is known.
+pub struct Gathered {
+    /// What is assumed, with what was measured and stated in its place.
+    pub assumptions: Assumptions,
+    /// The earlier run.
+    pub measured: Option<Measured>,
+    /// What its inspection found.
+    pub inspection: Option<Inspection>,
+    /// Rates of this machine.
+    pub rated: Option<Rated>,
+    /// Where all that comes from, a sentence each.
+    pub sources: Vec<String>,
+}
+
+/// Gathers what is known of `run`.
+///
+/// # Errors
+/// What the person stated makes no sense, or a file of rates cannot be used.
+pub fn gather(run: &ValidRun, arguments: &PlanArguments) -> Result<Gathered, Refusal> {
+    let mut sources = Vec::new();
+    let mut assumptions = counted(run);
+    let (inspection, measured) = earlier(run, &mut sources);
+    if let Some(measured) = &measured {
+        let overrides = measured.overrides(run.method().samples);
+        assumptions.replace(&overrides);
+        let names = overrides.names();
+        if !names.is_empty() {
+            sources.push(format!("measured by that run: {}", names.join(", ")));
+        }
+    }
+    let mut stated = Vec::new();
+    for text in &arguments.assume {
+        let overrides = assume(text).map_err(Refusal::BadInput)?;
+        assumptions.state(&overrides);
+        stated.extend(overrides.names());
+    }
+    if !stated.is_empty() {
+        sources.push(format!("stated by --assume: {}", stated.join(", ")));
+    }
+    let files = rates(&arguments.rates)?;
+    let known = known(run, inspection.as_ref());
+    Ok(Gathered {
+        assumptions,
+        measured,
+        inspection,
+        rated: (!files.is_empty()).then(|| Rated::new(files, &known)),
+        sources,
+    })
+}
+
+/// The usual assumptions, with the seed questions counted where all their files lie on this machine.
+fn counted(run: &ValidRun) -> Assumptions {
+    let lines = |file: &SeedQuestions| {
+        let text = std::fs::read_to_string(file.path.as_ref()?).ok()?;
+        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        let answer = file.answer_field.as_deref();
+        let has_answer = |line: &&str| {
+            let value = serde_json::from_str::<serde_json::Value>(line).ok();
+            answer.is_some_and(|field| value.is_some_and(|value| !value[field].is_null()))
+        };
+        let (all, answered) = (lines.clone().count(), lines.filter(has_answer).count());
+        Some((i64::try_from(all).ok()?, i64::try_from(answered).ok()?))
+    };
+    let usual = Assumptions::default();
+    let counted: Option<Vec<_>> = run.method().seed_questions.iter().map(lines).collect();
+    let Some(counted) = counted else {
+        return usual;
+    };
+    Assumptions {
+        seed_questions: counted.iter().map(|(all, _)| all).sum(),
+        seed_answers: Some(counted.iter().map(|(_, answered)| answered).sum()),
+        ..usual
+    }
+}
+
+/// What the record of an earlier or half-finished run of the same name says, where it is of the same spec.
+fn earlier(run: &ValidRun, sources: &mut Vec<String>) -> (Option<Inspection>, Option<Measured>) {
+    let directory = run_directory(&state_directory(&run.spec().workspace), run.name());
+    let place = directory.join(RECORD);
+    let record = match record_file::load(&directory) {
+        Ok(loaded) => loaded.record,
+        Err(problem) => {
+            sources.push(format!("an earlier run is not used: {problem}"));
+            None
+        }
+    };
+    let Some(record) = record else {
+        return (None, None);
+    };
+    match Measured::of(&record, run) {
+        Ok(measured) => {
+            if let Some(measured) = &measured {
+                let over = measured
+                    .waves
+                    .iter()
+                    .filter(|wave| wave.end.is_some())
+                    .count();
+                sources.push(format!(
+                    "an earlier run of this spec: {} ({over} of {} waves over, {} of {} questions accepted)",
+                    place.display(),
+                    measured.waves.len(),
+                    record.accepted(),
+                    record.generated()
+                ));
+            }
+            let looked_at = !record.inspection.models.is_empty();
+            (looked_at.then_some(record.inspection), measured)
+        }
+        Err(fields) => {
+            sources.push(format!(
+                "the earlier run in {} is of another spec and not used: {fields}",
+                place.display()
+            ));
+            (None, None)
+        }
+    }
+}
+
+/// The files of rates that `--rates` names, or everything that is wrong with them.
+fn rates(paths: &[std::path::PathBuf]) -> Result<Vec<RatesFile>, Refusal> {
+    let mut faults = Vec::new();
+    let mut files = Vec::new();
+    for path in paths {
+        match read(path) {
+            Ok(rates) => files.push(RatesFile {
+                name: path.display().to_string(),
+                rates,
+            }),
+            Err(problem) => faults.push(Fault {
+                field: format!("--rates {}", path.display()),
+                message: format!(
+                    "{problem}; make it with scalequest-worker bench --model PATH --save {}",
+                    path.display()
+                ),
+            }),
+        }
+    }
+    match faults.is_empty() {
+        true => Ok(files),
+        false => Err(Refusal::BadInput(faults)),
+    }
+}
+
+fn read(path: &Path) -> Result<ModelRates, String> {
+    let cannot = |error: std::io::Error| format!("cannot be read: {error}");
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    file.take(RATES_MAX_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
+    if bytes.len() > RATES_MAX_BYTES {
+        return Err(format!(
+            "is no file of rates: it is larger than {RATES_MAX_BYTES} bytes"
+        ));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| "is no file of rates: it is no text")?;
+    ModelRates::from_json(&text).map_err(|problem| format!("is no file of rates: {problem}"))
+}
+
+/// By what the rates of each model can be found.
+fn known(run: &ValidRun, inspection: Option<&Inspection>) -> BTreeMap<String, Known> {
+    let facts = |name: &str| inspection?.models.iter().find(|facts| facts.name == name);
+    let sizes = model_sizes(run.method(), inspection);
+    let of = |model: &scalequest_crds::v1alpha1::Model| {
+        let path = model
+            .source
+            .as_ref()
+            .and_then(|source| source.path.as_ref());
+        let whole = path.and_then(|path| Path::new(path).canonicalize().ok());
+        Known {
+            digest: facts(&model.name).map(|facts| facts.digest.clone()),
+            path: whole.map(|path| path.display().to_string()),
+            parameters: sizes.get(&model.name).map_or(0, |size| size.parameters),
+        }
+    };
+    let models = run.method().models.iter();
+    models
+        .map(|model| (model.name.clone(), of(model)))
+        .collect()
+}

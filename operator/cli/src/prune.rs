@@ -1,0 +1,87 @@
+//! `scalequest prune`: shows, or removes, what no kept run refers to.
+
+use std::fmt::Write;
+
+use scalequest_crds::protocol::exit_codes;
+
+use super::arguments::PruneArguments;
+use super::{Refusal, text};
+use scalequest_runner::machine::show_bytes;
+use scalequest_runner::prune::{remove, survey};
+
+/// Shows what may be removed from a workspace; removes it with `--yes`.
+pub fn prune(arguments: &PruneArguments) -> Result<i32, Refusal> {
+    let PruneArguments { dir, yes, forget } = arguments;
+    if dir.to_string_lossy().contains("://") {
+        return Err(Refusal::input(
+            "DIR",
+            "is an object store: remove what is old there by the store's lifecycle rules",
+        ));
+    }
+    let found = survey(dir, forget).map_err(|message| Refusal::input("DIR", message))?;
+    let mut out = String::new();
+    for each in &found.removable {
+        let _ = writeln!(
+            out,
+            "{:>10}  {}  ({})",
+            show(each.bytes),
+            each.path.display(),
+            each.reason
+        );
+    }
+    for name in forget {
+        let _ = writeln!(
+            out,
+            "{:>10}  {}  (the run is forgotten)",
+            "",
+            dir.join("runs").join(name).display()
+        );
+    }
+    let total = show(found.removable.iter().map(|each| each.bytes).sum());
+    let kept = format!(
+        "kept: {} for {}",
+        show(found.kept_bytes),
+        if found.runs.is_empty() {
+            "no run".into()
+        } else {
+            found.runs.join(", ")
+        }
+    );
+    if !*yes {
+        let again = if found.removable.is_empty() && forget.is_empty() {
+            ""
+        } else {
+            "; say --yes to remove it"
+        };
+        let _ = writeln!(
+            out,
+            "would remove {total} in {}{again}; {kept}",
+            places(found.removable.len())
+        );
+        text::print(&out)?;
+        return Ok(exit_codes::run::DONE);
+    }
+    let left = remove(dir, &found, forget).map_err(Refusal::Failed)?;
+    for path in &left {
+        let _ = writeln!(out, "left, since a run works on it: {}", path.display());
+    }
+    let _ = writeln!(
+        out,
+        "removed {total} in {}; {kept}",
+        places(found.removable.len() - left.len())
+    );
+    text::print(&out)?;
+    Ok(exit_codes::run::DONE)
+}
+
+fn show(bytes: u64) -> String {
+    show_bytes(i64::try_from(bytes).unwrap_or(i64::MAX))
+}
+
+fn places(count: usize) -> String {
+    if count == 1 {
+        "1 place".into()
+    } else {
+        format!("{count} places")
+    }
+}

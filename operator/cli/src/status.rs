@@ -1,0 +1,228 @@
+//! `scalequest status`: how far a run is, while it is driven and afterwards.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use scalequest_crds::protocol::exit_codes;
+use scalequest_crds::v1alpha1::status::{StageStatus, SynthesisRunStatus};
+use scalequest_crds::v1alpha1::{Place, SynthesisRun};
+use serde_json::{Value, json};
+
+use super::arguments::{OutputFormat, StatusArguments};
+use super::summary::numbers;
+use super::{Refusal, text};
+use scalequest_core::plan::{Observed, plan};
+use scalequest_core::record::RunRecord;
+use scalequest_core::status::{View, status as project};
+use scalequest_core::validate::{Environment, validate};
+use scalequest_runner::drive::live::Live;
+use scalequest_runner::lock::Lock;
+use scalequest_runner::machine::now_millis;
+use scalequest_runner::places::state_directory;
+use scalequest_runner::progress::sentence::show_seconds;
+use scalequest_runner::record_file::{self, RECORD};
+
+/// Prints how far a run is.
+pub fn status(arguments: &StatusArguments) -> Result<i32, Refusal> {
+    let directory = run_directory(&arguments.dir, arguments.run.as_deref())?;
+    let loaded = record_file::load(&directory).map_err(Refusal::Failed)?;
+    let record = loaded.record.ok_or_else(|| {
+        let why = loaded
+            .damage
+            .unwrap_or_else(|| format!("{} is not there", directory.join(RECORD).display()));
+        Refusal::input(
+            "DIR",
+            format!("holds no record of a run that can be read: {why}"),
+        )
+    })?;
+    let is_driven = Lock::is_held(&directory.join("lock"));
+    let live = Live::read(&directory).filter(|_| is_driven);
+    let status = match &live {
+        Some(live) => live.status.clone(),
+        None => projected(&record, Live::read(&directory).as_ref())?,
+    };
+    let answer = match arguments.output {
+        OutputFormat::Json => {
+            let active = live
+                .as_ref()
+                .map(|live| live.active.clone())
+                .unwrap_or_default();
+            let pid = live.as_ref().map(|live| live.pid);
+            format!(
+                "{:#}\n",
+                json!({"run": record.name, "driven": is_driven, "pid": pid, "status": status, "active": active})
+            )
+        }
+        OutputFormat::Text => as_text(&record.name, is_driven, &status, live.as_ref()),
+    };
+    text::print(&answer)?;
+    Ok(exit_codes::run::DONE)
+}
+
+/// The status that the record alone tells.
+fn projected(record: &RunRecord, last: Option<&Live>) -> Result<SynthesisRunStatus, Refusal> {
+    let run = SynthesisRun::new(&record.name, record.spec.clone());
+    let valid = validate(&run, Environment::Local).map_err(Refusal::BadInput)?;
+    let next = plan(&valid, record, &Observed::default(), now_millis());
+    Ok(project(&View {
+        run: &valid,
+        record,
+        plan: &next,
+        progress: &[],
+        troubles: &[],
+        previous: last
+            .map(|live| live.status.conditions.as_slice())
+            .unwrap_or_default(),
+        generation: None,
+        now_millis: now_millis(),
+    }))
+}
+
+/// The run's directory: `dir` itself, or the one run, or the named one, in the workspace `dir`.
+fn run_directory(dir: &Path, run: Option<&str>) -> Result<PathBuf, Refusal> {
+    let name = dir.to_string_lossy();
+    let workspace = match name.contains("://") {
+        true => state_directory(&Place {
+            uri: Some(name.to_string()),
+            ..Place::default()
+        }),
+        false => dir.to_path_buf(),
+    };
+    if workspace.join(RECORD).is_file() {
+        return Ok(workspace);
+    }
+    let mut runs: Vec<String> = fs::read_dir(workspace.join("runs"))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            entry
+                .ok()
+                .filter(|entry| entry.path().is_dir())?
+                .file_name()
+                .into_string()
+                .ok()
+        })
+        .collect();
+    runs.sort();
+    match (run, runs.as_slice()) {
+        (_, []) => Err(Refusal::input(
+            "DIR",
+            format!("{name} holds no run: name a run's workspace, or <workspace>/runs/<run>"),
+        )),
+        (Some(run), _) if runs.iter().any(|known| known == run) => {
+            Ok(workspace.join("runs").join(run))
+        }
+        (Some(run), _) => Err(Refusal::input(
+            "--run",
+            format!("{name} holds no run `{run}`; it holds: {}", runs.join(", ")),
+        )),
+        (None, [only]) => Ok(workspace.join("runs").join(only)),
+        (None, _) => Err(Refusal::input(
+            "DIR",
+            format!(
+                "{name} holds several runs: choose one with --run: {}",
+                runs.join(", ")
+            ),
+        )),
+    }
+}
+
+fn as_text(
+    name: &str,
+    is_driven: bool,
+    status: &SynthesisRunStatus,
+    live: Option<&Live>,
+) -> String {
+    let mut out = String::new();
+    let phase = status.phase.clone().unwrap_or_default();
+    let driver = match live {
+        Some(live) => format!("driven by process {}", live.pid),
+        None if is_driven => "being started".into(),
+        None => "not being driven now; `scalequest run -f FILE` goes on".into(),
+    };
+    let _ = match phase.as_str() {
+        "Complete" => writeln!(out, "run {name}: {phase}"),
+        _ => writeln!(out, "run {name}: {phase}, {driver}"),
+    };
+    let _ = writeln!(out, "{}", numbers(status));
+    if let Some(estimate) = &status.estimate {
+        let cost = estimate
+            .cost
+            .as_ref()
+            .map(|cost| format!(", cost {cost}"))
+            .unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "estimate  {} questions, {} hours of workers, yield {}{cost}",
+            text::number(estimate.questions),
+            estimate.gpu_hours,
+            estimate.yield_ratio
+        );
+    }
+    if let Some(dataset) = &status.dataset {
+        let _ = writeln!(
+            out,
+            "dataset   {} ({} pairs)",
+            dataset.uri,
+            text::number(dataset.rows)
+        );
+    }
+    let active = live.map(|live| live.active.as_slice()).unwrap_or_default();
+    let mut rows = vec![
+        ["stage", "generator", "wave", "state", "shards", ""]
+            .map(String::from)
+            .to_vec(),
+    ];
+    rows.extend(status.stages.iter().map(|stage| row(stage, active)));
+    let _ = write!(out, "\n{}", text::table(&rows, &[2, 4]));
+    out
+}
+
+fn row(stage: &StageStatus, active: &[Value]) -> Vec<String> {
+    let StageStatus {
+        name,
+        wave,
+        generator,
+        state,
+        job: _,
+        shards,
+        // The runner's own file says more of what is under way.
+        percent: _,
+        doing: _,
+    } = stage;
+    let is_it = |event: &&Value| {
+        event["stage"] == json!(name)
+            && event.get("wave").cloned() == wave.map(|wave| json!(wave))
+            && event.get("generator").cloned() == generator.as_ref().map(|g| json!(g))
+    };
+    let doing = active.iter().find(is_it).map(progress).unwrap_or_default();
+    vec![
+        name.to_string(),
+        generator.clone().unwrap_or_default(),
+        wave.map(|wave| wave.to_string()).unwrap_or_default(),
+        state.clone(),
+        if shards.total > 0 {
+            format!("{}/{}", shards.succeeded, shards.total)
+        } else {
+            String::new()
+        },
+        doing,
+    ]
+}
+
+/// `generate 12/50, 3.1/s, about 12s left`.
+fn progress(event: &Value) -> String {
+    let number = |name: &str| event[name].as_i64().unwrap_or(0);
+    let mut text = event["doing"].as_str().unwrap_or_default().to_string();
+    if number("total") > 0 {
+        let _ = write!(text, " {}/{}", number("done"), number("total"));
+    }
+    if let Some(rate) = event["perSecond"].as_f64().filter(|rate| *rate > 0.0) {
+        let _ = write!(text, ", {rate:.1}/s");
+    }
+    if let Some(seconds) = event["etaSeconds"].as_i64() {
+        let _ = write!(text, ", about {} left", show_seconds(seconds));
+    }
+    text
+}

@@ -1,0 +1,206 @@
+//! What is told as events: the difference between two statuses, in words. Pure.
+
+use kube::runtime::events::{Event, EventType};
+use scalequest_crds::v1alpha1::SynthesisRunStatus;
+use scalequest_crds::v1alpha1::conditions::{
+    ACCEPTED, COMPLETE, DEGRADED, FAILED, PROGRESSING, SUSPENDED, reason,
+};
+use scalequest_crds::v1alpha1::status::StageStatus;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+/// Longest note of an event, in characters; the API server takes 1,024 bytes.
+const NOTE_MAX: usize = 330;
+
+/// Action of the event that a run is complete.
+const COMPLETES: &str = "Complete";
+
+/// Reasons of events that tell how far a run is.
+const STAGE_STARTED: &str = "StageStarted";
+const STAGE_REUSED: &str = "StageReused";
+const WAVE_ENDED: &str = "WaveEnded";
+const PUBLISHED: &str = "Published";
+
+/// What to tell of the way from `before` to `after`.
+pub fn events(before: &SynthesisRunStatus, after: &SynthesisRunStatus) -> Vec<Event> {
+    let mut events: Vec<Event> = after
+        .conditions
+        .iter()
+        .filter_map(|condition| of_condition(&before.conditions, condition))
+        .collect();
+    for stage in &after.stages {
+        let was = before.stages.iter().find(|was| is_same(was, stage));
+        let was = was.map_or("Waiting", |was| was.state.as_str());
+        if was != stage.state {
+            events.extend(of_stage(stage));
+        }
+    }
+    let accepted = |status: &SynthesisRunStatus| {
+        let progress = status.progress.as_ref();
+        progress.map(|progress| (progress.accepted, progress.target))
+    };
+    // Of the wave that fills the dataset it is told that the dataset is published.
+    if let (Some((was, _)), Some((is, target))) = (accepted(before), accepted(after))
+        && is > was
+        && is < target
+    {
+        let note = format!("{is} of {target} pairs are accepted");
+        let action = format!("Accept-{is}");
+        events.push(event(EventType::Normal, WAVE_ENDED, &action, note));
+    }
+    let published = after.dataset.as_ref();
+    if let Some(dataset) = published.filter(|_| before.dataset != after.dataset) {
+        let note = format!("{} pairs are published at {}", dataset.rows, dataset.uri);
+        // That the run is complete says that it is published.
+        match events.iter_mut().find(|event| event.action == COMPLETES) {
+            Some(complete) => complete.note = Some(note),
+            None => events.push(event(EventType::Normal, PUBLISHED, "Publish", note)),
+        }
+    }
+    events
+}
+
+/// Whether what the event tells happens once in a run: its stages, its waves, its end.
+pub fn is_told_once(event: &Event) -> bool {
+    let once = [STAGE_STARTED, STAGE_REUSED, WAVE_ENDED, PUBLISHED];
+    once.contains(&event.reason.as_str()) || event.action == COMPLETES
+}
+
+fn of_condition(before: &[Condition], is: &Condition) -> Option<Event> {
+    let was = before.iter().find(|was| was.type_ == is.type_);
+    let same = was.is_some_and(|was| {
+        was.status == is.status && was.reason == is.reason && was.message == is.message
+    });
+    if same {
+        return None;
+    }
+    let flipped = was.is_none_or(|was| was.status != is.status);
+    let reason_changed = was.is_none_or(|was| was.reason != is.reason);
+    let (kind, action) = match (is.type_.as_str(), is.status.as_str()) {
+        (ACCEPTED, "True") if was.is_some_and(|was| was.status == "False") => {
+            (EventType::Normal, "Accept")
+        }
+        (ACCEPTED, "False") => (EventType::Warning, "Accept"),
+        (SUSPENDED, "True") if flipped => (EventType::Normal, "Suspend"),
+        (SUSPENDED, "False") if flipped && was.is_some() => (EventType::Normal, "Resume"),
+        (PROGRESSING, "False") if reason_changed && is.reason == reason::MAX_WAVES_REACHED => {
+            (EventType::Normal, "Stop")
+        }
+        (PROGRESSING, "False") if reason_changed && is.reason == "BudgetExhausted" => {
+            (EventType::Warning, "Stop")
+        }
+        (COMPLETE, "True") if flipped => (EventType::Normal, COMPLETES),
+        (FAILED, "True") if flipped => (EventType::Warning, "Fail"),
+        (DEGRADED, "True") => (EventType::Warning, "Observe"),
+        (DEGRADED, "False") if flipped && was.is_some() => (EventType::Normal, "Recover"),
+        _ => return None,
+    };
+    Some(event(kind, &is.reason, action, is.message.clone()))
+}
+
+fn of_stage(stage: &StageStatus) -> Option<Event> {
+    let mut name = stage.name.to_string();
+    if let Some(generator) = &stage.generator {
+        name = format!("{name} {generator}");
+    }
+    if let Some(wave) = stage.wave {
+        name = format!("{name}, wave {wave}");
+    }
+    // Events of the same reason and action become one, which would keep the first stage's note alone.
+    let action = name.replace(", ", "-").replace(' ', "-");
+    let (reason, note) = match stage.state.as_str() {
+        "Running" => (
+            STAGE_STARTED,
+            match &stage.job {
+                Some(job) => format!("{name}: {} shards, Job {job}", stage.shards.total),
+                None => format!("{name}: {} shards", stage.shards.total),
+            },
+        ),
+        "Reused" => (
+            STAGE_REUSED,
+            format!("{name}: the workspace held it already"),
+        ),
+        _ => return None,
+    };
+    Some(event(EventType::Normal, reason, &action, note))
+}
+
+fn is_same(a: &StageStatus, b: &StageStatus) -> bool {
+    a.name == b.name && a.generator == b.generator && a.wave == b.wave
+}
+
+fn event(type_: EventType, reason: &str, action: &str, note: String) -> Event {
+    let note = match note.chars().count() > NOTE_MAX {
+        true => note.chars().take(NOTE_MAX - 1).chain("…".chars()).collect(),
+        false => note,
+    };
+    Event {
+        type_,
+        reason: reason.into(),
+        note: Some(note),
+        action: action.into(),
+        secondary: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use scalequest_core::status::before_acceptance;
+    use scalequest_core::status::conditions::{Acceptance, Situation};
+    use scalequest_crds::protocol::preflight::Fault;
+
+    fn shown(
+        acceptance: Acceptance<'_>,
+        suspended: bool,
+        before: &SynthesisRunStatus,
+    ) -> SynthesisRunStatus {
+        let situation = Situation {
+            acceptance,
+            suspended,
+            plan: None,
+            troubles: &[],
+        };
+        before_acceptance(&situation, &before.conditions, Some(1), 0)
+    }
+
+    #[test]
+    fn nothing_is_told_where_nothing_changed_and_every_refusal_is() {
+        let first = shown(
+            Acceptance::Inspecting,
+            false,
+            &SynthesisRunStatus::default(),
+        );
+        assert!(events(&SynthesisRunStatus::default(), &first).is_empty());
+        assert!(events(&first, &first).is_empty());
+        let faults = [Fault {
+            field: "spec.output".into(),
+            message: "x".repeat(2000),
+        }];
+        let refused = shown(Acceptance::Refused(&faults), false, &first);
+        let told = events(&first, &refused);
+        assert_eq!((told.len(), told[0].reason.as_str()), (1, "Invalid"));
+        assert!(told[0].note.as_ref().is_some_and(|note| note.len() <= 1024));
+    }
+
+    #[test]
+    fn suspending_and_resuming_are_told() {
+        let first = shown(
+            Acceptance::Inspecting,
+            false,
+            &SynthesisRunStatus::default(),
+        );
+        let held = shown(Acceptance::Inspecting, true, &first);
+        assert!(
+            events(&first, &held)
+                .iter()
+                .any(|event| event.action == "Suspend")
+        );
+        let again = shown(Acceptance::Inspecting, false, &held);
+        assert!(
+            events(&held, &again)
+                .iter()
+                .any(|event| event.action == "Resume")
+        );
+    }
+}

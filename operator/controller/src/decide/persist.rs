@@ -1,0 +1,51 @@
+//! Persists the record: a step that changes it saves it, before anything that follows from the change is created. So no Job depends on a
+//! seal that is not persisted, and an operator that crashes after any write decides the same again from the saved record and the Jobs.
+
+use crate::observe::BEHIND_MILLIS;
+use crate::observe::job::SeenJob;
+use scalequest_core::record::RunRecord;
+
+use super::{Save, Scene, Step};
+
+/// Time after its end when a Job's pods may leave the cache: by then nothing waits for them to be observed as ended.
+const COLLECTABLE_AFTER_MILLIS: i64 = 2 * BEHIND_MILLIS;
+
+/// The record as its ConfigMap holds it.
+#[derive(Clone, Debug)]
+pub(super) struct Saved {
+    /// The record.
+    pub record: RunRecord,
+    /// The ConfigMap's resource version.
+    pub version: String,
+}
+
+/// Returns the save of `record` that is due, or `None` if it equals the saved one. Everything that a step changes is in one save.
+pub(super) fn persist(saved: Option<&Saved>, record: &RunRecord) -> Option<Save> {
+    let is_saved = saved.is_some_and(|saved| saved.record == *record);
+    (!is_saved).then(|| Save {
+        record: record.clone(),
+        version: saved.map(|saved| saved.version.clone()),
+    })
+}
+
+/// Adds to `step` the Jobs whose pods the cache may drop: ended ones of which the saved record, not only the one about to be saved, holds
+/// the seal and the usage.
+pub(super) fn collect(scene: &Scene<'_>, saved: &RunRecord, step: &mut Step) {
+    let has_pods = |job: &SeenJob| scene.belongings.pods.iter().any(|pod| pod.job == job.uid);
+    for job in scene.belongings.jobs.iter().filter(|job| has_pods(job)) {
+        let is_on_record = match job.work.stage {
+            Some(_) => saved.is_sealed(&job.work.key) && saved.charged.jobs.contains(&job.uid),
+            // The record begins with what the inspection found.
+            None => true,
+        };
+        let Some(ended) = job.ended_millis.filter(|_| is_on_record) else {
+            continue;
+        };
+        let left = ended + COLLECTABLE_AFTER_MILLIS - scene.now_millis;
+        if left > 0 {
+            step.wants_a_look_in(left);
+        } else {
+            step.collectable.insert(job.uid.clone());
+        }
+    }
+}

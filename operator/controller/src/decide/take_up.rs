@@ -1,0 +1,136 @@
+//! Takes up into the record what Jobs have said: seals, shards given up, damage, failures. Each is taken up once, however often it is seen.
+
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::conditions::reason;
+
+use super::stage::{Look, Stages};
+use super::{Scene, bill};
+use scalequest_core::plan::chain::Position;
+use scalequest_core::plan::{Failure, Plan, StageFailure};
+use scalequest_core::record::RunRecord;
+use scalequest_core::validate::ValidRun;
+
+/// How often the output of one stage may be found damaged before the run gives up on it.
+const DAMAGES: i32 = 5;
+
+/// Takes up what the stages of `plan` have come to; whether the record changed, so that another plan may follow from it.
+pub(super) fn take_up(
+    scene: &Scene<'_>,
+    run: &ValidRun,
+    plan: &Plan,
+    record: &mut RunRecord,
+) -> bool {
+    plan.start
+        .iter()
+        .any(|task| take_up_stage(scene, run, task, record))
+}
+
+/// The stage of `task` as it is seen.
+pub(super) fn stage_of<'a>(
+    scene: &Scene<'a>,
+    record: &RunRecord,
+    task: &'a StageTask,
+) -> Stages<'a> {
+    let given_up = record.given_up.iter().filter(|each| each.key == task.key);
+    Stages::new(
+        task,
+        &scene.belongings.jobs,
+        &scene.belongings.pods,
+        record.first_round(&task.key),
+        given_up.map(|each| each.shard).collect(),
+        record.is_new(task),
+    )
+}
+
+/// What the stage of `task` needs.
+pub(super) fn look(scene: &Scene<'_>, record: &RunRecord, task: &StageTask) -> Look {
+    let noted = |uid: &str| record.charged.jobs.contains(uid);
+    stage_of(scene, record, task).look(noted)
+}
+
+fn take_up_stage(
+    scene: &Scene<'_>,
+    run: &ValidRun,
+    task: &StageTask,
+    record: &mut RunRecord,
+) -> bool {
+    let stage = stage_of(scene, record, task);
+    match look(scene, record, task) {
+        Look::Wait | Look::Start(_) | Look::Later { .. } => return false,
+        Look::Sealed(report) => {
+            for job in &stage.jobs {
+                bill::settle(scene, record, job);
+            }
+            let computed = record.stages.iter().any(|known| {
+                known.computed
+                    && known.key == task.key
+                    && known.generator == task.generator
+                    && known.wave == task.wave
+            });
+            match record.seal(task, &report, !computed && !stage.has_run()) {
+                Ok(()) => drop(record.mended(&task.key)),
+                Err(error) => fail(record, task, reason::STAGE_FAILED, error.to_string()),
+            }
+        }
+        Look::ShardsFailed { job, shards } => {
+            for (shard, message) in &shards {
+                record.give_up(task, *shard, message);
+            }
+            let given_up = i64::try_from(stage.all_given_up().len()).unwrap_or(i64::MAX);
+            let (total, allowed) = (
+                task.shards(),
+                i64::from(run.limits().max_failed_shards_percent),
+            );
+            if given_up.saturating_mul(100) > allowed.saturating_mul(total) {
+                let last = shards.values().next_back().cloned().unwrap_or_default();
+                let message = format!(
+                    "{given_up} of {total} shards were given up, failurePolicy.maxFailedShardsPercent allows {allowed}%; the last one: {last}"
+                );
+                fail(record, task, reason::TOO_MANY_FAILED_SHARDS, message);
+            }
+            for seen in stage.jobs.iter().filter(|seen| seen.uid == job) {
+                bill::settle(scene, record, seen);
+            }
+        }
+        Look::InputDamaged {
+            key,
+            stage: damaged,
+            message,
+        } => {
+            let rounds = scene.belongings.jobs.iter();
+            let rounds = rounds.filter(|job| job.work.key == key);
+            let next = rounds.map(|job| job.work.round + 1).max().unwrap_or(0);
+            // What has read the damage says nothing of what is made again.
+            record.begin_again(&task.key, stage.next_round());
+            match record.damage(&key, next) {
+                Some(times) if times <= DAMAGES => {}
+                _ => {
+                    let message = format!(
+                        "the output of stage {damaged} that it reads is damaged: {message}"
+                    );
+                    fail(record, task, reason::STAGE_FAILED, message);
+                }
+            }
+        }
+        Look::Failed(Failure { reason, message }) => fail(record, task, reason, message),
+    }
+    true
+}
+
+fn fail(record: &mut RunRecord, task: &StageTask, reason: &'static str, message: String) {
+    record.fail(&StageFailure {
+        key: task.key.clone(),
+        name: name(task),
+        failure: Failure { reason, message },
+    });
+}
+
+/// The stage of `task` for a person.
+pub(super) fn name(task: &StageTask) -> String {
+    let position = Position {
+        stage: task.stage,
+        generator: task.generator.clone(),
+        wave: task.wave,
+    };
+    position.to_string()
+}

@@ -1,0 +1,478 @@
+//! A small cluster in memory: an API server that takes the writes of a step one by one and may fail after any of them, a Job controller, and
+//! workers whose work is a function of their task.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use scalequest_crds::protocol::preflight::{FileFacts, Inspection, ModelFacts, parts};
+use scalequest_crds::protocol::report::{Outcome, StageReport};
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
+
+use crate::decide::{Scene, Step, decide};
+use crate::indexes;
+use crate::names::{Purpose, TASK_ANNOTATION, Work};
+use crate::observe::Belongings;
+use crate::observe::cache::Kept;
+use crate::observe::job::SeenJob;
+use crate::observe::map::SeenMap;
+use crate::observe::pod::{PodEnd, Said, SeenPod};
+use crate::resources::Owner;
+use crate::resources::maps::{TASK, record_map};
+use crate::settings::Settings;
+use scalequest_core::parse::parse;
+use scalequest_core::plan::simulation::World as Yield;
+use scalequest_core::record::RunRecord;
+
+/// A run for a cluster, with `more` lines in its spec.
+pub fn run(more: &str) -> SynthesisRun {
+    let text = format!(
+        "apiVersion: scalequest.dev/v1alpha1
+kind: SynthesisRun
+metadata: {{name: math}}
+spec:
+  recipe: Math
+  seed: 5
+  target: {{examples: 40, maxWaves: 20}}
+  models: [{{name: m, source: {{claim: {{name: models, subPath: m.gguf}}}}}}]
+  seedQuestions: [{{claim: {{name: models, subPath: seeds.jsonl}}, answerField: answer}}]
+  generators:
+  - {{name: g, model: m, qpo: {{pairs: 20}}}}
+  filters: {{language: {{}}, duplicates: {{}}, solvability: {{}}}}
+  responses: {{model: m}}
+  workspace: {{claim: {{name: work, subPath: scalequest}}}}
+  output: {{claim: {{name: out, subPath: math}}}}
+{more}"
+    );
+    let mut run = parse(&text).unwrap_or_else(|faults| panic!("{faults:?}\n{text}"));
+    run.metadata.uid = Some("uid-1".into());
+    run.metadata.namespace = Some("team".into());
+    run.metadata.generation = Some(1);
+    run
+}
+
+/// The cluster.
+pub struct World {
+    pub run: SynthesisRun,
+    pub settings: Settings,
+    pub jobs: BTreeMap<String, Job>,
+    pub pods: Vec<SeenPod>,
+    pub maps: BTreeMap<String, ConfigMap>,
+    /// Shards in the workspace, by content key.
+    pub shards: BTreeMap<String, BTreeSet<i64>>,
+    /// Shards that no worker can make, by stage.
+    pub poison: BTreeMap<Stage, BTreeSet<i64>>,
+    /// Stages whose workers find a disk full, once.
+    pub disk_full: BTreeSet<Stage>,
+    /// Stages whose reader finds their output damaged, once.
+    pub damage: BTreeSet<Stage>,
+    /// Whether stages are sealed with their last shard.
+    pub seals_last: bool,
+    /// Faults that the inspection finds.
+    pub faults: Vec<scalequest_crds::protocol::preflight::Fault>,
+    /// Jobs that were made, in order.
+    pub made: Vec<Work>,
+    /// Shards that were computed.
+    pub computed: Vec<(String, i64)>,
+    pub now_millis: i64,
+    pub writes: usize,
+    /// Writes of the record.
+    pub saves: usize,
+    /// How long every pod's worker runs.
+    pub pod_millis: i64,
+    next: u64,
+}
+
+impl World {
+    pub fn new(run: SynthesisRun) -> World {
+        World {
+            run,
+            settings: Settings::default(),
+            jobs: BTreeMap::new(),
+            pods: Vec::new(),
+            maps: BTreeMap::new(),
+            shards: BTreeMap::new(),
+            poison: BTreeMap::new(),
+            disk_full: BTreeSet::new(),
+            damage: BTreeSet::new(),
+            seals_last: true,
+            faults: Vec::new(),
+            made: Vec::new(),
+            computed: Vec::new(),
+            now_millis: 1_000_000,
+            writes: 0,
+            saves: 0,
+            pod_millis: 1_000,
+            next: 1,
+        }
+    }
+
+    /// What an operator sees.
+    pub fn belongings(&self) -> Belongings {
+        let uid = self.run.uid().unwrap();
+        let kept = |job: &Job| SeenJob::keep(job, &uid).map(Arc::new);
+        let mut jobs: Vec<_> = self.jobs.values().filter_map(kept).collect();
+        jobs.sort_by_key(|job| job.work.round);
+        let maps = self
+            .maps
+            .values()
+            .filter_map(|map| SeenMap::keep(map, &uid).map(Arc::new));
+        Belongings {
+            jobs,
+            words: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            pods: self.pods.iter().cloned().map(Arc::new).collect(),
+            maps: maps.collect(),
+        }
+    }
+
+    /// What an operator decides.
+    pub fn decide(&self) -> Step {
+        decide(&Scene {
+            run: &self.run,
+            belongings: &self.belongings(),
+            settings: &self.settings,
+            now_millis: self.now_millis,
+        })
+    }
+
+    /// Does a step, write by write, and stops after `most` of them.
+    pub fn apply(&mut self, step: &Step, most: usize) {
+        let mut left = most;
+        let mut may = || {
+            let may = left > 0;
+            left = left.saturating_sub(1);
+            may
+        };
+        if let Some(save) = &step.save {
+            if !may() {
+                return;
+            }
+            self.writes += 1;
+            self.saves += 1;
+            let owner = Owner::of(&self.run);
+            let mut map = record_map(&owner, &save.record, None);
+            let there = self.maps.get(&map.name_any());
+            let version = there.and_then(|there| there.resource_version());
+            assert_eq!(
+                version, save.version,
+                "a record was saved that is not the next one"
+            );
+            self.stamp(&mut map.metadata);
+            self.maps.insert(map.name_any(), map);
+        }
+        for unwanted in &step.delete {
+            if !may() {
+                return;
+            }
+            self.writes += 1;
+            let job = self.jobs.remove(&unwanted.name).expect("a Job to delete");
+            assert_eq!(job.uid().as_ref(), Some(&unwanted.uid));
+            self.pods.retain(|pod| pod.job != unwanted.uid);
+        }
+        for creation in &step.create {
+            if let Some(task) = &creation.task {
+                if !may() {
+                    return;
+                }
+                self.writes += 1;
+                let mut task = task.clone();
+                self.stamp(&mut task.metadata);
+                let was = self.maps.insert(task.name_any(), task);
+                assert!(was.is_none(), "a task was made twice");
+            }
+            if creation.job.is_none() {
+                continue;
+            }
+            if !may() {
+                return;
+            }
+            self.writes += 1;
+            let Some(mut job) = creation.job.clone() else {
+                continue;
+            };
+            self.stamp(&mut job.metadata);
+            self.made
+                .push(Work::read(job.labels(), job.annotations()).expect("labels"));
+            let was = self.jobs.insert(job.name_any(), job);
+            assert!(was.is_none(), "a Job was made twice");
+        }
+        for resize in &step.resize {
+            let job = self.jobs.get_mut(&resize.name).expect("a Job to resize");
+            job.spec.as_mut().unwrap().parallelism = Some(resize.parallelism);
+            self.writes += 1;
+        }
+        if !may() {
+            return;
+        }
+        if let Some(status) = step.shown.status(&self.run, &[], self.now_millis) {
+            self.writes += usize::from(self.run.status.as_ref() != Some(&status));
+            self.run.status = Some(status);
+        }
+    }
+
+    fn stamp(&mut self, metadata: &mut k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) {
+        self.next += 1;
+        metadata.uid = Some(format!("object-{}", self.next));
+        metadata.resource_version = Some(self.next.to_string());
+        metadata.creation_timestamp = Some(self.time());
+    }
+
+    fn time(&self) -> Time {
+        Time(Timestamp::from_millisecond(self.now_millis).unwrap())
+    }
+
+    /// Time passes and every Job that may is worked off.
+    pub fn work(&mut self) {
+        self.now_millis += 1_000;
+        let names: Vec<String> = self.jobs.keys().cloned().collect();
+        for name in names {
+            let uid = self.run.uid().unwrap();
+            let seen = SeenJob::keep(&self.jobs[&name], &uid);
+            let has_task = |seen: &SeenJob| {
+                let name = seen.work.task_name("math", &uid);
+                carried_task(&self.jobs[&seen.name]).is_some() || self.maps.contains_key(&name)
+            };
+            if let Some(seen) =
+                seen.filter(|seen| !seen.has_ended() && !seen.is_suspended && has_task(seen))
+            {
+                self.work_off(&name, &seen);
+            }
+        }
+    }
+
+    fn work_off(&mut self, name: &str, job: &SeenJob) {
+        let mut failed = BTreeSet::new();
+        let mut succeeded = 0;
+        for index in 0..i64::from(job.completions) {
+            let (code, said) = self.end(job, index);
+            if code == 0 {
+                succeeded += 1;
+            } else {
+                failed.insert(index);
+            }
+            self.next += 1;
+            self.pods.push(SeenPod {
+                name: format!("{name}-{index}"),
+                uid: format!("pod-{}", self.next),
+                job: job.uid.clone(),
+                work: job.work.clone(),
+                index,
+                node: Some("n".into()),
+                address: None,
+                on_gpu: false,
+                leaving_millis: None,
+                began_millis: Some(self.now_millis),
+                ended: Some(PodEnd {
+                    at_millis: self.now_millis + self.pod_millis,
+                    code: Some(code),
+                    said,
+                }),
+                waits_for: None,
+                is_creating: false,
+                made_millis: self.now_millis,
+            });
+        }
+        self.now_millis += self.pod_millis;
+        let time = self.time();
+        let (kind, reason) = match failed.is_empty() {
+            true => ("Complete", "CompletionsReached"),
+            false => ("Failed", "FailedIndexes"),
+        };
+        let status = JobStatus {
+            succeeded: Some(succeeded),
+            failed_indexes: Some(indexes::format(&failed)).filter(|text| !text.is_empty()),
+            completion_time: failed.is_empty().then(|| time.clone()),
+            conditions: Some(vec![JobCondition {
+                type_: kind.into(),
+                status: "True".into(),
+                reason: Some(reason.into()),
+                last_transition_time: Some(time),
+                ..JobCondition::default()
+            }]),
+            ..JobStatus::default()
+        };
+        self.jobs.get_mut(name).unwrap().status = Some(status);
+    }
+
+    /// How the worker of an index ends.
+    fn end(&mut self, job: &SeenJob, index: i64) -> (i32, Said) {
+        if job.work.purpose == Purpose::Inspect {
+            let part = usize::try_from(index).unwrap();
+            return (0, Said::Found(Box::new(self.found(part))));
+        }
+        let task = self.task(job);
+        let shard = job.shard(index);
+        let poison = self
+            .poison
+            .get(&task.stage)
+            .is_some_and(|shards| shards.contains(&shard));
+        let report = |shard, outcome| StageReport {
+            stage: task.stage,
+            key: task.key.clone(),
+            shard,
+            outcome,
+            counts: Default::default(),
+            histograms: vec![],
+            bodies: vec![],
+            worker_millis: 1,
+            gpu_millis: 0,
+            warnings: vec![],
+        };
+        let said = |report| Said::Report(Box::new(report));
+        match job.work.purpose {
+            Purpose::Seal => {
+                let missing = self.missing(&task);
+                if missing.is_empty() {
+                    return (0, said(Yield::new(60).outcome(&task)));
+                }
+                let total = i64::try_from(missing.len()).unwrap();
+                let shards = missing.into_iter().take(100).collect();
+                (0, said(report(None, Outcome::Missing { shards, total })))
+            }
+            Purpose::Run => {
+                if let Some(input) = task.inputs.first()
+                    && self.damage.remove(&input.stage)
+                {
+                    self.shards
+                        .get_mut(&input.key)
+                        .expect("an input")
+                        .remove(&0);
+                    let outcome = Outcome::InputDamaged {
+                        stage: input.stage,
+                        key: input.key.clone(),
+                        message: "object 12ab is gone".into(),
+                    };
+                    return (1, said(report(Some(shard), outcome)));
+                }
+                if self.disk_full.remove(&task.stage) {
+                    let message = "no space left on device".into();
+                    return (74, said(report(Some(shard), Outcome::Failed { message })));
+                }
+                if poison {
+                    let message = format!("row of shard {shard} cannot be read");
+                    return (65, said(report(Some(shard), Outcome::Failed { message })));
+                }
+                let is_there = self
+                    .shards
+                    .get(&task.key)
+                    .is_some_and(|there| there.contains(&shard));
+                if is_there && task.stage != Stage::Publish {
+                    return (0, said(report(Some(shard), Outcome::Done { reused: true })));
+                }
+                self.computed.push((task.key.clone(), shard));
+                (0, said(self.commit(&task, shard, report)))
+            }
+            Purpose::GiveUp => (0, said(self.commit(&task, shard, report))),
+            Purpose::Inspect => unreachable!("inspections end above"),
+        }
+    }
+
+    fn missing(&self, task: &StageTask) -> Vec<i64> {
+        let there = self.shards.get(&task.key).cloned().unwrap_or_default();
+        let all = 0..task.shards();
+        all.filter(|shard| !there.contains(shard)).collect()
+    }
+
+    fn commit(
+        &mut self,
+        task: &StageTask,
+        shard: i64,
+        report: impl Fn(Option<i64>, Outcome) -> StageReport,
+    ) -> StageReport {
+        let there = self.shards.entry(task.key.clone()).or_default();
+        there.insert(shard);
+        if self.seals_last && self.missing(task).is_empty() {
+            return Yield::new(60).outcome(task);
+        }
+        report(Some(shard), Outcome::Done { reused: false })
+    }
+
+    pub fn task(&self, job: &SeenJob) -> StageTask {
+        if let Some(text) = carried_task(&self.jobs[&job.name]) {
+            return serde_json::from_str(text).unwrap();
+        }
+        let name = job.work.task_name("math", &self.run.uid().unwrap());
+        let map = self.maps.get(&name).expect("a task for every Job at work");
+        serde_json::from_str(&map.data.as_ref().unwrap()[TASK]).unwrap()
+    }
+
+    fn found(&self, part: usize) -> Inspection {
+        let valid = scalequest_core::validate::validate(
+            &self.run,
+            scalequest_core::validate::Environment::Cluster,
+        );
+        let valid = valid.unwrap();
+        let part = parts(valid.spec()).remove(part);
+        let model = |_| ModelFacts {
+            name: "m".into(),
+            digest: "m".repeat(64),
+            architecture: "llama".into(),
+            parameters: 1,
+            serving_bytes: 1,
+            context_token_bytes: 1,
+            training_bytes: 1,
+            context_length: 2048,
+            has_chat_template: true,
+            head: "languageModel".into(),
+            license: None,
+        };
+        let file = |_| FileFacts {
+            location: String::new(),
+            digest: "s".repeat(64),
+            rows: 300,
+            with_answers: 300,
+        };
+        Inspection {
+            faults: if part.places {
+                self.faults.clone()
+            } else {
+                Vec::new()
+            },
+            workspace_is_empty: part.places && self.shards.is_empty(),
+            models: part.models.map(model).collect(),
+            seed_questions: part.seed_questions.map(file).collect(),
+            ..Inspection::default()
+        }
+    }
+
+    /// The record as it is saved.
+    pub fn record(&self) -> Option<RunRecord> {
+        let belongings = self.belongings();
+        let text = belongings.maps.iter().find_map(|map| map.record.clone())?;
+        Some(RunRecord::from_json(&text).unwrap())
+    }
+
+    /// The status of a condition.
+    pub fn condition(&self, kind: &str) -> String {
+        let status = self.run.status.clone().unwrap_or_default();
+        scalequest_core::status::conditions::status_of(&status.conditions, kind)
+            .unwrap_or("")
+            .to_string()
+    }
+
+    /// Looks and works until `done`.
+    pub fn until(&mut self, what: &str, done: impl Fn(&World) -> bool) {
+        for _ in 0..500 {
+            if done(self) {
+                return;
+            }
+            let step = self.decide();
+            self.apply(&step, usize::MAX);
+            self.work();
+        }
+        panic!("{what} does not come: {:#?}", self.run.status);
+    }
+}
+
+/// The task that a Job's pods carry themselves.
+fn carried_task(job: &Job) -> Option<&String> {
+    let template = &job.spec.as_ref()?.template;
+    let annotations = template.metadata.as_ref()?.annotations.as_ref()?;
+    annotations.get(TASK_ANNOTATION)
+}

@@ -1,0 +1,297 @@
+//! The Job of an inspection, of a stage's seal, of its shards: Indexed, each index tried again by itself, and what an exit code means said
+//! in terms that the Job controller acts on without the operator.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::batch::v1::{
+    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement,
+    PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use scalequest_crds::protocol::exit_codes::worker::{SHARD_CANNOT_WORK, STOPPED, TASK_CANNOT_WORK};
+use scalequest_crds::protocol::preflight::parts;
+use scalequest_crds::protocol::progress::PORT;
+use scalequest_crds::protocol::task::{ModelServer, StageTask};
+use scalequest_crds::v1alpha1::SynthesisRunSpec;
+
+use super::maps::{SPEC, TASK, spec_text, task_text};
+use super::pod::{CONTAINER, PodWork, REPORT, keep_in_place, pod};
+use super::server;
+use super::task::TaskSource;
+use super::volumes::{TASK_FOLDER, locations};
+use super::{Owner, pod_settings};
+use crate::indexes;
+use crate::names::{AMONG, KEY, Purpose, TASK_ANNOTATION, Work};
+use crate::settings::Settings;
+use scalequest_core::record::WorkerIdentity;
+
+/// Attempts at a seal or an inspection that are repeated: with the Job controller's growing pauses about ten minutes.
+const SEAL_RETRIES: i32 = 6;
+
+/// Seconds for which an ended inspection is kept; a spec that was refused is looked at again afterwards.
+const INSPECTION_TTL_SECONDS: i32 = 300;
+
+/// The label by which Kueue takes a Job into a queue.
+const QUEUE: &str = "kueue.x-k8s.io/queue-name";
+
+/// What all Jobs of a run share.
+#[derive(Clone, Copy, Debug)]
+pub struct Common<'a> {
+    /// The run that owns them.
+    pub owner: &'a Owner,
+    /// Its spec, everything filled in.
+    pub spec: &'a SynthesisRunSpec,
+    /// The worker that was pinned.
+    pub worker: &'a WorkerIdentity,
+    /// The operator's settings.
+    pub settings: &'a Settings,
+}
+
+/// The Job that looks at what the spec refers to, a completion index for each part.
+pub fn inspection(common: Common<'_>, work: &Work) -> Job {
+    let spec = serde_json::to_value(common.spec).unwrap_or_default();
+    let mut locations = locations(&spec);
+    let models = common.spec.models.iter().map(|model| model.located());
+    let seeds = common.spec.seed_questions.iter().map(|file| file.located());
+    let contamination = common.spec.filters.as_ref();
+    let contamination = contamination.and_then(|filters| filters.contamination.as_ref());
+    let benchmarks = contamination.into_iter().flat_map(|on| &on.benchmarks);
+    let places = [
+        common.spec.workspace.located(),
+        common.spec.output.located(),
+    ];
+    let all = models
+        .chain(seeds)
+        .chain(benchmarks.map(|file| file.located()))
+        .chain(places);
+    locations.extend(all.flatten().map(|(_, location)| location));
+    let arguments = ["inspect", "--spec", &format!("{TASK_FOLDER}/{SPEC}")].map(String::from);
+    let shape = Shape {
+        completions: count(parts(common.spec).len()),
+        parallelism: i32::MAX,
+        retries: SEAL_RETRIES,
+        max_failed: None,
+        ttl_seconds: INSPECTION_TTL_SECONDS,
+        among: None,
+        server: None,
+    };
+    let text = spec_text(&common.owner.name, common.spec);
+    let task = source(common, work, text);
+    let fetches = common
+        .spec
+        .models
+        .iter()
+        .any(|model| model.fetched().is_some());
+    let uses = Uses { locations, fetches };
+    job(common, work, &shape, arguments.into(), uses, task)
+}
+
+/// The Job of `work`, a part of the stage that `task` describes. `among`: the shards to make, where it is not all.
+pub fn stage(
+    common: Common<'_>,
+    work: &Work,
+    task: &StageTask,
+    among: Option<&BTreeSet<i64>>,
+) -> Job {
+    let is_seal = work.purpose == Purpose::Seal;
+    let mut locations = match is_seal {
+        true => BTreeSet::new(),
+        false => locations(&serde_json::to_value(&task.params).unwrap_or_default()),
+    };
+    locations.insert(task.workspace.clone());
+    let mut params = task.params.clone();
+    let model = params.model_mut().filter(|_| work.purpose == Purpose::Run);
+    let uses = Uses {
+        locations,
+        fetches: model.is_some_and(|model| model.location.is_fetched()),
+    };
+    let command = if is_seal { "seal" } else { "run" };
+    let mut arguments = vec![
+        command.to_string(),
+        "--task".into(),
+        format!("{TASK_FOLDER}/{TASK}"),
+    ];
+    if let Some(among) = among {
+        arguments.extend(["--among".into(), indexes::format(among)]);
+    }
+    if work.purpose == Purpose::GiveUp {
+        arguments.push("--give-up".into());
+    }
+    if !is_seal {
+        arguments.push("--seal-last".into());
+    }
+    if work.purpose == Purpose::Run {
+        arguments.extend(["--progress-port".into(), PORT.to_string()]);
+    }
+    let shards = match (is_seal, among) {
+        (true, _) => 1,
+        (false, Some(among)) => count(among.len()),
+        (false, None) => i32::try_from(task.shards()).unwrap_or(i32::MAX),
+    };
+    let percent = common.spec.failure_policy.as_ref();
+    let percent = percent.and_then(|policy| policy.max_failed_shards_percent);
+    let shape = Shape {
+        completions: shards,
+        parallelism: parallelism(common.spec, work),
+        retries: if is_seal {
+            SEAL_RETRIES
+        } else {
+            common.settings.shard_retries
+        },
+        max_failed: (work.purpose == Purpose::Run)
+            .then(|| allowed(task.shards(), percent.unwrap_or(DEFAULT_PERCENT))),
+        ttl_seconds: common.settings.job_ttl_seconds,
+        among: among.map(indexes::format),
+        server: server::of(task).filter(|_| work.purpose == Purpose::Run),
+    };
+    let task = source(common, work, task_text(task));
+    job(common, work, &shape, arguments, uses, task)
+}
+
+/// Where the pods of `work` have their task.
+pub fn source(common: Common<'_>, work: &Work, text: String) -> TaskSource {
+    let name = || work.task_name(&common.owner.name, &common.owner.uid);
+    TaskSource::of(text, common.settings, name)
+}
+
+/// Shards that may be given up, in percent, where neither spec nor recipe says.
+const DEFAULT_PERCENT: i32 = 5;
+
+/// Shards of `total` that may be given up before the stage fails.
+fn allowed(total: i64, percent: i32) -> i32 {
+    i32::try_from(i128::from(total.max(0)) * i128::from(percent.max(0)) / 100).unwrap_or(i32::MAX)
+}
+
+/// Pods of `work` at once, by the spec; no more than it has completions.
+pub fn parallelism(spec: &SynthesisRunSpec, work: &Work) -> i32 {
+    match (work.purpose, work.stage) {
+        (Purpose::Run, Some(stage)) => pod_settings(spec, stage)
+            .and_then(|pods| pods.parallelism)
+            .unwrap_or(1),
+        (Purpose::GiveUp, _) => 8,
+        _ => i32::MAX,
+    }
+}
+
+struct Shape {
+    completions: i32,
+    parallelism: i32,
+    retries: i32,
+    max_failed: Option<i32>,
+    ttl_seconds: i32,
+    among: Option<String>,
+    server: Option<ModelServer>,
+}
+
+/// What pods use beside their task.
+struct Uses {
+    locations: BTreeSet<String>,
+    /// Whether they use a model that is fetched.
+    fetches: bool,
+}
+
+fn job(
+    common: Common<'_>,
+    work: &Work,
+    shape: &Shape,
+    mut arguments: Vec<String>,
+    uses: Uses,
+    task: TaskSource,
+) -> Job {
+    let Common {
+        owner,
+        spec,
+        worker,
+        settings,
+    } = common;
+    arguments.extend(["--report".into(), REPORT.into()]);
+    let labels = work.labels(&owner.name, &owner.uid);
+    let mut annotations = BTreeMap::from([(KEY.to_string(), work.key.clone())]);
+    annotations.extend(shape.among.clone().map(|among| (AMONG.into(), among)));
+    let mut pod_annotations = annotations.clone();
+    pod_annotations.extend(keep_in_place(work));
+    if let TaskSource::Annotation(text) = &task {
+        pod_annotations.insert(TASK_ANNOTATION.into(), text.clone());
+    }
+    let mut job_labels = labels.clone();
+    job_labels.extend(spec.queue_name.clone().map(|queue| (QUEUE.into(), queue)));
+    let pod_work = PodWork {
+        work,
+        task,
+        arguments,
+        locations: uses.locations,
+        fetches: uses.fetches,
+        server: shape.server.clone(),
+    };
+    let reporting = match shape.server {
+        Some(_) => &[CONTAINER, server::PLACE][..],
+        None => &[CONTAINER],
+    };
+    Job {
+        metadata: owner.metadata(
+            work.job_name(&owner.name, &owner.uid),
+            job_labels,
+            annotations,
+        ),
+        spec: Some(JobSpec {
+            completion_mode: Some("Indexed".into()),
+            completions: Some(shape.completions.max(1)),
+            parallelism: Some(shape.parallelism.clamp(1, shape.completions.max(1))),
+            backoff_limit_per_index: Some(shape.retries),
+            max_failed_indexes: shape.max_failed,
+            pod_failure_policy: Some(failure_policy(reporting)),
+            pod_replacement_policy: Some("Failed".into()),
+            // Kueue lets it begin, and the operator never touches it again.
+            suspend: Some(spec.queue_name.is_some()),
+            ttl_seconds_after_finished: Some(shape.ttl_seconds),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(labels),
+                    annotations: Some(pod_annotations),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(pod(spec, worker, settings, pod_work)),
+            },
+            ..JobSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// What the ends of a worker mean, in the order in which they are looked at: a pod that was moved, or that stopped with its progress saved,
+/// is no failure; a task that cannot work ends the Job, a shard that cannot work ends its index; all else is tried again. `containers`: those
+/// that run the worker's program; the codes of others mean nothing here.
+fn failure_policy(containers: &[&str]) -> PodFailurePolicy {
+    let code = |container: &str, action: &str, code: i32| PodFailurePolicyRule {
+        action: action.into(),
+        on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
+            container_name: Some(container.into()),
+            operator: "In".into(),
+            values: vec![code],
+        }),
+        on_pod_conditions: None,
+    };
+    let moved = PodFailurePolicyRule {
+        action: "Ignore".into(),
+        on_exit_codes: None,
+        on_pod_conditions: Some(vec![PodFailurePolicyOnPodConditionsPattern {
+            type_: "DisruptionTarget".into(),
+            status: "True".into(),
+        }]),
+    };
+    let codes = containers.iter().flat_map(|container| {
+        [
+            code(container, "Ignore", STOPPED),
+            code(container, "FailJob", TASK_CANNOT_WORK),
+            code(container, "FailIndex", SHARD_CANNOT_WORK),
+        ]
+    });
+    PodFailurePolicy {
+        rules: std::iter::once(moved).chain(codes).collect(),
+    }
+}
+
+fn count(length: usize) -> i32 {
+    i32::try_from(length).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,60 @@
+//! ConfigMaps: the task of a stage, the spec for an inspection, the run record.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunSpec};
+
+use super::Owner;
+use crate::names::{KEY, Work, record_name, run_labels};
+use scalequest_core::record::RunRecord;
+
+/// Key of a stage task.
+pub const TASK: &str = "task.json";
+
+/// Key of a spec to be inspected.
+pub const SPEC: &str = "spec.json";
+
+/// Key of a run record.
+pub const RECORD: &str = "record.json";
+
+/// The text of a stage's task.
+pub fn task_text(task: &StageTask) -> String {
+    serde_json::to_string(task).unwrap_or_default()
+}
+
+/// The text of a spec to be inspected, its defaults filled in.
+pub fn spec_text(name: &str, spec: &SynthesisRunSpec) -> String {
+    let resolved = SynthesisRun::new(name, spec.clone());
+    serde_json::to_string(&resolved).unwrap_or_default()
+}
+
+/// The task of the stage to which `work` belongs, or the spec that it inspects: never changed once made.
+pub fn task_map(owner: &Owner, work: &Work, text: String) -> ConfigMap {
+    let annotations = BTreeMap::from([(KEY.into(), work.key.clone())]);
+    let labels = work.labels(&owner.name, &owner.uid);
+    let file = work.stage.map_or(SPEC, |_| TASK);
+    ConfigMap {
+        metadata: owner.metadata(work.task_name(&owner.name, &owner.uid), labels, annotations),
+        data: Some(BTreeMap::from([(file.into(), text)])),
+        immutable: Some(true),
+        ..ConfigMap::default()
+    }
+}
+
+/// The run record. `version`: the resource version it is to replace; none to make it.
+pub fn record_map(owner: &Owner, record: &RunRecord, version: Option<String>) -> ConfigMap {
+    let labels = run_labels(&owner.name, &owner.uid);
+    let mut metadata = owner.metadata(
+        record_name(&owner.name, &owner.uid),
+        labels,
+        BTreeMap::new(),
+    );
+    metadata.resource_version = version;
+    ConfigMap {
+        metadata,
+        data: Some(BTreeMap::from([(RECORD.into(), record.to_json())])),
+        ..ConfigMap::default()
+    }
+}

@@ -1,0 +1,253 @@
+//! The pod of a worker: restricted, without an API token, and with time to save a checkpoint.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, LocalObjectReference, PodSecurityContext, PodSpec,
+    ResourceRequirements, SeccompProfile, SecurityContext, Toleration,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use scalequest_crds::protocol::task::ModelServer;
+use scalequest_crds::v1alpha1::pods::{PodSettings, Quantity as Amount};
+use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
+
+use super::maps::{SPEC, TASK};
+use super::server;
+use super::stores::{cache, keys, secrets, tokens, variable, variables};
+use super::task::TaskSource;
+use super::volumes::{TEMPORARY, volumes};
+use super::{gpus, pod_settings};
+use crate::names::{Purpose, Work};
+use crate::settings::Settings;
+use scalequest_core::record::WorkerIdentity;
+
+/// The worker's container. Rules about exit codes name it.
+pub const CONTAINER: &str = "worker";
+
+/// Where a worker writes its report.
+pub const REPORT: &str = "/dev/termination-log";
+
+/// Seconds that a worker has to save a checkpoint.
+const GRACE_SECONDS: i64 = 120;
+
+/// The same where a server computes: the worker saves rows, which is quick, and a server that ignores its end holds its GPU for as long.
+const GRACE_SECONDS_BESIDE_SERVER: i64 = 45;
+
+/// User and group of the worker: nobody in particular, and not root.
+const USER: i64 = 65532;
+
+/// What a pod is to do.
+#[derive(Clone, Debug)]
+pub struct PodWork<'a> {
+    /// The place of the work in the run.
+    pub work: &'a Work,
+    /// Where its task is.
+    pub task: TaskSource,
+    /// Arguments of the worker.
+    pub arguments: Vec<String>,
+    /// Locations that it uses.
+    pub locations: std::collections::BTreeSet<String>,
+    /// The server that its model needs beside it.
+    pub server: Option<ModelServer>,
+    /// Whether it uses a model that is fetched.
+    pub fetches: bool,
+}
+
+impl PodWork<'_> {
+    /// Where the work reads and writes: what it names, and the cache of models where it fetches one.
+    fn places(&self, spec: &SynthesisRunSpec) -> std::collections::BTreeSet<String> {
+        let cache = spec.model_cache.as_ref().filter(|_| self.fetches);
+        let mut places = self.locations.clone();
+        places.extend(cache.map(|cache| cache.claim.location()));
+        places
+    }
+}
+
+/// The pod for `work`.
+pub fn pod(
+    spec: &SynthesisRunSpec,
+    worker: &WorkerIdentity,
+    settings: &Settings,
+    work: PodWork<'_>,
+) -> PodSpec {
+    // What is not the stage's own work is small and needs no accelerator: it runs where Publish does.
+    let at = work
+        .work
+        .stage
+        .filter(|_| work.work.purpose == Purpose::Run);
+    let placed = pod_settings(spec, at.unwrap_or(Stage::Publish));
+    // Where a server computes, the worker only asks it.
+    let asks_server = work.server.is_some();
+    let on_gpu = at.is_some_and(|stage| gpus(spec, stage)) && !asks_server;
+    let image = worker
+        .gpu_image
+        .as_ref()
+        .filter(|_| on_gpu)
+        .or(worker.image.as_ref())
+        .unwrap_or(&settings.worker_image);
+    let file = work.work.stage.map_or(SPEC, |_| TASK);
+    let (mut volumes, mounts) = volumes(spec, (&work.task, file), &work.places(spec));
+    let mut env = variables(spec);
+    let asked = |model: &str| asks(spec, work.work, model);
+    env.extend(keys(spec, asked));
+    if work.fetches {
+        env.extend(tokens(spec, asked));
+        env.extend(cache(spec));
+    }
+    env.push(variable("TMPDIR", TEMPORARY));
+    env.push(variable("HOME", TEMPORARY));
+    env.push(variable("SCALEQUEST_LOG_FORMAT", "json"));
+    let given = match at {
+        Some(_) => placed.map(resources).unwrap_or_default(),
+        None => small(),
+    };
+    let mut container = Container {
+        name: CONTAINER.into(),
+        image: Some(image.clone()),
+        image_pull_policy: Some(settings.image_pull_policy.clone()),
+        command: Some(vec!["scalequest-worker".into()]),
+        args: Some(work.arguments),
+        env: Some(env),
+        env_from: Some(secrets(spec)).filter(|secrets| !secrets.is_empty()),
+        resources: Some(match asks_server {
+            true => small(),
+            false => given.clone(),
+        }),
+        volume_mounts: Some(mounts),
+        termination_message_path: Some(REPORT.into()),
+        termination_message_policy: Some("FallbackToLogsOnError".into()),
+        security_context: Some(SecurityContext {
+            read_only_root_filesystem: Some(true),
+            ..restricted()
+        }),
+        ..Container::default()
+    };
+    let before = work.server.as_ref().map(|server| {
+        volumes.extend(server::volumes());
+        server::beside(&mut container, server, file, given)
+    });
+    let pull_secrets = settings.image_pull_secrets.iter();
+    let pull_secrets: Vec<LocalObjectReference> = pull_secrets
+        .map(|name| LocalObjectReference { name: name.clone() })
+        .collect();
+    PodSpec {
+        automount_service_account_token: Some(false),
+        init_containers: before,
+        containers: vec![container],
+        enable_service_links: Some(false),
+        image_pull_secrets: Some(pull_secrets).filter(|secrets| !secrets.is_empty()),
+        node_selector: placed
+            .map(|pods| pods.node_selector.clone())
+            .filter(|selector| !selector.is_empty()),
+        tolerations: placed
+            .map(|pods| pods.tolerations.iter().map(toleration).collect())
+            .filter(|tolerations: &Vec<_>| !tolerations.is_empty()),
+        priority_class_name: spec.priority_class_name.clone(),
+        restart_policy: Some("Never".into()),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            fs_group: Some(USER),
+            fs_group_change_policy: Some("OnRootMismatch".into()),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".into(),
+                localhost_profile: None,
+            }),
+            ..PodSecurityContext::default()
+        }),
+        service_account_name: spec.service_account_name.clone(),
+        termination_grace_period_seconds: Some(match asks_server {
+            true => GRACE_SECONDS_BESIDE_SERVER,
+            false => GRACE_SECONDS,
+        }),
+        volumes: Some(volumes),
+        ..PodSpec::default()
+    }
+}
+
+/// What the profile `restricted` of Pod Security wants of every container.
+pub(super) fn restricted() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".into()]),
+            add: None,
+        }),
+        run_as_non_root: Some(true),
+        ..SecurityContext::default()
+    }
+}
+
+/// Whether `work` may ask an endpoint for the model called `model`, or the hub.
+fn asks(spec: &SynthesisRunSpec, work: &Work, model: &str) -> bool {
+    match (work.purpose, work.stage) {
+        (Purpose::Inspect, _) => true,
+        (Purpose::Run, Some(stage)) => spec
+            .model_of(stage, work.generator.as_deref())
+            .is_some_and(|used| used.name == model),
+        _ => false,
+    }
+}
+
+/// Annotations of a pod that trains: what it has not saved is lost, so autoscalers leave it where it is.
+pub fn keep_in_place(work: &Work) -> BTreeMap<String, String> {
+    let trains = work.purpose == Purpose::Run && work.stage.is_some_and(Stage::makes_a_model);
+    let kept = [
+        ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
+        ("karpenter.sh/do-not-disrupt", "true"),
+    ];
+    let kept = kept.into_iter().filter(|_| trains);
+    kept.map(|(name, value)| (name.into(), value.into()))
+        .collect()
+}
+
+fn resources(pods: &PodSettings) -> ResourceRequirements {
+    let Some(resources) = &pods.resources else {
+        return ResourceRequirements::default();
+    };
+    let amounts = |named: &BTreeMap<String, Amount>| {
+        let amounts: BTreeMap<String, Quantity> = named
+            .iter()
+            .map(|(name, amount)| (name.clone(), quantity(amount)))
+            .collect();
+        Some(amounts).filter(|amounts| !amounts.is_empty())
+    };
+    ResourceRequirements {
+        requests: amounts(&resources.requests),
+        limits: amounts(&resources.limits),
+        claims: None,
+    }
+}
+
+fn small() -> ResourceRequirements {
+    let requests = [("cpu", "100m"), ("memory", "256Mi")];
+    let requests = requests.map(|(name, amount)| (name.into(), Quantity(amount.into())));
+    ResourceRequirements {
+        requests: Some(requests.into()),
+        ..ResourceRequirements::default()
+    }
+}
+
+fn quantity(amount: &Amount) -> Quantity {
+    match amount {
+        Amount::Int(number) => Quantity(number.to_string()),
+        Amount::String(text) => Quantity(text.clone()),
+    }
+}
+
+fn toleration(toleration: &scalequest_crds::v1alpha1::pods::Toleration) -> Toleration {
+    let scalequest_crds::v1alpha1::pods::Toleration {
+        key,
+        operator,
+        value,
+        effect,
+    } = toleration.clone();
+    Toleration {
+        key,
+        operator,
+        value,
+        effect,
+        toleration_seconds: None,
+    }
+}

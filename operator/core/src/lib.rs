@@ -1,0 +1,19 @@
+//! Decides what a SynthesisRun does next. Pure: values in, values out, without input and output, clock, runtime or client.
+//!
+//! [`parse`] and [`validate`] turn what a user wrote into a [`validate::ValidRun`], [`plan`] decides from it and the [`record`] what
+//! runs now, [`estimate`] computes beforehand what that takes, [`status`] computes how far it is. Two crates execute plans:
+//! `scalequest-runner` by child processes, `scalequest-controller` by Jobs.
+
+pub mod parse;
+
+pub mod recipe;
+
+pub mod validate;
+
+pub mod record;
+
+pub mod plan;
+
+pub mod estimate;
+
+pub mod status;

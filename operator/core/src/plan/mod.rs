@@ -1,0 +1,285 @@
+//! The one decision: from a valid run, its record and what is observed, what may run now. Pure and deterministic: the same values give
+//! the same plan. Executors (child processes, Jobs) pin the plan in the record, save the record, make what runs equal to
+//! [`Plan::start`], and ask again when something ended; they decide nothing themselves.
+
+pub mod chain;
+
+pub mod size;
+
+pub mod forecast;
+
+mod limit;
+
+mod models;
+
+mod publish;
+
+pub(crate) mod shard;
+
+mod task;
+
+pub mod simulation;
+
+use std::collections::BTreeSet;
+
+use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::Stage;
+use scalequest_crds::v1alpha1::conditions::reason;
+use scalequest_crds::v1alpha1::status::Estimate;
+
+use crate::record::{RunRecord, StageRecord, WaveRecord};
+use crate::validate::ValidRun;
+use chain::{Position, setup, wave_stages};
+
+/// What an executor sees beyond the record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Content keys of sealed stages of which an output was found damaged or gone and that are not sealed again yet. The key of the
+    /// publication belongs here where the published dataset is gone.
+    pub damaged: BTreeSet<String>,
+    /// Stages that can never work, with more shards given up than allowed among them.
+    pub failed: Vec<StageFailure>,
+    /// Billed time of the workers that are at work now and not charged yet, in milliseconds.
+    pub running_millis: i64,
+}
+
+/// A stage that can never work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageFailure {
+    /// Its content key.
+    pub key: String,
+    /// The stage, with generator and wave, for a person.
+    pub name: String,
+    /// Why it cannot work.
+    pub failure: Failure,
+}
+
+/// What is to happen now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// What the plan fixes: to be taken up by [`RunRecord::pin`], and the record saved, before anything is started.
+    pub pins: Pins,
+    /// Everything that may run now, in order of priority, what runs already included: an executor starts as many as fit, and stops
+    /// what runs and is not here. A stage is sealed first (the workspace may hold it already), then its missing shards run, then it
+    /// is sealed again.
+    pub start: Vec<StageTask>,
+    /// Why nothing may run although the run is not over: it is suspended.
+    pub held: Option<String>,
+    /// How the run has ended, once it has: nothing is to be done any more, unless the spec or what is observed changes.
+    pub finished: Option<End>,
+    /// What the whole run is expected to take; none before the pilot has measured it.
+    pub estimate: Option<Estimate>,
+}
+
+/// What a plan fixes for good.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pins {
+    /// The next wave.
+    pub wave: Option<WaveRecord>,
+    /// Stages planned for the first time.
+    pub stages: Vec<StageRecord>,
+}
+
+impl Pins {
+    /// Whether there is nothing to take up.
+    pub fn is_empty(&self) -> bool {
+        self.wave.is_none() && self.stages.is_empty()
+    }
+}
+
+/// How a run ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The dataset holds what was asked for and is published.
+    Complete,
+    /// A limit ended the run; what was accepted is published. The run resumes when the limit is raised, unless [`Short::advice`] says otherwise.
+    Short(Short),
+    /// The run cannot work; nothing (more) is published.
+    Failed(Failure),
+}
+
+/// Why something can never work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// For machines: one of [`scalequest_crds::v1alpha1::conditions::reason`].
+    pub reason: &'static str,
+    /// For a person: what is wrong, from the worker.
+    pub message: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Why a run ends before its target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Short {
+    /// For machines: one of [`scalequest_crds::v1alpha1::conditions::reason`].
+    pub reason: &'static str,
+    /// For a person: which limit, and how far the run came. It holds no number that still moves, since it is published.
+    pub message: String,
+}
+
+impl Short {
+    /// Returns what helps, or `None` if raising the limit does.
+    pub fn advice(&self) -> Option<&'static str> {
+        (self.reason == reason::RECORD_FULL).then_some(
+            "for more, start a run with another name, fewer generators and filters that reject less; on the same workspace it reuses the trained models",
+        )
+    }
+}
+
+impl std::fmt::Display for Short {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// What may run now, given the run, its record, what is observed, and the time in milliseconds since 1970 (which only the deadline reads).
+pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis: i64) -> Plan {
+    let estimate = forecast::estimate(run, record);
+    let ended = |end| Plan {
+        finished: Some(end),
+        estimate: estimate.clone(),
+        ..Plan::default()
+    };
+    if let Some(failure) = observed.failed.first() {
+        return ended(End::Failed(Failure {
+            reason: failure.failure.reason,
+            message: format!("{}: {}", failure.name, failure.failure),
+        }));
+    }
+    if run.spec().suspend {
+        return Plan {
+            held: Some("spec.suspend is true".into()),
+            estimate,
+            ..Plan::default()
+        };
+    }
+    let mut record = record.clone();
+    let mut pins = Pins::default();
+    let mut start = Vec::new();
+    let over = match decide(run, &record, observed, now_millis) {
+        Decision::NextWave(wave) => {
+            pins.wave = Some(wave.clone());
+            record.waves.push(wave);
+            None
+        }
+        Decision::GoOn => None,
+        Decision::Publish(short) => Some(short),
+    };
+    let wanted: Vec<Position> = match &over {
+        None => setup(run.method())
+            .into_iter()
+            .chain(
+                record
+                    .waves
+                    .iter()
+                    .flat_map(|wave| wave_stages(run.method(), wave)),
+            )
+            .collect(),
+        Some(_) => chain::published(run.method(), &record),
+    };
+    let mut intact = true;
+    for position in &wanted {
+        match record.sealed(position.stage, position.generator.as_deref(), position.wave) {
+            Some(sealed) if !observed.damaged.contains(&sealed.key) => continue,
+            Some(_) => intact = false,
+            None => {}
+        }
+        if let Some(task) = task::build(run, &record, observed, position) {
+            pin_stage(&record, &task, &mut pins);
+            start.push(task);
+        }
+    }
+    if let Some(short) = over.filter(|_| intact) {
+        let task = publish::build(
+            run,
+            &record,
+            short.as_ref().map(|short| short.message.clone()),
+        );
+        let is_published = record
+            .publication
+            .as_ref()
+            .is_some_and(|published| published.key == task.key);
+        if is_published && !observed.damaged.contains(&task.key) {
+            return ended(short.map_or(End::Complete, End::Short));
+        }
+        pin_stage(&record, &task, &mut pins);
+        start.push(task);
+    }
+    Plan {
+        pins,
+        start,
+        held: None,
+        finished: None,
+        estimate,
+    }
+}
+
+/// Where the run stands.
+enum Decision {
+    /// Stages of the setup or of the wave under way remain.
+    GoOn,
+    /// The wave under way is over, or there is none yet, and more pairs are needed.
+    NextWave(WaveRecord),
+    /// Publish what was accepted, and why it is short, if it is.
+    Publish(Option<Short>),
+}
+
+fn decide(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis: i64) -> Decision {
+    if record.accepted() >= run.limits().target {
+        return Decision::Publish(None);
+    }
+    if let Some(short) = limit::reached(run, record, observed, now_millis) {
+        return Decision::Publish(Some(short));
+    }
+    if record.waves.last().is_some_and(|wave| wave.end.is_none()) {
+        return Decision::GoOn;
+    }
+    let weights: Vec<i64> = run
+        .method()
+        .generators
+        .iter()
+        .map(|generator| i64::from(generator.weight))
+        .collect();
+    let total = size::next_wave(run.limits().target, &record.waves);
+    if let Some(short) = limit::refused(run, record, total) {
+        return Decision::Publish(Some(short));
+    }
+    let first_id = record.waves.iter().map(WaveRecord::total).sum();
+    let wave = record.waves.last().map_or(1, |wave| wave.wave + 1);
+    Decision::NextWave(WaveRecord {
+        wave,
+        first_id,
+        questions: size::share(total, &weights),
+        end: None,
+    })
+}
+
+fn pin_stage(record: &RunRecord, task: &StageTask, pins: &mut Pins) {
+    let is_pinned = |stage: &StageRecord| {
+        stage.key == task.key && stage.generator == task.generator && stage.wave == task.wave
+    };
+    let is_sealed = task.stage != Stage::Publish
+        && record
+            .sealed(task.stage, task.generator.as_deref(), task.wave)
+            .is_some();
+    if is_sealed || record.stages.iter().any(is_pinned) {
+        return;
+    }
+    pins.stages.push(StageRecord {
+        stage: task.stage,
+        generator: task.generator.clone(),
+        wave: task.wave,
+        key: task.key.clone(),
+        work: task.rows,
+        shard_rows: task.shard_rows,
+        worker_millis: 0,
+        gpu_millis: 0,
+        computed: false,
+        seal: None,
+    });
+}

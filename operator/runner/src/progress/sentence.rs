@@ -1,0 +1,276 @@
+//! Events as sentences for people, the same on a terminal and in a pipe. Pure.
+
+use std::fmt::Write;
+
+use scalequest_crds::protocol::report::Counts;
+use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
+
+use super::{Event, StageProgress};
+use crate::machine::show_bytes;
+
+/// The sentence for `event`; none for what is only of use as a bar.
+pub fn sentence(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Inspecting { progress } => {
+            let mut shown = StageProgress::default();
+            shown.add(progress);
+            format!("before the run: {}", progress_sentence(&shown))
+        }
+        Event::RunStarted {
+            run,
+            resumed,
+            workspace,
+            output,
+            cores,
+            memory,
+            gpus,
+        } => {
+            let verb = if *resumed { "goes on" } else { "starts" };
+            format!(
+                "run {run} {verb}: workspace {workspace}, output {output}, {cores} cores, {} of memory{}",
+                show_bytes(*memory),
+                match gpus {
+                    0 => String::new(),
+                    gpus => format!(
+                        ", {}",
+                        plural(i64::try_from(*gpus).unwrap_or(i64::MAX), "GPU")
+                    ),
+                }
+            )
+        }
+        Event::StageStarted { name, rows, shards } => format!(
+            "{name}: starts, {rows} rows in {}",
+            plural(*shards, "shard")
+        ),
+        Event::StageProgressed { name, progress } => {
+            format!("{name}: {}", progress_sentence(progress))
+        }
+        Event::StageSealed {
+            name,
+            reused: true,
+            counts,
+            ..
+        } => format!("{name}: reused{}", counts_phrase(counts)),
+        Event::StageSealed {
+            name,
+            counts,
+            millis,
+            ..
+        } => format!(
+            "{name}: done in {}{}",
+            show_seconds(millis / 1000),
+            counts_phrase(counts)
+        ),
+        Event::AttemptFailed {
+            name,
+            shard,
+            attempt,
+            message,
+            retry_seconds,
+            log,
+        } => {
+            let what = shard.map_or("seal".to_string(), |shard| format!("shard {shard}"));
+            let next = retry_seconds.map_or("not repeated".to_string(), |seconds| {
+                format!("repeated in {seconds} s")
+            });
+            format!(
+                "warning: {name}: {what}, attempt {attempt} failed, {next}: {message} (log: {log})"
+            )
+        }
+        Event::Warning { message } => format!("warning: {message}"),
+        Event::Status { status } => status_sentence(status)?,
+        Event::Stopping { workers: 0 } => "stopping".to_string(),
+        Event::Stopping { workers } => format!(
+            "stopping: {} still running, saving finished work; press Ctrl-C again to end at once",
+            plural(*workers as i64, "worker")
+        ),
+        Event::Ended { .. } => return None,
+    })
+}
+
+fn plural(count: i64, noun: &str) -> String {
+    if count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {noun}s")
+    }
+}
+
+/// `12/50 (24%), 3.1/s, 410 tokens/s, loss 2.31, about 12s left`.
+pub fn progress_sentence(progress: &StageProgress) -> String {
+    let StageProgress {
+        doing,
+        done,
+        total,
+        tokens: _,
+        per_second,
+        tokens_per_second,
+        eta_seconds,
+        loss,
+        shards_done,
+        shards,
+    } = progress;
+    let mut text = doing.clone();
+    if *total > 0 {
+        let _ = write!(text, " {done}/{total} ({}%)", done * 100 / total);
+    } else if *done > 0 {
+        let _ = write!(text, " {done}");
+    }
+    if *shards > 1 {
+        let _ = write!(text, ", shard {shards_done}/{shards}");
+    }
+    if *per_second > 0.0 {
+        let _ = write!(text, ", {}/s", show_rate(*per_second));
+    }
+    if *tokens_per_second > 0.0 {
+        let _ = write!(text, ", {} tokens/s", show_rate(*tokens_per_second));
+    }
+    if let Some(loss) = loss {
+        let _ = write!(text, ", loss {loss:.4}");
+    }
+    if let Some(seconds) = eta_seconds {
+        let _ = write!(text, ", about {} left", show_seconds(*seconds));
+    }
+    text
+}
+
+fn status_sentence(status: &SynthesisRunStatus) -> Option<String> {
+    let progress = status.progress.as_ref()?;
+    let eta = progress
+        .eta
+        .as_ref()
+        .filter(|_| progress.accepted < progress.target)
+        .map(|eta| format!(", about {eta} left"))
+        .unwrap_or_default();
+    Some(format!(
+        "accepted {} of {} pairs ({}%){eta}",
+        progress.accepted, progress.target, progress.percent
+    ))
+}
+
+fn counts_phrase(counts: &Counts) -> String {
+    let Counts {
+        rows_in,
+        rows_out,
+        dropped,
+        tokens_in: _,
+        tokens_out,
+    } = counts;
+    let mut text = String::new();
+    if *rows_in > 0 {
+        let _ = write!(text, ", {rows_out} of {rows_in} rows kept");
+    }
+    if !dropped.is_empty() {
+        let reasons: Vec<_> = dropped
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(reason, count)| format!("{reason:?} {count}"))
+            .collect();
+        if !reasons.is_empty() {
+            let _ = write!(text, " ({})", reasons.join(", "));
+        }
+    }
+    if *tokens_out > 0 {
+        let _ = write!(text, ", {tokens_out} tokens made");
+    }
+    text
+}
+
+fn show_rate(rate: f64) -> String {
+    if rate >= 100.0 {
+        format!("{rate:.0}")
+    } else {
+        format!("{rate:.1}")
+    }
+}
+
+/// Seconds for people: `45s`, `12m05s`, `3h07m`, `2d04h`.
+pub fn show_seconds(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{:02}h", seconds / 86400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use scalequest_crds::v1alpha1::{RejectReason, Stage};
+
+    use super::super::StageName;
+    use super::*;
+
+    #[test]
+    fn seconds_are_shown_with_two_units_at_most() {
+        let table = [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m00s"),
+            (3599, "59m59s"),
+            (3660, "1h01m"),
+            (90_000, "1d01h"),
+            (-5, "0s"),
+        ];
+        for (seconds, expected) in table {
+            assert_eq!(show_seconds(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn a_sealed_stage_says_what_became_of_its_rows() {
+        let name = StageName {
+            wave: Some(1),
+            stage: Stage::Filter,
+            generator: None,
+        };
+        let dropped = BTreeMap::from([
+            (RejectReason::Language, 2),
+            (RejectReason::NearDuplicate, 1),
+        ]);
+        let counts = Counts {
+            rows_in: 10,
+            rows_out: 7,
+            dropped,
+            tokens_in: 0,
+            tokens_out: 0,
+        };
+        let event = Event::StageSealed {
+            name,
+            reused: false,
+            counts,
+            millis: 65_000,
+        };
+        assert_eq!(
+            sentence(&event).unwrap(),
+            "filter (wave 1): done in 1m05s, 7 of 10 rows kept (Language 2, NearDuplicate 1)"
+        );
+    }
+
+    #[test]
+    fn progress_says_only_what_is_known() {
+        let nothing = StageProgress {
+            doing: "load model".into(),
+            shards: 1,
+            ..Default::default()
+        };
+        assert_eq!(progress_sentence(&nothing), "load model");
+        let training = StageProgress {
+            doing: "train".into(),
+            done: 5,
+            total: 20,
+            per_second: 0.5,
+            loss: Some(2.25),
+            eta_seconds: Some(30),
+            shards: 1,
+            ..Default::default()
+        };
+        assert_eq!(
+            progress_sentence(&training),
+            "train 5/20 (25%), 0.5/s, loss 2.2500, about 30s left"
+        );
+    }
+}

@@ -1,0 +1,326 @@
+//! What may be removed from a workspace: stages to which no kept run's record refers, and checkpoints of sealed stages. It
+//! finds first and removes afterwards, and touches nothing whose name it does not know.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use scalequest_crds::v1alpha1::Stage;
+
+use super::lock::Lock;
+use super::record_file;
+use scalequest_core::record::RunRecord;
+
+/// Something that may be removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removable {
+    /// A directory.
+    pub path: PathBuf,
+    /// Why it may go.
+    pub reason: String,
+    /// Bytes of all files in it.
+    pub bytes: u64,
+    /// The lock of its stage, which must be had before it goes.
+    lock: PathBuf,
+}
+
+/// What a workspace holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Names of kept runs.
+    pub runs: Vec<String>,
+    /// What may be removed, by path.
+    pub removable: Vec<Removable>,
+    /// Bytes of stages that are kept.
+    pub kept_bytes: u64,
+}
+
+/// The lock that a runner holds while it works on a stage.
+pub fn stage_lock(state: &Path, stage: Stage, key: &str) -> PathBuf {
+    state.join("locks").join(format!("{}-{key}", stage.slug()))
+}
+
+/// Finds what may be removed from `workspace`, without the runs in `forget`.
+///
+/// # Errors
+/// No workspace, or a run whose record cannot be read, so that it is not known what it needs; for a person.
+pub fn survey(workspace: &Path, forget: &[String]) -> Result<Survey, String> {
+    if !workspace.join("stages").is_dir() && !workspace.join("runs").is_dir() {
+        return Err(format!(
+            "{} is no workspace: it holds neither stages/ nor runs/",
+            workspace.display()
+        ));
+    }
+    let mut survey = Survey::default();
+    let mut kept = BTreeSet::new();
+    let names = list(&workspace.join("runs"))?;
+    if let Some(unknown) = forget.iter().find(|name| !names.contains(name)) {
+        return Err(format!(
+            "{} holds no run `{unknown}`; it holds: {}",
+            workspace.display(),
+            names.join(", ")
+        ));
+    }
+    for name in names {
+        let directory = workspace.join("runs").join(&name);
+        if forget.contains(&name) {
+            if Lock::is_held(&directory.join("lock")) {
+                return Err(format!(
+                    "run `{name}` is being driven now: stop it before it is forgotten"
+                ));
+            }
+            continue;
+        }
+        let loaded = record_file::load(&directory)?;
+        match (loaded.record, loaded.damage) {
+            (Some(record), None) => {
+                kept.extend(keys(&record));
+                survey.runs.push(name);
+            }
+            (None, None) => {}
+            (_, Some(damage)) => {
+                return Err(format!(
+                    "{damage}: run it again first, which mends the record, or forget it with --forget {name}"
+                ));
+            }
+        }
+    }
+    for name in list(&workspace.join("stages"))? {
+        let path = workspace.join("stages").join(&name);
+        let Some((stage, key)) = parse_name(&name) else {
+            continue;
+        };
+        let lock = stage_lock(workspace, stage, key);
+        if !kept.contains(&name) {
+            survey.removable.push(Removable {
+                bytes: size(&path),
+                path,
+                reason: "no kept run refers to it".into(),
+                lock,
+            });
+            continue;
+        }
+        let checkpoint = path.join("checkpoint");
+        survey.kept_bytes += size(&path);
+        if path.join("sealed.json").is_file() && checkpoint.is_dir() {
+            let bytes = size(&checkpoint);
+            survey.kept_bytes -= bytes;
+            survey.removable.push(Removable {
+                bytes,
+                path: checkpoint,
+                reason: "checkpoint of a finished stage".into(),
+                lock,
+            });
+        }
+    }
+    Ok(survey)
+}
+
+/// Removes what a survey found; the paths that were left because somebody works on them.
+///
+/// # Errors
+/// A directory could not be removed; for a person.
+pub fn remove(
+    workspace: &Path,
+    survey: &Survey,
+    forget: &[String],
+) -> Result<Vec<PathBuf>, String> {
+    let failed =
+        |path: &Path, error: io::Error| format!("cannot remove {}: {error}", path.display());
+    for name in forget {
+        let directory = workspace.join("runs").join(name);
+        fs::remove_dir_all(&directory).map_err(|error| failed(&directory, error))?;
+    }
+    let locks = workspace.join("locks");
+    fs::create_dir_all(&locks).map_err(|error| failed(&locks, error))?;
+    let mut left = Vec::new();
+    for Removable { path, lock, .. } in &survey.removable {
+        let Ok(held) = Lock::take(lock, "prune") else {
+            left.push(path.clone());
+            continue;
+        };
+        fs::remove_dir_all(path).map_err(|error| failed(path, error))?;
+        drop(held);
+        let _ = fs::remove_file(lock);
+    }
+    Ok(left)
+}
+
+/// Directory names `<stage>-<key>` of every stage that a record refers to.
+fn keys(record: &RunRecord) -> BTreeSet<String> {
+    let name = |stage: Stage, key: &str| format!("{}-{key}", stage.slug());
+    let mut names: BTreeSet<_> = record
+        .stages
+        .iter()
+        .map(|stage| name(stage.stage, &stage.key))
+        .collect();
+    names.extend(
+        record
+            .publication
+            .iter()
+            .map(|publication| name(Stage::Publish, &publication.key)),
+    );
+    names
+}
+
+fn parse_name(name: &str) -> Option<(Stage, &str)> {
+    let (slug, key) = name.rsplit_once('-')?;
+    let stage = Stage::ALL.into_iter().find(|stage| stage.slug() == slug)?;
+    (key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some((stage, key))
+}
+
+fn list(directory: &Path) -> Result<Vec<String>, String> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(format!("cannot read {}: {error}", directory.display())),
+    };
+    let mut names: Vec<_> = entries
+        .filter_map(|entry| {
+            entry
+                .ok()
+                .filter(|entry| entry.path().is_dir())?
+                .file_name()
+                .into_string()
+                .ok()
+        })
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+fn size(path: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(path) else {
+        return 0;
+    };
+    let each = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => size(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    };
+    entries.filter_map(Result::ok).map(each).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEPT: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const LOOSE: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+    /// A workspace with run `r`, the Judge stage that it refers to, and a Rate stage that nobody does.
+    fn workspace() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        for (name, files) in [
+            (format!("judge-{KEPT}"), vec!["sealed.json", "checkpoint/a"]),
+            (format!("rate-{LOOSE}"), vec!["objects/x"]),
+            ("mine".into(), vec!["x"]),
+        ] {
+            for file in files {
+                let path = root.join("stages").join(&name).join(file);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, "12345").unwrap();
+            }
+        }
+        fs::create_dir_all(root.join("runs/r")).unwrap();
+        let spec = serde_json::json!({
+            "recipe": "MathSimple", "target": {"examples": 1}, "models": [], "seedQuestions": [], "generators": [],
+            "responses": {"model": "m"}, "workspace": {"path": "w"}, "output": {"path": "o"},
+        });
+        let record = serde_json::json!({
+            "version": 2, "name": "r", "acceptedAtMillis": 1, "spec": spec, "worker": {"version": "1"},
+            "inspection": {"models": [], "seedQuestions": [], "benchmarks": [], "faults": []},
+            "stages": [{"stage": "Judge", "wave": 1, "key": KEPT, "work": 1, "shardRows": 1}],
+        });
+        record_file::save(
+            &root.join("runs/r"),
+            &serde_json::from_value(record).unwrap(),
+        )
+        .unwrap();
+        directory
+    }
+
+    fn names(survey: &Survey, root: &Path) -> Vec<String> {
+        survey
+            .removable
+            .iter()
+            .map(|each| each.path.strip_prefix(root).unwrap().display().to_string())
+            .collect()
+    }
+
+    #[test]
+    fn what_no_run_refers_to_is_removable_and_what_is_not_ours_is_not() {
+        let directory = workspace();
+        let found = survey(directory.path(), &[]).unwrap();
+        assert_eq!(
+            names(&found, directory.path()),
+            [
+                format!("stages/judge-{KEPT}/checkpoint"),
+                format!("stages/rate-{LOOSE}")
+            ]
+        );
+        assert_eq!(
+            (found.runs.as_slice(), found.kept_bytes),
+            (&["r".to_string()][..], 5)
+        );
+        remove(directory.path(), &found, &[]).unwrap();
+        assert!(survey(directory.path(), &[]).unwrap().removable.is_empty());
+        assert!(
+            directory
+                .path()
+                .join(format!("stages/judge-{KEPT}/sealed.json"))
+                .is_file()
+        );
+        assert!(directory.path().join("stages/mine/x").is_file());
+    }
+
+    #[test]
+    fn a_forgotten_run_keeps_nothing() {
+        let directory = workspace();
+        let forget = ["r".to_string()];
+        let found = survey(directory.path(), &forget).unwrap();
+        assert_eq!(found.removable.len(), 2);
+        remove(directory.path(), &found, &forget).unwrap();
+        assert!(!directory.path().join("runs/r").exists());
+        assert!(
+            survey(directory.path(), &["q".into()])
+                .unwrap_err()
+                .contains("no run `q`")
+        );
+    }
+
+    #[test]
+    fn a_stage_that_somebody_works_on_stays() {
+        let directory = workspace();
+        let found = survey(directory.path(), &[]).unwrap();
+        fs::create_dir_all(directory.path().join("locks")).unwrap();
+        let _held = Lock::take(&stage_lock(directory.path(), Stage::Rate, LOOSE), "run q").unwrap();
+        let left = remove(directory.path(), &found, &[]).unwrap();
+        assert_eq!(
+            left,
+            [directory.path().join(format!("stages/rate-{LOOSE}"))]
+        );
+        assert!(left[0].is_dir());
+    }
+
+    #[test]
+    fn a_damaged_record_stops_the_survey() {
+        let directory = workspace();
+        fs::write(directory.path().join("runs/r/record.json"), "garbage").unwrap();
+        let error = survey(directory.path(), &[]).unwrap_err();
+        assert!(error.contains("--forget r"), "{error}");
+        assert!(survey(directory.path(), &["r".into()]).is_ok());
+    }
+
+    #[test]
+    fn a_directory_that_is_no_workspace_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(
+            survey(directory.path(), &[])
+                .unwrap_err()
+                .contains("is no workspace")
+        );
+    }
+}
