@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use scalequest_crds::v1alpha1::{AnswerFormat, Domain};
 use scalequest_engine::model::{ChatMessage, Checkpoint};
-use scalequest_worker::prompts::responding::responding;
+use scalequest_worker::prompts::response::response_prompt;
 
 /// A model and what its template writes before the first user's turn where nobody gives a system prompt.
 const MODELS: [(&str, &str); 2] = [
@@ -34,7 +34,7 @@ fn models() -> impl Iterator<Item = (Checkpoint, &'static str)> {
 
 #[test]
 fn chat_templates_match_references() {
-    let prompt = responding("What is 2 + 3?", Domain::Mathematics, AnswerFormat::Boxed);
+    let prompt = response_prompt("What is 2 + 3?", Domain::Mathematics, AnswerFormat::Boxed);
     for (model, system) in models() {
         let tokenizer = model.tokenizer().expect("a tokenizer");
         let template = model.chat_template(&tokenizer).expect("a template");

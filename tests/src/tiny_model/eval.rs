@@ -11,8 +11,8 @@ use scalequest_engine::inference::{
 use scalequest_engine::model::{ChatMessage, ChatTemplate, Checkpoint, Tokenizer};
 use scalequest_engine::ops::Dtype;
 use scalequest_engine::training::rng::KeyedRng;
-use scalequest_worker::prompts::rewarding::rewarding;
-use scalequest_worker::prompts::verdict::last_verdict;
+use scalequest_worker::prompts::verdict::parse_verdict;
+use scalequest_worker::prompts::verifier::verifier_prompt;
 
 use super::problem::{Flaw, Problem, Truth, truth};
 use super::stats::Share;
@@ -116,11 +116,11 @@ impl LoadedModel {
     pub fn right_verdicts(&self, count: u64) -> Result<Share> {
         let exchanges = exchanges_for(Role::Judge, count);
         let said = self.say(&prompts(&exchanges), 0.0, "judge")?;
-        let verdict = |text: &str| last_verdict(text);
+        let verdict = |text: &str| parse_verdict(text);
         Ok(Share::of(said.iter().zip(&exchanges).map(
             |(said, exchange)| {
                 let verdict = verdict(said);
-                verdict.is_some() && verdict == last_verdict(&exchange.reply)
+                verdict.is_some() && verdict == parse_verdict(&exchange.reply)
             },
         )))
     }
@@ -169,7 +169,7 @@ impl LoadedModel {
         self.ordered_pairs(
             count,
             |question, response, domain| {
-                let prompt = rewarding(question, response, domain);
+                let prompt = verifier_prompt(question, response, domain);
                 Ok(self
                     .tokenizer
                     .encode(&self.template.render(&[ChatMessage::user(prompt)], true)?)?)

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use anyhow::{Result, anyhow};
 use scalequest_crds::protocol::rows::Direction;
 use scalequest_crds::v1alpha1::{AnswerFormat, Domain};
-use scalequest_worker::prompts::judging::judging;
-use scalequest_worker::prompts::responding::responding;
-use scalequest_worker::prompts::rewarding::rewarding;
-use scalequest_worker::prompts::rewriting::rewriting;
+use scalequest_worker::prompts::judge::judge_prompt;
+use scalequest_worker::prompts::response::response_prompt;
+use scalequest_worker::prompts::rewrite::rewrite_prompt;
+use scalequest_worker::prompts::verifier::verifier_prompt;
 use serde_json::{Value, json};
 
 use super::problem::{GERMAN_THINGS, NAMES, PIECES, THINGS};
@@ -34,14 +34,15 @@ const MARK: &str = "\u{1}";
 pub fn prompt_pieces() -> BTreeSet<String> {
     let mut prompts = Vec::new();
     for domain in [Domain::Mathematics, Domain::Programming] {
-        prompts.push(judging(MARK, domain));
-        prompts.push(rewarding(MARK, MARK, domain));
+        prompts.push(judge_prompt(MARK, domain));
+        prompts.push(verifier_prompt(MARK, MARK, domain));
         prompts.extend(
             [AnswerFormat::Boxed, AnswerFormat::CodeBlock]
-                .map(|format| responding(MARK, domain, format)),
+                .map(|format| response_prompt(MARK, domain, format)),
         );
         prompts.extend(
-            [Direction::Solvability, Direction::Difficulty].map(|to| rewriting(MARK, to, domain)),
+            [Direction::Solvability, Direction::Difficulty]
+                .map(|to| rewrite_prompt(MARK, to, domain)),
         );
     }
     let pieces = prompts.iter().flat_map(|prompt| prompt.split(MARK));
@@ -137,10 +138,10 @@ mod tests {
             assert!(tokens.len() <= 22, "{question}: {} tokens", tokens.len());
             assert_eq!(tokenizer.decode(&tokens, false).unwrap(), question);
             for prompt in [
-                judging(&question, Domain::Mathematics),
-                rewriting(&question, Direction::Solvability, Domain::Programming),
-                responding(&question, Domain::Mathematics, AnswerFormat::Boxed),
-                rewarding(
+                judge_prompt(&question, Domain::Mathematics),
+                rewrite_prompt(&question, Direction::Solvability, Domain::Programming),
+                response_prompt(&question, Domain::Mathematics, AnswerFormat::Boxed),
+                verifier_prompt(
                     &question,
                     "2 + 3 = 5\nThe answer is \\boxed{5}.",
                     Domain::Mathematics,

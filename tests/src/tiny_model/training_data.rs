@@ -5,10 +5,10 @@
 use scalequest_crds::protocol::rows::Direction;
 use scalequest_crds::v1alpha1::{AnswerFormat, Domain};
 use scalequest_engine::training::rng::KeyedRng;
-use scalequest_worker::prompts::judging::judging;
-use scalequest_worker::prompts::responding::responding;
-use scalequest_worker::prompts::rewarding::rewarding;
-use scalequest_worker::prompts::rewriting::rewriting;
+use scalequest_worker::prompts::judge::judge_prompt;
+use scalequest_worker::prompts::response::response_prompt;
+use scalequest_worker::prompts::rewrite::rewrite_prompt;
+use scalequest_worker::prompts::verifier::verifier_prompt;
 
 use super::problem::{Flaw, Problem, Story, Truth};
 use super::problem_sampler;
@@ -87,7 +87,7 @@ pub fn for_role(role: Role, draws: &mut KeyedRng) -> Exchange {
         Role::Judge => {
             let problem = problem_sampler::raw(draws);
             Exchange {
-                prompt: Some(judging(&problem.text(), domain(&problem))),
+                prompt: Some(judge_prompt(&problem.text(), domain(&problem))),
                 reply: verdict(&problem),
             }
         }
@@ -103,7 +103,7 @@ pub fn for_role(role: Role, draws: &mut KeyedRng) -> Exchange {
                 Direction::Difficulty => problem_sampler::harder(&problem, draws),
             };
             Exchange {
-                prompt: Some(rewriting(&problem.text(), direction, domain(&problem))),
+                prompt: Some(rewrite_prompt(&problem.text(), direction, domain(&problem))),
                 reply: rewrite.text(),
             }
         }
@@ -126,7 +126,7 @@ pub fn for_role(role: Role, draws: &mut KeyedRng) -> Exchange {
             let is_wrong = draws.below(2) == 0;
             let response = response(&problem, is_wrong, draws);
             let is_right = is_right(&problem.truth(), &response);
-            let prompt = rewarding(&problem.text(), &response, domain(&problem));
+            let prompt = verifier_prompt(&problem.text(), &response, domain(&problem));
             Exchange {
                 prompt: Some(prompt),
                 reply: if is_right { "Yes" } else { "No" }.into(),
@@ -164,7 +164,7 @@ pub fn form(problem: &Problem) -> AnswerFormat {
 
 /// What a responder is asked.
 pub fn asked(problem: &Problem) -> String {
-    responding(&problem.text(), domain(problem), form(problem))
+    response_prompt(&problem.text(), domain(problem), form(problem))
 }
 
 /// The judge's words.

@@ -1,7 +1,7 @@
-//! `\boxed{...}`: finds what a response put in a box, with nested and escaped braces. It does not interpret what it finds.
+//! Finds the contents of `\boxed{...}`, with nested and escaped braces. It does not interpret them.
 
-/// The contents of the boxes on the line of the last box, joined by a comma: a response that ends in
-/// `z is \boxed{6} and w is \boxed{2}` has the answer `6, 2`. `None` where no box is complete or all are empty.
+/// Returns the contents of the boxes on the line of the last box, joined by a comma: a response that ends in
+/// `z is \boxed{6} and w is \boxed{2}` has the answer `6, 2`. `None` if no box is complete or all are empty.
 pub fn last_boxed(text: &str) -> Option<String> {
     let boxes = all_boxed(text);
     let last = boxes
@@ -17,13 +17,13 @@ pub fn last_boxed(text: &str) -> Option<String> {
     Some(together.join(", "))
 }
 
-struct Found<'a> {
+struct BoxedContent<'a> {
     /// Byte offset of the backslash.
     start: usize,
     content: &'a str,
 }
 
-fn all_boxed(text: &str) -> Vec<Found<'_>> {
+fn all_boxed(text: &str) -> Vec<BoxedContent<'_>> {
     let mut found = Vec::new();
     let mut from = 0;
     while let Some(offset) = text[from..].find('\\') {
@@ -37,17 +37,17 @@ fn all_boxed(text: &str) -> Vec<Found<'_>> {
         };
         let after = text.len() - rest.len();
         if let Some(content) = braced(rest) {
-            found.push(Found { start, content });
+            found.push(BoxedContent { start, content });
             from = text.len() - rest.len() + rest.find('{').unwrap_or(0) + content.len() + 2;
         } else if let Some(content) = bare(rest) {
-            found.push(Found { start, content });
+            found.push(BoxedContent { start, content });
             from = after + content.len();
         }
     }
     found
 }
 
-/// What stands between the brace that opens `text` (after white space) and the one that closes it.
+/// Returns the text between the brace that opens `text` (after white space) and the one that closes it.
 fn braced(text: &str) -> Option<&str> {
     let open = text.len() - text.trim_start().len();
     let body = text[open..].strip_prefix('{')?;
@@ -70,7 +70,7 @@ fn braced(text: &str) -> Option<&str> {
     None
 }
 
-/// `\boxed 5`: the word after the space.
+/// Returns the word after the space in `\boxed 5`.
 fn bare(text: &str) -> Option<&str> {
     let word = text
         .strip_prefix(' ')?
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_box_is_found_with_its_nested_braces() {
+    fn the_last_box_is_found() {
         let cases: [(&str, Option<&str>); 12] = [
             (r"so \boxed{18}.", Some("18")),
             (
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_box_leaves_the_complete_one_before_it() {
+    fn truncated_boxes_are_ignored() {
         assert_eq!(
             last_boxed("\\boxed{3}\nand \\boxed{4").as_deref(),
             Some("3")

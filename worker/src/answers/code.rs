@@ -1,5 +1,5 @@
-//! Answers that are programs: finds the fenced code block that answers, and brings it to a form in which comments and the
-//! amount of white space do not count. Two programs that do the same in another way stay different.
+//! Answers that are programs: finds the fenced code block, and brings it to a form without comments and insignificant white
+//! space. Programs with the same behaviour but different code stay different.
 
 /// A fenced block.
 struct Block<'a> {
@@ -7,11 +7,11 @@ struct Block<'a> {
     lines: Vec<&'a str>,
 }
 
-/// The normal form of the last complete, non-empty fenced block of `text`. `None` where there is none.
+/// Returns the normal form of the last complete, non-empty fenced block of `text`; `None` if there is none.
 ///
-/// Comments, trailing white space and blank lines are dropped, runs of white space inside a line become one space, and
-/// indentation is kept as depth (one space a level) where it may carry meaning, as in Python.
-pub fn last_block(text: &str) -> Option<String> {
+/// Comments, trailing white space and blank lines are removed, runs of white space inside a line become one space, and
+/// indentation becomes depth (one space a level) if it may be significant, as in Python.
+pub fn last_code_block(text: &str) -> Option<String> {
     blocks(text)
         .iter()
         .rev()
@@ -118,7 +118,7 @@ impl CommentMarks {
         }
     }
 
-    /// `line` without comments; a quote protects what looks like one.
+    /// Removes comments from `line`; quoted text is not a comment.
     fn strip(&self, line: &str, commented: &mut bool) -> String {
         let mut kept = String::new();
         let mut quote = None;
@@ -165,43 +165,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_and_white_space_do_not_count() {
+    fn comments_and_white_space_are_ignored() {
         let one = "Here:\n```python\ndef f(x):\n    # double it\n    return  2*x  # done\n\n```\n";
         let other = "```py\ndef f(x):\n\treturn 2*x\n```";
-        assert_eq!(last_block(one).as_deref(), Some("def f(x):\n return 2*x"));
-        assert_eq!(last_block(one), last_block(other));
+        assert_eq!(
+            last_code_block(one).as_deref(),
+            Some("def f(x):\n return 2*x")
+        );
+        assert_eq!(last_code_block(one), last_code_block(other));
     }
 
     #[test]
-    fn a_mark_in_quotes_is_no_comment() {
+    fn quoted_text_is_no_comment() {
         assert_eq!(
-            last_block("```python\nprint('# no', \"a\\\"# b\") # yes\n```").as_deref(),
+            last_code_block("```python\nprint('# no', \"a\\\"# b\") # yes\n```").as_deref(),
             Some("print('# no', \"a\\\"# b\")")
         );
         assert_eq!(
-            last_block("```c\nputs(\"//\"); /* one\n two */ return 0; // end\n```").as_deref(),
+            last_code_block("```c\nputs(\"//\"); /* one\n two */ return 0; // end\n```").as_deref(),
             Some("puts(\"//\");\nreturn 0;")
         );
     }
 
     #[test]
-    fn indentation_is_meaning() {
+    fn indentation_is_significant() {
         let inside = "```python\nif a:\n  b\n  c\n```";
         let outside = "```python\nif a:\n  b\nc\n```";
-        assert_ne!(last_block(inside), last_block(outside));
+        assert_ne!(last_code_block(inside), last_code_block(outside));
     }
 
     #[test]
-    fn only_a_complete_block_is_an_answer() {
-        assert_eq!(last_block("```python\nprint(1)\n"), None);
-        assert_eq!(last_block("no code"), None);
-        assert_eq!(last_block("```python\n# nothing\n```"), None);
+    fn truncated_blocks_are_ignored() {
+        assert_eq!(last_code_block("```python\nprint(1)\n"), None);
+        assert_eq!(last_code_block("no code"), None);
+        assert_eq!(last_code_block("```python\n# nothing\n```"), None);
         assert_eq!(
-            last_block("```python\na\n```\nand\n```\nb\n```").as_deref(),
+            last_code_block("```python\na\n```\nand\n```\nb\n```").as_deref(),
             Some("b")
         );
         assert_eq!(
-            last_block("```python\na\n```\nthen cut\n```\nb").as_deref(),
+            last_code_block("```python\na\n```\nthen cut\n```\nb").as_deref(),
             Some("a")
         );
     }

@@ -1,44 +1,44 @@
-//! Finding and comparing final answers: the one place that says which part of a response is its answer and when two answers
-//! are the same. It knows the two answer formats and nothing of rows, stages or rewards.
+//! Finds and compares final answers: the only place that decides which part of a response is its answer, and when two answers
+//! are equal. It knows the two answer formats and nothing of rows, stages or rewards.
 
 use scalequest_crds::v1alpha1::AnswerFormat;
 
-use super::{boxed, code, expression, said};
+use super::{boxed, code, expression, stated};
 
-/// The final answer of a response in normal form, or `None` where it has none.
+/// Returns the final answer of a response in normal form; `None` if it has none.
 ///
-/// What comes before `</think>` is reasoning, not answer; a response that never leaves its reasoning has none. `Boxed`: the
+/// Text before `</think>` is reasoning, not answer; a response that never ends its reasoning has no answer. `Boxed`: the
 /// last `\boxed{}`, else the last line that states an answer (`#### 18`, `the answer is 18`). `CodeBlock`: the last complete
 /// fenced block.
 pub fn final_answer(response: &str, format: AnswerFormat) -> Option<String> {
     let answer = after_reasoning(response)?;
     match format {
         AnswerFormat::Boxed => {
-            let found =
-                boxed::last_boxed(answer).or_else(|| said::last_said(answer).map(str::to_owned))?;
+            let found = boxed::last_boxed(answer)
+                .or_else(|| stated::last_stated(answer).map(str::to_owned))?;
             Some(expression::normal_expression(&found)).filter(|normal| !normal.is_empty())
         }
-        AnswerFormat::CodeBlock => code::last_block(answer),
+        AnswerFormat::CodeBlock => code::last_code_block(answer),
     }
 }
 
-/// The normal form of a reference answer: what it boxes or states (`#### 18` in GSM8K), else all of it.
+/// Returns the normal form of a reference answer: of the boxed or stated answer (`#### 18` in GSM8K), else of all of it.
 pub fn reference_answer(answer: &str, format: AnswerFormat) -> Option<String> {
     final_answer(answer, format)
         .or_else(|| Some(normal_form(answer, format)).filter(|normal| !normal.is_empty()))
 }
 
-/// The normal form of a bare answer.
+/// Returns the normal form of a bare answer.
 pub fn normal_form(answer: &str, format: AnswerFormat) -> String {
     match format {
         AnswerFormat::Boxed => expression::normal_expression(answer),
         AnswerFormat::CodeBlock => {
-            code::last_block(&format!("```\n{answer}\n```")).unwrap_or_default()
+            code::last_code_block(&format!("```\n{answer}\n```")).unwrap_or_default()
         }
     }
 }
 
-/// Whether two answers in normal form are the same. An empty answer is the same as nothing.
+/// Whether two answers in normal form are equal. An empty answer equals none.
 pub fn same_answer(left: &str, right: &str) -> bool {
     !left.is_empty() && left == right
 }
@@ -60,7 +60,7 @@ mod tests {
     const FORMATS: [AnswerFormat; 2] = [AnswerFormat::Boxed, AnswerFormat::CodeBlock];
 
     #[test]
-    fn a_box_wins_over_a_statement_and_reasoning_does_not_count() {
+    fn boxes_precede_statements_after_reasoning() {
         let cases = [
             (r"The answer is 3. Checked: \boxed{4}", Some("4")),
             ("The answer is $18.", Some("18")),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_is_what_it_states_or_all_of_it() {
+    fn reference_answers_are_stated_or_whole() {
         let cases = [
             ("she has 9*2 = 18\n#### 18", "18"),
             ("1,000", "1000"),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_verdicts_of_gsm8k_on_four_models_are_reproduced() {
+    fn gsm8k_verdicts_are_reproduced() {
         let Some(text) = shared("gsm8k/example_model_solutions.jsonl") else {
             return;
         };
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn published_scalequest_responses_have_final_answers() {
+    fn published_responses_have_final_answers() {
         let Some(text) = shared("scalequest/samples.jsonl") else {
             return;
         };
@@ -162,7 +162,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_survived_and_a_normal_form_is_stable(text in "(\\PC|[\\\\{}()\\[\\]$,.^_=/`\n 0-9a-z]|\\\\boxed\\{|\\\\frac|\\\\text\\{|```|answer is |</think>){0,60}") {
+        fn any_text_is_handled(text in "(\\PC|[\\\\{}()\\[\\]$,.^_=/`\n 0-9a-z]|\\\\boxed\\{|\\\\frac|\\\\text\\{|```|answer is |</think>){0,60}") {
             for format in FORMATS {
                 let found = final_answer(&text, format);
                 prop_assert!(found.as_deref() != Some(""));
@@ -173,7 +173,7 @@ mod tests {
         }
 
         #[test]
-        fn a_boxed_integer_is_found_whatever_is_around_it(n in -1_000_000_000_i64..1_000_000_000, before in "[^\\\\<]{0,40}") {
+        fn boxed_integers_are_found(n in -1_000_000_000_i64..1_000_000_000, before in "[^\\\\<]{0,40}") {
             let text = format!("{before}\n\\boxed{{{n}}}");
             prop_assert_eq!(final_answer(&text, AnswerFormat::Boxed), Some(n.to_string()));
         }

@@ -1,9 +1,9 @@
-//! Final answers: where a response says its result, the normal form in which two results are compared, and the
-//! comparison itself. Pure text work: it knows no stage, no row and no model.
+//! Final answers: finds the answer of a response, brings it to a normal form, and compares it. Pure: it knows no stage, no row
+//! and no model.
 
 pub mod boxed;
 
-pub mod said;
+pub mod stated;
 
 pub mod number;
 

@@ -1,5 +1,5 @@
-//! Exact numbers: reads integers, decimals, fractions, mixed numbers and powers of ten, and writes each in one way only. It
-//! expects an expression that has been cleaned (see `expression`), and gives up rather than round.
+//! Exact numbers: parses integers, decimals, fractions, mixed numbers and powers of ten, and formats each in one way only. It
+//! expects normalized LaTeX (see `expression`), and fails rather than round.
 
 /// A rational number in lowest terms, the denominator positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub struct Number {
 }
 
 impl Number {
-    /// The number that the whole of `text` stands for; `None` where it is anything else or too large to be exact.
+    /// Parses all of `text` as a number; `None` if it is anything else or too large to be exact.
     pub fn parse(text: &str) -> Option<Number> {
         let text = text.trim();
         let (negative, text) = match text.strip_prefix(['-', '+']) {
@@ -27,8 +27,8 @@ impl Number {
         })
     }
 
-    /// This number times an integer.
-    pub fn times(self, factor: i128) -> Option<Number> {
+    /// Multiplies by an integer; `None` on overflow.
+    pub fn checked_mul(self, factor: i128) -> Option<Number> {
         Number::new(self.numerator.checked_mul(factor)?, self.denominator)
     }
 
@@ -44,7 +44,7 @@ impl Number {
         })
     }
 
-    fn plus(self, other: Number) -> Option<Number> {
+    fn checked_add(self, other: Number) -> Option<Number> {
         let left = self.numerator.checked_mul(other.denominator)?;
         let right = other.numerator.checked_mul(self.denominator)?;
         Number::new(
@@ -53,7 +53,7 @@ impl Number {
         )
     }
 
-    fn over(self, other: Number) -> Option<Number> {
+    fn checked_div(self, other: Number) -> Option<Number> {
         Number::new(
             self.numerator.checked_mul(other.denominator)?,
             self.denominator.checked_mul(other.numerator)?,
@@ -62,7 +62,7 @@ impl Number {
 }
 
 impl std::fmt::Display for Number {
-    /// An integer or a terminating decimal in digits (`1000`, `-0.5`), every other number as `p/q`.
+    /// Formats an integer or a terminating decimal in digits (`1000`, `-0.5`), every other number as `p/q`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (mut rest, mut places) = (self.denominator, [0_u32; 2]);
         for (place, prime) in places.iter_mut().zip([2, 5]) {
@@ -100,7 +100,7 @@ fn mixed(text: &str) -> Option<Number> {
     let (whole, rest) = text.split_at(split);
     let digits_only = !whole.is_empty() && whole.bytes().all(|byte| byte.is_ascii_digit());
     (digits_only && !rest.trim().is_empty())
-        .then(|| decimal(whole)?.plus(proper(rest.trim())?))
+        .then(|| decimal(whole)?.checked_add(proper(rest.trim())?))
         .flatten()
 }
 
@@ -117,13 +117,13 @@ fn fraction(text: &str) -> Option<Number> {
         }
         None => text.split_once('/')?,
     };
-    signed_decimal(top)?.over(signed_decimal(bottom)?)
+    signed_decimal(top)?.checked_div(signed_decimal(bottom)?)
 }
 
 fn signed_decimal(text: &str) -> Option<Number> {
     let text = text.trim();
     match text.strip_prefix('-') {
-        Some(rest) => decimal(rest)?.times(-1),
+        Some(rest) => decimal(rest)?.checked_mul(-1),
         None => decimal(text),
     }
 }
@@ -134,9 +134,9 @@ fn scaled(text: &str) -> Option<Number> {
     let power: i32 = power.trim_matches(['{', '}']).parse().ok()?;
     let ten = 10_i128.checked_pow(power.unsigned_abs())?;
     if power < 0 {
-        decimal(number)?.over(Number::new(ten, 1)?)
+        decimal(number)?.checked_div(Number::new(ten, 1)?)
     } else {
-        decimal(number)?.times(ten)
+        decimal(number)?.checked_mul(ten)
     }
 }
 
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_is_written_in_one_way() {
+    fn numbers_have_one_form() {
         let cases = [
             ("1,000", "1000"),
             ("1000.00", "1000"),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_is_not_read_as_one() {
+    fn other_text_is_no_number() {
         let cases = [
             "",
             "-",

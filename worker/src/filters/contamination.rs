@@ -1,49 +1,49 @@
-//! Drops questions that share a run of n words with a benchmark question (paper, section 4.4: 13), so that the dataset
-//! does not teach the test. Words are compared after [`super::words`], exactly: no hash decides. Pure.
+//! Rejects questions that share an n-gram of words with a benchmark question (paper, section 4.4: n = 13), so that the dataset
+//! does not contain test questions. Words of [`super::tokenize`] are compared exactly, not by hash. Pure.
 
 use std::collections::HashMap;
 
 use scalequest_crds::v1alpha1::RejectReason;
 
-use super::Verdict;
-use super::words::{tokens, words};
+use super::Decision;
+use super::tokenize::{tokens, words};
 
-/// A question that must not be in the dataset.
+/// A benchmark question, which must not be in the dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BenchmarkQuestion {
-    /// Where it is from, for the detail of a rejected row: a file's name.
+    /// Its file's name, for the detail of a reject.
     pub source: String,
-    /// Line in it, from 1.
+    /// Its line in the file, from 1.
     pub line: usize,
     /// The question.
     pub text: String,
 }
 
-/// The rule with its index over all benchmarks.
+/// Rejects questions of benchmarks, by an index over all of them.
 #[derive(Debug)]
-pub struct Contamination {
+pub struct ContaminationFilter {
     ngram: usize,
-    /// Numbers of the words that occur in benchmarks.
+    /// The ids of words that occur in benchmarks.
     vocabulary: HashMap<String, u32>,
-    /// Runs of `ngram` words, with the first benchmark question that has it.
-    runs: HashMap<Box<[u32]>, u32>,
-    /// Benchmark questions that are too short to have a run, whole: words and signs in normal form.
+    /// The n-grams, each with the first benchmark question that has it.
+    ngrams: HashMap<Box<[u32]>, u32>,
+    /// Benchmark questions with fewer than n words, as tokens.
     short: HashMap<Vec<String>, u32>,
-    /// Source and line of each benchmark question.
+    /// File and line of each benchmark question.
     sources: Vec<(String, usize)>,
 }
 
-impl Contamination {
-    /// The rule for runs of `ngram` words (at least 1) against `benchmarks`.
+impl ContaminationFilter {
+    /// Creates the filter for n-grams of `ngram` words (at least 1) of `benchmarks`.
     pub fn new(ngram: usize, benchmarks: impl IntoIterator<Item = BenchmarkQuestion>) -> Self {
         let ngram = ngram.max(1);
-        let (mut vocabulary, mut runs, mut short, mut sources) =
+        let (mut vocabulary, mut ngrams, mut short, mut sources) =
             (HashMap::new(), HashMap::new(), HashMap::new(), Vec::new());
         for (number, BenchmarkQuestion { source, line, text }) in (0..).zip(benchmarks) {
             sources.push((source, line));
             let words = words(&text);
             if words.len() < ngram {
-                // With its signs: "x + 1 = 3" is another question than "x - 1 = 3".
+                // With signs: "x + 1 = 3" is another question than "x - 1 = 3".
                 short.entry(tokens(&text)).or_insert(number);
                 continue;
             }
@@ -54,25 +54,25 @@ impl Contamination {
                 ids.push(*vocabulary.entry(word).or_insert(fresh));
             }
             for run in ids.windows(ngram) {
-                runs.entry(run.into()).or_insert(number);
+                ngrams.entry(run.into()).or_insert(number);
             }
         }
-        Contamination {
+        ContaminationFilter {
             ngram,
             vocabulary,
-            runs,
+            ngrams,
             short,
             sources,
         }
     }
 
-    /// Drops `question` if it shares a run of words with a benchmark, or equals a shorter benchmark question.
-    pub fn judge(&self, question: &str) -> Verdict {
+    /// Rejects `question` if it shares an n-gram with a benchmark, or equals a shorter benchmark question.
+    pub fn evaluate(&self, question: &str) -> Decision {
         let words = words(question);
         if words.len() < self.ngram {
             return match self.short.get(&tokens(question)) {
-                Some(number) => self.drop(*number, "is the whole question"),
-                None => Verdict::Keep,
+                Some(number) => self.reject(*number, "is the whole question"),
+                None => Decision::Keep,
             };
         }
         let ids: Vec<_> = words
@@ -83,19 +83,19 @@ impl Contamination {
             let Some(run) = run.iter().copied().collect::<Option<Vec<u32>>>() else {
                 continue;
             };
-            if let Some(number) = self.runs.get(run.as_slice()) {
-                return self.drop(
+            if let Some(number) = self.ngrams.get(run.as_slice()) {
+                return self.reject(
                     *number,
                     &format!("shares {:?}", words[start..start + self.ngram].join(" ")),
                 );
             }
         }
-        Verdict::Keep
+        Decision::Keep
     }
 
-    fn drop(&self, number: u32, what: &str) -> Verdict {
+    fn reject(&self, number: u32, what: &str) -> Decision {
         let (source, line) = &self.sources[number as usize];
-        Verdict::drop(
+        Decision::reject(
             RejectReason::Contaminated,
             format!("{source} line {line}: {what}"),
         )
@@ -108,13 +108,13 @@ mod tests {
 
     const LONG: &str = "A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?";
 
-    fn rule(ngram: usize) -> Contamination {
+    fn rule(ngram: usize) -> ContaminationFilter {
         let question = |line, text: &str| BenchmarkQuestion {
             source: "test.jsonl".into(),
             line,
             text: text.into(),
         };
-        Contamination::new(
+        ContaminationFilter::new(
             ngram,
             [
                 question(1, LONG),
@@ -125,8 +125,8 @@ mod tests {
     }
 
     #[test]
-    fn judges_by_shared_runs_of_thirteen_words() {
-        let dropped = |line: usize, what: &str| Verdict::Drop {
+    fn shared_ngrams_are_rejected() {
+        let dropped = |line: usize, what: &str| Decision::Reject {
             reason: RejectReason::Contaminated,
             detail: format!("test.jsonl line {line}: {what}"),
         };
@@ -140,43 +140,45 @@ mod tests {
             (format!("Consider this. {LONG} Explain."), dropped(1, run)),
             // Exactly thirteen words, and twelve.
             ("Imagine a robe takes 2 bolts of blue fiber and half that much white cloth".into(), dropped(1, run)),
-            ("Imagine a robe takes 2 bolts of blue fiber and half that much cotton".into(), Verdict::Keep),
+            ("Imagine a robe takes 2 bolts of blue fiber and half that much cotton".into(), Decision::Keep),
             // Another word within.
-            ("A robe takes 3 bolts of blue fiber and half that much white fiber, so how many bolts does it take?".into(), Verdict::Keep),
+            ("A robe takes 3 bolts of blue fiber and half that much white fiber, so how many bolts does it take?".into(), Decision::Keep),
             // A short benchmark question as a whole only.
             ("what is 2+2".into(), dropped(2, "is the whole question")),
-            ("what is 2-2".into(), Verdict::Keep),
-            ("What is 2 + 2 + 2?".into(), Verdict::Keep),
+            ("what is 2-2".into(), Decision::Keep),
+            ("What is 2 + 2 + 2?".into(), Decision::Keep),
             ("Solve x + 1 = 3".into(), dropped(3, "is the whole question")),
-            (String::new(), Verdict::Keep),
+            (String::new(), Decision::Keep),
         ];
         for (question, expected) in cases {
-            assert_eq!(rule(13).judge(&question), expected, "{question:?}");
+            assert_eq!(rule(13).evaluate(&question), expected, "{question:?}");
         }
     }
 
     #[test]
-    fn a_shorter_run_drops_more() {
+    fn shorter_ngrams_reject_more() {
         let question = "Her robe takes 2 bolts of blue silk";
-        assert!(rule(13).judge(question).keeps());
-        assert!(!rule(5).judge(question).keeps());
+        assert!(rule(13).evaluate(question).is_keep());
+        assert!(!rule(5).evaluate(question).is_keep());
     }
 
     #[test]
-    fn without_benchmarks_every_question_stays() {
-        assert!(Contamination::new(13, []).judge(LONG).keeps());
-        assert!(Contamination::new(13, []).judge("").keeps());
+    fn without_benchmarks_everything_is_kept() {
+        assert!(ContaminationFilter::new(13, []).evaluate(LONG).is_keep());
+        assert!(ContaminationFilter::new(13, []).evaluate("").is_keep());
     }
 
     #[test]
-    fn a_detail_is_never_longer_than_the_contract_allows() {
+    fn details_are_at_most_500_characters() {
         let text = format!("{} {}", "w".repeat(600), LONG);
         let benchmark = BenchmarkQuestion {
             source: "b".into(),
             line: 1,
             text: text.clone(),
         };
-        let Verdict::Drop { detail, .. } = Contamination::new(13, [benchmark]).judge(&text) else {
+        let Decision::Reject { detail, .. } =
+            ContaminationFilter::new(13, [benchmark]).evaluate(&text)
+        else {
             panic!("kept")
         };
         assert_eq!(detail.chars().count(), 500);

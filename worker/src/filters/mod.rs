@@ -1,5 +1,5 @@
-//! The filters that need no model: one rule a file, pure, each keeps a question or drops it with a reason from the closed
-//! set. [`chain`] is their order. They read no files and know no stage.
+//! The filters that need no model: one rule a file, pure; each keeps a question or rejects it with a reason. [`chain`] is their
+//! order. They read no files and know no stage.
 
 pub mod chain;
 
@@ -9,37 +9,37 @@ pub mod contamination;
 
 pub mod duplicates;
 
-pub mod words;
+pub mod tokenize;
 
 use scalequest_crds::v1alpha1::RejectReason;
 
-/// Characters of a detail at most (the contract of `RejectRow`).
-const DETAIL: usize = 500;
+/// Maximum length of a detail in characters (the contract of `RejectRow`).
+const MAX_DETAIL_LENGTH: usize = 500;
 
-/// What a filter says of a question.
+/// The decision of a filter about a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It stays.
+pub enum Decision {
+    /// The question is kept.
     Keep,
-    /// It goes.
-    Drop {
-        /// Why.
+    /// The question is rejected.
+    Reject {
+        /// The reason.
         reason: RejectReason,
         /// What led to the decision, at most 500 characters.
         detail: String,
     },
 }
 
-impl Verdict {
-    fn drop(reason: RejectReason, detail: impl AsRef<str>) -> Self {
-        Verdict::Drop {
+impl Decision {
+    fn reject(reason: RejectReason, detail: impl AsRef<str>) -> Self {
+        Decision::Reject {
             reason,
-            detail: detail.as_ref().chars().take(DETAIL).collect(),
+            detail: detail.as_ref().chars().take(MAX_DETAIL_LENGTH).collect(),
         }
     }
 
-    /// Whether the question stays.
-    pub fn keeps(&self) -> bool {
-        *self == Verdict::Keep
+    /// Whether the question is kept.
+    pub fn is_keep(&self) -> bool {
+        *self == Decision::Keep
     }
 }

@@ -1,13 +1,13 @@
-//! What models are asked, and how what they say is read back: the words live here and nowhere else. Small models are asked
-//! short questions. It renders no chat template and knows no stage.
+//! The prompts for chat models, and the parsers of their responses: no prompt is written elsewhere. Prompts are short, for small
+//! models. It renders no chat template and knows no stage.
 
-pub mod rewriting;
+pub mod rewrite;
 
-pub mod judging;
+pub mod judge;
 
-pub mod responding;
+pub mod response;
 
-pub mod rewarding;
+pub mod verifier;
 
 pub mod verdict;
 

@@ -1,4 +1,4 @@
-//! Yes or No: reads the verdict out of a judge's words. The last stand-alone Yes or No wins, since a judge reasons first; a
+//! Parses the verdict, Yes or No, of a judge's response. The last stand-alone Yes or No wins, since a judge reasons first; a
 //! word inside a sentence ("there is no doubt") is not a verdict.
 
 /// What a judge decided.
@@ -10,33 +10,36 @@ pub enum Verdict {
     No,
 }
 
-/// The last stand-alone Yes or No of `text`; `None` where there is none.
+/// Returns the last stand-alone Yes or No of `text`; `None` if there is none.
 ///
-/// Stand-alone means: a word of its own before the end of a line, a mark of punctuation or closing mark-up (a Yes with a
-/// capital, and a No before `because` and the like, may go on); in lower case also at the start of a line or after a colon or
-/// mark-up. `Yes or No` and `Yes/No` repeat the question and count for nothing.
-pub fn last_verdict(text: &str) -> Option<Verdict> {
-    let found: Vec<_> = words(text)
+/// Stand-alone means: a word of its own before the end of a line, punctuation or closing mark-up (a sentence may continue after
+/// a capitalised Yes, and after a No before `because` and the like); in lower case also at the start of a line or after a colon
+/// or mark-up. `Yes or No` and `Yes/No` repeat the question and are ignored.
+pub fn parse_verdict(text: &str) -> Option<Verdict> {
+    let found: Vec<_> = word_ranges(text)
         .into_iter()
         .filter_map(|(start, end)| Some((start, end, verdict_of(&text[start..end])?)))
         .collect();
-    let offered = |at: usize| {
+    let is_offered = |at: usize| {
         let pair = |one: usize, other: usize| match (found.get(one), found.get(other)) {
-            (Some((_, end, _)), Some((start, _, _))) => offers(&text[*end..*start]),
+            (Some((_, end, _)), Some((start, _, _))) => is_choice(&text[*end..*start]),
             _ => false,
         };
         pair(at, at + 1) || at > 0 && pair(at - 1, at)
     };
-    let stands = |at: &usize| {
+    let is_verdict = |at: &usize| {
         let (start, end, _) = found[*at];
-        !offered(*at) && stands_alone(&text[..start], &text[start..end], &text[end..])
+        !is_offered(*at) && stands_alone(&text[..start], &text[start..end], &text[end..])
     };
-    (0..found.len()).rev().find(stands).map(|at| found[at].2)
+    (0..found.len())
+        .rev()
+        .find(is_verdict)
+        .map(|at| found[at].2)
 }
 
-/// Whether what stands between a Yes and a No makes a choice of them: the question, not its answer.
-fn offers(between: &str) -> bool {
-    let words: Vec<_> = words(between)
+/// Whether the text between a Yes and a No offers them as a choice, which is the question and not its answer.
+fn is_choice(between: &str) -> bool {
+    let words: Vec<_> = word_ranges(between)
         .into_iter()
         .map(|(start, end)| between[start..end].to_ascii_lowercase())
         .collect();
@@ -57,8 +60,8 @@ fn verdict_of(word: &str) -> Option<Verdict> {
 
 const MARKUP: [char; 12] = ['*', '_', '"', '\'', '`', '{', '}', '(', ')', '“', '”', '$'];
 
-/// Words after a No with which it stays a verdict.
-const REASONS: [&str; 6] = ["because", "since", "as", "if", "it", "this"];
+/// Words after a No that leave it a verdict.
+const REASON_WORDS: [&str; 6] = ["because", "since", "as", "if", "it", "this"];
 
 fn starts_with_word(text: &str, word: &str) -> bool {
     let rest = text.trim_start_matches([' ', '\t']).strip_prefix(word);
@@ -77,19 +80,21 @@ fn stands_alone(before: &str, word: &str, after: &str) -> bool {
     });
     let capital = word.starts_with(char::is_uppercase);
     // "Yes it is" is a verdict, "No information is missing" is none, "No because ..." is one again.
-    let goes_on = capital
+    let continues = capital
         && (word.eq_ignore_ascii_case("yes")
-            || REASONS.iter().any(|reason| starts_with_word(after, reason)));
+            || REASON_WORDS
+                .iter()
+                .any(|reason| starts_with_word(after, reason)));
     let before = before.trim_end_matches([' ', '\t']);
     let opens = before
         .chars()
         .next_back()
         .is_none_or(|last| matches!(last, '\n' | ':' | '>' | ']' | '=') || MARKUP.contains(&last));
-    goes_on || ends && (capital || opens)
+    continues || ends && (capital || opens)
 }
 
-/// Byte ranges of the runs of letters, digits and marks inside words.
-fn words(text: &str) -> Vec<(usize, usize)> {
+/// Returns the byte ranges of runs of letters and digits.
+fn word_ranges(text: &str) -> Vec<(usize, usize)> {
     let mut found: Vec<(usize, usize)> = Vec::new();
     for (at, character) in text.char_indices() {
         if character.is_alphanumeric() {
@@ -110,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_stand_alone_verdict_wins() {
+    fn the_last_verdict_wins() {
         use Verdict::{No, Yes};
         let cases = [
             ("Yes", Some(Yes)),
@@ -139,15 +144,15 @@ mod tests {
             ("Yes\nNo\nYes", Some(Yes)),
         ];
         for (text, expected) in cases {
-            assert_eq!(last_verdict(text), expected, "{text}");
+            assert_eq!(parse_verdict(text), expected, "{text}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_text_is_survived_and_a_final_line_decides(text in "\\PC{0,80}") {
-            let _ = last_verdict(&text);
-            prop_assert_eq!(last_verdict(&format!("{text}\n\nNo")), Some(Verdict::No));
+        fn a_final_line_decides(text in "\\PC{0,80}") {
+            let _ = parse_verdict(&text);
+            prop_assert_eq!(parse_verdict(&format!("{text}\n\nNo")), Some(Verdict::No));
         }
     }
 }

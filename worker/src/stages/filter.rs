@@ -8,9 +8,9 @@ use scalequest_crds::v1alpha1::Stage;
 use super::StageError;
 use super::row_outcome::{RowOutcome, commit_outcomes};
 use super::shard::{Shard, StageResult, wrong_params};
-use crate::filters::chain::Chain;
-use crate::filters::contamination::{BenchmarkQuestion, Contamination};
-use crate::filters::duplicates::Duplicates;
+use crate::filters::chain::FilterChain;
+use crate::filters::contamination::{BenchmarkQuestion, ContaminationFilter};
+use crate::filters::duplicates::DuplicateFilter;
 use crate::filters::language::LanguageFilter;
 use crate::storage::jsonl::read_questions;
 use crate::storage::table::read_rows;
@@ -40,7 +40,7 @@ pub fn filter(shard: &Shard<'_>) -> Result<StageResult, StageError> {
     let mut chain = chain(shard)?;
     shard.cancellation.check()?;
     shard.reporter.set_activity("filter");
-    chain.see(&earlier);
+    chain.add_seen(&earlier);
     let filtered = chain.apply(wave);
     let accepted = filtered.rows.into_iter().map(RowOutcome::Accepted);
     let outcomes = accepted
@@ -50,7 +50,7 @@ pub fn filter(shard: &Shard<'_>) -> Result<StageResult, StageError> {
 }
 
 /// Creates the filters that the task asks for.
-fn chain(shard: &Shard<'_>) -> Result<Chain, StageError> {
+fn chain(shard: &Shard<'_>) -> Result<FilterChain, StageError> {
     let StageParams::Filter {
         languages,
         contamination,
@@ -59,7 +59,7 @@ fn chain(shard: &Shard<'_>) -> Result<Chain, StageError> {
     else {
         return Err(wrong_params(shard));
     };
-    let mut chain = Chain::default();
+    let mut chain = FilterChain::default();
     if let Some(keep) = languages {
         chain.language = Some(
             LanguageFilter::new(keep).map_err(|error| StageError::Permanent(error.to_string()))?,
@@ -85,10 +85,10 @@ fn chain(shard: &Shard<'_>) -> Result<Chain, StageError> {
             );
         }
         let ngram = usize::try_from(settings.ngram).unwrap_or(0).max(1);
-        chain.contamination = Some(Contamination::new(ngram, questions));
+        chain.contamination = Some(ContaminationFilter::new(ngram, questions));
     }
     chain.duplicates = duplicates
         .as_ref()
-        .map(|settings| Duplicates::new(settings.similarity));
+        .map(|settings| DuplicateFilter::new(settings.similarity));
     Ok(chain)
 }

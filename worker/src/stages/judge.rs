@@ -13,8 +13,8 @@ use super::prompt_stage::{PromptSpec, PromptStage, run_prompt_stage};
 use super::row_outcome::{RowOutcome, reject};
 use super::serving::GeneratedTexts;
 use super::shard::{Shard, StageResult};
-use crate::prompts::judging::judging;
-use crate::prompts::verdict::{Verdict, last_verdict};
+use crate::prompts::judge::judge_prompt;
+use crate::prompts::verdict::{Verdict, parse_verdict};
 
 /// Judges one shard of questions.
 ///
@@ -60,7 +60,7 @@ impl PromptStage for Judge {
     }
 
     fn prompt(&self, _: &Shard<'_>, row: &QuestionRow) -> Option<String> {
-        Some(judging(&row.question, self.domain))
+        Some(judge_prompt(&row.question, self.domain))
     }
 
     fn outcome(
@@ -73,7 +73,7 @@ impl PromptStage for Judge {
             .texts
             .first()
             .map_or("", |generated| generated.text.as_str());
-        match last_verdict(text) {
+        match parse_verdict(text) {
             Some(Verdict::Yes) => RowOutcome::Accepted(row.clone()),
             Some(Verdict::No) => reject(shard, RejectReason::Unsolvable, row.clone(), text),
             None => reject(shard, RejectReason::NoVerdict, row.clone(), text),

@@ -15,7 +15,7 @@ use super::seed_questions::{SeedQuestion, read_seeds};
 use super::serving::{GeneratedText, GeneratedTexts};
 use super::shard::{Shard, StageResult, wrong_params};
 use crate::answers::{final_answer, reference_answer, same_answer};
-use crate::prompts::responding::responding;
+use crate::prompts::response::response_prompt;
 
 /// Labels one shard of seed questions.
 ///
@@ -82,7 +82,7 @@ impl PromptStage for Label {
 
     fn prompt(&self, _: &Shard<'_>, row: &SeedQuestion) -> Option<String> {
         self.reference(row)?;
-        Some(responding(&row.question, self.domain, self.format))
+        Some(response_prompt(&row.question, self.domain, self.format))
     }
 
     fn outcome(

@@ -13,7 +13,7 @@ use super::row_outcome::RowOutcome;
 use super::serving::{GeneratedText, GeneratedTexts};
 use super::shard::{Shard, StageResult};
 use crate::answers::final_answer;
-use crate::prompts::responding::responding;
+use crate::prompts::response::response_prompt;
 
 /// Responds to one shard of questions.
 ///
@@ -63,7 +63,7 @@ impl PromptStage for Respond {
     }
 
     fn prompt(&self, _: &Shard<'_>, row: &QuestionRow) -> Option<String> {
-        Some(responding(&row.question, self.domain, self.format))
+        Some(response_prompt(&row.question, self.domain, self.format))
     }
 
     fn outcome(

@@ -13,7 +13,7 @@ use super::prompt_stage::{PromptSpec, PromptStage, run_prompt_stage};
 use super::row_outcome::{RowOutcome, reject};
 use super::serving::{GeneratedTexts, keyed_rng};
 use super::shard::{Shard, StageResult};
-use crate::prompts::rewriting::{read_rewrite, rewriting};
+use crate::prompts::rewrite::{parse_rewrite, rewrite_prompt};
 
 /// Rewrites one shard of sampled questions.
 ///
@@ -60,7 +60,7 @@ impl PromptStage for Rewrite {
 
     fn prompt(&self, shard: &Shard<'_>, row: &QuestionRow) -> Option<String> {
         let direction = direction(shard, row);
-        Some(rewriting(&row.question, direction, self.domain))
+        Some(rewrite_prompt(&row.question, direction, self.domain))
     }
 
     /// Accepts a preference pair if the generated text is a rewrite.
@@ -72,7 +72,7 @@ impl PromptStage for Rewrite {
     ) -> RowOutcome<PreferenceRow> {
         let (direction, first) = (direction(shard, row), generated.texts.first());
         let rewritten = match first {
-            Some(text) if text.finished => read_rewrite(&text.text, &row.question),
+            Some(text) if text.finished => parse_rewrite(&text.text, &row.question),
             _ => Err("the rewrite was cut at the token limit"),
         };
         match rewritten {

@@ -1,7 +1,7 @@
-//! Brackets and lists: what stands in brackets, and where a text is cut outside of them.
+//! Brackets and lists: strips brackets, and splits text outside of them.
 
-/// The two brackets around the whole of `text` and what is between.
-pub(super) fn bracketed(text: &str) -> Option<(&str, &str, &str)> {
+/// Returns the opening bracket, the content and the closing bracket if one pair encloses all of `text`.
+pub(super) fn strip_brackets(text: &str) -> Option<(&str, &str, &str)> {
     for open in ["(", "[", "\\{"] {
         for close in [")", "]", "\\}"] {
             if let Some(inside) = text
@@ -27,17 +27,17 @@ fn closes_only_at_end(inside: &str) -> bool {
     })
 }
 
-/// The items of `2, 3 and 4`.
-pub(super) fn listed(text: &str) -> Vec<&str> {
-    top_level(text, ",")
+/// Splits a list like `2, 3 and 4` into its items.
+pub(super) fn split_list(text: &str) -> Vec<&str> {
+    split_top_level(text, ",")
         .into_iter()
-        .flat_map(|item| top_level(item, " and "))
+        .flat_map(|item| split_top_level(item, " and "))
         .map(|item| item.trim_start_matches("and "))
         .collect()
 }
 
-/// `text` cut at every `separator` outside brackets.
-pub(super) fn top_level<'a>(text: &'a str, separator: &str) -> Vec<&'a str> {
+/// Splits `text` at every `separator` outside brackets.
+pub(super) fn split_top_level<'a>(text: &'a str, separator: &str) -> Vec<&'a str> {
     let (mut items, mut depth, mut start) = (Vec::new(), 0_i64, 0);
     for (at, character) in text.char_indices() {
         match character {

@@ -1,27 +1,27 @@
-//! The normal form of a mathematical answer: LaTeX spacing, delimiters, units and equivalent spellings are taken away,
-//! numbers are written in one way, and what remains is compared as text. It proves nothing: `x+1` and `1+x` stay different.
+//! The normal form of a mathematical answer: removes LaTeX spacing, delimiters and units, unifies equivalent spellings and
+//! numbers; the rest is compared as text. It is not symbolic: `x+1` and `1+x` stay different.
 
 mod brackets;
 
-mod clean;
+mod latex;
 
 use super::number::Number;
-use brackets::{bracketed, listed, top_level};
-use clean::clean;
+use brackets::{split_list, split_top_level, strip_brackets};
+use latex::normalize_latex;
 
-/// Longest answer in characters that is taken apart; a longer one is compared as cleaned text.
-const LONGEST: usize = 400;
+/// Maximum length in characters of an answer that is parsed; a longer one is compared as normalized LaTeX.
+const MAX_LENGTH: usize = 400;
 
-/// Brackets within brackets that are taken apart.
-const DEEPEST: usize = 4;
+/// Maximum depth of nested brackets that are parsed.
+const MAX_DEPTH: usize = 4;
 
-/// The normal form of `answer`; empty where nothing is left.
+/// Returns the normal form of `answer`, which may be empty.
 ///
 /// `1,000`, `1000.0` and `\$1000` are `1000`; `0.5`, `1/2` and `\frac{1}{2}` are `0.5`; `50\%` is `50` (the unit is dropped, as
 /// any other); `x = 5` is `5`; `5\text{ cm}` is `5`; `(1/2, 1]` is `(0.5,1]`; words are lower case.
 pub fn normal_expression(answer: &str) -> String {
-    let cleaned = clean(answer);
-    if cleaned.chars().count() > LONGEST {
+    let cleaned = normalize_latex(answer);
+    if cleaned.chars().count() > MAX_LENGTH {
         cleaned
     } else {
         parts(without_name(&cleaned), 0)
@@ -32,15 +32,15 @@ fn parts(text: &str, depth: usize) -> String {
     if let Some(number) = quantity(text) {
         return number.to_string();
     }
-    if depth < DEEPEST {
-        if let Some((open, inside, close)) = bracketed(text) {
-            let items: Vec<_> = top_level(inside, ",")
+    if depth < MAX_DEPTH {
+        if let Some((open, inside, close)) = strip_brackets(text) {
+            let items: Vec<_> = split_top_level(inside, ",")
                 .iter()
                 .map(|item| parts(item.trim(), depth + 1))
                 .collect();
             return format!("{open}{}{close}", items.join(","));
         }
-        let items: Vec<_> = listed(text)
+        let items: Vec<_> = split_list(text)
             .iter()
             .map(|item| parts(without_name(item.trim()), depth + 1))
             .collect();
@@ -58,7 +58,7 @@ fn parts(text: &str, depth: usize) -> String {
     }
 }
 
-/// A number, alone or with a unit of measure after it.
+/// Parses a number, alone or with a unit of measure.
 fn quantity(text: &str) -> Option<Number> {
     if let Some(number) = Number::parse(text) {
         return Some(number);
@@ -83,17 +83,17 @@ fn quantity(text: &str) -> Option<Number> {
     };
     words
         .all(is_unit)
-        .then(|| Number::parse(number)?.times(factor))
+        .then(|| Number::parse(number)?.checked_mul(factor))
         .flatten()
 }
 
-/// Words after a number that are no unit.
+/// Words after a number that are not units.
 const MATHEMATICAL: [&str; 16] = [
     "pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "and", "or", "to", "mod", "choose",
     "if", "for", "dozen",
 ];
 
-/// What is right of `x =`, where the left side is one letter or one command.
+/// Removes `x =`, if the left side is one letter or one command.
 fn without_name(text: &str) -> &str {
     match text.split_once('=') {
         Some((name, value)) if !value.contains('=') && is_name(name.trim()) => value.trim(),

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn spellings_of_one_answer_have_one_normal_form() {
+fn equal_answers_have_one_form() {
     let cases: [(&str, &[&str]); 14] = [
         (
             "1000",

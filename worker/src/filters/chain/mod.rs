@@ -1,62 +1,64 @@
-//! The order of the filters: language, contamination, exact duplicates, near duplicates. A question is dropped for the
-//! first of these that applies. It reads no files; the Filter stage gives it rows and benchmarks.
+//! The order of the filters: language, contamination, exact duplicates, near duplicates. A question is rejected by the first
+//! that applies. It reads no files; the Filter stage passes rows and benchmarks.
 
 use rayon::prelude::*;
 use scalequest_crds::protocol::rows::{QuestionRow, RejectRow};
 use scalequest_crds::v1alpha1::Stage;
 
-use super::Verdict;
-use super::contamination::Contamination;
-use super::duplicates::{Duplicates, Fingerprint};
+use super::Decision;
+use super::contamination::ContaminationFilter;
+use super::duplicates::{DuplicateFilter, Fingerprint};
 use super::language::LanguageFilter;
 
-/// The filters of a run; one that is absent is off.
+/// The filters of a run; `None` disables a filter.
 #[derive(Debug, Default)]
-pub struct Chain {
-    /// Which languages stay.
+pub struct FilterChain {
+    /// Languages to keep.
     pub language: Option<LanguageFilter>,
-    /// Which benchmarks are kept out.
-    pub contamination: Option<Contamination>,
-    /// What was asked before.
-    pub duplicates: Option<Duplicates>,
+    /// Benchmarks whose questions are rejected.
+    pub contamination: Option<ContaminationFilter>,
+    /// Questions that were kept before.
+    pub duplicates: Option<DuplicateFilter>,
 }
 
-/// What the chain made of a wave's questions, each in ascending order of id.
+/// The filtered questions of a wave, each in ascending order of id.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Filtered {
-    /// Questions that stay.
+pub struct FilterOutput {
+    /// Kept questions.
     pub rows: Vec<QuestionRow>,
-    /// Questions that go, with their reasons.
+    /// Rejected questions with their reasons.
     pub rejects: Vec<RejectRow>,
 }
 
-impl Chain {
-    /// Takes questions that earlier waves have kept as seen.
-    pub fn see<'a>(&mut self, earlier: impl IntoIterator<Item = &'a QuestionRow>) {
+impl FilterChain {
+    /// Adds questions that earlier waves have kept.
+    pub fn add_seen<'a>(&mut self, earlier: impl IntoIterator<Item = &'a QuestionRow>) {
         if let Some(duplicates) = &mut self.duplicates {
             for row in earlier {
-                duplicates.see(row.id, Fingerprint::of(&row.question));
+                duplicates.add_seen(row.id, Fingerprint::of(&row.question));
             }
         }
     }
 
-    /// Judges all questions of a wave. The order in which they are given does not matter: of those alike the lowest id stays.
-    pub fn apply(&mut self, mut rows: Vec<QuestionRow>) -> Filtered {
+    /// Filters all questions of a wave, in any order: of duplicates, the lowest id is kept.
+    pub fn apply(&mut self, mut rows: Vec<QuestionRow>) -> FilterOutput {
         rows.sort_by_key(|row| row.id);
-        let alone: Vec<_> = rows
+        let evaluated_alone: Vec<_> = rows
             .par_iter()
-            .map(|row| self.judge_alone(&row.question))
+            .map(|row| self.evaluate_alone(&row.question))
             .collect();
-        let mut filtered = Filtered::default();
-        for (row, judged) in rows.into_iter().zip(alone) {
-            let verdict = match (judged, &mut self.duplicates) {
-                (Err(verdict), _) => verdict,
-                (Ok(Some(fingerprint)), Some(duplicates)) => duplicates.judge(row.id, fingerprint),
-                (Ok(_), _) => Verdict::Keep,
+        let mut filtered = FilterOutput::default();
+        for (row, evaluated) in rows.into_iter().zip(evaluated_alone) {
+            let decision = match (evaluated, &mut self.duplicates) {
+                (Err(decision), _) => decision,
+                (Ok(Some(fingerprint)), Some(duplicates)) => {
+                    duplicates.evaluate(row.id, fingerprint)
+                }
+                (Ok(_), _) => Decision::Keep,
             };
-            match verdict {
-                Verdict::Keep => filtered.rows.push(row),
-                Verdict::Drop { reason, detail } => filtered.rejects.push(RejectRow {
+            match decision {
+                Decision::Keep => filtered.rows.push(row),
+                Decision::Reject { reason, detail } => filtered.rejects.push(RejectRow {
                     stage: Stage::Filter,
                     reason,
                     question: row,
@@ -68,20 +70,23 @@ impl Chain {
         filtered
     }
 
-    /// The part of the judgement that does not depend on other questions: a verdict to drop, or the fingerprint for the rest.
-    fn judge_alone(&self, question: &str) -> Result<Option<Fingerprint>, Verdict> {
-        let verdicts = [
-            self.language.as_ref().map(|filter| filter.judge(question)),
+    /// Evaluates the filters that do not depend on other questions. Returns a rejection as an error, or the fingerprint for the
+    /// filter of duplicates.
+    fn evaluate_alone(&self, question: &str) -> Result<Option<Fingerprint>, Decision> {
+        let decisions = [
+            self.language
+                .as_ref()
+                .map(|filter| filter.evaluate(question)),
             self.contamination
                 .as_ref()
-                .map(|filter| filter.judge(question)),
+                .map(|filter| filter.evaluate(question)),
         ];
-        match verdicts
+        match decisions
             .into_iter()
             .flatten()
-            .find(|verdict| !verdict.keeps())
+            .find(|decision| !decision.is_keep())
         {
-            Some(verdict) => Err(verdict),
+            Some(decision) => Err(decision),
             None => Ok(self.duplicates.as_ref().map(|_| Fingerprint::of(question))),
         }
     }

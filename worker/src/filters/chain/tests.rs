@@ -1,4 +1,4 @@
-//! The order of the filters, and the laws of the whole chain.
+//! The order of the filters, and invariants of the whole chain.
 
 use proptest::prelude::*;
 use scalequest_crds::v1alpha1::RejectReason;
@@ -8,16 +8,16 @@ use super::*;
 
 const BENCHMARK: &str = "A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?";
 
-fn chain() -> Chain {
+fn chain() -> FilterChain {
     let benchmark = BenchmarkQuestion {
         source: "test.jsonl".into(),
         line: 1,
         text: BENCHMARK.into(),
     };
-    Chain {
+    FilterChain {
         language: Some(LanguageFilter::new(&["en"]).unwrap()),
-        contamination: Some(Contamination::new(13, [benchmark])),
-        duplicates: Some(Duplicates::new(0.7)),
+        contamination: Some(ContaminationFilter::new(13, [benchmark])),
+        duplicates: Some(DuplicateFilter::new(0.7)),
     }
 }
 
@@ -32,7 +32,7 @@ fn row(id: i64, question: &str) -> QuestionRow {
     }
 }
 
-fn reasons(filtered: &Filtered) -> Vec<(i64, RejectReason)> {
+fn reasons(filtered: &FilterOutput) -> Vec<(i64, RejectReason)> {
     filtered
         .rejects
         .iter()
@@ -40,12 +40,12 @@ fn reasons(filtered: &Filtered) -> Vec<(i64, RejectReason)> {
         .collect()
 }
 
-fn ids(filtered: &Filtered) -> Vec<i64> {
+fn ids(filtered: &FilterOutput) -> Vec<i64> {
     filtered.rows.iter().map(|row| row.id).collect()
 }
 
 #[test]
-fn drops_for_the_first_filter_that_applies() {
+fn the_first_applicable_filter_rejects() {
     let german = "Ein Zug fährt mit 60 Kilometern pro Stunde. Wie weit kommt er in drei Stunden?";
     let good = "How many ways are there to seat five people at a round table if two of them refuse to sit side by side?";
     let near = format!("{good} Explain.");
@@ -83,18 +83,18 @@ fn drops_for_the_first_filter_that_applies() {
 }
 
 #[test]
-fn a_chain_without_filters_keeps_everything() {
+fn empty_chains_keep_everything() {
     let rows = vec![row(2, ""), row(1, ""), row(3, "Was ist das?")];
-    let filtered = Chain::default().apply(rows);
+    let filtered = FilterChain::default().apply(rows);
     assert_eq!(ids(&filtered), [1, 2, 3]);
     assert!(filtered.rejects.is_empty());
 }
 
 #[test]
-fn questions_of_earlier_waves_count_as_seen() {
+fn earlier_waves_count_as_seen() {
     let earlier = [row(1, "What is the sum of the first ten odd numbers?")];
     let mut chain = chain();
-    chain.see(&earlier);
+    chain.add_seen(&earlier);
     let filtered = chain.apply(vec![row(2, "what is the sum of the first ten odd numbers")]);
     assert_eq!(reasons(&filtered), [(2, RejectReason::ExactDuplicate)]);
 }
@@ -117,16 +117,16 @@ fn rows() -> impl Strategy<Value = Vec<QuestionRow>> {
     })
 }
 
-fn duplicates_only() -> Chain {
-    Chain {
-        duplicates: Some(Duplicates::new(0.6)),
-        ..Chain::default()
+fn duplicates_only() -> FilterChain {
+    FilterChain {
+        duplicates: Some(DuplicateFilter::new(0.6)),
+        ..FilterChain::default()
     }
 }
 
 proptest! {
     #[test]
-    fn every_row_is_kept_or_rejected_once(rows in rows()) {
+    fn rows_are_kept_or_rejected_once(rows in rows()) {
         let filtered = duplicates_only().apply(rows.clone());
         let mut all = ids(&filtered);
         all.extend(filtered.rejects.iter().map(|reject| reject.question.id));
@@ -135,19 +135,19 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_rows_does_not_matter(rows in rows().prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle()))) {
+    fn row_order_does_not_matter(rows in rows().prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle()))) {
         let (sorted, shuffled) = rows;
         prop_assert_eq!(duplicates_only().apply(sorted), duplicates_only().apply(shuffled));
     }
 
     #[test]
-    fn it_does_not_matter_how_rows_are_cut_into_waves(rows in rows(), cut in 0..30_usize) {
+    fn wave_boundaries_do_not_matter(rows in rows(), cut in 0..30_usize) {
         let whole = duplicates_only().apply(rows.clone());
         let (first, second) = rows.split_at(cut.min(rows.len()));
         let first = duplicates_only().apply(first.to_vec());
         // A new chain, as in another process, that sees what the first wave kept.
         let mut later = duplicates_only();
-        later.see(&first.rows);
+        later.add_seen(&first.rows);
         let second = later.apply(second.to_vec());
         prop_assert_eq!(ids(&whole), [ids(&first), ids(&second)].concat());
         prop_assert_eq!(reasons(&whole), [reasons(&first), reasons(&second)].concat());

@@ -1,19 +1,19 @@
-//! Drops questions that were asked before: the same in normal form ([`super::words`]), or nearly the same, by the Jaccard
-//! similarity of their word shingles. Candidates are found by MinHash and LSH and then compared exactly, so that no
-//! question is dropped for an estimate. Of several alike the lowest id stays. Pure.
+//! Rejects duplicate questions: the same in normal form ([`super::tokenize`]), or nearly the same, by the Jaccard similarity of
+//! their word shingles. Candidates are found by MinHash and LSH and then compared exactly, so that no question is rejected by
+//! an estimate. Of several duplicates, the lowest id is kept. Pure.
 //!
 //! Numbers count as words. Two word problems that differ in one number of many words are near duplicates: the second
 //! teaches little. Two short ones whose numbers are their substance ("solve 3x + 5 = 11", "solve 2x - 7 = 9") are not, and a
-//! template that is filled with other numbers throughout stays as well: varied numbers are practice, and a reader of the
-//! dataset can still group by template, but cannot bring back what was dropped.
+//! template that is filled with other numbers throughout is kept as well: varied numbers are practice, and a reader of the
+//! dataset can still group by template, but cannot restore rejected questions.
 
 use std::collections::HashMap;
 
 use scalequest_crds::v1alpha1::RejectReason;
 use sha2::{Digest, Sha256};
 
-use super::Verdict;
-use super::words::tokens;
+use super::Decision;
+use super::tokenize::tokens;
 
 /// Tokens in a shingle.
 const SHINGLE: usize = 3;
@@ -24,7 +24,7 @@ const SIGNATURE: usize = 128;
 /// With this probability at least, a pair at the threshold becomes a candidate.
 const RECALL: f64 = 0.999;
 
-/// What of a question is compared. Computing it is the costly part and independent of all other questions.
+/// What is compared of a question. Computing it is the costly part and independent of all other questions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
     /// SHA-256 of the tokens, joined by spaces.
@@ -34,7 +34,7 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// The fingerprint of `question`.
+    /// Computes the fingerprint of `question`.
     pub fn of(question: &str) -> Self {
         let tokens = tokens(question);
         let exact = Sha256::digest(tokens.join(" ")).into();
@@ -51,7 +51,7 @@ impl Fingerprint {
         }
     }
 
-    /// Jaccard similarity of the two sets of shingles, in 0..=1; that of two empty ones is 1.
+    /// Returns the Jaccard similarity of the two sets of shingles, in 0..=1; that of two empty ones is 1.
     pub fn similarity(&self, other: &Fingerprint) -> f64 {
         let (mut a, mut b, mut shared) = (
             self.shingles.iter().peekable(),
@@ -77,7 +77,7 @@ impl Fingerprint {
         }
     }
 
-    /// Keys of the LSH bands: questions that share one are candidates.
+    /// Returns the keys of the LSH bands: questions that share one are candidates.
     fn bands(&self, rows: usize) -> Vec<u64> {
         let signature: Vec<u64> = (0..SIGNATURE as u64)
             .map(|function| {
@@ -96,9 +96,9 @@ impl Fingerprint {
     }
 }
 
-/// The rule with all questions that were kept so far.
+/// Rejects duplicates of the questions that were kept so far.
 #[derive(Debug)]
-pub struct Duplicates {
+pub struct DuplicateFilter {
     similarity: f64,
     rows: usize,
     exact: HashMap<[u8; 32], i64>,
@@ -107,10 +107,10 @@ pub struct Duplicates {
     kept: Vec<(i64, Fingerprint)>,
 }
 
-impl Duplicates {
-    /// The rule for near duplicates from `similarity` (in 0..=1) on, before any question.
+impl DuplicateFilter {
+    /// Creates the filter for near duplicates of at least `similarity` (in 0..=1).
     pub fn new(similarity: f64) -> Self {
-        Duplicates {
+        DuplicateFilter {
             similarity,
             rows: band_rows(similarity),
             exact: HashMap::new(),
@@ -119,18 +119,17 @@ impl Duplicates {
         }
     }
 
-    /// Takes a question that an earlier wave has kept as seen.
-    pub fn see(&mut self, id: i64, fingerprint: Fingerprint) {
+    /// Adds a question that an earlier wave has kept.
+    pub fn add_seen(&mut self, id: i64, fingerprint: Fingerprint) {
         let bands = fingerprint.bands(self.rows);
-        self.keep(id, fingerprint, bands);
+        self.insert(id, fingerprint, bands);
     }
 
-    /// Drops the question if it is alike to one that was kept; otherwise keeps it, so that later ones are compared with it.
-    /// Questions are to come in ascending order of `id`. Only kept questions count: whether rows come in one wave or in
-    /// several, the same ones stay.
-    pub fn judge(&mut self, id: i64, fingerprint: Fingerprint) -> Verdict {
+    /// Rejects the question if it duplicates a kept one; otherwise keeps it, so that later ones are compared with it. Questions
+    /// must come in ascending order of `id`. Only kept questions count: the same ones are kept in one wave or in several.
+    pub fn evaluate(&mut self, id: i64, fingerprint: Fingerprint) -> Decision {
         if let Some(first) = self.exact.get(&fingerprint.exact) {
-            return Verdict::drop(
+            return Decision::reject(
                 RejectReason::ExactDuplicate,
                 format!("the same as question {first}"),
             );
@@ -139,16 +138,16 @@ impl Duplicates {
         match self.nearest(&fingerprint, &bands) {
             Some((similarity, first)) if similarity >= self.similarity => {
                 let detail = format!("similarity {similarity:.3} to question {first}");
-                Verdict::drop(RejectReason::NearDuplicate, detail)
+                Decision::reject(RejectReason::NearDuplicate, detail)
             }
             _ => {
-                self.keep(id, fingerprint, bands);
-                Verdict::Keep
+                self.insert(id, fingerprint, bands);
+                Decision::Keep
             }
         }
     }
 
-    /// The most similar candidate, of equals the one with the lowest id.
+    /// Returns the most similar candidate; of equals, the one with the lowest id.
     fn nearest(&self, fingerprint: &Fingerprint, bands: &[u64]) -> Option<(f64, i64)> {
         let mut indices: Vec<u32> = (0..)
             .zip(bands)
@@ -168,7 +167,7 @@ impl Duplicates {
             .max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)))
     }
 
-    fn keep(&mut self, id: i64, fingerprint: Fingerprint, bands: Vec<u64>) {
+    fn insert(&mut self, id: i64, fingerprint: Fingerprint, bands: Vec<u64>) {
         let index = self.kept.len() as u32;
         self.exact.entry(fingerprint.exact).or_insert(id);
         for (band, key) in (0..).zip(bands) {
@@ -178,7 +177,7 @@ impl Duplicates {
     }
 }
 
-/// Signature rows in a band: as many as leave a pair at the threshold a candidate with probability [`RECALL`]. A pair of
+/// Returns the rows of a band: the most with which a pair at the threshold is a candidate with probability [`RECALL`]. A pair of
 /// similarity s shares one of b bands of r rows with probability 1 - (1 - s^r)^b.
 fn band_rows(similarity: f64) -> usize {
     let recall = |rows: usize| {
@@ -191,7 +190,7 @@ fn band_rows(similarity: f64) -> usize {
         .unwrap_or(1)
 }
 
-/// FNV-1a (64 bit) over the tokens, each ended by a zero byte, then mixed. Fixed: published results depend on it.
+/// Computes FNV-1a (64 bit) over the tokens, each ended by a zero byte, then mixes it. Fixed: published results depend on it.
 fn hash_shingle(tokens: &[String]) -> u64 {
     let bytes = tokens.iter().flat_map(|token| token.bytes().chain([0]));
     mix(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

@@ -8,16 +8,16 @@ const TRAIN: &str = "A train leaves the station at noon and travels at a constan
 
 /// Ids that stay of `questions`, which are numbered from 0.
 fn kept(questions: &[&str], similarity: f64) -> Vec<usize> {
-    let mut rule = Duplicates::new(similarity);
+    let mut rule = DuplicateFilter::new(similarity);
     let stays = |id: &usize| {
-        rule.judge(*id as i64, Fingerprint::of(questions[*id]))
-            .keeps()
+        rule.evaluate(*id as i64, Fingerprint::of(questions[*id]))
+            .is_keep()
     };
     (0..questions.len()).filter(stays).collect()
 }
 
 #[test]
-fn judges_pairs_of_questions() {
+fn pairs_of_questions_are_compared() {
     use RejectReason::{ExactDuplicate, NearDuplicate};
     #[rustfmt::skip]
     let cases: [(&str, &str, Option<RejectReason>); 13] = [
@@ -42,11 +42,11 @@ fn judges_pairs_of_questions() {
         ("Compute the sum", "Compute the product", None),
     ];
     for (first, second, expected) in cases {
-        let mut rule = Duplicates::new(0.7);
-        assert!(rule.judge(1, Fingerprint::of(first)).keeps());
-        let found = match rule.judge(2, Fingerprint::of(second)) {
-            Verdict::Keep => None,
-            Verdict::Drop { reason, detail } => {
+        let mut rule = DuplicateFilter::new(0.7);
+        assert!(rule.evaluate(1, Fingerprint::of(first)).is_keep());
+        let found = match rule.evaluate(2, Fingerprint::of(second)) {
+            Decision::Keep => None,
+            Decision::Reject { reason, detail } => {
                 assert!(detail.ends_with("question 1"), "{detail}");
                 Some(reason)
             }
@@ -56,7 +56,7 @@ fn judges_pairs_of_questions() {
 }
 
 #[test]
-fn similarity_is_the_jaccard_similarity_of_three_word_shingles() {
+fn similarity_is_jaccard_of_shingles() {
     let similarity = |a: &str, b: &str| Fingerprint::of(a).similarity(&Fingerprint::of(b));
     assert_eq!(similarity("a b c d", "a b c d"), 1.0);
     assert_eq!(similarity("a b c d", "a b c e"), 1.0 / 3.0);
@@ -67,7 +67,7 @@ fn similarity_is_the_jaccard_similarity_of_three_word_shingles() {
 }
 
 #[test]
-fn signatures_are_those_that_published_datasets_were_made_with() {
+fn signatures_are_fixed() {
     // Raise the version of stage Filter if this has to change.
     assert_eq!(mix(0), 0xe220_a839_7b1d_cdaf);
     assert_eq!(
@@ -81,7 +81,7 @@ fn signatures_are_those_that_published_datasets_were_made_with() {
 }
 
 #[test]
-fn bands_find_pairs_at_the_threshold_and_are_as_wide_as_that_allows() {
+fn bands_reach_the_required_recall() {
     assert_eq!(
         [0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0].map(band_rows),
         [1, 1, 2, 4, 5, 8, 16]
@@ -89,7 +89,7 @@ fn bands_find_pairs_at_the_threshold_and_are_as_wide_as_that_allows() {
 }
 
 #[test]
-fn a_question_like_a_dropped_one_only_stays() {
+fn only_kept_questions_count() {
     // b is near a, c is near b but not near a: b goes, so c stays.
     let a: Vec<String> = (0..40).map(|n| "x".repeat(n + 1)).collect();
     let mut b = a.clone();
@@ -104,7 +104,7 @@ fn a_question_like_a_dropped_one_only_stays() {
 }
 
 #[test]
-fn no_pair_above_the_threshold_is_left_in_a_real_corpus() {
+fn real_corpora_have_no_pair_left() {
     let path =
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/gsm8k/test.jsonl");
     let Ok(text) = std::fs::read_to_string(&path) else {
@@ -131,10 +131,10 @@ fn no_pair_above_the_threshold_is_left_in_a_real_corpus() {
         .iter()
         .map(|question| Fingerprint::of(question))
         .collect();
-    let mut rule = Duplicates::new(0.7);
+    let mut rule = DuplicateFilter::new(0.7);
     let mut stay = Vec::new();
     for (id, fingerprint) in (0..).zip(&fingerprints) {
-        if rule.judge(id, fingerprint.clone()).keeps() {
+        if rule.evaluate(id, fingerprint.clone()).is_keep() {
             stay.push(id as usize);
         }
     }
@@ -170,21 +170,21 @@ fn questions() -> impl Strategy<Value = Vec<String>> {
 
 proptest! {
     #[test]
-    fn of_those_alike_the_lowest_id_stays(questions in questions(), similarity in 0.3..1.0_f64) {
-        let mut rule = Duplicates::new(similarity);
+    fn the_lowest_id_is_kept(questions in questions(), similarity in 0.3..1.0_f64) {
+        let mut rule = DuplicateFilter::new(similarity);
         let mut stay: Vec<Fingerprint> = Vec::new();
         for (id, question) in (0..).zip(&questions) {
             let fingerprint = Fingerprint::of(question);
             let exact = stay.iter().any(|kept| kept.exact == fingerprint.exact);
             let similarity_to_kept = stay.iter().map(|kept| kept.similarity(&fingerprint)).fold(0.0, f64::max);
-            match rule.judge(id, fingerprint.clone()) {
-                Verdict::Keep => {
+            match rule.evaluate(id, fingerprint.clone()) {
+                Decision::Keep => {
                     prop_assert!(!exact);
                     stay.push(fingerprint);
                 }
-                Verdict::Drop { reason: RejectReason::ExactDuplicate, .. } => prop_assert!(exact),
+                Decision::Reject { reason: RejectReason::ExactDuplicate, .. } => prop_assert!(exact),
                 // Never for an estimate: the similarity is exact.
-                Verdict::Drop { reason, .. } => {
+                Decision::Reject { reason, .. } => {
                     prop_assert_eq!(reason, RejectReason::NearDuplicate);
                     prop_assert!(!exact && similarity_to_kept >= similarity);
                 }
@@ -193,7 +193,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_kept_is_kept_again(questions in questions(), similarity in 0.3..1.0_f64) {
+    fn filtering_is_idempotent(questions in questions(), similarity in 0.3..1.0_f64) {
         let texts: Vec<&str> = questions.iter().map(String::as_str).collect();
         let first: Vec<&str> = kept(&texts, similarity).into_iter().map(|id| texts[id]).collect();
         prop_assert_eq!(kept(&first, similarity).len(), first.len());

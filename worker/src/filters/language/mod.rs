@@ -1,7 +1,6 @@
-//! Keeps questions in the wanted languages. Scripts are told apart by their letters, languages in Latin script by the
-//! statistics of their letter sequences (lingua) and by their common words; mathematics, code and names of points do not
-//! count. Unlike a test for ASCII it keeps good English with °, π and curly quotes, and drops other languages that happen
-//! to be ASCII. Pure.
+//! Keeps questions in the configured languages. Scripts are distinguished by their letters, languages in Latin script by letter
+//! statistics (lingua) and common words; mathematics, code and names of points are ignored. Unlike a check for ASCII it keeps
+//! good English with °, π and curly quotes, and rejects other languages that happen to be ASCII. Pure.
 
 mod common_words;
 
@@ -14,12 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use lingua::{Language, LanguageDetector, LanguageDetectorBuilder};
 use scalequest_crds::v1alpha1::{RejectReason, language_codes};
 
-use super::Verdict;
+use super::Decision;
 use common_words::common_words;
-use prose::prose;
+use prose::prose_words;
 use script::Script;
 
-/// Languages in Latin script that are told apart, by ISO 639-1 code.
+/// Languages in Latin script that are distinguished, by ISO 639-1 code.
 const LATIN: [(&str, Language); 8] = [
     ("en", Language::English),
     ("de", Language::German),
@@ -31,7 +30,7 @@ const LATIN: [(&str, Language); 8] = [
     ("nl", Language::Dutch),
 ];
 
-/// Languages that are known by their script, by ISO 639-1 code.
+/// Languages that are recognised by their script, by ISO 639-1 code.
 const BY_SCRIPT: [(&str, &[Script]); 10] = [
     ("zh", &[Script::Han]),
     ("ja", &[Script::Kana]),
@@ -45,34 +44,34 @@ const BY_SCRIPT: [(&str, &[Script]); 10] = [
     ("te", &[Script::Telugu]),
 ];
 
-/// Share of letters in foreign scripts up to which a question stays: a name, a symbol spelt out.
-const FOREIGN: f64 = 0.05;
+/// Share of letters in foreign scripts up to which a question is kept: names, or symbols that are spelt out.
+const MAX_FOREIGN_SHARE: f64 = 0.05;
 
-/// The same for Latin letters where no language in Latin script is kept: formulas have names of functions and units.
-const FOREIGN_LATIN: f64 = 0.3;
+/// The same for Latin letters if no language in Latin script is kept: formulas have names of functions and units.
+const MAX_FOREIGN_LATIN_SHARE: f64 = 0.3;
 
-/// Probability of the kept languages from which the letters alone suffice.
-const SURE: f64 = 0.5;
+/// Probability of the kept languages that suffices without common words.
+const SUFFICIENT_PROBABILITY: f64 = 0.5;
 
-/// The same for questions of few words, on which letter statistics say little.
-const SURE_FEW: f64 = 0.15;
+/// The same for questions of few words, for which letter statistics are weak.
+const SUFFICIENT_PROBABILITY_FEW_WORDS: f64 = 0.15;
 
-/// So many words are few.
-const FEW: usize = 3;
+/// Number of words up to which a question has few words.
+const FEW_WORDS: usize = 3;
 
-/// Share of common words of a kept language that suffices where the letters leave it possible.
-const COMMON: f64 = 0.2;
+/// Share of common words of a kept language that suffices if letter statistics do not exclude it.
+const SUFFICIENT_COMMON_SHARE: f64 = 0.2;
 
-/// Probability below which the letters rule a language out, whatever its common words.
-const POSSIBLE: f64 = 0.002;
+/// Probability below which letter statistics exclude a language, despite common words.
+const MIN_PROBABILITY: f64 = 0.002;
 
-/// Probability below which a sentence within a question is foreign: it is short, and names weigh much in it.
-const FOREIGN_SENTENCE: f64 = 0.1;
+/// Probability below which a sentence within a question is foreign: low, since names weigh much in a short sentence.
+const MIN_SENTENCE_PROBABILITY: f64 = 0.1;
 
-/// Words from which on a sentence is judged by itself.
-const SENTENCE: usize = 6;
+/// Minimum words of a sentence that is evaluated by itself.
+const MIN_SENTENCE_WORDS: usize = 6;
 
-/// The rule.
+/// Keeps questions in the configured languages.
 pub struct LanguageFilter {
     scripts: BTreeSet<Script>,
     languages: Vec<Language>,
@@ -93,10 +92,10 @@ impl std::fmt::Debug for LanguageFilter {
     }
 }
 
-/// A language that cannot be kept.
+/// An invalid list of languages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LanguageError {
-    /// It is not among those that can be told apart.
+    /// The language is not supported.
     #[error(
         "cannot recognise the language {code:?}; the languages are {}",
         codes()
@@ -105,7 +104,7 @@ pub enum LanguageError {
         /// As it was given.
         code: String,
     },
-    /// No language is to be kept.
+    /// The list is empty.
     #[error("no language is to be kept: name at least one of {}", codes())]
     None,
 }
@@ -115,7 +114,7 @@ fn codes() -> String {
 }
 
 impl LanguageFilter {
-    /// The rule that keeps the languages `keep` (ISO 639-1).
+    /// Creates the filter that keeps the languages `keep` (ISO 639-1).
     pub fn new(keep: &[impl AsRef<str>]) -> Result<Self, LanguageError> {
         let (mut scripts, mut languages) = (BTreeSet::new(), Vec::new());
         for code in keep.iter().map(AsRef::as_ref) {
@@ -142,61 +141,70 @@ impl LanguageFilter {
         })
     }
 
-    /// Drops `question` if it, or a part of it, is in another language, or if it has no words at all.
-    pub fn judge(&self, question: &str) -> Verdict {
-        let words = prose(question);
+    /// Rejects `question` if it, or a part of it, is in another language, or if it has no words.
+    pub fn evaluate(&self, question: &str) -> Decision {
+        let words = prose_words(question);
         let letters = letters_by_script(&words);
         let total: usize = letters.values().sum();
         if total == 0 {
-            return Verdict::drop(RejectReason::Language, "it has no words");
+            return Decision::reject(RejectReason::Language, "it has no words");
         }
         for (script, count) in &letters {
             let share = *count as f64 / total as f64;
             let limit = if *script == Script::Latin {
-                FOREIGN_LATIN
+                MAX_FOREIGN_LATIN_SHARE
             } else {
-                FOREIGN
+                MAX_FOREIGN_SHARE
             };
             if !self.scripts.contains(script) && share > limit {
-                return Verdict::drop(
+                return Decision::reject(
                     RejectReason::Language,
                     format!("{:.0}% in {} script", share * 100.0, script.name()),
                 );
             }
         }
         let latin = letters.get(&Script::Latin).copied().unwrap_or_default();
-        match self.scripts.contains(&Script::Latin) && latin as f64 > FOREIGN_LATIN * total as f64 {
-            true => self.judge_latin(&words),
-            false => Verdict::Keep,
+        match self.scripts.contains(&Script::Latin)
+            && latin as f64 > MAX_FOREIGN_LATIN_SHARE * total as f64
+        {
+            true => self.evaluate_latin(&words),
+            false => Decision::Keep,
         }
     }
 
-    /// Judges text in Latin script as a whole, then each longer sentence by itself.
-    fn judge_latin(&self, words: &[String]) -> Verdict {
+    /// Evaluates text in Latin script as a whole, then each longer sentence by itself.
+    fn evaluate_latin(&self, words: &[String]) -> Decision {
         let all = latin_words(words);
         let (kept, other) = self.probability(&all);
-        let sure = if all.len() <= FEW { SURE_FEW } else { SURE };
-        if kept < sure && !(kept >= POSSIBLE && self.common_share(&all) >= COMMON) {
-            return Verdict::drop(RejectReason::Language, other);
+        let sufficient = if all.len() <= FEW_WORDS {
+            SUFFICIENT_PROBABILITY_FEW_WORDS
+        } else {
+            SUFFICIENT_PROBABILITY
+        };
+        if kept < sufficient
+            && !(kept >= MIN_PROBABILITY && self.common_share(&all) >= SUFFICIENT_COMMON_SHARE)
+        {
+            return Decision::reject(RejectReason::Language, other);
         }
         for sentence in words.split(|word| word.is_empty()).map(latin_words) {
-            if sentence.len() >= SENTENCE && self.common_share(&sentence) == 0.0 {
+            if sentence.len() >= MIN_SENTENCE_WORDS && self.common_share(&sentence) == 0.0 {
                 let (kept, other) = self.probability(&sentence);
-                if kept < FOREIGN_SENTENCE {
+                if kept < MIN_SENTENCE_PROBABILITY {
                     let beginning: String = sentence.join(" ").chars().take(80).collect();
-                    return Verdict::drop(
+                    return Decision::reject(
                         RejectReason::Language,
                         format!("{other} in: {beginning}"),
                     );
                 }
             }
         }
-        Verdict::Keep
+        Decision::Keep
     }
 
-    /// Probability that `words` are in a kept language, by their letters, and what they look like otherwise.
+    /// Returns the probability that `words` are in a kept language, by letter statistics, and a description of the likeliest
+    /// other one.
     fn probability(&self, words: &[&str]) -> (f64, String) {
-        // The detector adds up in no fixed order: beyond these digits its results differ from run to run.
+        // The detector sums in no fixed order: beyond these digits its results differ between executions.
         let digits = |p: f64| (p * 1e6).round() / 1e6;
         let mut values = self
             .detector
@@ -217,7 +225,7 @@ impl LanguageFilter {
         }
     }
 
-    /// Share of `words` that are common words of a kept language: the largest over the languages.
+    /// Returns the share of `words` that are common words of a kept language: the maximum over the languages.
     fn common_share(&self, words: &[&str]) -> f64 {
         let count = |language: &Language| {
             let common = common_words(*language);
@@ -230,7 +238,7 @@ impl LanguageFilter {
     }
 }
 
-/// Those of `words` that are in Latin script; without the marks of sentence ends.
+/// Returns the words in Latin script, without the marks of sentence ends.
 fn latin_words(words: &[String]) -> Vec<&str> {
     let latin = |word: &&String| {
         word.chars()
@@ -240,7 +248,7 @@ fn latin_words(words: &[String]) -> Vec<&str> {
     words.iter().filter(latin).map(String::as_str).collect()
 }
 
-/// Letters of the words by script, weighted by how much text they carry. Han characters between kana are Japanese.
+/// Counts the letters of the words by script, weighted by how much text they carry. Han characters between kana are Japanese.
 fn letters_by_script(words: &[String]) -> BTreeMap<Script, usize> {
     let mut letters: BTreeMap<Script, usize> = BTreeMap::new();
     for c in words

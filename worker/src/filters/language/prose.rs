@@ -1,11 +1,11 @@
-//! Finds the words of a question that are language rather than mathematics or code: LaTeX commands, variables, labels of
-//! points, function names and identifiers say nothing about the language of the text around them. Pure.
+//! Finds the words of a question that are prose rather than mathematics or code: LaTeX commands, variables, labels of points,
+//! function names and identifiers say nothing about the language of the surrounding text. Pure.
 
 use unicode_normalization::UnicodeNormalization;
 
 use super::script::Script;
 
-/// Names of functions and operators that stand in formulas without a backslash.
+/// Names of functions and operators that formulas contain without a backslash.
 const OPERATORS: [&str; 20] = [
     "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "lim", "max", "min", "mod",
     "gcd", "lcm", "det", "deg", "sqrt", "frac", "pi",
@@ -14,9 +14,9 @@ const OPERATORS: [&str; 20] = [
 /// Capital letters in a row up to which a word is a label, as of the triangle ABC.
 const LABEL: usize = 4;
 
-/// The words of `text` in order, in NFKC; a word has at least two letters, or one of a script without an alphabet. Sentence
-/// ends are marked by an empty word.
-pub(super) fn prose(text: &str) -> Vec<String> {
+/// Returns the words of `text` in order, in NFKC; a word has at least two letters, or one of a script without an alphabet. An
+/// empty word marks the end of a sentence.
+pub(super) fn prose_words(text: &str) -> Vec<String> {
     let text: String = text.nfkc().collect();
     let mut words = Vec::new();
     for line in without_code(&text).lines() {
@@ -26,7 +26,7 @@ pub(super) fn prose(text: &str) -> Vec<String> {
     words
 }
 
-/// `text` without fenced code blocks and `inline code`.
+/// Removes fenced code blocks and `inline code`.
 fn without_code(text: &str) -> String {
     let outside = |text: &str, fence: &str| -> String {
         let parts: Vec<_> = text.split(fence).collect();
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_words_between_formulas() {
+    fn words_between_formulas_are_found() {
         #[rustfmt::skip]
         let cases = [
             (r"Find $\frac{\sin x}{x_1}$ if $\alpha = 90^\circ$", "Find if"),
@@ -124,7 +124,7 @@ mod tests {
             ("", ""),
         ];
         for (text, expected) in cases {
-            let words: Vec<_> = prose(text)
+            let words: Vec<_> = prose_words(text)
                 .into_iter()
                 .filter(|word| !word.is_empty())
                 .collect();
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn sentence_ends_are_marked() {
-        let sentences = prose("One two. Three 3.5 four? Five");
+        let sentences = prose_words("One two. Three 3.5 four? Five");
         let count = sentences
             .split(|word| word.is_empty())
             .filter(|sentence| !sentence.is_empty())

@@ -1,6 +1,6 @@
-//! The script of a letter: all that is needed to tell most languages from those in Latin script. Pure.
+//! The script of a letter, which distinguishes most languages from those in Latin script. Pure.
 
-/// A script. Those without a language to keep are all the same: [`Script::Other`].
+/// A script; [`Script::Other`] stands for all scripts without a supported language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Script {
     Latin,
@@ -18,14 +18,14 @@ pub(super) enum Script {
 }
 
 impl Script {
-    /// The script of a letter (or of a vowel sign that stands for one).
+    /// Returns the script of a letter or vowel sign.
     pub(super) fn of(letter: char) -> Script {
         match letter {
             'a'..='z' | 'A'..='Z' | 'ª' | 'º' | '\u{c0}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}' => {
                 Script::Latin
             }
             '\u{370}'..='\u{3ff}' | '\u{1f00}'..='\u{1fff}' => Script::Greek,
-            // Letters that Russian does not have tell its neighbours from it.
+            // Letters of its neighbours that Russian does not have.
             'і' | 'ї' | 'є' | 'ґ' | 'ў' | 'ђ' | 'ћ' | 'љ' | 'њ' | 'џ' | 'ј' | 'ѓ' | 'ќ' | 'ѕ' => {
                 Script::Other
             }
@@ -47,7 +47,7 @@ impl Script {
         }
     }
 
-    /// Letters of the Latin script that carry as much text as one of this script.
+    /// Returns how many Latin letters carry as much text as one letter of this script.
     pub(super) fn weight(self) -> usize {
         match self {
             Script::Han => 3,
@@ -56,7 +56,7 @@ impl Script {
         }
     }
 
-    /// Its name in a sentence.
+    /// Returns its name in a sentence.
     pub(super) fn name(self) -> &'static str {
         match self {
             Script::Latin => "Latin",

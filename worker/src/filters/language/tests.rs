@@ -11,7 +11,7 @@ fn english() -> LanguageFilter {
 }
 
 #[test]
-fn keeps_english_mathematics_and_drops_the_rest() {
+fn english_mathematics_is_kept() {
     #[rustfmt::skip]
     let cases = [
         // Good English with what is not ASCII.
@@ -47,13 +47,13 @@ fn keeps_english_mathematics_and_drops_the_rest() {
         (false, "A train runs at 60 kilometers per hour. Wie weit kommt der Zug denn eigentlich in drei Stunden?"),
     ];
     for (keep, question) in cases {
-        let verdict = english().judge(question);
-        assert_eq!(verdict.keeps(), keep, "{question}: {verdict:?}");
+        let decision = english().evaluate(question);
+        assert_eq!(decision.is_keep(), keep, "{question}: {decision:?}");
     }
 }
 
 #[test]
-fn keeps_the_languages_that_are_asked_for() {
+fn configured_languages_are_kept() {
     #[rustfmt::skip]
     let cases: [(&[&str], &str, bool); 12] = [
         (&["de"], "Ein Zug fährt mit 60 Kilometern pro Stunde. Wie weit kommt er?", true),
@@ -70,17 +70,17 @@ fn keeps_the_languages_that_are_asked_for() {
         (&["ru"], "Потяг їде зі швидкістю шістдесят кілометрів на годину і не зупиняється.", false),
     ];
     for (keep, question, expected) in cases {
-        let verdict = LanguageFilter::new(keep).unwrap().judge(question);
+        let decision = LanguageFilter::new(keep).unwrap().evaluate(question);
         assert_eq!(
-            verdict.keeps(),
+            decision.is_keep(),
             expected,
-            "{keep:?} {question}: {verdict:?}"
+            "{keep:?} {question}: {decision:?}"
         );
     }
 }
 
 #[test]
-fn an_unknown_language_is_refused_with_the_known_ones() {
+fn unknown_languages_are_rejected() {
     let error = LanguageFilter::new(&["en", "xx"]).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -93,9 +93,9 @@ fn an_unknown_language_is_refused_with_the_known_ones() {
 }
 
 #[test]
-fn a_drop_says_what_it_saw() {
-    let detail = |question: &str| match english().judge(question) {
-        Verdict::Drop {
+fn details_name_the_language() {
+    let detail = |question: &str| match english().evaluate(question) {
+        Decision::Reject {
             reason: RejectReason::Language,
             detail,
         } => detail,
@@ -145,12 +145,12 @@ fn questions(file: &str, member: &str) -> Vec<String> {
 fn count_kept(filter: &LanguageFilter, questions: &[String]) -> usize {
     questions
         .iter()
-        .filter(|question| filter.judge(question).keeps())
+        .filter(|question| filter.evaluate(question).is_keep())
         .count()
 }
 
 #[test]
-fn measured_on_real_english_questions_it_keeps_nearly_all() {
+fn real_english_questions_are_kept() {
     let files = [
         ("gsm8k/test.jsonl", "question", 0.999),
         ("olympiadbench/test.jsonl", "question", 0.999),
@@ -170,7 +170,7 @@ fn measured_on_real_english_questions_it_keeps_nearly_all() {
 }
 
 #[test]
-fn measured_on_eleven_languages_it_separates_each_from_all_others() {
+fn eleven_languages_are_separated() {
     let languages = [
         "en", "de", "es", "fr", "sw", "bn", "ja", "ru", "te", "th", "zh",
     ];
@@ -201,7 +201,7 @@ fn measured_on_eleven_languages_it_separates_each_from_all_others() {
 }
 
 #[test]
-fn measured_on_mixed_questions_it_finds_the_foreign_sentence() {
+fn foreign_sentences_are_found() {
     let english_questions = mgsm("en");
     for language in ["de", "es", "fr", "sw", "ru", "zh", "ja", "th"] {
         let foreign = mgsm(language);
@@ -240,14 +240,14 @@ proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_text_is_judged_without_fail(text in "[\\PC\n]{0,150}|[a-zA-Z\u{c0}-\u{24f}\u{1e00}-\u{1eff} .?]{0,400}") {
+    fn any_text_is_evaluated(text in "[\\PC\n]{0,150}|[a-zA-Z\u{c0}-\u{24f}\u{1e00}-\u{1eff} .?]{0,400}") {
         let filter = english();
-        proptest::prop_assert_eq!(filter.judge(&text), filter.judge(&text));
+        proptest::prop_assert_eq!(filter.evaluate(&text), filter.evaluate(&text));
     }
 }
 
 #[test]
-fn the_languages_of_the_contract_are_the_ones_that_can_be_kept() {
+fn supported_languages_match_the_api() {
     let known: BTreeSet<&str> = LATIN
         .iter()
         .map(|(code, _)| *code)

@@ -11,7 +11,7 @@ use scalequest_engine::model::{ChatMessage, Head, Tokenizer};
 use super::endpoint_model::EndpointModel;
 use super::{EngineModel, SequenceScore, report_progress};
 use crate::openai::{Alternative, Question, Shape};
-use crate::prompts::rewarding::{rewarding, says};
+use crate::prompts::verifier::{parse_yes_no, verifier_prompt};
 use crate::stages::StageError;
 use crate::stages::shard::Shard;
 
@@ -150,7 +150,7 @@ fn score_by_engine(
             ))
         }
         ScoringMethod::YesNoTokens { .. } => {
-            let text = rewarding(question, response, domain);
+            let text = verifier_prompt(question, response, domain);
             let rendered = template.render(&[ChatMessage::user(text.as_str())], true)?;
             model.tokenize(&rendered, &[&text])
         }
@@ -197,7 +197,7 @@ fn score_by_endpoint(
     pooled: bool,
 ) -> Result<Vec<SequenceScore>, StageError> {
     let verify = |pair: &Scorable<'_>| Question {
-        text: rewarding(pair.question, pair.response, domain),
+        text: verifier_prompt(pair.question, pair.response, domain),
         shape: Shape::Conversation,
         temperature: 0.0,
         top_p: 1.0,
@@ -235,7 +235,7 @@ fn yes_against_no(alternatives: &[Alternative]) -> Option<f64> {
     let weight = |answer: bool| -> f64 {
         let spellings = alternatives
             .iter()
-            .filter(|each| says(&each.token) == Some(answer));
+            .filter(|each| parse_yes_no(&each.token) == Some(answer));
         spellings.map(|each| each.logprob.exp()).sum()
     };
     let (yes, no) = (weight(true), weight(false));
@@ -253,7 +253,7 @@ fn yes_no_tokens(tokenizer: &Tokenizer, answer: bool) -> Result<BTreeSet<u32>, S
                 continue;
             };
             first.insert(token);
-            if says(&tokenizer.decode(&[token])?) == Some(answer) {
+            if parse_yes_no(&tokenizer.decode(&[token])?) == Some(answer) {
                 whole.insert(token);
             }
         }

@@ -1,14 +1,14 @@
-//! How a sampled question is rewritten for QPO: one direction, drawn at random (paper, section 3.2: both at once failed), and
-//! how the rewrite is read back and refused.
+//! The prompt for rewriting a question for QPO, in one random direction (paper, section 3.2: both at once failed), and the parser
+//! of the rewrite.
 
 use scalequest_crds::protocol::rows::Direction;
 use scalequest_crds::v1alpha1::Domain;
 
-/// Longest rewrite in characters: longer ones run on beyond a question.
-const LONGEST: usize = 4000;
+/// Maximum length of a rewrite in characters: longer ones contain more than a question.
+const MAX_LENGTH: usize = 4000;
 
-/// The rewriter's prompt for `question` in one direction.
-pub fn rewriting(question: &str, direction: Direction, domain: Domain) -> String {
+/// Returns the rewriter's prompt for `question` in one direction.
+pub fn rewrite_prompt(question: &str, direction: Direction, domain: Domain) -> String {
     let (kind, whole) = match domain {
         Domain::Mathematics => ("mathematics problem", "has one definite answer"),
         Domain::Programming => ("programming task", "says exactly what the program must do"),
@@ -28,19 +28,19 @@ pub fn rewriting(question: &str, direction: Direction, domain: Domain) -> String
     )
 }
 
-/// The rewritten question in a rewriter's words, or why there is none: a sentence for the reject's detail.
-pub fn read_rewrite(text: &str, original: &str) -> Result<String, &'static str> {
+/// Parses the rewritten question; the error is a sentence for the reject's detail.
+pub fn parse_rewrite(text: &str, original: &str) -> Result<String, &'static str> {
     let text = text
         .rfind("</think>")
         .map_or(text, |end| &text[end + "</think>".len()..]);
-    let question = peeled(text);
+    let question = strip_wrapping(text);
     if question.is_empty() {
         return Err("the rewrite is empty");
     }
-    if question.chars().count() > LONGEST {
+    if question.chars().count() > MAX_LENGTH {
         return Err("the rewrite is too long for a question");
     }
-    if plain(question) == plain(original) {
+    if alphanumeric(question) == alphanumeric(original) {
         return Err("the rewrite is unchanged");
     }
     if has_solution(question) {
@@ -55,7 +55,7 @@ pub fn read_rewrite(text: &str, original: &str) -> Result<String, &'static str> 
     Ok(question.to_owned())
 }
 
-/// Labels that rewriters put before the question.
+/// Labels that rewriters write before the question.
 const LABELS: [&str; 14] = [
     "rewritten problem",
     "rewritten question",
@@ -73,13 +73,13 @@ const LABELS: [&str; 14] = [
     "here is the rewritten problem",
 ];
 
-/// `text` without labels, quotes and fences around the question.
-fn peeled(text: &str) -> &str {
+/// Removes labels, quotes and fences around the question.
+fn strip_wrapping(text: &str) -> &str {
     let mut text = text.trim();
     loop {
         let before = text;
         text = text.trim().trim_start_matches('#').trim_start();
-        text = without_label(text).trim();
+        text = strip_label(text).trim();
         for (open, close) in [("\"", "\""), ("“", "”"), ("**", "**"), ("'", "'")] {
             if let Some(inside) = text
                 .strip_prefix(open)
@@ -102,7 +102,7 @@ fn peeled(text: &str) -> &str {
     }
 }
 
-fn without_label(text: &str) -> &str {
+fn strip_label(text: &str) -> &str {
     let (head, line_ends) = match text.find([':', '\n']) {
         Some(at) => (&text[..at], text[at..].starts_with('\n')),
         None => return text,
@@ -142,8 +142,8 @@ fn has_solution(question: &str) -> bool {
         })
 }
 
-/// Letters and digits in lower case: what must differ between a question and its rewrite.
-fn plain(text: &str) -> String {
+/// Returns the letters and digits in lower case, by which a question and its rewrite must differ.
+fn alphanumeric(text: &str) -> String {
     text.chars()
         .filter(|character| character.is_alphanumeric())
         .flat_map(char::to_lowercase)
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_question_is_taken_out_of_what_is_around_it() {
+    fn wrapping_is_removed() {
         let cases = [
             ("What is 2 + 3?", "What is 2 + 3?"),
             ("\"What is 2 + 3?\"", "What is 2 + 3?"),
@@ -181,7 +181,7 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(
-                read_rewrite(text, "What is 2?").as_deref(),
+                parse_rewrite(text, "What is 2?").as_deref(),
                 Ok(expected),
                 "{text}"
             );
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rewrite_is_refused_with_its_reason() {
+    fn invalid_rewrites_are_rejected() {
         let cases = [
             ("", "the rewrite is empty"),
             ("Problem:\n", "the rewrite is empty"),
@@ -205,26 +205,26 @@ mod tests {
             ("I'm sorry, but I cannot help.", "the rewriter declined"),
         ];
         for (text, expected) in cases {
-            assert_eq!(read_rewrite(text, "What is 2?"), Err(expected), "{text}");
+            assert_eq!(parse_rewrite(text, "What is 2?"), Err(expected), "{text}");
         }
         assert_eq!(
-            read_rewrite(&"why? ".repeat(1000), "a"),
+            parse_rewrite(&"why? ".repeat(1000), "a"),
             Err("the rewrite is too long for a question")
         );
     }
 
     #[test]
-    fn the_two_directions_ask_for_different_things() {
-        let harder = rewriting("q", Direction::Difficulty, Domain::Mathematics);
-        let sounder = rewriting("q", Direction::Solvability, Domain::Mathematics);
+    fn directions_have_different_prompts() {
+        let harder = rewrite_prompt("q", Direction::Difficulty, Domain::Mathematics);
+        let sounder = rewrite_prompt("q", Direction::Solvability, Domain::Mathematics);
         assert!(harder.contains("harder") && !sounder.contains("harder"));
         assert!(sounder.contains("missing") && !harder.contains("missing"));
     }
 
     proptest! {
         #[test]
-        fn any_text_is_survived(text in "(\\PC|[\"*#:`\n]){0,60}", original in "\\PC{0,20}") {
-            if let Ok(question) = read_rewrite(&text, &original) {
+        fn any_text_is_handled(text in "(\\PC|[\"*#:`\n]){0,60}", original in "\\PC{0,20}") {
+            if let Ok(question) = parse_rewrite(&text, &original) {
                 prop_assert!(!question.trim().is_empty());
             }
         }

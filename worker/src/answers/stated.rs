@@ -1,11 +1,11 @@
-//! Final answers that are said rather than boxed: `#### 18`, `The answer is 18.`, `A: 18`. It reads line by line from the
-//! end and does not interpret what it finds.
+//! Finds final answers that are stated rather than boxed: `#### 18`, `The answer is 18.`, `A: 18`. It reads line by line from
+//! the end and does not interpret them.
 
-/// Longest answer in characters that is taken from running text.
-const LONGEST: usize = 120;
+/// Maximum length in characters of an answer in running text.
+const MAX_LENGTH: usize = 120;
 
-/// What the last line that states an answer states. `None` where no line does.
-pub fn last_said(text: &str) -> Option<&str> {
+/// Returns the answer of the last line that states one; `None` if no line does.
+pub fn last_stated(text: &str) -> Option<&str> {
     text.lines().rev().find_map(stated)
 }
 
@@ -35,7 +35,7 @@ fn stated(line: &str) -> Option<&str> {
         .trim_matches(['*', '_', '`'])
         .trim()
         .trim_end_matches('.');
-    (!bare.is_empty() && bare.chars().count() <= LONGEST).then_some(bare)
+    (!bare.is_empty() && bare.chars().count() <= MAX_LENGTH).then_some(bare)
 }
 
 #[cfg(test)]
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_stated_answer_is_found() {
+    fn the_last_statement_is_found() {
         let cases = [
             ("2 + 2 = 4\n#### 4", Some("4")),
             (
@@ -57,7 +57,7 @@ mod tests {
             ("we do not know", None),
         ];
         for (text, expected) in cases {
-            assert_eq!(last_said(text), expected, "{text}");
+            assert_eq!(last_stated(text), expected, "{text}");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! What the responder and the solver are asked: steps first, then a final answer in a form that can be compared.
+//! The prompt for the responder and the solver: steps first, then a final answer in a form that can be compared.
 
 use scalequest_crds::v1alpha1::{AnswerFormat, Domain};
 
-/// The prompt for a response to `question`.
-pub fn responding(question: &str, domain: Domain, format: AnswerFormat) -> String {
+/// Returns the prompt for a response to `question`.
+pub fn response_prompt(question: &str, domain: Domain, format: AnswerFormat) -> String {
     let steps = match domain {
         Domain::Mathematics => "Solve this step by step",
         Domain::Programming => "Think about the approach step by step",

@@ -1,9 +1,9 @@
-//! What the judge of solvability is asked (paper, section 3.3: reasons first, then Yes or No).
+//! The prompt for the judge of solvability (paper, section 3.3: reasons first, then Yes or No).
 
 use scalequest_crds::v1alpha1::Domain;
 
-/// The judge's prompt for `question`.
-pub fn judging(question: &str, domain: Domain) -> String {
+/// Returns the judge's prompt for `question`.
+pub fn judge_prompt(question: &str, domain: Domain) -> String {
     let (kind, checks) = match domain {
         Domain::Mathematics => (
             "mathematics problem",

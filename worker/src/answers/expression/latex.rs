@@ -1,5 +1,4 @@
-//! One spelling of LaTeX and Unicode: what only spaces, sizes and delimits is taken away, what is written in several ways is
-//! written in one.
+//! Normalizes LaTeX and Unicode: removes spacing, sizing and delimiters, and unifies alternative spellings.
 
 /// Commands that only space or size, and delimiters.
 const DROPPED: [&str; 22] = [
@@ -42,8 +41,8 @@ const TEXTUAL: [&str; 11] = [
     "mathit",
 ];
 
-/// LaTeX and Unicode spellings brought to one.
-pub(super) fn clean(answer: &str) -> String {
+/// Normalizes the LaTeX and Unicode spellings of an answer.
+pub(super) fn normalize_latex(answer: &str) -> String {
     let mut out = String::with_capacity(answer.len());
     let mut textual = Vec::new();
     let mut depth = 0_usize;
@@ -99,7 +98,7 @@ pub(super) fn clean(answer: &str) -> String {
     out.replace("^{}", "").trim_end_matches('^').to_owned()
 }
 
-/// The command name at the start of `text` (behind the backslash): letters, or one other character.
+/// Returns the command name at the start of `text` (after the backslash): letters, or one other character.
 fn command(text: &str) -> &str {
     let letters = text.len()
         - text
@@ -130,7 +129,7 @@ fn clean_command(name: &str, out: &mut String) {
     }
 }
 
-/// Braces around single arguments: put where `\frac12` and `\sqrt2` leave them out, taken away from `x^{2}`.
+/// Adds the braces that `\frac12` and `\sqrt2` omit, and removes those of `x^{2}`.
 fn braced_arguments(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,22 +1,22 @@
-//! How a question is cut into words for comparison: what does not change its meaning (case, sentence punctuation, white
-//! space, typographic variants) falls away, what does in mathematics (numbers, operators, brackets) stays. Pure.
+//! Splits a question into tokens for comparison: removes what does not change its meaning (case, sentence punctuation, white
+//! space, typographic variants), and keeps what does in mathematics (numbers, operators, brackets). Pure.
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Words and mathematical signs of `text`, in order and in normal form: NFKC, lower case; letters and digits apart (`2x` is
-/// `2 x`), thousands separators gone, hyphens within words gone, LaTeX's grouping and spacing gone.
+/// Returns the words and mathematical signs of `text`, in order and in normal form: NFKC, lower case; letters and digits
+/// separate (`2x` is `2 x`); without thousands separators, hyphens within words, and LaTeX's grouping and spacing.
 pub fn tokens(text: &str) -> Vec<String> {
     let characters: Vec<char> = text
         .nfkc()
         .flat_map(char::to_lowercase)
-        .map(plain)
+        .map(canonical)
         .collect();
     let mut tokens: Vec<String> = Vec::new();
     let mut at = 0;
     while at < characters.len() {
         let length = token_length(&characters[at..]);
         let token = &characters[at..at + length];
-        if is_kept(&characters, at, length) {
+        if is_significant(&characters, at, length) {
             tokens.push(
                 token
                     .iter()
@@ -29,15 +29,15 @@ pub fn tokens(text: &str) -> Vec<String> {
     tokens
 }
 
-/// The words and numbers of `text` alone, in order: [`tokens`] without signs.
+/// Returns the words and numbers of `text`, in order: [`tokens`] without signs.
 pub fn words(text: &str) -> Vec<String> {
     let mut tokens = tokens(text);
     tokens.retain(|token| token.starts_with(char::is_alphanumeric));
     tokens
 }
 
-/// One letter for its typographic variants.
-fn plain(c: char) -> char {
+/// Returns the canonical character for typographic variants.
+fn canonical(c: char) -> char {
     match c {
         '\u{2212}' | '\u{2010}' | '\u{2011}' => '-',
         '×' | '⋅' | '·' => '*',
@@ -47,7 +47,7 @@ fn plain(c: char) -> char {
     }
 }
 
-/// Length of the token at the beginning of `rest`: a word, a number or a single character.
+/// Returns the length of the token at the beginning of `rest`: a word, a number or a single character.
 fn token_length(rest: &[char]) -> usize {
     let first = rest[0];
     if is_digit(first) {
@@ -69,7 +69,7 @@ fn token_length(rest: &[char]) -> usize {
     length
 }
 
-/// Digits with decimal points, and with commas before groups of three digits.
+/// Returns the length of a number: digits with decimal points, and with commas before groups of three digits.
 fn number_length(rest: &[char]) -> usize {
     let digits = |from: usize| rest[from..].iter().take_while(|c| is_digit(**c)).count();
     let mut length = digits(0);
@@ -84,8 +84,8 @@ fn number_length(rest: &[char]) -> usize {
     length
 }
 
-/// Whether the token at `at` means something.
-fn is_kept(all: &[char], at: usize, length: usize) -> bool {
+/// Whether the token at `at` is significant.
+fn is_significant(all: &[char], at: usize, length: usize) -> bool {
     let before = |back: usize| {
         at.checked_sub(back)
             .and_then(|index| all.get(index))
@@ -126,7 +126,7 @@ fn is_letter(c: char) -> bool {
     c.is_alphabetic()
 }
 
-/// Scripts that put no spaces between words: each of their characters counts as one.
+/// Whether the character's script puts no spaces between words, so that each character counts as a word.
 fn is_word_of_its_own(c: char) -> bool {
     matches!(c, '\u{0e00}'..='\u{0eff}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{20000}'..='\u{3ffff}')
 }
@@ -136,10 +136,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cuts_text_into_words_and_signs() {
+    fn text_is_split_into_tokens() {
         #[rustfmt::skip]
         let cases = [
-            // What does not matter falls away.
+            // Insignificant differences.
             ("Janet’s Ducks lay 16 eggs.", "janets ducks lay 16 eggs"),
             ("  What   is\n\nx ?! ", "what is x"),
             ("a two-digit number", "a two digit number"),
@@ -147,7 +147,7 @@ mod tests {
             ("in 1999, 25 men", "in 1999 25 men"),
             (r"Find $\left( x \right)$ in $\mathbb{R}$", "find ( x ) in mathbb r"),
             ("“Stop!” he said", "stop he said"),
-            // What matters stays.
+            // Significant differences.
             ("x+1=3", "x + 1 = 3"),
             ("x − 1 = 3", "x - 1 = 3"),
             ("x-y", "x - y"),
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn words_leave_signs_out() {
+    fn words_exclude_signs() {
         assert_eq!(
             words("Solve x + 1 = 3, please!").join(" "),
             "solve x 1 3 please"
@@ -178,13 +178,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn case_and_white_space_do_not_matter(text in "[a-zA-Z0-9 +*=,.?$\\\\{}-]{0,60}") {
+        fn case_and_white_space_are_ignored(text in "[a-zA-Z0-9 +*=,.?$\\\\{}-]{0,60}") {
             let spaced = text.to_uppercase().replace(' ', " \n\t ");
             proptest::prop_assert_eq!(tokens(&text), tokens(&spaced));
         }
 
         #[test]
-        fn any_text_is_cut_without_fail(text in ".{0,200}") {
+        fn any_text_is_split(text in ".{0,200}") {
             let joined = tokens(&text).join(" ");
             proptest::prop_assert!(tokens(&text).iter().all(|token| !token.is_empty()), "{}", joined);
         }

@@ -1,9 +1,9 @@
-//! What a chat model is asked when it stands in for a reward model: one word, so that the probability of Yes is a reward.
+//! The prompt for a chat model that serves as a reward model: its answer is one word, and the probability of Yes is the reward.
 
 use scalequest_crds::v1alpha1::Domain;
 
-/// The verifier's prompt for a question and one response to it.
-pub fn rewarding(question: &str, response: &str, domain: Domain) -> String {
+/// Returns the verifier's prompt for a question and one response to it.
+pub fn verifier_prompt(question: &str, response: &str, domain: Domain) -> String {
     let (kind, check) = match domain {
         Domain::Mathematics => (
             "problem",
@@ -19,8 +19,8 @@ pub fn rewarding(question: &str, response: &str, domain: Domain) -> String {
     )
 }
 
-/// Whether the text of a token, as the first of an answer, says Yes (`true`) or No (`false`), in any of its spellings.
-pub fn says(token: &str) -> Option<bool> {
+/// Parses the first token of an answer as Yes (`true`) or No (`false`), in any of its spellings.
+pub fn parse_yes_no(token: &str) -> Option<bool> {
     match token
         .trim_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '▁' | 'Ġ'))
         .to_ascii_lowercase()
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spellings_of_yes_and_no_are_known() {
+    fn yes_and_no_are_parsed() {
         let cases = [
             ("Yes", Some(true)),
             (" yes", Some(true)),
@@ -49,7 +49,7 @@ mod tests {
             ("", None),
         ];
         for (token, expected) in cases {
-            assert_eq!(says(token), expected, "{token}");
+            assert_eq!(parse_yes_no(token), expected, "{token}");
         }
     }
 }
