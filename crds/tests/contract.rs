@@ -11,7 +11,7 @@ use scalequest_crds::protocol::task::{
     HubFiles, ModelLocation, ModelUse, Publication, StageCost, StageParams, StageTask,
     TASK_VERSION, TaskInput,
 };
-use scalequest_crds::v1alpha1::{RejectReason, Sampling, Stage};
+use scalequest_crds::v1alpha1::{RejectReason, Sampling, Stage, StageId};
 
 fn model() -> ModelUse {
     ModelUse {
@@ -33,19 +33,19 @@ fn task() -> StageTask {
     let mut task = StageTask {
         version: TASK_VERSION,
         run: "run".into(),
-        stage: Stage::Generate,
-        generator: Some("g".into()),
-        wave: Some(2),
+        id: StageId {
+            stage: Stage::Generate,
+            generator: Some("g".into()),
+            wave: Some(2),
+        },
         key: String::new(),
         seed: 42,
         rows: 100,
         shard_rows: 30,
         inputs: vec![TaskInput {
-            stage: Stage::Qpo,
+            id: StageId::of_generator(Stage::Qpo, "g"),
             key: "k".into(),
             digest: "d".into(),
-            generator: Some("g".into()),
-            wave: None,
         }],
         workspace: "/w".into(),
         params: StageParams::Generate {
@@ -85,9 +85,19 @@ fn a_task_survives_being_written_and_read() {
     let task = task();
     let json = serde_json::to_string(&task).unwrap();
     assert_eq!(serde_json::from_str::<StageTask>(&json).unwrap(), task);
-    assert_eq!(task.params.stage(), task.stage);
-    let misspelt = json.replace("shardRows", "shardRow");
-    assert!(serde_json::from_str::<StageTask>(&misspelt).is_err());
+    assert_eq!(task.params.stage(), task.id.stage);
+    for (member, misspelt) in [
+        ("shardRows", "shardRow"),
+        ("generator", "generatr"),
+        ("\"wave\"", "\"wav\""),
+        ("digest", "digests"),
+    ] {
+        let misspelt = json.replace(member, misspelt);
+        assert!(
+            serde_json::from_str::<StageTask>(&misspelt).is_err(),
+            "{misspelt}"
+        );
+    }
 }
 
 #[test]
@@ -104,6 +114,13 @@ fn the_shards_of_a_task_cover_its_rows_once() {
         assert_eq!(covered, (0..rows).collect::<Vec<_>>());
         assert!(task.shards() >= 1);
     }
+}
+
+/// The task as another stage of the run.
+fn with_id(change: fn(&mut StageId)) -> StageTask {
+    let mut other = task();
+    change(&mut other.id);
+    other
 }
 
 /// The task with its model elsewhere.
@@ -155,14 +172,8 @@ fn a_key_depends_on_what_decides_the_bytes_and_on_nothing_else() {
             rows: 101,
             ..task()
         },
-        StageTask {
-            wave: Some(3),
-            ..task()
-        },
-        StageTask {
-            generator: Some("h".into()),
-            ..task()
-        },
+        with_id(|id| id.wave = Some(3)),
+        with_id(|id| id.generator = Some("h".into())),
         digest,
         first_id,
     ];
@@ -183,15 +194,13 @@ fn a_publication_is_addressed_by_its_place_and_not_by_its_costs() {
         costs: vec![],
     };
     let of = |publication: Publication| StageTask {
-        stage: Stage::Publish,
+        id: StageId::once(Stage::Publish),
         params: StageParams::Publish { publication },
         ..task()
     };
     let key = task_key(&of(publication.clone()));
     let cost = StageCost {
-        stage: Stage::Judge,
-        generator: None,
-        wave: Some(1),
+        id: StageId::in_wave(Stage::Judge, 1),
         worker_millis: 5,
         tokens_in: 1,
         tokens_out: 2,

@@ -38,7 +38,12 @@ static UNDISTURBED: LazyLock<Undisturbed> = LazyLock::new(|| {
         "the run is meant to take several waves: {:?}",
         run.record.waves
     );
-    let stages: BTreeSet<Stage> = run.record.stages.iter().map(|stage| stage.stage).collect();
+    let stages: BTreeSet<Stage> = run
+        .record
+        .stages
+        .iter()
+        .map(|stage| stage.id.stage)
+        .collect();
     assert_eq!(
         stages,
         Stage::ALL.into_iter().collect(),
@@ -80,13 +85,13 @@ fn is_over(env: &TestEnv, moment: &Moment) -> bool {
         let of_it: Vec<_> = record
             .stages
             .iter()
-            .filter(|stage| stage.stage.slug() == moment.stage)
+            .filter(|stage| stage.id.stage.slug() == moment.stage)
             .collect();
         let is_setup = of_it
             .first()
-            .is_some_and(|stage| stage.wave.is_none() && stage.stage != Stage::Publish);
+            .is_some_and(|stage| stage.id.wave.is_none() && stage.id.stage != Stage::Publish);
         is_setup
-            && of_it.len() == expected(of_it[0].stage)
+            && of_it.len() == expected(of_it[0].id.stage)
             && of_it.iter().all(|stage| stage.seal.is_some())
     })
 }
@@ -271,10 +276,12 @@ fn shard_size_changes_no_content() {
         .record
         .stages
         .iter()
-        .filter(|stage| stage.stage.is_sharded() && stage.work > 1);
+        .filter(|stage| stage.id.stage.is_sharded() && stage.work > 1);
     // The first of each kind: one generator, one wave.
     let mut seen = BTreeSet::new();
-    let stages: Vec<_> = sharded.filter(|stage| seen.insert(stage.stage)).collect();
+    let stages: Vec<_> = sharded
+        .filter(|stage| seen.insert(stage.id.stage))
+        .collect();
     assert_eq!(stages.len(), 8, "the sharded stages of a run");
     for stage in stages {
         let tasks = env.path().join("workspace/runs/whole/tasks");
@@ -294,7 +301,7 @@ fn shard_size_changes_no_content() {
         assert!(
             task.shards() > 1 && task.shard_rows != stage.shard_rows,
             "{}: no other cut",
-            stage.stage
+            stage.id.stage
         );
         std::fs::remove_dir_all(
             FinishedRun {
@@ -323,26 +330,26 @@ fn shard_size_changes_no_content() {
                 report.outcome,
                 Outcome::Done { reused: false },
                 "{} {shard}",
-                stage.stage
+                stage.id.stage
             );
         }
         let report = work(&env, &["seal", "--task", &file.display().to_string()]);
         let Outcome::Sealed { digest, .. } = report.outcome else {
-            panic!("{}: {:?}", stage.stage, report.outcome)
+            panic!("{}: {:?}", stage.id.stage, report.outcome)
         };
         let seal = stage.seal.as_ref().expect("a finished run");
         assert_eq!(
             digest,
             seal.digest,
             "{} in {} shards",
-            stage.stage,
+            stage.id.stage,
             task.shards()
         );
         assert_eq!(
             report.counts,
             seal.counts,
             "{} in {} shards",
-            stage.stage,
+            stage.id.stage,
             task.shards()
         );
     }

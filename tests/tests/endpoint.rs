@@ -317,8 +317,9 @@ fn killed_run_pays_no_answer_twice() {
         Stage::Respond,
         Stage::Reward,
     ] {
-        let of_ada =
-            |each: &&scalequest_core::record::StageRecord| each.generator.as_deref() != Some("bob");
+        let of_ada = |each: &&scalequest_core::record::StageRecord| {
+            each.id.generator.as_deref() != Some("bob")
+        };
         let seals = undisturbed
             .stages(stage)
             .filter(of_ada)

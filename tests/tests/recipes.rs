@@ -99,7 +99,7 @@ fn recipe_math_completes() {
         .record
         .stages
         .iter()
-        .map(|stage| stage.stage)
+        .map(|stage| stage.id.stage)
         .collect();
     assert_eq!(stages, Stage::ALL.into_iter().collect());
 }
@@ -236,7 +236,14 @@ fn shared_workspace_reuses_unchanged_stages() {
     .collect();
     assert_eq!(reused, expected);
     assert!(two.record.waves.len() > one.record.waves.len());
-    assert!(two.record.stages.iter().filter(|stage| stage.wave.is_none_or(|wave| wave == 1) && stage.stage != Stage::Publish).all(|stage| stage.seal.as_ref().is_some_and(|seal| seal.reused)));
+    assert!(
+        two.record
+            .stages
+            .iter()
+            .filter(|stage| stage.id.wave.is_none_or(|wave| wave == 1)
+                && stage.id.stage != Stage::Publish)
+            .all(|stage| stage.seal.as_ref().is_some_and(|seal| seal.reused))
+    );
     // A run that did everything itself made the same.
     let (_alone_bench, alone) =
         runs_to_its_end(&second.clone().set("/spec/output/path", "dataset"));
@@ -257,10 +264,10 @@ fn shared_workspace_reuses_unchanged_stages() {
         .stages
         .iter()
         .filter(|stage| {
-            stage.wave.is_none_or(|wave| wave == 1)
+            stage.id.wave.is_none_or(|wave| wave == 1)
                 && stage.seal.as_ref().is_some_and(|seal| !seal.reused)
         })
-        .map(|stage| stage.stage)
+        .map(|stage| stage.id.stage)
         .collect();
     assert!(
         own.is_subset(&BTreeSet::from([
@@ -490,11 +497,11 @@ fn piped_output_names_every_stage() {
     TinyRun::small("piped").write(&env);
     let finished = env.run().exits_with(0);
     for stage in [
-        "generate ada (wave 1)",
-        "filter (wave 1)",
-        "respond (wave 1)",
-        "reward (wave 1)",
-        "verify (wave 1)",
+        "generate ada, wave 1",
+        "filter, wave 1",
+        "respond, wave 1",
+        "reward, wave 1",
+        "verify, wave 1",
         "publish",
     ] {
         assert!(
@@ -549,7 +556,7 @@ fn prune_removes_only_unreferenced_stages() {
         .record
         .stages
         .iter()
-        .map(|stage| format!("{}-{}", stage.stage.slug(), stage.key))
+        .map(|stage| format!("{}-{}", stage.id.stage.slug(), stage.key))
         .collect();
     assert_eq!(stages, referred);
     assert!(

@@ -20,11 +20,11 @@ pub fn task_key(task: &StageTask) -> String {
         publication.shift_remove("costs");
         publication.get("location").cloned()
     });
-    let rows_name_them = matches!(task.stage, Stage::Sample | Stage::Generate);
+    let rows_name_them = matches!(task.id.stage, Stage::Sample | Stage::Generate);
     let addressed = serde_json::json!({
         "params": params,
-        "generator": task.generator.as_ref().filter(|_| rows_name_them),
-        "wave": task.wave.filter(|_| rows_name_them),
+        "generator": task.id.generator.as_ref().filter(|_| rows_name_them),
+        "wave": task.id.wave.filter(|_| rows_name_them),
         "publishedTo": published_to,
     });
     let digests: Vec<String> = task
@@ -32,7 +32,7 @@ pub fn task_key(task: &StageTask) -> String {
         .iter()
         .map(|input| input.digest.clone())
         .collect();
-    content_key(task.stage, task.seed, task.rows, &addressed, &digests)
+    content_key(task.id.stage, task.seed, task.rows, &addressed, &digests)
 }
 
 /// The content key of a stage: hash of stage, stage version, seed, number of rows, parameters and the digests of its inputs in

@@ -26,6 +26,8 @@ pub mod patterns;
 
 pub mod stage;
 
+pub mod stage_id;
+
 pub mod reject_reason;
 
 pub mod status;
@@ -50,6 +52,7 @@ pub use pods::{FailurePolicy, PodSettings};
 pub use reject_reason::RejectReason;
 pub use responses::{Agreement, AnswerFormat, Responses, Reward, Verification};
 pub use stage::Stage;
+pub use stage_id::StageId;
 pub use status::SynthesisRunStatus;
 pub use storage_location::{Place, SeedQuestions, Store};
 pub use synthesis_run::{Budget, Domain, MAX_NAME, Recipe, SynthesisRun, SynthesisRunSpec, Target};

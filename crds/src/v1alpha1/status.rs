@@ -5,7 +5,7 @@ use kube_derive::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{RejectReason, Stage};
+use super::{RejectReason, Stage, StageId};
 
 /// How far a run is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -152,6 +152,17 @@ pub struct StageStatus {
     /// What the worker of its first shard at work is doing, as in `load model`, `train` and `generate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doing: Option<String>,
+}
+
+impl StageStatus {
+    /// Returns which stage of the run it is.
+    pub fn id(&self) -> StageId {
+        StageId {
+            stage: self.name,
+            generator: self.generator.clone(),
+            wave: self.wave,
+        }
+    }
 }
 
 /// Shards of a stage.

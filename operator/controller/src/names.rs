@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use scalequest_crds::digest::sha256_hex;
-use scalequest_crds::v1alpha1::Stage;
+use scalequest_crds::v1alpha1::{Stage, StageId};
 
 /// Longest name of a Job: its pods' host names are made from it, and end at 63.
 pub const MAX_NAME: usize = 52;
@@ -78,12 +78,8 @@ impl Purpose {
 pub struct Work {
     /// What it is for.
     pub purpose: Purpose,
-    /// The stage; none of an inspection.
-    pub stage: Option<Stage>,
-    /// The generator, where the stage is per generator.
-    pub generator: Option<String>,
-    /// The wave, where the stage is per wave.
-    pub wave: Option<i32>,
+    /// Which stage of the run; none of an inspection.
+    pub id: Option<StageId>,
     /// Content key of the stage, or the hash of what is inspected.
     pub key: String,
     /// How many Jobs the stage had before.
@@ -91,21 +87,31 @@ pub struct Work {
 }
 
 impl Work {
-    /// Whether both are of the same stage of a run.
-    pub fn is_beside(&self, other: &Work) -> bool {
-        self.key == other.key
-            && self.stage == other.stage
-            && self.generator == other.generator
-            && self.wave == other.wave
+    /// Returns the stage, or `None` for an inspection.
+    pub fn stage(&self) -> Option<Stage> {
+        self.id.as_ref().map(|id| id.stage)
+    }
+
+    /// Returns the generator, if the stage is per generator.
+    pub fn generator(&self) -> Option<&str> {
+        self.id.as_ref()?.generator.as_deref()
+    }
+
+    /// Returns the wave, if the stage is per wave.
+    pub fn wave(&self) -> Option<i32> {
+        self.id.as_ref()?.wave
+    }
+
+    /// Returns whether both are of the same stage of a run, with the same content.
+    pub fn same_stage(&self, other: &Work) -> bool {
+        self.key == other.key && self.id == other.id
     }
 
     /// Name of the Job.
     pub fn job_name(&self, run: &str, uid: &str) -> String {
         let Work {
             purpose,
-            stage,
-            generator,
-            wave,
+            id,
             key,
             round,
         } = self;
@@ -113,10 +119,7 @@ impl Work {
         if *purpose != Purpose::Inspect {
             readable.push(purpose.slug().into());
         }
-        let identity = format!(
-            "job {uid} {} {stage:?} {generator:?} {wave:?} {key} {round}",
-            purpose.slug()
-        );
+        let identity = format!("job {uid} {} {} {key} {round}", purpose.slug(), shown(id));
         bounded(&readable.join("-"), &identity)
     }
 
@@ -124,21 +127,24 @@ impl Work {
     pub fn task_name(&self, run: &str, uid: &str) -> String {
         let Work {
             purpose: _,
-            stage,
-            generator,
-            wave,
+            id,
             key,
             round: _,
         } = self;
-        let identity = format!("task {uid} {stage:?} {generator:?} {wave:?} {key}");
+        let identity = format!("task {uid} {} {key}", shown(id));
         bounded(&self.readable(run).join("-"), &identity)
     }
 
     fn readable(&self, run: &str) -> Vec<String> {
-        let stage = self.stage.map_or("inspect", Stage::slug);
-        let mut parts = vec![run.to_string(), stage.to_string()];
-        parts.extend(self.generator.clone());
-        parts.extend(self.wave.map(|wave| format!("w{wave}")));
+        let mut parts = vec![run.to_string()];
+        match &self.id {
+            None => parts.push("inspect".into()),
+            Some(id) => {
+                parts.push(id.stage.slug().into());
+                parts.extend(id.generator.clone());
+                parts.extend(id.wave.map(|wave| format!("w{wave}")));
+            }
+        }
         parts
     }
 
@@ -147,13 +153,13 @@ impl Work {
         let mut labels = run_labels(run, uid);
         labels.insert(PURPOSE.into(), self.purpose.slug().into());
         labels.insert(ROUND.into(), self.round.to_string());
-        if let Some(stage) = self.stage {
+        if let Some(stage) = self.stage() {
             labels.insert(STAGE.into(), stage.slug().into());
         }
-        if let Some(generator) = &self.generator {
-            labels.insert(GENERATOR.into(), generator.clone());
+        if let Some(generator) = self.generator() {
+            labels.insert(GENERATOR.into(), generator.into());
         }
-        if let Some(wave) = self.wave {
+        if let Some(wave) = self.wave() {
             labels.insert(WAVE.into(), wave.to_string());
         }
         labels
@@ -168,19 +174,21 @@ impl Work {
         let purpose = Purpose::ALL
             .into_iter()
             .find(|known| known.slug() == slug)?;
-        let stage = match labels.get(STAGE) {
-            Some(slug) => Some(Stage::ALL.into_iter().find(|known| known.slug() == slug)?),
-            None => None,
-        };
         let wave = match labels.get(WAVE) {
             Some(wave) => Some(wave.parse().ok()?),
             None => None,
         };
+        let id = match labels.get(STAGE) {
+            Some(slug) => Some(StageId {
+                stage: Stage::ALL.into_iter().find(|known| known.slug() == slug)?,
+                generator: labels.get(GENERATOR).cloned(),
+                wave,
+            }),
+            None => None,
+        };
         Some(Work {
             purpose,
-            stage,
-            generator: labels.get(GENERATOR).cloned(),
-            wave,
+            id,
             key: annotations.get(KEY)?.clone(),
             round: labels.get(ROUND)?.parse().ok()?,
         })
@@ -205,6 +213,11 @@ pub fn record_name(run: &str, uid: &str) -> String {
     bounded(&format!("{run}-record"), &format!("record {uid}"))
 }
 
+/// Returns the part of a name's hash that stands for the stage.
+fn shown(id: &Option<StageId>) -> String {
+    id.as_ref().map(StageId::to_string).unwrap_or_default()
+}
+
 /// A name for people, cut to fit, and the hash of what it stands for.
 fn bounded(readable: &str, identity: &str) -> String {
     let hash = &sha256_hex(identity.as_bytes())[..HASH];
@@ -225,9 +238,11 @@ mod tests {
     fn work(round: i32) -> Work {
         Work {
             purpose: Purpose::Run,
-            stage: Some(Stage::Generate),
-            generator: Some("qwen".into()),
-            wave: Some(3),
+            id: Some(StageId {
+                stage: Stage::Generate,
+                generator: Some("qwen".into()),
+                wave: Some(3),
+            }),
             key: "k".repeat(64),
             round,
         }
@@ -269,7 +284,7 @@ mod tests {
             run in "[a-z0-9]([-a-z0-9.]{0,38}[a-z0-9])?", generator in proptest::option::of("[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?"),
             wave in proptest::option::of(1..65), round in 0..100, stage in 0usize..14, purpose in 1usize..4,
         ) {
-            let work = Work { purpose: Purpose::ALL[purpose], stage: Some(Stage::ALL[stage]), generator, wave, key: "0".repeat(64), round };
+            let work = Work { purpose: Purpose::ALL[purpose], id: Some(StageId { stage: Stage::ALL[stage], generator, wave }), key: "0".repeat(64), round };
             for name in [work.job_name(&run, "u"), work.task_name(&run, "u"), record_name(&run, "u")] {
                 prop_assert!(name.len() <= MAX_NAME);
                 let fits = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');

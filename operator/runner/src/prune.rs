@@ -153,7 +153,7 @@ fn keys(record: &RunRecord) -> BTreeSet<String> {
     let mut names: BTreeSet<_> = record
         .stages
         .iter()
-        .map(|stage| name(stage.stage, &stage.key))
+        .map(|stage| name(stage.id.stage, &stage.key))
         .collect();
     names.extend(
         record

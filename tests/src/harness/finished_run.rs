@@ -50,14 +50,14 @@ impl FinishedRun {
         self.record
             .stages
             .iter()
-            .filter(move |each| each.stage == stage)
+            .filter(move |each| each.id.stage == stage)
     }
 
     /// The directory of a stage's output.
     pub fn stage_directory(&self, stage: &StageRecord) -> PathBuf {
         self.root
             .join("workspace/stages")
-            .join(format!("{}-{}", stage.stage.slug(), stage.key))
+            .join(format!("{}-{}", stage.id.stage.slug(), stage.key))
     }
 
     /// All rows of a table of every generator and wave of a stage, read as the stages read them: digests checked.
@@ -101,14 +101,14 @@ impl FinishedRun {
                 .record
                 .stages
                 .iter()
-                .filter(|each| each.stage != Stage::Publish);
+                .filter(|each| each.id.stage != Stage::Publish);
             let mut sealed: Vec<_> = stages
                 .map(|each| {
                     let seal = each.seal.as_ref();
                     (
-                        each.stage,
-                        each.generator.clone(),
-                        each.wave,
+                        each.id.stage,
+                        each.id.generator.clone(),
+                        each.id.wave,
                         seal.map(|seal| (seal.digest.clone(), seal.rows, seal.counts.clone())),
                     )
                 })

@@ -83,7 +83,7 @@ pub fn execute(
     };
     // A task that cannot be read has neither stage nor key; a report needs both.
     let (stage, key) = task.map_or((Stage::Publish, String::new()), |task| {
-        (task.stage, task.key)
+        (task.id.stage, task.key)
     });
     say(&result.outcome);
     let Some(path) = report else { return exit };
@@ -177,10 +177,10 @@ fn read_task(file: &Path) -> Result<StageTask, StageError> {
     }
     let task: StageTask = serde_json::from_str(&text)
         .map_err(|error| cannot(format!("is not a stage task: {error}")))?;
-    if task.params.stage() != task.stage {
+    if task.params.stage() != task.id.stage {
         return Err(cannot(format!(
             "is for stage {} but its parameters are those of {}",
-            task.stage,
+            task.id.stage,
             task.params.stage()
         )));
     }

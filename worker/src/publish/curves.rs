@@ -38,7 +38,7 @@ pub fn read(workspace: &Store, stage_index: &StageIndex<'_>) -> Result<Vec<Curve
         .flat_map(|generator| &generator.stages)
         .chain(&stage_index.scorer);
     let mut curves = Vec::new();
-    for sealed in trained.filter(|sealed| sealed.input.stage.makes_a_model()) {
+    for sealed in trained.filter(|sealed| sealed.input.id.stage.makes_a_model()) {
         if let Some(log) = read_file(workspace, sealed.seal, LOG_FILE)? {
             curves.extend(curves_of(sealed, &String::from_utf8_lossy(&log)));
         }
@@ -57,8 +57,8 @@ fn curves_of(sealed: &SealedStage<'_>, log: &str) -> Vec<Curve> {
             .filter_map(|step| Some((step["step"].as_f64()?, step[metric].as_f64()?)))
             .collect();
         (points.len() >= 2).then(|| Curve {
-            stage: sealed.input.stage,
-            generator: sealed.input.generator.clone(),
+            stage: sealed.input.id.stage,
+            generator: sealed.input.id.generator.clone(),
             metric: metric.into(),
             points: thin(points),
         })

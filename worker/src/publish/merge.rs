@@ -126,7 +126,7 @@ impl<'a> Merge<'a> {
         if self.last.is_some_and(|last| id <= last) {
             return Err(PublishError::Inconsistent(format!(
                 "question {id} in the {} of {} {} is out of order or has two outcomes",
-                table.table, table.sealed.input.stage, table.sealed.input.key
+                table.table, table.sealed.input.id.stage, table.sealed.input.key
             )));
         }
         self.last = Some(id);

@@ -46,12 +46,12 @@ pub fn provenance_by_generator<'a>(
     let provenance = |name: &'a str| {
         let own = wave
             .by_stage(Stage::Generate)
-            .filter(|sealed| sealed.input.generator.as_deref() == Some(name));
+            .filter(|sealed| sealed.input.id.generator.as_deref() == Some(name));
         let later = wave
             .stages
             .iter()
             .copied()
-            .filter(|sealed| sealed.input.stage > Stage::Generate);
+            .filter(|sealed| sealed.input.id.stage > Stage::Generate);
         let compute_backends: Vec<_> = compute_backends_of(own.chain(later)).into_iter().collect();
         let provenance = Provenance {
             seed,
@@ -63,7 +63,7 @@ pub fn provenance_by_generator<'a>(
         (name, Arc::new(provenance))
     };
     wave.by_stage(Stage::Generate)
-        .filter_map(|sealed| sealed.input.generator.as_deref())
+        .filter_map(|sealed| sealed.input.id.generator.as_deref())
         .map(provenance)
         .collect()
 }

@@ -21,7 +21,7 @@ pub fn irreproducible_note<'a>(sealed: impl Iterator<Item = SealedStage<'a>>) ->
     let mut stages: BTreeMap<&str, BTreeSet<(Stage, Option<&str>)>> = BTreeMap::new();
     for SealedStage { input, seal } in sealed {
         for backend in seal.bodies.iter().filter(|name| !is_reproducible(name)) {
-            let stage = (input.stage, input.generator.as_deref());
+            let stage = (input.id.stage, input.id.generator.as_deref());
             stages.entry(backend).or_default().insert(stage);
         }
     }

@@ -40,7 +40,7 @@ impl<'a> GeneratorStages<'a> {
         self.stages
             .iter()
             .copied()
-            .find(|sealed| sealed.input.stage == stage)
+            .find(|sealed| sealed.input.id.stage == stage)
     }
 
     /// Returns the digest of the trained generator: that of its last training stage.
@@ -66,7 +66,7 @@ impl<'a> WaveStages<'a> {
         self.stages
             .iter()
             .copied()
-            .filter(move |sealed| sealed.input.stage == stage)
+            .filter(move |sealed| sealed.input.id.stage == stage)
     }
 }
 
@@ -99,16 +99,19 @@ impl<'a> StageIndex<'a> {
         let mut index = StageIndex::default();
         let mut waves: Vec<WaveStages<'a>> = Vec::new();
         for (input, seal) in task.inputs.iter().zip(seals) {
-            if (input.stage, &input.key) != (seal.stage, &seal.key) || input.digest != seal.digest {
+            if (input.id.stage, &input.key) != (seal.stage, &seal.key)
+                || input.digest != seal.digest
+            {
                 return Err(PublishError::Task(format!(
                     "input {} {} does not match its seal ({} {})",
-                    input.stage, input.key, seal.stage, seal.key
+                    input.id.stage, input.key, seal.stage, seal.key
                 )));
             }
             let sealed = SealedStage { input, seal };
-            match input.stage {
+            match input.id.stage {
                 Stage::Qft | Stage::Sample | Stage::Rewrite | Stage::Qpo => {
                     let name = input
+                        .id
                         .generator
                         .as_deref()
                         .ok_or_else(|| lacks(input, "generator"))?;
@@ -127,7 +130,7 @@ impl<'a> StageIndex<'a> {
                     ));
                 }
                 _ => {
-                    let wave = input.wave.ok_or_else(|| lacks(input, "wave"))?;
+                    let wave = input.id.wave.ok_or_else(|| lacks(input, "wave"))?;
                     match waves.iter_mut().find(|known| known.wave == wave) {
                         Some(known) => known.stages.push(sealed),
                         None => waves.push(WaveStages {
@@ -156,7 +159,7 @@ impl<'a> StageIndex<'a> {
         self.waves
             .iter()
             .flat_map(|wave| &wave.stages)
-            .map(|sealed| sealed.input.stage)
+            .map(|sealed| sealed.input.id.stage)
             .collect()
     }
 
@@ -186,5 +189,8 @@ pub fn compute_backends_of<'a>(sealed: impl Iterator<Item = SealedStage<'a>>) ->
 }
 
 fn lacks(input: &TaskInput, what: &str) -> PublishError {
-    PublishError::Task(format!("input {} {} has no {what}", input.stage, input.key))
+    PublishError::Task(format!(
+        "input {} {} has no {what}",
+        input.id.stage, input.key
+    ))
 }

@@ -113,7 +113,7 @@ impl DatasetStats {
     /// Counts the questions that a wave's generators generated.
     pub fn record_generated(&mut self, wave: &WaveStages<'_>) {
         for sealed in wave.by_stage(Stage::Generate) {
-            let generator = sealed.input.generator.clone().unwrap_or_default();
+            let generator = sealed.input.id.generator.clone().unwrap_or_default();
             self.yields
                 .entry((wave.wave, generator))
                 .or_default()

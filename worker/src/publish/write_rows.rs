@@ -70,7 +70,7 @@ fn write_outcomes(
     let all = || stage_index.waves.iter().flat_map(|wave| &wave.stages);
     let rows_of = |stage| {
         all()
-            .filter(|sealed| sealed.input.stage == stage)
+            .filter(|sealed| sealed.input.id.stage == stage)
             .map(|sealed| sealed.rows("rows"))
             .sum()
     };

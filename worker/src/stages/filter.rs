@@ -25,7 +25,7 @@ pub fn filter(shard: &Shard<'_>) -> Result<StageResult, StageError> {
     for (index, input) in shard.task.inputs.iter().enumerate() {
         let (dir, seal) = shard.input(index)?;
         let rows: Vec<QuestionRow> = read_rows(&dir, &seal, "rows", 0..i64::MAX)?;
-        if input.stage == Stage::Generate {
+        if input.id.stage == Stage::Generate {
             wave.extend(rows)
         } else {
             earlier.extend(rows)

@@ -39,8 +39,8 @@ fn rejects(
 ) -> Result<Vec<RowOutcome<QuestionRow>>, StageError> {
     let ungenerated = |id: i64| QuestionRow {
         id,
-        generator: shard.task.generator.clone().unwrap_or_default(),
-        wave: shard.task.wave.unwrap_or(0),
+        generator: shard.task.id.generator.clone().unwrap_or_default(),
+        wave: shard.task.id.wave.unwrap_or(0),
         question: String::new(),
         question_tokens: 0,
         difficulty: None,
@@ -48,7 +48,7 @@ fn rejects(
     let reject = |question: QuestionRow, responses| {
         let detail = Some(DETAIL.to_string());
         RowOutcome::Rejected(RejectRow {
-            stage: shard.task.stage,
+            stage: shard.task.id.stage,
             reason: RejectReason::ShardGivenUp,
             question,
             detail,
@@ -82,7 +82,7 @@ fn rejects(
         _ => {
             return Err(StageError::Permanent(format!(
                 "stage {} has only one shard, which cannot be marked as failed",
-                shard.task.stage
+                shard.task.id.stage
             )));
         }
     })
@@ -92,7 +92,7 @@ fn rejects(
 mod tests {
     use scalequest_crds::protocol::report::Outcome;
     use scalequest_crds::protocol::task::{ModelLocation, ModelUse, TASK_VERSION};
-    use scalequest_crds::v1alpha1::{AnswerFormat, Sampling, Stage};
+    use scalequest_crds::v1alpha1::{AnswerFormat, Sampling, Stage, StageId};
 
     use super::*;
 
@@ -100,9 +100,11 @@ mod tests {
         StageTask {
             version: TASK_VERSION,
             run: "r".into(),
-            stage,
-            generator: Some("g".into()),
-            wave: Some(1),
+            id: StageId {
+                stage,
+                generator: Some("g".into()),
+                wave: Some(1),
+            },
             key: "a".repeat(64),
             seed: 1,
             rows: 5,

@@ -26,7 +26,7 @@ pub fn prepare_model(
     let mut params = task.params.clone();
     let model = params
         .model_mut()
-        .ok_or_else(|| StageError::Permanent(format!("stage {} has no model", task.stage)))?;
+        .ok_or_else(|| StageError::Permanent(format!("stage {} has no model", task.id.stage)))?;
     let shard = Shard::open(task, 0, cancellation, reporter)?;
     let checkpoint = open_model(&shard, model)?;
     link(checkpoint.path(), at).map_err(|error| {

@@ -72,11 +72,11 @@ impl QuestionGenerator {
 }
 
 fn row(shard: &Shard<'_>, id: i64, question: &str, question_tokens: i32) -> QuestionRow {
-    let generator = shard.task.generator.clone().unwrap_or_default();
+    let generator = shard.task.id.generator.clone().unwrap_or_default();
     QuestionRow {
         id,
         generator,
-        wave: shard.task.wave.unwrap_or(0),
+        wave: shard.task.id.wave.unwrap_or(0),
         question: question.to_owned(),
         question_tokens,
         difficulty: None,

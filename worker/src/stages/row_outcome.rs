@@ -34,7 +34,7 @@ pub fn reject<T>(
 ) -> RowOutcome<T> {
     let detail = Some(truncate_detail(detail)).filter(|detail| !detail.is_empty());
     RowOutcome::Rejected(RejectRow {
-        stage: shard.task.stage,
+        stage: shard.task.id.stage,
         reason,
         question,
         detail,

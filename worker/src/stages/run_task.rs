@@ -22,12 +22,12 @@ pub fn run_task(
 ) -> Result<StageResult, StageError> {
     let shard = Shard::open(task, index, cancellation, reporter)?;
     // Publish writes outside the workspace, so its committed shard does not prove that the files are still there.
-    if task.stage != Stage::Publish
+    if task.id.stage != Stage::Publish
         && let Some(manifest) = shard.dir.committed(&shard.range)?
     {
         return Ok(StageResult::committed((manifest, true)));
     }
-    match task.stage {
+    match task.id.stage {
         Stage::Qft => qft::qft(&shard),
         Stage::Sample | Stage::Generate => sample_questions::sample_questions(&shard),
         Stage::Rewrite => rewrite::rewrite(&shard),

@@ -101,7 +101,7 @@ impl<'a> Shard<'a> {
         if !(0..task.shards()).contains(&index) {
             return Err(StageError::Permanent(format!(
                 "stage {} has {} shards, there is no shard {index}",
-                task.stage,
+                task.id.stage,
                 task.shards()
             )));
         }
@@ -130,7 +130,7 @@ impl Shard<'_> {
         let input = self.task.inputs.get(index).ok_or_else(|| {
             StageError::Permanent(format!(
                 "stage {} needs {} inputs, the task has {}",
-                self.task.stage,
+                self.task.id.stage,
                 index + 1,
                 self.task.inputs.len()
             ))
@@ -165,7 +165,7 @@ impl Shard<'_> {
 pub fn wrong_params(shard: &Shard<'_>) -> StageError {
     StageError::Permanent(format!(
         "stage {} has the parameters of {}",
-        shard.task.stage,
+        shard.task.id.stage,
         shard.task.params.stage()
     ))
 }

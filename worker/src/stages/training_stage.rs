@@ -78,8 +78,8 @@ pub fn run_training_stage<O: Objective>(
     };
     let run = |model: &TrainableModel, objective: &mut O, resume: Option<&Path>| {
         let purpose = [
-            draw_key(shard.task.stage),
-            shard.task.generator.as_deref().unwrap_or_default(),
+            draw_key(shard.task.id.stage),
+            shard.task.id.generator.as_deref().unwrap_or_default(),
         ]
         .join(" ");
         let optimizer = AdamWSettings::default();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use scalequest_crds::protocol::report::{Counts, Histogram};
 use scalequest_crds::protocol::task::{StageParams, StageTask, TASK_VERSION};
-use scalequest_crds::v1alpha1::{RejectReason, Stage};
+use scalequest_crds::v1alpha1::{RejectReason, Stage, StageId};
 
 use super::commit::ShardOutput;
 use super::store::Store;
@@ -35,9 +35,11 @@ impl Fixture {
         let task = StageTask {
             version: TASK_VERSION,
             run: "test".into(),
-            stage: Stage::Rate,
-            generator: None,
-            wave: Some(1),
+            id: StageId {
+                stage: Stage::Rate,
+                generator: None,
+                wave: Some(1),
+            },
             key: KEY.into(),
             seed: 1,
             rows,

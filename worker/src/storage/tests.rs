@@ -106,7 +106,7 @@ fn a_model_in_an_object_store_is_fetched_once_and_again_where_the_copy_is_damage
     let fetch = || {
         model_files::fetch(
             &fixture.store,
-            fixture.task.stage,
+            fixture.task.id.stage,
             &fixture.task.key,
             &cache,
         )

@@ -89,13 +89,13 @@ impl StageDir {
 
     /// The directory into which `task` writes.
     pub fn of(store: &Store, task: &StageTask) -> Self {
-        StageDir::new(store, task.stage, &task.key)
+        StageDir::new(store, task.id.stage, &task.key)
     }
 
     /// Opens an input of a task: its directory and its seal. A seal that is missing, damaged or of other content than the
     /// task means is [`ReadError::Damaged`].
     pub fn input(store: &Store, input: &TaskInput) -> Result<(Self, Seal), ReadError> {
-        let dir = StageDir::new(store, input.stage, &input.key);
+        let dir = StageDir::new(store, input.id.stage, &input.key);
         let seal = dir.sealed()?;
         match seal.digest == input.digest {
             true => Ok((dir, seal)),

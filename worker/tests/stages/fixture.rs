@@ -11,7 +11,7 @@ use scalequest_crds::protocol::task::{
     ModelLocation, ModelUse, QuestionFile, StageParams, StageTask, TASK_VERSION, TaskInput,
     Training,
 };
-use scalequest_crds::v1alpha1::{Sampling, Stage, Tuning};
+use scalequest_crds::v1alpha1::{Sampling, Stage, StageId, Tuning};
 use scalequest_engine::model::decoder::save;
 use scalequest_engine::model::{Architecture, Checkpoint, ModelConfig};
 use scalequest_worker::stages::{
@@ -105,13 +105,15 @@ impl Fixture {
         StageTask {
             version: TASK_VERSION,
             run: "test".into(),
-            stage,
-            generator: matches!(
+            id: StageId {
                 stage,
-                Stage::Qft | Stage::Sample | Stage::Rewrite | Stage::Qpo | Stage::Generate
-            )
-            .then(|| "g".into()),
-            wave: (stage >= Stage::Generate).then_some(1),
+                generator: matches!(
+                    stage,
+                    Stage::Qft | Stage::Sample | Stage::Rewrite | Stage::Qpo | Stage::Generate
+                )
+                .then(|| "g".into()),
+                wave: (stage >= Stage::Generate).then_some(1),
+            },
             key: content_key(stage, 7, rows, &params, &digests),
             seed: 7,
             rows,
@@ -175,7 +177,7 @@ pub fn run(task: &StageTask, index: i64) -> Result<StageResult, StageError> {
 pub fn finish(task: &StageTask) -> TaskInput {
     for index in 0..task.shards() {
         let finished = run(task, index)
-            .unwrap_or_else(|error| panic!("{} shard {index}: {error}", task.stage));
+            .unwrap_or_else(|error| panic!("{} shard {index}: {error}", task.id.stage));
         assert!(matches!(finished.outcome, Outcome::Done { .. }));
     }
     sealed(task)
@@ -184,20 +186,18 @@ pub fn finish(task: &StageTask) -> TaskInput {
 pub fn sealed(task: &StageTask) -> TaskInput {
     let finished = seal_task(task, &CancellationToken::default()).expect("a seal");
     let Outcome::Sealed { digest, .. } = finished.outcome else {
-        panic!("{}: {:?}", task.stage, finished.outcome)
+        panic!("{}: {:?}", task.id.stage, finished.outcome)
     };
     TaskInput {
-        stage: task.stage,
+        id: task.id.clone(),
         key: task.key.clone(),
         digest,
-        generator: task.generator.clone(),
-        wave: task.wave,
     }
 }
 
 pub fn trained(input: &TaskInput) -> ModelUse {
     let location = ModelLocation::Trained {
-        stage: input.stage,
+        stage: input.id.stage,
         key: input.key.clone(),
     };
     ModelUse {

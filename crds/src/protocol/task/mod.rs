@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::v1alpha1::Stage;
+use crate::v1alpha1::StageId;
 
 /// The version of this contract. A worker refuses a task of another version.
 pub const TASK_VERSION: u32 = 1;
@@ -29,14 +29,9 @@ pub struct StageTask {
     pub version: u32,
     /// Name of the run, for logs and the dataset card.
     pub run: String,
-    /// The stage.
-    pub stage: Stage,
-    /// The generator, where the stage is per generator.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generator: Option<String>,
-    /// The wave (from 1), where the stage is per wave.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wave: Option<i32>,
+    /// Which stage of the run it is.
+    #[serde(flatten)]
+    pub id: StageId,
     /// Content key of the output (64 hex digits).
     pub key: String,
     /// The run's seed.
@@ -71,7 +66,7 @@ impl StageTask {
 
     /// Number of shards: at least one, so that a stage without rows still makes a manifest.
     pub fn shards(&self) -> i64 {
-        if self.stage.is_sharded() {
+        if self.id.stage.is_sharded() {
             self.rows.max(1).div_euclid(self.shard_rows.max(1))
                 + i64::from(self.rows.max(1) % self.shard_rows.max(1) != 0)
         } else {
@@ -81,7 +76,7 @@ impl StageTask {
 
     /// Global row range of shard `index`.
     pub fn range(&self, index: i64) -> std::ops::Range<i64> {
-        if !self.stage.is_sharded() {
+        if !self.id.stage.is_sharded() {
             return 0..self.rows;
         }
         let start = (index * self.shard_rows).min(self.rows);
@@ -94,15 +89,10 @@ impl StageTask {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TaskInput {
     /// The stage that made it.
-    pub stage: Stage,
+    #[serde(flatten)]
+    pub id: StageId,
     /// Its content key.
     pub key: String,
     /// The digest in its seal.
     pub digest: String,
-    /// The generator it belongs to, if any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generator: Option<String>,
-    /// The wave it belongs to, if any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wave: Option<i32>,
 }

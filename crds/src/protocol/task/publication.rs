@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::v1alpha1::Stage;
+use crate::v1alpha1::StageId;
 
 /// What the publish stage needs beyond its inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,13 +47,8 @@ pub struct PublishedModel {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StageCost {
     /// The stage.
-    pub stage: Stage,
-    /// The generator, if per generator.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generator: Option<String>,
-    /// The wave, if per wave.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wave: Option<i32>,
+    #[serde(flatten)]
+    pub id: StageId,
     /// Worker time in milliseconds, failed attempts included.
     pub worker_millis: i64,
     /// Prompt tokens read.

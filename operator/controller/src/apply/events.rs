@@ -29,7 +29,7 @@ pub fn events(before: &SynthesisRunStatus, after: &SynthesisRunStatus) -> Vec<Ev
         .filter_map(|condition| of_condition(&before.conditions, condition))
         .collect();
     for stage in &after.stages {
-        let was = before.stages.iter().find(|was| is_same(was, stage));
+        let was = before.stages.iter().find(|was| was.id() == stage.id());
         let was = was.map_or("Waiting", |was| was.state.as_str());
         if was != stage.state {
             events.extend(of_stage(stage));
@@ -99,13 +99,7 @@ fn of_condition(before: &[Condition], is: &Condition) -> Option<Event> {
 }
 
 fn of_stage(stage: &StageStatus) -> Option<Event> {
-    let mut name = stage.name.to_string();
-    if let Some(generator) = &stage.generator {
-        name = format!("{name} {generator}");
-    }
-    if let Some(wave) = stage.wave {
-        name = format!("{name}, wave {wave}");
-    }
+    let name = stage.id().to_string();
     // Events of the same reason and action become one, which would keep the first stage's note alone.
     let action = name.replace(", ", "-").replace(' ', "-");
     let (reason, note) = match stage.state.as_str() {
@@ -123,10 +117,6 @@ fn of_stage(stage: &StageStatus) -> Option<Event> {
         _ => return None,
     };
     Some(event(EventType::Normal, reason, &action, note))
-}
-
-fn is_same(a: &StageStatus, b: &StageStatus) -> bool {
-    a.name == b.name && a.generator == b.generator && a.wave == b.wave
 }
 
 fn event(type_: EventType, reason: &str, action: &str, note: String) -> Event {

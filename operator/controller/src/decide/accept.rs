@@ -35,14 +35,12 @@ pub(super) fn accept(scene: &Scene<'_>, live: Result<ValidRun, Vec<Fault>>) -> S
     }
     let work = Work {
         purpose: Purpose::Inspect,
-        stage: None,
-        generator: None,
-        wave: None,
+        id: None,
         key: subject(&run),
         round: 0,
     };
     let jobs = &scene.belongings.jobs;
-    let job = jobs.iter().find(|job| job.work.is_beside(&work));
+    let job = jobs.iter().find(|job| job.work.same_stage(&work));
     let mut step = match job {
         None => inspect(scene, &run, &work),
         Some(job) if job.is_leaving || !job.has_ended() => {

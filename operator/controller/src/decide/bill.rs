@@ -22,7 +22,9 @@ pub(super) fn uncharged(scene: &Scene<'_>, record: &RunRecord) -> (i64, i64) {
 
 /// Charges all pods of a Job, for good.
 pub(super) fn settle(scene: &Scene<'_>, record: &mut RunRecord, job: &SeenJob) {
-    let Some(stage) = job.work.stage else { return };
+    let Some(stage) = job.work.stage() else {
+        return;
+    };
     if record.charged.jobs.contains(&job.uid) {
         return;
     }
@@ -46,7 +48,7 @@ pub(super) fn charge_removed(scene: &Scene<'_>, record: &mut RunRecord) -> bool 
         if job.has_ended() || job.is_leaving || record.charged.jobs.contains(&job.uid) {
             continue;
         }
-        let Some(stage) = job.work.stage else {
+        let Some(stage) = job.work.stage() else {
             continue;
         };
         for pod in pods(scene, record, job) {
@@ -84,9 +86,10 @@ fn pods<'a>(scene: &Scene<'a>, record: &RunRecord, job: &SeenJob) -> Vec<&'a Arc
 
 fn mark_computed(record: &mut RunRecord, job: &SeenJob) {
     let work = &job.work;
-    let stage = record.stages.iter_mut().find(|stage| {
-        stage.key == work.key && stage.generator == work.generator && stage.wave == work.wave
-    });
+    let stage = record
+        .stages
+        .iter_mut()
+        .find(|stage| stage.key == work.key && Some(&stage.id) == work.id.as_ref());
     if let Some(stage) = stage {
         stage.computed = true;
     }

@@ -134,7 +134,7 @@ fn charge(
     for job in unwanted {
         bill::settle(scene, record, job);
         // What was found missing before it is ended early is old by then: the stage begins with a seal.
-        if job.work.stage.is_some() {
+        if job.work.stage().is_some() {
             record.begin_again(&job.work.key, job.work.round + 1);
         }
     }
@@ -180,7 +180,7 @@ fn start(
             Look::Later { at_millis, message } => {
                 troubles.push(Trouble::new(
                     reason::WORKERS_FAILING,
-                    format!("{}: {message}; it is tried again", take_up::name(task)),
+                    format!("{}: {message}; it is tried again", task.id),
                 ));
                 let left = at_millis - scene.now_millis;
                 if left > 0 {
@@ -202,7 +202,7 @@ fn start(
         let map = missing_map(scene, common, &work, task_text(task));
         let is_at_work = || {
             let jobs = scene.belongings.jobs.iter();
-            let beside = jobs.filter(|job| job.work.is_beside(&work));
+            let beside = jobs.filter(|job| job.work.same_stage(&work));
             beside
                 .into_iter()
                 .any(|job| !job.has_ended() && !job.is_leaving)
@@ -308,7 +308,7 @@ fn when_to_look(
         .belongings
         .jobs
         .iter()
-        .filter(|job| job.work.stage.is_some() && !record.charged.jobs.contains(&job.uid))
+        .filter(|job| job.work.stage().is_some() && !record.charged.jobs.contains(&job.uid))
         .filter_map(|job| job.ended_millis)
         .min();
     if let Some(ended) = uncharged {

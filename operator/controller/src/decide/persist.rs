@@ -33,7 +33,7 @@ pub(super) fn persist(saved: Option<&Saved>, record: &RunRecord) -> Option<Save>
 pub(super) fn collect(scene: &Scene<'_>, saved: &RunRecord, step: &mut Step) {
     let has_pods = |job: &SeenJob| scene.belongings.pods.iter().any(|pod| pod.job == job.uid);
     for job in scene.belongings.jobs.iter().filter(|job| has_pods(job)) {
-        let is_on_record = match job.work.stage {
+        let is_on_record = match job.work.stage() {
             Some(_) => saved.is_sealed(&job.work.key) && saved.charged.jobs.contains(&job.uid),
             // The record begins with what the inspection found.
             None => true,

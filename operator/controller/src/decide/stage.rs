@@ -90,9 +90,7 @@ pub struct Start {
 pub fn work_of(task: &StageTask) -> Work {
     Work {
         purpose: Purpose::Seal,
-        stage: Some(task.stage),
-        generator: task.generator.clone(),
-        wave: task.wave,
+        id: Some(task.id.clone()),
         key: task.key.clone(),
         round: 0,
     }
@@ -111,7 +109,7 @@ impl<'a> Stages<'a> {
         let work = work_of(task);
         let jobs: Vec<_> = jobs
             .iter()
-            .filter(|job| job.work.is_beside(&work))
+            .filter(|job| job.work.same_stage(&work))
             .collect();
         let is_ours = |pod: &&Arc<SeenPod>| jobs.iter().any(|job| job.uid == pod.job);
         let pods = pods.iter().filter(is_ours).collect();
@@ -135,7 +133,8 @@ impl<'a> Stages<'a> {
         }
         let Some(job) = self.latest() else {
             // What a publication wrote outside the workspace may be gone: it is made again.
-            let is_made = self.task.stage == Stage::Publish || self.is_new && self.first_round == 0;
+            let is_made =
+                self.task.id.stage == Stage::Publish || self.is_new && self.first_round == 0;
             let purpose = if is_made { Purpose::Run } else { Purpose::Seal };
             return self.start(purpose, None);
         };

@@ -5,7 +5,7 @@ use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::stage::{Look, Stages};
 use super::{Scene, bill};
-use scalequest_core::plan::chain::Position;
+use scalequest_core::plan::chain::StageId;
 use scalequest_core::plan::{Failure, Plan, StageFailure};
 use scalequest_core::record::RunRecord;
 use scalequest_core::validate::ValidRun;
@@ -64,8 +64,8 @@ fn take_up_stage(
             let computed = record.stages.iter().any(|known| {
                 known.computed
                     && known.key == task.key
-                    && known.generator == task.generator
-                    && known.wave == task.wave
+                    && known.generator == task.id.generator
+                    && known.wave == task.id.wave
             });
             match record.seal(task, &report, !computed && !stage.has_run()) {
                 Ok(()) => drop(record.mended(&task.key)),
@@ -127,10 +127,10 @@ fn fail(record: &mut RunRecord, task: &StageTask, reason: &'static str, message:
 
 /// The stage of `task` for a person.
 pub(super) fn name(task: &StageTask) -> String {
-    let position = Position {
-        stage: task.stage,
-        generator: task.generator.clone(),
-        wave: task.wave,
+    let position = StageId {
+        stage: task.id.stage,
+        generator: task.id.generator.clone(),
+        wave: task.id.wave,
     };
     position.to_string()
 }

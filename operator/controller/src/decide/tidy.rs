@@ -16,7 +16,7 @@ pub(super) fn jobs<'a>(scene: &Scene<'a>, record: &RunRecord, plan: &Plan) -> Ve
             && plan
                 .start
                 .iter()
-                .any(|task| work_of(task).is_beside(&job.work))
+                .any(|task| work_of(task).same_stage(&job.work))
     };
     let jobs = scene.belongings.jobs.iter().map(AsRef::as_ref);
     jobs.filter(|job| !job.is_leaving && !job.has_ended() && !is_wanted(job))
@@ -30,7 +30,7 @@ pub(super) fn all(scene: &Scene<'_>) -> Vec<Unwanted> {
 
 /// Every Job at work but those of `work`.
 pub(super) fn beside(scene: &Scene<'_>, work: &Work) -> Vec<Unwanted> {
-    other_than(scene, |job| job.work.is_beside(work))
+    other_than(scene, |job| job.work.same_stage(work))
 }
 
 fn other_than(scene: &Scene<'_>, is_wanted: impl Fn(&SeenJob) -> bool) -> Vec<Unwanted> {

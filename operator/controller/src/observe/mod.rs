@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use kube::runtime::reflector::ObjectRef;
 use scalequest_crds::protocol::progress::Progress;
-use scalequest_crds::v1alpha1::SynthesisRun;
+use scalequest_crds::v1alpha1::{StageId, SynthesisRun};
 
 use super::names::{RUN, RUN_UID};
 use cache::Cache;
@@ -136,9 +136,11 @@ mod tests {
     fn work() -> Work {
         Work {
             purpose: Purpose::Seal,
-            stage: Some(scalequest_crds::v1alpha1::Stage::Judge),
-            generator: None,
-            wave: Some(1),
+            id: StageId {
+                stage: Some(scalequest_crds::v1alpha1::Stage::Judge),
+                generator: None,
+                wave: Some(1),
+            },
             key: "k".into(),
             round: 0,
         }

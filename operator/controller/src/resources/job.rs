@@ -165,7 +165,7 @@ fn allowed(total: i64, percent: i32) -> i32 {
 
 /// Pods of `work` at once, by the spec; no more than it has completions.
 pub fn parallelism(spec: &SynthesisRunSpec, work: &Work) -> i32 {
-    match (work.purpose, work.stage) {
+    match (work.purpose, work.stage()) {
         (Purpose::Run, Some(stage)) => pod_settings(spec, stage)
             .and_then(|pods| pods.parallelism)
             .unwrap_or(1),

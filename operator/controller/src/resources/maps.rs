@@ -34,7 +34,7 @@ pub fn spec_text(name: &str, spec: &SynthesisRunSpec) -> String {
 pub fn task_map(owner: &Owner, work: &Work, text: String) -> ConfigMap {
     let annotations = BTreeMap::from([(KEY.into(), work.key.clone())]);
     let labels = work.labels(&owner.name, &owner.uid);
-    let file = work.stage.map_or(SPEC, |_| TASK);
+    let file = work.stage().map_or(SPEC, |_| TASK);
     ConfigMap {
         metadata: owner.metadata(work.task_name(&owner.name, &owner.uid), labels, annotations),
         data: Some(BTreeMap::from([(file.into(), text)])),

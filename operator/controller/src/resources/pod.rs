@@ -73,7 +73,7 @@ pub fn pod(
     // What is not the stage's own work is small and needs no accelerator: it runs where Publish does.
     let at = work
         .work
-        .stage
+        .stage()
         .filter(|_| work.work.purpose == Purpose::Run);
     let placed = pod_settings(spec, at.unwrap_or(Stage::Publish));
     // Where a server computes, the worker only asks it.
@@ -85,7 +85,7 @@ pub fn pod(
         .filter(|_| on_gpu)
         .or(worker.image.as_ref())
         .unwrap_or(&settings.worker_image);
-    let file = work.work.stage.map_or(SPEC, |_| TASK);
+    let file = work.work.stage().map_or(SPEC, |_| TASK);
     let (mut volumes, mounts) = volumes(spec, (&work.task, file), &work.places(spec));
     let mut env = variables(spec);
     let asked = |model: &str| asks(spec, work.work, model);
@@ -181,10 +181,10 @@ pub(super) fn restricted() -> SecurityContext {
 
 /// Whether `work` may ask an endpoint for the model called `model`, or the hub.
 fn asks(spec: &SynthesisRunSpec, work: &Work, model: &str) -> bool {
-    match (work.purpose, work.stage) {
+    match (work.purpose, work.stage()) {
         (Purpose::Inspect, _) => true,
         (Purpose::Run, Some(stage)) => spec
-            .model_of(stage, work.generator.as_deref())
+            .model_of(stage, work.generator())
             .is_some_and(|used| used.name == model),
         _ => false,
     }
@@ -192,7 +192,7 @@ fn asks(spec: &SynthesisRunSpec, work: &Work, model: &str) -> bool {
 
 /// Annotations of a pod that trains: what it has not saved is lost, so autoscalers leave it where it is.
 pub fn keep_in_place(work: &Work) -> BTreeMap<String, String> {
-    let trains = work.purpose == Purpose::Run && work.stage.is_some_and(Stage::makes_a_model);
+    let trains = work.purpose == Purpose::Run && work.stage().is_some_and(Stage::makes_a_model);
     let kept = [
         ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
         ("karpenter.sh/do-not-disrupt", "true"),

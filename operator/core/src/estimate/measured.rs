@@ -44,7 +44,7 @@ impl Measured {
         for stage in &record.stages {
             let Some(seal) = &stage.seal else { continue };
             let sum = seen
-                .entry((stage.stage, stage.generator.clone()))
+                .entry((stage.id.stage, stage.id.generator.clone()))
                 .or_default();
             sum.work += work(stage, seal.rows);
             sum.rows_in += seal.counts.rows_in;
@@ -104,7 +104,7 @@ impl Measured {
 
 /// Rows that were work: of Label those with an answer, which are the ones that came out.
 fn work(stage: &StageRecord, rows: i64) -> i64 {
-    match stage.stage {
+    match stage.id.stage {
         Stage::Label => rows,
         _ => stage.work,
     }

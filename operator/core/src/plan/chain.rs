@@ -1,71 +1,20 @@
-//! The stages of a run and their order. Each place in a run is a [`Position`]; a stage that is off has none.
+//! The stages of a run in their order, as [`StageId`]s. A stage that is off has none.
 
-use scalequest_crds::v1alpha1::Stage;
+use scalequest_crds::v1alpha1::{Stage, StageId};
 
 use crate::record::{RunRecord, WaveRecord};
 use crate::validate::Method;
 use crate::validate::method::GeneratorMethod;
 
-/// A stage's place in a run.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    /// The stage.
-    pub stage: Stage,
-    /// The generator, if per generator.
-    pub generator: Option<String>,
-    /// The wave, if per wave.
-    pub wave: Option<i32>,
-}
-
-impl Position {
-    fn once(stage: Stage) -> Position {
-        Position {
-            stage,
-            generator: None,
-            wave: None,
-        }
-    }
-
-    fn of(stage: Stage, generator: &str) -> Position {
-        Position {
-            stage,
-            generator: Some(generator.into()),
-            wave: None,
-        }
-    }
-
-    fn in_wave(stage: Stage, wave: i32) -> Position {
-        Position {
-            stage,
-            generator: None,
-            wave: Some(wave),
-        }
-    }
-}
-
-impl std::fmt::Display for Position {
-    /// `generate qwen, wave 3`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.stage)?;
-        if let Some(generator) = &self.generator {
-            write!(f, " {generator}")?;
-        }
-        if let Some(wave) = self.wave {
-            write!(f, ", wave {wave}")?;
-        }
-        Ok(())
-    }
-}
-
 /// The stages before the first wave: each generator's training, then difficulty's. Chains are independent of each other.
-pub fn setup(method: &Method) -> Vec<Position> {
+pub fn setup(method: &Method) -> Vec<StageId> {
     let mut positions = Vec::new();
     for generator in method
         .generators
         .iter()
         .filter(|generator| generator.weight > 0)
     {
-        let trained = |stage| Position::of(stage, &generator.name);
+        let trained = |stage| StageId::of_generator(stage, &generator.name);
         if generator.qft.is_some() {
             positions.push(trained(Stage::Qft));
         }
@@ -74,31 +23,29 @@ pub fn setup(method: &Method) -> Vec<Position> {
         }
     }
     if method.difficulty.is_some() {
-        positions.extend([Stage::Label, Stage::Scorer].map(Position::once));
+        positions.extend([Stage::Label, Stage::Scorer].map(StageId::once));
     }
     positions
 }
 
 /// The stages of a wave, in order.
-pub fn wave_stages(method: &Method, wave: &WaveRecord) -> Vec<Position> {
+pub fn wave_stages(method: &Method, wave: &WaveRecord) -> Vec<StageId> {
     let number = wave.wave;
-    let mut positions: Vec<Position> = asked(method, wave)
-        .map(|(generator, _)| Position {
-            stage: Stage::Generate,
-            generator: Some(generator.name.clone()),
+    let mut positions: Vec<StageId> = asked(method, wave)
+        .map(|(generator, _)| StageId {
             wave: Some(number),
+            ..StageId::of_generator(Stage::Generate, &generator.name)
         })
         .collect();
-    positions.push(Position::in_wave(Stage::Filter, number));
+    positions.push(StageId::in_wave(Stage::Filter, number));
     if method.judge.is_some() {
-        positions.push(Position::in_wave(Stage::Judge, number));
+        positions.push(StageId::in_wave(Stage::Judge, number));
     }
     if method.difficulty.is_some() {
-        positions.push(Position::in_wave(Stage::Rate, number));
+        positions.push(StageId::in_wave(Stage::Rate, number));
     }
     positions.extend(
-        [Stage::Respond, Stage::Reward, Stage::Verify]
-            .map(|stage| Position::in_wave(stage, number)),
+        [Stage::Respond, Stage::Reward, Stage::Verify].map(|stage| StageId::in_wave(stage, number)),
     );
     positions
 }
@@ -116,12 +63,8 @@ pub fn asked<'a>(
 }
 
 /// What a publication holds: sealed stages of the setup and all stages of waves that are over, in run order.
-pub fn published(method: &Method, record: &RunRecord) -> Vec<Position> {
-    let is_sealed = |position: &Position| {
-        record
-            .sealed(position.stage, position.generator.as_deref(), position.wave)
-            .is_some()
-    };
+pub fn published(method: &Method, record: &RunRecord) -> Vec<StageId> {
+    let is_sealed = |position: &StageId| record.sealed(position).is_some();
     let over = record.waves.iter().filter(|wave| wave.end.is_some());
     setup(method)
         .into_iter()

@@ -128,7 +128,9 @@ fn current(record: &RunRecord) -> WaveUsage {
     let current = record.waves.iter().find(|wave| wave.end.is_none());
     let stages = || {
         let stages = record.stages.iter();
-        stages.filter(|stage| stage.wave.is_some() && stage.wave == current.map(|wave| wave.wave))
+        stages.filter(|stage| {
+            stage.id.wave.is_some() && stage.id.wave == current.map(|wave| wave.wave)
+        })
     };
     let usage: StageUsage = stages().map(StageRecord::usage).sum();
     WaveUsage {

@@ -23,13 +23,13 @@ pub mod simulation;
 use std::collections::BTreeSet;
 
 use scalequest_crds::protocol::task::StageTask;
-use scalequest_crds::v1alpha1::Stage;
 use scalequest_crds::v1alpha1::conditions::reason;
 use scalequest_crds::v1alpha1::status::Estimate;
+use scalequest_crds::v1alpha1::{Stage, StageId};
 
 use crate::record::{RunRecord, StageRecord, WaveRecord};
 use crate::validate::ValidRun;
-use chain::{Position, setup, wave_stages};
+use chain::{setup, wave_stages};
 
 /// What an executor sees beyond the record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -170,7 +170,7 @@ pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis:
         Decision::GoOn => None,
         Decision::Publish(short) => Some(short),
     };
-    let wanted: Vec<Position> = match &over {
+    let wanted: Vec<StageId> = match &over {
         None => setup(run.method())
             .into_iter()
             .chain(
@@ -184,7 +184,7 @@ pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis:
     };
     let mut intact = true;
     for position in &wanted {
-        match record.sealed(position.stage, position.generator.as_deref(), position.wave) {
+        match record.sealed(position) {
             Some(sealed) if !observed.damaged.contains(&sealed.key) => continue,
             Some(_) => intact = false,
             None => {}
@@ -260,20 +260,13 @@ fn decide(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis: i
 }
 
 fn pin_stage(record: &RunRecord, task: &StageTask, pins: &mut Pins) {
-    let is_pinned = |stage: &StageRecord| {
-        stage.key == task.key && stage.generator == task.generator && stage.wave == task.wave
-    };
-    let is_sealed = task.stage != Stage::Publish
-        && record
-            .sealed(task.stage, task.generator.as_deref(), task.wave)
-            .is_some();
+    let is_pinned = |stage: &StageRecord| stage.key == task.key && stage.id == task.id;
+    let is_sealed = task.id.stage != Stage::Publish && record.sealed(&task.id).is_some();
     if is_sealed || record.stages.iter().any(is_pinned) {
         return;
     }
     pins.stages.push(StageRecord {
-        stage: task.stage,
-        generator: task.generator.clone(),
-        wave: task.wave,
+        id: task.id.clone(),
         key: task.key.clone(),
         work: task.rows,
         shard_rows: task.shard_rows,

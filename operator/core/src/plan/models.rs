@@ -2,9 +2,8 @@
 
 use scalequest_crds::protocol::preflight::ModelFacts;
 use scalequest_crds::protocol::task::{ModelLocation, ModelServer, ModelUse, QuestionFile};
-use scalequest_crds::v1alpha1::{Benchmark, Model, Stage};
+use scalequest_crds::v1alpha1::{Benchmark, Model, Stage, StageId};
 
-use super::chain::Position;
 use crate::record::RunRecord;
 use crate::record::sums::Sealed;
 use crate::validate::ValidRun;
@@ -41,7 +40,7 @@ pub(super) fn is_pooled(run: &ValidRun, record: &RunRecord, name: &str) -> bool 
 }
 
 /// The server that the stage at a position starts for its model.
-pub(super) fn server(run: &ValidRun, position: &Position) -> Option<ModelServer> {
+pub(super) fn server(run: &ValidRun, position: &StageId) -> Option<ModelServer> {
     let server = run
         .spec()
         .server_of(position.stage, position.generator.as_deref())?;

@@ -5,28 +5,21 @@ use std::collections::BTreeMap;
 use scalequest_crds::protocol::task::{
     Publication, PublishedModel, StageParams, StageTask, TaskInput,
 };
-use scalequest_crds::v1alpha1::{ModelSource, Stage, SynthesisRun};
+use scalequest_crds::v1alpha1::{ModelSource, Stage, StageId, SynthesisRun};
 
-use super::chain::{Position, published};
+use super::chain::published;
 use super::task::finish;
 use crate::record::RunRecord;
 use crate::validate::ValidRun;
 
 /// The publication of what is sealed now; `short` says why it is less than was asked for.
 pub(super) fn build(run: &ValidRun, record: &RunRecord, short: Option<String>) -> StageTask {
-    let sealed = |position: Position| {
-        let sealed = record.sealed(position.stage, position.generator.as_deref(), position.wave)?;
-        let Position {
-            stage,
-            generator,
-            wave,
-        } = position;
+    let sealed = |position: StageId| {
+        let sealed = record.sealed(&position)?;
         Some(TaskInput {
-            stage,
+            id: position,
             key: sealed.key,
             digest: sealed.digest,
-            generator,
-            wave,
         })
     };
     let inputs = published(run.method(), record)
@@ -43,14 +36,10 @@ pub(super) fn build(run: &ValidRun, record: &RunRecord, short: Option<String>) -
         costs: record
             .costs()
             .into_iter()
-            .filter(|cost| cost.stage != Stage::Publish)
+            .filter(|cost| cost.id.stage != Stage::Publish)
             .collect(),
     };
-    let position = Position {
-        stage: Stage::Publish,
-        generator: None,
-        wave: None,
-    };
+    let position = StageId::once(Stage::Publish);
     finish(
         run,
         record,

@@ -5,9 +5,9 @@ use scalequest_crds::protocol::content_key::task_key;
 use scalequest_crds::protocol::task::{
     ContaminationParams, DuplicateParams, ModelUse, StageParams, StageTask, TASK_VERSION, TaskInput,
 };
-use scalequest_crds::v1alpha1::Stage;
+use scalequest_crds::v1alpha1::{Stage, StageId};
 
-use super::chain::{Position, asked, before};
+use super::chain::{asked, before};
 use super::{Observed, models, shard};
 use crate::record::RunRecord;
 use crate::validate::ValidRun;
@@ -18,7 +18,7 @@ pub(super) fn build(
     run: &ValidRun,
     record: &RunRecord,
     observed: &Observed,
-    position: &Position,
+    position: &StageId,
 ) -> Option<StageTask> {
     let builder = Builder {
         run,
@@ -38,7 +38,7 @@ pub(super) fn build(
 pub(super) fn finish(
     run: &ValidRun,
     record: &RunRecord,
-    position: &Position,
+    position: &StageId,
     inputs: Vec<TaskInput>,
     rows: i64,
     params: StageParams,
@@ -46,9 +46,7 @@ pub(super) fn finish(
     let mut task = StageTask {
         version: TASK_VERSION,
         run: run.name().into(),
-        stage: position.stage,
-        generator: position.generator.clone(),
-        wave: position.wave,
+        id: position.clone(),
         key: String::new(),
         seed: run.method().seed,
         rows,
@@ -58,16 +56,14 @@ pub(super) fn finish(
         params,
     };
     task.key = task_key(&task);
-    let known = record.stages.iter().find(|stage| {
-        stage.stage == task.stage && stage.generator == task.generator && stage.wave == task.wave
-    });
-    if task.stage == Stage::Publish {
+    let known = record.stages.iter().find(|stage| stage.id == task.id);
+    if task.id.stage == Stage::Publish {
         return task;
     }
     if let Some(known) = known {
         task.key = known.key.clone();
         task.shard_rows = known.shard_rows;
-    } else if let Some(sealed) = record.sealed(task.stage, task.generator.as_deref(), task.wave) {
+    } else if let Some(sealed) = record.sealed(&task.id) {
         task.key = sealed.key;
         task.shard_rows = sealed.shard_rows;
     }
@@ -82,54 +78,49 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     /// The sealed stage at a position, with its rows, unless it is damaged.
-    fn input(
-        &self,
-        stage: Stage,
-        generator: Option<&str>,
-        wave: Option<i32>,
-    ) -> Option<(TaskInput, i64)> {
-        let sealed = self.record.sealed(stage, generator, wave)?;
+    fn input(&self, position: StageId) -> Option<(TaskInput, i64)> {
+        let sealed = self.record.sealed(&position)?;
         if self.observed.damaged.contains(&sealed.key) {
             return None;
         }
         let input = TaskInput {
-            stage,
+            id: position,
             key: sealed.key,
             digest: sealed.digest,
-            generator: generator.map(Into::into),
-            wave,
         };
         Some((input, sealed.rows))
     }
 
-    fn inputs(&self, position: &Position) -> Option<Vec<(TaskInput, i64)>> {
+    fn inputs(&self, position: &StageId) -> Option<Vec<(TaskInput, i64)>> {
         let method = self.run.method();
         if position.stage == Stage::Filter {
             let number = position.wave?;
             let wave = self.record.waves.iter().find(|wave| wave.wave == number)?;
             let generated = asked(method, wave).map(|(generator, _)| {
-                self.input(Stage::Generate, Some(&generator.name), position.wave)
+                self.input(StageId {
+                    wave: position.wave,
+                    ..StageId::of_generator(Stage::Generate, &generator.name)
+                })
             });
             let earlier = self
                 .record
                 .waves
                 .iter()
                 .filter(|wave| wave.wave < number)
-                .map(|wave| self.input(Stage::Filter, None, Some(wave.wave)));
+                .map(|wave| self.input(StageId::in_wave(Stage::Filter, wave.wave)));
             return generated.chain(earlier).collect();
         }
         match before(method, position.stage) {
             None => Some(Vec::new()),
-            Some(stage) => Some(vec![self.input(
+            Some(stage) => Some(vec![self.input(StageId {
                 stage,
-                position.generator.as_deref(),
-                position.wave,
-            )?]),
+                ..position.clone()
+            })?]),
         }
     }
 
     /// Rows of work and parameters of the stage at `position`.
-    fn work(&self, position: &Position, inputs: &[(TaskInput, i64)]) -> Option<(i64, StageParams)> {
+    fn work(&self, position: &StageId, inputs: &[(TaskInput, i64)]) -> Option<(i64, StageParams)> {
         let method = self.run.method();
         let domain = method.domain;
         let before = inputs.first().map_or(0, |(_, rows)| *rows);
@@ -235,7 +226,7 @@ impl Builder<'_> {
             Stage::Filter => {
                 let generated = inputs
                     .iter()
-                    .filter(|(input, _)| input.stage == Stage::Generate)
+                    .filter(|(input, _)| input.id.stage == Stage::Generate)
                     .map(|(_, rows)| rows)
                     .sum();
                 (generated, self.filter())
@@ -253,14 +244,12 @@ impl Builder<'_> {
             }
             Stage::Rate => {
                 let difficulty = method.difficulty.as_ref()?;
-                let (scorer, _) = self.input(Stage::Scorer, None, None)?;
-                let model = self
-                    .record
-                    .sealed(Stage::Scorer, None, None)
-                    .map(|sealed| {
-                        let base = &difficulty.base;
-                        models::trained(self.run, base, base, Stage::Scorer, sealed)
-                    })?;
+                let id = StageId::once(Stage::Scorer);
+                let (scorer, _) = self.input(id.clone())?;
+                let model = self.record.sealed(&id).map(|sealed| {
+                    let base = &difficulty.base;
+                    models::trained(self.run, base, base, Stage::Scorer, sealed)
+                })?;
                 debug_assert_eq!(scorer.digest, model.digest);
                 (
                     before,
@@ -334,9 +323,10 @@ impl Builder<'_> {
 
     fn trained(&self, stage: Stage, generator: &GeneratorMethod) -> Option<ModelUse> {
         let (name, base) = (&generator.name, &generator.model);
-        self.input(stage, Some(name), None)?;
+        let id = StageId::of_generator(stage, name);
+        self.input(id.clone())?;
         self.record
-            .sealed(stage, Some(name), None)
+            .sealed(&id)
             .map(|sealed| models::trained(self.run, base, name, stage, sealed))
     }
 }

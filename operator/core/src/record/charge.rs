@@ -37,7 +37,7 @@ const MESSAGE_KEPT: usize = 240;
 impl RunRecord {
     /// Charges the lifetime of one worker, whatever its outcome, to `task`. Negative times count as none.
     pub fn charge(&mut self, task: &StageTask, worker_millis: i64, gpu_millis: i64) {
-        self.charge_stage(task.stage, &task.key, worker_millis, gpu_millis);
+        self.charge_stage(task.id.stage, &task.key, worker_millis, gpu_millis);
     }
 
     /// Charges the lifetime of one worker to the stage with content key `key`, as [`RunRecord::charge`].
@@ -68,7 +68,7 @@ impl RunRecord {
         let message = message.chars().take(MESSAGE_KEPT).collect();
         self.given_up.push(GivenUp {
             key: task.key.clone(),
-            stage: task.stage,
+            stage: task.id.stage,
             shard,
             message,
         });

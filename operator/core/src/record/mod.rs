@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 
 use scalequest_crds::protocol::preflight::Inspection;
 use scalequest_crds::protocol::report::Counts;
-use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
+use scalequest_crds::v1alpha1::{Stage, StageId, SynthesisRunSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::validate::ValidRun;
@@ -139,14 +139,9 @@ pub struct WaveEnd {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StageRecord {
-    /// The stage.
-    pub stage: Stage,
-    /// The generator, if per generator.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generator: Option<String>,
-    /// The wave, if per wave.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wave: Option<i32>,
+    /// Which stage of the run it is.
+    #[serde(flatten)]
+    pub id: StageId,
     /// Content key, pinned when first planned.
     pub key: String,
     /// Rows of work.

@@ -24,7 +24,7 @@ impl RunRecord {
         let summed = self.usage.iter();
         let summed = summed.filter(|(stage, _)| by_wave(**stage) && counts(**stage));
         let own = self.stages.iter();
-        let own = own.filter(|each| !by_wave(each.stage) && counts(each.stage));
+        let own = own.filter(|each| !by_wave(each.id.stage) && counts(each.id.stage));
         let all: Decimal = summed
             .filter_map(|(stage, usage)| {
                 self.price_of(*stage, None, (usage.tokens_in, usage.tokens_out))
@@ -38,7 +38,7 @@ impl RunRecord {
     pub fn price(&self, stage: &StageRecord) -> Option<Decimal> {
         let seal = stage.seal.as_ref().filter(|seal| !seal.reused)?;
         let tokens = (seal.counts.tokens_in, seal.counts.tokens_out);
-        self.price_of(stage.stage, stage.generator.as_deref(), tokens)
+        self.price_of(stage.id.stage, stage.id.generator.as_deref(), tokens)
     }
 
     fn price_of(

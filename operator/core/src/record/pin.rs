@@ -1,7 +1,7 @@
 //! Takes up what a plan has fixed: the next wave's questions, each new stage's key and shard size. Executors save the record between
 //! pinning and acting, so that a crash at any moment repeats the same work.
 
-use super::{RunRecord, StageRecord, WaveRecord};
+use super::{RunRecord, WaveRecord};
 use crate::plan::Pins;
 use scalequest_crds::v1alpha1::Stage;
 
@@ -23,20 +23,16 @@ impl RunRecord {
             if self
                 .stages
                 .iter()
-                .any(|known| known.key == stage.key && same_position(known, stage))
+                .any(|known| known.key == stage.key && known.id == stage.id)
             {
                 continue;
             }
-            if stage.stage == Stage::Publish {
-                self.stages.retain(|known| known.stage != Stage::Publish);
+            if stage.id.stage == Stage::Publish {
+                self.stages.retain(|known| known.id.stage != Stage::Publish);
             }
             self.stages.push(stage.clone());
             changed = true;
         }
         changed
     }
-}
-
-fn same_position(a: &StageRecord, b: &StageRecord) -> bool {
-    a.stage == b.stage && a.generator == b.generator && a.wave == b.wave
 }

@@ -74,25 +74,22 @@ impl RunRecord {
         report: &StageReport,
         reused: bool,
     ) -> Result<(), RecordError> {
-        if report.stage != task.stage || report.key != task.key {
+        if report.stage != task.id.stage || report.key != task.key {
             return Err(RecordError::OtherTask {
                 reported: report.stage,
                 key: report.key.clone(),
-                expected: task.stage,
+                expected: task.id.stage,
             });
         }
         let Outcome::Sealed { digest, rows } = &report.outcome else {
-            return Err(RecordError::NotSealed(task.stage));
+            return Err(RecordError::NotSealed(task.id.stage));
         };
         let rows = rows.get("rows").copied().unwrap_or(0);
         check_counts(task, report, rows)?;
-        if let Some(known) = self
-            .sealed(task.stage, task.generator.as_deref(), task.wave)
-            .filter(|known| known.key == task.key)
-        {
+        if let Some(known) = self.sealed(&task.id).filter(|known| known.key == task.key) {
             if known.digest != *digest {
                 return Err(RecordError::Changed {
-                    stage: task.stage,
+                    stage: task.id.stage,
                     key: task.key.clone(),
                     was: known.digest,
                     is: digest.clone(),
@@ -100,10 +97,12 @@ impl RunRecord {
             }
             return Ok(());
         }
-        let Some(stage) = self.stages.iter_mut().find(|stage| {
-            stage.key == task.key && stage.generator == task.generator && stage.wave == task.wave
-        }) else {
-            return Err(RecordError::NotPlanned(task.stage, task.key.clone()));
+        let Some(stage) = self
+            .stages
+            .iter_mut()
+            .find(|stage| stage.key == task.key && stage.id == task.id)
+        else {
+            return Err(RecordError::NotPlanned(task.id.stage, task.key.clone()));
         };
         stage.seal = Some(SealRecord {
             digest: digest.clone(),
@@ -113,12 +112,12 @@ impl RunRecord {
             bodies: report.bodies.clone(),
         });
         if !reused {
-            let usage = self.usage.entry(task.stage).or_default();
+            let usage = self.usage.entry(task.id.stage).or_default();
             usage.rows = usage.rows.saturating_add(task.rows);
             usage.tokens_in = usage.tokens_in.saturating_add(report.counts.tokens_in);
             usage.tokens_out = usage.tokens_out.saturating_add(report.counts.tokens_out);
         }
-        match (&task.params, task.wave) {
+        match (&task.params, task.id.wave) {
             (StageParams::Verify { .. }, Some(number)) => {
                 if let Some(wave) = self.waves.iter_mut().find(|wave| wave.wave == number) {
                     wave.end = Some(WaveEnd {
@@ -145,7 +144,7 @@ impl RunRecord {
 fn check_counts(task: &StageTask, report: &StageReport, rows: i64) -> Result<(), RecordError> {
     let fail = |message: String| {
         Err(RecordError::Counts {
-            stage: task.stage,
+            stage: task.id.stage,
             message,
         })
     };
@@ -164,7 +163,7 @@ fn check_counts(task: &StageTask, report: &StageReport, rows: i64) -> Result<(),
     {
         return fail("a count is negative".into());
     }
-    if !(Stage::Generate..=Stage::Verify).contains(&task.stage) {
+    if !(Stage::Generate..=Stage::Verify).contains(&task.id.stage) {
         return Ok(());
     }
     let dropped = counts

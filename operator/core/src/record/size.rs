@@ -24,17 +24,17 @@ mod tests {
     use std::collections::BTreeMap;
 
     use scalequest_crds::protocol::report::Counts;
-    use scalequest_crds::v1alpha1::{RejectReason, Stage};
+    use scalequest_crds::v1alpha1::{RejectReason, Stage, StageId};
 
     use super::*;
-    use crate::plan::chain::{Position, setup, wave_stages};
+    use crate::plan::chain::{setup, wave_stages};
     use crate::plan::simulation::{Imagined, accepted, run};
     use crate::record::{SealRecord, StageRecord, WaveEnd, WaveRecord};
 
     /// Rows of a wave: the most that a target of a million pairs asks for at once.
     const ROWS: i64 = 8_000_000;
 
-    fn sealed(position: Position) -> StageRecord {
+    fn sealed(position: StageId) -> StageRecord {
         let reasons: &[RejectReason] = match position.stage {
             Stage::Generate => &[
                 RejectReason::Empty,
@@ -58,9 +58,7 @@ mod tests {
         let dropped: BTreeMap<RejectReason, i64> =
             reasons.iter().map(|each| (*each, ROWS)).collect();
         StageRecord {
-            stage: position.stage,
-            generator: position.generator,
-            wave: position.wave,
+            id: position,
             key: "k".repeat(64),
             work: ROWS,
             shard_rows: 65_536,

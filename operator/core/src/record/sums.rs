@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use scalequest_crds::protocol::task::{StageCost, StageTask};
-use scalequest_crds::v1alpha1::{RejectReason, Stage};
+use scalequest_crds::v1alpha1::{RejectReason, Stage, StageId};
 
 use super::{RunRecord, SealRecord, StageRecord, StageUsage};
 
@@ -28,15 +28,8 @@ impl RunRecord {
     }
 
     /// The seal of a stage of the run, if it is sealed. Of Publish: the latest publication's.
-    pub fn sealed(
-        &self,
-        stage: Stage,
-        generator: Option<&str>,
-        wave: Option<i32>,
-    ) -> Option<Sealed> {
-        let each = self.stages.iter().find(|each| {
-            each.stage == stage && each.generator.as_deref() == generator && each.wave == wave
-        })?;
+    pub fn sealed(&self, id: &StageId) -> Option<Sealed> {
+        let each = self.stages.iter().find(|each| each.id == *id)?;
         let seal = each.seal.as_ref()?;
         Some(Sealed {
             key: each.key.clone(),
@@ -98,7 +91,7 @@ impl RunRecord {
         for seal in self
             .stages
             .iter()
-            .filter(|stage| over(stage.wave))
+            .filter(|stage| over(stage.id.wave))
             .filter_map(|stage| stage.seal.as_ref())
         {
             for (reason, count) in &seal.counts.dropped {
@@ -133,7 +126,7 @@ impl RunRecord {
     /// What each stage has cost, in run order.
     pub fn costs(&self) -> Vec<StageCost> {
         let mut costs: Vec<StageCost> = self.stages.iter().map(cost).collect();
-        costs.sort_by(|a, b| (a.wave, a.stage, &a.generator).cmp(&(b.wave, b.stage, &b.generator)));
+        costs.sort_by(|a, b| a.id.cmp(&b.id));
         costs
     }
 }
@@ -141,9 +134,7 @@ impl RunRecord {
 fn cost(stage: &StageRecord) -> StageCost {
     let seal = stage.seal.as_ref().filter(|seal| !seal.reused);
     StageCost {
-        stage: stage.stage,
-        generator: stage.generator.clone(),
-        wave: stage.wave,
+        id: stage.id.clone(),
         worker_millis: stage.worker_millis,
         tokens_in: seal.map_or(0, |seal| seal.counts.tokens_in),
         tokens_out: seal.map_or(0, |seal| seal.counts.tokens_out),

@@ -5,12 +5,12 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::Stage;
 use scalequest_crds::v1alpha1::conditions::{
     ACCEPTED, COMPLETE, DEGRADED, FAILED, PROGRESSING, SUSPENDED, reason,
 };
 
-use crate::plan::chain::Position;
 use crate::plan::{End, Plan};
 
 /// Longest message of a condition, in characters; the API server takes 32,768 bytes.
@@ -219,7 +219,7 @@ fn degraded(situation: &Situation<'_>) -> Said {
 }
 
 fn phase_reason(plan: &Plan) -> &'static str {
-    match plan.start.first().map(|task| task.stage) {
+    match plan.start.first().map(|task| task.id.stage) {
         Some(Stage::Publish) => reason::PUBLISHING,
         Some(stage) if stage < Stage::Generate => reason::TRAINING,
         _ => reason::SYNTHESIZING,
@@ -228,14 +228,7 @@ fn phase_reason(plan: &Plan) -> &'static str {
 
 /// `at work or waiting: generate qwen, wave 3; generate deepseek, wave 3`.
 fn doing(plan: &Plan) -> String {
-    let name = |task: &scalequest_crds::protocol::task::StageTask| {
-        Position {
-            stage: task.stage,
-            generator: task.generator.clone(),
-            wave: task.wave,
-        }
-        .to_string()
-    };
+    let name = |task: &StageTask| task.id.to_string();
     let named: Vec<String> = plan.start.iter().take(NAMED).map(name).collect();
     if named.is_empty() {
         return "stages are about to start".into();

@@ -167,8 +167,8 @@ fn phase(record: &RunRecord, plan: &Plan) -> String {
         (Some(End::Short(_)), ..) => "Short",
         (Some(End::Failed(_)), ..) => "Failed",
         (None, Some(_), _) => "Suspended",
-        (None, None, Some(task)) if task.stage == Stage::Publish => "Publishing",
-        (None, None, Some(task)) if task.stage < Stage::Generate => "Training",
+        (None, None, Some(task)) if task.id.stage == Stage::Publish => "Publishing",
+        (None, None, Some(task)) if task.id.stage < Stage::Generate => "Training",
         (None, None, _) if record.waves.is_empty() => "Accepted",
         (None, None, _) => "Synthesizing",
     }

@@ -1,10 +1,10 @@
 //! The stages begun so far, each with its state and shards.
 
 use scalequest_crds::protocol::progress::Progress;
-use scalequest_crds::v1alpha1::Stage;
 use scalequest_crds::v1alpha1::status::{ShardStatus, StageStatus};
+use scalequest_crds::v1alpha1::{Stage, StageId};
 
-use crate::plan::chain::{Position, setup, wave_stages};
+use crate::plan::chain::{setup, wave_stages};
 use crate::plan::{End, Plan};
 use crate::record::RunRecord;
 use crate::validate::ValidRun;
@@ -47,11 +47,7 @@ pub(super) fn stages(
     plan: &Plan,
     progress: &[StageProgress],
 ) -> Vec<StageStatus> {
-    let publish = Position {
-        stage: Stage::Publish,
-        generator: None,
-        wave: None,
-    };
+    let publish = StageId::once(Stage::Publish);
     let waves = record
         .waves
         .iter()
@@ -69,23 +65,15 @@ pub(super) fn stages(
 }
 
 fn stage(
-    position: Position,
+    position: StageId,
     record: &RunRecord,
     plan: &Plan,
     progress: &[StageProgress],
 ) -> StageStatus {
-    let planned = record.stages.iter().find(|each| {
-        each.stage == position.stage
-            && each.generator == position.generator
-            && each.wave == position.wave
-    });
-    let task = plan.start.iter().find(|task| {
-        task.stage == position.stage
-            && task.generator == position.generator
-            && task.wave == position.wave
-    });
+    let planned = record.stages.iter().find(|each| each.id == position);
+    let task = plan.start.iter().find(|task| task.id == position);
     let at_work = task.and_then(|task| progress.iter().find(|each| each.key == task.key));
-    let sealed = record.sealed(position.stage, position.generator.as_deref(), position.wave);
+    let sealed = record.sealed(&position);
     let total = match (task, planned, &sealed) {
         (Some(task), ..) => task.shards(),
         (None, Some(planned), _) => shards(position.stage, planned.work, planned.shard_rows),

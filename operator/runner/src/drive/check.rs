@@ -14,7 +14,7 @@ use super::Driver;
 use crate::accept::digest_file;
 use crate::attempt::{Attempt, Ended};
 use crate::lock::Lock;
-use crate::progress::StageName;
+use crate::progress::StageId;
 use crate::stop::Stop;
 
 /// How long a leftover worker may take to save and end; afterwards the run goes on beside it, which is safe (a shard is
@@ -78,7 +78,7 @@ impl Driver {
         let directory = &self.session.directory;
         let stem = format!(
             "{}-{}-check",
-            StageName::of(task).file_stem(),
+            task.id.file_stem(),
             &task.key[..task.key.len().min(8)]
         );
         Attempt {
@@ -93,7 +93,7 @@ impl Driver {
 
     fn checked(&mut self, task: &StageTask, ended: &Ended) {
         let Some(report) = &ended.report else {
-            return tracing::warn!(stage = %StageName::of(task), message = ended.message(), "a finished stage could not be checked");
+            return tracing::warn!(stage = %task.id, message = ended.message(), "a finished stage could not be checked");
         };
         for message in report.warnings.clone() {
             self.warn(message);
@@ -104,7 +104,7 @@ impl Driver {
             }
             Outcome::Sealed { .. } => {}
             other => {
-                tracing::warn!(stage = %StageName::of(task), outcome = ?other, "a finished stage could not be checked")
+                tracing::warn!(stage = %task.id, outcome = ?other, "a finished stage could not be checked")
             }
         }
     }
@@ -113,9 +113,9 @@ impl Driver {
     fn finished_tasks(&self) -> Vec<(StageTask, PathBuf)> {
         let record = &self.session.record;
         let is_sealed = |task: &StageTask| {
-            let sealed = record.sealed(task.stage, task.generator.as_deref(), task.wave);
+            let sealed = record.sealed(&task.id);
             sealed.is_some_and(|sealed| sealed.key == task.key)
-                && task.stage != scalequest_crds::v1alpha1::Stage::Publish
+                && task.id.stage != scalequest_crds::v1alpha1::Stage::Publish
         };
         let mut tasks: Vec<_> = files(&self.session.directory.join("tasks"))
             .into_iter()
@@ -131,7 +131,7 @@ impl Driver {
             })
             .filter(|(task, _)| is_sealed(task))
             .collect();
-        tasks.sort_by_key(|(task, _)| (task.wave, task.stage, task.generator.clone()));
+        tasks.sort_by_key(|(task, _)| (task.id.wave, task.id.stage, task.id.generator.clone()));
         tasks
     }
 

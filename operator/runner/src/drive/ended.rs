@@ -121,11 +121,7 @@ impl Driver {
     fn found_missing(&mut self, index: usize, total: i64) {
         let work = &self.works[index];
         let task = work.state.task();
-        let was_sealed = self
-            .session
-            .record
-            .sealed(task.stage, task.generator.as_deref(), task.wave)
-            .is_some();
+        let was_sealed = self.session.record.sealed(&task.id).is_some();
         if was_sealed && !work.state.has_computed() {
             let message = format!(
                 "{}: {total} of {} shards are damaged or gone and are made again",
@@ -183,7 +179,7 @@ impl Driver {
         let was_sealed = self
             .session
             .record
-            .sealed(task.stage, task.generator.as_deref(), task.wave)
+            .sealed(&task.id)
             .is_some_and(|known| known.key == task.key);
         if let Err(error) = self.session.record.seal(&task, report, reused) {
             return self.fail(index, stage_failed(error.to_string()));

@@ -19,6 +19,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use live::Live;
 use scalequest_crds::protocol::progress::Progress;
 use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::StageId;
 use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -27,7 +28,7 @@ use super::accept::Session;
 use super::attempt::Ended;
 use super::lock::Lock;
 use super::machine::now_millis;
-use super::progress::{Display, Event, StageName};
+use super::progress::{Display, Event};
 use super::record_file;
 use super::stage_work::{Job, StageWork};
 use super::stop::Stop;
@@ -53,7 +54,7 @@ pub enum Left {
 #[derive(Debug)]
 struct Work {
     state: StageWork,
-    name: StageName,
+    name: StageId,
     lock: Option<Lock>,
     told_wait: bool,
     began: Instant,
@@ -70,7 +71,7 @@ struct Work {
 #[derive(Debug)]
 struct Running {
     key: String,
-    name: StageName,
+    name: StageId,
     job: Job,
     number: u32,
     cores: usize,
@@ -284,7 +285,7 @@ impl Driver {
             let task = work.state.task();
             work.dropped = !start
                 .iter()
-                .any(|wanted| wanted.key == task.key && StageName::of(wanted) == work.name);
+                .any(|wanted| wanted.key == task.key && wanted.id == work.name);
         }
         for running in self.running.values() {
             if self

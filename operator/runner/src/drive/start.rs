@@ -12,7 +12,7 @@ use crate::attempt::Attempt;
 use crate::durable::replace_file;
 use crate::lock::{Lock, LockError};
 use crate::memory::{stage_gpu_memory, stage_host_memory, stage_memory};
-use crate::progress::StageName;
+use crate::progress::StageId;
 use crate::prune::stage_lock;
 use crate::share::{Free, Need, Share, share};
 use crate::stage_work::{Job, StageWork};
@@ -25,7 +25,7 @@ impl Driver {
     /// Makes the plan's stages known here, and locks those that nobody else works on.
     pub(super) fn take_up(&mut self) {
         for task in self.last_plan.start.clone() {
-            let name = StageName::of(&task);
+            let name = task.id;
             if self
                 .works
                 .iter()
@@ -34,7 +34,7 @@ impl Driver {
                 continue;
             }
             let percent = i64::from(self.session.run.limits().max_failed_shards_percent);
-            let writes_elsewhere = task.stage == Stage::Publish;
+            let writes_elsewhere = task.id.stage == Stage::Publish;
             let state = StageWork::new(task, percent);
             let state = if writes_elsewhere {
                 state.make_again()
@@ -58,7 +58,7 @@ impl Driver {
             self.last_plan
                 .start
                 .iter()
-                .position(|task| StageName::of(task) == work.name)
+                .position(|task| task.id == work.name)
                 .unwrap_or(usize::MAX)
         };
         self.works.sort_by_key(order);
@@ -73,7 +73,7 @@ impl Driver {
     fn lock_stage(&mut self, index: usize) {
         let work = &self.works[index];
         let task = work.state.task();
-        let path = stage_lock(&self.session.state, task.stage, &task.key);
+        let path = stage_lock(&self.session.state, task.id.stage, &task.key);
         match Lock::take(&path, &format!("run {}", self.session.run.name())) {
             Ok(lock) => {
                 self.works[index].lock = Some(lock);
@@ -145,12 +145,12 @@ impl Driver {
         let task = work.state.task();
         let spec = self.session.run.spec();
         let facts = &self.session.record.inspection.models;
-        let (generator, on) = (task.generator.as_deref(), self.session.gpus.on);
+        let (generator, on) = (task.id.generator.as_deref(), self.session.gpus.on);
         match job {
             Job::Shard(_) => Need {
-                memory: stage_host_memory(task.stage, generator, spec, facts, on),
+                memory: stage_host_memory(task.id.stage, generator, spec, facts, on),
                 max_cores: usize::MAX,
-                gpu: stage_gpu_memory(task.stage, generator, spec, facts, on),
+                gpu: stage_gpu_memory(task.id.stage, generator, spec, facts, on),
             },
             // Checking digests and writing rejects: a core each, next to no memory.
             Job::Seal | Job::GiveUp(_) => Need {

@@ -106,7 +106,7 @@ impl Driver {
         {
             progress.add(&running.progress);
         }
-        if task.stage.is_sharded() {
+        if task.id.stage.is_sharded() {
             progress.done = (progress.done + committed).min(task.rows);
             progress.total = task.rows;
         }

@@ -6,12 +6,14 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::sentence::{progress_sentence, sentence};
-use super::{Display, Event, StageName};
+use scalequest_crds::v1alpha1::StageId;
+
+use super::{Display, Event};
 
 /// Draws bars on standard error.
 pub struct Bars {
     all: MultiProgress,
-    stages: BTreeMap<StageName, ProgressBar>,
+    stages: BTreeMap<StageId, ProgressBar>,
     accepted: Option<ProgressBar>,
     /// What comes before the run.
     before: Option<ProgressBar>,
@@ -28,7 +30,7 @@ impl Bars {
         }
     }
 
-    fn bar(&mut self, name: &StageName, total: i64) -> &ProgressBar {
+    fn bar(&mut self, name: &StageId, total: i64) -> &ProgressBar {
         let all = &self.all;
         self.stages.entry(name.clone()).or_insert_with(|| {
             let bar = all

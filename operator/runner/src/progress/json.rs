@@ -37,17 +37,12 @@ impl Display for Json {
 
 #[cfg(test)]
 mod tests {
-    use super::super::StageName;
     use super::*;
-    use scalequest_crds::v1alpha1::Stage;
+    use scalequest_crds::v1alpha1::{Stage, StageId};
 
     #[test]
     fn an_event_is_one_flat_object() {
-        let name = StageName {
-            wave: Some(2),
-            stage: Stage::Judge,
-            generator: None,
-        };
+        let name = StageId::in_wave(Stage::Judge, 2);
         let event = Event::StageStarted {
             name,
             rows: 5,

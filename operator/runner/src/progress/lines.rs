@@ -5,14 +5,16 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use super::sentence::sentence;
-use super::{Display, Event, StageName};
+use scalequest_crds::v1alpha1::StageId;
+
+use super::{Display, Event};
 
 /// Least time between two progress lines of a stage.
 const PACE: Duration = Duration::from_secs(15);
 
 /// Writes lines to standard error.
 pub struct Lines {
-    told: BTreeMap<StageName, Instant>,
+    told: BTreeMap<StageId, Instant>,
     /// What was said last of what comes before the run, and when.
     before: Option<(String, Instant)>,
 }

@@ -12,66 +12,13 @@ use std::io::IsTerminal;
 
 use scalequest_crds::protocol::progress::Progress;
 use scalequest_crds::protocol::report::Counts;
-use scalequest_crds::protocol::task::StageTask;
-use scalequest_crds::v1alpha1::Stage;
+use scalequest_crds::v1alpha1::StageId;
 use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
 use serde::Serialize;
 
 use bars::Bars;
 use json::Json;
 use lines::Lines;
-
-/// A stage of a run, as a person names it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StageName {
-    /// The wave, if per wave.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub wave: Option<i32>,
-    /// The stage.
-    pub stage: Stage,
-    /// The generator, if per generator.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub generator: Option<String>,
-}
-
-impl StageName {
-    /// The name of what `task` does.
-    pub fn of(task: &StageTask) -> StageName {
-        StageName {
-            wave: task.wave,
-            stage: task.stage,
-            generator: task.generator.clone(),
-        }
-    }
-
-    /// A file name: `generate-qwen-wave-2`.
-    pub fn file_stem(&self) -> String {
-        let generator = self
-            .generator
-            .as_ref()
-            .map(|name| format!("-{name}"))
-            .unwrap_or_default();
-        let wave = self
-            .wave
-            .map(|wave| format!("-wave-{wave}"))
-            .unwrap_or_default();
-        format!("{}{generator}{wave}", self.stage)
-    }
-}
-
-impl std::fmt::Display for StageName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.stage)?;
-        if let Some(generator) = &self.generator {
-            write!(f, " {generator}")?;
-        }
-        if let Some(wave) = self.wave {
-            write!(f, " (wave {wave})")?;
-        }
-        Ok(())
-    }
-}
 
 /// How far a stage under way is: its finished shards, and what the running ones say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -147,7 +94,7 @@ pub enum Event {
     StageStarted {
         /// Which.
         #[serde(flatten)]
-        name: StageName,
+        name: StageId,
         /// Rows of work.
         rows: i64,
         /// Shards.
@@ -157,7 +104,7 @@ pub enum Event {
     StageProgressed {
         /// Which.
         #[serde(flatten)]
-        name: StageName,
+        name: StageId,
         /// How far.
         #[serde(flatten)]
         progress: StageProgress,
@@ -166,7 +113,7 @@ pub enum Event {
     StageSealed {
         /// Which.
         #[serde(flatten)]
-        name: StageName,
+        name: StageId,
         /// Whether all of it was there already.
         reused: bool,
         /// What it counted.
@@ -178,7 +125,7 @@ pub enum Event {
     AttemptFailed {
         /// Which stage.
         #[serde(flatten)]
-        name: StageName,
+        name: StageId,
         /// The shard; absent for a seal.
         #[serde(skip_serializing_if = "Option::is_none")]
         shard: Option<i64>,

@@ -199,9 +199,8 @@ pub fn show_seconds(seconds: i64) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use scalequest_crds::v1alpha1::{RejectReason, Stage};
+    use scalequest_crds::v1alpha1::{RejectReason, Stage, StageId};
 
-    use super::super::StageName;
     use super::*;
 
     #[test]
@@ -222,11 +221,7 @@ mod tests {
 
     #[test]
     fn a_sealed_stage_says_what_became_of_its_rows() {
-        let name = StageName {
-            wave: Some(1),
-            stage: Stage::Filter,
-            generator: None,
-        };
+        let name = StageId::in_wave(Stage::Filter, 1);
         let dropped = BTreeMap::from([
             (RejectReason::Language, 2),
             (RejectReason::NearDuplicate, 1),
@@ -246,7 +241,7 @@ mod tests {
         };
         assert_eq!(
             sentence(&event).unwrap(),
-            "filter (wave 1): done in 1m05s, 7 of 10 rows kept (Language 2, NearDuplicate 1)"
+            "filter, wave 1: done in 1m05s, 7 of 10 rows kept (Language 2, NearDuplicate 1)"
         );
     }
 

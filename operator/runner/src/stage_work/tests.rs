@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use scalequest_crds::protocol::report::Counts;
 use scalequest_crds::protocol::task::{StageParams, TASK_VERSION};
-use scalequest_crds::v1alpha1::Stage;
+use scalequest_crds::v1alpha1::{Stage, StageId};
 
 use super::*;
 
@@ -11,9 +11,11 @@ fn task(rows: i64, shard_rows: i64) -> StageTask {
     StageTask {
         version: TASK_VERSION,
         run: "r".into(),
-        stage: Stage::Rate,
-        generator: None,
-        wave: Some(1),
+        id: StageId {
+            stage: Stage::Rate,
+            generator: None,
+            wave: Some(1),
+        },
         key: "k".into(),
         seed: 0,
         rows,

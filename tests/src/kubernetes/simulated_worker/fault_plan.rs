@@ -41,7 +41,7 @@ pub(super) struct FaultState {
 impl FaultPlan {
     /// Whether the shard cannot be made.
     pub(super) fn fails(&self, task: &StageTask, shard: i64) -> bool {
-        let poisoned = self.poison.get(&task.stage);
+        let poisoned = self.poison.get(&task.id.stage);
         poisoned.is_some_and(|shards| shards.contains(&shard))
     }
 
@@ -56,13 +56,16 @@ impl FaultPlan {
             return false;
         };
         // An edit may change a stage's content: it is the same stage all the same.
-        let place = format!("{} {:?} {:?}", task.stage, task.generator, task.wave);
+        let place = format!(
+            "{} {:?} {:?}",
+            task.id.stage, task.id.generator, task.id.wave
+        );
         if !is_first(&done.paused, &place) {
             return false;
         }
         let (until_dropped, dropped) = oneshot::channel();
         let worker = PausedWorker {
-            stage: task.stage,
+            stage: task.id.stage,
             shards: task.shards(),
             pod: pod.into(),
             _until_dropped: until_dropped,

@@ -142,7 +142,7 @@ impl SimulatedStore {
 }
 
 fn sealed(task: &StageTask) -> StageReport {
-    let rows = if task.stage.makes_a_model() {
+    let rows = if task.id.stage.makes_a_model() {
         0
     } else {
         kept(task, task.rows)
@@ -153,7 +153,7 @@ fn sealed(task: &StageTask) -> StageReport {
 }
 
 fn kept(task: &StageTask, rows: i64) -> i64 {
-    if (Stage::Generate..=Stage::Verify).contains(&task.stage) {
+    if (Stage::Generate..=Stage::Verify).contains(&task.id.stage) {
         rows * KEPT_PERCENT / 100
     } else {
         rows
@@ -164,7 +164,7 @@ fn report(task: &StageTask, shard: Option<i64>, rows: i64, outcome: Outcome) -> 
     let rows_out = kept(task, rows);
     let dropped = (rows_out < rows).then_some((RejectReason::ALL[0], rows - rows_out));
     StageReport {
-        stage: task.stage,
+        stage: task.id.stage,
         key: task.key.clone(),
         shard,
         outcome,

@@ -271,13 +271,13 @@ fn sample(outcome: &QuestionOutcome) -> Sample {
 fn costs_by_stage(costs: &[StageCost], spec: &SynthesisRunSpec, price: Option<f64>) -> Vec<Cost> {
     let mut by_stage: BTreeMap<Stage, Cost> = BTreeMap::new();
     for cost in costs {
-        let sum = by_stage.entry(cost.stage).or_default();
-        sum.stage = cost.stage.slug();
+        let sum = by_stage.entry(cost.id.stage).or_default();
+        sum.stage = cost.id.stage.slug();
         sum.millis += cost.worker_millis;
         sum.tokens_in += cost.tokens_in;
         sum.tokens_out += cost.tokens_out;
         sum.amount += price.unwrap_or(0.0) * cost.worker_millis as f64 / 3_600_000.0;
-        if let Some(prices) = spec.token_prices(cost.stage, cost.generator.as_deref()) {
+        if let Some(prices) = spec.token_prices(cost.id.stage, cost.id.generator.as_deref()) {
             let [input, output] = [&prices.input_per_million, &prices.output_per_million]
                 .map(|text| text.parse().unwrap_or(0.0));
             sum.amount += (input * cost.tokens_in as f64 + output * cost.tokens_out as f64) / 1e6;

@@ -124,8 +124,8 @@ fn pairs_hold_scores_and_provenance() {
         .task
         .inputs
         .iter()
-        .filter(|input| input.stage == Stage::Qpo))
-    .map(|input| (input.generator.clone(), input.digest.clone()))
+        .filter(|input| input.id.stage == Stage::Qpo))
+    .map(|input| (input.id.generator.clone(), input.digest.clone()))
     .collect();
     let responses = read(output.path(), &manifest, "responses");
     let mut chosen = BTreeMap::new();

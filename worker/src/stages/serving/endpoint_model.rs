@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use scalequest_crds::protocol::progress::Progress;
+use scalequest_crds::protocol::task;
 use scalequest_crds::protocol::task::{
-    self, ModelLocation, ModelServer, ModelUse, SERVED_MODEL, SERVER_URL,
+    ModelLocation, ModelServer, ModelUse, SERVED_MODEL, SERVER_URL,
 };
 use scalequest_crds::v1alpha1::{RejectReason, Sampling};
 use tokio::runtime::Runtime;
@@ -147,7 +148,7 @@ impl EndpointModel {
                 next += 1;
             }
             shard.reporter.report(Progress {
-                doing: shard.task.stage.slug().into(),
+                doing: shard.task.id.stage.slug().into(),
                 done: base.rows + (next / group.max(1)) as i64,
                 total: shard.range.end - shard.range.start,
                 tokens: base.tokens + tokens,

@@ -40,8 +40,8 @@ pub use sequence_score::SequenceScore;
 
 /// Returns the random numbers of a task, or of a further purpose within it.
 pub fn keyed_rng(shard: &Shard<'_>, purpose: &str) -> CounterRng {
-    let generator = shard.task.generator.as_deref().unwrap_or_default();
-    let stage = [draw_key(shard.task.stage), generator, purpose].join("/");
+    let generator = shard.task.id.generator.as_deref().unwrap_or_default();
+    let stage = [draw_key(shard.task.id.stage), generator, purpose].join("/");
     CounterRng::new(shard.task.seed as u64, stage.trim_end_matches('/'))
 }
 
@@ -65,7 +65,7 @@ fn report_progress(
     samples: usize,
 ) -> ControlFlow<()> {
     shard.reporter.report(Progress {
-        doing: shard.task.stage.slug().into(),
+        doing: shard.task.id.stage.slug().into(),
         done: base.rows + (progress.rows / samples.max(1)) as i64,
         total: shard.range.end - shard.range.start,
         tokens: base.tokens + (progress.prompt_tokens + progress.new_tokens) as i64,

@@ -27,7 +27,7 @@ fn trained(files: &[(&str, &str)]) -> Fixture {
 fn fetched(fixture: &Fixture) -> Result<PathBuf, ReadError> {
     fetch(
         &fixture.store,
-        fixture.task.stage,
+        fixture.task.id.stage,
         &fixture.task.key,
         &fixture.folder.path().join("cache"),
     )
@@ -98,7 +98,7 @@ fn a_file_name_that_leads_elsewhere_is_refused() {
 fn of_many_models_the_last_used_are_kept_and_one_in_use_always() {
     let fixture = trained(&[("config.json", "{}")]);
     let cache = fixture.folder.path().join("cache");
-    let stage = fixture.task.stage;
+    let stage = fixture.task.id.stage;
     let old = |number: usize| format!("{}-old{number}", stage.slug());
     let mut in_use = None;
     for number in 0..KEPT + 3 {

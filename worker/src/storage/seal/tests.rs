@@ -259,17 +259,16 @@ fn shards_of_another_size_are_reused() {
 #[test]
 fn an_input_is_opened_only_with_the_digest_that_the_task_means() {
     use scalequest_crds::protocol::task::TaskInput;
+    use scalequest_crds::v1alpha1::StageId;
     let fixture = Fixture::committed(23, 5);
     let open = |digest: &str| {
-        let (stage, key) = (fixture.task.stage, fixture.task.key.clone());
+        let (stage, key) = (fixture.task.id.stage, fixture.task.key.clone());
         StageDir::input(
             &fixture.store,
             &TaskInput {
-                stage,
+                id: StageId::once(stage),
                 key,
                 digest: digest.into(),
-                generator: None,
-                wave: None,
             },
         )
     };

@@ -76,7 +76,7 @@ fn damage_is_an_error_that_names_stage_key_and_object() {
         else {
             panic!("{fault:?}: {error}")
         };
-        assert_eq!((*stage, key), (fixture.task.stage, &fixture.task.key));
+        assert_eq!((*stage, key), (fixture.task.id.stage, &fixture.task.key));
         assert_eq!(*named, object.display().to_string());
         assert!(matches!(error.outcome(), Outcome::InputDamaged { .. }));
     }

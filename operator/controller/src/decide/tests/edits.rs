@@ -99,7 +99,7 @@ fn an_edit_of_parallelism_acts_on_jobs_at_work_and_not_on_queued_ones() {
             world.apply(&step, usize::MAX);
             release(&mut world);
             if world.made.last().is_some_and(|work| {
-                work.stage == Some(Stage::Generate) && work.purpose == Purpose::Run
+                work.stage() == Some(Stage::Generate) && work.purpose == Purpose::Run
             }) {
                 break;
             }

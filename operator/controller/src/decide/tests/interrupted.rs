@@ -66,13 +66,13 @@ fn inputs_are_persisted_before_jobs() {
         world.apply(&step, usize::MAX);
         let record = world.record();
         let jobs = world.belongings().jobs;
-        for job in jobs.iter().filter(|job| job.work.stage.is_some()) {
+        for job in jobs.iter().filter(|job| job.work.stage().is_some()) {
             let record = record.as_ref().expect("a record");
             for input in world.task(job).inputs {
                 assert!(
                     record.is_sealed(&input.key),
                     "{} of {}",
-                    input.stage,
+                    input.id.stage,
                     job.name
                 );
             }
@@ -80,7 +80,7 @@ fn inputs_are_persisted_before_jobs() {
         world.work();
     }
     // A stage is saved once: with its seal, which plans the next one.
-    let stages = world.made.iter().filter(|work| work.stage.is_some());
+    let stages = world.made.iter().filter(|work| work.stage().is_some());
     assert_eq!(world.saves, 1 + stages.count());
 }
 

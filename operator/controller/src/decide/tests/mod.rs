@@ -87,12 +87,7 @@ fn a_stage_has_one_job_at_a_time_each_with_a_name_of_its_own() {
             .iter()
             .filter(|job| !job.has_ended())
         {
-            *live
-                .entry(format!(
-                    "{:?} {:?} {:?}",
-                    job.work.stage, job.work.generator, job.work.wave
-                ))
-                .or_default() += 1;
+            *live.entry(format!("{:?}", job.work.id)).or_default() += 1;
         }
         assert!(live.values().all(|jobs| *jobs == 1), "{live:?}");
         world.work();
@@ -111,10 +106,7 @@ fn a_stage_that_its_last_worker_seals_takes_one_job_and_a_new_one_none_to_find_t
     let stages: BTreeSet<_> = world
         .made
         .iter()
-        .filter_map(|work| {
-            work.stage
-                .map(|stage| (stage, work.wave, work.generator.clone()))
-        })
+        .filter_map(|work| work.id.clone())
         .collect();
     assert_eq!(world.made.len(), 1 + stages.len());
     // In a workspace that others use, what reads no new stage may be there already and is looked for first.
@@ -125,7 +117,7 @@ fn a_stage_that_its_last_worker_seals_takes_one_job_and_a_new_one_none_to_find_t
         .made
         .iter()
         .filter(|work| work.purpose == Purpose::Seal)
-        .map(|work| work.stage)
+        .map(|work| work.stage())
         .collect();
     assert_eq!(looked_for, [Some(Stage::Qft)]);
     // Another run on the same workspace finds it all and makes its own publication. (Later waves have shards of other sizes, which this
@@ -137,7 +129,7 @@ fn a_stage_that_its_last_worker_seals_takes_one_job_and_a_new_one_none_to_find_t
         .made
         .iter()
         .filter(|work| work.purpose == Purpose::Run);
-    assert!(again.all(|work| work.stage == Some(Stage::Publish) || work.wave > Some(1)));
+    assert!(again.all(|work| work.stage() == Some(Stage::Publish) || work.wave() > Some(1)));
 }
 
 #[test]
@@ -173,7 +165,7 @@ fn usage_is_charged_once_whatever_is_seen_how_often() {
     let lifetimes = world
         .pods
         .iter()
-        .filter(|pod| pod.work.stage.is_some())
+        .filter(|pod| pod.work.stage().is_some())
         .count();
     assert_eq!(
         record.total_usage().worker_millis,

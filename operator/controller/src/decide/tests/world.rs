@@ -310,10 +310,10 @@ impl World {
         let shard = job.shard(index);
         let poison = self
             .poison
-            .get(&task.stage)
+            .get(&task.id.stage)
             .is_some_and(|shards| shards.contains(&shard));
         let report = |shard, outcome| StageReport {
-            stage: task.stage,
+            stage: task.id.stage,
             key: task.key.clone(),
             shard,
             outcome,
@@ -337,20 +337,20 @@ impl World {
             }
             Purpose::Run => {
                 if let Some(input) = task.inputs.first()
-                    && self.damage.remove(&input.stage)
+                    && self.damage.remove(&input.id.stage)
                 {
                     self.shards
                         .get_mut(&input.key)
                         .expect("an input")
                         .remove(&0);
                     let outcome = Outcome::InputDamaged {
-                        stage: input.stage,
+                        stage: input.id.stage,
                         key: input.key.clone(),
                         message: "object 12ab is gone".into(),
                     };
                     return (1, said(report(Some(shard), outcome)));
                 }
-                if self.disk_full.remove(&task.stage) {
+                if self.disk_full.remove(&task.id.stage) {
                     let message = "no space left on device".into();
                     return (74, said(report(Some(shard), Outcome::Failed { message })));
                 }
@@ -362,7 +362,7 @@ impl World {
                     .shards
                     .get(&task.key)
                     .is_some_and(|there| there.contains(&shard));
-                if is_there && task.stage != Stage::Publish {
+                if is_there && task.id.stage != Stage::Publish {
                     return (0, said(report(Some(shard), Outcome::Done { reused: true })));
                 }
                 self.computed.push((task.key.clone(), shard));

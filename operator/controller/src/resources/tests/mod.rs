@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PodSpec;
 use scalequest_crds::protocol::task::StageTask;
-use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
+use scalequest_crds::v1alpha1::{Stage, StageId, SynthesisRun};
 
 use crate::names::{MAX_NAME, Purpose, TASK_ANNOTATION, Work};
 use crate::resources::Owner;
@@ -67,7 +67,7 @@ impl Built {
     fn task(&self, stage: Stage) -> StageTask {
         let other = imagined_run(&Imagined::default());
         let mut task = plan(&other, &accepted(&other), &Observed::default(), 0).start[0].clone();
-        task.stage = stage;
+        task.id.stage = stage;
         task.workspace = self.run.workspace().into();
         let text = serde_json::to_string(&task).unwrap();
         serde_json::from_str(
@@ -89,9 +89,7 @@ impl Built {
             self.common(),
             &Work {
                 purpose: Purpose::Inspect,
-                stage: None,
-                generator: None,
-                wave: None,
+                id: None,
                 key: "k".into(),
                 round: 0,
             },
@@ -126,9 +124,11 @@ fn built(text: &str) -> Built {
 fn work(purpose: Purpose, stage: Stage) -> Work {
     Work {
         purpose,
-        stage: Some(stage),
-        generator: Some("qwen".into()),
-        wave: Some(2),
+        id: Some(StageId {
+            stage,
+            generator: Some("qwen".into()),
+            wave: Some(2),
+        }),
         key: "a".repeat(64),
         round: 1,
     }

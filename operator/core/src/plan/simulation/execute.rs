@@ -43,10 +43,10 @@ impl World {
     /// If its key is no digest.
     pub fn outcome(&self, task: &StageTask) -> StageReport {
         let luck = u64::from_str_radix(&task.key[..8], 16).unwrap();
-        let is_wave_stage = (Stage::Generate..=Stage::Verify).contains(&task.stage);
+        let is_wave_stage = (Stage::Generate..=Stage::Verify).contains(&task.id.stage);
         let kept = if !is_wave_stage {
             task.rows
-        } else if self.kept_percent == 0 && task.stage == Stage::Filter {
+        } else if self.kept_percent == 0 && task.id.stage == Stage::Filter {
             0
         } else {
             let percent = (100 - (100 - self.kept_percent.max(20)) * (luck % 100) / 150).min(100);
@@ -57,9 +57,13 @@ impl World {
         if kept < task.rows {
             dropped.insert(reason, task.rows - kept);
         }
-        let rows = if task.stage.makes_a_model() { 0 } else { kept };
+        let rows = if task.id.stage.makes_a_model() {
+            0
+        } else {
+            kept
+        };
         StageReport {
-            stage: task.stage,
+            stage: task.id.stage,
             key: task.key.clone(),
             shard: None,
             outcome: Outcome::Sealed {
@@ -180,7 +184,7 @@ impl Executor {
             assert!(
                 self.world.sealed.contains_key(&input.key),
                 "{} reads what is not there",
-                task.stage
+                task.id.stage
             );
         }
         if self.next() % 100 < self.damage_percent
@@ -193,12 +197,12 @@ impl Executor {
         let found = self.world.sealed.get(&task.key).cloned();
         let reused = found.is_some();
         let report = found.unwrap_or_else(|| {
-            self.computed += usize::from(task.stage != Stage::Publish);
+            self.computed += usize::from(task.id.stage != Stage::Publish);
             self.record
                 .charge(task, task.rows.max(1) * self.world.millis_per_row, 0);
             self.world.outcome(task)
         });
-        if task.stage == Stage::Publish {
+        if task.id.stage == Stage::Publish {
             self.world.last_publish = Some(task.clone());
         }
         self.world.sealed.insert(task.key.clone(), report.clone());
@@ -212,12 +216,12 @@ impl Executor {
         let mut places = BTreeSet::new();
         for task in &plan.start {
             assert!(
-                places.insert((task.stage, task.generator.clone(), task.wave)),
+                places.insert((task.id.stage, task.id.generator.clone(), task.id.wave)),
                 "{} twice",
-                task.stage
+                task.id.stage
             );
-            assert_eq!(task.params.stage(), task.stage);
-            assert_eq!(task.key, task_key(task), "{}", task.stage);
+            assert_eq!(task.params.stage(), task.id.stage);
+            assert_eq!(task.key, task_key(task), "{}", task.id.stage);
             assert!(task.shard_rows >= 1);
         }
         if let Some(wave) = &plan.pins.wave {

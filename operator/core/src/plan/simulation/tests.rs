@@ -145,7 +145,7 @@ fn chains_of_generators_run_side_by_side() {
     let started: Vec<(Stage, Option<&str>)> = first
         .start
         .iter()
-        .map(|task| (task.stage, task.generator.as_deref()))
+        .map(|task| (task.id.stage, task.id.generator.as_deref()))
         .collect();
     assert_eq!(
         started,
@@ -172,8 +172,8 @@ fn a_run_with_everything_off_goes_from_questions_to_answers() {
         .record
         .stages
         .iter()
-        .filter(|stage| stage.wave.unwrap_or(1) == 1)
-        .map(|stage| stage.stage)
+        .filter(|stage| stage.id.wave.unwrap_or(1) == 1)
+        .map(|stage| stage.id.stage)
         .collect();
     stages.sort();
     assert_eq!(
@@ -256,11 +256,14 @@ fn a_suspended_run_starts_nothing_and_a_late_one_publishes() {
         in_time
             .start
             .iter()
-            .all(|task| task.stage != Stage::Publish)
+            .all(|task| task.id.stage != Stage::Publish)
     );
     let over = plan(&late, &accepted(&late), &Observed::default(), 60_000);
     assert_eq!(
-        over.start.iter().map(|task| task.stage).collect::<Vec<_>>(),
+        over.start
+            .iter()
+            .map(|task| task.id.stage)
+            .collect::<Vec<_>>(),
         [Stage::Publish]
     );
 }
@@ -318,7 +321,7 @@ fn shards_follow_the_measured_rate_and_stay_pinned() {
         .record
         .stages
         .iter()
-        .find(|stage| stage.stage == Stage::Respond && stage.wave == Some(2))
+        .find(|stage| stage.id.stage == Stage::Respond && stage.id.wave == Some(2))
         .unwrap();
     assert_eq!(later.shard_rows, 15);
     assert!(later.work > 15);
