@@ -1,6 +1,5 @@
-//! The contract of ScaleQuest Operator. [`v1alpha1`] is the API: what a user writes and reads. [`protocol`] is what operator and worker
-//! say to each other. Operator and worker both depend on this crate and never on each other; it knows neither a cluster nor a model,
-//! and no client of an API server can be reached from it.
+//! The contract of ScaleQuest Operator. [`v1alpha1`] is the API that users write and read. [`protocol`] is the interface between operator
+//! and worker. Both depend on this crate and never on each other. It knows neither a cluster nor a model, and depends on no API client.
 
 pub mod v1alpha1;
 

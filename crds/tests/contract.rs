@@ -18,7 +18,7 @@ fn model() -> ModelUse {
         name: "g".into(),
         location: ModelLocation::Path("/a/model".into()),
         digest: "d1".into(),
-        arithmetic: Default::default(),
+        dtype: Default::default(),
         server: None,
     }
 }
@@ -73,7 +73,7 @@ fn report(message: String, warnings: Vec<String>, histograms: Vec<Histogram>) ->
             tokens_out: 9,
         },
         histograms,
-        bodies: vec!["fused-bf16".into()],
+        backends: vec!["fused-bf16".into()],
         worker_millis: 17,
         gpu_millis: 0,
         warnings,
@@ -188,7 +188,7 @@ fn a_publication_is_addressed_by_its_place_and_not_by_its_costs() {
         location: "out".into(),
         name: "run".into(),
         target: 5,
-        short: None,
+        incomplete: None,
         resolved_spec: "spec".into(),
         models: vec![],
         costs: vec![],

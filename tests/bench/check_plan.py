@@ -26,7 +26,7 @@ def main():
     parser.add_argument("--model", required=True, action="append", type=pathlib.Path, help="a model of the spec; once for each")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder for everything that is made; emptied first, rates excepted")
     parser.add_argument("--assume", action="append", default=[], help="as for plan, for the plan before the run")
-    parser.add_argument("--keep-rates", action="store_true", help="take rates that are in the folder already")
+    parser.add_argument("--keep-profiles", action="store_true", help="take rates that are in the folder already")
     parser.add_argument("--keep-run", action="store_true", help="do not run: compare with the run that is in the folder already")
     given = parser.parse_args()
 
@@ -39,9 +39,9 @@ def main():
 
     rates = []
     for model in given.model:
-        file = given.out / f"{model.stem}.rates.json"
-        rates += ["--rates", str(file)]
-        if not (given.keep_rates and file.exists()):
+        file = given.out / f"{model.stem}-profile.json"
+        rates += ["--profile", str(file)]
+        if not (given.keep_profiles and file.exists()):
             call(given.bin / "scalequest-worker", "bench", "--model", model, "--save", file)
 
     assumed = [word for text in given.assume for word in ("--assume", text)]

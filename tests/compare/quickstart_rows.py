@@ -29,12 +29,12 @@ COLUMNS = {("data", "body"): "compute_backends"}
 # Words by column name before: the value before and the value after.
 WORDS = {
     "stage": {"scorer": "train-scorer", "rate": "score"},
-    "reason": {"ShardGivenUp": "ShardRetriesExhausted"},
+    "reason": {"ShardRetriesExhausted": "ShardRetriesExhausted"},
 }
 # Stages as records and seals name them.
 STAGES = {"Scorer": "TrainScorer", "Rate": "Score"}
 # Members of the spec, anywhere below `engine`.
-SPEC = {"arithmetic": "dtype"}
+SPEC = {"dtype": "dtype"}
 
 # Differences that are printed of each comparison.
 SHOWN = 5

@@ -51,10 +51,10 @@ SCHEMAS = {
 """Columns of each table in order; `?` marks one that may be null."""
 REASONS = [
     "Empty", "Unfinished", "Language", "Contaminated", "ExactDuplicate", "NearDuplicate", "Unsolvable", "NoVerdict",
-    "TooEasy", "PromptTooLong", "Refused", "NoFinalAnswer", "NoAgreement", "ShardGivenUp",
+    "TooEasy", "PromptTooLong", "Refused", "NoFinalAnswer", "NoAgreement", "ShardRetriesExhausted",
 ]
 """Why a question may be missing from the dataset."""
-PREFERENCE_REASONS = ["Empty", "Unfinished", "PromptTooLong", "Refused", "BadRewrite", "ShardGivenUp"]
+PREFERENCE_REASONS = ["Empty", "Unfinished", "PromptTooLong", "Refused", "BadRewrite", "ShardRetriesExhausted"]
 """Why a sampled question may have given no preference pair."""
 
 

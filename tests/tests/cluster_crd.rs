@@ -185,8 +185,8 @@ fn wrong_from_the_start() -> Vec<(&'static str, Value, &'static str)> {
         ),
         (
             "/spec/models/0/engine",
-            json!({"type": "Server", "server": {"command": ["serve"]}, "arithmetic": "Int8"}),
-            "arithmetic is that of the built-in engine, type Candle",
+            json!({"type": "Server", "server": {"command": ["serve"]}, "dtype": "Int8"}),
+            "dtype is that of the built-in engine, type Candle",
         ),
         (
             "/spec/models/0/source/uri",

@@ -86,7 +86,7 @@ fn an_object_is_made_again(stage: Stage, damage: Corruption) {
 fn corrupted_trained_model_is_retrained() {
     an_object_is_made_again(Stage::Qft, Corruption::FlipBit);
     an_object_is_made_again(Stage::Qpo, Corruption::Truncate);
-    an_object_is_made_again(Stage::Scorer, Corruption::Delete);
+    an_object_is_made_again(Stage::TrainScorer, Corruption::Delete);
 }
 
 #[test]

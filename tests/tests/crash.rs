@@ -164,7 +164,7 @@ fn runs_killed_anywhere_end_in_same_bytes() {
         let stages = [
             Stage::Qft,
             Stage::Rewrite,
-            Stage::Scorer,
+            Stage::TrainScorer,
             Stage::Filter,
             Stage::Respond,
             Stage::Verify,
@@ -225,7 +225,7 @@ fn interrupted_run_resumes_to_same_bytes() {
     LazyLock::force(&UNDISTURBED);
     let env = TestEnv::new();
     TinyRun::full("whole").write(&env);
-    for stage in [Stage::Qft, Stage::Qpo, Stage::Label, Stage::Scorer] {
+    for stage in [Stage::Qft, Stage::Qpo, Stage::Label, Stage::TrainScorer] {
         let mut runner = env.start(&["run", "-f", "run.yaml"], "run.log");
         let sees = |worker: &[String]| {
             worker

@@ -254,8 +254,8 @@ fn difficulty_filter_keeps_harder_questions() {
             .set("/spec/generators/0/qpo/pairs", 0)
             .seeds(240)
     });
-    let kept: Vec<QuestionRow> = rated.rows(Stage::Rate, "rows");
-    let dropped: Vec<RejectRow> = rated.rejects(Stage::Rate);
+    let kept: Vec<QuestionRow> = rated.rows(Stage::Score, "rows");
+    let dropped: Vec<RejectRow> = rated.rejects(Stage::Score);
     let is_hard = |question: &str| {
         scalequest_tests::tiny_model::Problem::parse(question)
             .is_some_and(|problem| problem.is_hard())

@@ -297,15 +297,15 @@ fn killed_run_pays_no_answer_twice() {
     let undisturbed = FinishedRun::read(quiet.path(), "served");
     let once = server.answered();
     assert_eq!(once.values().sum::<usize>(), server.requests());
-    let bodies: Vec<_> = undisturbed
+    let backends: Vec<_> = undisturbed
         .stages(Stage::Respond)
         .filter_map(|stage| stage.seal.clone())
         .collect();
     assert!(
-        bodies
+        backends
             .iter()
-            .all(|seal| seal.bodies == ["endpoint:tiny-chat"]),
-        "{bodies:?}"
+            .all(|seal| seal.backends == ["endpoint:tiny-chat"]),
+        "{backends:?}"
     );
 
     // What the endpoint was paid for is in the status, the budget's currency aside.
@@ -390,9 +390,9 @@ fn endpoint_rewards_match_the_engine() {
         let run = FinishedRun::read(env.path(), "rewarded");
         let seals = run.stages(Stage::Reward);
         let seals = seals.filter_map(|each| each.seal.as_ref());
-        let bodies: Vec<String> = seals.flat_map(|seal| seal.bodies.clone()).collect();
+        let backends: Vec<String> = seals.flat_map(|seal| seal.backends.clone()).collect();
         let rows: Vec<AnsweredRow> = run.rows(Stage::Reward, "rows");
-        (rows, bodies)
+        (rows, backends)
     };
     let (here, _) = rewarded(json!({"source": {"path": reward}}));
     let responses = here.iter().flat_map(|row| &row.responses);
@@ -407,11 +407,13 @@ fn endpoint_rewards_match_the_engine() {
             Fault::Garbage,
         ],
     );
-    let (there, bodies) = rewarded(json!({"engine": server.engine()}));
+    let (there, backends) = rewarded(json!({"engine": server.engine()}));
     assert_eq!(there, here);
     assert!(
-        bodies.iter().all(|body| body == "endpoint:tiny-chat"),
-        "{bodies:?}"
+        backends
+            .iter()
+            .all(|backend| backend == "endpoint:tiny-chat"),
+        "{backends:?}"
     );
 }
 

@@ -389,8 +389,8 @@ fn from_hub(name: &str) -> TinyRun {
     TinyRun::small(name).set("/spec/models/0/source", HubServer::source(CHAT))
 }
 
-/// Starts the worker's inspection of the run in `env`, which fetches its model.
-fn inspection(env: &TestEnv, hub: &HubServer) -> Child {
+/// Starts the worker's preflight of the run in `env`, which fetches its model.
+fn preflight(env: &TestEnv, hub: &HubServer) -> Child {
     inspection_with(env, &[("HF_ENDPOINT", &hub.endpoint())])
 }
 
@@ -408,7 +408,7 @@ fn inspection_with(env: &TestEnv, variables: &[(&str, &str)]) -> Child {
         .expect("the worker starts")
 }
 
-/// The findings of an inspection, which come after its progress.
+/// The findings of a preflight, which come after its progress.
 #[track_caller]
 fn findings(child: Child) -> Value {
     let output = child.wait_with_output().expect("an end");
@@ -434,14 +434,14 @@ fn killed_download_resumes_and_unlocks() {
     let (env, hub) = (TestEnv::new(), chat_hub());
     from_hub("killed").write(&env);
     hub.next(WEIGHTS, &[Fault::Stalls(1_000_000)]);
-    let mut first = inspection(&env, &hub);
+    let mut first = preflight(&env, &hub);
     wait_for_bytes(&env, 1_000_000);
     // A second one waits for the first, and takes over where that is killed.
-    let second = inspection(&env, &hub);
+    let second = preflight(&env, &hub);
     signal(first.id(), "KILL");
     let _ = first.wait();
     let found = findings(second);
-    assert_eq!(found["faults"], json!([]), "{found}");
+    assert_eq!(found["errors"], json!([]), "{found}");
     assert_eq!(found["models"][0]["digest"], digest(&tiny_models().chat));
     assert_eq!(hub.ranges(WEIGHTS), [0, 1_000_000]);
     assert_eq!(hub.sent()[WEIGHTS], size(WEIGHTS));
@@ -451,9 +451,9 @@ fn killed_download_resumes_and_unlocks() {
 fn concurrent_processes_fetch_once() {
     let (env, hub) = (TestEnv::new(), chat_hub());
     from_hub("shared").write(&env);
-    let both = [inspection(&env, &hub), inspection(&env, &hub)];
+    let both = [preflight(&env, &hub), preflight(&env, &hub)];
     for found in both.map(findings) {
-        assert_eq!(found["faults"], json!([]), "{found}");
+        assert_eq!(found["errors"], json!([]), "{found}");
         assert_eq!(found["models"][0]["digest"], digest(&tiny_models().chat));
     }
     assert_eq!(hub.sent()[WEIGHTS], size(WEIGHTS));
@@ -464,12 +464,12 @@ fn stopped_worker_keeps_partial_download() {
     let (env, hub) = (TestEnv::new(), chat_hub());
     from_hub("stopped").write(&env);
     hub.next(WEIGHTS, &[Fault::Stalls(1_000_000)]);
-    let child = inspection(&env, &hub);
+    let child = preflight(&env, &hub);
     wait_for_bytes(&env, 1_000_000);
     signal(child.id(), "TERM");
     let output = child.wait_with_output().expect("an end");
     assert_eq!(output.status.code(), Some(75));
-    findings(inspection(&env, &hub));
+    findings(preflight(&env, &hub));
     assert_eq!(hub.ranges(WEIGHTS), [0, 1_000_000]);
 }
 
@@ -484,12 +484,12 @@ fn proxy_from_environment_is_used() {
         ("NO_PROXY", "127.0.0.1"),
     ];
     let found = findings(inspection_with(&env, &variables));
-    assert_eq!(found["faults"], json!([]), "{found}");
+    assert_eq!(found["errors"], json!([]), "{found}");
     assert_eq!(hub.sent()[WEIGHTS], size(WEIGHTS));
     let unreachable = [("HF_ENDPOINT", "http://hub.invalid")];
     let other = TestEnv::new();
     from_hub("proxied").write(&other);
     let found = findings(inspection_with(&other, &unreachable));
-    let said = found["faults"][0]["message"].as_str().expect("a fault");
+    let said = found["errors"][0]["message"].as_str().expect("an error");
     assert!(said.contains("hub.invalid: cannot connect"), "{said}");
 }

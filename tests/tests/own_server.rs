@@ -104,7 +104,7 @@ fn vllm_rewards_match_the_engine() {
             .map(|each| each.reward.expect("a reward"))
             .collect::<Vec<f64>>()
     };
-    let here = rewards(json!({"type": "Candle", "arithmetic": "Float32"}));
+    let here = rewards(json!({"type": "Candle", "dtype": "Float32"}));
     let there = rewards(json!({"type": "Server", "server": {"command": command}}));
     assert_eq!(there.len(), here.len());
     let differences = there.iter().zip(&here).map(|(a, b)| (a - b).abs());
@@ -148,7 +148,7 @@ fn server_rewards_match_the_engine() {
 /// are those of a model that learnt to ask.
 fn serves_a_trained_generator(
     command: &[&str],
-    body: &str,
+    backend: &str,
     stages: &[Stage],
     run: impl Fn(TinyRun) -> TinyRun,
 ) {
@@ -166,7 +166,7 @@ fn serves_a_trained_generator(
     let run = FinishedRun::read(env.path(), "served");
     for stage in stages {
         let mut seals = run.stages(*stage).filter_map(|each| each.seal.as_ref());
-        assert!(seals.all(|seal| seal.bodies == [body]), "{stage}");
+        assert!(seals.all(|seal| seal.backends == [backend]), "{stage}");
     }
     let generated: Vec<QuestionRow> = run.rows(Stage::Generate, "rows");
     for row in generated.iter().take(8) {
@@ -206,14 +206,14 @@ fn crashing_servers_are_restarted() {
             assert!(
                 seals
                     .into_iter()
-                    .all(|seal| seal.bodies == ["server:chat-server"]),
+                    .all(|seal| seal.backends == ["server:chat-server"]),
                 "{stage}"
             );
         }
         assert!(run.stages(Stage::Qft).all(|each| {
             each.seal
                 .as_ref()
-                .is_some_and(|seal| seal.bodies != ["server:chat-server"])
+                .is_some_and(|seal| seal.backends != ["server:chat-server"])
         }));
         (env, run)
     };

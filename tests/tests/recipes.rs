@@ -115,7 +115,7 @@ fn recipe_math_simple_completes() {
     let (_bench, finished) = runs_to_its_end(&run);
     assert!(
         finished.stages(Stage::Judge).next().is_some()
-            && finished.stages(Stage::Scorer).next().is_none()
+            && finished.stages(Stage::TrainScorer).next().is_none()
     );
 }
 
@@ -145,7 +145,7 @@ fn recipe_code_completes() {
 #[test]
 fn recipe_long_cot_completes() {
     let (_bench, finished) = runs_to_its_end(&scaled_down("LongCot"));
-    assert!(finished.stages(Stage::Rate).next().is_none());
+    assert!(finished.stages(Stage::Score).next().is_none());
 }
 
 #[test]
@@ -229,8 +229,19 @@ fn shared_workspace_reuses_unchanged_stages() {
         .collect();
     // The first wave asks as many questions whatever the target is, as long as it is small.
     let expected: BTreeSet<&str> = [
-        "Qft", "Sample", "Rewrite", "Qpo", "Label", "Scorer", "Generate", "Filter", "Judge",
-        "Rate", "Respond", "Reward", "Verify",
+        "Qft",
+        "Sample",
+        "Rewrite",
+        "Qpo",
+        "Label",
+        "TrainScorer",
+        "Generate",
+        "Filter",
+        "Judge",
+        "Score",
+        "Respond",
+        "Reward",
+        "Verify",
     ]
     .into_iter()
     .collect();

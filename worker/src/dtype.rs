@@ -4,10 +4,10 @@ use scalequest_crds::v1alpha1;
 use scalequest_engine::ops::Dtype;
 
 /// Returns the engine's dtype for the name that a spec or a task has for it.
-pub fn engine_dtype(name: v1alpha1::Arithmetic) -> Dtype {
+pub fn engine_dtype(name: v1alpha1::Dtype) -> Dtype {
     match name {
-        v1alpha1::Arithmetic::Float32 => Dtype::F32,
-        v1alpha1::Arithmetic::Bfloat16 => Dtype::Bf16,
-        v1alpha1::Arithmetic::Int8 => Dtype::Int8,
+        v1alpha1::Dtype::Float32 => Dtype::F32,
+        v1alpha1::Dtype::Bfloat16 => Dtype::Bf16,
+        v1alpha1::Dtype::Int8 => Dtype::Int8,
     }
 }

@@ -1,5 +1,5 @@
-//! Content keys: a stage's output is stored under the hash of everything that decides its bytes, so that runs which
-//! share a workspace reuse finished work and never mistake one output for another.
+//! Content keys: a stage's output is stored under the hash of everything that decides its bytes, so that runs that share a workspace reuse
+//! finished work and never mistake one output for another.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -8,9 +8,9 @@ use super::task::StageTask;
 use crate::digest::sha256_hex;
 use crate::v1alpha1::Stage;
 
-/// The content key of `task`, whatever its `key` says: [`content_key`] of what decides its bytes. A stage whose rows carry the names
-/// of their generator and wave (Sample, Generate) is addressed by those too; later stages have them by their inputs' digests. A
-/// publication is addressed with its location, since its output is there, and without its costs, which are shown and decide nothing.
+/// Computes the content key of `task`, whatever its `key` says: [`content_key`] of what decides its bytes. If rows carry the names of their
+/// generator and wave (Sample, Generate), the key covers those too; later stages have them by the digests of their inputs. The key of a
+/// publication covers its location, since its output is there, but not its costs, which decide no data file.
 pub fn task_key(task: &StageTask) -> String {
     let mut params = serde_json::to_value(&task.params).unwrap_or(Value::Null);
     let publication = params
@@ -35,9 +35,9 @@ pub fn task_key(task: &StageTask) -> String {
     content_key(task.id.stage, task.seed, task.rows, &addressed, &digests)
 }
 
-/// The content key of a stage: hash of stage, stage version, seed, number of rows, parameters and the digests of its inputs in
-/// order. Members named `location` and `checkpointSteps` are left out of `params`: where bytes lie, and how often work in progress is
-/// saved, does not change what they are.
+/// Computes the content key of a stage: the hash of stage, stage version, seed, number of rows, parameters and the digests of its inputs in
+/// order. Members named `location` and `checkpointSteps` are left out of `params`: neither the place of an input nor the number of
+/// checkpoints changes a byte of the output.
 pub fn content_key(
     stage: Stage,
     seed: i64,
@@ -53,7 +53,7 @@ pub fn content_key(
     sha256_hex(canonical(&value).as_bytes())
 }
 
-/// JSON with the members of every object in order of their names, and no white space.
+/// Returns JSON with the members of every object in order of their names, and no white space.
 pub fn canonical(value: &Value) -> String {
     match value {
         Value::Object(members) => {

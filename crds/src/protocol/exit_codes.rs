@@ -1,36 +1,37 @@
-//! The exit codes of the two binaries: the only part of the contract that a kernel or a kubelet reads.
+//! The exit codes of the two binaries: the only part of the protocol that a kernel or a kubelet reads.
 
-/// Codes with which `scalequest-worker` ends. All other codes mean: try again.
+/// Exit codes of `scalequest-worker`. All other codes are retried.
 pub mod worker {
     /// The task is done and its report is written.
     pub const DONE: i32 = 0;
-    /// This task can never work (bad parameters, missing or unsuitable model): the stage fails.
-    pub const TASK_CANNOT_WORK: i32 = 64;
-    /// This shard can never work: it is given up, the others go on.
-    pub const SHARD_CANNOT_WORK: i32 = 65;
-    /// An endpoint that serves a model does not answer, however often it is asked: it counts against no shard, as a full disk does.
+    /// Non-retryable failure of the task (bad parameters, missing or unsuitable model): the stage fails.
+    pub const TASK_FAILED_PERMANENTLY: i32 = 64;
+    /// Non-retryable failure of the shard: it is marked as failed, the others continue.
+    pub const SHARD_FAILED_PERMANENTLY: i32 = 65;
+    /// The endpoint that serves a model is unavailable after all retries. Not counted as a shard failure.
     pub const UNAVAILABLE: i32 = 69;
-    /// A disk is full: nobody's fault but the disk's, so it counts against no shard. Whoever does not know the code tries again.
+    /// The disk is full. Not counted as a shard failure.
     pub const DISK_FULL: i32 = 74;
-    /// Stopped on request with its progress saved: run the same task again.
+    /// Stopped on request with its progress saved; the same task resumes.
     pub const STOPPED: i32 = 75;
 
-    /// Whether an attempt that ended with `code` met something for which no shard is to blame.
-    pub fn blames_no_shard(code: i32) -> bool {
+    /// Returns whether an attempt that ended with `code` failed because of the infrastructure, so that it does not count as a failure of
+    /// its shard.
+    pub fn is_infrastructure_failure(code: i32) -> bool {
         matches!(code, UNAVAILABLE | DISK_FULL)
     }
 }
 
-/// Codes with which `scalequest` ends.
+/// Exit codes of `scalequest`.
 pub mod run {
-    /// The dataset holds what was asked for.
+    /// The target is reached.
     pub const DONE: i32 = 0;
     /// The run failed.
     pub const FAILED: i32 = 1;
-    /// What the user gave is wrong; nothing was started or written.
+    /// The input is invalid; nothing was started or written.
     pub const BAD_INPUT: i32 = 2;
     /// Budget or maxWaves ended the run early; what was accepted is published.
-    pub const SHORT: i32 = 3;
-    /// Interrupted; the same command goes on.
+    pub const INCOMPLETE: i32 = 3;
+    /// Interrupted; the same command resumes.
     pub const INTERRUPTED: i32 = 130;
 }

@@ -1,4 +1,4 @@
-//! What lies in the workspace: objects named by their digest, a manifest for each shard, and a seal for each stage.
+//! The workspace: objects named by their digest, a manifest for each shard, and a seal for each stage.
 //!
 //! Layout below the workspace: `stages/<stage>-<key>/objects/<sha256>`, `.../shards/<start>-<end>.json`, `.../sealed.json`,
 //! `.../checkpoint/`. A manifest is created once and never changed; a stage without a seal is not finished.
@@ -42,16 +42,16 @@ pub struct ShardManifest {
     pub start: i64,
     /// One past the last global row.
     pub end: i64,
-    /// Tables by name: `rows` (kept), `rejects`, and what else a stage makes.
+    /// Tables by name: `rows` (accepted), `rejects`, and others of the stage.
     pub tables: BTreeMap<String, TableRef>,
     /// Files by relative path: a trained model's.
     pub files: BTreeMap<String, ObjectRef>,
-    /// What was counted.
+    /// Its counts.
     pub counts: Counts,
     /// Small distributions for status and report.
     pub histograms: Vec<Histogram>,
-    /// The arithmetic body that computed it (`fused-bf16`, ...), or `none`.
-    pub body: String,
+    /// The compute backend (`fused-bf16`, ...), or `none`.
+    pub backend: String,
 }
 
 /// A finished stage: all its shards, checked, in row order.
@@ -73,6 +73,6 @@ pub struct Seal {
     pub counts: Counts,
     /// The sum of the shards' histograms.
     pub histograms: Vec<Histogram>,
-    /// Arithmetic bodies, each once, sorted.
-    pub bodies: Vec<String>,
+    /// Compute backends, each once, sorted.
+    pub backends: Vec<String>,
 }

@@ -1,7 +1,7 @@
-//! What operator and worker say to each other: the operator writes a [`task`] for each stage, the worker reads and writes [`rows`],
-//! commits [`manifest`]s, and answers with a [`report`], its [`progress`] and an exit code ([`exit_codes`]). Before a run is accepted, a
-//! worker answers with what it found ([`preflight`]); a [`profile`] says how fast a machine is. Work is addressed by [`content_key`]s.
-//! None of it is part of the API: it may change with every version, and operator and worker are of one version.
+//! The protocol between operator and worker. The operator writes a [`task`] for each stage. The worker reads and writes [`rows`], commits
+//! a [`manifest`] for each shard, and returns a [`report`], its [`progress`] and an exit code ([`exit_codes`]). Before a run is accepted,
+//! a worker reports what it found ([`preflight`]). A [`profile`] holds the throughput of a machine. Outputs are addressed by their
+//! [`content_key`]. None of it is part of the API: it may change with every version, and operator and worker must have the same version.
 
 pub mod task;
 

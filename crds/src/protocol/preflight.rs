@@ -1,5 +1,5 @@
-//! What a worker finds when it looks at everything that a spec refers to, before anything is started: the facts that the
-//! planner needs (sizes, digests), and every fault a person must mend, all at once.
+//! Preflight: a worker checks everything that a spec refers to before any stage starts. It reports the facts that the planner needs
+//! (sizes, digests) and every error that the user must fix, all at once.
 
 use std::ops::Range;
 
@@ -7,33 +7,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::v1alpha1::SynthesisRunSpec;
 
-/// Largest answer for one part in bytes: in a cluster it is a container's termination message.
+/// Largest report of one part in bytes: in a cluster it is a container's termination message.
 pub const PART_MAX_BYTES: usize = 4096;
 
-/// Files that one part looks at.
+/// Files that one part checks.
 const FILES_IN_A_PART: usize = 16;
 
-/// The result of an inspection.
+/// What preflight found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Inspection {
+pub struct PreflightReport {
     /// One for each entry of `spec.models` that could be read, in order.
     pub models: Vec<ModelFacts>,
     /// One for each entry of `spec.seedQuestions` that could be read, in order.
     pub seed_questions: Vec<FileFacts>,
     /// One for each benchmark of the contamination filter that could be read, in order.
     pub benchmarks: Vec<FileFacts>,
-    /// Whether nothing lies in the workspace, so that no stage needs to be looked for there.
+    /// Whether the workspace is empty, so that no sealed stage can be found there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub workspace_is_empty: bool,
-    /// Names of the models that would have to be fetched first, where nothing was to be fetched: they were not looked at.
+    /// Names of the models that were not checked, because they would have to be fetched and fetching was off.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_fetched: Vec<String>,
     /// What is wrong.
-    pub faults: Vec<Fault>,
+    pub errors: Vec<FieldError>,
     /// What is odd but no obstacle.
     #[serde(default)]
-    pub warnings: Vec<Fault>,
+    pub warnings: Vec<FieldError>,
 }
 
 /// What a model is, from its headers.
@@ -67,7 +67,7 @@ pub struct ModelFacts {
 }
 
 impl ModelFacts {
-    /// Head of a model that says text.
+    /// Head of a language model.
     pub const LANGUAGE_MODEL: &'static str = "languageModel";
     /// Head that gives one number, such as a reward.
     pub const SCALAR: &'static str = "scalar";
@@ -92,15 +92,15 @@ pub struct FileFacts {
 /// Something wrong with the input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Fault {
+pub struct FieldError {
     /// Path of the field, e.g. `spec.models[1].source.path`.
     pub field: String,
     /// What is wrong and what to do, lower case, no full stop.
     pub message: String,
 }
 
-/// What one worker looks at, where an inspection is shared out: a model, or some files. The parts of a spec are numbered, and together
-/// they are all of it.
+/// What one worker checks if preflight runs in parallel: a model, or some files. The parts of a spec are numbered, and together they
+/// cover it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Which of `spec.models`.
@@ -109,12 +109,12 @@ pub struct Part {
     pub seed_questions: Range<usize>,
     /// Which of the contamination filter's benchmarks.
     pub benchmarks: Range<usize>,
-    /// Whether the stores of workspace and output are looked at.
+    /// Whether the stores of workspace and output are checked.
     pub places: bool,
 }
 
 impl Part {
-    /// All of `spec` in one part.
+    /// Returns all of `spec` in one part.
     pub fn whole(spec: &SynthesisRunSpec) -> Part {
         Part {
             models: 0..spec.models.len(),
@@ -133,8 +133,8 @@ fn benchmarks(spec: &SynthesisRunSpec) -> usize {
     contamination.map_or(0, |contamination| contamination.benchmarks.len())
 }
 
-/// The parts of an inspection of `spec`: a part for each model, whose files take long to read, and one for every 16 question files;
-/// the last one looks at the stores too.
+/// Returns the parts of preflight for `spec`: one for each model, whose files take long to read, and one for every 16 question files. The
+/// last one checks the stores too.
 pub fn parts(spec: &SynthesisRunSpec) -> Vec<Part> {
     let none = || Part {
         models: 0..0,
@@ -168,15 +168,15 @@ pub fn parts(spec: &SynthesisRunSpec) -> Vec<Part> {
     parts
 }
 
-impl Inspection {
-    /// The findings of a part as JSON of at most [`PART_MAX_BYTES`] bytes. Locations are left out, since the spec has them; warnings, then
-    /// the last faults are given up where it would be longer.
+impl PreflightReport {
+    /// Returns the report of a part as JSON of at most [`PART_MAX_BYTES`] bytes, without locations, since the spec has them. If it would be
+    /// longer, warnings are dropped first, then the last errors.
     pub fn to_bounded_json(&self) -> String {
         let mut part = self.clone();
         for file in part.seed_questions.iter_mut().chain(&mut part.benchmarks) {
             file.location.clear();
         }
-        let fitting = |part: &Inspection| {
+        let fitting = |part: &PreflightReport| {
             let json = serde_json::to_string(part).unwrap_or_default();
             (json.len() <= PART_MAX_BYTES).then_some(json)
         };
@@ -187,41 +187,41 @@ impl Inspection {
                 None => {}
             }
         }
-        let all = part.faults.clone();
+        let all = part.errors.clone();
         for shown in (1..=all.len()).rev() {
-            part.faults = all[..shown].to_vec();
+            part.errors = all[..shown].to_vec();
             let more = all.len() - shown;
             if more > 0 {
-                part.faults.push(Fault {
+                part.errors.push(FieldError {
                     field: "spec".into(),
-                    message: format!("and {more} more faults, shown once these are mended"),
+                    message: format!("and {more} more errors, shown once these are fixed"),
                 });
             }
             if let Some(json) = fitting(&part) {
                 return json;
             }
         }
-        // A single fault that is too long: its words begin with what matters.
-        for fault in &mut part.faults {
-            fault.message = fault.message.chars().take(200).chain("…".chars()).collect();
+        // A single error that is too long: the beginning matters most.
+        for error in &mut part.errors {
+            error.message = error.message.chars().take(200).chain("…".chars()).collect();
         }
         fitting(&part).unwrap_or_default()
     }
 
-    /// The whole inspection of `spec` from the findings of its parts, in their order.
+    /// The whole preflight of `spec` from the findings of its parts, in their order.
     pub fn of_parts(
         spec: &SynthesisRunSpec,
-        parts: impl IntoIterator<Item = Inspection>,
-    ) -> Inspection {
-        let mut whole = Inspection::default();
+        parts: impl IntoIterator<Item = PreflightReport>,
+    ) -> PreflightReport {
+        let mut whole = PreflightReport::default();
         for part in parts {
-            let Inspection {
+            let PreflightReport {
                 models,
                 seed_questions,
                 benchmarks,
                 workspace_is_empty,
                 not_fetched,
-                faults,
+                errors,
                 warnings,
             } = part;
             whole.not_fetched.extend(not_fetched);
@@ -229,7 +229,7 @@ impl Inspection {
             whole.seed_questions.extend(seed_questions);
             whole.benchmarks.extend(benchmarks);
             whole.workspace_is_empty |= workspace_is_empty;
-            whole.faults.extend(faults);
+            whole.errors.extend(errors);
             whole.warnings.extend(warnings);
         }
         let contamination = spec
@@ -251,7 +251,7 @@ fn fill_in(facts: &mut FileFacts, located: Option<(&'static str, String)>) {
     }
 }
 
-impl std::fmt::Display for Fault {
+impl std::fmt::Display for FieldError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.field, self.message)
     }
@@ -340,13 +340,13 @@ mod tests {
     #[test]
     fn the_answers_of_the_parts_are_the_whole_again() {
         let spec = spec(2, 20, 3);
-        let mut whole = Inspection::default();
+        let mut whole = PreflightReport::default();
         let mut answers = Vec::new();
         for part in parts(&spec) {
-            let found = Inspection {
+            let found = PreflightReport {
                 seed_questions: part.seed_questions.map(facts).collect(),
                 benchmarks: part.benchmarks.map(|n| facts(1000 + n)).collect(),
-                ..Inspection::default()
+                ..PreflightReport::default()
             };
             whole.seed_questions.extend(found.seed_questions.clone());
             whole.benchmarks.extend(found.benchmarks.clone());
@@ -354,36 +354,36 @@ mod tests {
             assert!(json.len() <= PART_MAX_BYTES, "{}", json.len());
             answers.push(serde_json::from_str(&json).unwrap());
         }
-        assert_eq!(Inspection::of_parts(&spec, answers), whole);
+        assert_eq!(PreflightReport::of_parts(&spec, answers), whole);
     }
 
     #[test]
     fn an_answer_with_too_many_or_too_long_faults_is_cut_and_says_so() {
-        let fault = |n: usize, length: usize| Fault {
+        let error = |n: usize, length: usize| FieldError {
             field: format!("spec.models[{n}]"),
             message: "x".repeat(length),
         };
-        let many = Inspection {
-            faults: (0..200).map(|n| fault(n, 100)).collect(),
-            warnings: vec![fault(0, 1000)],
-            ..Inspection::default()
+        let many = PreflightReport {
+            errors: (0..200).map(|n| error(n, 100)).collect(),
+            warnings: vec![error(0, 1000)],
+            ..PreflightReport::default()
         };
         let json = many.to_bounded_json();
-        let read: Inspection = serde_json::from_str(&json).unwrap();
-        assert!(json.len() <= PART_MAX_BYTES && read.faults.len() > 10 && read.warnings.is_empty());
-        let last = read.faults.last().unwrap();
+        let read: PreflightReport = serde_json::from_str(&json).unwrap();
+        assert!(json.len() <= PART_MAX_BYTES && read.errors.len() > 10 && read.warnings.is_empty());
+        let last = read.errors.last().unwrap();
         assert_eq!(
             last.message,
             format!(
-                "and {} more faults, shown once these are mended",
-                201 - read.faults.len()
+                "and {} more errors, shown once these are fixed",
+                201 - read.errors.len()
             )
         );
-        let long = Inspection {
-            faults: vec![fault(0, 10_000)],
-            ..Inspection::default()
+        let long = PreflightReport {
+            errors: vec![error(0, 10_000)],
+            ..PreflightReport::default()
         };
-        let read: Inspection = serde_json::from_str(&long.to_bounded_json()).unwrap();
-        assert!(read.faults[0].message.ends_with('…'));
+        let read: PreflightReport = serde_json::from_str(&long.to_bounded_json()).unwrap();
+        assert!(read.errors[0].message.ends_with('…'));
     }
 }

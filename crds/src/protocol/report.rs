@@ -1,5 +1,5 @@
-//! What a worker says when it ends: at most [`REPORT_MAX_BYTES`] bytes of JSON, since in a cluster it is the pod's
-//! termination message.
+//! The report of a worker when it ends: at most [`REPORT_MAX_BYTES`] bytes of JSON, since in a cluster it is the termination message of
+//! the pod.
 
 use std::collections::BTreeMap;
 
@@ -10,20 +10,20 @@ use crate::v1alpha1::{RejectReason, Stage};
 /// Largest report in bytes.
 pub const REPORT_MAX_BYTES: usize = 2048;
 
-/// What a shard or a seal counted. All numbers only ever add up.
+/// Counts of a shard or a seal. They only ever add up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Counts {
-    /// Rows taken in.
+    /// Rows read.
     pub rows_in: i64,
-    /// Rows kept.
+    /// Rows accepted.
     pub rows_out: i64,
     /// Rows dropped, by reason. `rows_in = rows_out + sum(dropped)` for every stage from Filter to Verify; for Generate `rows_in` is
-    /// the number of questions drawn.
+    /// the number of questions sampled.
     pub dropped: BTreeMap<RejectReason, i64>,
-    /// Prompt tokens read.
+    /// Prompt tokens.
     pub tokens_in: i64,
-    /// Tokens made.
+    /// Generated tokens.
     pub tokens_out: i64,
 }
 
@@ -46,7 +46,7 @@ impl Counts {
         }
     }
 
-    /// Sum of all dropped rows.
+    /// Returns the sum of all dropped rows.
     pub fn dropped_total(&self) -> i64 {
         self.dropped.values().sum()
     }
@@ -67,7 +67,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// An empty histogram of `bins` equal bins over `low..high`.
+    /// Returns an empty histogram of `bins` equal bins over `low..high`.
     pub fn new(name: &str, low: f64, high: f64, bins: usize) -> Self {
         Histogram {
             name: name.into(),
@@ -77,7 +77,7 @@ impl Histogram {
         }
     }
 
-    /// Counts `value`; a value that is not a number is passed over.
+    /// Counts `value`; a NaN is skipped.
     pub fn record(&mut self, value: f64) {
         if value.is_nan() {
             return;
@@ -102,7 +102,7 @@ impl Histogram {
     }
 }
 
-/// How a worker's task ended.
+/// How the task of a worker ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     rename_all = "camelCase",
@@ -115,23 +115,23 @@ pub enum Outcome {
         /// Whether it had been committed before and nothing was computed.
         reused: bool,
     },
-    /// All shards are there; the stage is sealed.
+    /// All shards are committed; the stage is sealed.
     Sealed {
         /// The seal's digest.
         digest: String,
         /// Rows by table.
         rows: BTreeMap<String, i64>,
     },
-    /// Sealing found shards missing or damaged; they are to be run (again).
+    /// Sealing found shards missing or corrupt; they must be run (again).
     Missing {
         /// Shard indices: at most the first 100.
         shards: Vec<i64>,
-        /// How many are missing in all.
+        /// How many are missing in total.
         total: i64,
     },
-    /// An earlier stage's object is damaged or gone: that stage is to be sealed again, which finds what to make again.
-    InputDamaged {
-        /// The stage that made it.
+    /// An object of an earlier stage is corrupt or gone. That stage must be sealed again, which finds the shards to recompute.
+    InputCorrupted {
+        /// The stage that wrote it.
         stage: Stage,
         /// Its content key.
         key: String,
@@ -140,48 +140,48 @@ pub enum Outcome {
     },
     /// Stopped on request, progress saved.
     Stopped,
-    /// It did not work.
+    /// It failed.
     Failed {
-        /// For a person: what failed, naming field, file or object, and what to do.
+        /// What failed, with field, file or object, and what to do.
         message: String,
     },
 }
 
-/// What a worker says when it ends.
+/// The report of a worker when it ends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StageReport {
     /// The stage.
     pub stage: Stage,
-    /// The content key it worked for.
+    /// The content key of the task.
     pub key: String,
     /// The shard; absent for a seal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<i64>,
     /// How it ended.
     pub outcome: Outcome,
-    /// What was counted (the whole stage's for a seal).
+    /// Its counts (for a seal those of the whole stage).
     #[serde(default)]
     pub counts: Counts,
-    /// Distributions; dropped first where the report would be too long.
+    /// Distributions; dropped first if the report would be too long.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub histograms: Vec<Histogram>,
-    /// Arithmetic bodies of a sealed stage.
+    /// Compute backends of a sealed stage.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub bodies: Vec<String>,
+    pub backends: Vec<String>,
     /// Wall time of the worker in milliseconds.
     pub worker_millis: i64,
-    /// Wall time with an accelerator held, in milliseconds; 0 on a CPU.
+    /// Wall time with an accelerator allocated, in milliseconds; 0 on a CPU.
     #[serde(default)]
     pub gpu_millis: i64,
-    /// Things a person should know that did not stop the work.
+    /// Problems that need attention but did not stop the work.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
 impl StageReport {
-    /// The report as JSON of at most [`REPORT_MAX_BYTES`] bytes: warnings, then histograms, then the end of an error
-    /// message are given up where it would be longer.
+    /// Returns the report as JSON of at most [`REPORT_MAX_BYTES`] bytes. If it would be longer, warnings are dropped first, then histograms,
+    /// then the end of an error message.
     pub fn to_bounded_json(&self) -> String {
         let mut report = self.clone();
         loop {
@@ -195,7 +195,7 @@ impl StageReport {
                 report.histograms.pop();
             } else {
                 match &mut report.outcome {
-                    Outcome::Failed { message } | Outcome::InputDamaged { message, .. }
+                    Outcome::Failed { message } | Outcome::InputCorrupted { message, .. }
                         if message.chars().count() > 16 =>
                     {
                         let keep = message.chars().count() * 3 / 4;

@@ -4,21 +4,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::v1alpha1::{RejectReason, Stage};
 
-/// A question on its way through a wave. Later stages fill in what they find.
+/// A question of a wave. Later stages fill in their results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct QuestionRow {
     /// Global question id: unique in the run, the same in every execution of it.
     pub id: i64,
-    /// The generator that made it.
+    /// The generator that generated it.
     pub generator: String,
     /// The wave it belongs to (0: sampled for preference pairs).
     pub wave: i32,
     /// The question.
     pub question: String,
-    /// Tokens that the generator drew for it.
+    /// Tokens that the generator sampled for it.
     pub question_tokens: i32,
-    /// Predicted fail rate in 0..=1, where difficulty is rated.
+    /// Predicted fail rate in 0..=1, if difficulty is scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub difficulty: Option<f64>,
 }
@@ -41,11 +41,11 @@ pub struct ResponseRow {
     pub index: i32,
     /// The text.
     pub text: String,
-    /// Tokens drawn for it.
+    /// Tokens sampled for it.
     pub tokens: i32,
     /// Whether it ended by itself (false: cut at the token limit).
     pub finished: bool,
-    /// The final answer in normal form, where one was found.
+    /// The final answer in normal form, if one was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_answer: Option<String>,
     /// Its reward: a scalar head's value, or a verifier's probability of Yes.
@@ -59,7 +59,7 @@ pub struct ResponseRow {
 pub struct AcceptedRow {
     /// The question and all its responses.
     pub answered: AnsweredRow,
-    /// Index of the response that is kept.
+    /// Index of the chosen response.
     pub chosen: i32,
     /// How many responses agree with its final answer, itself included.
     pub agreement: i32,
@@ -91,11 +91,11 @@ pub struct LabelRow {
     pub question: String,
     /// Share of wrong responses.
     pub fail_rate: f64,
-    /// Responses drawn.
+    /// Responses sampled.
     pub samples: i32,
 }
 
-/// A question learnt from in QFT.
+/// A question that QFT trained on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SftRow {
@@ -113,12 +113,12 @@ pub struct RejectRow {
     pub stage: Stage,
     /// Why.
     pub reason: RejectReason,
-    /// The question with all that was known of it.
+    /// The question with the results so far.
     pub question: QuestionRow,
-    /// What led to the decision, in a few words (the matching id, the n-gram, the verdict), never free of bounds: at most 500 characters.
+    /// What led to the decision (the matching id, the n-gram, the verdict), at most 500 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// Responses, where there were any.
+    /// Responses, if there were any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub responses: Vec<ResponseRow>,
 }

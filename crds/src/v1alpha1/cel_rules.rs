@@ -30,15 +30,15 @@ pub(super) fn member_of_its_type(member: &str, kind: &str) -> Rule {
     ))
 }
 
-/// Job and pod names are made from the run's.
+/// Job and pod names are derived from the name of the run.
 pub(super) fn short_name() -> Rule {
     // Metadata is not part of the schema, so the API server takes no path into it: the message names the field.
     Rule::new("size(self.metadata.name) <= 40").message(
-        "metadata.name has at most 40 characters: the names of Jobs and pods are made from it",
+        "metadata.name has at most 40 characters: the names of Jobs and pods are derived from it",
     )
 }
 
-/// `spec.<field>` does not change once the run is accepted; a refused spec can still be mended.
+/// `spec.<field>` does not change once the run is accepted; an invalid spec can still be fixed.
 pub(super) fn fixed_once_accepted(field: &str, is_required: bool) -> Rule {
     let same = if is_required {
         format!("self.spec.{field} == oldSelf.spec.{field}")
@@ -50,11 +50,11 @@ pub(super) fn fixed_once_accepted(field: &str, is_required: bool) -> Rule {
     at(
         &format!(".spec.{field}"),
         Rule::new(format!("!({ACCEPTED}) || ({same})"))
-            .message(Message::Message(format!("spec.{field} cannot change once the run is accepted: make a new run on the same workspace, what did not change is reused"))),
+            .message(Message::Message(format!("spec.{field} cannot change once the run is accepted: create another run with the same workspace, which reuses the stages that did not change"))),
     )
 }
 
-/// Accepted pairs are never thrown away.
+/// Accepted pairs are never discarded.
 pub(super) fn target_only_grows() -> Rule {
     at(
         ".spec.target.examples",
@@ -62,7 +62,7 @@ pub(super) fn target_only_grows() -> Rule {
         Rule::new(format!(
             "!({ACCEPTED}) || self.spec.target.examples >= oldSelf.spec.target.examples"
         ))
-        .message("spec.target.examples may only grow once the run is accepted: what was accepted is never thrown away"),
+        .message("spec.target.examples may only grow once the run is accepted: accepted pairs are never discarded"),
     )
 }
 
@@ -72,11 +72,11 @@ pub(super) fn target_rests_once_complete() -> Rule {
     at(
         ".spec.target.examples",
         Rule::new(format!("!({complete}) || self.spec.target.examples == oldSelf.spec.target.examples"))
-            .message("spec.target.examples cannot grow once the run is complete: make a new run on the same workspace, everything made so far is reused"),
+            .message("spec.target.examples cannot grow once the run is complete: create another run with the same workspace, which reuses all finished stages"),
     )
 }
 
-/// Two controllers must never both look after a run.
+/// Two controllers must never reconcile the same run.
 pub(super) fn managed_by_never_changes() -> Rule {
     at(
         ".spec.managedBy",
@@ -114,7 +114,7 @@ pub(super) fn every_rewriter_is_a_model() -> Rule {
     )
 }
 
-/// `spec.<field>` is a declared model, where `is_set` holds.
+/// `spec.<field>` is a declared model, if `is_set` holds.
 pub(super) fn refers_to_a_model(field: &str, is_set: &str) -> Rule {
     at(
         &format!(".{field}"),
@@ -138,7 +138,7 @@ pub(super) fn difficulty_names_generators() -> Rule {
     )
 }
 
-/// A limit on money needs something that costs any.
+/// A limit on money needs a price.
 pub(super) fn cost_has_a_price() -> Rule {
     at(
         ".budget.cost",

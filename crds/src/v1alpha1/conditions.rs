@@ -1,17 +1,17 @@
-//! Condition types of a SynthesisRun and the closed set of their reasons. A reason is a word for machines; the message beside it is for
-//! people. Complete and Failed are terminal and exclude each other; a run stopped short by a limit is neither.
+//! Condition types of a SynthesisRun and the closed set of their reasons. A reason is for machines, the message beside it for users.
+//! Complete and Failed are terminal and exclude each other; a run that a limit ended early is neither.
 
-/// The spec was checked and its defaults are on record. False: it was refused, the message lists every fault.
+/// The spec is valid and its defaults are recorded. False: it is invalid, the message lists every error.
 pub const ACCEPTED: &str = "Accepted";
-/// Stages run, or may run as soon as there is room. False: see the reason.
+/// Stages run, or wait for resources. False: see the reason.
 pub const PROGRESSING: &str = "Progressing";
-/// The run is held by `spec.suspend`.
+/// The run is suspended by `spec.suspend`.
 pub const SUSPENDED: &str = "Suspended";
-/// The dataset holds what was asked for and is published.
+/// The target is reached and the dataset is published.
 pub const COMPLETE: &str = "Complete";
-/// The run cannot work.
+/// The run failed permanently.
 pub const FAILED: &str = "Failed";
-/// The run goes on, but something needs a person's eye.
+/// The run continues, but something needs attention.
 pub const DEGRADED: &str = "Degraded";
 
 /// Every condition type, in the order in which status lists them.
@@ -21,71 +21,71 @@ pub const TYPES: [&str; 6] = [ACCEPTED, PROGRESSING, SUSPENDED, COMPLETE, FAILED
 pub mod reason {
     /// Accepted: the spec is valid.
     pub const VALID: &str = "Valid";
-    /// Accepted, False: the spec has faults.
+    /// Accepted, False: the spec has errors.
     pub const INVALID: &str = "Invalid";
-    /// Accepted, Unknown: what the spec refers to is being looked at.
-    pub const INSPECTING: &str = "Inspecting";
+    /// Accepted, Unknown: preflight checks what the spec refers to.
+    pub const PREFLIGHT_RUNNING: &str = "PreflightRunning";
     /// Progressing: generators or the scorer are being trained.
     pub const TRAINING: &str = "Training";
-    /// Progressing: a wave is under way.
+    /// Progressing: a wave is running.
     pub const SYNTHESIZING: &str = "Synthesizing";
     /// Progressing: the dataset is being written.
     pub const PUBLISHING: &str = "Publishing";
     /// Progressing, False: the target is reached and the dataset published.
     pub const TARGET_REACHED: &str = "TargetReached";
     /// Progressing, False: `spec.suspend` is true.
-    pub const HELD: &str = "Held";
-    /// Progressing, False: hours, money or deadline of `spec.budget` are used up.
+    pub const SUSPENDED: &str = "Suspended";
+    /// Progressing, False: the hours, the money or the deadline of `spec.budget` are exhausted.
     pub const BUDGET_EXHAUSTED: &str = "BudgetExhausted";
-    /// Progressing, False: `spec.target.maxWaves` waves are done.
+    /// Progressing, False: the run has done `spec.target.maxWaves` waves.
     pub const MAX_WAVES_REACHED: &str = "MaxWavesReached";
-    /// Progressing, False: the run record has no room for another wave.
+    /// Progressing, False: another wave would exceed the size limit of the run record.
     pub const RECORD_FULL: &str = "RecordFull";
-    /// Failed: a stage can never work.
+    /// Failed: a stage failed permanently.
     pub const STAGE_FAILED: &str = "StageFailed";
-    /// Failed: more shards were given up than `spec.failurePolicy` allows.
+    /// Failed: more shards failed than `spec.failurePolicy` allows.
     pub const TOO_MANY_FAILED_SHARDS: &str = "TooManyFailedShards";
-    /// Degraded: a sealed output was damaged and is made again.
-    pub const OUTPUT_DAMAGED: &str = "OutputDamaged";
-    /// Degraded: shards were given up; their rows count as rejects.
-    pub const SHARDS_GIVEN_UP: &str = "ShardsGivenUp";
-    /// Degraded: the spec differs from the record in what cannot change; the record holds.
+    /// Degraded: a sealed output was corrupt or gone and is recomputed.
+    pub const OUTPUT_CORRUPTED: &str = "OutputCorrupted";
+    /// Degraded: shards failed after all retries; their rows count as rejects.
+    pub const SHARDS_FAILED: &str = "ShardsFailed";
+    /// Degraded: the spec differs from the record in an immutable field; the run continues with the recorded spec.
     pub const SPEC_DIFFERS_FROM_RECORD: &str = "SpecDiffersFromRecord";
-    /// Degraded: pods cannot start; the message says what Kubernetes says of them.
+    /// Degraded: pods cannot start; the message has the reason that Kubernetes gives.
     pub const PODS_WAITING: &str = "PodsWaiting";
-    /// Degraded: a pod is on a node that cannot be reached; Kubernetes replaces it only once the node is deleted or tainted out-of-service.
+    /// Degraded: a pod is on an unreachable node; Kubernetes replaces it only once the node is deleted or tainted out-of-service.
     pub const NODE_LOST: &str = "NodeLost";
-    /// Degraded: workers fail for a reason outside the run (a store, a network) and are tried again.
+    /// Degraded: workers fail because of the infrastructure (a store, a network) and are retried.
     pub const WORKERS_FAILING: &str = "WorkersFailing";
-    /// Degraded: the API server refused to let the operator make or change an object (quota, admission, access).
-    pub const REQUEST_REFUSED: &str = "RequestRefused";
-    /// Degraded: the run record cannot be read, so that nothing is done.
+    /// Degraded: the API server rejected a request of the operator (quota, admission, access).
+    pub const API_REQUEST_REJECTED: &str = "APIRequestRejected";
+    /// Degraded: the run record cannot be read, so the run is not reconciled.
     pub const RECORD_UNREADABLE: &str = "RecordUnreadable";
-    /// Nothing is wrong, or nothing was decided yet.
+    /// No problems detected, or not evaluated yet.
     pub const AS_EXPECTED: &str = "AsExpected";
 
     /// Every reason.
     pub const ALL: [&str; 22] = [
         VALID,
         INVALID,
-        INSPECTING,
+        PREFLIGHT_RUNNING,
         TRAINING,
         SYNTHESIZING,
         PUBLISHING,
         TARGET_REACHED,
-        HELD,
+        SUSPENDED,
         BUDGET_EXHAUSTED,
         MAX_WAVES_REACHED,
         RECORD_FULL,
         STAGE_FAILED,
         TOO_MANY_FAILED_SHARDS,
-        OUTPUT_DAMAGED,
-        SHARDS_GIVEN_UP,
+        OUTPUT_CORRUPTED,
+        SHARDS_FAILED,
         SPEC_DIFFERS_FROM_RECORD,
         PODS_WAITING,
         NODE_LOST,
         WORKERS_FAILING,
-        REQUEST_REFUSED,
+        API_REQUEST_REJECTED,
         RECORD_UNREADABLE,
         AS_EXPECTED,
     ];

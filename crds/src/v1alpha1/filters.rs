@@ -10,7 +10,7 @@ use super::generator::Sampling;
 use super::model::ClaimSource;
 use super::patterns;
 
-/// Which questions are dropped. The order is fixed: as listed.
+/// Filters that drop questions, in this fixed order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Filters {
@@ -20,10 +20,10 @@ pub struct Filters {
     /// Questions that share text with a benchmark.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contamination: Option<Contamination>,
-    /// Questions that were asked before, in this wave or an earlier one.
+    /// Duplicates of questions of this wave or an earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duplicates: Option<Duplicates>,
-    /// Questions that a judge calls unsolvable.
+    /// Questions that a judge finds unsolvable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub solvability: Option<Solvability>,
     /// Questions that a trained scorer predicts to be too easy.
@@ -36,7 +36,7 @@ pub struct Filters {
 #[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Language {
-    /// ISO 639-1 codes of the languages to keep. Default: `[en]`.
+    /// ISO 639-1 codes of the accepted languages. Default: `[en]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
     #[schemars(inner(regex(pattern = patterns::LANGUAGE)))]
@@ -101,12 +101,12 @@ pub struct Solvability {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 40))]
     pub model: Option<String>,
-    /// How the judge draws. Default: temperature 0, 2048 tokens.
+    /// Sampling settings of the judge. Default: temperature 0, 2048 tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,
 }
 
-/// Difficulty sampling: a scorer, trained on the solver's fail rates on seed questions, drops what is too easy.
+/// Difficulty sampling: a scorer, trained on the solver's fail rates on seed questions, drops questions that are too easy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -121,7 +121,7 @@ pub struct Difficulty {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
     pub samples: Option<i32>,
-    /// How the solver draws. Default: as in `responses`.
+    /// Sampling settings of the solver. Default: as in `responses`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,
     /// Names of the generators whose questions may be dropped. Default: all.

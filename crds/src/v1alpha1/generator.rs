@@ -1,11 +1,11 @@
-//! Generators: models that learn to ask, and how they are trained and sampled.
+//! Question generators: how they are trained and sampled.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::patterns;
 
-/// A question generator: trained (QFT, then QPO), then asked for its share of the questions.
+/// A question generator: trained (QFT, then QPO), then sampled for its share of the questions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Generator {
@@ -16,7 +16,7 @@ pub struct Generator {
     /// Name of the model it starts from.
     #[schemars(length(min = 1, max = 40))]
     pub model: String,
-    /// Share of the questions, relative to the other generators' weights; 0 leaves it out. Default: 1.
+    /// Share of the questions, relative to the weights of the other generators; 0 leaves it out. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000000))]
     pub weight: Option<i32>,
@@ -30,7 +30,7 @@ pub struct Generator {
     /// Question preference optimisation. Default: the recipe's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qpo: Option<Qpo>,
-    /// How questions are drawn. Default: the recipe's.
+    /// Sampling settings for questions. Default: the recipe's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,
 }
@@ -79,7 +79,7 @@ pub struct Qpo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 40))]
     pub rewriter: Option<String>,
-    /// How the rewriter draws. Default: temperature 0.
+    /// Sampling settings of the rewriter. Default: temperature 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewriting: Option<Sampling>,
     /// Passes over the pairs. Default: the recipe's (paper: 1).
@@ -136,7 +136,7 @@ pub struct Lora {
     pub alpha: f64,
 }
 
-/// How tokens are drawn.
+/// Sampling settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Sampling {
@@ -148,7 +148,7 @@ pub struct Sampling {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.001, max = 1.0))]
     pub top_p: Option<f64>,
-    /// Number of likeliest tokens to draw from; 0 for all. Default: 0.
+    /// Number of likeliest tokens to sample from; 0 for all. Default: 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000000))]
     pub top_k: Option<i32>,

@@ -1,4 +1,4 @@
-//! The languages that the language filter can tell apart: operator and worker go by this one table.
+//! The languages that the language filter can distinguish: the one table of operator and worker.
 
 /// ISO 639-1 code and English name of each, by code.
 pub const LANGUAGES: [(&str, &str); 18] = [
@@ -22,7 +22,7 @@ pub const LANGUAGES: [(&str, &str); 18] = [
     ("zh", "Chinese"),
 ];
 
-/// The codes alone, sorted.
+/// Returns the codes, sorted.
 pub fn language_codes() -> impl Iterator<Item = &'static str> + Clone {
     LANGUAGES.iter().map(|(code, _)| *code)
 }

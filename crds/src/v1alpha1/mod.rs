@@ -45,8 +45,8 @@ pub use filters::{
 pub use generator::{Generator, Lora, Qft, Qpo, Sampling, Tuning};
 pub use languages::{LANGUAGES, language_codes};
 pub use model::{
-    Arithmetic, Engine, EngineType, HubSource, Model, ModelCache, ModelSource, OpenAiEngine,
-    Prices, SecretKey, ServerEngine,
+    Dtype, Engine, EngineType, HubSource, Model, ModelCache, ModelSource, OpenAiEngine, Prices,
+    SecretKey, ServerEngine,
 };
 pub use pods::{FailurePolicy, PodSettings};
 pub use reject_reason::RejectReason;
@@ -54,5 +54,5 @@ pub use responses::{Agreement, AnswerFormat, Responses, Reward, Verification};
 pub use stage::Stage;
 pub use stage_id::StageId;
 pub use status::SynthesisRunStatus;
-pub use storage_location::{Place, SeedQuestions, Store};
+pub use storage_location::{SeedQuestions, StorageLocation, Store};
 pub use synthesis_run::{Budget, Domain, MAX_NAME, Recipe, SynthesisRun, SynthesisRunSpec, Target};

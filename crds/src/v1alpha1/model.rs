@@ -1,4 +1,4 @@
-//! Models: where they come from and what runs them.
+//! Models: their sources and the engines that run them.
 
 use kube_derive::KubeSchema;
 use schemars::JsonSchema;
@@ -19,7 +19,7 @@ pub struct Model {
     #[schemars(length(min = 1, max = 40))]
     #[schemars(regex(pattern = patterns::NAME))]
     pub name: String,
-    /// Where the weights are. Absent only where an endpoint serves the model.
+    /// Source of the weights. Absent only if an endpoint serves the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<ModelSource>,
     /// What runs the model. Default: the built-in engine.
@@ -27,7 +27,7 @@ pub struct Model {
     pub engine: Option<Engine>,
 }
 
-/// Where a model's weights are. Exactly one member.
+/// Source of a model's weights. Exactly one member.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(crates(kube_core = "kube_core"))]
 #[x_kube(validation = rules::exactly_one(&["hub", "path", "uri", "claim", "image"]))]
@@ -40,7 +40,7 @@ pub struct ModelSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub path: Option<String>,
-    /// An object store URI (`s3://`, `gs://`, `az://`): a GGUF file, or a prefix below which lies a directory in the Hugging Face layout.
+    /// An object store URI (`s3://`, `gs://`, `az://`): a GGUF file, or the prefix of a directory in the Hugging Face layout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub uri: Option<String>,
@@ -56,15 +56,13 @@ pub struct ModelSource {
 pub const IMAGES: &str = "/images";
 
 impl Model {
-    /// How the built-in engine computes with the model.
-    pub fn arithmetic(&self) -> Arithmetic {
+    /// Returns the dtype in which the built-in engine computes with the model.
+    pub fn dtype(&self) -> Dtype {
         let engine = self.engine.as_ref();
-        engine
-            .and_then(|engine| engine.arithmetic)
-            .unwrap_or_default()
+        engine.and_then(|engine| engine.dtype).unwrap_or_default()
     }
 
-    /// The member of `source` that is set, and the path or URI by which a worker reaches the model's files.
+    /// Returns the member of `source` that is set, and the path or URI by which a worker reaches the model's files.
     pub fn located(&self) -> Option<(&'static str, String)> {
         let ModelSource {
             hub,
@@ -84,14 +82,14 @@ impl Model {
             })
     }
 
-    /// The member of `source` that is set, where a worker fetches the model's files before it uses them.
+    /// Returns the member of `source` that is set, if a worker fetches the model's files before it uses them.
     pub fn fetched(&self) -> Option<&'static str> {
         let source = self.source.as_ref()?;
         let hub = source.hub.as_ref().map(|_| "hub");
         hub.or_else(|| source.uri.as_ref().map(|_| "uri"))
     }
 
-    /// The endpoint that serves the model, where its engine is of type `OpenAI`.
+    /// Returns the endpoint that serves the model, if its engine is of type `OpenAI`.
     pub fn served(&self) -> Option<&OpenAiEngine> {
         let engine = self.engine.as_ref()?;
         engine
@@ -100,7 +98,7 @@ impl Model {
             .filter(|_| engine.kind == EngineType::OpenAI)
     }
 
-    /// The server that a stage starts for the model, where its engine is of type `Server`.
+    /// Returns the server that a stage starts for the model, if its engine is of type `Server`.
     pub fn own_server(&self) -> Option<&ServerEngine> {
         let engine = self.engine.as_ref()?;
         engine
@@ -121,37 +119,37 @@ pub struct HubSource {
     #[schemars(regex(pattern = patterns::COMMIT))]
     #[schemars(length(min = 40, max = 40))]
     pub revision: String,
-    /// The GGUF file to fetch, where the repository holds several. Default: the model's safetensors, otherwise the only GGUF file.
+    /// The GGUF file to fetch, if the repository holds several. Default: the model's safetensors, otherwise the only GGUF file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub file: Option<String>,
-    /// Secret (cluster) with an access token, for a repository that needs one. On one machine the token is read from `HF_TOKEN`, otherwise
+    /// Secret (cluster) with an access token, for a gated or private repository. On one machine the token is read from `HF_TOKEN`, otherwise
     /// from the file that `hf auth login` writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_secret: Option<SecretKey>,
 }
 
 impl HubSource {
-    /// The repository as a URI, for a person.
+    /// Returns the repository as a URI.
     pub fn shown(&self) -> String {
         hub_uri(&self.repo, &self.revision, self.file.as_deref())
     }
 }
 
-/// What begins the URI of a repository of the hub, in `spec.stores` too.
+/// The scheme of a repository of the hub, in `spec.stores` too.
 pub const HUB_SCHEME: &str = "hf://";
 
-/// A revision of a repository of the hub, or a file of it, as a URI.
+/// Returns the URI of a revision of a repository of the hub, or of a file of it.
 pub fn hub_uri(repo: &str, revision: &str, file: Option<&str>) -> String {
     let file = file.map(|file| format!("/{file}")).unwrap_or_default();
     format!("{HUB_SCHEME}{repo}@{revision}{file}")
 }
 
-/// Where fetched models are kept.
+/// The cache of fetched models.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModelCache {
-    /// A persistent volume claim that all pods which use a fetched model can write to; other runs may share it.
+    /// A persistent volume claim to which all pods that use a fetched model can write; other runs may share it.
     pub claim: ClaimSource,
 }
 
@@ -181,16 +179,16 @@ pub struct ImageSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(crates(kube_core = "kube_core"))]
 #[x_kube(validation = rules::member_of_its_type("server", "Server"), validation = rules::member_of_its_type("openAI", "OpenAI"))]
-#[x_kube(validation = Rule::new("!has(self.arithmetic) || self.type == 'Candle'").message("arithmetic is that of the built-in engine, type Candle"))]
+#[x_kube(validation = Rule::new("!has(self.dtype) || self.type == 'Candle'").message("dtype is that of the built-in engine, type Candle"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Engine {
     /// Which engine.
     #[serde(rename = "type")]
     pub kind: EngineType,
-    /// How the built-in engine computes, with type `Candle`. Each arithmetic gives the same bytes on every machine, and another one other
-    /// bytes. Default: Bfloat16. Training computes in 32 bits whatever it says.
+    /// Dtype in which the built-in engine computes, with type `Candle`. Each dtype gives the same bytes on every machine, and another dtype
+    /// other bytes. Default: Bfloat16. Training always computes in 32 bits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub arithmetic: Option<Arithmetic>,
+    pub dtype: Option<Dtype>,
     /// Settings of a server that the stage starts itself; with type `Server`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerEngine>,
@@ -210,16 +208,16 @@ pub enum EngineType {
     OpenAI,
 }
 
-/// How the built-in engine holds and multiplies a model's numbers.
+/// Data type in which the built-in engine stores and multiplies a model's numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Arithmetic {
+pub enum Dtype {
     /// 32-bit floating point: twice the memory of `Bfloat16`, and less than half as fast.
     Float32,
-    /// 16-bit floating point with the range of 32 bits, sums in 32 bits: what models are published in.
+    /// 16-bit floating point with the range of 32 bits, accumulated in 32 bits: the dtype of most published models.
     #[default]
     Bfloat16,
-    /// Weights and activations as 8-bit integers with a scale every 32: half the memory of `Bfloat16`, fastest, and least exact. For
-    /// models that are published in 8 bits or fewer.
+    /// Weights and activations as 8-bit integers with a scale for each block of 32: half the memory of `Bfloat16`, fastest, and least exact.
+    /// For models that are published in 8 bits or fewer.
     Int8,
 }
 
@@ -228,8 +226,8 @@ pub enum Arithmetic {
 #[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServerEngine {
-    /// Image of the container in which it runs beside the worker, as user and group 65532 and with the stage's resources. Needed in a
-    /// cluster, not used on one machine.
+    /// Image of the sidecar container in which it runs, as user and group 65532 and with the resources of the stage. Required in a cluster,
+    /// not used on one machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
@@ -254,38 +252,38 @@ pub struct OpenAiEngine {
     /// the model's name in capitals with `_` for `-`, otherwise `OPENAI_API_KEY`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_secret: Option<SecretKey>,
-    /// Requests that a worker has under way at once. Default: 32.
+    /// Concurrent requests of a worker. Default: 32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     pub concurrency: Option<i32>,
-    /// What tokens cost, for the budget.
+    /// Token prices, for the budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prices: Option<Prices>,
 }
 
-/// Requests under way at once where a spec does not say.
+/// Default of [`OpenAiEngine::concurrency`].
 const CONCURRENCY: i32 = 32;
 
 impl OpenAiEngine {
-    /// Requests that a worker has under way at once.
+    /// Returns the number of concurrent requests of a worker.
     pub fn concurrency(&self) -> i32 {
         self.concurrency.unwrap_or(CONCURRENCY)
     }
 
-    /// What stands for the digest of weights that nobody here can see: SHA-256 of the base URL and the name under which the model is
-    /// served there. What serves it may change behind both.
+    /// Returns what takes the place of a digest of the weights: SHA-256 of the base URL and the name of the model there. ScaleQuest cannot
+    /// detect that a provider has changed the model behind both.
     pub fn identity(&self) -> String {
         let base = self.base_url.trim_end_matches('/');
         sha256_hex(format!("openAI {base} {}", self.model).as_bytes())
     }
 }
 
-/// The environment variable that holds the key of the endpoint which serves the model called `model` in the spec.
+/// Returns the environment variable with the key of the endpoint that serves the model called `model` in the spec.
 pub fn key_variable(model: &str) -> String {
     format!("SCALEQUEST_API_KEY_{}", in_capitals(model))
 }
 
-/// The environment variable that holds the hub's token for the model called `model` in the spec, where it has one of its own.
+/// Returns the environment variable with the hub's token for the model called `model` in the spec, if it has its own.
 pub fn token_variable(model: &str) -> String {
     format!("SCALEQUEST_HUB_TOKEN_{}", in_capitals(model))
 }
@@ -316,7 +314,7 @@ pub struct Prices {
     #[schemars(length(min = 1, max = 32))]
     #[schemars(regex(pattern = patterns::DECIMAL))]
     pub input_per_million: String,
-    /// For a million tokens made.
+    /// For a million generated tokens.
     #[schemars(length(min = 1, max = 32))]
     #[schemars(regex(pattern = patterns::DECIMAL))]
     pub output_per_million: String,

@@ -1,4 +1,4 @@
-//! The regular expressions of the schema, named, so that whoever checks a spec without a regular expression engine can recognise them.
+//! The regular expressions of the schema, named, so that a validator without a regular expression engine can recognise them.
 
 /// A name within a spec: lower-case letters, digits and `-`.
 pub const NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";

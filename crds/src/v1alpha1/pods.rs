@@ -17,11 +17,11 @@ pub struct PodSettings {
     #[schemars(length(min = 1, max = 40))]
     #[schemars(regex(pattern = patterns::NAME))]
     pub name: String,
-    /// The stages it is for. A stage named by two entries is refused.
+    /// The stages to which the entry applies. No stage may be in two entries.
     #[schemars(length(min = 1, max = 14))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub stages: Vec<Stage>,
-    /// Shards at once. Default: 1.
+    /// Shards that run at once. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub parallelism: Option<i32>,
@@ -82,7 +82,7 @@ pub struct Toleration {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FailurePolicy {
-    /// Share of a stage's shards, in percent, that may be given up, counted as rejects, before the run fails. Default: 5.
+    /// Share of a stage's shards, in percent, that may fail, with their rows counted as rejects, before the run fails. Default: 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub max_failed_shards_percent: Option<i32>,

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 pub enum RejectReason {
-    /// Nothing but white space was drawn.
+    /// The generated text is empty.
     Empty,
-    /// The question hit the token limit before its end.
+    /// The question reached the token limit before its end.
     Unfinished,
-    /// Not in a language to keep.
+    /// Not in an accepted language.
     Language,
     /// Shares an n-gram with a benchmark.
     Contaminated,
@@ -22,13 +22,13 @@ pub enum RejectReason {
     NearDuplicate,
     /// Judged unsolvable.
     Unsolvable,
-    /// The judge gave no verdict.
+    /// The judge returned no verdict.
     NoVerdict,
     /// Predicted to be too easy.
     TooEasy,
     /// Longer than the model's context.
     PromptTooLong,
-    /// The endpoint that serves the model refused to answer.
+    /// The endpoint that serves the model rejected the request.
     Refused,
     /// No response has a final answer.
     NoFinalAnswer,
@@ -36,8 +36,8 @@ pub enum RejectReason {
     NoAgreement,
     /// The rewrite was empty, unchanged or no question (preference pairs only).
     BadRewrite,
-    /// The row's shard was given up after repeated failures.
-    ShardGivenUp,
+    /// The shard of the row failed after all retries.
+    ShardRetriesExhausted,
 }
 
 impl RejectReason {
@@ -57,6 +57,6 @@ impl RejectReason {
         RejectReason::NoFinalAnswer,
         RejectReason::NoAgreement,
         RejectReason::BadRewrite,
-        RejectReason::ShardGivenUp,
+        RejectReason::ShardRetriesExhausted,
     ];
 }

@@ -8,33 +8,33 @@ use serde::{Deserialize, Serialize};
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 pub enum Stage {
-    /// Question fine-tuning: the generator learns to ask (SFT on questions only).
+    /// Question fine-tuning: the generator is trained to generate questions (SFT on questions only).
     Qft,
-    /// Questions sampled from the fine-tuned generator, to be rewritten.
+    /// Samples questions from the fine-tuned generator, to be rewritten.
     Sample,
-    /// Each sampled question rewritten in one random direction.
+    /// Rewrites each sampled question in one random direction.
     Rewrite,
     /// Question preference optimisation: DPO on (rewrite, original).
     Qpo,
-    /// Fail rates of the solver on seed questions with known answers.
+    /// Measures the fail rates of the solver on seed questions with known answers.
     Label,
-    /// The difficulty scorer, trained on the fail rates.
-    Scorer,
-    /// New questions from the trained generators.
+    /// Trains the difficulty scorer on the fail rates.
+    TrainScorer,
+    /// Generates new questions with the trained generators.
     Generate,
-    /// Language, contamination, exact and near duplicates.
+    /// Filters by language, contamination, exact and near duplicates.
     Filter,
-    /// Solvability, judged by a chat model.
+    /// Judges solvability with a chat model.
     Judge,
-    /// Difficulty, predicted by the scorer.
-    Rate,
-    /// n responses to each question.
+    /// Predicts difficulty with the scorer.
+    Score,
+    /// Generates n responses to each question.
     Respond,
-    /// A reward for each response.
+    /// Computes a reward for each response.
     Reward,
-    /// Agreement of final answers and the choice of the best response.
+    /// Compares final answers and chooses the best response.
     Verify,
-    /// The dataset, its card and its report.
+    /// Writes the dataset, its card and its report.
     Publish,
 }
 
@@ -46,18 +46,18 @@ impl Stage {
         Stage::Rewrite,
         Stage::Qpo,
         Stage::Label,
-        Stage::Scorer,
+        Stage::TrainScorer,
         Stage::Generate,
         Stage::Filter,
         Stage::Judge,
-        Stage::Rate,
+        Stage::Score,
         Stage::Respond,
         Stage::Reward,
         Stage::Verify,
         Stage::Publish,
     ];
 
-    /// The stage's name in paths, object names and metric labels.
+    /// Returns the stage's name in paths, object names and metric labels.
     pub fn slug(self) -> &'static str {
         match self {
             Stage::Qft => "qft",
@@ -65,11 +65,11 @@ impl Stage {
             Stage::Rewrite => "rewrite",
             Stage::Qpo => "qpo",
             Stage::Label => "label",
-            Stage::Scorer => "scorer",
+            Stage::TrainScorer => "train-scorer",
             Stage::Generate => "generate",
             Stage::Filter => "filter",
             Stage::Judge => "judge",
-            Stage::Rate => "rate",
+            Stage::Score => "score",
             Stage::Respond => "respond",
             Stage::Reward => "reward",
             Stage::Verify => "verify",
@@ -77,41 +77,42 @@ impl Stage {
         }
     }
 
-    /// Whether rows are independent of each other, so that the stage may be cut into shards.
+    /// Returns whether rows are independent of each other, so that the stage may be split into shards.
     pub fn is_sharded(self) -> bool {
         !matches!(
             self,
             Stage::Qft
                 | Stage::Qpo
-                | Stage::Scorer
+                | Stage::TrainScorer
                 | Stage::Filter
                 | Stage::Verify
                 | Stage::Publish
         )
     }
 
-    /// Whether the stage makes a model rather than rows.
+    /// Returns whether the stage trains a model, rather than writing rows.
     pub fn makes_a_model(self) -> bool {
-        matches!(self, Stage::Qft | Stage::Qpo | Stage::Scorer)
+        matches!(self, Stage::Qft | Stage::Qpo | Stage::TrainScorer)
     }
 
-    /// Whether the stage works with a language model, and so wants an accelerator.
+    /// Returns whether the stage uses a language model, and so benefits from an accelerator.
     pub fn needs_a_model(self) -> bool {
         !matches!(self, Stage::Filter | Stage::Verify | Stage::Publish)
     }
 
-    /// The version of the stage's behaviour, part of every content key: raised by hand whenever the same
-    /// inputs and parameters would give other rows, so that stale work is never reused.
+    /// Returns the version of the stage's behaviour, part of every content key. It is raised by hand whenever the same inputs and parameters
+    /// would give other rows, so that stale work is never reused.
     pub fn version(self) -> u32 {
         match self {
-            // 2: smaller micro-batches, whose gradients are added in another order. 3: the model says that its tokens are drawn.
-            // 4, and 3 of the scorer: fused operations, which sum in another order. 5, and 4: products of bf16.
-            Stage::Qft | Stage::Qpo => 5,
-            Stage::Scorer => 4,
-            // 2: bf16 by default, and tokens drawn from weights whose sums are exact.
-            Stage::Sample | Stage::Rewrite | Stage::Label | Stage::Generate | Stage::Judge => 2,
-            Stage::Rate | Stage::Respond | Stage::Reward => 2,
-            Stage::Filter | Stage::Verify | Stage::Publish => 1,
+            // Version 0.2 renamed parameters and raised every stage once.
+            // 2: smaller micro-batches, whose gradients are added in another order. 3: the model's files say that it samples.
+            // 4, and 3 of the scorer: fused operations, which sum in another order. 5, and 4: bf16 matmuls.
+            Stage::Qft | Stage::Qpo => 6,
+            Stage::TrainScorer => 5,
+            // 2: bf16 by default, and tokens sampled from weights whose sums are exact.
+            Stage::Sample | Stage::Rewrite | Stage::Label | Stage::Generate | Stage::Judge => 3,
+            Stage::Score | Stage::Respond | Stage::Reward => 3,
+            Stage::Filter | Stage::Verify | Stage::Publish => 2,
         }
     }
 }

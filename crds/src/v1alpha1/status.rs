@@ -1,4 +1,4 @@
-//! Status: what a person reads of a run. A projection; nothing is decided from it.
+//! Status of a run, for display. A projection of the run record; no decision reads it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube_derive::KubeSchema;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{RejectReason, Stage, StageId};
 
-/// How far a run is.
+/// Observed state of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase")]
@@ -15,7 +15,7 @@ pub struct SynthesisRunStatus {
     /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// For people; code never compares it.
+    /// Summary for display; no code compares it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
     /// Accepted, Progressing, Suspended, Complete, Failed, Degraded.
@@ -23,19 +23,19 @@ pub struct SynthesisRunStatus {
     #[schemars(length(min = 0, max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// How far the dataset is.
+    /// Progress towards the target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<RunProgress>,
-    /// What became of all questions of sealed waves.
+    /// The outcomes of all questions of sealed waves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub funnel: Option<Funnel>,
-    /// What the whole run is expected to take.
+    /// Estimate for the whole run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
-    /// What the run has taken so far; only ever grows.
+    /// Resources used so far; only ever grows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// The stages begun so far.
+    /// The stages started so far.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 0, max = 100))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -45,29 +45,29 @@ pub struct SynthesisRunStatus {
     pub dataset: Option<Dataset>,
 }
 
-/// How far the dataset is.
+/// Progress towards the target.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunProgress {
     /// Accepted pairs in sealed waves.
     pub accepted: i64,
-    /// Pairs wanted.
+    /// Target number of pairs.
     pub target: i64,
     /// 100 * accepted / target, at most 100.
     pub percent: i32,
-    /// The wave under way, from 1; 0 before the first.
+    /// The current wave, from 1; 0 before the first.
     pub wave: i32,
     /// Seconds left, estimated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_seconds: Option<i64>,
     /// `accepted/target`.
     pub summary: String,
-    /// `etaSeconds` for people.
+    /// `etaSeconds` for display.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta: Option<String>,
 }
 
-/// What became of the questions. `generated = accepted + sum of rejected` over sealed waves, exactly.
+/// The outcomes of questions. `generated = accepted + sum of rejected` over sealed waves, exactly.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase")]
@@ -76,7 +76,7 @@ pub struct Funnel {
     pub generated: i64,
     /// Pairs accepted.
     pub accepted: i64,
-    /// Questions still on their way through a wave.
+    /// Questions of a wave that is not finished.
     pub pending: i64,
     /// Questions rejected, by reason.
     #[schemars(length(min = 0, max = 32))]
@@ -94,7 +94,7 @@ pub struct Rejected {
     pub count: i64,
 }
 
-/// What the whole run is expected to take. Decimals are strings.
+/// Estimate for the whole run. Decimals are strings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Estimate {
@@ -102,7 +102,7 @@ pub struct Estimate {
     pub questions: i64,
     /// GPU hours (on a machine without a GPU: worker hours).
     pub gpu_hours: String,
-    /// Money, where a price is known.
+    /// Money, if a price is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<String>,
     /// Accepted pairs per question.
@@ -110,28 +110,28 @@ pub struct Estimate {
     pub yield_ratio: String,
 }
 
-/// What a run has taken.
+/// Resources that a run has used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
-    /// Seconds with a GPU held, failed attempts included.
+    /// Seconds with a GPU allocated, failed attempts included.
     pub gpu_seconds: i64,
     /// Seconds of all workers, failed attempts included.
     pub worker_seconds: i64,
-    /// Prompt tokens read.
+    /// Prompt tokens.
     pub input_tokens: i64,
-    /// Tokens made.
+    /// Generated tokens.
     pub output_tokens: i64,
-    /// Money, where a price is known.
+    /// Money, if a price is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<String>,
 }
 
-/// How far a stage is.
+/// Status of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StageStatus {
-    /// Which stage it is.
+    /// Name of the stage.
     pub name: Stage,
     /// The wave, if per wave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,17 +141,17 @@ pub struct StageStatus {
     pub generator: Option<String>,
     /// `Waiting`, `Running`, `Sealed`, `Reused` or `Failed`.
     pub state: String,
-    /// The Job that does it, while it is under way. Cluster only.
+    /// The Job that runs it, while it is running. Cluster only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
-    /// How many shards it has, and how far they are.
+    /// Its shards.
     pub shards: ShardStatus,
-    /// How much of it is done, in percent, shards at work included as far as their workers say. While it is under way.
+    /// Percent done, including the reported progress of running shards. While it is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<i32>,
-    /// What the worker of its first shard at work is doing, as in `load model`, `train` and `generate`.
+    /// Current activity of the worker of its first running shard, e.g. `load model`, `train` or `generate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub doing: Option<String>,
+    pub activity: Option<String>,
 }
 
 impl StageStatus {
@@ -169,13 +169,13 @@ impl StageStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ShardStatus {
-    /// Shards in all.
+    /// Shards in total.
     pub total: i64,
     /// Shards committed.
     pub succeeded: i64,
-    /// Shards being worked on.
+    /// Shards that are running.
     pub active: i64,
-    /// Shards given up.
+    /// Shards that failed after all retries.
     pub failed: i64,
 }
 
@@ -183,7 +183,7 @@ pub struct ShardStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Dataset {
-    /// Where the dataset is.
+    /// URI of the dataset.
     pub uri: String,
     /// Digest of its manifest.
     pub digest: String,

@@ -1,4 +1,4 @@
-//! Places: where data is read from and written to.
+//! Storage locations: where data is read from and written to.
 
 use kube_derive::KubeSchema;
 use schemars::JsonSchema;
@@ -8,11 +8,11 @@ use super::cel_rules as rules;
 use super::filters::Benchmark;
 use super::model::ClaimSource;
 
-/// Where claims are mounted in every pod: each whole, at `/claims/<claim>`.
+/// Where claims are mounted in every pod: each at its root, at `/claims/<claim>`.
 pub const CLAIMS: &str = "/claims";
 
 impl ClaimSource {
-    /// Where it is found in a pod.
+    /// Returns its path in a pod.
     pub fn location(&self) -> String {
         match self.sub_path.as_deref().map(|path| path.trim_matches('/')) {
             None | Some("") => format!("{CLAIMS}/{}", self.name),
@@ -21,7 +21,7 @@ impl ClaimSource {
     }
 }
 
-/// The member that is set among path, URI and claim, and where a worker finds it.
+/// Returns the member that is set among path, URI and claim, and the path or URI by which a worker reaches it.
 fn located(
     path: &Option<String>,
     uri: &Option<String>,
@@ -35,12 +35,12 @@ fn located(
     }
 }
 
-/// A place for data. Exactly one member.
+/// A storage location. Exactly one member.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(crates(kube_core = "kube_core"))]
 #[x_kube(validation = rules::exactly_one(&["path", "uri", "claim"]))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Place {
+pub struct StorageLocation {
     /// A directory. One machine only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
@@ -54,13 +54,13 @@ pub struct Place {
     pub claim: Option<ClaimSource>,
 }
 
-impl Place {
-    /// The member that is set, and the directory or URI by which a worker reaches it.
+impl StorageLocation {
+    /// Returns the member that is set, and the directory or URI by which a worker reaches it.
     pub fn located(&self) -> Option<(&'static str, String)> {
         located(&self.path, &self.uri, &self.claim)
     }
 
-    /// The place for a person: a path, a URI, or `pvc://<claim>/<sub path>`.
+    /// Returns the location for display: a path, a URI, or `pvc://<claim>/<sub path>`.
     pub fn shown(&self) -> String {
         match (&self.claim, self.located()) {
             (Some(claim), Some(("claim", _))) => {
@@ -93,27 +93,27 @@ pub struct SeedQuestions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub question_field: Option<String>,
-    /// Member of each line that holds the reference answer. Needed only where difficulty is labelled.
+    /// Member of each line that holds the reference answer. Required only for difficulty sampling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub answer_field: Option<String>,
 }
 
 impl SeedQuestions {
-    /// The member that is set, and the path or URI by which a worker reaches the file.
+    /// Returns the member that is set, and the path or URI by which a worker reaches the file.
     pub fn located(&self) -> Option<(&'static str, String)> {
         located(&self.path, &self.uri, &self.claim)
     }
 }
 
 impl Benchmark {
-    /// The member that is set, and the path or URI by which a worker reaches the file.
+    /// Returns the member that is set, and the path or URI by which a worker reaches the file.
     pub fn located(&self) -> Option<(&'static str, String)> {
         located(&self.path, &self.uri, &self.claim)
     }
 }
 
-/// How the URIs with a prefix are reached.
+/// Endpoint and credentials for the URIs with a prefix.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Store {

@@ -1,4 +1,4 @@
-//! The SynthesisRun itself: which dataset is wanted and how it is made. Optional fields that a recipe fills are absent here until a run is
+//! SynthesisRun: the spec of a dataset and of its synthesis. Optional fields with a default in the recipe are absent here until a run is
 //! accepted.
 
 use kube_derive::{CustomResource, KubeSchema};
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::cel_rules as rules;
 use super::{
-    FailurePolicy, Filters, Generator, Model, ModelCache, Place, PodSettings, Responses, Reward,
-    SeedQuestions, Store, SynthesisRunStatus, Verification, patterns,
+    FailurePolicy, Filters, Generator, Model, ModelCache, PodSettings, Responses, Reward,
+    SeedQuestions, StorageLocation, Store, SynthesisRunStatus, Verification, patterns,
 };
 
-/// Longest name of a run, in characters: the names of its Jobs and of their pods are made from it and end at 63.
+/// Longest name of a run, in characters: the names of its Jobs and of their pods are derived from it and have at most 63.
 pub const MAX_NAME: usize = 40;
 
 /// A table of defaults for a kind of dataset. `scalequest recipes` prints them; what the spec sets wins.
@@ -19,7 +19,7 @@ pub const MAX_NAME: usize = 40;
 pub enum Recipe {
     /// The paper's mathematics recipe: two generators, a scalar reward model, difficulty sampling.
     Math,
-    /// Mathematics with one open model in every part.
+    /// Mathematics with one open model in every role.
     MathSimple,
     /// Programming questions with code responses.
     Code,
@@ -36,7 +36,7 @@ pub enum Domain {
     Programming,
 }
 
-/// Which dataset is wanted and how it is made.
+/// Spec of a dataset and of its synthesis.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "scalequest.dev",
@@ -50,32 +50,32 @@ pub enum Domain {
     derive = "PartialEq",
     crates(kube = "kube_derive", kube_core = "kube_core"),
     attr = "x_kube(crates(kube_core = \"kube_core\"))",
-    doc = "A dataset of reasoning questions and responses to be made, and how far it is."
+    doc = "A run that synthesizes a dataset of reasoning questions and responses."
 )]
 #[kube(
     printcolumn(
         name = "Phase",
         type_ = "string",
         json_path = ".status.phase",
-        description = "What the run is doing"
+        description = "Phase of the run"
     ),
     printcolumn(
         name = "Accepted",
         type_ = "string",
         json_path = ".status.progress.summary",
-        description = "Accepted pairs of those wanted"
+        description = "Accepted pairs out of the target"
     ),
     printcolumn(
         name = "Percent",
         type_ = "integer",
         json_path = ".status.progress.percent",
-        description = "Accepted pairs in percent of those wanted"
+        description = "Accepted pairs in percent of the target"
     ),
     printcolumn(
         name = "Wave",
         type_ = "integer",
         json_path = ".status.progress.wave",
-        description = "The wave under way"
+        description = "The current wave"
     ),
     printcolumn(
         name = "ETA",
@@ -87,7 +87,7 @@ pub enum Domain {
         name = "GPU-h",
         type_ = "string",
         json_path = ".status.estimate.gpuHours",
-        description = "GPU hours expected in all",
+        description = "Total GPU hours, estimated",
         priority = 1
     ),
     printcolumn(
@@ -148,23 +148,23 @@ pub struct SynthesisRunSpec {
     /// Field of knowledge, which selects the prompts. Default: the recipe's. Immutable once accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<Domain>,
-    /// Seed of every random draw: same spec and seed, same bytes. Default: 0. Immutable once accepted.
+    /// Seed of the random number generators: same spec and seed, same bytes. Default: 0. Immutable once accepted.
     #[serde(default)]
     #[schemars(range(min = 0, max = 9007199254740991_i64))]
     pub seed: i64,
-    /// Whether to hold the run: running shards stop at their next checkpoint, none is started. Default: false. Mutable.
+    /// Whether to suspend the run: running shards stop at their next checkpoint, none is started. Default: false. Mutable.
     #[serde(default)]
     pub suspend: bool,
-    /// When the run is done. Mutable: it may grow.
+    /// When the run is complete. Mutable: it may grow.
     pub target: Target,
-    /// Limits that stop the run short. Raising them goes on. Mutable.
+    /// Limits that end the run early. The run resumes when they are raised. Mutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
     /// The models, declared once and referred to by name. Immutable once accepted.
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub models: Vec<Model>,
-    /// Questions from which the generators learn to ask. Immutable once accepted.
+    /// Questions on which the generators are trained. Immutable once accepted.
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub seed_questions: Vec<SeedQuestions>,
@@ -172,35 +172,35 @@ pub struct SynthesisRunSpec {
     #[schemars(length(min = 1, max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub generators: Vec<Generator>,
-    /// Which questions are dropped. The order is fixed, cheap filters first. Default: the recipe's. Immutable once accepted.
+    /// Filters that drop questions. The order is fixed, cheap filters first. Default: the recipe's. Immutable once accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filters: Option<Filters>,
-    /// How questions are answered. Immutable once accepted.
+    /// How responses are generated. Immutable once accepted.
     pub responses: Responses,
     /// How responses are scored. Immutable once accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reward: Option<Reward>,
-    /// What final answers must satisfy. Default: the recipe's. Immutable once accepted.
+    /// Requirements on final answers. Default: the recipe's. Immutable once accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
-    /// Where intermediate shards, trained models and checkpoints lie; may be shared by runs. Immutable once accepted.
-    pub workspace: Place,
-    /// Where the dataset is published, and nothing else. Immutable once accepted.
-    pub output: Place,
-    /// How URIs are reached; on one machine the usual environment variables serve as well. Mutable.
+    /// Storage location of intermediate shards, trained models and checkpoints; runs may share it. Immutable once accepted.
+    pub workspace: StorageLocation,
+    /// Storage location of the published dataset, and of nothing else. Immutable once accepted.
+    pub output: StorageLocation,
+    /// Endpoints and credentials of object stores; on one machine the usual environment variables work as well. Mutable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 0, max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["prefix".into()]))]
     pub stores: Vec<Store>,
-    /// Where models with a source `hub` or `uri` are kept once they are fetched; without it every pod that uses one fetches it anew. Cluster
-    /// only: one machine keeps them in its own cache. Mutable.
+    /// Cache of models with a source `hub` or `uri`; without it every pod that uses one fetches it. Cluster only: one machine has its own
+    /// cache. Mutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_cache: Option<ModelCache>,
     /// Kueue queue. Cluster only. Mutable while suspended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub queue_name: Option<String>,
-    /// Which controller looks after the run. Cluster only. Default: `scalequest.dev/operator`. Immutable.
+    /// Name of the controller that reconciles this run. Cluster only. Default: `scalequest.dev/operator`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub managed_by: Option<String>,
@@ -212,7 +212,7 @@ pub struct SynthesisRunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub service_account_name: Option<String>,
-    /// Seconds after its end when the run and what it owns are deleted; dataset and workspace stay. Cluster only. Mutable.
+    /// Seconds after its end at which the run and the objects that it owns are deleted; dataset and workspace remain. Cluster only. Mutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2147483647))]
     pub ttl_seconds_after_finished: Option<i32>,
@@ -226,20 +226,20 @@ pub struct SynthesisRunSpec {
     pub failure_policy: Option<FailurePolicy>,
 }
 
-/// When the run is done.
+/// When the run is complete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Target {
-    /// Accepted pairs wanted, at least 1. All accepted pairs are published, so there may be more.
+    /// Target number of accepted pairs, at least 1. All accepted pairs are published, so there may be more.
     #[schemars(range(min = 1, max = 100000000))]
     pub examples: i64,
-    /// Waves after which the run stops short. Default: 20.
+    /// Waves after which the run ends early. Default: 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub max_waves: Option<i32>,
 }
 
-/// Limits that stop the run short; what was accepted by then is published.
+/// Limits that end the run early; the pairs accepted so far are published.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -263,7 +263,7 @@ pub struct Budget {
     #[schemars(length(min = 1, max = 32))]
     #[schemars(regex(pattern = patterns::DECIMAL))]
     pub price_per_gpu_hour: Option<String>,
-    /// Seconds from acceptance after which no stage is started.
+    /// Seconds from acceptance after which no stage starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 315360000))]
     pub deadline_seconds: Option<i64>,

@@ -70,10 +70,10 @@ Models and question files are looked at too (architecture, tensors, tokenizer, c
 
 const PLAN_HELP: &str = "\
 Shows which stages would run, in which order, over how many rows, and what they are expected to take: GPU-hours per stage, from \
-the models' parameters, the tokens of each row and the device's rates. Nothing is read but FILE, the files of --rates, the seed \
+the models' parameters, the tokens of each row and the device's rates. Nothing is read but FILE, the files of --profile, the seed \
 questions that lie on this machine and the record of an earlier run in the workspace, and nothing is written.
 
-With --rates the time is that of this machine: measure each model once, in about a minute, with \
+With --profile the time is that of this machine: measure each model once, in about a minute, with \
 `scalequest-worker bench --model PATH --save FILE`. A model without a file of its own takes the rates of the nearest one, scaled by \
 parameters, and the answer says so.
 
@@ -91,8 +91,8 @@ fn plan_after() -> String {
         "
 Examples:
   scalequest plan -f run.yaml
-  scalequest-worker bench --model models/m.gguf --save m.rates.json
-  scalequest plan -f run.yaml --rates m.rates.json
+  scalequest-worker bench --model models/m.gguf --save m-profile.json
+  scalequest plan -f run.yaml --profile m-profile.json
   scalequest plan -f run.yaml --assume yield=0.09,questionTokens=40",
     );
     text
@@ -124,7 +124,7 @@ Served over HTTP:
 
 Examples:
   kubectl apply --server-side -f crds.yaml                    install the CustomResourceDefinition (scalequest crd)
-  scalequest operator --worker-image registry/worker:0.1.0 --leader-election false     on your own machine, with your KUBECONFIG
+  scalequest operator --worker-image registry/worker:0.2.0 --leader-election false     on your own machine, with your KUBECONFIG
   kubectl get srun -w                                         watch runs
   kubectl describe srun math                                  why a run does what it does";
 
@@ -249,7 +249,7 @@ pub(super) struct PlanArguments {
 
     /// Rates of this machine with a model, as `scalequest-worker bench --save` writes them; once for each model
     #[arg(long, value_name = "FILE", conflicts_with = "device")]
-    pub(super) rates: Vec<PathBuf>,
+    pub(super) profile: Vec<PathBuf>,
 
     /// State what would be assumed: names and numbers, listed below
     #[arg(long, value_name = "NAME=VALUE,...")]

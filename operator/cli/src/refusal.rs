@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use scalequest_crds::protocol::exit_codes;
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 
 use scalequest_runner::progress::LogFormat;
 
@@ -11,7 +11,7 @@ use scalequest_runner::progress::LogFormat;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// What the person gave is wrong: everything that is, at once. Nothing was started or written.
-    BadInput(Vec<Fault>),
+    BadInput(Vec<FieldError>),
     /// Something outside does not work.
     Failed(String),
     /// A person stopped it before anything was started.
@@ -21,7 +21,7 @@ pub enum Refusal {
 impl Refusal {
     /// A single mistake in what the person gave.
     pub fn input(field: impl Into<String>, message: impl Into<String>) -> Refusal {
-        Refusal::BadInput(vec![Fault {
+        Refusal::BadInput(vec![FieldError {
             field: field.into(),
             message: message.into(),
         }])
@@ -41,15 +41,15 @@ impl Refusal {
     fn show(&self, format: LogFormat) -> String {
         const INTERRUPTED: &str = "interrupted before anything was started: what was fetched stays, the same command goes on";
         match (self, format) {
-            (Refusal::BadInput(faults), LogFormat::Text) => {
-                let mut lines: Vec<_> = faults.iter().map(|fault| format!("error: {fault}")).collect();
-                if faults.len() > 1 {
-                    lines.push(format!("{} errors; nothing was started", faults.len()));
+            (Refusal::BadInput(errors), LogFormat::Text) => {
+                let mut lines: Vec<_> = errors.iter().map(|error| format!("error: {error}")).collect();
+                if errors.len() > 1 {
+                    lines.push(format!("{} errors; nothing was started", errors.len()));
                 }
                 lines.join("\n")
             }
-            (Refusal::BadInput(faults), LogFormat::Json) => {
-                serde_json::json!({"time": jiff::Timestamp::now(), "event": "refused", "faults": faults}).to_string()
+            (Refusal::BadInput(errors), LogFormat::Json) => {
+                serde_json::json!({"time": jiff::Timestamp::now(), "event": "refused", "errors": errors}).to_string()
             }
             (Refusal::Interrupted, LogFormat::Text) => INTERRUPTED.into(),
             (Refusal::Interrupted, LogFormat::Json) => {
@@ -69,16 +69,16 @@ mod tests {
 
     #[test]
     fn every_mistake_is_a_line_of_its_own() {
-        let fault = |field: &str| Fault {
+        let error = |field: &str| FieldError {
             field: field.into(),
             message: "is wrong".into(),
         };
-        let refusal = Refusal::BadInput(vec![fault("spec.a"), fault("spec.b")]);
+        let refusal = Refusal::BadInput(vec![error("spec.a"), error("spec.b")]);
         assert_eq!(
             refusal.show(LogFormat::Text),
             "error: spec.a: is wrong\nerror: spec.b: is wrong\n2 errors; nothing was started"
         );
         let json: serde_json::Value = serde_json::from_str(&refusal.show(LogFormat::Json)).unwrap();
-        assert_eq!(json["faults"][1]["field"], "spec.b");
+        assert_eq!(json["errors"][1]["field"], "spec.b");
     }
 }

@@ -53,7 +53,7 @@ pub fn run(arguments: &RunArguments, format: LogFormat, verbose: u8) -> Result<i
 /// A refusal to take up a run, as the command line says it.
 pub(super) fn refusal(refused: Refused) -> Refusal {
     match refused {
-        Refused::BadInput(faults) => Refusal::BadInput(faults),
+        Refused::BadInput(errors) => Refusal::BadInput(errors),
         Refused::World(message) => Refusal::Failed(message),
         Refused::Interrupted => Refusal::Interrupted,
     }
@@ -63,7 +63,7 @@ fn exit_code(left: &Left) -> i32 {
     use scalequest_core::plan::End;
     match left {
         Left::Ended(End::Complete) => exit_codes::run::DONE,
-        Left::Ended(End::Short(_)) => exit_codes::run::SHORT,
+        Left::Ended(End::Short(_)) => exit_codes::run::INCOMPLETE,
         Left::Ended(End::Failed(_)) | Left::Broken(_) => exit_codes::run::FAILED,
         Left::Interrupted | Left::Held(_) => exit_codes::run::INTERRUPTED,
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use scalequest_crds::protocol::exit_codes;
 use scalequest_crds::v1alpha1::status::{StageStatus, SynthesisRunStatus};
-use scalequest_crds::v1alpha1::{Place, SynthesisRun};
+use scalequest_crds::v1alpha1::{StorageLocation, SynthesisRun};
 use serde_json::{Value, json};
 
 use super::arguments::{OutputFormat, StatusArguments};
@@ -83,9 +83,9 @@ fn projected(record: &RunRecord, last: Option<&Live>) -> Result<SynthesisRunStat
 fn run_directory(dir: &Path, run: Option<&str>) -> Result<PathBuf, Refusal> {
     let name = dir.to_string_lossy();
     let workspace = match name.contains("://") {
-        true => state_directory(&Place {
+        true => state_directory(&StorageLocation {
             uri: Some(name.to_string()),
-            ..Place::default()
+            ..StorageLocation::default()
         }),
         false => dir.to_path_buf(),
     };
@@ -189,14 +189,14 @@ fn row(stage: &StageStatus, active: &[Value]) -> Vec<String> {
         shards,
         // The runner's own file says more of what is under way.
         percent: _,
-        doing: _,
+        activity: _,
     } = stage;
     let is_it = |event: &&Value| {
         event["stage"] == json!(name)
             && event.get("wave").cloned() == wave.map(|wave| json!(wave))
             && event.get("generator").cloned() == generator.as_ref().map(|g| json!(g))
     };
-    let doing = active.iter().find(is_it).map(progress).unwrap_or_default();
+    let activity = active.iter().find(is_it).map(progress).unwrap_or_default();
     vec![
         name.to_string(),
         generator.clone().unwrap_or_default(),
@@ -207,14 +207,14 @@ fn row(stage: &StageStatus, active: &[Value]) -> Vec<String> {
         } else {
             String::new()
         },
-        doing,
+        activity,
     ]
 }
 
 /// `generate 12/50, 3.1/s, about 12s left`.
 fn progress(event: &Value) -> String {
     let number = |name: &str| event[name].as_i64().unwrap_or(0);
-    let mut text = event["doing"].as_str().unwrap_or_default().to_string();
+    let mut text = event["activity"].as_str().unwrap_or_default().to_string();
     if number("total") > 0 {
         let _ = write!(text, " {}/{}", number("done"), number("total"));
     }

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use scalequest_core::parse::parse;
 use scalequest_core::record::{RunRecord, WorkerIdentity};
 use scalequest_core::validate::{Environment, validate};
-use scalequest_crds::protocol::preflight::Inspection;
+use scalequest_crds::protocol::preflight::PreflightReport;
 use scalequest_runner::lock::Lock;
 use scalequest_runner::record_file;
 use tempfile::TempDir;
@@ -81,7 +81,7 @@ impl Fixture {
         let run = validate(&parse(SPEC).unwrap(), Environment::Local).unwrap();
         let record = RunRecord::new(
             &run,
-            Inspection::default(),
+            PreflightReport::default(),
             WorkerIdentity {
                 version: "1".into(),
                 ..Default::default()
@@ -207,11 +207,11 @@ fn mistakes_are_one_object_for_machines() {
         (Some(2), Some("refused"))
     );
     assert!(
-        value["faults"]
+        value["errors"]
             .as_array()
             .unwrap()
             .iter()
-            .any(|fault| fault["field"].as_str().unwrap().contains("seedQuestion")),
+            .any(|error| error["field"].as_str().unwrap().contains("seedQuestion")),
         "{value}"
     );
 }

@@ -1,4 +1,4 @@
-//! `scalequest plan` with what is known of a machine and of an earlier run: files of rates, records, and what a person states.
+//! `scalequest plan` with what is known of a machine and of an earlier run: profiles, records, and what a person states.
 
 use std::fs;
 use std::path::Path;
@@ -7,11 +7,11 @@ use std::process::Command;
 use scalequest_core::parse::parse;
 use scalequest_core::record::{RunRecord, WorkerIdentity};
 use scalequest_core::validate::{Environment, validate};
-use scalequest_crds::protocol::preflight::Inspection;
+use scalequest_crds::protocol::preflight::PreflightReport;
 use scalequest_crds::protocol::profile::{
-    ModelRates, RATES_FORMAT, RatedModel, ServingRates, StepRate, TrainingRates,
+    DecodeStep, ModelProfile, PROFILE_FORMAT, ProfiledModel, ServingProfile, TrainingProfile,
 };
-use scalequest_crds::v1alpha1::Arithmetic;
+use scalequest_crds::v1alpha1::Dtype;
 use scalequest_runner::record_file;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -73,37 +73,37 @@ impl Desk {
         serde_json::from_str(&out).unwrap()
     }
 
-    fn rates(&self, with_training: bool) -> String {
+    fn profile(&self, with_training: bool) -> String {
         let model = self.path().canonicalize().unwrap().join("small-100m.gguf");
-        let training = TrainingRates {
+        let training = TrainingProfile {
             load_seconds: 1.0,
             token_seconds: 0.01,
             step_seconds: 0.5,
             save_seconds: 2.0,
         };
         let steps = [(1, 0.01), (32, 0.04)];
-        let rates = ModelRates {
-            format: RATES_FORMAT.into(),
+        let profile = ModelProfile {
+            format: PROFILE_FORMAT.into(),
             worker: "0.1.0".into(),
-            model: RatedModel {
+            model: ProfiledModel {
                 path: model.display().to_string(),
                 digest: "d".into(),
                 parameters: 101_000_000,
             },
             threads: 2,
             start_seconds: 0.05,
-            serving: vec![ServingRates {
-                arithmetic: Arithmetic::Bfloat16,
+            serving: vec![ServingProfile {
+                dtype: Dtype::Bfloat16,
                 load_seconds: 1.0,
-                read_tokens_per_second: 2000.0,
+                prefill_tokens_per_second: 2000.0,
                 score_tokens_per_second: 2000.0,
                 steps: steps
-                    .map(|(rows, seconds)| StepRate { rows, seconds })
+                    .map(|(rows, seconds)| DecodeStep { rows, seconds })
                     .into(),
             }],
             training: with_training.then_some(training),
         };
-        rates.to_json()
+        profile.to_json()
     }
 }
 
@@ -116,40 +116,43 @@ fn hours(plan: &Value, stage: &str) -> f64 {
 }
 
 #[test]
-fn rates_make_a_plan_of_this_machine_and_it_says_whose_they_are() {
+fn profiles_make_a_plan_of_this_machine_and_it_says_whose_they_are() {
     let desk = Desk::new();
-    fs::write(desk.path().join("r.json"), desk.rates(true)).unwrap();
-    let (code, out, err) = desk.plan(&["--rates", "r.json"]);
+    fs::write(desk.path().join("r.json"), desk.profile(true)).unwrap();
+    let (code, out, err) = desk.plan(&["--profile", "r.json"]);
     assert_eq!(code, Some(0), "{err}");
     for words in [
-        "rates of small: its own, r.json (2 threads)",
-        "rates of large: those of a model of 101M parameters times",
+        "profile of small: its own, r.json (2 threads)",
+        "profile of large: that of a model of 101M parameters times",
         "measure it itself",
     ] {
         assert!(out.contains(words), "{words}:\n{out}");
     }
     assert!(!out.contains("training was not measured"), "{out}");
-    let (measured, usual) = (desk.json(&["--rates", "r.json"]), desk.json(&[]));
-    assert_eq!(measured["rates"][1]["fit"], "Exact");
+    let (measured, usual) = (desk.json(&["--profile", "r.json"]), desk.json(&[]));
+    assert_eq!(measured["profiles"][1]["fit"], "Exact");
     assert!(measured["gpuHours"].as_f64() > Some(0.0) && measured["gpuHours"] != usual["gpuHours"]);
-    fs::write(desk.path().join("s.json"), desk.rates(false)).unwrap();
-    let (_, out, _) = desk.plan(&["--rates", "s.json"]);
+    fs::write(desk.path().join("s.json"), desk.profile(false)).unwrap();
+    let (_, out, _) = desk.plan(&["--profile", "s.json"]);
     assert!(out.contains("training was not measured"), "{out}");
 }
 
 #[test]
-fn every_file_of_rates_that_cannot_be_used_is_named_with_what_to_do() {
+fn every_profile_that_cannot_be_used_is_named_with_what_to_do() {
     let desk = Desk::new();
-    let whole = desk.rates(true);
+    let whole = desk.profile(true);
     fs::write(desk.path().join("half.json"), &whole[..whole.len() / 2]).unwrap();
     fs::write(desk.path().join("other.json"), "{\"name\": \"package\"}").unwrap();
     fs::write(desk.path().join("model.gguf"), [0xff; 70_000]).unwrap();
     let files = ["half.json", "other.json", "model.gguf", "absent.json"];
-    let arguments: Vec<&str> = files.iter().flat_map(|file| ["--rates", file]).collect();
+    let arguments: Vec<&str> = files.iter().flat_map(|file| ["--profile", file]).collect();
     let (code, out, err) = desk.plan(&arguments);
     assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
     for file in files {
-        assert!(err.contains(&format!("--rates {file}: ")), "{file}: {err}");
+        assert!(
+            err.contains(&format!("--profile {file}: ")),
+            "{file}: {err}"
+        );
         assert!(
             err.contains(&format!("bench --model PATH --save {file}")),
             "{err}"
@@ -184,7 +187,7 @@ fn what_is_stated_changes_the_plan_and_is_said() {
     );
     let (_, help, _) = desk.plan(&["--help"]);
     assert!(
-        help.contains("judgementTokens") && help.contains("--rates"),
+        help.contains("judgementTokens") && help.contains("--profile"),
         "{help}"
     );
 }
@@ -193,7 +196,12 @@ fn what_is_stated_changes_the_plan_and_is_said() {
 fn an_earlier_run_of_the_same_spec_replaces_what_is_assumed_and_one_of_another_does_not() {
     let desk = Desk::new();
     let run = validate(&parse(SPEC).unwrap(), Environment::Local).unwrap();
-    let mut record = RunRecord::new(&run, Inspection::default(), WorkerIdentity::default(), 1);
+    let mut record = RunRecord::new(
+        &run,
+        PreflightReport::default(),
+        WorkerIdentity::default(),
+        1,
+    );
     let stage = |stage: &str, generator: Option<&str>, counts: [i64; 4]| {
         let [rows_in, rows_out, tokens_in, tokens_out] = counts;
         json!({"stage": stage, "generator": generator, "wave": 1, "key": stage, "work": rows_in, "shardRows": 32, "seal": {
@@ -229,7 +237,7 @@ fn an_earlier_run_of_the_same_spec_replaces_what_is_assumed_and_one_of_another_d
     };
     let (rows, made) = (
         respond(&plan)["rows"].as_f64(),
-        respond(&plan)["tokensMade"].as_f64(),
+        respond(&plan)["decodeTokens"].as_f64(),
     );
     assert!(
         (made.unwrap() / rows.unwrap() - 10.0).abs() < 1e-9,

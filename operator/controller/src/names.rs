@@ -37,7 +37,7 @@ pub const KEY: &str = "scalequest.dev/key";
 /// Annotation: the shards among which completion indexes count; all where it is missing.
 pub const AMONG: &str = "scalequest.dev/among";
 
-/// Annotation of a pod: its stage's task; in an inspection's pods, the spec.
+/// Annotation of a pod: its stage's task; in a preflight's pods, the spec.
 pub const TASK_ANNOTATION: &str = "scalequest.dev/task";
 
 /// What a Job is for.
@@ -78,7 +78,7 @@ impl Purpose {
 pub struct Work {
     /// What it is for.
     pub purpose: Purpose,
-    /// Which stage of the run; none of an inspection.
+    /// Which stage of the run; none of a preflight.
     pub id: Option<StageId>,
     /// Content key of the stage, or the hash of what is inspected.
     pub key: String,
@@ -87,7 +87,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// Returns the stage, or `None` for an inspection.
+    /// Returns the stage, or `None` for a preflight.
     pub fn stage(&self) -> Option<Stage> {
         self.id.as_ref().map(|id| id.stage)
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use scalequest_crds::digest::hex;
-use scalequest_crds::protocol::preflight::{Fault, Inspection};
+use scalequest_crds::protocol::preflight::{FieldError, PreflightReport};
 use scalequest_crds::v1alpha1::SynthesisRun;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -25,14 +25,14 @@ use super::stop::Stop;
 use scalequest_core::plan::{Observed, plan};
 use scalequest_core::record::{RunRecord, WorkerIdentity};
 use scalequest_core::validate::{
-    Environment, ValidRun, check_inspection, check_unfetched, validate,
+    Environment, ValidRun, check_preflight, check_unfetched, validate,
 };
 
 /// Why a run was not taken up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// What the person gave is wrong: all of it, at once.
-    BadInput(Vec<Fault>),
+    BadInput(Vec<FieldError>),
     /// Something outside does not work; for a person.
     World(String),
     /// A person stopped it.
@@ -76,7 +76,7 @@ pub struct Gpus {
 impl Gpus {
     fn find(program: &Path, options: Options) -> Result<Gpus, Refused> {
         let all = gpus::find(options.gpus).map_err(|message| {
-            Refused::BadInput(vec![Fault {
+            Refused::BadInput(vec![FieldError {
                 field: "--gpus".into(),
                 message,
             }])
@@ -137,7 +137,7 @@ pub struct Examined {
     /// The run.
     pub run: ValidRun,
     /// What its models and files are.
-    pub found: Inspection,
+    pub found: PreflightReport,
 }
 
 /// Looks at `run` and at everything it refers to, as [`accept`] does for a run that is not known yet, and writes nothing. Models that would have
@@ -151,7 +151,7 @@ pub async fn examine(run: &SynthesisRun, options: Options) -> Result<Examined, R
     let machine = Machine::measure(options.cores, options.memory);
     let gpus = Gpus::find(&program, options)?;
     let available = gpus.available(machine);
-    let mut faults = check_places(valid.name(), &valid.spec().workspace, &valid.spec().output);
+    let mut errors = check_places(valid.name(), &valid.spec().workspace, &valid.spec().output);
     let (_sender, stop) = watch::channel(Stop::No);
     let look = Look {
         cores: machine.cores,
@@ -159,11 +159,11 @@ pub async fn examine(run: &SynthesisRun, options: Options) -> Result<Examined, R
         stop,
         progress: &mut |_| {},
     };
-    let found = inspect_all(&program, run, &valid, available, None, look, &mut faults).await?;
-    if faults.is_empty() {
+    let found = inspect_all(&program, run, &valid, available, None, look, &mut errors).await?;
+    if errors.is_empty() {
         Ok(Examined { run: valid, found })
     } else {
-        Err(Refused::BadInput(faults))
+        Err(Refused::BadInput(errors))
     }
 }
 
@@ -202,9 +202,9 @@ pub async fn accept(
             .finished
             .is_some()
     });
-    let mut faults = check_places(valid.name(), &valid.spec().workspace, &valid.spec().output);
+    let mut errors = check_places(valid.name(), &valid.spec().workspace, &valid.spec().output);
     let found = match is_over {
-        true => Inspection::default(),
+        true => PreflightReport::default(),
         false => {
             let display = watcher.display;
             let look = Look {
@@ -220,13 +220,13 @@ pub async fn accept(
                 gpus.available(machine),
                 known.as_ref(),
                 look,
-                &mut faults,
+                &mut errors,
             )
             .await?
         }
     };
-    if !faults.is_empty() {
-        return Err(Refused::BadInput(faults));
+    if !errors.is_empty() {
+        return Err(Refused::BadInput(errors));
     }
     warnings.extend(found.warnings.iter().map(ToString::to_string));
 
@@ -274,7 +274,7 @@ pub async fn accept(
     })
 }
 
-/// Has everything looked at that the spec refers to; what is wrong goes to `faults`.
+/// Has everything looked at that the spec refers to; what is wrong goes to `errors`.
 async fn inspect_all(
     program: &Path,
     run: &SynthesisRun,
@@ -282,12 +282,12 @@ async fn inspect_all(
     available: Available,
     known: Option<&RunRecord>,
     look: Look<'_>,
-    faults: &mut Vec<Fault>,
-) -> Result<Inspection, Refused> {
+    errors: &mut Vec<FieldError>,
+) -> Result<PreflightReport, Refused> {
     let mut resolved = SynthesisRun::new(valid.name(), valid.spec().clone());
     resolved.metadata = run.metadata.clone();
     let check = match look.fetch {
-        true => check_inspection,
+        true => check_preflight,
         false => check_unfetched,
     };
     let found = inspect(program, &resolved, look).await;
@@ -295,26 +295,26 @@ async fn inspect_all(
         Unseen::Stopped => Refused::Interrupted,
         Unseen::Broken(message) => Refused::World(message),
     })?;
-    faults.extend(check(valid, &found));
-    faults.extend(too_large(valid.spec(), &found.models, available));
+    errors.extend(check(valid, &found));
+    errors.extend(too_large(valid.spec(), &found.models, available));
     if let Some(record) = known {
-        faults.extend(changed_since(&record.inspection, &found));
+        errors.extend(changed_since(&record.preflight, &found));
     }
     Ok(found)
 }
 
 /// Models and files that are no longer those with which the run was accepted.
-fn changed_since(accepted: &Inspection, found: &Inspection) -> Vec<Fault> {
+fn changed_since(accepted: &PreflightReport, found: &PreflightReport) -> Vec<FieldError> {
     let advice = "put back what it was, or make a run of another name on the same workspace, which reuses what did not change";
     let message = |what: &str| format!("{what} has changed since the run was accepted: {advice}");
-    let mut faults = Vec::new();
+    let mut errors = Vec::new();
     for (index, model) in accepted.models.iter().enumerate() {
         if found
             .models
             .iter()
             .any(|now| now.name == model.name && now.digest != model.digest)
         {
-            faults.push(Fault {
+            errors.push(FieldError {
                 field: format!("spec.models[{index}]"),
                 message: message(&format!("model `{}`", model.name)),
             });
@@ -335,14 +335,14 @@ fn changed_since(accepted: &Inspection, found: &Inspection) -> Vec<Fault> {
     for (field, before, now) in files {
         for (index, (before, now)) in before.iter().zip(now).enumerate() {
             if before.digest != now.digest {
-                faults.push(Fault {
+                errors.push(FieldError {
                     field: format!("{field}[{index}]"),
                     message: message(&now.location),
                 });
             }
         }
     }
-    faults
+    errors
 }
 
 fn take_lock(directory: &Path, run: &str) -> Result<Lock, Refused> {

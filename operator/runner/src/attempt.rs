@@ -232,12 +232,12 @@ mod tests {
     #[tokio::test]
     async fn progress_code_and_last_words_come_back() {
         let directory = tempfile::tempdir().unwrap();
-        let script = r#"echo '{"doing":"train","done":1,"total":2,"tokens":3}'; echo noise; echo "threads $RAYON_NUM_THREADS on $CUDA_VISIBLE_DEVICES" >&2; exit 7"#;
+        let script = r#"echo '{"activity":"train","done":1,"total":2,"tokens":3}'; echo noise; echo "threads $RAYON_NUM_THREADS on $CUDA_VISIBLE_DEVICES" >&2; exit 7"#;
         let attempt = attempt(directory.path(), script);
         let (_sender, stop) = watch::channel(Stop::No);
         let mut seen = Vec::new();
         let ended = attempt
-            .run(stop, |progress| seen.push(progress.doing))
+            .run(stop, |progress| seen.push(progress.activity))
             .await
             .unwrap();
         assert_eq!(
@@ -264,7 +264,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let attempt = attempt(
             directory.path(),
-            "echo '{\"doing\":\"up\",\"done\":0,\"total\":0,\"tokens\":0}'; exec sleep 600",
+            "echo '{\"activity\":\"up\",\"done\":0,\"total\":0,\"tokens\":0}'; exec sleep 600",
         );
         let log = attempt.log.clone();
         let (sender, stop) = watch::channel(Stop::No);

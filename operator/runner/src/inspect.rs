@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use scalequest_crds::protocol::exit_codes::worker::STOPPED;
-use scalequest_crds::protocol::preflight::Inspection;
+use scalequest_crds::protocol::preflight::PreflightReport;
 use scalequest_crds::protocol::progress::Progress;
 use scalequest_crds::v1alpha1::SynthesisRun;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -35,7 +35,7 @@ pub struct Look<'a> {
     pub progress: &'a mut dyn FnMut(Progress),
 }
 
-/// The facts and faults that the worker at `program` finds for `run`, whose spec is resolved. The worker ends with this process, however
+/// The facts and errors that the worker at `program` finds for `run`, whose spec is resolved. The worker ends with this process, however
 /// that ends: its standard input does.
 ///
 /// # Errors
@@ -44,7 +44,7 @@ pub async fn inspect(
     program: &Path,
     run: &SynthesisRun,
     look: Look<'_>,
-) -> Result<Inspection, Unseen> {
+) -> Result<PreflightReport, Unseen> {
     let mut spec = serde_json::to_vec(run)
         .map_err(|error| broken(format!("cannot write the spec for the worker: {error}")))?;
     spec.push(b'\n');
@@ -142,7 +142,10 @@ mod tests {
     use super::*;
 
     /// What comes of a worker that is this script.
-    async fn inspected(script: &str, stops: bool) -> (Result<Inspection, Unseen>, Vec<String>) {
+    async fn inspected(
+        script: &str,
+        stops: bool,
+    ) -> (Result<PreflightReport, Unseen>, Vec<String>) {
         let directory = tempfile::tempdir().unwrap();
         let program = directory.path().join("worker");
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -152,7 +155,7 @@ mod tests {
         let (sender, stop) = watch::channel(Stop::No);
         let mut heard = Vec::new();
         let mut progress = |progress: Progress| {
-            heard.push(progress.doing);
+            heard.push(progress.activity);
             if stops {
                 sender.send(Stop::Gently).unwrap();
             }
@@ -167,14 +170,14 @@ mod tests {
         (found.await.expect("an end"), heard)
     }
 
-    const PROGRESS: &str = r#"echo '{"doing":"fetch","done":1,"total":2,"tokens":0}'"#;
+    const PROGRESS: &str = r#"echo '{"activity":"fetch","done":1,"total":2,"tokens":0}'"#;
 
     #[tokio::test]
     async fn findings_come_after_progress_and_noise() {
-        let answer = r#"echo '{"models":[],"seedQuestions":[],"benchmarks":[],"faults":[]}'"#;
+        let answer = r#"echo '{"models":[],"seedQuestions":[],"benchmarks":[],"errors":[]}'"#;
         let script = format!("read spec; {PROGRESS}; echo noise; {answer}");
         let (found, heard) = inspected(&script, false).await;
-        assert_eq!(found, Ok(Inspection::default()));
+        assert_eq!(found, Ok(PreflightReport::default()));
         assert_eq!(heard, ["fetch"]);
         let (found, _) = inspected("echo words >&2; exit 3", false).await;
         assert!(

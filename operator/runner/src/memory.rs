@@ -1,6 +1,6 @@
 //! How much memory a stage's worker takes, from the facts of its models. Pure: it must not know what is available.
 
-use scalequest_crds::protocol::preflight::{Fault, ModelFacts};
+use scalequest_crds::protocol::preflight::{FieldError, ModelFacts};
 use scalequest_crds::v1alpha1::{Sampling, Stage, SynthesisRunSpec, Tuning};
 
 use super::machine::show_bytes;
@@ -52,12 +52,12 @@ fn model_part<'a>(
                 .unwrap_or_default(),
         ),
         Stage::Qpo => Does::Train(qpo().and_then(|qpo| qpo.tuning).unwrap_or_default()),
-        Stage::Scorer => Does::Train(Tuning::Full),
+        Stage::TrainScorer => Does::Train(Tuning::Full),
         Stage::Sample | Stage::Generate => serve(own?.sampling.as_ref()),
         Stage::Rewrite => serve(qpo()?.rewriting.as_ref()),
         Stage::Label => serve(filters?.difficulty.as_ref()?.sampling.as_ref()),
         Stage::Judge => serve(filters?.solvability.as_ref()?.sampling.as_ref()),
-        Stage::Rate => serve(None),
+        Stage::Score => serve(None),
         // A response is read by the reward model, and not made; it takes as much.
         Stage::Respond | Stage::Reward => serve(spec.responses.sampling.as_ref()),
         Stage::Filter | Stage::Verify | Stage::Publish => return None,
@@ -155,10 +155,10 @@ pub fn too_large(
     spec: &SynthesisRunSpec,
     facts: &[ModelFacts],
     available: Available,
-) -> Vec<Fault> {
+) -> Vec<FieldError> {
     let on = available.on;
     let host = |stage, name: Option<&str>| Some(stage_host_memory(stage, name, spec, facts, on));
-    let mut faults = over(spec, available.memory, host, |stage, needed| {
+    let mut errors = over(spec, available.memory, host, |stage, needed| {
         format!(
             "takes {} of memory in stage {stage}, and {} are available: free some, choose a smaller model{}, or say --memory if you know better",
             show_bytes(needed),
@@ -168,7 +168,7 @@ pub fn too_large(
     });
     if let Some(memory) = available.gpu {
         let gpu = |stage, name: Option<&str>| stage_gpu_memory(stage, name, spec, facts, on);
-        faults.extend(over(spec, memory, gpu, |stage, needed| {
+        errors.extend(over(spec, memory, gpu, |stage, needed| {
             format!(
                 "takes {} of a GPU's memory in stage {stage}, and the largest has {}: choose a smaller model{}, or say --gpus 0 to do without GPUs",
                 show_bytes(needed),
@@ -177,23 +177,23 @@ pub fn too_large(
             )
         }));
     }
-    faults
+    errors
 }
 
 fn lora(stage: Stage) -> &'static str {
-    match stage.makes_a_model() && stage != Stage::Scorer {
+    match stage.makes_a_model() && stage != Stage::TrainScorer {
         true => ", set tuning: Lora",
         false => "",
     }
 }
 
-/// A fault for every model that needs more than `available` in some stage, by the stage in which it needs most.
+/// An error for every model that needs more than `available` in some stage, by the stage in which it needs most.
 fn over(
     spec: &SynthesisRunSpec,
     available: i64,
     need: impl Fn(Stage, Option<&str>) -> Option<i64>,
     say: impl Fn(Stage, i64) -> String,
-) -> Vec<Fault> {
+) -> Vec<FieldError> {
     let generators = || {
         spec.generators
             .iter()
@@ -229,7 +229,7 @@ fn over(
     let over = worst
         .into_iter()
         .filter(|(_, needed, _)| *needed > available);
-    over.map(|(position, needed, stage)| Fault {
+    over.map(|(position, needed, stage)| FieldError {
         field: format!("spec.models[{position}]"),
         message: format!(
             "model `{}` {}",
@@ -287,7 +287,7 @@ mod tests {
             (Stage::Qpo, Some("g"), 2 * GIB),
             (Stage::Filter, None, 0),
             (Stage::Judge, None, 4 * GIB + GIB / 4),
-            (Stage::Rate, None, 0),
+            (Stage::Score, None, 0),
             // No text is longer than the model's context.
             (Stage::Respond, None, 5 * GIB),
             (Stage::Reward, None, 2 * GIB),
@@ -309,20 +309,20 @@ mod tests {
             on: OnGpus::default(),
         };
         assert!(too_large(&spec(), &facts(), available(8)).is_empty());
-        let faults = too_large(&spec(), &facts(), available(2));
-        assert_eq!(faults.len(), 2, "{faults:?}");
-        assert_eq!(faults[0].field, "spec.models[0]");
+        let errors = too_large(&spec(), &facts(), available(2));
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert_eq!(errors[0].field, "spec.models[0]");
         assert!(
-            faults[0]
+            errors[0]
                 .message
                 .contains("6.2 GiB of memory in stage qft, and 2.0 GiB are available"),
             "{}",
-            faults[0].message
+            errors[0].message
         );
         assert!(
-            faults[1].message.contains("`large` takes 5.2 GiB"),
+            errors[1].message.contains("`large` takes 5.2 GiB"),
             "{}",
-            faults[1].message
+            errors[1].message
         );
     }
 
@@ -362,9 +362,9 @@ mod tests {
             },
         };
         assert!(too_large(&spec(), &facts, available(8)).is_empty());
-        let faults = too_large(&spec(), &facts, available(4));
-        assert_eq!(faults.len(), 1, "{faults:?}");
-        let message = &faults[0].message;
+        let errors = too_large(&spec(), &facts, available(4));
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        let message = &errors[0].message;
         for words in [
             "`small` takes 6.2 GiB of a GPU's memory in stage qft",
             "the largest has 4.0 GiB",

@@ -6,12 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use scalequest_crds::digest::sha256_hex;
-use scalequest_crds::protocol::preflight::Fault;
-use scalequest_crds::v1alpha1::Place;
+use scalequest_crds::protocol::preflight::FieldError;
+use scalequest_crds::v1alpha1::StorageLocation;
 use serde_json::Value;
 
 /// Where a place is, as a worker is told: the directory or the URI.
-pub fn location(place: &Place) -> &str {
+pub fn location(place: &StorageLocation) -> &str {
     place
         .path
         .as_deref()
@@ -21,7 +21,7 @@ pub fn location(place: &Place) -> &str {
 
 /// The directory that holds a workspace's `runs/`: the workspace itself or, for one in an object store, a directory of its own
 /// in the user's state directory.
-pub fn state_directory(workspace: &Place) -> PathBuf {
+pub fn state_directory(workspace: &StorageLocation) -> PathBuf {
     if let Some(path) = &workspace.path {
         return PathBuf::from(path);
     }
@@ -43,10 +43,14 @@ pub fn run_directory(state: &Path, run: &str) -> PathBuf {
 }
 
 /// What is wrong with workspace and output, for a run of this name.
-pub fn check_places(run: &str, workspace: &Place, output: &Place) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    let mut fault = |field: &str, message: String| {
-        faults.push(Fault {
+pub fn check_places(
+    run: &str,
+    workspace: &StorageLocation,
+    output: &StorageLocation,
+) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut error = |field: &str, message: String| {
+        errors.push(FieldError {
             field: field.into(),
             message,
         })
@@ -54,11 +58,11 @@ pub fn check_places(run: &str, workspace: &Place, output: &Place) -> Vec<Fault> 
     if let Some(path) = workspace.path.as_deref().map(Path::new)
         && let Err(message) = check_writable(path)
     {
-        fault("spec.workspace.path", message);
+        error("spec.workspace.path", message);
     }
     if let Some(path) = output.path.as_deref().map(Path::new) {
         match check_writable(path).and_then(|()| check_owner(path, run)) {
-            Err(message) => fault("spec.output.path", message),
+            Err(message) => error("spec.output.path", message),
             Ok(()) => {
                 if let Some(workspace) = workspace.path.as_deref().map(Path::new)
                     && (whole(path).starts_with(whole(workspace))
@@ -69,12 +73,12 @@ pub fn check_places(run: &str, workspace: &Place, output: &Place) -> Vec<Fault> 
                         path.display(),
                         workspace.display()
                     );
-                    fault("spec.output.path", message);
+                    error("spec.output.path", message);
                 }
             }
         }
     }
-    faults
+    errors
 }
 
 /// The path without `.`, `..` and links, as far as it exists.
@@ -214,16 +218,16 @@ fn is_ours(path: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn place(path: &Path) -> Place {
-        Place {
+    fn place(path: &Path) -> StorageLocation {
+        StorageLocation {
             path: Some(path.display().to_string()),
             ..Default::default()
         }
     }
 
-    fn faults(workspace: &Path, output: &Path) -> String {
-        let faults = check_places("mine", &place(workspace), &place(output));
-        faults
+    fn errors(workspace: &Path, output: &Path) -> String {
+        let errors = check_places("mine", &place(workspace), &place(output));
+        errors
             .iter()
             .map(ToString::to_string)
             .collect::<Vec<_>>()
@@ -234,7 +238,7 @@ mod tests {
     fn directories_that_do_not_exist_yet_are_fine_and_are_not_made() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(
-            faults(&directory.path().join("a/b"), &directory.path().join("c/d")),
+            errors(&directory.path().join("a/b"), &directory.path().join("c/d")),
             ""
         );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
@@ -244,7 +248,7 @@ mod tests {
     fn a_file_in_the_way_is_named() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("file"), "").unwrap();
-        let text = faults(
+        let text = errors(
             &directory.path().join("file/w"),
             &directory.path().join("o"),
         );
@@ -257,7 +261,7 @@ mod tests {
     #[test]
     fn a_place_that_cannot_be_written_to_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let text = faults(
+        let text = errors(
             &directory.path().join("w"),
             Path::new("/proc/scalequest/out"),
         );
@@ -273,20 +277,20 @@ mod tests {
         let output = directory.path().join("o");
         fs::create_dir(&output).unwrap();
         fs::write(output.join("thesis.tex"), "").unwrap();
-        let text = faults(&directory.path().join("w"), &output);
+        let text = errors(&directory.path().join("w"), &output);
         assert!(
             text.contains("thesis.tex, which is of no dataset of this run"),
             "{text}"
         );
         fs::remove_file(output.join("thesis.tex")).unwrap();
         fs::write(output.join("README.md"), "my notes").unwrap();
-        assert!(faults(&directory.path().join("w"), &output).contains("README.md"));
+        assert!(errors(&directory.path().join("w"), &output).contains("README.md"));
         fs::write(
             output.join("README.md"),
             "<!-- made by scalequest-worker 0.1 -->",
         )
         .unwrap();
-        assert_eq!(faults(&directory.path().join("w"), &output), "");
+        assert_eq!(errors(&directory.path().join("w"), &output), "");
     }
 
     #[test]
@@ -295,30 +299,30 @@ mod tests {
         let output = directory.path().join("o");
         fs::create_dir_all(output.join("data")).unwrap();
         assert_eq!(
-            faults(&directory.path().join("w"), &output),
+            errors(&directory.path().join("w"), &output),
             "",
             "an interrupted publication is ours"
         );
         fs::write(output.join("manifest.json"), r#"{"name": "other"}"#).unwrap();
         assert!(
-            faults(&directory.path().join("w"), &output).contains("the dataset of run `other`")
+            errors(&directory.path().join("w"), &output).contains("the dataset of run `other`")
         );
         fs::write(output.join("manifest.json"), r#"{"name": "mine"}"#).unwrap();
-        assert_eq!(faults(&directory.path().join("w"), &output), "");
+        assert_eq!(errors(&directory.path().join("w"), &output), "");
     }
 
     #[test]
     fn an_output_inside_the_workspace_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let workspace = directory.path().join("w");
-        let text = faults(&workspace, &workspace.join("o"));
+        let text = errors(&workspace, &workspace.join("o"));
         assert!(text.contains("lie in each other"), "{text}");
     }
 
     #[test]
     fn a_workspace_in_a_store_has_its_runs_elsewhere() {
         let uri = |uri: &str| {
-            state_directory(&Place {
+            state_directory(&StorageLocation {
                 uri: Some(uri.into()),
                 ..Default::default()
             })

@@ -209,13 +209,13 @@ mod tests {
     const KEPT: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     const LOOSE: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
-    /// A workspace with run `r`, the Judge stage that it refers to, and a Rate stage that nobody does.
+    /// A workspace with run `r`, the Judge stage that it refers to, and a Score stage that nobody does.
     fn workspace() -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         for (name, files) in [
             (format!("judge-{KEPT}"), vec!["sealed.json", "checkpoint/a"]),
-            (format!("rate-{LOOSE}"), vec!["objects/x"]),
+            (format!("score-{LOOSE}"), vec!["objects/x"]),
             ("mine".into(), vec!["x"]),
         ] {
             for file in files {
@@ -231,7 +231,7 @@ mod tests {
         });
         let record = serde_json::json!({
             "version": 2, "name": "r", "acceptedAtMillis": 1, "spec": spec, "worker": {"version": "1"},
-            "inspection": {"models": [], "seedQuestions": [], "benchmarks": [], "faults": []},
+            "preflight": {"models": [], "seedQuestions": [], "benchmarks": [], "errors": []},
             "stages": [{"stage": "Judge", "wave": 1, "key": KEPT, "work": 1, "shardRows": 1}],
         });
         record_file::save(
@@ -258,7 +258,7 @@ mod tests {
             names(&found, directory.path()),
             [
                 format!("stages/judge-{KEPT}/checkpoint"),
-                format!("stages/rate-{LOOSE}")
+                format!("stages/score-{LOOSE}")
             ]
         );
         assert_eq!(
@@ -296,11 +296,12 @@ mod tests {
         let directory = workspace();
         let found = survey(directory.path(), &[]).unwrap();
         fs::create_dir_all(directory.path().join("locks")).unwrap();
-        let _held = Lock::take(&stage_lock(directory.path(), Stage::Rate, LOOSE), "run q").unwrap();
+        let _held =
+            Lock::take(&stage_lock(directory.path(), Stage::Score, LOOSE), "run q").unwrap();
         let left = remove(directory.path(), &found, &[]).unwrap();
         assert_eq!(
             left,
-            [directory.path().join(format!("stages/rate-{LOOSE}"))]
+            [directory.path().join(format!("stages/score-{LOOSE}"))]
         );
         assert!(left[0].is_dir());
     }

@@ -148,7 +148,7 @@ mod tests {
         });
         let value = serde_json::json!({
             "version": 2, "name": "r", "acceptedAtMillis": accepted_at_millis, "spec": spec, "worker": {"version": "1"},
-            "inspection": {"models": [], "seedQuestions": [], "benchmarks": [], "faults": []},
+            "preflight": {"models": [], "seedQuestions": [], "benchmarks": [], "errors": []},
         });
         serde_json::from_value(value).unwrap()
     }

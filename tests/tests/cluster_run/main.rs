@@ -301,7 +301,7 @@ async fn gated_hub_model_is_fetched_once() {
     let made = published(&store.join("dataset"));
     assert_eq!(made.parquet, reference.parquet, "the Parquet files differ");
     assert_eq!(made.manifest["digest"], reference.manifest["digest"]);
-    // Inspection and stages have had it from the cache, and the storage has seen no token.
+    // Preflight and stages have had it from the cache, and the storage has seen no token.
     let weights = tiny_models().chat.join("model.safetensors");
     let size = std::fs::metadata(weights).expect("a model").len();
     assert_eq!(hub.sent()["model.safetensors"], size);

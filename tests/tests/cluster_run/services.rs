@@ -88,10 +88,10 @@ async fn failing_server_sidecar_is_reported() {
     eventually("the worker's word", || async {
         let run: SynthesisRun = space.api().get("never").await.ok()?;
         let stages = run.status.iter().flat_map(|status| &status.stages);
-        let doing = stages.filter_map(|stage| stage.doing.as_deref());
-        doing
+        let activity = stages.filter_map(|stage| stage.activity.as_deref());
+        activity
             .into_iter()
-            .any(|doing| doing == "wait for server")
+            .any(|activity| activity == "wait for server")
             .then_some(())
     })
     .await;

@@ -70,7 +70,7 @@ async fn poison_shards_fail_and_parallelism_changes() {
     poisoned.complete().await;
     let record = poisoned.record().await.expect("a record");
     assert!(record["givenUpTotal"].as_i64() >= Some(1), "{record}");
-    let told = |run: &SynthesisRun| says(run, reason::SHARDS_GIVEN_UP, "cannot be read");
+    let told = |run: &SynthesisRun| says(run, reason::SHARDS_FAILED, "cannot be read");
     poisoned.until(told).await;
 }
 

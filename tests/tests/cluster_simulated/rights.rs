@@ -243,7 +243,7 @@ async fn forbidden_requests_are_reported_with_backoff() {
     let (simulated_run, _held) = with_rights(&granted).await;
     simulated_run.make(run()).await;
     let refused =
-        |run: &SynthesisRun| says(run, reason::REQUEST_REFUSED, "jobs.batch is forbidden");
+        |run: &SynthesisRun| says(run, reason::API_REQUEST_REJECTED, "jobs.batch is forbidden");
     let told = simulated_run.until(refused).await;
     assert!(is(&told, "Degraded"));
     let asked = || {

@@ -1,8 +1,8 @@
-//! Every kind of fault that reading and validating a spec can find, told by the words that no other kind has.
+//! Every kind of error that reading and validating a spec can find, told by the words that no other kind has.
 
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 
-/// A kind of fault: the field it is at, as far as that matters, and words of its message.
+/// A kind of error: the field it is at, as far as that matters, and words of its message.
 pub struct FaultKind {
     /// End of the field's path, without indices; empty: any.
     field: &'static str,
@@ -116,11 +116,11 @@ pub const KINDS: &[FaultKind] = &[
     kind("", "is missing"),
 ];
 
-/// The number of the kind that a fault is of.
-pub fn kind_of(fault: &Fault) -> Option<usize> {
+/// The number of the kind that an error is of.
+pub fn kind_of(error: &FieldError) -> Option<usize> {
     let field: String = {
         let mut inside = 0_u32;
-        fault
+        error
             .field
             .chars()
             .filter(|c| {
@@ -133,7 +133,7 @@ pub fn kind_of(fault: &Fault) -> Option<usize> {
     };
     KINDS
         .iter()
-        .position(|kind| field.ends_with(kind.field) && fault.message.contains(kind.words))
+        .position(|kind| field.ends_with(kind.field) && error.message.contains(kind.words))
 }
 
 impl std::fmt::Display for FaultKind {

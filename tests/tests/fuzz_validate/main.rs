@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use scalequest_core::parse::parse;
 use scalequest_core::validate::{Environment, validate};
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_tests::harness::binaries::{binary, repository};
 use scalequest_tests::spec_fuzzer::{Mutation, SpecFuzzer};
 
@@ -43,7 +43,7 @@ fn fuzzer() -> SpecFuzzer {
 
 /// What reading and validating a text finds.
 struct Verdict {
-    faults: Vec<Fault>,
+    errors: Vec<FieldError>,
     valid_somewhere: bool,
 }
 
@@ -51,16 +51,16 @@ struct Verdict {
 fn verdict(text: &str) -> Verdict {
     let run = match parse(text) {
         Ok(run) => run,
-        Err(faults) => {
-            assert!(!faults.is_empty(), "refused without a fault");
+        Err(errors) => {
+            assert!(!errors.is_empty(), "refused without an error");
             return Verdict {
-                faults,
+                errors,
                 valid_somewhere: false,
             };
         }
     };
     let mut found = Verdict {
-        faults: Vec::new(),
+        errors: Vec::new(),
         valid_somewhere: false,
     };
     for environment in [Environment::Local, Environment::Cluster] {
@@ -68,9 +68,9 @@ fn verdict(text: &str) -> Verdict {
             Ok(_) => {
                 found.valid_somewhere = true;
             }
-            Err(faults) => {
-                assert!(!faults.is_empty(), "refused without a fault");
-                found.faults.extend(faults);
+            Err(errors) => {
+                assert!(!errors.is_empty(), "refused without an error");
+                found.errors.extend(errors);
             }
         }
     }
@@ -82,13 +82,13 @@ fn short(text: &str) -> String {
     text.chars().take(1500).collect()
 }
 
-/// Whether a fault says where: a field's path, or a line.
-fn says_where(fault: &Fault) -> bool {
-    let is_named = !fault.field.trim().is_empty() && !fault.field.contains('\n');
+/// Whether an error says where: a field's path, or a line.
+fn says_where(error: &FieldError) -> bool {
+    let is_named = !error.field.trim().is_empty() && !error.field.contains('\n');
     is_named
-        && !fault.message.trim().is_empty()
-        && !fault.message.contains('\n')
-        && fault.message.len() < 4000
+        && !error.message.trim().is_empty()
+        && !error.message.contains('\n')
+        && error.message.len() < 4000
 }
 
 /// What was met.
@@ -96,7 +96,7 @@ fn says_where(fault: &Fault) -> bool {
 struct Met {
     valid: BTreeMap<Mutation, u64>,
     refused: BTreeMap<Mutation, u64>,
-    faults: BTreeMap<usize, u64>,
+    errors: BTreeMap<usize, u64>,
 }
 
 impl Met {
@@ -107,16 +107,16 @@ impl Met {
             let verdict = catch_unwind(|| verdict(&fuzzed.text)).unwrap_or_else(|_| {
                 panic!("spec {number} makes it panic: {}", short(&fuzzed.text))
             });
-            for fault in &verdict.faults {
+            for error in &verdict.errors {
                 assert!(
-                    says_where(fault),
+                    says_where(error),
                     "spec {number}: {}",
-                    short(&format!("{fault:?}"))
+                    short(&format!("{error:?}"))
                 );
-                let kind = kind_of(fault).unwrap_or_else(|| {
-                    panic!("spec {number} is refused for what is no kind of kinds.rs: {fault}")
+                let kind = kind_of(error).unwrap_or_else(|| {
+                    panic!("spec {number} is refused for what is no kind of kinds.rs: {error}")
                 });
-                *met.faults.entry(kind).or_default() += 1;
+                *met.errors.entry(kind).or_default() += 1;
             }
             let counts = if verdict.valid_somewhere {
                 &mut met.valid
@@ -136,8 +136,8 @@ impl Met {
         };
         add(&mut self.valid, other.valid);
         add(&mut self.refused, other.refused);
-        for (kind, count) in other.faults {
-            *self.faults.entry(kind).or_default() += count;
+        for (kind, count) in other.errors {
+            *self.errors.entry(kind).or_default() += count;
         }
         self
     }
@@ -147,7 +147,7 @@ impl Met {
 fn fuzzer_originals_are_valid() {
     for text in fuzzer().originals() {
         let found = verdict(text);
-        assert!(found.valid_somewhere, "{}\n{:?}", short(text), found.faults);
+        assert!(found.valid_somewhere, "{}\n{:?}", short(text), found.errors);
     }
 }
 
@@ -176,7 +176,7 @@ fn fuzzed_specs_never_panic_validation() {
     let never: Vec<String> = KINDS
         .iter()
         .enumerate()
-        .filter(|(number, _)| !met.faults.contains_key(number))
+        .filter(|(number, _)| !met.errors.contains_key(number))
         .map(|(_, kind)| kind.to_string())
         .collect();
     assert!(never.is_empty(), "no fuzzed spec is refused for {never:#?}");

@@ -123,7 +123,7 @@ async fn kueue_queue_changes_no_result() {
     let worker = worker_at(&run, &mut paused, Stage::Respond).await;
     kueue.kill();
     drop(worker);
-    let said = |run: &SynthesisRun| says(run, reason::REQUEST_REFUSED, "mjob.kb.io");
+    let said = |run: &SynthesisRun| says(run, reason::API_REQUEST_REJECTED, "mjob.kb.io");
     run.until(said).await;
     hold_and_let_go(&run).await;
     tokio::time::sleep(Duration::from_secs(2)).await;

@@ -54,7 +54,7 @@ pub enum DtypeName {
     Int8,
 }
 
-impl From<DtypeName> for scalequest_crds::v1alpha1::Arithmetic {
+impl From<DtypeName> for scalequest_crds::v1alpha1::Dtype {
     fn from(name: DtypeName) -> Self {
         match name {
             DtypeName::Float32 => Self::Float32,
@@ -133,7 +133,7 @@ pub enum Command {
         /// How to compute; with --save several may be given, separated by commas
         #[arg(long, value_enum, value_delimiter = ',', default_value = "bfloat16")]
         dtype: Vec<DtypeName>,
-        /// Write the rates to a file for `scalequest plan --rates FILE`, those of training in full included where memory allows
+        /// Write the throughput profile to a file for `scalequest plan --profile FILE`, including full training if memory allows
         #[arg(long, value_name = "FILE", conflicts_with = "cases")]
         save: Option<PathBuf>,
         /// With --save, do not measure training: for a model that only serves
@@ -150,7 +150,7 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<String>,
     },
-    /// Look at the models and files that a spec refers to, fetching the models that lie elsewhere; the findings, faults included, as JSON on
+    /// Look at the models and files that a spec refers to, fetching the models that lie elsewhere; the findings, errors included, as JSON on
     /// standard output, after progress as JSON lines
     Inspect {
         /// File with the SynthesisRun, its defaults filled in: JSON or YAML; `-`: the first line of standard input, at whose end it stops

@@ -5,7 +5,7 @@ use std::io::{BufRead, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use scalequest_crds::protocol::exit_codes::worker::{DONE, TASK_CANNOT_WORK};
+use scalequest_crds::protocol::exit_codes::worker::{DONE, TASK_FAILED_PERMANENTLY};
 use scalequest_engine::bench::{Bench, Case, TrainingBench, peak_bytes, roofline};
 use scalequest_engine::ops::Dtype;
 use serde::Deserialize;
@@ -20,13 +20,13 @@ use super::own_environment::{CANDLE_THREADS, KEEP_PAGES, settle};
 pub fn bench(path: &Path, dtype: Dtype, cases: bool) -> i32 {
     if let Err(message) = settle(&[KEEP_PAGES, CANDLE_THREADS]) {
         tracing::error!("{message}");
-        return TASK_CANNOT_WORK;
+        return TASK_FAILED_PERMANENTLY;
     }
     let bench = match Bench::load(path, dtype) {
         Ok(bench) => bench,
         Err(error) => {
             tracing::error!("{error}");
-            return TASK_CANNOT_WORK;
+            return TASK_FAILED_PERMANENTLY;
         }
     };
     let done = if cases {

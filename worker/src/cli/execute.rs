@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use scalequest_crds::protocol::exit_codes::worker::{
-    DISK_FULL, DONE, SHARD_CANNOT_WORK, STOPPED, TASK_CANNOT_WORK, UNAVAILABLE,
+    DISK_FULL, DONE, SHARD_FAILED_PERMANENTLY, STOPPED, TASK_FAILED_PERMANENTLY, UNAVAILABLE,
 };
 use scalequest_crds::protocol::report::{Outcome, StageReport};
 use scalequest_crds::protocol::task::{StageTask, TASK_VERSION};
@@ -102,7 +102,7 @@ pub fn execute(
         outcome,
         counts,
         histograms,
-        bodies: compute_backends,
+        backends: compute_backends,
         worker_millis,
         gpu_millis: 0,
         warnings,
@@ -131,14 +131,16 @@ fn failed(error: StageError) -> (i32, StageResult) {
             message,
         } => (
             TRY_AGAIN,
-            Outcome::InputDamaged {
+            Outcome::InputCorrupted {
                 stage,
                 key,
                 message,
             },
         ),
-        StageError::Permanent(message) => (TASK_CANNOT_WORK, Outcome::Failed { message }),
-        StageError::PermanentShard(message) => (SHARD_CANNOT_WORK, Outcome::Failed { message }),
+        StageError::Permanent(message) => (TASK_FAILED_PERMANENTLY, Outcome::Failed { message }),
+        StageError::PermanentShard(message) => {
+            (SHARD_FAILED_PERMANENTLY, Outcome::Failed { message })
+        }
         StageError::DiskFull(message) => (DISK_FULL, Outcome::Failed { message }),
         StageError::Unavailable(message) => (UNAVAILABLE, Outcome::Failed { message }),
         StageError::Transient(message) => (TRY_AGAIN, Outcome::Failed { message }),
@@ -152,7 +154,7 @@ fn say(outcome: &Outcome) {
         Outcome::Sealed { digest, .. } => tracing::info!(digest, "stage sealed"),
         Outcome::Missing { total, .. } => tracing::info!(total, "shards are missing"),
         Outcome::Stopped => tracing::info!("stopped, progress saved"),
-        Outcome::InputDamaged { stage, message, .. } => tracing::warn!(%stage, "{message}"),
+        Outcome::InputCorrupted { stage, message, .. } => tracing::warn!(%stage, "{message}"),
         Outcome::Failed { message } => tracing::error!("{message}"),
     }
 }

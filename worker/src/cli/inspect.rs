@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use scalequest_crds::protocol::exit_codes::worker::{DONE, STOPPED, TASK_CANNOT_WORK};
+use scalequest_crds::protocol::exit_codes::worker::{DONE, STOPPED, TASK_FAILED_PERMANENTLY};
 use scalequest_crds::protocol::preflight::{Part, parts};
 use scalequest_crds::v1alpha1::SynthesisRun;
 
@@ -25,7 +25,7 @@ pub fn inspect(file: &Path, part: Option<usize>, report: Option<&Path>, fetch: b
         Ok(run) => run,
         Err(message) => {
             tracing::error!("{}: {message}", file.display());
-            return TASK_CANNOT_WORK;
+            return TASK_FAILED_PERMANENTLY;
         }
     };
     let parts = parts(&run.spec);
@@ -34,7 +34,7 @@ pub fn inspect(file: &Path, part: Option<usize>, report: Option<&Path>, fetch: b
         Some(Some(part)) => part.clone(),
         Some(None) => {
             tracing::error!("the spec has {} parts, --part counts from 0", parts.len());
-            return TASK_CANNOT_WORK;
+            return TASK_FAILED_PERMANENTLY;
         }
     };
     let stop = signals::listen(is_stdin);

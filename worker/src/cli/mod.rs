@@ -17,7 +17,7 @@ mod log;
 
 mod own_environment;
 
-mod save_rates;
+mod save_profile;
 
 mod serve_progress;
 
@@ -28,7 +28,7 @@ mod write_report;
 use std::process::ExitCode;
 
 use clap::Parser;
-use scalequest_crds::protocol::exit_codes::worker::TASK_CANNOT_WORK;
+use scalequest_crds::protocol::exit_codes::worker::TASK_FAILED_PERMANENTLY;
 
 use crate::stages::ProgressReporter;
 use arguments::{Arguments, Command};
@@ -36,7 +36,7 @@ use execute::Work;
 use own_environment::{CANDLE_THREADS, KEEP_PAGES, settle};
 
 /// Exit code of a wrong command line: as for a task that can never work.
-const USAGE: i32 = TASK_CANNOT_WORK;
+const USAGE: i32 = TASK_FAILED_PERMANENTLY;
 
 /// Runs the command line and says with which code to end.
 pub fn main() -> ExitCode {
@@ -92,7 +92,7 @@ pub fn main() -> ExitCode {
             save: Some(file),
             no_training,
             ..
-        } => save_rates::save_rates(&model, &dtype, !no_training, &file),
+        } => save_profile::save_profile(&model, &dtype, !no_training, &file),
         Command::Bench {
             model,
             dtype,

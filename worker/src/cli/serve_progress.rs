@@ -98,9 +98,9 @@ mod tests {
             std::thread::sleep(Duration::from_millis(20));
         };
         assert_eq!(first, Progress::default());
-        latest.set(r#"{"doing":"train","done":3,"total":9,"tokens":7}"#);
+        latest.set(r#"{"activity":"train","done":3,"total":9,"tokens":7}"#);
         assert_eq!(
-            ask().map(|word| (word.doing, word.done)),
+            ask().map(|word| (word.activity, word.done)),
             Some(("train".into(), 3))
         );
     }

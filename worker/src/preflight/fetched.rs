@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use scalequest_crds::protocol::preflight::{Fault, Inspection};
+use scalequest_crds::protocol::preflight::{FieldError, PreflightReport};
 use scalequest_crds::protocol::task::ModelLocation;
 use scalequest_crds::v1alpha1::Model;
 
-use super::{Looking, fault};
+use super::{Looking, field_error};
 use crate::hub::{FetchError, Watch, fetch_current, in_words, kept, look};
 
 /// A model that is fetched.
@@ -21,7 +21,7 @@ struct Wanted<'a> {
 
 /// What became of the models that are fetched, by their places in the spec: where they lie now, or why they cannot be had. Neither, where
 /// nothing was to be fetched.
-pub(super) type Fetched = BTreeMap<usize, Result<PathBuf, Fault>>;
+pub(super) type Fetched = BTreeMap<usize, Result<PathBuf, FieldError>>;
 
 /// Brings those of `models` (with their places in the spec) that are fetched. None, where a stop was asked for. `is_well`: whether nothing else
 /// is wrong, so that fetching is worth its time.
@@ -29,7 +29,7 @@ pub(super) fn fetched(
     models: &[(usize, &Model)],
     looking: &Looking<'_>,
     is_well: bool,
-    inspection: &mut Inspection,
+    preflight: &mut PreflightReport,
 ) -> Option<Fetched> {
     let wanted = models.iter().filter_map(|(index, model)| {
         let member = model.fetched()?;
@@ -59,7 +59,7 @@ pub(super) fn fetched(
                 match asked {
                     Ok(bytes) => Some(bytes),
                     Err(error) => {
-                        fetched.insert(wanted.index, Err(wanted.fault(error)?));
+                        fetched.insert(wanted.index, Err(wanted.field_error(error)?));
                         continue;
                     }
                 }
@@ -80,12 +80,12 @@ pub(super) fn fetched(
             });
             let path = match path {
                 Ok(path) => Ok(path),
-                Err(error) => Err(wanted.fault(error)?),
+                Err(error) => Err(wanted.field_error(error)?),
             };
             fetched.insert(wanted.index, path);
         } else if let Some(bytes) = missing {
-            inspection.not_fetched.push(wanted.model.name.clone());
-            inspection.warnings.push(fault(
+            preflight.not_fetched.push(wanted.model.name.clone());
+            preflight.warnings.push(field_error(
                 wanted.field,
                 format!(
                     "the model can be fetched and is not here yet ({}): a run fetches it, and looks at it then",
@@ -104,8 +104,8 @@ fn with_watch<T>(
 ) -> T {
     let (progressing, stop, name) = (looking.progressing, looking.stop, &wanted.model.name);
     work(&Watch {
-        say: &|doing, done, total| {
-            progressing.report_bytes(&format!("{doing} `{name}`"), done, total);
+        say: &|activity, done, total| {
+            progressing.report_bytes(&format!("{activity} `{name}`"), done, total);
         },
         is_stopped: &|| stop.is_cancelled(),
     })
@@ -113,8 +113,8 @@ fn with_watch<T>(
 
 impl Wanted<'_> {
     /// What is wrong with the model; none, where nothing is but that a stop was asked for.
-    fn fault(&self, error: FetchError) -> Option<Fault> {
+    fn field_error(&self, error: FetchError) -> Option<FieldError> {
         let is_stop = matches!(error, FetchError::Stopped);
-        (!is_stop).then(|| fault(self.field.clone(), error))
+        (!is_stop).then(|| field_error(self.field.clone(), error))
     }
 }

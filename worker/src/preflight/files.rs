@@ -1,16 +1,16 @@
 //! Looks at the question files: seed questions and benchmarks, each line.
 
-use scalequest_crds::protocol::preflight::{FileFacts, Inspection, Part};
+use scalequest_crds::protocol::preflight::{FileFacts, Part, PreflightReport};
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
-use super::fault;
+use super::field_error;
 use crate::storage::jsonl::inspect_questions;
 
 /// The member that holds the question where the spec does not say.
 const QUESTION: &str = "question";
 
 /// Looks at the question files of a part of the spec.
-pub fn files(spec: &SynthesisRunSpec, part: &Part, inspection: &mut Inspection) {
+pub fn files(spec: &SynthesisRunSpec, part: &Part, preflight: &mut PreflightReport) {
     for index in part.seed_questions.clone() {
         let Some(file) = spec.seed_questions.get(index) else {
             break;
@@ -22,9 +22,9 @@ pub fn files(spec: &SynthesisRunSpec, part: &Part, inspection: &mut Inspection) 
             file.located(),
             question,
             file.answer_field.as_deref(),
-            inspection,
+            preflight,
         );
-        inspection.seed_questions.extend(facts);
+        preflight.seed_questions.extend(facts);
     }
     let contamination = spec
         .filters
@@ -37,8 +37,8 @@ pub fn files(spec: &SynthesisRunSpec, part: &Part, inspection: &mut Inspection) 
         };
         let at = format!("spec.filters.contamination.benchmarks[{index}]");
         let question = file.question_field.as_deref().unwrap_or(QUESTION);
-        let facts = look(&at, file.located(), question, None, inspection);
-        inspection.benchmarks.extend(facts);
+        let facts = look(&at, file.located(), question, None, preflight);
+        preflight.benchmarks.extend(facts);
     }
 }
 
@@ -47,10 +47,10 @@ fn look(
     located: Option<(&str, String)>,
     question: &str,
     answer: Option<&str>,
-    inspection: &mut Inspection,
+    preflight: &mut PreflightReport,
 ) -> Option<FileFacts> {
     let Some((member, location)) = located else {
-        inspection.faults.push(fault(
+        preflight.errors.push(field_error(
             at.to_owned(),
             "give `path` (a file) or `uri` (an object)",
         ));
@@ -59,9 +59,9 @@ fn look(
     match inspect_questions(&location, question, answer) {
         Ok(facts) => Some(facts),
         Err(error) => {
-            inspection
-                .faults
-                .push(fault(format!("{at}.{member}"), error));
+            preflight
+                .errors
+                .push(field_error(format!("{at}.{member}"), error));
             None
         }
     }

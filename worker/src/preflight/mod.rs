@@ -11,7 +11,7 @@ mod places;
 
 mod roles;
 
-use scalequest_crds::protocol::preflight::{Fault, Inspection, Part};
+use scalequest_crds::protocol::preflight::{FieldError, Part, PreflightReport};
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
 use crate::hub::Settings;
@@ -30,20 +30,24 @@ pub struct Looking<'a> {
 }
 
 /// Everything that `part` of `spec` refers to, and what is wrong with it; none, where a stop was asked for.
-pub fn inspect(spec: &SynthesisRunSpec, part: &Part, looking: &Looking<'_>) -> Option<Inspection> {
-    let mut others = Inspection::default();
+pub fn inspect(
+    spec: &SynthesisRunSpec,
+    part: &Part,
+    looking: &Looking<'_>,
+) -> Option<PreflightReport> {
+    let mut others = PreflightReport::default();
     files::files(spec, part, &mut others);
     if part.places {
         places::places(spec, &mut others);
     }
     // Hours of fetching would be lost on a spec that has to be mended.
-    let is_well = others.faults.is_empty();
+    let is_well = others.errors.is_empty();
     let models = models::models(spec, part, looking, is_well)?;
-    Some(Inspection::of_parts(spec, [models, others]))
+    Some(PreflightReport::of_parts(spec, [models, others]))
 }
 
-fn fault(field: String, message: impl std::fmt::Display) -> Fault {
-    Fault {
+fn field_error(field: String, message: impl std::fmt::Display) -> FieldError {
+    FieldError {
         field,
         message: message.to_string(),
     }

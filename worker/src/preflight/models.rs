@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use scalequest_crds::protocol::preflight::{Inspection, ModelFacts, Part};
+use scalequest_crds::protocol::preflight::{ModelFacts, Part, PreflightReport};
 use scalequest_crds::v1alpha1::{Model, OpenAiEngine, SynthesisRunSpec};
 use scalequest_engine::model::config::gguf_text;
 use scalequest_engine::model::{Checkpoint, Head, ModelError};
@@ -13,7 +13,7 @@ use scalequest_engine::training::micro_batches::MICRO_BATCH_TOKENS;
 
 use super::fetched::fetched;
 use super::roles::{Needs, needs};
-use super::{Looking, fault};
+use super::{Looking, field_error};
 use crate::dtype::engine_dtype;
 use crate::openai;
 
@@ -29,13 +29,13 @@ pub(super) fn models(
     part: &Part,
     looking: &Looking<'_>,
     is_well: bool,
-) -> Option<Inspection> {
-    let mut inspection = Inspection::default();
+) -> Option<PreflightReport> {
+    let mut preflight = PreflightReport::default();
     let of_part = part.models.clone();
     let of_part: Vec<(usize, &Model)> = of_part
         .filter_map(|index| Some((index, spec.models.get(index)?)))
         .collect();
-    let mut fetched = fetched(&of_part, looking, is_well, &mut inspection)?;
+    let mut fetched = fetched(&of_part, looking, is_well, &mut preflight)?;
     let mut digests = BTreeMap::new();
     for (index, model) in of_part {
         if looking.stop.is_cancelled() {
@@ -43,13 +43,13 @@ pub(super) fn models(
         }
         if let Some(served) = model.served() {
             let needs = needs(spec, &model.name);
-            look_at_endpoint(model, served, index, &needs, &mut inspection);
+            look_at_endpoint(model, served, index, &needs, &mut preflight);
             continue;
         }
         let is_fetched = model.fetched().is_some();
         let located = match fetched.remove(&index) {
-            Some(Err(fault)) => {
-                inspection.faults.push(fault);
+            Some(Err(error)) => {
+                preflight.errors.push(error);
                 continue;
             }
             None if is_fetched => continue,
@@ -57,7 +57,7 @@ pub(super) fn models(
             None => model.located().map(|(member, path)| (member, path.into())),
         };
         let Some((member, path)) = located else {
-            inspection.faults.push(fault(
+            preflight.errors.push(field_error(
                 format!("spec.models[{index}].source"),
                 "says not where the model's files are: give a folder or a .gguf file as `path` (in a cluster `claim` or `image`), or fetch them by `hub` or `uri`",
             ));
@@ -66,19 +66,19 @@ pub(super) fn models(
         let field = format!("spec.models[{index}].source.{member}");
         let trained = trained_row(spec, &model.name);
         let needs = needs(spec, &model.name);
-        let (mut facts, faults) = look(&path, model, &needs, trained, &mut digests);
+        let (mut facts, errors) = look(&path, model, &needs, trained, &mut digests);
         if let Some(facts) = facts.as_mut().filter(|_| is_fetched) {
             // Beside a GGUF file that was fetched lies what was fetched with it, and nothing else.
             let readme = || from_readme(&path.with_file_name("README.md"));
             facts.license = facts.license.take().or_else(|| bounded(readme()?));
         }
-        let faults = faults.into_iter();
-        inspection
-            .faults
-            .extend(faults.map(|message| fault(field.clone(), message)));
-        inspection.models.extend(facts);
+        let errors = errors.into_iter();
+        preflight
+            .errors
+            .extend(errors.map(|message| field_error(field.clone(), message)));
+        preflight.models.extend(facts);
     }
-    Some(inspection)
+    Some(preflight)
 }
 
 /// Looks whether an endpoint serves the model, and as what, where it is the reward model. Of its size nothing can be known here; it takes no memory of this machine.
@@ -87,7 +87,7 @@ fn look_at_endpoint(
     served: &OpenAiEngine,
     index: usize,
     needs: &Needs,
-    inspection: &mut Inspection,
+    preflight: &mut PreflightReport,
 ) {
     let field = |member: &str| format!("spec.models[{index}].engine.openAI{member}");
     let looked = openai::open(&model.name, &served.base_url, &served.model).and_then(
@@ -97,10 +97,10 @@ fn look_at_endpoint(
         },
     );
     let is_head = match looked {
-        Err(error) => return inspection.faults.push(fault(field(""), error)),
+        Err(error) => return preflight.errors.push(field_error(field(""), error)),
         Ok((unknown, is_head)) => {
-            let unknown = unknown.map(|unknown| fault(field(".model"), unknown));
-            inspection.warnings.extend(unknown);
+            let unknown = unknown.map(|unknown| field_error(field(".model"), unknown));
+            preflight.warnings.extend(unknown);
             is_head
         }
     };
@@ -108,9 +108,9 @@ fn look_at_endpoint(
         let message = format!(
             "the model has a scalar head and says no text, but is {part}: give a language model"
         );
-        inspection.faults.push(fault(field(".model"), message));
+        preflight.errors.push(field_error(field(".model"), message));
     }
-    inspection.models.push(ModelFacts {
+    preflight.models.push(ModelFacts {
         name: model.name.clone(),
         digest: served.identity(),
         architecture: "endpoint".into(),
@@ -153,14 +153,14 @@ fn look(
             );
         }
     };
-    let mut faults: Vec<String> = Vec::new();
+    let mut errors: Vec<String> = Vec::new();
     if let Err(error) = weights_hold_something(&checkpoint) {
-        faults.push(error.to_string());
+        errors.push(error.to_string());
     }
     let has_chat_template = match speech(&checkpoint, needs) {
         Ok(has) => has,
         Err(message) => {
-            faults.push(message);
+            errors.push(message);
             false
         }
     };
@@ -171,7 +171,7 @@ fn look(
         Head::Classes(_) => ModelFacts::CLASSES,
     };
     if let Some(part) = needs.speaks.filter(|_| config.head != Head::LanguageModel) {
-        faults.push(format!(
+        errors.push(format!(
             "the model has a {head} head and says no text, but is {part}: give a language model"
         ));
     }
@@ -181,19 +181,19 @@ fn look(
     };
     let digest = match digest {
         Ok(digest) => digest,
-        Err(error) => return (None, [faults, vec![error.to_string()]].concat()),
+        Err(error) => return (None, [errors, vec![error.to_string()]].concat()),
     };
     digests.insert(path.to_owned(), digest.clone());
     let parameters = config.parameter_count();
-    let arithmetic = engine_dtype(model.arithmetic());
+    let dtype = engine_dtype(model.dtype());
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let facts = ModelFacts {
         name: model.name.clone(),
         digest,
         architecture: config.architecture.model_type().to_owned(),
         parameters: number(parameters),
-        serving_bytes: number(config.inference_bytes(arithmetic, SERVED, 0)),
-        context_token_bytes: number(SERVED as u64 * config.cache_bytes_per_token(arithmetic)),
+        serving_bytes: number(config.inference_bytes(dtype, SERVED, 0)),
+        context_token_bytes: number(SERVED as u64 * config.cache_bytes_per_token(dtype)),
         training_bytes: number(config.training_bytes(
             TrainingBackend::largest(),
             parameters,
@@ -205,7 +205,7 @@ fn look(
         head: head.to_owned(),
         license: license(path),
     };
-    (Some(facts), faults)
+    (Some(facts), errors)
 }
 
 /// A path at which there is nothing, said with what is near it.

@@ -1,17 +1,17 @@
 //! Looks at the stores of workspace and output: whether they can be reached with the credentials at hand, and whether the workspace holds
 //! anything yet. Whether directories can be written to is the runner's to find out, since it makes them.
 
-use scalequest_crds::protocol::preflight::Inspection;
+use scalequest_crds::protocol::preflight::PreflightReport;
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
-use super::fault;
+use super::field_error;
 use crate::storage::store::{Access, Store};
 
 /// An object that nobody writes: asking for it shows whether the store answers.
 const PROBE: &str = "stages/probe";
 
 /// Looks at workspace and output.
-pub fn places(spec: &SynthesisRunSpec, inspection: &mut Inspection) {
+pub fn places(spec: &SynthesisRunSpec, preflight: &mut PreflightReport) {
     let access = Access::for_a_first_look();
     for (field, uri) in [
         ("spec.workspace.uri", &spec.workspace.uri),
@@ -22,7 +22,7 @@ pub fn places(spec: &SynthesisRunSpec, inspection: &mut Inspection) {
         if let Err(error) =
             Store::open_with(uri, &access).and_then(|store| store.get_if_present(PROBE))
         {
-            inspection.faults.push(fault(field.to_owned(), error));
+            preflight.errors.push(field_error(field.to_owned(), error));
         }
     }
     // Where that cannot be told, stages are looked for.
@@ -31,5 +31,5 @@ pub fn places(spec: &SynthesisRunSpec, inspection: &mut Inspection) {
         let store = Store::open_with(&location, &access).ok()?;
         store.is_empty_below("stages").ok()
     });
-    inspection.workspace_is_empty = is_empty.unwrap_or(false);
+    preflight.workspace_is_empty = is_empty.unwrap_or(false);
 }

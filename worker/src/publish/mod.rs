@@ -157,7 +157,7 @@ fn manifest_of(
         documents: [CARD, REPORT, SPEC].map(Into::into).to_vec(),
         funnel: stats.funnel(),
         target: publication.target,
-        incomplete: publication.short.clone(),
+        incomplete: publication.incomplete.clone(),
         compute_backends: stage_index
             .compute_backends()
             .into_iter()

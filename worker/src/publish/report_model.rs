@@ -143,14 +143,15 @@ impl ReportModel<'_> {
 
     /// Whether the dataset has reached its target.
     pub fn is_complete(&self) -> bool {
-        self.publication.short.is_none() && self.manifest.funnel.accepted >= self.publication.target
+        self.publication.incomplete.is_none()
+            && self.manifest.funnel.accepted >= self.publication.target
     }
 
     /// Returns the outcome as a sentence.
     pub fn outcome(&self) -> String {
         let accepted = thousands(self.manifest.funnel.accepted);
         let target = thousands(self.publication.target);
-        match &self.publication.short {
+        match &self.publication.incomplete {
             Some(why) => format!("Incomplete: {accepted} of {target} pairs ({why})."),
             None if self.is_complete() => {
                 format!("Complete: {accepted} accepted pairs; the target is {target}.")
@@ -187,7 +188,7 @@ fn step_label(stage: Stage) -> &'static str {
         Stage::Generate => "Generate: a whole question",
         Stage::Filter => "Filter: language, contamination, duplicates",
         Stage::Judge => "Judge: solvable",
-        Stage::Rate => "Score: not too easy",
+        Stage::Score => "Score: not too easy",
         Stage::Respond => "Respond: fits the context",
         Stage::Reward => "Reward: can be scored",
         Stage::Verify => "Verify: final answers agree",

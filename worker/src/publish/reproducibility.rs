@@ -20,7 +20,7 @@ fn is_reproducible(backend: &str) -> bool {
 pub fn irreproducible_note<'a>(sealed: impl Iterator<Item = SealedStage<'a>>) -> Option<String> {
     let mut stages: BTreeMap<&str, BTreeSet<(Stage, Option<&str>)>> = BTreeMap::new();
     for SealedStage { input, seal } in sealed {
-        for backend in seal.bodies.iter().filter(|name| !is_reproducible(name)) {
+        for backend in seal.backends.iter().filter(|name| !is_reproducible(name)) {
             let stage = (input.id.stage, input.id.generator.as_deref());
             stages.entry(backend).or_default().insert(stage);
         }

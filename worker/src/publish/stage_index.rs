@@ -123,7 +123,7 @@ impl<'a> StageIndex<'a> {
                         }),
                     }
                 }
-                Stage::Label | Stage::Scorer => index.scorer.push(sealed),
+                Stage::Label | Stage::TrainScorer => index.scorer.push(sealed),
                 Stage::Publish => {
                     return Err(PublishError::Task(
                         "a publication cannot be an input of a publication".into(),
@@ -182,7 +182,7 @@ impl<'a> StageIndex<'a> {
 /// Returns the compute backends of some stages, sorted, without `none`.
 pub fn compute_backends_of<'a>(sealed: impl Iterator<Item = SealedStage<'a>>) -> BTreeSet<&'a str> {
     sealed
-        .flat_map(|sealed| &sealed.seal.bodies)
+        .flat_map(|sealed| &sealed.seal.backends)
         .map(String::as_str)
         .filter(|backend| *backend != "none")
         .collect()

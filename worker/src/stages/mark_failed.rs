@@ -49,7 +49,7 @@ fn rejects(
         let detail = Some(DETAIL.to_string());
         RowOutcome::Rejected(RejectRow {
             stage: shard.task.id.stage,
-            reason: RejectReason::ShardGivenUp,
+            reason: RejectReason::ShardRetriesExhausted,
             question,
             detail,
             responses,
@@ -66,7 +66,7 @@ fn rejects(
         StageParams::Label { .. } => range.map(|_| RowOutcome::Skipped).collect(),
         StageParams::Rewrite { .. }
         | StageParams::Judge { .. }
-        | StageParams::Rate { .. }
+        | StageParams::Score { .. }
         | StageParams::Respond { .. } => {
             let rows: Vec<QuestionRow> = shard.read_input(0, "rows", range)?;
             rows.into_iter()
@@ -123,7 +123,7 @@ mod tests {
             name: "m".into(),
             location: ModelLocation::Path("gone.gguf".into()),
             digest: String::new(),
-            arithmetic: Default::default(),
+            dtype: Default::default(),
             server: None,
         };
         let params = StageParams::Generate {
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!((marked.counts.rows_in, marked.counts.rows_out), (2, 0));
         assert_eq!(
             marked.counts.dropped,
-            [(RejectReason::ShardGivenUp, 2)].into()
+            [(RejectReason::ShardRetriesExhausted, 2)].into()
         );
         let again = mark_failed(
             &task,

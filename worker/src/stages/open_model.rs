@@ -92,7 +92,7 @@ type Fetch = fn(&str, &ModelLocation, &Settings, &Watch<'_>) -> Result<PathBuf, 
 fn download(shard: &Shard<'_>, model: &ModelUse, fetch: Fetch) -> Result<PathBuf, StageError> {
     let (reporter, cancellation) = (shard.reporter, shard.cancellation);
     let watch = Watch {
-        say: &|doing, done, total| reporter.report_bytes(doing, done, total),
+        say: &|activity, done, total| reporter.report_bytes(activity, done, total),
         is_stopped: &|| cancellation.is_cancelled(),
     };
     let path = fetch(&model.name, &model.location, &Settings::from_env(), &watch);

@@ -55,7 +55,7 @@ impl ProgressReporter {
         };
         let at_end = progress.total > 0 && progress.done >= progress.total;
         if let Some((when, before)) = &*last
-            && before.doing == progress.doing
+            && before.activity == progress.activity
             && (when.elapsed() < MIN_INTERVAL && !at_end || *before == progress)
         {
             return;
@@ -70,7 +70,7 @@ impl ProgressReporter {
     pub fn report_bytes(&self, activity: &str, done: u64, total: u64) {
         let mib = |bytes: u64| i64::try_from(bytes >> 20).unwrap_or(i64::MAX);
         self.report(Progress {
-            doing: format!("{activity}, MiB"),
+            activity: format!("{activity}, MiB"),
             done: mib(done),
             // Rounded up, so that `done` equals it only at the end.
             total: mib(total.saturating_add((1 << 20) - 1)),
@@ -81,7 +81,7 @@ impl ProgressReporter {
     /// Reports the start of an activity.
     pub fn set_activity(&self, activity: &str) {
         self.report(Progress {
-            doing: activity.into(),
+            activity: activity.into(),
             ..Progress::default()
         });
     }
@@ -101,7 +101,7 @@ mod tests {
             ProgressReporter::new(move |line| sink.lock().expect("a lock").push(line.to_owned()));
         for done in 0..=100 {
             reporter.report(Progress {
-                doing: "generate".into(),
+                activity: "generate".into(),
                 done,
                 total: 100,
                 ..Progress::default()

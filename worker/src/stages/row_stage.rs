@@ -149,7 +149,7 @@ fn report_progress(shard: &Shard<'_>, checkpoint: &RowCheckpoint) {
         tokens: checkpoint.tokens(),
     });
     shard.reporter.report(Progress {
-        doing: shard.task.id.stage.slug().into(),
+        activity: shard.task.id.stage.slug().into(),
         done,
         total: shard.range.end - shard.range.start,
         tokens: checkpoint.tokens(),

@@ -35,7 +35,7 @@ impl RowStage for Score {
     const BATCH_ROWS: i64 = 64;
 
     fn start(shard: &Shard<'_>, _: &[Self::Row]) -> Result<Self, StageError> {
-        let StageParams::Rate {
+        let StageParams::Score {
             model,
             minimum,
             generators,

@@ -24,7 +24,7 @@ pub fn seal_task(
     if let Some(seal) = sealing.seal {
         result.counts = seal.counts;
         result.histograms = seal.histograms;
-        result.compute_backends = seal.bodies;
+        result.compute_backends = seal.backends;
     }
     Ok(result)
 }

@@ -17,7 +17,7 @@ use super::training_stage::{InitialModel, SideOutput, run_training_stage};
 /// # Errors
 /// There are no labels, an input is corrupt, the model cannot be used, the workspace fails, or the task is cancelled.
 pub fn train_scorer(shard: &Shard<'_>) -> Result<StageResult, StageError> {
-    let StageParams::Scorer { model, training } = &shard.task.params else {
+    let StageParams::TrainScorer { model, training } = &shard.task.params else {
         return Err(wrong_params(shard));
     };
     let rows: Vec<LabelRow> = shard.read_input(0, "rows", shard.range.clone())?;

@@ -264,7 +264,7 @@ struct ShardCallback<'a> {
 impl TrainingCallback for ShardCallback<'_> {
     fn progress(&mut self, progress: &TrainingProgress<'_>) {
         self.shard.reporter.report(Progress {
-            doing: progress.activity.into(),
+            activity: progress.activity.into(),
             done: i64::try_from(progress.step).unwrap_or(i64::MAX),
             total: i64::try_from(progress.steps).unwrap_or(i64::MAX),
             tokens: i64::try_from(progress.tokens).unwrap_or(i64::MAX),

@@ -36,7 +36,7 @@ impl Fixture {
             version: TASK_VERSION,
             run: "test".into(),
             id: StageId {
-                stage: Stage::Rate,
+                stage: Stage::Score,
                 generator: None,
                 wave: Some(1),
             },

@@ -66,7 +66,7 @@ fn a_stage_in_an_object_store_is_committed_sealed_read_damaged_and_mended() {
         assert!(
             error
                 .to_string()
-                .starts_with("s3://bucket/workspace/stages/rate-"),
+                .starts_with("s3://bucket/workspace/stages/score-"),
             "{error}"
         );
         let again = seal(&fixture.store, &fixture.task, true).unwrap();

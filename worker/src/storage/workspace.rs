@@ -56,7 +56,7 @@ impl ReadError {
     /// How a task ends that met this error.
     pub fn outcome(&self) -> Outcome {
         match self {
-            ReadError::Damaged { stage, key, .. } => Outcome::InputDamaged {
+            ReadError::Damaged { stage, key, .. } => Outcome::InputCorrupted {
                 stage: *stage,
                 key: key.clone(),
                 message: self.to_string(),

@@ -128,17 +128,17 @@ fn inspected(
     let (code, found, _) = worker(&["inspect", "--spec", file.to_str().expect("a path")]);
     assert_eq!(code, 0);
     let found: serde_json::Value = serde_json::from_str(&found).expect("an inspection");
-    let of = |fault: &serde_json::Value| {
+    let of = |error: &serde_json::Value| {
         format!(
             "{}: {}",
-            fault["field"].as_str().unwrap_or(""),
-            fault["message"].as_str().unwrap_or("")
+            error["field"].as_str().unwrap_or(""),
+            error["message"].as_str().unwrap_or("")
         )
     };
     (
-        found["faults"]
+        found["errors"]
             .as_array()
-            .expect("faults")
+            .expect("errors")
             .iter()
             .map(of)
             .collect(),
@@ -149,8 +149,8 @@ fn inspected(
 #[test]
 fn preflight_reports_facts() {
     let fixture = Fixture::new();
-    let (faults, found) = inspected(&fixture, |_| {});
-    assert_eq!(faults, Vec::<String>::new());
+    let (errors, found) = inspected(&fixture, |_| {});
+    assert_eq!(errors, Vec::<String>::new());
     let model = &found["models"][0];
     assert_eq!(
         (
@@ -200,7 +200,7 @@ fn preflight_reports_all_errors() {
         "{\"question\": \"q\"}\nnot json\n",
     )
     .expect("written");
-    let (faults, _) = inspected(&fixture, |spec| {
+    let (errors, _) = inspected(&fixture, |spec| {
         let model =
             |name: &str| serde_json::json!({"name": name, "source": {"path": fixture.path(name)}});
         spec["models"] = ["nowhere", "cut", "untokened", "mute"]
@@ -223,11 +223,11 @@ fn preflight_reports_all_errors() {
         ("spec.models[4].source.uri", "s3://, gs:// and az:// URIs"),
         ("spec.seedQuestions[0].path", "line 2"),
     ];
-    assert_eq!(faults.len(), expected.len(), "{faults:#?}");
-    for (fault, (field, words)) in faults.iter().zip(expected) {
+    assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+    for (error, (field, words)) in errors.iter().zip(expected) {
         assert!(
-            fault.starts_with(&format!("{field}: ")) && fault.contains(words),
-            "{fault}"
+            error.starts_with(&format!("{field}: ")) && error.contains(words),
+            "{error}"
         );
     }
 }

@@ -57,7 +57,7 @@ fn every_stage_completes() {
     let label = finish(&fixture.task(params, &[], 12));
     assert_eq!(fixture.count(&label), 12);
     let scorer = finish(&fixture.task(
-        StageParams::Scorer {
+        StageParams::TrainScorer {
             model: fixture.model("model"),
             training: training(),
         },
@@ -92,7 +92,7 @@ fn every_stage_completes() {
         kept - fixture.count(&judged),
         fixture.rows::<RejectRow>(&judged, "rejects").len() as i64
     );
-    let params = StageParams::Rate {
+    let params = StageParams::Score {
         model: trained(&scorer),
         minimum: 0.0,
         generators: vec!["g".into()],

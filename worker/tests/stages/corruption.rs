@@ -171,7 +171,7 @@ fn missing() -> ModelUse {
         name: "m".into(),
         location: ModelLocation::Path("/nowhere".into()),
         digest: String::new(),
-        arithmetic: Default::default(),
+        dtype: Default::default(),
         server: None,
     }
 }

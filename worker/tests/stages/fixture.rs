@@ -82,7 +82,7 @@ impl Fixture {
             name: name.into(),
             location: ModelLocation::Path(path.display().to_string()),
             digest,
-            arithmetic: Default::default(),
+            dtype: Default::default(),
             server: None,
         }
     }
@@ -204,7 +204,7 @@ pub fn trained(input: &TaskInput) -> ModelUse {
         name: "g".into(),
         location,
         digest: input.digest.clone(),
-        arithmetic: Default::default(),
+        dtype: Default::default(),
         server: None,
     }
 }

@@ -1,6 +1,5 @@
-//! A stage task: all that a worker needs to know to do one stage of a run, resolved; nothing is looked up elsewhere.
-//! Written by the operator (a file on one machine; in a cluster an annotation of its pods, or a ConfigMap where it is large), read by
-//! `scalequest-worker`.
+//! A stage task: everything that a worker needs for one stage of a run, resolved. The operator writes it (a file on one machine; in a
+//! cluster an annotation of its pods, or a ConfigMap if it is large), `scalequest-worker` reads it.
 
 mod model;
 mod params;
@@ -18,10 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::v1alpha1::StageId;
 
-/// The version of this contract. A worker refuses a task of another version.
-pub const TASK_VERSION: u32 = 1;
+/// The version of this contract. A worker rejects a task of another version.
+pub const TASK_VERSION: u32 = 2;
 
-/// One stage of one run: what to do, with what, and where the output goes.
+/// One stage of one run: its inputs, its parameters and its output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StageTask {
@@ -36,7 +35,7 @@ pub struct StageTask {
     pub key: String,
     /// The run's seed.
     pub seed: i64,
-    /// Rows of work in the stage: its input rows, or the questions to make.
+    /// Rows of work in the stage: its input rows, or the questions to generate.
     pub rows: i64,
     /// Rows in a shard; shard `i` covers rows `i*shard_rows .. min((i+1)*shard_rows, rows)`. At least 1.
     pub shard_rows: i64,
@@ -44,12 +43,12 @@ pub struct StageTask {
     pub inputs: Vec<TaskInput>,
     /// Workspace: a directory or an object store URI.
     pub workspace: String,
-    /// What the stage is to do.
+    /// Parameters of the stage.
     pub params: StageParams,
 }
 
 impl StageTask {
-    /// Content keys of the earlier stages that it reads: its inputs, and the one that trained its model.
+    /// Returns the content keys of the earlier stages that it reads: its inputs, and the one that trained its model.
     pub fn reads(&self) -> BTreeSet<String> {
         let mut keys: BTreeSet<String> =
             self.inputs.iter().map(|input| input.key.clone()).collect();
@@ -64,7 +63,7 @@ impl StageTask {
         keys
     }
 
-    /// Number of shards: at least one, so that a stage without rows still makes a manifest.
+    /// Returns the number of shards: at least one, so that a stage without rows still has a manifest.
     pub fn shards(&self) -> i64 {
         if self.id.stage.is_sharded() {
             self.rows.max(1).div_euclid(self.shard_rows.max(1))
@@ -74,7 +73,7 @@ impl StageTask {
         }
     }
 
-    /// Global row range of shard `index`.
+    /// Returns the global row range of shard `index`.
     pub fn range(&self, index: i64) -> std::ops::Range<i64> {
         if !self.id.stage.is_sharded() {
             return 0..self.rows;
@@ -88,7 +87,7 @@ impl StageTask {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TaskInput {
-    /// The stage that made it.
+    /// The stage that wrote it.
     #[serde(flatten)]
     pub id: StageId,
     /// Its content key.

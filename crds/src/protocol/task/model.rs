@@ -1,34 +1,34 @@
-//! The model of a stage: where it lies, which bytes it is, who runs it.
+//! The model of a stage: its location, its digest and what runs it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::v1alpha1::model::hub_uri;
-use crate::v1alpha1::{Arithmetic, Model, Stage};
+use crate::v1alpha1::{Dtype, Model, Stage};
 
-/// A model, resolved: where it lies and which bytes it is.
+/// A resolved model: its location and its digest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModelUse {
     /// Name in `spec.models`, or the generator's name for a trained one.
     pub name: String,
-    /// Where it lies.
+    /// Where its files are, or what serves it.
     pub location: ModelLocation,
-    /// SHA-256 of its files (an inspection's, or the training stage's seal); for an endpoint its
+    /// SHA-256 of its files (a preflight's, or the training stage's seal); for an endpoint its
     /// [`identity`](crate::v1alpha1::OpenAiEngine::identity).
     pub digest: String,
-    /// How the built-in engine computes with it.
+    /// Dtype in which the built-in engine computes with it.
     #[serde(default)]
-    pub arithmetic: Arithmetic,
-    /// The server that the stage starts to have the model served; absent, where the built-in engine serves it.
+    pub dtype: Dtype,
+    /// The server that the stage starts for the model; absent if the built-in engine serves it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ModelServer>,
 }
 
 impl ModelUse {
-    /// The same as a model to be trained, which computes in 32 bits however it is served.
+    /// Returns the model for training, which computes in 32 bits whatever dtype serves it.
     pub fn to_train(self) -> Self {
         Self {
-            arithmetic: Arithmetic::Float32,
+            dtype: Dtype::Float32,
             ..self
         }
     }
@@ -45,13 +45,13 @@ pub struct ModelServer {
     pub image: Option<String>,
 }
 
-/// The variable that holds the base URL of the server which runs beside a worker for its model. Where it is set, the worker starts none.
+/// The environment variable with the base URL of the sidecar that serves the model. If it is set, the worker starts no server.
 pub const SERVER_URL: &str = "SCALEQUEST_SERVER_URL";
 
-/// Where a server beside a worker finds the model, a folder or a GGUF file, and the name under which it serves it.
+/// Where a sidecar finds the model, a directory or a GGUF file, and the name under which it serves the model.
 pub const SERVED_MODEL: &str = "/served/model";
 
-/// Where a model lies. Exactly one member.
+/// Location of a model. Exactly one member.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum ModelLocation {
@@ -68,12 +68,12 @@ pub enum ModelLocation {
         /// Its content key.
         key: String,
     },
-    /// Served by somebody else.
+    /// Served by an endpoint.
     Endpoint(Endpoint),
 }
 
 impl ModelLocation {
-    /// Where the model lies that `model` declares; none where it says nothing of that.
+    /// Returns the location that `model` declares, or `None` if it declares none.
     pub fn declared(model: &Model) -> Option<ModelLocation> {
         if let Some(served) = model.served() {
             return Some(ModelLocation::Endpoint(Endpoint {
@@ -94,7 +94,7 @@ impl ModelLocation {
         }
     }
 
-    /// Whether a worker fetches the model's files before it uses them.
+    /// Returns whether a worker fetches the model's files before it uses them.
     pub fn is_fetched(&self) -> bool {
         matches!(self, ModelLocation::Hub(_) | ModelLocation::Uri(_))
     }
@@ -109,7 +109,7 @@ pub struct HubFiles {
     pub repo: String,
     /// Commit: 40 hex digits.
     pub revision: String,
-    /// The GGUF file to fetch, where the repository holds several.
+    /// The GGUF file to fetch, if the repository holds several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
 }
@@ -128,6 +128,6 @@ pub struct Endpoint {
     pub base_url: String,
     /// Name under which the model is served there.
     pub model: String,
-    /// Requests under way at once.
+    /// Requests in flight at once.
     pub concurrency: i32,
 }

@@ -1,4 +1,4 @@
-//! What each stage is to do.
+//! The parameters of each stage.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ pub struct QuestionFile {
     pub digest: String,
 }
 
-/// What a stage is to do. The variant's name is the stage's.
+/// The parameters of a stage. The variant has the name of the stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     rename_all = "camelCase",
@@ -35,7 +35,7 @@ pub enum StageParams {
         /// System prompt put before every question; the template's default if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         system_prompt: Option<String>,
-        /// Questions to learn from.
+        /// Questions to train on.
         seed_questions: Vec<QuestionFile>,
         /// Training settings.
         training: Training,
@@ -47,14 +47,14 @@ pub enum StageParams {
         /// As in QFT.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         system_prompt: Option<String>,
-        /// How to draw.
+        /// Sampling settings.
         sampling: Sampling,
     },
     /// Rewrite each question in one random direction.
     Rewrite {
         /// The rewriter.
         model: ModelUse,
-        /// How to draw; temperature 0 is greedy.
+        /// Sampling settings; temperature 0 is greedy.
         sampling: Sampling,
         /// Which prompts.
         domain: Domain,
@@ -75,40 +75,40 @@ pub enum StageParams {
     Label {
         /// The solver.
         model: ModelUse,
-        /// Seed questions; lines without an answer are passed over.
+        /// Seed questions; lines without an answer are skipped.
         seed_questions: Vec<QuestionFile>,
         /// Responses per question.
         samples: i32,
-        /// How to draw.
+        /// Sampling settings.
         sampling: Sampling,
-        /// How the final answer is found in a response.
+        /// How the final answer is extracted from a response.
         answer_format: AnswerFormat,
         /// Which prompts.
         domain: Domain,
     },
     /// Train the difficulty scorer.
-    Scorer {
+    TrainScorer {
         /// Base model.
         model: ModelUse,
         /// Training settings.
         training: Training,
     },
-    /// Make new questions.
+    /// Generate new questions.
     Generate {
         /// The trained generator.
         model: ModelUse,
         /// As in QFT.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         system_prompt: Option<String>,
-        /// How to draw.
+        /// Sampling settings.
         sampling: Sampling,
         /// Id of the first question; row `i` gets `first_id + i`.
         first_id: i64,
     },
-    /// Rule-based filters over all generated questions of a wave. Inputs: the wave's Generate outputs in generator order,
-    /// then the Filter outputs of earlier waves, whose questions count as seen.
+    /// Apply the rule-based filters to all generated questions of a wave. Inputs: the wave's Generate outputs in generator order, then
+    /// the Filter outputs of earlier waves, whose questions count as seen.
     Filter {
-        /// Languages to keep (ISO 639-1); absent: no language filter.
+        /// Languages to accept (ISO 639-1); absent: no language filter.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         languages: Option<Vec<String>>,
         /// Word n-gram contamination; absent: off.
@@ -122,18 +122,18 @@ pub enum StageParams {
     Judge {
         /// The judge.
         model: ModelUse,
-        /// How to draw; temperature 0 is greedy.
+        /// Sampling settings; temperature 0 is greedy.
         sampling: Sampling,
         /// Which prompts.
         domain: Domain,
     },
-    /// Predict difficulty and drop what is too easy.
-    Rate {
+    /// Predict difficulty and drop questions that are too easy.
+    Score {
         /// The trained scorer.
         model: ModelUse,
         /// Questions with a lower predicted fail rate are dropped.
         minimum: f64,
-        /// Generators to which the minimum applies; others are rated only.
+        /// Generators to which the minimum applies; questions of others are scored only.
         generators: Vec<String>,
     },
     /// Answer each question `samples` times.
@@ -142,40 +142,40 @@ pub enum StageParams {
         model: ModelUse,
         /// Responses per question.
         samples: i32,
-        /// How to draw.
+        /// Sampling settings.
         sampling: Sampling,
-        /// What form the final answer has.
+        /// Form of the final answer.
         answer_format: AnswerFormat,
         /// Which prompts.
         domain: Domain,
     },
     /// Score every response.
     Reward {
-        /// The reward model: with a scalar head, or a chat model asked as a verifier.
+        /// The reward model: one with a scalar head, or a chat model used as a verifier.
         model: ModelUse,
         /// Which prompts (verifier).
         domain: Domain,
-        /// Whether a server or an endpoint is asked for the value of the model's head (`/pooling`), and not for a word. The built-in engine
-        /// sees which head a model has.
+        /// Whether a server or an endpoint returns the value of the model's head (`/pooling`) instead of text. The built-in engine reads
+        /// from the model's files which head it has.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         pooled: bool,
     },
     /// Compare final answers, choose the best response.
     Verify {
-        /// Final answers that must agree; 1 asks for a final answer only.
+        /// Final answers that must agree; 1 requires only that there is a final answer.
         at_least: i32,
-        /// How the final answer is found in a response.
+        /// How the final answer is extracted from a response.
         answer_format: AnswerFormat,
     },
     /// Write the dataset. Inputs: all sealed stages of the run, in run order.
     Publish {
-        /// What the dataset says of itself.
+        /// What the dataset says about itself.
         publication: Publication,
     },
 }
 
 impl StageParams {
-    /// The model that the stage trains or asks, where it has one.
+    /// Returns the model that the stage trains or uses, or `None` if it has none.
     pub fn model_mut(&mut self) -> Option<&mut ModelUse> {
         match self {
             StageParams::Qft { model, .. }
@@ -183,10 +183,10 @@ impl StageParams {
             | StageParams::Rewrite { model, .. }
             | StageParams::Qpo { model, .. }
             | StageParams::Label { model, .. }
-            | StageParams::Scorer { model, .. }
+            | StageParams::TrainScorer { model, .. }
             | StageParams::Generate { model, .. }
             | StageParams::Judge { model, .. }
-            | StageParams::Rate { model, .. }
+            | StageParams::Score { model, .. }
             | StageParams::Respond { model, .. }
             | StageParams::Reward { model, .. } => Some(model),
             StageParams::Filter { .. }
@@ -195,7 +195,7 @@ impl StageParams {
         }
     }
 
-    /// The stage to which these parameters belong.
+    /// Returns the stage to which these parameters belong.
     pub fn stage(&self) -> Stage {
         match self {
             StageParams::Qft { .. } => Stage::Qft,
@@ -203,11 +203,11 @@ impl StageParams {
             StageParams::Rewrite { .. } => Stage::Rewrite,
             StageParams::Qpo { .. } => Stage::Qpo,
             StageParams::Label { .. } => Stage::Label,
-            StageParams::Scorer { .. } => Stage::Scorer,
+            StageParams::TrainScorer { .. } => Stage::TrainScorer,
             StageParams::Generate { .. } => Stage::Generate,
             StageParams::Filter { .. } => Stage::Filter,
             StageParams::Judge { .. } => Stage::Judge,
-            StageParams::Rate { .. } => Stage::Rate,
+            StageParams::Score { .. } => Stage::Score,
             StageParams::Respond { .. } => Stage::Respond,
             StageParams::Reward { .. } => Stage::Reward,
             StageParams::Verify { .. } => Stage::Verify,
@@ -245,7 +245,7 @@ pub struct Training {
 pub struct ContaminationParams {
     /// Words in a shared n-gram that make a question contaminated.
     pub ngram: i32,
-    /// Benchmarks to keep out.
+    /// Benchmarks whose questions must not be in the dataset.
     pub benchmarks: Vec<QuestionFile>,
 }
 

@@ -1,4 +1,4 @@
-//! What the last stage says of a dataset.
+//! What the Publish stage writes about a dataset.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,14 +12,14 @@ pub struct Publication {
     pub location: String,
     /// The run's name, and so the dataset's.
     pub name: String,
-    /// Examples asked for.
+    /// Target number of examples.
     pub target: i64,
-    /// Why the run ended short of its target, if it did.
+    /// Why the run ended before it reached its target, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub short: Option<String>,
+    pub incomplete: Option<String>,
     /// The resolved SynthesisRun as YAML: running it again gives the same bytes.
     pub resolved_spec: String,
-    /// Every model of the run with its part in it and the licence its files name, for the card.
+    /// Every model of the run with its roles and the licence that its files name, for the card.
     pub models: Vec<PublishedModel>,
     /// Seconds and money by stage, for the report page. Shown on the report page only: data files depend on content alone.
     pub costs: Vec<StageCost>,
@@ -38,7 +38,7 @@ pub struct PublishedModel {
     /// Licence as the model's own files name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
-    /// Parts it played: generator, rewriter, judge, responder, reward, ...
+    /// Its roles: generator, rewriter, judge, responder, reward, ...
     pub roles: Vec<String>,
 }
 
@@ -51,8 +51,8 @@ pub struct StageCost {
     pub id: StageId,
     /// Worker time in milliseconds, failed attempts included.
     pub worker_millis: i64,
-    /// Prompt tokens read.
+    /// Prompt tokens.
     pub tokens_in: i64,
-    /// Tokens made.
+    /// Generated tokens.
     pub tokens_out: i64,
 }

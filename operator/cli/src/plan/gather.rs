@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use scalequest_crds::protocol::preflight::{Fault, Inspection};
-use scalequest_crds::protocol::profile::{ModelRates, RATES_MAX_BYTES};
+use scalequest_crds::protocol::preflight::{FieldError, PreflightReport};
+use scalequest_crds::protocol::profile::{ModelProfile, PROFILE_MAX_BYTES};
 use scalequest_crds::v1alpha1::SeedQuestions;
 
 use super::super::Refusal;
 use super::super::arguments::PlanArguments;
-use scalequest_core::estimate::rated::{Known, Rated, RatesFile};
+use scalequest_core::estimate::rated::{Known, ProfileFile, Rated};
 use scalequest_core::estimate::{Assumptions, Measured, assume, model_sizes};
 use scalequest_core::validate::ValidRun;
 use scalequest_runner::places::{run_directory, state_directory};
@@ -23,8 +23,8 @@ pub struct Gathered {
     pub assumptions: Assumptions,
     /// The earlier run.
     pub measured: Option<Measured>,
-    /// What its inspection found.
-    pub inspection: Option<Inspection>,
+    /// What its preflight found.
+    pub preflight: Option<PreflightReport>,
     /// Rates of this machine.
     pub rated: Option<Rated>,
     /// Where all that comes from, a sentence each.
@@ -34,11 +34,11 @@ pub struct Gathered {
 /// Gathers what is known of `run`.
 ///
 /// # Errors
-/// What the person stated makes no sense, or a file of rates cannot be used.
+/// What the person stated makes no sense, or a profile cannot be used.
 pub fn gather(run: &ValidRun, arguments: &PlanArguments) -> Result<Gathered, Refusal> {
     let mut sources = Vec::new();
     let mut assumptions = counted(run);
-    let (inspection, measured) = earlier(run, &mut sources);
+    let (preflight, measured) = earlier(run, &mut sources);
     if let Some(measured) = &measured {
         let overrides = measured.overrides(run.method().samples);
         assumptions.replace(&overrides);
@@ -56,12 +56,12 @@ pub fn gather(run: &ValidRun, arguments: &PlanArguments) -> Result<Gathered, Ref
     if !stated.is_empty() {
         sources.push(format!("stated by --assume: {}", stated.join(", ")));
     }
-    let files = rates(&arguments.rates)?;
-    let known = known(run, inspection.as_ref());
+    let files = profiles(&arguments.profile)?;
+    let known = known(run, preflight.as_ref());
     Ok(Gathered {
         assumptions,
         measured,
-        inspection,
+        preflight,
         rated: (!files.is_empty()).then(|| Rated::new(files, &known)),
         sources,
     })
@@ -93,7 +93,10 @@ fn counted(run: &ValidRun) -> Assumptions {
 }
 
 /// What the record of an earlier or half-finished run of the same name says, where it is of the same spec.
-fn earlier(run: &ValidRun, sources: &mut Vec<String>) -> (Option<Inspection>, Option<Measured>) {
+fn earlier(
+    run: &ValidRun,
+    sources: &mut Vec<String>,
+) -> (Option<PreflightReport>, Option<Measured>) {
     let directory = run_directory(&state_directory(&run.spec().workspace), run.name());
     let place = directory.join(RECORD);
     let record = match record_file::load(&directory) {
@@ -122,8 +125,8 @@ fn earlier(run: &ValidRun, sources: &mut Vec<String>) -> (Option<Inspection>, Op
                     record.generated()
                 ));
             }
-            let looked_at = !record.inspection.models.is_empty();
-            (looked_at.then_some(record.inspection), measured)
+            let looked_at = !record.preflight.models.is_empty();
+            (looked_at.then_some(record.preflight), measured)
         }
         Err(fields) => {
             sources.push(format!(
@@ -135,18 +138,18 @@ fn earlier(run: &ValidRun, sources: &mut Vec<String>) -> (Option<Inspection>, Op
     }
 }
 
-/// The files of rates that `--rates` names, or everything that is wrong with them.
-fn rates(paths: &[std::path::PathBuf]) -> Result<Vec<RatesFile>, Refusal> {
-    let mut faults = Vec::new();
+/// The profiles that `--profile` names, or everything that is wrong with them.
+fn profiles(paths: &[std::path::PathBuf]) -> Result<Vec<ProfileFile>, Refusal> {
+    let mut errors = Vec::new();
     let mut files = Vec::new();
     for path in paths {
         match read(path) {
-            Ok(rates) => files.push(RatesFile {
+            Ok(profile) => files.push(ProfileFile {
                 name: path.display().to_string(),
-                rates,
+                profile,
             }),
-            Err(problem) => faults.push(Fault {
-                field: format!("--rates {}", path.display()),
+            Err(problem) => errors.push(FieldError {
+                field: format!("--profile {}", path.display()),
                 message: format!(
                     "{problem}; make it with scalequest-worker bench --model PATH --save {}",
                     path.display()
@@ -154,32 +157,32 @@ fn rates(paths: &[std::path::PathBuf]) -> Result<Vec<RatesFile>, Refusal> {
             }),
         }
     }
-    match faults.is_empty() {
+    match errors.is_empty() {
         true => Ok(files),
-        false => Err(Refusal::BadInput(faults)),
+        false => Err(Refusal::BadInput(errors)),
     }
 }
 
-fn read(path: &Path) -> Result<ModelRates, String> {
+fn read(path: &Path) -> Result<ModelProfile, String> {
     let cannot = |error: std::io::Error| format!("cannot be read: {error}");
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(cannot)?;
-    file.take(RATES_MAX_BYTES as u64 + 1)
+    file.take(PROFILE_MAX_BYTES as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(cannot)?;
-    if bytes.len() > RATES_MAX_BYTES {
+    if bytes.len() > PROFILE_MAX_BYTES {
         return Err(format!(
-            "is no file of rates: it is larger than {RATES_MAX_BYTES} bytes"
+            "is no profile: it is larger than {PROFILE_MAX_BYTES} bytes"
         ));
     }
-    let text = String::from_utf8(bytes).map_err(|_| "is no file of rates: it is no text")?;
-    ModelRates::from_json(&text).map_err(|problem| format!("is no file of rates: {problem}"))
+    let text = String::from_utf8(bytes).map_err(|_| "is no profile: it is no text")?;
+    ModelProfile::from_json(&text).map_err(|problem| format!("is no profile: {problem}"))
 }
 
-/// By what the rates of each model can be found.
-fn known(run: &ValidRun, inspection: Option<&Inspection>) -> BTreeMap<String, Known> {
-    let facts = |name: &str| inspection?.models.iter().find(|facts| facts.name == name);
-    let sizes = model_sizes(run.method(), inspection);
+/// What the profile of each model can be found by.
+fn known(run: &ValidRun, preflight: Option<&PreflightReport>) -> BTreeMap<String, Known> {
+    let facts = |name: &str| preflight?.models.iter().find(|facts| facts.name == name);
+    let sizes = model_sizes(run.method(), preflight);
     let of = |model: &scalequest_crds::v1alpha1::Model| {
         let path = model
             .source

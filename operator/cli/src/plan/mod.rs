@@ -34,8 +34,8 @@ pub fn plan(arguments: &PlanArguments) -> Result<i32, Refusal> {
             None => device("a100-40g")?,
         },
     };
-    let valid = local.or_else(|faults| {
-        validate(&run, Environment::Cluster).map_err(|_| Refusal::BadInput(faults))
+    let valid = local.or_else(|errors| {
+        validate(&run, Environment::Cluster).map_err(|_| Refusal::BadInput(errors))
     })?;
     let elsewhere = served_elsewhere(&valid);
     let known = gather(&valid, arguments)?;
@@ -44,7 +44,7 @@ pub fn plan(arguments: &PlanArguments) -> Result<i32, Refusal> {
         None => Machine::Device(device),
     };
     let knowledge = Knowledge {
-        inspection: known.inspection.as_ref(),
+        preflight: known.preflight.as_ref(),
         assumptions: &known.assumptions,
         measured: known.measured.as_ref(),
     };
@@ -104,8 +104,8 @@ fn paid(spec: &SynthesisRunSpec, stage: &StageEstimate) -> Option<Decimal> {
         return Some(Decimal::ZERO);
     };
     let price = |text: &str| text.parse::<Decimal>().unwrap_or_default();
-    let read = Decimal::from_f64(work.tokens_read)? * price(&prices.input_per_million);
-    let made = Decimal::from_f64(work.tokens_made)? * price(&prices.output_per_million);
+    let read = Decimal::from_f64(work.prefill_tokens)? * price(&prices.input_per_million);
+    let made = Decimal::from_f64(work.decode_tokens)? * price(&prices.output_per_million);
     Some((read + made) / Decimal::from(1_000_000))
 }
 

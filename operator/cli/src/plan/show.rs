@@ -83,8 +83,8 @@ impl Shown<'_> {
             "generator",
             "model",
             "rows",
-            "tokens read",
-            "tokens made",
+            "input tokens",
+            "output tokens",
         ]
         .map(String::from)
         .to_vec();
@@ -104,11 +104,11 @@ impl Shown<'_> {
             Machine::Device(device) => {
                 let _ = writeln!(
                     out,
-                    "device: {} ({}); another: --device NAME; this machine, measured: --rates FILE",
+                    "device: {} ({}); another: --device NAME; this machine, measured: --profile FILE",
                     device.name, device.description
                 );
             }
-            Machine::Rated(rated) => self.show_rates(rated, &mut out),
+            Machine::Rated(rated) => self.show_profiles(rated, &mut out),
         }
         if let Some(money) = &cost.cost {
             let _ = writeln!(out, "cost: {money} {}", limits.currency);
@@ -133,37 +133,37 @@ impl Shown<'_> {
         out
     }
 
-    /// Which rates are used for which model, and what they lack.
-    fn show_rates(&self, rated: &Rated, out: &mut String) {
+    /// Which profile is used for which model, and what it lacks.
+    fn show_profiles(&self, rated: &Rated, out: &mut String) {
         for (model, used, file) in rated.used() {
             let how = match used.fit {
                 Fit::Exact => "its own".to_string(),
-                Fit::SameSize => "those of a model of its size".to_string(),
+                Fit::SameSize => "that of a model of its size".to_string(),
                 Fit::Scaled => format!(
-                    "those of a model of {} parameters times {:.2}: measure it itself",
-                    billions(file.rates.model.parameters),
+                    "that of a model of {} parameters times {:.2}: measure it itself",
+                    billions(file.profile.model.parameters),
                     used.scale
                 ),
             };
             let _ = writeln!(
                 out,
-                "rates of {model}: {how}, {} ({} threads)",
-                file.name, file.rates.threads
+                "profile of {model}: {how}, {} ({} threads)",
+                file.name, file.profile.threads
             );
             let declared = self.run.method().models.iter();
-            let arithmetic = declared
+            let dtype = declared
                 .filter(|each| each.name == model)
-                .map(|each| each.arithmetic())
-                .find(|arithmetic| rated.in_another_arithmetic(model, *arithmetic));
-            if let Some(arithmetic) = arithmetic {
+                .map(|each| each.dtype())
+                .find(|dtype| rated.in_another_dtype(model, *dtype));
+            if let Some(dtype) = dtype {
                 let _ = writeln!(
                     out,
-                    "  they are not of {arithmetic:?}, in which the spec has it served: measure it with --dtype {}",
-                    format!("{arithmetic:?}").to_lowercase()
+                    "  it is not of {dtype:?}, in which the spec has it served: measure it with --dtype {}",
+                    format!("{dtype:?}").to_lowercase()
                 );
             }
         }
-        let trains = |stage: &StageEstimate| stage.work.tokens_learnt > 0.0;
+        let trains = |stage: &StageEstimate| stage.work.train_tokens > 0.0;
         if !rated.has_training() && self.cost.stages.iter().any(trains) {
             let _ = writeln!(
                 out,
@@ -180,8 +180,8 @@ impl Shown<'_> {
             .iter()
             .map(|StageEstimate { work, hours }| {
                 json!({
-                    "stage": work.stage, "generator": work.generator, "model": work.model, "rows": work.rows, "tokensRead": work.tokens_read,
-                    "tokensMade": work.tokens_made, "tokensLearnt": work.tokens_learnt, "gpuHours": hours,
+                    "stage": work.stage, "generator": work.generator, "model": work.model, "rows": work.rows, "prefillTokens": work.prefill_tokens,
+                    "decodeTokens": work.decode_tokens, "trainTokens": work.train_tokens, "gpuHours": hours,
                 })
             })
             .collect();
@@ -190,7 +190,7 @@ impl Shown<'_> {
             Machine::Device(device) => json!(device.name),
             Machine::Rated(_) => json!(null),
         };
-        let rates: Vec<_> = match self.machine {
+        let profiles: Vec<_> = match self.machine {
             Machine::Device(_) => Vec::new(),
             Machine::Rated(rated) => rated
                 .used()
@@ -199,7 +199,7 @@ impl Shown<'_> {
         };
         json!({
             "run": run.name(), "target": run.limits().target, "maxWaves": run.limits().max_waves, "questions": cost.questions, "waves": cost.waves,
-            "yield": cost.yield_ratio, "sources": self.sources, "pilot": pilot(run.limits().target), "device": device, "rates": rates,
+            "yield": cost.yield_ratio, "sources": self.sources, "pilot": pilot(run.limits().target), "device": device, "profiles": profiles,
             "stages": stages, "gpuHours": cost.hours, "cost": cost.cost.map(|money| money.to_string()), "models": models,
         })
     }
@@ -231,8 +231,8 @@ fn row(stage: &StageEstimate, elsewhere: &BTreeSet<String>, few: bool) -> Vec<St
         work.generator.clone().unwrap_or_default(),
         work.model.clone(),
         text::number(work.rows),
-        tokens(work.tokens_read + work.tokens_learnt),
-        tokens(work.tokens_made),
+        tokens(work.prefill_tokens + work.train_tokens),
+        tokens(work.decode_tokens),
         match elsewhere.contains(&work.model) {
             true => "endpoint".into(),
             false => show_time(*hours, few),

@@ -65,7 +65,7 @@ pub(super) fn refused(
     match &error {
         kube::Error::Api(status) if status.code != 429 => {
             refusals.push(Trouble::new(
-                reason::REQUEST_REFUSED,
+                reason::API_REQUEST_REJECTED,
                 format!(
                     "the API server refused to {doing} {kind} {name}: {}",
                     status.message

@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use scalequest_core::status::before_acceptance;
     use scalequest_core::status::conditions::{Acceptance, Situation};
-    use scalequest_crds::protocol::preflight::Fault;
+    use scalequest_crds::protocol::preflight::FieldError;
 
     fn shown(
         acceptance: Acceptance<'_>,
@@ -163,11 +163,11 @@ mod tests {
         );
         assert!(events(&SynthesisRunStatus::default(), &first).is_empty());
         assert!(events(&first, &first).is_empty());
-        let faults = [Fault {
+        let errors = [FieldError {
             field: "spec.output".into(),
             message: "x".repeat(2000),
         }];
-        let refused = shown(Acceptance::Refused(&faults), false, &first);
+        let refused = shown(Acceptance::Refused(&errors), false, &first);
         let told = events(&first, &refused);
         assert_eq!((told.len(), told[0].reason.as_str()), (1, "Invalid"));
         assert!(told[0].note.as_ref().is_some_and(|note| note.len() <= 1024));

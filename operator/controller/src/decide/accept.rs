@@ -1,8 +1,8 @@
-//! Before a run is on record: what its spec refers to is looked at by a Job, and then it is refused with every fault, or accepted for good.
+//! Before a run is on record: what its spec refers to is looked at by a Job, and then it is refused with every error, or accepted for good.
 
 use scalequest_crds::digest::sha256_hex;
 use scalequest_crds::protocol::content_key::canonical;
-use scalequest_crds::protocol::preflight::{Fault, Inspection};
+use scalequest_crds::protocol::preflight::{FieldError, PreflightReport};
 use scalequest_crds::v1alpha1::conditions::{ACCEPTED, reason};
 use serde_json::Value;
 
@@ -10,20 +10,20 @@ use super::{Creation, Scene, Shown, Step, go_on, tidy, troubles};
 use crate::names::{Purpose, Work};
 use crate::observe::job::{JobState, SeenJob};
 use crate::observe::pod::{Said, SeenPod};
-use crate::resources::job::{Common, inspection};
+use crate::resources::job::{Common, preflight};
 use crate::resources::maps::spec_text;
 use crate::resources::{Owner, gpus};
 use scalequest_core::record::amend::IMMUTABLE;
 use scalequest_core::record::{RunRecord, WorkerIdentity};
 use scalequest_core::status::conditions::{Trouble, status_of};
-use scalequest_core::validate::{ValidRun, check_inspection};
+use scalequest_core::validate::{ValidRun, check_preflight};
 
 /// What is to be done for a run without a record.
-pub(super) fn accept(scene: &Scene<'_>, live: Result<ValidRun, Vec<Fault>>) -> Step {
+pub(super) fn accept(scene: &Scene<'_>, live: Result<ValidRun, Vec<FieldError>>) -> Step {
     let run = match live {
         Ok(run) => run,
-        Err(faults) => {
-            let mut step = refuse(faults);
+        Err(errors) => {
+            let mut step = refuse(errors);
             step.delete = tidy::all(scene);
             return step;
         }
@@ -53,7 +53,7 @@ pub(super) fn accept(scene: &Scene<'_>, live: Result<ValidRun, Vec<Fault>>) -> S
                 let record = RunRecord::new(&run, *found, worker(scene, &run), scene.now_millis);
                 return go_on::go_on(scene, record, None, Ok(run));
             }
-            Verdict::Faulty(faults) => refuse(faults),
+            Verdict::Faulty(errors) => refuse(errors),
             Verdict::Unknown(trouble) => Step::only(as_before_or_waiting(scene, vec![trouble])),
             Verdict::Lost => {
                 let mut step = Step::only(as_before_or_waiting(scene, Vec::new()));
@@ -66,13 +66,13 @@ pub(super) fn accept(scene: &Scene<'_>, live: Result<ValidRun, Vec<Fault>>) -> S
     step
 }
 
-/// What an inspection has found.
+/// What a preflight has found.
 enum Verdict {
     /// The run can be accepted.
-    Sound(Box<Inspection>),
+    Sound(Box<PreflightReport>),
     /// It cannot.
-    Faulty(Vec<Fault>),
-    /// The inspection itself did not work.
+    Faulty(Vec<FieldError>),
+    /// The preflight itself did not work.
     Unknown(Trouble),
     /// Its answer is gone.
     Lost,
@@ -92,7 +92,7 @@ fn judge(scene: &Scene<'_>, run: &ValidRun, job: &SeenJob) -> Verdict {
         return Verdict::Unknown(Trouble::new(
             reason::WORKERS_FAILING,
             format!(
-                "the inspection of the spec failed: {words}; it is tried again every few minutes"
+                "the preflight of the spec failed: {words}; it is tried again every few minutes"
             ),
         ));
     }
@@ -105,16 +105,17 @@ fn judge(scene: &Scene<'_>, run: &ValidRun, job: &SeenJob) -> Verdict {
                 _ => None,
             })
     };
-    let answers: Option<Vec<Inspection>> = (0..i64::from(job.completions)).map(answer).collect();
+    let answers: Option<Vec<PreflightReport>> =
+        (0..i64::from(job.completions)).map(answer).collect();
     let Some(answers) = answers else {
         return Verdict::Lost;
     };
-    let found = Inspection::of_parts(run.spec(), answers);
-    let faults = check_inspection(run, &found);
-    if faults.is_empty() {
+    let found = PreflightReport::of_parts(run.spec(), answers);
+    let errors = check_preflight(run, &found);
+    if errors.is_empty() {
         Verdict::Sound(Box::new(found))
     } else {
-        Verdict::Faulty(faults)
+        Verdict::Faulty(errors)
     }
 }
 
@@ -130,7 +131,7 @@ fn inspect(scene: &Scene<'_>, run: &ValidRun, work: &Work) -> Step {
     let mut step = Step::only(as_before_or_waiting(scene, Vec::new()));
     step.create.push(Creation {
         task: go_on::missing_map(scene, common, work, spec_text(run.name(), run.spec())),
-        job: Some(inspection(common, work)),
+        job: Some(preflight(common, work)),
     });
     step
 }
@@ -149,7 +150,7 @@ fn worker(scene: &Scene<'_>, run: &ValidRun) -> WorkerIdentity {
     }
 }
 
-/// The hash of what an inspection looks at: another spec in these fields is looked at anew.
+/// The hash of what a preflight looks at: another spec in these fields is looked at anew.
 fn subject(run: &ValidRun) -> String {
     let spec = serde_json::to_value(run.spec()).unwrap_or_default();
     let fields = IMMUTABLE.iter().chain(&["stores", "serviceAccountName"]);
@@ -159,9 +160,9 @@ fn subject(run: &ValidRun) -> String {
     sha256_hex(canonical(&Value::Object(looked_at)).as_bytes())
 }
 
-fn refuse(faults: Vec<Fault>) -> Step {
+fn refuse(errors: Vec<FieldError>) -> Step {
     Step::only(Shown::NotAccepted {
-        refused: Some(faults),
+        refused: Some(errors),
         troubles: Vec::new(),
     })
 }

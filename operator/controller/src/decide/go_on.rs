@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::SynthesisRun;
 use scalequest_crds::v1alpha1::conditions::{COMPLETE, FAILED, reason};
 
@@ -34,13 +34,13 @@ pub(super) fn go_on(
     scene: &Scene<'_>,
     mut record: RunRecord,
     saved: Option<&Saved>,
-    live: Result<ValidRun, Vec<Fault>>,
+    live: Result<ValidRun, Vec<FieldError>>,
 ) -> Step {
     let mut troubles = amend(scene, &mut record, live);
     let run = SynthesisRun::new(&record.name, record.spec.clone());
     let run = match validate(&run, Environment::Cluster) {
         Ok(run) => run,
-        Err(faults) => return unreadable(&faults),
+        Err(errors) => return unreadable(&errors),
     };
     let plan = settled_plan(scene, &run, &mut record);
 
@@ -77,32 +77,32 @@ pub(super) fn go_on(
 fn amend(
     scene: &Scene<'_>,
     record: &mut RunRecord,
-    live: Result<ValidRun, Vec<Fault>>,
+    live: Result<ValidRun, Vec<FieldError>>,
 ) -> Vec<Trouble> {
-    let faults = match live {
+    let errors = match live {
         Ok(run) => record.amend_what_may_change(&run).1,
-        Err(faults) => {
+        Err(errors) => {
             record.spec.suspend = scene.run.spec.suspend;
-            faults
+            errors
         }
     };
-    if faults.is_empty() {
+    if errors.is_empty() {
         return Vec::new();
     }
-    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
     vec![Trouble::new(
         reason::SPEC_DIFFERS_FROM_RECORD,
-        format!("the run goes on as it is on record: {}", faults.join("; ")),
+        format!("the run goes on as it is on record: {}", errors.join("; ")),
     )]
 }
 
-fn unreadable(faults: &[Fault]) -> Step {
-    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+fn unreadable(errors: &[FieldError]) -> Step {
+    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
     Step::only(Shown::Unreadable(Trouble::new(
         reason::RECORD_UNREADABLE,
         format!(
             "the spec on record is none that this version of the operator can carry out: {}; use the version with which the run was accepted",
-            faults.join("; ")
+            errors.join("; ")
         ),
     )))
 }

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::conditions::reason;
 use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunStatus};
 
@@ -127,7 +127,7 @@ pub enum Shown {
     /// A run that is not accepted.
     NotAccepted {
         /// Why, where it was refused.
-        refused: Option<Vec<Fault>>,
+        refused: Option<Vec<FieldError>>,
         /// What needs a person's eye.
         troubles: Vec<Trouble>,
     },

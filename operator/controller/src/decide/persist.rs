@@ -35,7 +35,7 @@ pub(super) fn collect(scene: &Scene<'_>, saved: &RunRecord, step: &mut Step) {
     for job in scene.belongings.jobs.iter().filter(|job| has_pods(job)) {
         let is_on_record = match job.work.stage() {
             Some(_) => saved.is_sealed(&job.work.key) && saved.charged.jobs.contains(&job.uid),
-            // The record begins with what the inspection found.
+            // The record begins with what the preflight found.
             None => true,
         };
         let Some(ended) = job.ended_millis.filter(|_| is_on_record) else {

@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use scalequest_crds::protocol::exit_codes::worker::{TASK_CANNOT_WORK, blames_no_shard};
+use scalequest_crds::protocol::exit_codes::worker::{
+    TASK_FAILED_PERMANENTLY, is_infrastructure_failure,
+};
 use scalequest_crds::protocol::report::{Outcome, StageReport};
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::Stage;
@@ -63,7 +65,7 @@ pub enum Look {
         shards: BTreeMap<i64, String>,
     },
     /// An earlier stage's output is damaged.
-    InputDamaged {
+    InputCorrupted {
         /// Content key of that stage.
         key: String,
         /// Which stage.
@@ -128,7 +130,7 @@ impl<'a> Stages<'a> {
         if self.jobs.iter().any(|job| job.is_leaving) {
             return Look::Wait;
         }
-        if let Some(damaged) = self.input_damaged() {
+        if let Some(damaged) = self.input_corrupted() {
             return damaged;
         }
         let Some(job) = self.latest() else {
@@ -143,7 +145,7 @@ impl<'a> Stages<'a> {
         }
         if let Some(end) = self
             .ends(job)
-            .find(|end| end.code == Some(TASK_CANNOT_WORK))
+            .find(|end| end.code == Some(TASK_FAILED_PERMANENTLY))
         {
             return failed(reason::STAGE_FAILED, end.message());
         }
@@ -226,18 +228,18 @@ impl<'a> Stages<'a> {
             .into_iter()
     }
 
-    fn input_damaged(&self) -> Option<Look> {
+    fn input_corrupted(&self) -> Option<Look> {
         let counted = self
             .jobs
             .iter()
             .filter(|job| job.work.round >= self.first_round);
         let mut ends = counted.flat_map(|job| self.ends(job));
         ends.find_map(|end| match &end.report(&self.task.key)?.outcome {
-            Outcome::InputDamaged {
+            Outcome::InputCorrupted {
                 stage,
                 key,
                 message,
-            } => Some(Look::InputDamaged {
+            } => Some(Look::InputCorrupted {
                 key: key.clone(),
                 stage: *stage,
                 message: message.clone(),
@@ -307,7 +309,8 @@ impl<'a> Stages<'a> {
     fn given_up_by(&self, job: &SeenJob) -> BTreeSet<i64> {
         let is_not_to_blame = |shard: &i64| {
             let last = self.last_end(job, *shard);
-            last.and_then(|end| end.code).is_some_and(blames_no_shard)
+            last.and_then(|end| end.code)
+                .is_some_and(is_infrastructure_failure)
         };
         let mut shards = job.failed_shards();
         shards.retain(|shard| !is_not_to_blame(shard));

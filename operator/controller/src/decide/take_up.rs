@@ -5,7 +5,6 @@ use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::stage::{Look, Stages};
 use super::{Scene, bill};
-use scalequest_core::plan::chain::StageId;
 use scalequest_core::plan::{Failure, Plan, StageFailure};
 use scalequest_core::record::RunRecord;
 use scalequest_core::validate::ValidRun;
@@ -61,12 +60,10 @@ fn take_up_stage(
             for job in &stage.jobs {
                 bill::settle(scene, record, job);
             }
-            let computed = record.stages.iter().any(|known| {
-                known.computed
-                    && known.key == task.key
-                    && known.generator == task.id.generator
-                    && known.wave == task.id.wave
-            });
+            let computed = record
+                .stages
+                .iter()
+                .any(|known| known.computed && known.key == task.key && known.id == task.id);
             match record.seal(task, &report, !computed && !stage.has_run()) {
                 Ok(()) => drop(record.mended(&task.key)),
                 Err(error) => fail(record, task, reason::STAGE_FAILED, error.to_string()),
@@ -92,7 +89,7 @@ fn take_up_stage(
                 bill::settle(scene, record, seen);
             }
         }
-        Look::InputDamaged {
+        Look::InputCorrupted {
             key,
             stage: damaged,
             message,
@@ -120,17 +117,7 @@ fn take_up_stage(
 fn fail(record: &mut RunRecord, task: &StageTask, reason: &'static str, message: String) {
     record.fail(&StageFailure {
         key: task.key.clone(),
-        name: name(task),
+        name: task.id.to_string(),
         failure: Failure { reason, message },
     });
-}
-
-/// The stage of `task` for a person.
-pub(super) fn name(task: &StageTask) -> String {
-    let position = StageId {
-        stage: task.id.stage,
-        generator: task.id.generator.clone(),
-        wave: task.id.wave,
-    };
-    position.to_string()
 }

@@ -99,7 +99,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_is_a_workers_word_or_nothing() {
-        let word = r#"{"doing":"generate","done":3,"total":9,"tokens":1200}"#;
+        let word = r#"{"activity":"generate","done":3,"total":9,"tokens":1200}"#;
         let heard = heard_of(http(word)).await.expect("a word");
         assert_eq!((heard.done, heard.total), (3, 9));
         for answer in [

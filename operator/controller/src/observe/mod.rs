@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use kube::runtime::reflector::ObjectRef;
 use scalequest_crds::protocol::progress::Progress;
-use scalequest_crds::v1alpha1::{StageId, SynthesisRun};
+use scalequest_crds::v1alpha1::SynthesisRun;
 
 use super::names::{RUN, RUN_UID};
 use cache::Cache;
@@ -128,6 +128,8 @@ pub fn is_controlled(object: &impl kube::ResourceExt, uid: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use scalequest_crds::v1alpha1::{Stage, StageId};
+
     use super::*;
     use crate::names::{Purpose, Work};
     use job::JobState;
@@ -136,11 +138,7 @@ mod tests {
     fn work() -> Work {
         Work {
             purpose: Purpose::Seal,
-            id: StageId {
-                stage: Some(scalequest_crds::v1alpha1::Stage::Judge),
-                generator: None,
-                wave: Some(1),
-            },
+            id: Some(StageId::in_wave(Stage::Judge, 1)),
             key: "k".into(),
             round: 0,
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use scalequest_crds::protocol::preflight::Inspection;
+use scalequest_crds::protocol::preflight::PreflightReport;
 use scalequest_crds::protocol::report::{Outcome, StageReport};
 
 use super::cache::Kept;
@@ -67,8 +67,8 @@ pub struct PodEnd {
 pub enum Said {
     /// A report of its task.
     Report(Box<StageReport>),
-    /// What it found in its part of an inspection.
-    Found(Box<Inspection>),
+    /// What it found in its part of a preflight.
+    Found(Box<PreflightReport>),
     /// Something else: the last lines of its log, or nothing.
     Words(String),
 }
@@ -86,7 +86,7 @@ impl PodEnd {
     pub fn message(&self) -> String {
         match &self.said {
             Said::Report(report) => match &report.outcome {
-                Outcome::Failed { message } | Outcome::InputDamaged { message, .. } => {
+                Outcome::Failed { message } | Outcome::InputCorrupted { message, .. } => {
                     message.clone()
                 }
                 _ => self.code_in_words(),
@@ -219,7 +219,7 @@ fn said(message: &str) -> Said {
     if let Ok(report) = serde_json::from_str::<StageReport>(message) {
         return Said::Report(Box::new(report));
     }
-    if let Ok(found) = serde_json::from_str::<Inspection>(message) {
+    if let Ok(found) = serde_json::from_str::<PreflightReport>(message) {
         return Said::Found(Box::new(found));
     }
     let words: Vec<char> = message.trim().chars().collect();

@@ -1,4 +1,4 @@
-//! The Job of an inspection, of a stage's seal, of its shards: Indexed, each index tried again by itself, and what an exit code means said
+//! The Job of a preflight, of a stage's seal, of its shards: Indexed, each index tried again by itself, and what an exit code means said
 //! in terms that the Job controller acts on without the operator.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,9 @@ use k8s_openapi::api::batch::v1::{
 };
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use scalequest_crds::protocol::exit_codes::worker::{SHARD_CANNOT_WORK, STOPPED, TASK_CANNOT_WORK};
+use scalequest_crds::protocol::exit_codes::worker::{
+    SHARD_FAILED_PERMANENTLY, STOPPED, TASK_FAILED_PERMANENTLY,
+};
 use scalequest_crds::protocol::preflight::parts;
 use scalequest_crds::protocol::progress::PORT;
 use scalequest_crds::protocol::task::{ModelServer, StageTask};
@@ -26,10 +28,10 @@ use crate::names::{AMONG, KEY, Purpose, TASK_ANNOTATION, Work};
 use crate::settings::Settings;
 use scalequest_core::record::WorkerIdentity;
 
-/// Attempts at a seal or an inspection that are repeated: with the Job controller's growing pauses about ten minutes.
+/// Attempts at a seal or a preflight that are repeated: with the Job controller's growing pauses about ten minutes.
 const SEAL_RETRIES: i32 = 6;
 
-/// Seconds for which an ended inspection is kept; a spec that was refused is looked at again afterwards.
+/// Seconds for which an ended preflight is kept; a spec that was refused is looked at again afterwards.
 const INSPECTION_TTL_SECONDS: i32 = 300;
 
 /// The label by which Kueue takes a Job into a queue.
@@ -49,7 +51,7 @@ pub struct Common<'a> {
 }
 
 /// The Job that looks at what the spec refers to, a completion index for each part.
-pub fn inspection(common: Common<'_>, work: &Work) -> Job {
+pub fn preflight(common: Common<'_>, work: &Work) -> Job {
     let spec = serde_json::to_value(common.spec).unwrap_or_default();
     let mut locations = locations(&spec);
     let models = common.spec.models.iter().map(|model| model.located());
@@ -283,8 +285,8 @@ fn failure_policy(containers: &[&str]) -> PodFailurePolicy {
     let codes = containers.iter().flat_map(|container| {
         [
             code(container, "Ignore", STOPPED),
-            code(container, "FailJob", TASK_CANNOT_WORK),
-            code(container, "FailIndex", SHARD_CANNOT_WORK),
+            code(container, "FailJob", TASK_FAILED_PERMANENTLY),
+            code(container, "FailIndex", SHARD_FAILED_PERMANENTLY),
         ]
     });
     PodFailurePolicy {

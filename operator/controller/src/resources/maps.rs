@@ -1,4 +1,4 @@
-//! ConfigMaps: the task of a stage, the spec for an inspection, the run record.
+//! ConfigMaps: the task of a stage, the spec for a preflight, the run record.
 
 use std::collections::BTreeMap;
 

@@ -2,14 +2,14 @@
 
 use std::sync::LazyLock;
 
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Assumptions;
 use crate::parse::check_value;
-use crate::validate::fault;
+use crate::validate::field_error;
 
 /// Values in the place of assumptions. `plan --help` prints the names and descriptions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -74,19 +74,23 @@ pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
 ///
 /// # Errors
 /// Every unknown name, with the nearest one, and every value out of bounds.
-pub fn assume(text: &str) -> Result<Overrides, Vec<Fault>> {
+pub fn assume(text: &str) -> Result<Overrides, Vec<FieldError>> {
     let mapping = match text.trim_start().starts_with('{') {
         true => text.to_string(),
         false => format!("{{{}}}", text.replace('=', ": ")),
     };
-    let members: Map<String, Value> = serde_saphyr::from_str(&mapping)
-        .map_err(|_| vec![fault("--assume", format!("`{text}` is no NAME=VALUE,..."))])?;
+    let members: Map<String, Value> = serde_saphyr::from_str(&mapping).map_err(|_| {
+        vec![field_error(
+            "--assume",
+            format!("`{text}` is no NAME=VALUE,..."),
+        )]
+    })?;
     let value = Value::Object(members);
-    let faults = check_value(&SCHEMA, &value, "--assume");
-    if !faults.is_empty() {
-        return Err(faults);
+    let errors = check_value(&SCHEMA, &value, "--assume");
+    if !errors.is_empty() {
+        return Err(errors);
     }
-    serde_json::from_value(value).map_err(|e| vec![fault("--assume", e.to_string())])
+    serde_json::from_value(value).map_err(|e| vec![field_error("--assume", e.to_string())])
 }
 
 impl Overrides {
@@ -194,8 +198,8 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_with_what_would() {
         let refused = |text: &str, words: &str| {
-            let faults = assume(text).unwrap_err();
-            let message = format!("{}: {}", faults[0].field, faults[0].message);
+            let errors = assume(text).unwrap_err();
+            let message = format!("{}: {}", errors[0].field, errors[0].message);
             assert!(message.contains(words), "{message}");
         };
         refused(

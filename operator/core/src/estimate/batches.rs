@@ -2,7 +2,7 @@
 //! takes for a batch is measured; how long each text gets is assumed to be as if every token were the last one with the same
 //! probability, which gives the mean that is known and few texts at the limit.
 
-use scalequest_crds::protocol::profile::StepRate;
+use scalequest_crds::protocol::profile::DecodeStep;
 
 /// Rows that our engine has in flight.
 const ROWS: usize = 32;
@@ -11,7 +11,7 @@ const ROWS: usize = 32;
 const ENOUGH: usize = 4096;
 
 /// Seconds to make `texts` texts of `mean` tokens each on average and `longest` at most, by the seconds of a step.
-pub fn seconds(texts: usize, mean: f64, longest: f64, steps: &[StepRate]) -> f64 {
+pub fn seconds(texts: usize, mean: f64, longest: f64, steps: &[DecodeStep]) -> f64 {
     if texts == 0 || mean <= 0.0 || steps.is_empty() {
         return 0.0;
     }
@@ -45,7 +45,7 @@ pub fn seconds(texts: usize, mean: f64, longest: f64, steps: &[StepRate]) -> f64
 }
 
 /// Seconds of a step of so many rows: between two that were measured on the line between them; beyond the largest in proportion.
-fn step(rows: usize, steps: &[StepRate]) -> f64 {
+fn step(rows: usize, steps: &[DecodeStep]) -> f64 {
     let after = steps.partition_point(|step| step.rows < rows);
     match (
         after.checked_sub(1).and_then(|before| steps.get(before)),
@@ -85,16 +85,16 @@ mod tests {
 
     use super::*;
 
-    const STEPS: [StepRate; 3] = [
-        StepRate {
+    const STEPS: [DecodeStep; 3] = [
+        DecodeStep {
             rows: 1,
             seconds: 0.010,
         },
-        StepRate {
+        DecodeStep {
             rows: 8,
             seconds: 0.017,
         },
-        StepRate {
+        DecodeStep {
             rows: 32,
             seconds: 0.041,
         },

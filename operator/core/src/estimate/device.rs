@@ -32,11 +32,11 @@ pub enum Rates {
     /// FLOP/s reached by whole stages of our own engine, their loading and saving included: processors.
     Measured {
         /// In reading prompts and scoring, at 2 FLOP a parameter and token.
-        read: f64,
+        prefill: f64,
         /// In making tokens, at 2.
-        make: f64,
+        decode: f64,
         /// In training, at 6, and 8 with a frozen reference.
-        learn: f64,
+        train: f64,
     },
 }
 

@@ -1,6 +1,6 @@
 //! How many rows and tokens each stage of a run will see, by the shares that each filter keeps.
 
-use scalequest_crds::protocol::preflight::Inspection;
+use scalequest_crds::protocol::preflight::PreflightReport;
 use scalequest_crds::protocol::task::Training;
 use scalequest_crds::v1alpha1::{Sampling, Stage};
 
@@ -25,13 +25,13 @@ pub struct StageWork {
     /// though only those with an answer are work.
     pub lines: Vec<i64>,
     /// Prompt or scored tokens.
-    pub tokens_read: f64,
+    pub prefill_tokens: f64,
     /// Those of them that our engine computes once for several rows, which begin alike.
     pub tokens_shared: f64,
     /// Tokens made.
-    pub tokens_made: f64,
+    pub decode_tokens: f64,
     /// Tokens learnt from, all passes.
-    pub tokens_learnt: f64,
+    pub train_tokens: f64,
     /// Mean tokens of a sequence while it is being made.
     pub sequence_tokens: f64,
     /// Texts made for a row.
@@ -108,7 +108,7 @@ pub fn work(run: &ValidRun, knowledge: &Knowledge<'_>) -> (Vec<StageWork>, Vec<i
         kept,
         measured: knowledge.measured.filter(|_| !a.tokens_are_stated),
     };
-    let mut stages = funnel.training(knowledge.inspection);
+    let mut stages = funnel.training(knowledge.preflight);
     stages.extend(funnel.in_waves(&waves));
     (stages, waves)
 }
@@ -122,9 +122,9 @@ struct Funnel<'a> {
 
 impl Funnel<'_> {
     /// What comes before the waves.
-    fn training(&self, inspection: Option<&Inspection>) -> Vec<StageWork> {
+    fn training(&self, preflight: Option<&PreflightReport>) -> Vec<StageWork> {
         let a = self.a;
-        let files = inspection.map(|inspection| &inspection.seed_questions);
+        let files = preflight.map(|preflight| &preflight.seed_questions);
         let seeds = files.map_or(a.seed_questions, |files| {
             files.iter().map(|file| file.rows).sum()
         });
@@ -173,7 +173,7 @@ impl Funnel<'_> {
             label.lines = vec![seeds];
             stages.push(label);
             stages.push(
-                self.rows(Stage::Scorer, None, &difficulty.base, answered)
+                self.rows(Stage::TrainScorer, None, &difficulty.base, answered)
                     .learn(a.question_tokens, &difficulty.training),
             );
         }
@@ -234,7 +234,7 @@ impl Funnel<'_> {
             share *= self.kept.judge;
         }
         if let Some(difficulty) = &method.difficulty {
-            stages.push(left(Stage::Rate, &difficulty.base, share).read(a.question_tokens));
+            stages.push(left(Stage::Score, &difficulty.base, share).read(a.question_tokens));
             share *= self.kept.difficulty;
         }
         let samples = f64::from(method.samples);
@@ -250,7 +250,7 @@ impl Funnel<'_> {
             left(Stage::Reward, &method.reward, share).read(samples * (prompt + response));
         // The responses to a question are scored one after the other, and begin with it.
         let again = (samples - 1.0) * prompt * reward.rows as f64;
-        reward.tokens_shared = again.min(reward.tokens_read);
+        reward.tokens_shared = again.min(reward.prefill_tokens);
         stages.push(reward);
         stages
     }
@@ -298,10 +298,10 @@ impl Rows {
             model: self.model,
             rows: self.rows,
             lines: self.lines,
-            tokens_read: all * read,
+            prefill_tokens: all * read,
             tokens_shared: 0.0,
-            tokens_made: all * made,
-            tokens_learnt: all * learnt,
+            decode_tokens: all * made,
+            train_tokens: all * learnt,
             sequence_tokens: read + made / 2.0,
             samples: 1.0,
             longest: 0.0,
@@ -341,9 +341,7 @@ impl Rows {
         // Only QFT packs questions into rows, which it fills almost.
         let sequences = match work.stage {
             Stage::Qft => {
-                work.tokens_learnt
-                    / epochs.max(1.0)
-                    / (0.95 * f64::from(training.max_length.max(1)))
+                work.train_tokens / epochs.max(1.0) / (0.95 * f64::from(training.max_length.max(1)))
             }
             _ => work.rows.max(0) as f64,
         };

@@ -36,8 +36,8 @@ impl Measured {
         let mut same = record.clone();
         // A target that shrank makes fewer waves, and no other rows.
         same.spec.target = run.spec().target.clone();
-        if let Err(faults) = same.amend(run) {
-            let fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
+        if let Err(errors) = same.amend(run) {
+            let fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
             return Err(fields.join(", "));
         }
         let mut seen: BTreeMap<_, Seen> = BTreeMap::new();
@@ -94,7 +94,7 @@ impl Measured {
             response_tokens: responses.map(|tokens| tokens / f64::from(samples.max(1))),
             rewrite_kept: self.kept(Stage::Rewrite),
             judge_kept: self.kept(Stage::Judge),
-            difficulty_kept: self.kept(Stage::Rate),
+            difficulty_kept: self.kept(Stage::Score),
             verified: self.kept(Stage::Verify),
             filter_kept: drawn.and_then(|drawn| Some(drawn * self.kept(Stage::Filter)?)),
             ..Overrides::default()
@@ -112,7 +112,7 @@ fn work(stage: &StageRecord, rows: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use scalequest_crds::protocol::preflight::Inspection;
+    use scalequest_crds::protocol::preflight::PreflightReport;
     use serde_json::json;
 
     use super::*;
@@ -143,7 +143,12 @@ spec:
     /// The pilot of the quickstart, by its record.
     fn record() -> RunRecord {
         let run = run(|text| text.to_owned());
-        let mut record = RunRecord::new(&run, Inspection::default(), WorkerIdentity::default(), 1);
+        let mut record = RunRecord::new(
+            &run,
+            PreflightReport::default(),
+            WorkerIdentity::default(),
+            1,
+        );
         let stage = |stage: &str, generator: Option<&str>, work: i64, counts: [i64; 4]| {
             let [rows_in, rows_out, tokens_in, tokens_out] = counts;
             json!({"stage": stage, "generator": generator, "wave": 1, "key": stage, "work": work, "shardRows": work, "seal": {

@@ -27,7 +27,7 @@ mod sizes;
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::FromPrimitive;
-use scalequest_crds::protocol::preflight::Inspection;
+use scalequest_crds::protocol::preflight::PreflightReport;
 use scalequest_crds::v1alpha1::Stage;
 
 use crate::validate::ValidRun;
@@ -126,7 +126,7 @@ pub struct StageEstimate {
 #[derive(Clone, Copy, Debug)]
 pub struct Knowledge<'a> {
     /// What its models and files are, where they were looked at.
-    pub inspection: Option<&'a Inspection>,
+    pub preflight: Option<&'a PreflightReport>,
     /// What is assumed.
     pub assumptions: &'a Assumptions,
     /// What an earlier run of it has measured.
@@ -173,7 +173,7 @@ pub struct CostEstimate {
 
 /// What `run` will take on `machine`.
 pub fn estimate(run: &ValidRun, knowledge: &Knowledge<'_>, machine: &Machine<'_>) -> CostEstimate {
-    let mut models = model_sizes(run.method(), knowledge.inspection);
+    let mut models = model_sizes(run.method(), knowledge.preflight);
     if let Machine::Rated(rated) = machine {
         rated.correct(&mut models);
     }
@@ -192,7 +192,7 @@ pub fn estimate(run: &ValidRun, knowledge: &Knowledge<'_>, machine: &Machine<'_>
                         .models
                         .iter()
                         .find(|each| each.name == work.model);
-                    rated.seconds(&work, parameters, model.map(|model| model.arithmetic()))
+                    rated.seconds(&work, parameters, model.map(|model| model.dtype()))
                 }
             };
             StageEstimate {
@@ -226,10 +226,14 @@ pub fn seconds(
 ) -> f64 {
     let passes = if work.stage == Stage::Qpo { 8.0 } else { 6.0 };
     let (reading, making, learning) = match device.rates {
-        Rates::Measured { read, make, learn } => (
-            2.0 * parameters / read,
-            2.0 * parameters / make,
-            parameters / learn,
+        Rates::Measured {
+            prefill,
+            decode,
+            train,
+        } => (
+            2.0 * parameters / prefill,
+            2.0 * parameters / decode,
+            parameters / train,
         ),
         Rates::Sheet { flops, bandwidth } => (
             2.0 * parameters / (assumptions.read_efficiency * flops),
@@ -242,7 +246,9 @@ pub fn seconds(
             parameters / (assumptions.learn_efficiency * flops),
         ),
     };
-    work.tokens_read * reading + work.tokens_made * making + work.tokens_learnt * passes * learning
+    work.prefill_tokens * reading
+        + work.decode_tokens * making
+        + work.train_tokens * passes * learning
 }
 
 /// Seconds that an accelerator of so many FLOP/s, bytes/s and bytes needs to make a token.

@@ -1,27 +1,27 @@
-//! What a run takes on a machine whose rates were measured with its models: every worker's start and loading, prompts, batches of any size,
-//! steps of training and the saving of what was trained. It knows no file: rates come as values.
+//! What a run takes on a machine with throughput profiles of its models: every worker's start and loading, prompts, batches of any size,
+//! steps of training and the saving of what was trained. It knows no file: profiles come as values.
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::protocol::profile::{ModelRates, ServingRates, TrainingRates};
-use scalequest_crds::v1alpha1::{Arithmetic, Stage};
+use scalequest_crds::protocol::profile::{ModelProfile, ServingProfile, TrainingProfile};
+use scalequest_crds::v1alpha1::{Dtype, Stage};
 
 use super::{ModelSize, Rates, StageWork, batches, processors};
 use crate::plan::shard::{SHARD_MILLIS, unmeasured};
 
-/// A file of rates.
+/// A profile.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RatesFile {
+pub struct ProfileFile {
     /// Its name, for a person.
     pub name: String,
     /// What it holds.
-    pub rates: ModelRates,
+    pub profile: ModelProfile,
 }
 
-/// What is known of a model, to find its rates by.
+/// What is known of a model, to find its profile by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Digest of its files, from an earlier run's inspection.
+    /// Digest of its files, from an earlier run's preflight.
     pub digest: Option<String>,
     /// Absolute path, where it lies on this machine.
     pub path: Option<String>,
@@ -29,7 +29,7 @@ pub struct Known {
     pub parameters: i64,
 }
 
-/// How well rates fit a model, the best first.
+/// How well a profile fits a model, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fit {
     /// They are the very model's.
@@ -40,7 +40,7 @@ pub enum Fit {
     Scaled,
 }
 
-/// A model's rates.
+/// A model's profile.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Used {
     /// Which of the files.
@@ -51,16 +51,16 @@ pub struct Used {
     pub scale: f64,
 }
 
-/// The rates of a machine.
+/// The profiles of a machine.
 #[derive(Clone, Debug)]
 pub struct Rated {
-    files: Vec<RatesFile>,
+    files: Vec<ProfileFile>,
     used: BTreeMap<String, Used>,
 }
 
 impl Rated {
-    /// The rates in `files`, at least one, for `models` by name.
-    pub fn new(files: Vec<RatesFile>, models: &BTreeMap<String, Known>) -> Rated {
+    /// The profiles in `files`, at least one, for `models` by name.
+    pub fn new(files: Vec<ProfileFile>, models: &BTreeMap<String, Known>) -> Rated {
         let used = models
             .iter()
             .filter_map(|(name, known)| Some((name.clone(), fitting(&files, known)?)))
@@ -69,12 +69,12 @@ impl Rated {
     }
 
     /// The files.
-    pub fn files(&self) -> &[RatesFile] {
+    pub fn files(&self) -> &[ProfileFile] {
         &self.files
     }
 
-    /// The models with their rates: name, what is used, and from which file.
-    pub fn used(&self) -> impl Iterator<Item = (&str, &Used, &RatesFile)> {
+    /// The models with their profiles: name, what is used, and from which file.
+    pub fn used(&self) -> impl Iterator<Item = (&str, &Used, &ProfileFile)> {
         self.used
             .iter()
             .map(|(name, used)| (name.as_str(), used, &self.files[used.file]))
@@ -85,7 +85,7 @@ impl Rated {
         for (name, used) in self.used.iter().filter(|(_, used)| used.fit == Fit::Exact) {
             if let Some(size) = models.get_mut(name) {
                 *size = ModelSize {
-                    parameters: self.files[used.file].rates.model.parameters,
+                    parameters: self.files[used.file].profile.model.parameters,
                     guessed: false,
                 };
             }
@@ -94,89 +94,86 @@ impl Rated {
 
     /// Whether the training of the model was measured, with itself or another one.
     pub fn has_training(&self) -> bool {
-        self.files.iter().any(|file| file.rates.training.is_some())
+        self.files
+            .iter()
+            .any(|file| file.profile.training.is_some())
     }
 
-    /// Whether the model's rates are of another arithmetic than the one it is served in.
-    pub fn in_another_arithmetic(&self, model: &str, arithmetic: Arithmetic) -> bool {
-        let rates = self
+    /// Whether the model's profile is of another dtype than the one in which it is served.
+    pub fn in_another_dtype(&self, model: &str, dtype: Dtype) -> bool {
+        let profile = self
             .used
             .get(model)
-            .map(|used| &self.files[used.file].rates);
-        rates.is_some_and(|rates| rates.serving(arithmetic).is_some_and(|(_, same)| !same))
+            .map(|used| &self.files[used.file].profile);
+        profile.is_some_and(|profile| profile.serving(dtype).is_some_and(|(_, same)| !same))
     }
 
     /// Seconds that one worker after the other needs for `work`, each with the whole machine.
-    pub fn seconds(
-        &self,
-        work: &StageWork,
-        parameters: f64,
-        arithmetic: Option<Arithmetic>,
-    ) -> f64 {
+    pub fn seconds(&self, work: &StageWork, parameters: f64, dtype: Option<Dtype>) -> f64 {
         let Some(used) = self.used.get(&work.model) else {
             return 0.0;
         };
-        let rates = &self.files[used.file].rates;
-        if matches!(work.stage, Stage::Qft | Stage::Qpo | Stage::Scorer) {
-            return rates.start_seconds + self.training(work, used, parameters);
+        let profile = &self.files[used.file].profile;
+        if matches!(work.stage, Stage::Qft | Stage::Qpo | Stage::TrainScorer) {
+            return profile.start_seconds + self.training(work, used, parameters);
         }
-        let Some((serving, _)) = rates.serving(arithmetic.unwrap_or_default()) else {
+        let Some((serving, _)) = profile.serving(dtype.unwrap_or_default()) else {
             return 0.0;
         };
-        serve(work, rates.start_seconds, serving, used.scale)
+        serve(work, profile.start_seconds, serving, used.scale)
     }
 
     /// By the model's own file, otherwise by the one with training that is nearest in size; where none has it, by what is known of
     /// processors.
     fn training(&self, work: &StageWork, used: &Used, parameters: f64) -> f64 {
-        let size = |file: &RatesFile| file.rates.model.parameters as f64;
+        let size = |file: &ProfileFile| file.profile.model.parameters as f64;
         let passes = if work.stage == Stage::Qpo {
             8.0 / 6.0
         } else {
             1.0
         };
         let own = self.files[used.file]
-            .rates
+            .profile
             .training
-            .map(|rates| (rates, used.scale));
+            .map(|profile| (profile, used.scale));
         let other = || {
             let having = self
                 .files
                 .iter()
-                .filter_map(|file| Some((file, file.rates.training?)));
+                .filter_map(|file| Some((file, file.profile.training?)));
             having
                 .min_by(|(a, _), (b, _)| {
                     let far = |file| (size(file) / parameters.max(1.0)).ln().abs();
                     far(a).total_cmp(&far(b))
                 })
-                .map(|(file, rates)| (rates, parameters / size(file)))
+                .map(|(file, profile)| (profile, parameters / size(file)))
         };
-        if let Some((rates, scale)) = own.or_else(other) {
-            let TrainingRates {
+        if let Some((profile, scale)) = own.or_else(other) {
+            let TrainingProfile {
                 load_seconds,
                 token_seconds,
                 step_seconds,
                 save_seconds,
-            } = rates;
+            } = profile;
             let (steps, checkpoints) = work.steps;
             // A checkpoint holds the weights and two moments.
             let saved = save_seconds * (1.0 + 3.0 * checkpoints);
-            let learnt = passes * work.tokens_learnt * token_seconds + steps * step_seconds;
+            let learnt = passes * work.train_tokens * token_seconds + steps * step_seconds;
             return scale * (load_seconds + learnt + saved);
         }
         match processors().map(|device| device.rates) {
-            Some(Rates::Measured { learn, .. }) => {
-                passes * 6.0 * work.tokens_learnt * parameters / learn
+            Some(Rates::Measured { train, .. }) => {
+                passes * 6.0 * work.train_tokens * parameters / train
             }
             _ => 0.0,
         }
     }
 }
 
-/// The best rates for a model: its own by digest or path, those of one of its size, or scaled ones.
-fn fitting(files: &[RatesFile], known: &Known) -> Option<Used> {
-    let fit = |file: &RatesFile| {
-        let model = &file.rates.model;
+/// The best profile for a model: its own by digest or path, that of a model of its size, or a scaled one.
+fn fitting(files: &[ProfileFile], known: &Known) -> Option<Used> {
+    let fit = |file: &ProfileFile| {
+        let model = &file.profile.model;
         let same = known.digest.as_ref().map(|digest| *digest == model.digest);
         // A file that was replaced since is another model.
         let same = same.unwrap_or_else(|| known.path.as_ref() == Some(&model.path));
@@ -187,8 +184,8 @@ fn fitting(files: &[RatesFile], known: &Known) -> Option<Used> {
             (false, false) => (Fit::Scaled, scale),
         }
     };
-    let all = files.iter().enumerate().map(|(file, rates)| {
-        let (fit, scale) = fit(rates);
+    let all = files.iter().enumerate().map(|(file, profile)| {
+        let (fit, scale) = fit(profile);
         Used { file, fit, scale }
     });
     all.min_by(|a, b| {
@@ -198,7 +195,7 @@ fn fitting(files: &[RatesFile], known: &Known) -> Option<Used> {
 }
 
 /// Seconds of a stage that generates or scores: its workers' starts and loading, and their rows.
-fn serve(work: &StageWork, start: f64, rates: &ServingRates, scale: f64) -> f64 {
+fn serve(work: &StageWork, start: f64, profile: &ServingProfile, scale: f64) -> f64 {
     let lines: i64 = work.lines.iter().sum();
     let mut total = 0.0;
     let mut measured = None;
@@ -208,8 +205,8 @@ fn serve(work: &StageWork, start: f64, rates: &ServingRates, scale: f64) -> f64 
         let shard = measured.unwrap_or(unmeasured(work.stage)).clamp(1, *wave);
         let shards = (*wave as f64 / shard as f64).ceil();
         let busy = (rows / shard as f64).ceil().max(1.0);
-        let seconds = start + scale * rates.load_seconds;
-        let each = scale * compute(work, rows / busy, rates);
+        let seconds = start + scale * profile.load_seconds;
+        let each = scale * compute(work, rows / busy, profile);
         total += shards * seconds + busy * each;
         let a_row = (shards * seconds + busy * each) * 1000.0 / rows.max(1.0);
         measured = Some(((SHARD_MILLIS / a_row) as i64).max(1));
@@ -218,19 +215,19 @@ fn serve(work: &StageWork, start: f64, rates: &ServingRates, scale: f64) -> f64 
 }
 
 /// Seconds that one worker computes for `rows` rows.
-fn compute(work: &StageWork, rows: f64, rates: &ServingRates) -> f64 {
+fn compute(work: &StageWork, rows: f64, profile: &ServingProfile) -> f64 {
     let share = rows / work.rows.max(1) as f64;
-    let tokens = (work.tokens_read - work.tokens_shared) * share;
+    let tokens = (work.prefill_tokens - work.tokens_shared) * share;
     let rate = match work.stage {
-        Stage::Rate | Stage::Reward => rates.score_tokens_per_second,
-        _ => rates.read_tokens_per_second,
+        Stage::Score | Stage::Reward => profile.score_tokens_per_second,
+        _ => profile.prefill_tokens_per_second,
     };
     let texts = work.rows.max(1) as f64 * work.samples;
-    let mean = work.tokens_made / texts;
+    let mean = work.decode_tokens / texts;
     let together = together(work.stage) as f64;
     let made = |rows: f64| {
         let texts = (rows * work.samples).round() as usize;
-        batches::seconds(texts, mean, work.longest, &rates.steps)
+        batches::seconds(texts, mean, work.longest, &profile.steps)
     };
     let rest = rows % together;
     tokens / rate + (rows / together).floor() * made(together) + made(rest)
@@ -246,42 +243,42 @@ fn together(stage: Stage) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use scalequest_crds::protocol::profile::{RATES_FORMAT, RatedModel, StepRate};
+    use scalequest_crds::protocol::profile::{DecodeStep, PROFILE_FORMAT, ProfiledModel};
 
     use super::*;
 
-    fn file(name: &str, parameters: i64, with_training: bool) -> RatesFile {
-        let training = TrainingRates {
+    fn file(name: &str, parameters: i64, with_training: bool) -> ProfileFile {
+        let training = TrainingProfile {
             load_seconds: 1.0,
             token_seconds: 0.01,
             step_seconds: 0.5,
             save_seconds: 2.0,
         };
-        let rates = ModelRates {
-            format: RATES_FORMAT.into(),
+        let profile = ModelProfile {
+            format: PROFILE_FORMAT.into(),
             worker: "0.1.0".into(),
-            model: RatedModel {
+            model: ProfiledModel {
                 path: format!("/models/{name}"),
                 digest: format!("digest of {name}"),
                 parameters,
             },
             threads: 2,
             start_seconds: 0.1,
-            serving: vec![ServingRates {
-                arithmetic: Arithmetic::Bfloat16,
+            serving: vec![ServingProfile {
+                dtype: Dtype::Bfloat16,
                 load_seconds: 2.0,
-                read_tokens_per_second: 1000.0,
+                prefill_tokens_per_second: 1000.0,
                 score_tokens_per_second: 500.0,
-                steps: vec![StepRate {
+                steps: vec![DecodeStep {
                     rows: 1,
                     seconds: 0.02,
                 }],
             }],
             training: with_training.then_some(training),
         };
-        RatesFile {
+        ProfileFile {
             name: name.into(),
-            rates,
+            profile,
         }
     }
 
@@ -292,10 +289,10 @@ mod tests {
             model: "m".into(),
             rows: 100,
             lines: vec![100],
-            tokens_read: 0.0,
+            prefill_tokens: 0.0,
             tokens_shared: 0.0,
-            tokens_made: 0.0,
-            tokens_learnt: 0.0,
+            decode_tokens: 0.0,
+            train_tokens: 0.0,
             sequence_tokens: 0.0,
             samples: 1.0,
             longest: 100.0,
@@ -303,7 +300,7 @@ mod tests {
         }
     }
 
-    fn rated(files: Vec<RatesFile>, known: Known) -> Rated {
+    fn rated(files: Vec<ProfileFile>, known: Known) -> Rated {
         Rated::new(files, &BTreeMap::from([("m".to_string(), known)]))
     }
 
@@ -348,7 +345,7 @@ mod tests {
             ..Known::default()
         };
         let mut qft = work(Stage::Qft);
-        (qft.tokens_learnt, qft.steps) = (6000.0, (10.0, 0.0));
+        (qft.train_tokens, qft.steps) = (6000.0, (10.0, 0.0));
         let seconds =
             |files, work: &StageWork| rated(files, known.clone()).seconds(work, 1000.0, None);
         let whole = 0.1 + 1.0 + 60.0 + 5.0 + 2.0;
@@ -359,7 +356,7 @@ mod tests {
             whole + 12.0
         ));
         qft.steps.1 = 0.0;
-        // Trained by the rates of a model of half its size, served by its own.
+        // Trained by the profile of a model of half its size, served by its own.
         let apart = vec![file("a", 1000, false), file("b", 500, true)];
         assert!(near(seconds(apart, &qft), 0.1 + 2.0 * (whole - 0.1)));
         // A frozen reference reads each token too.
@@ -381,9 +378,9 @@ mod tests {
             ..Known::default()
         };
         let rated = rated(vec![file("a", 1000, false)], known);
-        let seconds = |work: &StageWork| rated.seconds(work, 1000.0, Some(Arithmetic::Bfloat16));
+        let seconds = |work: &StageWork| rated.seconds(work, 1000.0, Some(Dtype::Bfloat16));
         let mut reward = work(Stage::Reward);
-        reward.tokens_read = 5000.0;
+        reward.prefill_tokens = 5000.0;
         assert!(near(seconds(&reward), 2.1 + 10.0));
         reward.lines = vec![10, 90];
         assert!(near(seconds(&reward), 2.0 * 2.1 + 10.0));

@@ -1,8 +1,8 @@
-//! How many parameters each model has: from its inspection, or, before the files are at hand, from its name.
+//! How many parameters each model has: from its preflight, or, before the files are at hand, from its name.
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::protocol::preflight::Inspection;
+use scalequest_crds::protocol::preflight::PreflightReport;
 use scalequest_crds::v1alpha1::{Model, ModelSource};
 
 use crate::validate::Method;
@@ -22,10 +22,10 @@ pub struct ModelSize {
 /// The size of every declared model.
 pub fn model_sizes(
     method: &Method,
-    inspection: Option<&Inspection>,
+    preflight: Option<&PreflightReport>,
 ) -> BTreeMap<String, ModelSize> {
     let inspected = |name: &str| {
-        inspection?
+        preflight?
             .models
             .iter()
             .find(|facts| facts.name == name)

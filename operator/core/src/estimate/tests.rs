@@ -34,7 +34,7 @@ fn on(run: &ValidRun, device: &Device) -> CostEstimate {
 
 fn knowing(assumptions: &Assumptions) -> Knowledge<'_> {
     Knowledge {
-        inspection: None,
+        preflight: None,
         assumptions,
         measured: None,
     }
@@ -200,10 +200,10 @@ fn processors_take_about_as_long_as_the_quickstart_did() {
             model: String::new(),
             rows: 1,
             lines: vec![1],
-            tokens_read: read,
+            prefill_tokens: read,
             tokens_shared: 0.0,
-            tokens_made: made,
-            tokens_learnt: learnt,
+            decode_tokens: made,
+            train_tokens: learnt,
             sequence_tokens: 0.0,
             samples: 1.0,
             longest: f64::INFINITY,

@@ -1,15 +1,15 @@
 //! Reads a run from YAML. Everything wrong with its form is found at once: the text is read into a plain value first, and that is walked
-//! against the schema of the CRD, so that every fault has its field's path and no input can make the program panic.
+//! against the schema of the CRD, so that every error has its field's path and no input can make the program panic.
 
 mod schema;
 
 mod shown;
 
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::SynthesisRun;
 use serde_json::Value;
 
-use crate::validate::fault;
+use crate::validate::field_error;
 
 pub use schema::{check_schema, check_value};
 
@@ -19,20 +19,20 @@ pub const MAX_BYTES: usize = 1024 * 1024;
 /// The run that `text` describes.
 ///
 /// # Errors
-/// Every fault of its form: the line, where it is no YAML; otherwise the path of each field that is unknown, missing, of a wrong type or
+/// Every error of its form: the line, where it is no YAML; otherwise the path of each field that is unknown, missing, of a wrong type or
 /// out of bounds.
-pub fn parse(text: &str) -> Result<SynthesisRun, Vec<Fault>> {
-    let value = read_yaml(text).map_err(|fault| vec![fault])?;
-    let faults = check_schema(&value);
-    if !faults.is_empty() {
-        return Err(faults);
+pub fn parse(text: &str) -> Result<SynthesisRun, Vec<FieldError>> {
+    let value = read_yaml(text).map_err(|error| vec![error])?;
+    let errors = check_schema(&value);
+    if !errors.is_empty() {
+        return Err(errors);
     }
-    serde_json::from_value(value).map_err(|e| vec![fault("(document)", e.to_string())])
+    serde_json::from_value(value).map_err(|e| vec![field_error("(document)", e.to_string())])
 }
 
-fn read_yaml(text: &str) -> Result<Value, Fault> {
+fn read_yaml(text: &str) -> Result<Value, FieldError> {
     if text.len() > MAX_BYTES {
-        return Err(fault(
+        return Err(field_error(
             "(document)",
             format!(
                 "holds {} bytes, a run has at most {MAX_BYTES}: is this the right file?",
@@ -47,19 +47,19 @@ fn read_yaml(text: &str) -> Result<Value, Fault> {
                 || "(document)".to_string(),
                 |at| format!("line {}, column {}", at.line(), at.column()),
             );
-            fault(
+            field_error(
                 place,
                 format!("is no valid YAML: {}", one_line(&e.to_string())),
             )
         })?;
     let count = documents.len();
     match (documents.into_iter().next(), count) {
-        (Some(Value::Null) | None, _) => Err(fault(
+        (Some(Value::Null) | None, _) => Err(field_error(
             "(document)",
             "is empty: write a SynthesisRun, or start from one of the examples",
         )),
         (Some(value), 1) => Ok(value),
-        (Some(_), _) => Err(fault(
+        (Some(_), _) => Err(field_error(
             "(document)",
             format!("holds {count} documents: a file describes one run, remove all but one"),
         )),

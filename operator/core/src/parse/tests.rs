@@ -1,4 +1,4 @@
-//! Tests of reading a run: every fault with its path, all at once; no input makes the program panic.
+//! Tests of reading a run: every error with its path, all at once; no input makes the program panic.
 
 use super::*;
 use crate::validate::{Environment, validate};
@@ -40,19 +40,19 @@ spec:
   - {name: inference, stages: [Generate, Judge], resources: {limits: {nvidia.com/gpu: 1, memory: 16Gi}}}
 "#;
 
-fn faults(text: &str) -> Vec<String> {
+fn errors(text: &str) -> Vec<String> {
     match parse(text) {
         Ok(run) => match validate(&run, Environment::Local) {
             Ok(_) => vec![],
-            Err(faults) => faults.iter().map(ToString::to_string).collect(),
+            Err(errors) => errors.iter().map(ToString::to_string).collect(),
         },
-        Err(faults) => faults.iter().map(ToString::to_string).collect(),
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
     }
 }
 
 #[test]
 fn a_good_run_is_read() {
-    assert_eq!(faults(RUN), Vec::<String>::new());
+    assert_eq!(errors(RUN), Vec::<String>::new());
     let run = parse(RUN).unwrap();
     assert_eq!(
         run.spec.generators[0].qft.as_ref().unwrap().learning_rate,
@@ -164,9 +164,9 @@ fn every_mistake_is_named_with_its_path() {
     ];
     for (from, to, expected) in cases {
         assert!(RUN.contains(from), "{from}");
-        let found = faults(&RUN.replacen(from, to, 1));
+        let found = errors(&RUN.replacen(from, to, 1));
         assert!(
-            found.iter().any(|fault| fault.contains(expected)),
+            found.iter().any(|error| error.contains(expected)),
             "{to}: {found:#?}"
         );
     }
@@ -186,15 +186,15 @@ fn a_file_that_is_no_run_is_refused_in_a_sentence() {
         ("a: b\n c: [", "line"),
         ("\u{0}\u{1}", ""),
     ] {
-        let found = faults(text);
+        let found = errors(text);
         assert!(
             !found.is_empty() && found[0].contains(expected),
             "{text:?}: {found:?}"
         );
-        assert!(found.iter().all(|fault| !fault.contains('\n')), "{found:?}");
+        assert!(found.iter().all(|error| !error.contains('\n')), "{found:?}");
     }
-    assert!(faults(&format!("{RUN}---\n{RUN}"))[0].contains("holds 2 documents"));
-    assert!(faults(&"x".repeat(MAX_BYTES + 1))[0].contains("is this the right file"));
+    assert!(errors(&format!("{RUN}---\n{RUN}"))[0].contains("holds 2 documents"));
+    assert!(errors(&"x".repeat(MAX_BYTES + 1))[0].contains("is this the right file"));
 }
 
 #[test]
@@ -204,6 +204,6 @@ fn all_mistakes_are_found_at_once() {
         .replace("examples: 100", "examples: none")
         .replace("path: work", "pth: work")
         .replace("samples: 3", "samples: 0");
-    let found = faults(&text);
+    let found = errors(&text);
     assert_eq!(found.len(), 4, "{found:#?}");
 }

@@ -23,7 +23,7 @@ pub fn setup(method: &Method) -> Vec<StageId> {
         }
     }
     if method.difficulty.is_some() {
-        positions.extend([Stage::Label, Stage::Scorer].map(StageId::once));
+        positions.extend([Stage::Label, Stage::TrainScorer].map(StageId::once));
     }
     positions
 }
@@ -42,7 +42,7 @@ pub fn wave_stages(method: &Method, wave: &WaveRecord) -> Vec<StageId> {
         positions.push(StageId::in_wave(Stage::Judge, number));
     }
     if method.difficulty.is_some() {
-        positions.push(StageId::in_wave(Stage::Rate, number));
+        positions.push(StageId::in_wave(Stage::Score, number));
     }
     positions.extend(
         [Stage::Respond, Stage::Reward, Stage::Verify].map(|stage| StageId::in_wave(stage, number)),
@@ -78,11 +78,11 @@ pub fn before(method: &Method, stage: Stage) -> Option<Stage> {
     match stage {
         Stage::Rewrite => Some(Stage::Sample),
         Stage::Qpo => Some(Stage::Rewrite),
-        Stage::Scorer => Some(Stage::Label),
+        Stage::TrainScorer => Some(Stage::Label),
         Stage::Judge => Some(Stage::Filter),
-        Stage::Rate if method.judge.is_some() => Some(Stage::Judge),
-        Stage::Rate => Some(Stage::Filter),
-        Stage::Respond if method.difficulty.is_some() => Some(Stage::Rate),
+        Stage::Score if method.judge.is_some() => Some(Stage::Judge),
+        Stage::Score => Some(Stage::Filter),
+        Stage::Respond if method.difficulty.is_some() => Some(Stage::Score),
         Stage::Respond if method.judge.is_some() => Some(Stage::Judge),
         Stage::Respond => Some(Stage::Filter),
         Stage::Reward => Some(Stage::Respond),

@@ -16,7 +16,7 @@ pub(super) fn declared(run: &ValidRun, record: &RunRecord, name: &str) -> Option
         .iter()
         .find(|model| model.name == name)?;
     let facts = record
-        .inspection
+        .preflight
         .models
         .iter()
         .find(|facts| facts.name == name)?;
@@ -24,7 +24,7 @@ pub(super) fn declared(run: &ValidRun, record: &RunRecord, name: &str) -> Option
         name: name.into(),
         location: ModelLocation::declared(model)?,
         digest: facts.digest.clone(),
-        arithmetic: model.arithmetic(),
+        dtype: model.dtype(),
         server: None,
     })
 }
@@ -35,7 +35,7 @@ pub(super) fn is_pooled(run: &ValidRun, record: &RunRecord, name: &str) -> bool 
     let is_served = models.any(|model| {
         model.name == name && (model.served().is_some() || model.own_server().is_some())
     });
-    let mut facts = record.inspection.models.iter();
+    let mut facts = record.preflight.models.iter();
     is_served && facts.any(|facts| facts.name == name && facts.head != ModelFacts::LANGUAGE_MODEL)
 }
 
@@ -67,7 +67,7 @@ pub(super) fn trained(
             key: sealed.key,
         },
         digest: sealed.digest,
-        arithmetic: base.map(Model::arithmetic).unwrap_or_default(),
+        dtype: base.map(Model::dtype).unwrap_or_default(),
         server: None,
     }
 }
@@ -78,7 +78,7 @@ pub(super) fn seed_questions(run: &ValidRun, record: &RunRecord) -> Vec<Question
         .method()
         .seed_questions
         .iter()
-        .zip(&record.inspection.seed_questions);
+        .zip(&record.preflight.seed_questions);
     files
         .map(|(file, facts)| QuestionFile {
             location: location(file.located()),
@@ -94,7 +94,7 @@ pub(super) fn seed_questions(run: &ValidRun, record: &RunRecord) -> Vec<Question
 
 /// The benchmarks to keep out, in order.
 pub(super) fn benchmarks(benchmarks: &[Benchmark], record: &RunRecord) -> Vec<QuestionFile> {
-    let files = benchmarks.iter().zip(&record.inspection.benchmarks);
+    let files = benchmarks.iter().zip(&record.preflight.benchmarks);
     files
         .map(|(file, facts)| QuestionFile {
             location: location(file.located()),

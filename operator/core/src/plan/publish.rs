@@ -12,8 +12,8 @@ use super::task::finish;
 use crate::record::RunRecord;
 use crate::validate::ValidRun;
 
-/// The publication of what is sealed now; `short` says why it is less than was asked for.
-pub(super) fn build(run: &ValidRun, record: &RunRecord, short: Option<String>) -> StageTask {
+/// The publication of what is sealed now; `incomplete` says why it is less than was asked for.
+pub(super) fn build(run: &ValidRun, record: &RunRecord, incomplete: Option<String>) -> StageTask {
     let sealed = |position: StageId| {
         let sealed = record.sealed(&position)?;
         Some(TaskInput {
@@ -30,7 +30,7 @@ pub(super) fn build(run: &ValidRun, record: &RunRecord, short: Option<String>) -
         location: run.output().into(),
         name: run.name().into(),
         target: run.limits().target,
-        short,
+        incomplete,
         resolved_spec: resolved_yaml(run),
         models: models(run, record),
         costs: record
@@ -61,7 +61,7 @@ fn models(run: &ValidRun, record: &RunRecord) -> Vec<PublishedModel> {
     let roles = roles(run);
     let facts = |name: &str| {
         record
-            .inspection
+            .preflight
             .models
             .iter()
             .find(|facts| facts.name == name)

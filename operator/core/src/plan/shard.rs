@@ -25,10 +25,10 @@ pub(crate) fn unmeasured(stage: Stage) -> i64 {
     match stage {
         Stage::Respond | Stage::Label => 64,
         Stage::Judge | Stage::Rewrite | Stage::Reward => 128,
-        Stage::Sample | Stage::Generate | Stage::Rate => 512,
+        Stage::Sample | Stage::Generate | Stage::Score => 512,
         Stage::Qft
         | Stage::Qpo
-        | Stage::Scorer
+        | Stage::TrainScorer
         | Stage::Filter
         | Stage::Verify
         | Stage::Publish => i64::MAX,

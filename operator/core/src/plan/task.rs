@@ -134,7 +134,7 @@ impl Builder<'_> {
         let seeds = || models::seed_questions(self.run, self.record);
         let seed_rows = || {
             self.record
-                .inspection
+                .preflight
                 .seed_questions
                 .iter()
                 .map(|file| file.rows)
@@ -194,11 +194,11 @@ impl Builder<'_> {
                 };
                 (seed_rows(), params)
             }
-            Stage::Scorer => {
+            Stage::TrainScorer => {
                 let difficulty = method.difficulty.as_ref()?;
                 (
                     before,
-                    StageParams::Scorer {
+                    StageParams::TrainScorer {
                         model: declared(&difficulty.base)?.to_train(),
                         training: difficulty.training.clone(),
                     },
@@ -242,18 +242,18 @@ impl Builder<'_> {
                     },
                 )
             }
-            Stage::Rate => {
+            Stage::Score => {
                 let difficulty = method.difficulty.as_ref()?;
-                let id = StageId::once(Stage::Scorer);
+                let id = StageId::once(Stage::TrainScorer);
                 let (scorer, _) = self.input(id.clone())?;
                 let model = self.record.sealed(&id).map(|sealed| {
                     let base = &difficulty.base;
-                    models::trained(self.run, base, base, Stage::Scorer, sealed)
+                    models::trained(self.run, base, base, Stage::TrainScorer, sealed)
                 })?;
                 debug_assert_eq!(scorer.digest, model.digest);
                 (
                     before,
-                    StageParams::Rate {
+                    StageParams::Score {
                         model,
                         minimum: difficulty.minimum,
                         generators: difficulty.generators.clone(),

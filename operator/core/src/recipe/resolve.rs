@@ -68,12 +68,12 @@ fn question_field() -> String {
 fn fill_model(model: &mut Model) {
     let engine = model.engine.get_or_insert(Engine {
         kind: EngineType::Candle,
-        arithmetic: None,
+        dtype: None,
         server: None,
         open_ai: None,
     });
     if engine.kind == EngineType::Candle {
-        engine.arithmetic.get_or_insert_default();
+        engine.dtype.get_or_insert_default();
     }
 }
 

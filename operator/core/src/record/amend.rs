@@ -1,6 +1,6 @@
 //! Takes up a spec that was edited after acceptance: what may change does, what may not is refused with its field.
 
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
 use serde_json::Value;
 
@@ -24,18 +24,18 @@ pub const IMMUTABLE: [&str; 12] = [
 ];
 
 impl RunRecord {
-    /// Makes the mutable fields of the record's spec those of `run`, whatever its other fields say: whether anything changed, and a fault for
+    /// Makes the mutable fields of the record's spec those of `run`, whatever its other fields say: whether anything changed, and an error for
     /// every field that differs and must not. A target that shrank is left as it was.
-    pub fn amend_what_may_change(&mut self, run: &ValidRun) -> (bool, Vec<Fault>) {
-        let faults = match self.amend(run) {
+    pub fn amend_what_may_change(&mut self, run: &ValidRun) -> (bool, Vec<FieldError>) {
+        let errors = match self.amend(run) {
             Ok(changed) => return (changed, Vec::new()),
-            Err(faults) => faults,
+            Err(errors) => errors,
         };
         let (Ok(old), Ok(mut new)) = (
             serde_json::to_value(&self.spec),
             serde_json::to_value(run.spec()),
         ) else {
-            return (false, faults);
+            return (false, errors);
         };
         for field in IMMUTABLE {
             match old.get(field) {
@@ -44,26 +44,26 @@ impl RunRecord {
             }
         }
         let Ok(mut spec) = serde_json::from_value::<SynthesisRunSpec>(new) else {
-            return (false, faults);
+            return (false, errors);
         };
         spec.target.examples = spec.target.examples.max(self.spec.target.examples);
         let changed = self.spec != spec;
         self.spec = spec;
-        (changed, faults)
+        (changed, errors)
     }
 
     /// Makes the mutable fields of the record's spec those of `run`; whether anything changed. Nothing changes on an error.
     ///
     /// # Errors
-    /// A fault for every field that differs and must not, and for a target that shrank.
-    pub fn amend(&mut self, run: &ValidRun) -> Result<bool, Vec<Fault>> {
+    /// An error for every field that differs and must not, and for a target that shrank.
+    pub fn amend(&mut self, run: &ValidRun) -> Result<bool, Vec<FieldError>> {
         let (Ok(old), Ok(new)) = (
             serde_json::to_value(&self.spec),
             serde_json::to_value(run.spec()),
         ) else {
             return Ok(false);
         };
-        let mut faults: Vec<Fault> = IMMUTABLE
+        let mut errors: Vec<FieldError> = IMMUTABLE
             .iter()
             .filter_map(|field| {
                 first_difference(&format!("spec.{field}"), &old[*field], &new[*field])
@@ -71,10 +71,10 @@ impl RunRecord {
             .collect();
         let (was, is) = (self.spec.target.examples, run.spec().target.examples);
         if is < was {
-            faults.push(Fault { field: "spec.target.examples".into(), message: format!("{is} is less than {was}, with which the run was accepted: the target may only grow") });
+            errors.push(FieldError { field: "spec.target.examples".into(), message: format!("{is} is less than {was}, with which the run was accepted: the target may only grow") });
         }
         if self.name != run.name() {
-            faults.push(Fault {
+            errors.push(FieldError {
                 field: "metadata.name".into(),
                 message: format!(
                     "`{}` is not `{}`, whose record this is",
@@ -83,8 +83,8 @@ impl RunRecord {
                 ),
             });
         }
-        if !faults.is_empty() {
-            return Err(faults);
+        if !errors.is_empty() {
+            return Err(errors);
         }
         let changed = self.spec != *run.spec();
         self.spec = run.spec().clone();
@@ -93,7 +93,7 @@ impl RunRecord {
 }
 
 /// The first place at which `old` and `new` differ, in the order of the fields.
-fn first_difference(path: &str, old: &Value, new: &Value) -> Option<Fault> {
+fn first_difference(path: &str, old: &Value, new: &Value) -> Option<FieldError> {
     if old == new {
         return None;
     }
@@ -114,7 +114,7 @@ fn first_difference(path: &str, old: &Value, new: &Value) -> Option<Fault> {
             .find_map(|index| {
                 first_difference(&format!("{path}[{index}]"), &olds[index], &news[index])
             }),
-        _ => Some(Fault {
+        _ => Some(FieldError {
             field: path.into(),
             message: format!(
                 "was {} when the run was accepted and cannot change to {}: set it back, or make a run of another name on the same workspace, which reuses what did not change",

@@ -22,7 +22,7 @@ pub mod sums;
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::protocol::preflight::Inspection;
+use scalequest_crds::protocol::preflight::PreflightReport;
 use scalequest_crds::protocol::report::Counts;
 use scalequest_crds::v1alpha1::{Stage, StageId, SynthesisRunSpec};
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ pub struct RunRecord {
     /// Which worker does the work, pinned at acceptance.
     pub worker: WorkerIdentity,
     /// What the models and files were at acceptance.
-    pub inspection: Inspection,
+    pub preflight: PreflightReport,
     /// The waves planned so far, in order.
     #[serde(default)]
     pub waves: Vec<WaveRecord>,
@@ -176,9 +176,9 @@ pub struct SealRecord {
     /// What was counted.
     #[serde(default)]
     pub counts: Counts,
-    /// Arithmetic bodies that made it.
+    /// Compute backends that made it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub bodies: Vec<String>,
+    pub backends: Vec<String>,
 }
 
 /// What a stage has taken, over all generators and waves.
@@ -223,14 +223,14 @@ pub struct PublicationRecord {
     pub rows: i64,
     /// Why it is short of the target, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub short: Option<String>,
+    pub incomplete: Option<String>,
 }
 
 impl RunRecord {
-    /// The record of a run that has just been accepted. `inspection` is one that [`crate::validate::check_inspection`] finds no fault in.
+    /// The record of a run that has just been accepted. `preflight` is one that [`crate::validate::check_preflight`] finds no error in.
     pub fn new(
         run: &ValidRun,
-        inspection: Inspection,
+        preflight: PreflightReport,
         worker: WorkerIdentity,
         now_millis: i64,
     ) -> RunRecord {
@@ -240,7 +240,7 @@ impl RunRecord {
             accepted_at_millis: now_millis,
             spec: run.spec().clone(),
             worker,
-            inspection,
+            preflight,
             waves: Vec::new(),
             stages: Vec::new(),
             usage: BTreeMap::new(),

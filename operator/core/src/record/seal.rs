@@ -109,7 +109,7 @@ impl RunRecord {
             rows,
             reused,
             counts: report.counts.clone(),
-            bodies: report.bodies.clone(),
+            backends: report.backends.clone(),
         });
         if !reused {
             let usage = self.usage.entry(task.id.stage).or_default();
@@ -131,7 +131,7 @@ impl RunRecord {
                     key: task.key.clone(),
                     digest: digest.clone(),
                     rows: task.rows,
-                    short: publication.short.clone(),
+                    incomplete: publication.incomplete.clone(),
                 });
             }
             _ => {}

@@ -39,20 +39,20 @@ mod tests {
             Stage::Generate => &[
                 RejectReason::Empty,
                 RejectReason::Unfinished,
-                RejectReason::ShardGivenUp,
+                RejectReason::ShardRetriesExhausted,
             ],
             Stage::Filter => &[
                 RejectReason::Language,
                 RejectReason::Contaminated,
                 RejectReason::ExactDuplicate,
                 RejectReason::NearDuplicate,
-                RejectReason::ShardGivenUp,
+                RejectReason::ShardRetriesExhausted,
             ],
             _ => &[
                 RejectReason::PromptTooLong,
                 RejectReason::Refused,
                 RejectReason::NoVerdict,
-                RejectReason::ShardGivenUp,
+                RejectReason::ShardRetriesExhausted,
             ],
         };
         let dropped: BTreeMap<RejectReason, i64> =
@@ -76,7 +76,7 @@ mod tests {
                     tokens_in: 4_000_000_000,
                     tokens_out: 4_000_000_000,
                 },
-                bodies: vec!["cpu-bf16".into(), "fused-bf16".into()],
+                backends: vec!["cpu-bf16".into(), "fused-bf16".into()],
             }),
         }
     }

@@ -49,7 +49,7 @@ impl RunRecord {
             .filter_map(|each| Some((each.key.as_str(), each.seal.as_ref()?)));
         let reads = task.reads();
         let is_made = |(key, seal): (&str, &SealRecord)| reads.contains(key) && !seal.reused;
-        let may_be_new = self.inspection.workspace_is_empty || sealed.clone().any(is_made);
+        let may_be_new = self.preflight.workspace_is_empty || sealed.clone().any(is_made);
         may_be_new && sealed.all(|(key, _)| key != task.key)
     }
 

@@ -4,7 +4,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::Stage;
 use scalequest_crds::v1alpha1::conditions::{
@@ -24,8 +24,8 @@ const NAMED: usize = 3;
 pub enum Acceptance<'a> {
     /// What it refers to is being looked at.
     Inspecting,
-    /// It has faults.
-    Refused(&'a [Fault]),
+    /// It has errors.
+    Refused(&'a [FieldError]),
     /// It is on record.
     Accepted,
 }
@@ -101,15 +101,15 @@ fn accepted(situation: &Situation<'_>) -> Said {
             reason::VALID,
             "the spec is valid and its defaults are on record".into(),
         ),
-        Acceptance::Refused(faults) => (FALSE, reason::INVALID, listed(faults)),
+        Acceptance::Refused(errors) => (FALSE, reason::INVALID, listed(errors)),
         Acceptance::Inspecting if situation.suspended => (
             UNKNOWN,
-            reason::INSPECTING,
+            reason::PREFLIGHT_RUNNING,
             "models and files are looked at once spec.suspend is false".into(),
         ),
         Acceptance::Inspecting => (
             UNKNOWN,
-            reason::INSPECTING,
+            reason::PREFLIGHT_RUNNING,
             "models and files that the spec names are being looked at".into(),
         ),
     }
@@ -136,7 +136,7 @@ fn progressing(situation: &Situation<'_>) -> Said {
         _ => {
             return (
                 UNKNOWN,
-                reason::INSPECTING,
+                reason::PREFLIGHT_RUNNING,
                 "nothing runs before the spec is accepted".into(),
             );
         }
@@ -167,14 +167,14 @@ fn progressing(situation: &Situation<'_>) -> Said {
 fn held() -> Said {
     (
         FALSE,
-        reason::HELD,
+        reason::SUSPENDED,
         "spec.suspend is true; setting it to false goes on".into(),
     )
 }
 
 fn suspended(situation: &Situation<'_>) -> Said {
     if situation.suspended {
-        (TRUE, reason::HELD, "spec.suspend is true".into())
+        (TRUE, reason::SUSPENDED, "spec.suspend is true".into())
     } else {
         (FALSE, reason::AS_EXPECTED, "spec.suspend is false".into())
     }
@@ -240,8 +240,8 @@ fn doing(plan: &Plan) -> String {
     format!("at work or waiting: {}{more}", named.join("; "))
 }
 
-fn listed(faults: &[Fault]) -> String {
-    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+fn listed(errors: &[FieldError]) -> String {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
     lines.join("; ")
 }
 
@@ -333,18 +333,18 @@ mod tests {
 
     #[test]
     fn a_refusal_names_every_fault_and_starts_nothing() {
-        let faults = [
-            Fault {
+        let errors = [
+            FieldError {
                 field: "spec.models[0]".into(),
                 message: "is gone".into(),
             },
-            Fault {
+            FieldError {
                 field: "spec.output".into(),
                 message: "is the workspace".into(),
             },
         ];
         let refused = conditions(
-            &situation(Acceptance::Refused(&faults), None),
+            &situation(Acceptance::Refused(&errors), None),
             &[],
             Some(2),
             0,
@@ -418,8 +418,8 @@ mod tests {
     #[test]
     fn troubles_degrade_and_the_worst_gives_the_reason() {
         let troubles = [
-            Trouble::new(reason::OUTPUT_DAMAGED, "a"),
-            Trouble::new(reason::SHARDS_GIVEN_UP, "b"),
+            Trouble::new(reason::OUTPUT_CORRUPTED, "a"),
+            Trouble::new(reason::SHARDS_FAILED, "b"),
         ];
         let plan = Plan::default();
         let situation = Situation {
@@ -429,19 +429,19 @@ mod tests {
         let said = conditions(&situation, &[], None, 0);
         assert_eq!(
             (said[5].reason.as_str(), said[5].message.as_str()),
-            (reason::OUTPUT_DAMAGED, "a; b")
+            (reason::OUTPUT_CORRUPTED, "a; b")
         );
     }
 
     #[test]
     fn a_message_never_grows_past_what_the_api_server_takes() {
-        let faults: Vec<Fault> = (0..500)
-            .map(|n| Fault {
+        let errors: Vec<FieldError> = (0..500)
+            .map(|n| FieldError {
                 field: format!("spec.models[{n}]"),
                 message: "ü".repeat(100),
             })
             .collect();
-        let said = conditions(&situation(Acceptance::Refused(&faults), None), &[], None, 0);
+        let said = conditions(&situation(Acceptance::Refused(&errors), None), &[], None, 0);
         assert!(said[0].message.len() <= 32_768 && said[0].message.ends_with('…'));
     }
 

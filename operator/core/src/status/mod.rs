@@ -99,10 +99,10 @@ pub fn before_acceptance(
     now_millis: i64,
 ) -> SynthesisRunStatus {
     let phase = match situation.acceptance {
-        Acceptance::Refused(_) => "Refused",
-        Acceptance::Accepted => "Unreadable",
+        Acceptance::Refused(_) => "Invalid",
+        Acceptance::Accepted => "Error",
         _ if situation.suspended => "Suspended",
-        _ => "Inspecting",
+        _ => "Validating",
     };
     SynthesisRunStatus {
         observed_generation: generation,
@@ -115,7 +115,7 @@ pub fn before_acceptance(
 fn given_up(record: &RunRecord) -> Option<Trouble> {
     let last = record.given_up.last()?;
     Some(Trouble::new(
-        reason::SHARDS_GIVEN_UP,
+        reason::SHARDS_FAILED,
         format!(
             "{} shards were given up, their rows count as rejects; the last one, shard {} of {}: {}",
             record.given_up_total, last.shard, last.stage, last.message
@@ -164,7 +164,7 @@ fn phase(record: &RunRecord, plan: &Plan) -> String {
     use scalequest_crds::v1alpha1::Stage;
     match (&plan.finished, &plan.held, plan.start.first()) {
         (Some(End::Complete), ..) => "Complete",
-        (Some(End::Short(_)), ..) => "Short",
+        (Some(End::Short(_)), ..) => "Incomplete",
         (Some(End::Failed(_)), ..) => "Failed",
         (None, Some(_), _) => "Suspended",
         (None, None, Some(task)) if task.id.stage == Stage::Publish => "Publishing",

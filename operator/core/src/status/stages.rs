@@ -129,9 +129,11 @@ fn stage(
         state: state.into(),
         job: at_work.and_then(|each| each.job.clone()),
         percent: at_work.and_then(|each| percent(each, shards.total)),
-        doing: at_work.and_then(|each| {
-            let said = each.shards.iter().map(|shard| &shard.latest.doing);
-            said.into_iter().find(|doing| !doing.is_empty()).cloned()
+        activity: at_work.and_then(|each| {
+            let said = each.shards.iter().map(|shard| &shard.latest.activity);
+            said.into_iter()
+                .find(|activity| !activity.is_empty())
+                .cloned()
         }),
         shards,
     }

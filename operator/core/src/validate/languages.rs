@@ -1,12 +1,12 @@
 //! Languages to keep: each is one that the filter can tell apart, and named once.
 
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::{LANGUAGES, SynthesisRunSpec, language_codes};
 
-use super::fault;
+use super::field_error;
 
 /// Checks the codes of a resolved spec.
-pub(super) fn check(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
+pub(super) fn check(spec: &SynthesisRunSpec, errors: &mut Vec<FieldError>) {
     let keep = spec
         .filters
         .as_ref()
@@ -19,7 +19,7 @@ pub(super) fn check(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
             .iter()
             .map(|(code, name)| format!("{code} {name}"))
             .collect();
-        faults.push(fault(
+        errors.push(field_error(
             format!("spec.filters.language.keep[{index}]"),
             format!(
                 "`{code}` is no language that the filter can tell apart{} (there are: {})",

@@ -1,10 +1,10 @@
 //! What stops a run: target, waves, money, hours, deadline, failures.
 
 use rust_decimal::Decimal;
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
-use super::fault;
+use super::field_error;
 
 /// What stops a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,7 @@ pub struct Limits {
 }
 
 /// Reads the limits of a resolved spec.
-pub(super) fn read(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) -> Limits {
+pub(super) fn read(spec: &SynthesisRunSpec, errors: &mut Vec<FieldError>) -> Limits {
     let budget = spec.budget.clone().unwrap_or_default();
     let mut money = |text: &Option<String>, name: &str| {
         let text = text.as_deref()?;
@@ -36,7 +36,7 @@ pub(super) fn read(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) -> Limits {
         match text.parse::<Decimal>() {
             Ok(value) if value > Decimal::ZERO => Some(value),
             _ => {
-                faults.push(fault(field, format!("`{text}` is no amount of money: write a decimal number above 0 in quotes, such as \"800\" or \"1.30\"")));
+                errors.push(field_error(field, format!("`{text}` is no amount of money: write a decimal number above 0 in quotes, such as \"800\" or \"1.30\"")));
                 None
             }
         }
@@ -44,7 +44,7 @@ pub(super) fn read(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) -> Limits {
     let cost = money(&budget.cost, "cost");
     let price_per_gpu_hour = money(&budget.price_per_gpu_hour, "pricePerGpuHour");
     if budget.cost.is_some() && budget.price_per_gpu_hour.is_none() && !spec.has_token_prices() {
-        faults.push(fault(
+        errors.push(field_error(
             "spec.budget.cost",
             "cannot be kept without a price: set spec.budget.pricePerGpuHour as well, or the prices of the endpoints that serve models",
         ));

@@ -1,14 +1,14 @@
 //! The method of a run with nothing left open: what each stage is to do, read once from a resolved spec, so that planning needs
 //! neither options nor recipes.
 
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::protocol::task::Training;
 use scalequest_crds::v1alpha1::{
     AnswerFormat, Benchmark, Domain, Lora, Model, Qft, Qpo, Sampling, SeedQuestions,
     SynthesisRunSpec, Tuning,
 };
 
-use super::fault;
+use super::field_error;
 
 /// Steps between a training stage's checkpoints.
 const CHECKPOINT_STEPS: i32 = 20;
@@ -125,9 +125,9 @@ pub struct DifficultyMethod {
     pub training: Training,
 }
 
-/// Reads the method from a resolved spec; a value that should have been filled in and is not becomes a fault.
-pub(super) fn read(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) -> Option<Method> {
-    let mut missing = Missing(faults);
+/// Reads the method from a resolved spec; a value that should have been filled in and is not becomes an error.
+pub(super) fn read(spec: &SynthesisRunSpec, errors: &mut Vec<FieldError>) -> Option<Method> {
+    let mut missing = Missing(errors);
     let generators: Vec<GeneratorMethod> = spec
         .generators
         .iter()
@@ -205,13 +205,13 @@ pub(super) fn read(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) -> Option<M
     })
 }
 
-/// Turns absent values into faults.
-struct Missing<'a>(&'a mut Vec<Fault>);
+/// Turns absent values into errors.
+struct Missing<'a>(&'a mut Vec<FieldError>);
 
 impl Missing<'_> {
     fn get<T>(&mut self, value: Option<T>, field: impl Into<String>) -> Option<T> {
         if value.is_none() {
-            self.0.push(fault(
+            self.0.push(field_error(
                 field,
                 "is not set, and the recipe has no default for it: set it",
             ));

@@ -1,5 +1,5 @@
-//! Turns a spec into a [`ValidRun`], for which the rest of the operator cannot fail, or into every fault a person must mend. Pure:
-//! files and models are looked at by the worker's inspection, whose findings [`check_inspection`] holds against the spec.
+//! Turns a spec into a [`ValidRun`], for which the rest of the operator cannot fail, or into every error a person must mend. Pure:
+//! files and models are looked at by the worker's preflight, whose findings [`check_preflight`] holds against the spec.
 
 pub mod method;
 
@@ -21,14 +21,14 @@ mod pods;
 
 mod record_size;
 
-mod inspection;
+mod preflight;
 
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunSpec};
 
-pub use inspection::{check_inspection, check_unfetched};
 pub use limits::Limits;
 pub use method::Method;
+pub use preflight::{check_preflight, check_unfetched};
 
 /// Where a run is to be executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct ValidRun {
     spec: SynthesisRunSpec,
     method: Method,
     limits: Limits,
-    notes: Vec<Fault>,
+    notes: Vec<FieldError>,
     workspace: String,
     output: String,
 }
@@ -73,7 +73,7 @@ impl ValidRun {
     }
 
     /// What is set in the spec and not used in this environment, or odd: for a person, no obstacle.
-    pub fn notes(&self) -> &[Fault] {
+    pub fn notes(&self) -> &[FieldError] {
         &self.notes
     }
 
@@ -88,27 +88,27 @@ impl ValidRun {
     }
 }
 
-/// Fills in the recipe's defaults and checks the run as a whole; all faults at once.
+/// Fills in the recipe's defaults and checks the run as a whole; all errors at once.
 ///
 /// # Errors
-/// Every fault, in the order of the spec's fields.
-pub fn validate(run: &SynthesisRun, environment: Environment) -> Result<ValidRun, Vec<Fault>> {
-    let value = serde_json::to_value(run).map_err(|e| vec![fault("spec", e.to_string())])?;
-    let mut faults = crate::parse::check_schema(&value);
-    let spec = crate::recipe::resolve(&run.spec).map_err(|e| vec![fault("spec", e)])?;
+/// Every error, in the order of the spec's fields.
+pub fn validate(run: &SynthesisRun, environment: Environment) -> Result<ValidRun, Vec<FieldError>> {
+    let value = serde_json::to_value(run).map_err(|e| vec![field_error("spec", e.to_string())])?;
+    let mut errors = crate::parse::check_schema(&value);
+    let spec = crate::recipe::resolve(&run.spec).map_err(|e| vec![field_error("spec", e)])?;
     let mut notes = Vec::new();
 
-    faults.extend(references::check(&spec));
-    models::check(&spec, environment, &mut faults, &mut notes);
-    places::check(&spec, environment, &mut faults, &mut notes);
-    pods::check(&spec, environment, &mut faults, &mut notes);
-    languages::check(&spec, &mut faults);
-    record_size::check(&spec, &mut faults);
-    let limits = limits::read(&spec, &mut faults);
-    let method = method::read(&spec, &mut faults);
+    errors.extend(references::check(&spec));
+    models::check(&spec, environment, &mut errors, &mut notes);
+    places::check(&spec, environment, &mut errors, &mut notes);
+    pods::check(&spec, environment, &mut errors, &mut notes);
+    languages::check(&spec, &mut errors);
+    record_size::check(&spec, &mut errors);
+    let limits = limits::read(&spec, &mut errors);
+    let method = method::read(&spec, &mut errors);
 
     match method {
-        Some(method) if faults.is_empty() => {
+        Some(method) if errors.is_empty() => {
             let name = run.metadata.name.clone().unwrap_or_default();
             let (workspace, output) = (
                 places::location(&spec.workspace),
@@ -124,13 +124,13 @@ pub fn validate(run: &SynthesisRun, environment: Environment) -> Result<ValidRun
                 output,
             })
         }
-        _ => Err(faults),
+        _ => Err(errors),
     }
 }
 
-/// A fault at `field`. Values that a message repeats are the user's: it stays one line, and a word that nobody would read is cut.
-pub(crate) fn fault(field: impl Into<String>, message: impl Into<String>) -> Fault {
-    Fault {
+/// An error at `field`. Values that a message repeats are the user's: it stays one line, and a word that nobody would read is cut.
+pub(crate) fn field_error(field: impl Into<String>, message: impl Into<String>) -> FieldError {
+    FieldError {
         field: field.into(),
         message: readable(&message.into()),
     }

@@ -1,16 +1,16 @@
 //! Places: workspace, output, question files. Each names exactly one kind of place, and one that this environment can reach.
 
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::model::{ClaimSource, HUB_SCHEME};
-use scalequest_crds::v1alpha1::{Place, SynthesisRunSpec};
+use scalequest_crds::v1alpha1::{StorageLocation, SynthesisRunSpec};
 
-use super::{Environment, fault};
+use super::{Environment, field_error};
 
 /// Schemes of object store URIs.
 const SCHEMES: [&str; 4] = ["s3://", "gs://", "az://", "http"];
 
 /// Directory or URI by which a worker reaches a place.
-pub(super) fn location(place: &Place) -> String {
+pub(super) fn location(place: &StorageLocation) -> String {
     place
         .located()
         .map(|(_, location)| location)
@@ -21,14 +21,14 @@ pub(super) fn location(place: &Place) -> String {
 pub(super) fn check(
     spec: &SynthesisRunSpec,
     environment: Environment,
-    faults: &mut Vec<Fault>,
-    notes: &mut Vec<Fault>,
+    errors: &mut Vec<FieldError>,
+    notes: &mut Vec<FieldError>,
 ) {
-    place(&spec.workspace, "spec.workspace", environment, faults);
-    place(&spec.output, "spec.output", environment, faults);
+    place(&spec.workspace, "spec.workspace", environment, errors);
+    place(&spec.output, "spec.output", environment, errors);
     let (workspace, output) = (location(&spec.workspace), location(&spec.output));
     if !workspace.is_empty() && workspace.trim_end_matches('/') == output.trim_end_matches('/') {
-        faults.push(fault("spec.output", "is the same place as spec.workspace: the output holds the published dataset and nothing else, name another"));
+        errors.push(field_error("spec.output", "is the same place as spec.workspace: the output holds the published dataset and nothing else, name another"));
     }
     for (index, file) in spec.seed_questions.iter().enumerate() {
         let named = [
@@ -41,7 +41,7 @@ pub(super) fn check(
             named,
             &format!("spec.seedQuestions[{index}]"),
             environment,
-            faults,
+            errors,
         );
     }
     let contamination = spec
@@ -63,15 +63,15 @@ pub(super) fn check(
             named,
             &format!("spec.filters.contamination.benchmarks[{index}]"),
             environment,
-            faults,
+            errors,
         );
     }
     if environment == Environment::Cluster {
-        check_for_pods(spec, faults);
+        check_for_pods(spec, errors);
     }
     if environment == Environment::Local {
         for (index, store) in spec.stores.iter().enumerate() {
-            notes.push(fault(
+            notes.push(field_error(
                 format!("spec.stores[{index}]"),
                 format!(
                     "is not used on one machine: reach {} by the usual environment variables",
@@ -82,31 +82,39 @@ pub(super) fn check(
     }
 }
 
-fn place(place: &Place, field: &str, environment: Environment, faults: &mut Vec<Fault>) {
+fn place(
+    place: &StorageLocation,
+    field: &str,
+    environment: Environment,
+    errors: &mut Vec<FieldError>,
+) {
     let set = usize::from(place.path.is_some())
         + usize::from(place.uri.is_some())
         + usize::from(place.claim.is_some());
     if set != 1 {
-        faults.push(fault(
+        errors.push(field_error(
             field,
             format!("names {set} places: set exactly one of path, uri and claim"),
         ));
         return;
     }
     if let Some(uri) = &place.uri {
-        check_uri(uri, &format!("{field}.uri"), faults);
+        check_uri(uri, &format!("{field}.uri"), errors);
     }
     match (environment, place) {
-        (Environment::Local, Place { claim: Some(claim), .. }) => faults.push(fault(
+        (Environment::Local, StorageLocation { claim: Some(claim), .. }) => errors.push(field_error(
             format!("{field}.claim"),
             format!("`{}` is a persistent volume claim, which one machine does not have: set path or uri instead", claim.name),
         )),
-        (Environment::Cluster, Place { path: Some(path), .. }) => faults
-            .push(fault(format!("{field}.path"), format!("`{path}` is a directory of one machine, which pods do not have: set uri or claim instead"))),
+        (Environment::Cluster, StorageLocation { path: Some(path), .. }) => errors
+            .push(field_error(format!("{field}.path"), format!("`{path}` is a directory of one machine, which pods do not have: set uri or claim instead"))),
         _ => {}
     }
     if place.path.as_deref() == Some("") {
-        faults.push(fault(format!("{field}.path"), "is empty: name a directory"));
+        errors.push(field_error(
+            format!("{field}.path"),
+            "is empty: name a directory",
+        ));
     }
 }
 
@@ -116,28 +124,28 @@ fn question_file(
     named: [bool; 3],
     field: &str,
     environment: Environment,
-    faults: &mut Vec<Fault>,
+    errors: &mut Vec<FieldError>,
 ) {
     let named = named.into_iter().filter(|is_set| *is_set).count();
     let Some((member, location)) = located.filter(|_| named == 1) else {
-        return faults.push(fault(
+        return errors.push(field_error(
             field,
             format!("names {named} files: set exactly one of path, uri and claim"),
         ));
     };
     let at = format!("{field}.{member}");
     match (member, environment) {
-        ("path", Environment::Cluster) => faults.push(fault(
+        ("path", Environment::Cluster) => errors.push(field_error(
             at,
             format!(
                 "`{location}` is a file of one machine, which pods do not have: set uri or claim instead"
             ),
         )),
         ("path", _) if location.is_empty() => {
-            faults.push(fault(at, "is empty: name a file of JSON lines"));
+            errors.push(field_error(at, "is empty: name a file of JSON lines"));
         }
-        ("uri", _) => check_uri(&location, &at, faults),
-        ("claim", Environment::Local) => faults.push(fault(
+        ("uri", _) => check_uri(&location, &at, errors),
+        ("claim", Environment::Local) => errors.push(field_error(
             at,
             "is a file in a persistent volume claim, which one machine does not have: set path or uri instead",
         )),
@@ -146,27 +154,27 @@ fn question_file(
 }
 
 /// Checks that `uri` is one of an object store.
-pub(super) fn check_uri(uri: &str, field: &str, faults: &mut Vec<Fault>) {
+pub(super) fn check_uri(uri: &str, field: &str, errors: &mut Vec<FieldError>) {
     if !SCHEMES
         .iter()
         .any(|scheme| uri.starts_with(scheme) && uri.len() > scheme.len())
     {
-        faults.push(fault(field, format!("`{uri}` is no object store URI: it begins with s3://, gs:// or az://, followed by a bucket")));
+        errors.push(field_error(field, format!("`{uri}` is no object store URI: it begins with s3://, gs:// or az://, followed by a bucket")));
     }
 }
 
 /// What pods need of places beyond their kind: paths that stay within their claim, and one way to reach each kind of store.
-fn check_for_pods(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
+fn check_for_pods(spec: &SynthesisRunSpec, errors: &mut Vec<FieldError>) {
     for (field, claim) in claims(spec) {
         let path = claim.sub_path.as_deref().unwrap_or_default();
         if path.starts_with('/') || path.split('/').any(|part| part == "..") {
-            faults.push(fault(
+            errors.push(field_error(
                 format!("{field}.claim.subPath"),
                 format!("`{path}` leaves the claim: name a path below its root, without `..`"),
             ));
         }
         if claim.name.contains('/') {
-            faults.push(fault(
+            errors.push(field_error(
                 format!("{field}.claim.name"),
                 format!(
                     "`{}` is no name of a claim: put the path into subPath",
@@ -180,7 +188,7 @@ fn check_for_pods(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
         let field = format!("spec.stores[{index}]");
         let mut known = SCHEMES.iter().chain([&HUB_SCHEME]);
         if !known.any(|known| store.prefix.starts_with(known)) {
-            faults.push(fault(
+            errors.push(field_error(
                 format!("{field}.prefix"),
                 format!("`{}` begins no object store URI: write s3://, gs:// or az://, with or without a bucket, or hf:// for the hub", store.prefix),
             ));
@@ -190,7 +198,7 @@ fn check_for_pods(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
             .iter()
             .find(|other| scheme(&other.prefix) == scheme(&store.prefix))
         {
-            faults.push(fault(
+            errors.push(field_error(
                 format!("{field}.prefix"),
                 format!("`{}` is a second store of the kind of `{}`: a worker reaches one of each kind, remove one of the two entries", store.prefix, other.prefix),
             ));
@@ -200,7 +208,7 @@ fn check_for_pods(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
                 && store.ca_config_map.is_some()
                 && other.ca_config_map != store.ca_config_map
         }) {
-            faults.push(fault(
+            errors.push(field_error(
                 format!("{field}.caConfigMap"),
                 format!("differs from that of `{}`: put both certificates into one bundle and name it in both entries", other.prefix),
             ));

@@ -2,23 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
 
-use super::{Environment, fault};
+use super::{Environment, field_error};
 
 /// Checks a resolved spec's pods and names what this environment does not use.
 pub(super) fn check(
     spec: &SynthesisRunSpec,
     environment: Environment,
-    faults: &mut Vec<Fault>,
-    notes: &mut Vec<Fault>,
+    errors: &mut Vec<FieldError>,
+    notes: &mut Vec<FieldError>,
 ) {
     let mut owners: BTreeMap<Stage, &str> = BTreeMap::new();
     for (index, pods) in spec.pods.iter().enumerate() {
         for stage in &pods.stages {
             if let Some(other) = owners.insert(*stage, &pods.name) {
-                faults.push(fault(
+                errors.push(field_error(
                     format!("spec.pods[{index}].stages"),
                     format!(
                         "{stage:?} is named by `{other}` and by `{}`: a stage belongs to one entry",
@@ -33,7 +33,7 @@ pub(super) fn check(
                 .filter(|(name, _)| name.ends_with("/gpu"));
             let is_one_workers = !is_served(spec, *stage);
             for (name, count) in gpus.filter(|(_, count)| amount(count) > 1 && is_one_workers) {
-                faults.push(fault(
+                errors.push(field_error(
                     format!("spec.pods[{index}].resources.limits[{name}]"),
                     format!(
                         "{} GPUs for {stage:?}: a worker uses one, ask for 1 and raise parallelism",
@@ -56,7 +56,10 @@ pub(super) fn check(
             ("pods", !spec.pods.is_empty()),
         ];
         for (name, _) in set.iter().filter(|(_, is_set)| *is_set) {
-            notes.push(fault(format!("spec.{name}"), "is not used on one machine"));
+            notes.push(field_error(
+                format!("spec.{name}"),
+                "is not used on one machine",
+            ));
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Checks the size of the resolved spec, which the run's record holds beside what happens: a spec that leaves too little of the record is
 //! rejected before anything starts.
 
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
-use super::fault;
+use super::field_error;
 use crate::record::SPEC_MAX_BYTES;
 
 /// Checks that the resolved spec has at most [`SPEC_MAX_BYTES`].
-pub(super) fn check(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
+pub(super) fn check(spec: &SynthesisRunSpec, errors: &mut Vec<FieldError>) {
     let Ok(value) = serde_json::to_value(spec) else {
         return;
     };
@@ -23,7 +23,7 @@ pub(super) fn check(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
         .map(|(name, part)| (part.to_string().len(), name))
         .max();
     let (size, name) = largest.map_or((0, ""), |(size, name)| (size, name.as_str()));
-    faults.push(fault(
+    errors.push(field_error(
         "spec",
         format!(
             "takes {taken} bytes with its recipe's defaults, at most {SPEC_MAX_BYTES} fit into the run's record: shorten it; the largest part is spec.{name} with {size} bytes"
@@ -54,9 +54,9 @@ mod tests {
 
     #[test]
     fn oversized_spec_names_largest_part() {
-        let faults = validate(&parse(&run(2048)).unwrap(), Environment::Local).unwrap_err();
-        assert_eq!(faults.len(), 1, "{faults:?}");
-        let message = faults[0].to_string();
+        let errors = validate(&parse(&run(2048)).unwrap(), Environment::Local).unwrap_err();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        let message = errors[0].to_string();
         assert!(message.starts_with("spec: takes "), "{message}");
         assert!(
             message.contains("the largest part is spec.generators"),

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
-use super::fault;
+use super::field_error;
 use super::nearest::did_you_mean;
 
 /// Checks all names of a resolved spec.
-pub(super) fn check(spec: &SynthesisRunSpec) -> Vec<Fault> {
+pub(super) fn check(spec: &SynthesisRunSpec) -> Vec<FieldError> {
     let models: Vec<&str> = spec
         .models
         .iter()
@@ -20,14 +20,14 @@ pub(super) fn check(spec: &SynthesisRunSpec) -> Vec<Fault> {
         .iter()
         .map(|generator| generator.name.as_str())
         .collect();
-    let mut faults = Vec::new();
-    declared_once(&models, "spec.models", &mut faults);
-    declared_once(&generators, "spec.generators", &mut faults);
+    let mut errors = Vec::new();
+    declared_once(&models, "spec.models", &mut errors);
+    declared_once(&generators, "spec.generators", &mut errors);
 
     let mut refer = |field: String, name: &str, kind: &str, names: &[&str]| {
         if !names.contains(&name) {
             let (hint, known) = (did_you_mean(name, names.iter().copied()), names.join(", "));
-            faults.push(fault(
+            errors.push(field_error(
                 field,
                 format!("`{name}` is no {kind} of this spec{hint} (there are: {known})"),
             ));
@@ -94,18 +94,18 @@ pub(super) fn check(spec: &SynthesisRunSpec) -> Vec<Fault> {
         refer("spec.reward.model".into(), model, "model", &models);
     }
 
-    amounts(spec, &mut faults);
-    faults
+    amounts(spec, &mut errors);
+    errors
 }
 
 /// What compares two fields of the spec with each other.
-fn amounts(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
+fn amounts(spec: &SynthesisRunSpec, errors: &mut Vec<FieldError>) {
     if spec
         .generators
         .iter()
         .all(|generator| generator.weight == Some(0))
     {
-        faults.push(fault(
+        errors.push(field_error(
             "spec.generators",
             "every generator has weight 0: give at least one a share",
         ));
@@ -119,7 +119,7 @@ fn amounts(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
     if let (Some(samples), Some(agreement)) = (samples, agreement)
         && agreement.at_least > samples
     {
-        faults.push(fault(
+        errors.push(field_error(
             "spec.verification.agreement.atLeast",
             format!("{} responses can never agree where spec.responses.samples is {samples}: lower it, or ask for more samples", agreement.at_least),
         ));
@@ -129,7 +129,7 @@ fn amounts(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
         .contamination
         .is_some_and(|on| on.benchmarks.is_empty())
     {
-        faults.push(fault(
+        errors.push(field_error(
             "spec.filters.contamination.benchmarks",
             "is empty: name the benchmarks to keep out, or remove the filter",
         ));
@@ -140,7 +140,7 @@ fn amounts(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
             .iter()
             .all(|file| file.answer_field.is_none())
     {
-        faults.push(fault(
+        errors.push(field_error(
             "spec.filters.difficulty",
             "needs seed questions with known answers: set answerField on a file of spec.seedQuestions, or remove the filter",
         ));
@@ -154,7 +154,7 @@ fn amounts(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
                 .as_ref()
                 .and_then(|sampling| sampling.temperature),
         ) {
-            faults.push(fault(
+            errors.push(field_error(
                 format!("spec.generators[{index}].sampling.temperature"),
                 "0 draws the same question every time: set it above 0",
             ));
@@ -162,7 +162,7 @@ fn amounts(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
         if qpo.and_then(|qpo| qpo.pairs).is_some_and(|pairs| pairs > 0)
             && qpo.and_then(|qpo| qpo.epochs) == Some(0)
         {
-            faults.push(fault(
+            errors.push(field_error(
                 format!("spec.generators[{index}].qpo.epochs"),
                 "0 would train nothing: set pairs: 0 to turn QPO off",
             ));
@@ -176,18 +176,18 @@ fn amounts(spec: &SynthesisRunSpec, faults: &mut Vec<Fault>) {
             .and_then(|sampling| sampling.temperature)
             == Some(0.0)
     {
-        faults.push(fault(
+        errors.push(field_error(
             "spec.responses.sampling.temperature",
             "0 draws the same response every time: set it above 0, or samples to 1",
         ));
     }
 }
 
-fn declared_once(names: &[&str], field: &str, faults: &mut Vec<Fault>) {
+fn declared_once(names: &[&str], field: &str, errors: &mut Vec<FieldError>) {
     let mut seen = BTreeSet::new();
     for (index, name) in names.iter().enumerate() {
         if !seen.insert(*name) {
-            faults.push(fault(
+            errors.push(field_error(
                 format!("{field}[{index}].name"),
                 format!("`{name}` is declared twice: give one of the two another name"),
             ));

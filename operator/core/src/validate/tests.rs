@@ -23,8 +23,8 @@ spec:
 
 fn check(text: &str, environment: Environment) -> Result<ValidRun, Vec<String>> {
     let run =
-        parse(text).map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    validate(&run, environment).map_err(|faults| faults.iter().map(ToString::to_string).collect())
+        parse(text).map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    validate(&run, environment).map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
 fn edited(from: &str, to: &str) -> String {
@@ -275,10 +275,10 @@ fn what_cannot_work_is_refused_with_its_path_and_what_to_do() {
         ),
     ];
     for (from, to, expected) in cases {
-        let faults = check(&edited(from, to), Environment::Local).unwrap_err();
+        let errors = check(&edited(from, to), Environment::Local).unwrap_err();
         assert!(
-            faults.iter().any(|fault| fault.contains(expected)),
-            "{to}: {faults:#?}"
+            errors.iter().any(|error| error.contains(expected)),
+            "{to}: {errors:#?}"
         );
     }
 }
@@ -320,16 +320,16 @@ spec:
 
 #[test]
 fn a_server_in_a_cluster_needs_an_image_and_may_use_several_gpus() {
-    let faults = served("", "Respond").unwrap_err();
+    let errors = served("", "Respond").unwrap_err();
     assert!(
-        faults.len() == 1 && faults[0].starts_with("spec.models[1].engine.server.image"),
-        "{faults:?}"
+        errors.len() == 1 && errors[0].starts_with("spec.models[1].engine.server.image"),
+        "{errors:?}"
     );
     served("image: \"vllm/vllm-openai:v1\", ", "Respond").unwrap();
-    let faults = served("image: \"vllm/vllm-openai:v1\", ", "Respond, Generate").unwrap_err();
+    let errors = served("image: \"vllm/vllm-openai:v1\", ", "Respond, Generate").unwrap_err();
     assert!(
-        faults.len() == 1 && faults[0].contains("2 GPUs for Generate"),
-        "{faults:?}"
+        errors.len() == 1 && errors[0].contains("2 GPUs for Generate"),
+        "{errors:?}"
     );
 }
 
@@ -381,16 +381,16 @@ fn fetched_models_are_accepted_everywhere_and_where_they_are_kept_is_noted() {
     )));
     assert_eq!(notes(&unused, Environment::Cluster), ["spec.modelCache"]);
     let outside = with_cache(&fetched).replace("{name: cache}", "{name: cache, subPath: ../x}");
-    let faults = check(&outside, Environment::Cluster).unwrap_err();
+    let errors = check(&outside, Environment::Cluster).unwrap_err();
     assert!(
-        faults[0].starts_with("spec.modelCache.claim.subPath: `../x` leaves the claim"),
-        "{faults:?}"
+        errors[0].starts_with("spec.modelCache.claim.subPath: `../x` leaves the claim"),
+        "{errors:?}"
     );
 }
 
 #[test]
 fn paths_of_one_machine_are_refused_in_a_cluster() {
-    let faults = check(RUN, Environment::Cluster).unwrap_err();
+    let errors = check(RUN, Environment::Cluster).unwrap_err();
     for field in [
         "spec.models[0].source.path",
         "spec.workspace.path",
@@ -398,8 +398,8 @@ fn paths_of_one_machine_are_refused_in_a_cluster() {
         "spec.seedQuestions[0].path",
     ] {
         assert!(
-            faults.iter().any(|fault| fault.starts_with(field)),
-            "{field}: {faults:?}"
+            errors.iter().any(|error| error.starts_with(field)),
+            "{field}: {errors:?}"
         );
     }
 }
@@ -437,12 +437,12 @@ fn an_edit_of_what_is_fixed_is_refused_by_the_record() {
     ];
     for (from, to, expected) in cases {
         let other = check(&edited(from, to), Environment::Local).unwrap();
-        let faults = record.amend(&other).unwrap_err();
+        let errors = record.amend(&other).unwrap_err();
         assert!(
-            faults
+            errors
                 .iter()
-                .any(|fault| fault.to_string().contains(expected)),
-            "{to}: {faults:?}"
+                .any(|error| error.to_string().contains(expected)),
+            "{to}: {errors:?}"
         );
     }
     assert_eq!(record.amend(&run), Ok(false));

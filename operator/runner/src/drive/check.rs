@@ -14,7 +14,6 @@ use super::Driver;
 use crate::accept::digest_file;
 use crate::attempt::{Attempt, Ended};
 use crate::lock::Lock;
-use crate::progress::StageId;
 use crate::stop::Stop;
 
 /// How long a leftover worker may take to save and end; afterwards the run goes on beside it, which is safe (a shard is
@@ -131,7 +130,7 @@ impl Driver {
             })
             .filter(|(task, _)| is_sealed(task))
             .collect();
-        tasks.sort_by_key(|(task, _)| (task.id.wave, task.id.stage, task.id.generator.clone()));
+        tasks.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
         tasks
     }
 

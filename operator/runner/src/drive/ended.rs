@@ -98,7 +98,7 @@ impl Driver {
                 ));
             }
             Next::FoundMissing(total) => self.found_missing(index, total),
-            Next::InputDamaged(report) => self.input_damaged(index, &report),
+            Next::InputCorrupted(report) => self.input_corrupted(index, &report),
             Next::Sealed(report) => self.sealed(index, &report),
             Next::Failed(failure) => {
                 if !self.is_disk_full() {
@@ -140,8 +140,8 @@ impl Driver {
         self.show(&event);
     }
 
-    fn input_damaged(&mut self, index: usize, report: &StageReport) {
-        let Outcome::InputDamaged {
+    fn input_corrupted(&mut self, index: usize, report: &StageReport) {
+        let Outcome::InputCorrupted {
             stage,
             key,
             message,

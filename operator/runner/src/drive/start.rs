@@ -12,7 +12,6 @@ use crate::attempt::Attempt;
 use crate::durable::replace_file;
 use crate::lock::{Lock, LockError};
 use crate::memory::{stage_gpu_memory, stage_host_memory, stage_memory};
-use crate::progress::StageId;
 use crate::prune::stage_lock;
 use crate::share::{Free, Need, Share, share};
 use crate::stage_work::{Job, StageWork};
@@ -25,7 +24,7 @@ impl Driver {
     /// Makes the plan's stages known here, and locks those that nobody else works on.
     pub(super) fn take_up(&mut self) {
         for task in self.last_plan.start.clone() {
-            let name = task.id;
+            let name = task.id.clone();
             if self
                 .works
                 .iter()
@@ -144,7 +143,7 @@ impl Driver {
     fn need(&self, work: &Work, job: Job) -> Need {
         let task = work.state.task();
         let spec = self.session.run.spec();
-        let facts = &self.session.record.inspection.models;
+        let facts = &self.session.record.preflight.models;
         let (generator, on) = (task.id.generator.as_deref(), self.session.gpus.on);
         match job {
             Job::Shard(_) => Need {

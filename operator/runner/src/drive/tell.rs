@@ -134,7 +134,7 @@ impl Driver {
     fn troubles(&self) -> Vec<Trouble> {
         let damaged = (!self.observed.damaged.is_empty()).then(|| {
             Trouble::new(
-                reason::OUTPUT_DAMAGED,
+                reason::OUTPUT_CORRUPTED,
                 "finished work was found damaged or gone and is made again; the run's log names it",
             )
         });

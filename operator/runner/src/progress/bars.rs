@@ -72,7 +72,7 @@ impl Display for Bars {
                     bar
                 });
                 bar.set_prefix("before the run");
-                bar.set_message(progress.doing.clone());
+                bar.set_message(progress.activity.clone());
                 bar.set_length(unsigned(progress.total.max(progress.done).max(1)));
                 bar.set_position(unsigned(progress.done));
             }

@@ -33,11 +33,11 @@ impl Lines {
             Event::Inspecting { progress } => {
                 let told = self.before.as_ref();
                 let at_end = progress.total > 0 && progress.done >= progress.total;
-                let soon = told.is_some_and(|(doing, told)| {
-                    *doing == progress.doing && told.elapsed() < PACE && !at_end
+                let soon = told.is_some_and(|(activity, told)| {
+                    *activity == progress.activity && told.elapsed() < PACE && !at_end
                 });
                 if !soon {
-                    self.before = Some((progress.doing.clone(), Instant::now()));
+                    self.before = Some((progress.activity.clone(), Instant::now()));
                 }
                 soon
             }

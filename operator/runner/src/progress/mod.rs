@@ -25,7 +25,7 @@ use lines::Lines;
 #[serde(rename_all = "camelCase")]
 pub struct StageProgress {
     /// What it does now.
-    pub doing: String,
+    pub activity: String,
     /// Rows or steps done.
     pub done: i64,
     /// Rows or steps in all; 0 where unknown.
@@ -51,7 +51,7 @@ pub struct StageProgress {
 impl StageProgress {
     /// Adds what one running worker says.
     pub fn add(&mut self, progress: &Progress) {
-        self.doing.clone_from(&progress.doing);
+        self.activity.clone_from(&progress.activity);
         self.done += progress.done;
         self.tokens += progress.tokens;
         self.total = self.total.max(progress.total);

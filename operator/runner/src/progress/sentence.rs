@@ -99,7 +99,7 @@ fn plural(count: i64, noun: &str) -> String {
 /// `12/50 (24%), 3.1/s, 410 tokens/s, loss 2.31, about 12s left`.
 pub fn progress_sentence(progress: &StageProgress) -> String {
     let StageProgress {
-        doing,
+        activity,
         done,
         total,
         tokens: _,
@@ -110,7 +110,7 @@ pub fn progress_sentence(progress: &StageProgress) -> String {
         shards_done,
         shards,
     } = progress;
-    let mut text = doing.clone();
+    let mut text = activity.clone();
     if *total > 0 {
         let _ = write!(text, " {done}/{total} ({}%)", done * 100 / total);
     } else if *done > 0 {
@@ -248,13 +248,13 @@ mod tests {
     #[test]
     fn progress_says_only_what_is_known() {
         let nothing = StageProgress {
-            doing: "load model".into(),
+            activity: "load model".into(),
             shards: 1,
             ..Default::default()
         };
         assert_eq!(progress_sentence(&nothing), "load model");
         let training = StageProgress {
-            doing: "train".into(),
+            activity: "train".into(),
             done: 5,
             total: 20,
             per_second: 0.5,

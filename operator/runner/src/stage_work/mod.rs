@@ -58,7 +58,7 @@ pub enum Next {
     /// A seal found damaged or missing shards in a stage that had been sealed before.
     FoundMissing(i64),
     /// An output of an earlier stage is damaged.
-    InputDamaged(Box<StageReport>),
+    InputCorrupted(Box<StageReport>),
     /// The worker met what no shard is to blame for, and what only a person can mend: a full disk, an endpoint that gives no answer.
     Blocked(String),
     /// The stage, and so the run, has failed.
@@ -179,21 +179,23 @@ impl StageWork {
                 }));
                 Next::FoundMissing(*total)
             }
-            (_, Some((Outcome::InputDamaged { .. }, report))) => {
+            (_, Some((Outcome::InputCorrupted { .. }, report))) => {
                 self.put_back(job);
-                Next::InputDamaged(Box::new(report.clone()))
+                Next::InputCorrupted(Box::new(report.clone()))
             }
             (Some(worker::STOPPED), _) => {
                 self.put_back(job);
                 self.not_before.insert(job, now + FIRST_WAIT);
                 Next::GoOn
             }
-            (Some(code), _) if worker::blames_no_shard(code) => {
+            (Some(code), _) if worker::is_infrastructure_failure(code) => {
                 self.put_back(job);
                 Next::Blocked(ended.message())
             }
-            (Some(worker::TASK_CANNOT_WORK), _) => Next::Failed(cannot_work(ended.message())),
-            (Some(worker::SHARD_CANNOT_WORK), _) => self.give_up(job, &ended.message()),
+            (Some(worker::TASK_FAILED_PERMANENTLY), _) => {
+                Next::Failed(cannot_work(ended.message()))
+            }
+            (Some(worker::SHARD_FAILED_PERMANENTLY), _) => self.give_up(job, &ended.message()),
             _ => self.failed(job, &ended.message(), now),
         }
     }

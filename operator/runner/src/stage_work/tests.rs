@@ -12,7 +12,7 @@ fn task(rows: i64, shard_rows: i64) -> StageTask {
         version: TASK_VERSION,
         run: "r".into(),
         id: StageId {
-            stage: Stage::Rate,
+            stage: Stage::Score,
             generator: None,
             wave: Some(1),
         },
@@ -31,13 +31,13 @@ fn task(rows: i64, shard_rows: i64) -> StageTask {
 
 fn report(outcome: Outcome) -> StageReport {
     StageReport {
-        stage: Stage::Rate,
+        stage: Stage::Score,
         key: "k".into(),
         shard: None,
         outcome,
         counts: Counts::default(),
         histograms: vec![],
-        bodies: vec![],
+        backends: vec![],
         worker_millis: 0,
         gpu_millis: 0,
         warnings: vec![],
@@ -208,14 +208,14 @@ fn a_worker_that_was_stopped_goes_on_and_it_is_no_failure() {
 #[test]
 fn damaged_input_is_reported_and_the_job_is_kept() {
     let (mut work, now) = begun(5);
-    let outcome = Outcome::InputDamaged {
+    let outcome = Outcome::InputCorrupted {
         stage: Stage::Judge,
         key: "j".into(),
         message: "m".into(),
     };
     assert!(matches!(
         run(&mut work, Job::Shard(1), &ended(1, Some(outcome)), now),
-        Next::InputDamaged(_)
+        Next::InputCorrupted(_)
     ));
     assert!(work.ready(now).contains(&Job::Shard(1)));
 }

@@ -38,8 +38,20 @@ const LABEL: &str = "app.kubernetes.io/managed-by=scalequest-operator";
 /// A run with one generator, trained in both ways, on simulated nodes, one shard a stage.
 pub fn run() -> Value {
     let stages = [
-        "Qft", "Sample", "Rewrite", "Qpo", "Label", "Scorer", "Generate", "Filter", "Judge",
-        "Rate", "Respond", "Reward", "Verify", "Publish",
+        "Qft",
+        "Sample",
+        "Rewrite",
+        "Qpo",
+        "Label",
+        "TrainScorer",
+        "Generate",
+        "Filter",
+        "Judge",
+        "Score",
+        "Respond",
+        "Reward",
+        "Verify",
+        "Publish",
     ];
     let mut pods = placement();
     pods["name"] = "all".into();

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{Api, Client, ResourceExt};
 use scalequest_crds::digest::sha256_hex;
-use scalequest_crds::protocol::exit_codes::worker::{DONE, SHARD_CANNOT_WORK, STOPPED};
-use scalequest_crds::protocol::preflight::{FileFacts, Inspection, ModelFacts, parts};
+use scalequest_crds::protocol::exit_codes::worker::{DONE, SHARD_FAILED_PERMANENTLY, STOPPED};
+use scalequest_crds::protocol::preflight::{FileFacts, ModelFacts, PreflightReport, parts};
 use scalequest_crds::protocol::report::{Counts, Outcome, StageReport};
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::{RejectReason, Stage, SynthesisRun};
@@ -65,7 +65,7 @@ impl SimulatedStore {
         let message = match label("scalequest.dev/purpose").as_str() {
             "inspect" => {
                 let spec = carried(client, pod, "spec.json").await?;
-                serde_json::to_string(&self.inspection(&spec, index)?).ok()?
+                serde_json::to_string(&self.preflight(&spec, index)?).ok()?
             }
             "seal" => {
                 let task = task(client, pod).await?;
@@ -81,7 +81,10 @@ impl SimulatedStore {
                 if purpose == "run" && self.fault_plan.fails(&task, index) {
                     let message = format!("row of shard {index} cannot be read");
                     let failed = report(&task, Some(index), 0, Outcome::Failed { message });
-                    return Some(Ending::new(SHARD_CANNOT_WORK, failed.to_bounded_json()));
+                    return Some(Ending::new(
+                        SHARD_FAILED_PERMANENTLY,
+                        failed.to_bounded_json(),
+                    ));
                 }
                 self.said(&task, &self.run(&task, index))
             }
@@ -98,11 +101,11 @@ impl SimulatedStore {
         }
     }
 
-    fn inspection(&self, spec: &str, index: i64) -> Option<Inspection> {
+    fn preflight(&self, spec: &str, index: i64) -> Option<PreflightReport> {
         let run: SynthesisRun = serde_json::from_str(spec).ok()?;
         let (_, workspace) = run.spec.workspace.located()?;
         let used = self.used.lock().expect("no panic while locked");
-        inspection(&run, index, !used.contains(&workspace))
+        preflight(&run, index, !used.contains(&workspace))
     }
 
     fn run(&self, task: &StageTask, shard: i64) -> StageReport {
@@ -176,15 +179,15 @@ fn report(task: &StageTask, shard: Option<i64>, rows: i64, outcome: Outcome) -> 
             tokens_out: rows * 90,
         },
         histograms: Vec::new(),
-        bodies: vec!["reference-f32".into()],
+        backends: vec!["reference-f32".into()],
         worker_millis: 1,
         gpu_millis: 0,
         warnings: Vec::new(),
     }
 }
 
-/// The findings of one part of a spec's inspection.
-fn inspection(run: &SynthesisRun, index: i64, is_empty: bool) -> Option<Inspection> {
+/// The findings of one part of a spec's preflight.
+fn preflight(run: &SynthesisRun, index: i64, is_empty: bool) -> Option<PreflightReport> {
     let part = parts(&run.spec)
         .into_iter()
         .nth(usize::try_from(index).ok()?)?;
@@ -207,7 +210,7 @@ fn inspection(run: &SynthesisRun, index: i64, is_empty: bool) -> Option<Inspecti
         rows: 300,
         with_answers: 300,
     };
-    Some(Inspection {
+    Some(PreflightReport {
         models: run.spec.models[part.models]
             .iter()
             .map(|each| model(&each.name))
@@ -215,7 +218,7 @@ fn inspection(run: &SynthesisRun, index: i64, is_empty: bool) -> Option<Inspecti
         seed_questions: part.seed_questions.map(file).collect(),
         benchmarks: part.benchmarks.map(file).collect(),
         workspace_is_empty: is_empty && part.places,
-        ..Inspection::default()
+        ..PreflightReport::default()
     })
 }
 

@@ -49,7 +49,7 @@ pub fn reason_name(reason: RejectReason) -> &'static str {
         RejectReason::NoFinalAnswer => "NoFinalAnswer",
         RejectReason::NoAgreement => "NoAgreement",
         RejectReason::BadRewrite => "BadRewrite",
-        RejectReason::ShardGivenUp => "ShardGivenUp",
+        RejectReason::ShardRetriesExhausted => "ShardRetriesExhausted",
     }
 }
 
@@ -70,7 +70,7 @@ pub fn reason_description(reason: RejectReason) -> &'static str {
         RejectReason::NoFinalAnswer => "no response has a final answer",
         RejectReason::NoAgreement => "too few responses agree on a final answer",
         RejectReason::BadRewrite => "the rewrite was empty, unchanged or no question",
-        RejectReason::ShardGivenUp => "its shard was marked as failed after all retries",
+        RejectReason::ShardRetriesExhausted => "its shard was marked as failed after all retries",
     }
 }
 

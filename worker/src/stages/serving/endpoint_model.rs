@@ -148,7 +148,7 @@ impl EndpointModel {
                 next += 1;
             }
             shard.reporter.report(Progress {
-                doing: shard.task.id.stage.slug().into(),
+                activity: shard.task.id.stage.slug().into(),
                 done: base.rows + (next / group.max(1)) as i64,
                 total: shard.range.end - shard.range.start,
                 tokens: base.tokens + tokens,

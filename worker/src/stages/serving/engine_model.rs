@@ -36,7 +36,7 @@ impl EngineModel {
             .map_err(|error| error.to_string());
         shard.cancellation.check()?;
         shard.reporter.set_activity("load model");
-        let engine = Engine::load(&checkpoint, engine_dtype(model.arithmetic))?;
+        let engine = Engine::load(&checkpoint, engine_dtype(model.dtype))?;
         Ok(EngineModel {
             name: model.name.clone(),
             engine,

@@ -65,7 +65,7 @@ fn report_progress(
     samples: usize,
 ) -> ControlFlow<()> {
     shard.reporter.report(Progress {
-        doing: shard.task.id.stage.slug().into(),
+        activity: shard.task.id.stage.slug().into(),
         done: base.rows + (progress.rows / samples.max(1)) as i64,
         total: shard.range.end - shard.range.start,
         tokens: base.tokens + (progress.prompt_tokens + progress.new_tokens) as i64,

@@ -23,14 +23,14 @@ pub struct ShardOutput {
     pub counts: Counts,
     /// Small distributions.
     pub histograms: Vec<Histogram>,
-    body: String,
+    backend: String,
 }
 
 impl ShardOutput {
-    /// An output without rows, computed by the arithmetic body `body` (`none` where nothing was computed).
-    pub fn new(body: &str) -> Self {
+    /// An output without rows, computed by the compute backend `backend` (`none` where nothing was computed).
+    pub fn new(backend: &str) -> Self {
         ShardOutput {
-            body: body.to_string(),
+            backend: backend.to_string(),
             ..ShardOutput::default()
         }
     }
@@ -76,7 +76,7 @@ impl StageDir {
             files,
             counts,
             histograms,
-            body,
+            backend,
         } = output;
         let mut manifest = ShardManifest {
             stage: self.stage(),
@@ -87,7 +87,7 @@ impl StageDir {
             files: BTreeMap::new(),
             counts: counts.clone(),
             histograms: histograms.clone(),
-            body: body.clone(),
+            backend: backend.clone(),
         };
         for (name, content) in tables {
             let (object, rows) = self.store_object(content)?;

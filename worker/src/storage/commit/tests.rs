@@ -10,7 +10,7 @@ fn a_committed_shard_is_found_with_what_was_counted() {
     let (manifest, reused) = fixture.dir().commit(&(0..5), &output(&(0..5))).unwrap();
     assert!(!reused);
     assert_eq!(
-        (manifest.start, manifest.end, manifest.body.as_str()),
+        (manifest.start, manifest.end, manifest.backend.as_str()),
         (0, 5, "reference-f32")
     );
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Merges checked shard manifests into a seal: rows, counts and histograms add up, bodies are listed once. Pure.
+//! Merges checked shard manifests into a seal: rows, counts and histograms add up, backends are listed once. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ pub(super) fn merge(stage: Stage, key: &str, digest: String, shards: Vec<ShardMa
     let mut rows: BTreeMap<String, i64> = BTreeMap::new();
     let mut counts = Counts::default();
     let mut histograms: Vec<Histogram> = Vec::new();
-    let mut bodies = BTreeSet::new();
+    let mut backends = BTreeSet::new();
     for shard in &shards {
         for (name, table) in &shard.tables {
             *rows.entry(name.clone()).or_default() += table.rows;
@@ -23,7 +23,7 @@ pub(super) fn merge(stage: Stage, key: &str, digest: String, shards: Vec<ShardMa
                 None => histograms.push(histogram.clone()),
             }
         }
-        bodies.insert(shard.body.clone());
+        backends.insert(shard.backend.clone());
     }
     histograms.sort_by(|a, b| a.name.cmp(&b.name));
     Seal {
@@ -34,6 +34,6 @@ pub(super) fn merge(stage: Stage, key: &str, digest: String, shards: Vec<ShardMa
         rows,
         counts,
         histograms,
-        bodies: bodies.into_iter().collect(),
+        backends: backends.into_iter().collect(),
     }
 }

@@ -61,7 +61,7 @@ fn a_complete_stage_is_sealed_with_the_sums_of_its_shards() {
         (23, 12, 11)
     );
     assert_eq!(seal.histograms[0].bins.iter().sum::<i64>(), 23);
-    assert_eq!(seal.bodies, ["reference-f32"]);
+    assert_eq!(seal.backends, ["reference-f32"]);
     assert_eq!(
         sealed.outcome,
         Outcome::Sealed {
@@ -283,7 +283,7 @@ fn an_input_is_opened_only_with_the_digest_that_the_task_means() {
     assert!(open(digest(&sealed)).is_ok());
     assert!(matches!(
         open("0").unwrap_err().outcome(),
-        Outcome::InputDamaged { .. }
+        Outcome::InputCorrupted { .. }
     ));
     Fault::Flip.damage(&fixture.local(&fixture.dir().path(SEAL)));
     assert!(matches!(

@@ -78,7 +78,7 @@ fn damage_is_an_error_that_names_stage_key_and_object() {
         };
         assert_eq!((*stage, key), (fixture.task.id.stage, &fixture.task.key));
         assert_eq!(*named, object.display().to_string());
-        assert!(matches!(error.outcome(), Outcome::InputDamaged { .. }));
+        assert!(matches!(error.outcome(), Outcome::InputCorrupted { .. }));
     }
 }
 

@@ -44,8 +44,8 @@ fn a_held_run_has_no_job_and_goes_on_where_it_was() {
 fn a_refused_spec_starts_nothing_and_one_that_is_mended_does() {
     let mut world = World::new(run(""));
     world
-        .faults
-        .push(scalequest_crds::protocol::preflight::Fault {
+        .errors
+        .push(scalequest_crds::protocol::preflight::FieldError {
             field: "spec.workspace.uri".into(),
             message: "no such bucket".into(),
         });
@@ -68,8 +68,8 @@ fn a_refused_spec_starts_nothing_and_one_that_is_mended_does() {
                 }
             )
     );
-    // The world is mended, and the Job that found the fault is cleared away.
-    world.faults.clear();
+    // The world is mended, and the Job that found the error is cleared away.
+    world.errors.clear();
     world.jobs.clear();
     completed(&mut world);
 
@@ -156,7 +156,7 @@ fn a_limit_stops_a_run_short_with_what_was_accepted_published_and_raising_it_goe
         short
             .publication
             .as_ref()
-            .is_some_and(|published| published.short.is_some())
+            .is_some_and(|published| published.incomplete.is_some())
     );
     assert_eq!(
         (world.condition("Complete"), world.condition("Failed")),
@@ -167,6 +167,6 @@ fn a_limit_stops_a_run_short_with_what_was_accepted_published_and_raising_it_goe
     assert!(
         record
             .publication
-            .is_some_and(|published| published.short.is_none())
+            .is_some_and(|published| published.incomplete.is_none())
     );
 }

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use scalequest_crds::protocol::preflight::{FileFacts, Inspection, ModelFacts, parts};
+use scalequest_crds::protocol::preflight::{FileFacts, ModelFacts, PreflightReport, parts};
 use scalequest_crds::protocol::report::{Outcome, StageReport};
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
@@ -49,7 +49,7 @@ spec:
   output: {{claim: {{name: out, subPath: math}}}}
 {more}"
     );
-    let mut run = parse(&text).unwrap_or_else(|faults| panic!("{faults:?}\n{text}"));
+    let mut run = parse(&text).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"));
     run.metadata.uid = Some("uid-1".into());
     run.metadata.namespace = Some("team".into());
     run.metadata.generation = Some(1);
@@ -73,8 +73,8 @@ pub struct World {
     pub damage: BTreeSet<Stage>,
     /// Whether stages are sealed with their last shard.
     pub seals_last: bool,
-    /// Faults that the inspection finds.
-    pub faults: Vec<scalequest_crds::protocol::preflight::Fault>,
+    /// Faults that the preflight finds.
+    pub errors: Vec<scalequest_crds::protocol::preflight::FieldError>,
     /// Jobs that were made, in order.
     pub made: Vec<Work>,
     /// Shards that were computed.
@@ -101,7 +101,7 @@ impl World {
             disk_full: BTreeSet::new(),
             damage: BTreeSet::new(),
             seals_last: true,
-            faults: Vec::new(),
+            errors: Vec::new(),
             made: Vec::new(),
             computed: Vec::new(),
             now_millis: 1_000_000,
@@ -319,7 +319,7 @@ impl World {
             outcome,
             counts: Default::default(),
             histograms: vec![],
-            bodies: vec![],
+            backends: vec![],
             worker_millis: 1,
             gpu_millis: 0,
             warnings: vec![],
@@ -343,7 +343,7 @@ impl World {
                         .get_mut(&input.key)
                         .expect("an input")
                         .remove(&0);
-                    let outcome = Outcome::InputDamaged {
+                    let outcome = Outcome::InputCorrupted {
                         stage: input.id.stage,
                         key: input.key.clone(),
                         message: "object 12ab is gone".into(),
@@ -402,7 +402,7 @@ impl World {
         serde_json::from_str(&map.data.as_ref().unwrap()[TASK]).unwrap()
     }
 
-    fn found(&self, part: usize) -> Inspection {
+    fn found(&self, part: usize) -> PreflightReport {
         let valid = scalequest_core::validate::validate(
             &self.run,
             scalequest_core::validate::Environment::Cluster,
@@ -428,16 +428,16 @@ impl World {
             rows: 300,
             with_answers: 300,
         };
-        Inspection {
-            faults: if part.places {
-                self.faults.clone()
+        PreflightReport {
+            errors: if part.places {
+                self.errors.clone()
             } else {
                 Vec::new()
             },
             workspace_is_empty: part.places && self.shards.is_empty(),
             models: part.models.map(model).collect(),
             seed_questions: part.seed_questions.map(file).collect(),
-            ..Inspection::default()
+            ..PreflightReport::default()
         }
     }
 

@@ -13,7 +13,7 @@ use scalequest_crds::v1alpha1::{Stage, StageId, SynthesisRun};
 
 use crate::names::{MAX_NAME, Purpose, TASK_ANNOTATION, Work};
 use crate::resources::Owner;
-use crate::resources::job::{Common, inspection, stage};
+use crate::resources::job::{Common, preflight, stage};
 use crate::resources::maps::{record_map, task_map, task_text};
 use crate::settings::Settings;
 use scalequest_core::parse::parse;
@@ -85,7 +85,7 @@ impl Built {
     }
 
     fn all(&self) -> Vec<Job> {
-        let mut jobs = vec![inspection(
+        let mut jobs = vec![preflight(
             self.common(),
             &Work {
                 purpose: Purpose::Inspect,

@@ -7,21 +7,21 @@ mod walk;
 use std::sync::LazyLock;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::SynthesisRunStatus;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::shown::{short, shown};
-use crate::validate::fault;
+use crate::validate::field_error;
 use crate::validate::nearest::did_you_mean;
 use walk::walk;
 
 /// Deepest nesting that is walked; the schema is shallower.
 const MAX_DEPTH: usize = 32;
 
-/// Most faults that are reported; beyond, more would not help.
-const MAX_FAULTS: usize = 100;
+/// Most errors that are reported; beyond, more would not help.
+const MAX_ERRORS: usize = 100;
 
 /// Members of `metadata` that a person or a client may write.
 const METADATA: [&str; 15] = [
@@ -45,11 +45,11 @@ const METADATA: [&str; 15] = [
 /// The schema of the whole object, read once.
 static SCHEMA: LazyLock<Value> = LazyLock::new(scalequest_crds::v1alpha1::schema);
 
-/// Every fault of the form of `value`, in the order of its fields; at most 100.
-pub fn check_schema(value: &Value) -> Vec<Fault> {
-    let mut faults = Vec::new();
+/// Every error of the form of `value`, in the order of its fields; at most 100.
+pub fn check_schema(value: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
     let Value::Object(members) = value else {
-        return vec![fault(
+        return vec![field_error(
             "(document)",
             format!(
                 "is {}, not a SynthesisRun: it begins with apiVersion, kind, metadata and spec",
@@ -61,16 +61,16 @@ pub fn check_schema(value: &Value) -> Vec<Fault> {
         members,
         "apiVersion",
         "scalequest.dev/v1alpha1",
-        &mut faults,
+        &mut errors,
     );
-    expect(members, "kind", "SynthesisRun", &mut faults);
-    check_metadata(members.get("metadata"), &mut faults);
+    expect(members, "kind", "SynthesisRun", &mut errors);
+    check_metadata(members.get("metadata"), &mut errors);
     let known = ["apiVersion", "kind", "metadata", "spec", "status"];
     for name in members
         .keys()
         .filter(|name| !known.contains(&name.as_str()))
     {
-        faults.push(fault(
+        errors.push(field_error(
             short(name),
             format!("is no field of a SynthesisRun{}", did_you_mean(name, known)),
         ));
@@ -78,38 +78,44 @@ pub fn check_schema(value: &Value) -> Vec<Fault> {
     if let Some(status) = members.get("status")
         && SynthesisRunStatus::deserialize(status).is_err()
     {
-        faults.push(fault(
+        errors.push(field_error(
             "status",
             "is none: the operator writes it, remove it from the file",
         ));
     }
     match members.get("spec") {
-        None => faults.push(fault("spec", "is missing")),
-        Some(spec) => walk(&SCHEMA["properties"]["spec"], spec, "spec", 0, &mut faults),
+        None => errors.push(field_error("spec", "is missing")),
+        Some(spec) => walk(&SCHEMA["properties"]["spec"], spec, "spec", 0, &mut errors),
     }
-    faults.truncate(MAX_FAULTS);
-    faults
+    errors.truncate(MAX_ERRORS);
+    errors
 }
 
-/// Returns every fault of the form of `value` by `schema`, each with its path below `path`; at most 100.
-pub fn check_value(schema: &Value, value: &Value, path: &str) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    walk(schema, value, path, 0, &mut faults);
-    faults.truncate(MAX_FAULTS);
-    faults
+/// Returns every error of the form of `value` by `schema`, each with its path below `path`; at most 100.
+pub fn check_value(schema: &Value, value: &Value, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    walk(schema, value, path, 0, &mut errors);
+    errors.truncate(MAX_ERRORS);
+    errors
 }
 
-fn expect(members: &Map<String, Value>, name: &str, wanted: &str, faults: &mut Vec<Fault>) {
+fn expect(members: &Map<String, Value>, name: &str, wanted: &str, errors: &mut Vec<FieldError>) {
     match members.get(name) {
         Some(Value::String(text)) if text == wanted => {}
-        None => faults.push(fault(name, format!("is missing: write {name}: {wanted}"))),
-        Some(other) => faults.push(fault(name, format!("is {}, not {wanted}", shown(other)))),
+        None => errors.push(field_error(
+            name,
+            format!("is missing: write {name}: {wanted}"),
+        )),
+        Some(other) => errors.push(field_error(
+            name,
+            format!("is {}, not {wanted}", shown(other)),
+        )),
     }
 }
 
-fn check_metadata(metadata: Option<&Value>, faults: &mut Vec<Fault>) {
+fn check_metadata(metadata: Option<&Value>, errors: &mut Vec<FieldError>) {
     let Some(Value::Object(members)) = metadata else {
-        faults.push(fault(
+        errors.push(field_error(
             "metadata",
             "is missing: a run needs a name, write metadata: {name: my-run}",
         ));
@@ -119,7 +125,7 @@ fn check_metadata(metadata: Option<&Value>, faults: &mut Vec<Fault>) {
         .keys()
         .filter(|name| !METADATA.contains(&name.as_str()))
     {
-        faults.push(fault(
+        errors.push(field_error(
             format!("metadata.{}", short(name)),
             format!("is no field of metadata{}", did_you_mean(name, METADATA)),
         ));
@@ -127,7 +133,7 @@ fn check_metadata(metadata: Option<&Value>, faults: &mut Vec<Fault>) {
     for (name, value) in members.iter().filter(|(name, _)| *name != "name") {
         let alone = Map::from_iter([(name.clone(), value.clone())]);
         if let Err(error) = ObjectMeta::deserialize(Value::Object(alone)) {
-            faults.push(fault(
+            errors.push(field_error(
                 format!("metadata.{}", short(name)),
                 format!("is {}, which does not fit: {error}", shown(value)),
             ));
@@ -135,20 +141,23 @@ fn check_metadata(metadata: Option<&Value>, faults: &mut Vec<Fault>) {
     }
     match members.get("name") {
         Some(Value::String(name)) => {
-            if let Some(message) = name_fault(name, scalequest_crds::v1alpha1::MAX_NAME) {
-                faults.push(fault("metadata.name", message));
+            if let Some(message) = name_error(name, scalequest_crds::v1alpha1::MAX_NAME) {
+                errors.push(field_error("metadata.name", message));
             }
         }
-        Some(other) => faults.push(fault(
+        Some(other) => errors.push(field_error(
             "metadata.name",
             format!("is {}, not a text", shown(other)),
         )),
-        None => faults.push(fault("metadata.name", "is missing: a run needs a name")),
+        None => errors.push(field_error(
+            "metadata.name",
+            "is missing: a run needs a name",
+        )),
     }
 }
 
 /// What is wrong with a name, if anything.
-fn name_fault(name: &str, longest: usize) -> Option<String> {
+fn name_error(name: &str, longest: usize) -> Option<String> {
     if name.chars().count() > longest {
         return Some(format!(
             "`{}` has {} characters, at most {longest} are allowed",

@@ -1,21 +1,26 @@
 //! Single values against their schema: texts, numbers, bounds, counts.
 
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 use serde_json::Value;
 
 use super::super::shown::{short, shown};
-use super::name_fault;
-use crate::validate::fault;
+use super::name_error;
+use crate::validate::field_error;
 use crate::validate::nearest::did_you_mean;
 
-pub(super) fn check_string(schema: &Value, value: &Value, path: &str, faults: &mut Vec<Fault>) {
+pub(super) fn check_string(
+    schema: &Value,
+    value: &Value,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
     let Value::String(text) = value else {
         let hint = if value.is_number() || value.is_boolean() {
             ": put it in quotes"
         } else {
             ""
         };
-        faults.push(fault(
+        errors.push(field_error(
             path,
             format!("is {}, not a text{hint}", shown(value)),
         ));
@@ -25,7 +30,7 @@ pub(super) fn check_string(schema: &Value, value: &Value, path: &str, faults: &m
         let names: Vec<&str> = allowed.iter().filter_map(Value::as_str).collect();
         if !names.contains(&text.as_str()) {
             let hint = did_you_mean(text, names.iter().copied());
-            faults.push(fault(
+            errors.push(field_error(
                 path,
                 format!("\"{}\" is none of {}{hint}", short(text), names.join(", ")),
             ));
@@ -38,12 +43,12 @@ pub(super) fn check_string(schema: &Value, value: &Value, path: &str, faults: &m
         "characters",
         ("minLength", "maxLength"),
         path,
-        faults,
+        errors,
     );
     if let Some(pattern) = schema["pattern"].as_str()
         && let Some(message) = pattern_fault(pattern, text)
     {
-        faults.push(fault(path, message));
+        errors.push(field_error(path, message));
     }
 }
 
@@ -57,7 +62,7 @@ fn pattern_fault(pattern: &str, text: &str) -> Option<String> {
             .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
     };
     match pattern {
-        patterns::NAME => name_fault(text, usize::MAX),
+        patterns::NAME => name_error(text, usize::MAX),
         patterns::DECIMAL if !fits_decimal() => Some(format!(
             "\"{}\" is no decimal number such as \"800\" or \"1.30\"",
             short(text)
@@ -93,7 +98,12 @@ fn pattern_fault(pattern: &str, text: &str) -> Option<String> {
     }
 }
 
-pub(super) fn check_integer(schema: &Value, value: &Value, path: &str, faults: &mut Vec<Fault>) {
+pub(super) fn check_integer(
+    schema: &Value,
+    value: &Value,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
     let whole = value.as_i64().or_else(|| {
         value
             .as_f64()
@@ -102,22 +112,30 @@ pub(super) fn check_integer(schema: &Value, value: &Value, path: &str, faults: &
     });
     match whole {
         Some(number) if value.is_i64() => {
-            check_bounds(schema, number as f64, &number.to_string(), path, faults)
+            check_bounds(schema, number as f64, &number.to_string(), path, errors)
         }
-        Some(number) => faults.push(fault(path, format!("is {}: write {number}", shown(value)))),
-        None => faults.push(fault(
+        Some(number) => errors.push(field_error(
+            path,
+            format!("is {}: write {number}", shown(value)),
+        )),
+        None => errors.push(field_error(
             path,
             format!("is {}, not a whole number{}", shown(value), unquote(value)),
         )),
     }
 }
 
-pub(super) fn check_number(schema: &Value, value: &Value, path: &str, faults: &mut Vec<Fault>) {
+pub(super) fn check_number(
+    schema: &Value,
+    value: &Value,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
     match value.as_f64() {
         Some(number) if number.is_finite() => {
-            check_bounds(schema, number, &value.to_string(), path, faults)
+            check_bounds(schema, number, &value.to_string(), path, errors)
         }
-        _ => faults.push(fault(
+        _ => errors.push(field_error(
             path,
             format!("is {}, not a number{}", shown(value), unquote(value)),
         )),
@@ -135,7 +153,13 @@ fn unquote(value: &Value) -> &'static str {
     }
 }
 
-fn check_bounds(schema: &Value, number: f64, written: &str, path: &str, faults: &mut Vec<Fault>) {
+fn check_bounds(
+    schema: &Value,
+    number: f64,
+    written: &str,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
     let bound = |name: &str| schema[name].as_f64();
     let (low, high) = (bound("minimum"), bound("maximum"));
     let below = low.is_some_and(|low| number < low);
@@ -144,7 +168,7 @@ fn check_bounds(schema: &Value, number: f64, written: &str, path: &str, faults: 
         let from = low.map(|low| format!("at least {low}"));
         let to = high.map(|high| format!("at most {high}"));
         let allowed: Vec<String> = [from, to].into_iter().flatten().collect();
-        faults.push(fault(
+        errors.push(field_error(
             path,
             format!("is {written}, it must be {}", allowed.join(" and ")),
         ));
@@ -157,7 +181,7 @@ pub(super) fn check_count(
     what: &str,
     bounds: (&str, &str),
     path: &str,
-    faults: &mut Vec<Fault>,
+    errors: &mut Vec<FieldError>,
 ) {
     let count = count as u64;
     if let Some(least) = schema[bounds.0].as_u64().filter(|least| count < *least) {
@@ -166,10 +190,10 @@ pub(super) fn check_count(
         } else {
             format!("has {count} {what}, at least {least} are needed")
         };
-        faults.push(fault(path, message));
+        errors.push(field_error(path, message));
     }
     if let Some(most) = schema[bounds.1].as_u64().filter(|most| count > *most) {
-        faults.push(fault(
+        errors.push(field_error(
             path,
             format!("has {count} {what}, at most {most} are allowed"),
         ));

@@ -1,12 +1,12 @@
 //! Down a value and its schema together: mappings and lists, and at the ends the values themselves.
 
-use scalequest_crds::protocol::preflight::Fault;
+use scalequest_crds::protocol::preflight::FieldError;
 use serde_json::Value;
 
 use super::super::shown::{short, shown};
 use super::value::{check_count, check_integer, check_number, check_string};
-use super::{MAX_DEPTH, MAX_FAULTS};
-use crate::validate::fault;
+use super::{MAX_DEPTH, MAX_ERRORS};
+use crate::validate::field_error;
 use crate::validate::nearest::did_you_mean;
 
 pub(super) fn walk(
@@ -14,9 +14,9 @@ pub(super) fn walk(
     value: &Value,
     path: &str,
     depth: usize,
-    faults: &mut Vec<Fault>,
+    errors: &mut Vec<FieldError>,
 ) {
-    if depth > MAX_DEPTH || faults.len() >= MAX_FAULTS {
+    if depth > MAX_DEPTH || errors.len() >= MAX_ERRORS {
         return;
     }
     if schema["x-kubernetes-int-or-string"] == true {
@@ -24,7 +24,7 @@ pub(super) fn walk(
             .as_i64()
             .is_some_and(|number| i32::try_from(number).is_ok());
         if !(is_small || value.is_string()) {
-            faults.push(fault(
+            errors.push(field_error(
                 path,
                 format!(
                     "is {}, not a whole number below 2147483648 or a quantity such as 500m or 16Gi",
@@ -40,18 +40,18 @@ pub(super) fn walk(
         } else {
             "set a value, or remove it"
         };
-        faults.push(fault(path, format!("is empty: {hint}")));
+        errors.push(field_error(path, format!("is empty: {hint}")));
         return;
     }
     // Outside of a CRD an optional value has its type and `null`.
     let kind = schema["type"].as_str().or(schema["type"][0].as_str());
     match kind {
-        Some("object") => walk_object(schema, value, path, depth, faults),
-        Some("array") => walk_array(schema, value, path, depth, faults),
-        Some("string") => check_string(schema, value, path, faults),
-        Some("integer") => check_integer(schema, value, path, faults),
-        Some("number") => check_number(schema, value, path, faults),
-        Some("boolean") if !value.is_boolean() => faults.push(fault(
+        Some("object") => walk_object(schema, value, path, depth, errors),
+        Some("array") => walk_array(schema, value, path, depth, errors),
+        Some("string") => check_string(schema, value, path, errors),
+        Some("integer") => check_integer(schema, value, path, errors),
+        Some("number") => check_number(schema, value, path, errors),
+        Some("boolean") if !value.is_boolean() => errors.push(field_error(
             path,
             format!("is {}, not true or false", shown(value)),
         )),
@@ -59,9 +59,15 @@ pub(super) fn walk(
     }
 }
 
-fn walk_object(schema: &Value, value: &Value, path: &str, depth: usize, faults: &mut Vec<Fault>) {
+fn walk_object(
+    schema: &Value,
+    value: &Value,
+    path: &str,
+    depth: usize,
+    errors: &mut Vec<FieldError>,
+) {
     let Value::Object(members) = value else {
-        faults.push(fault(
+        errors.push(field_error(
             path,
             format!("is {}, not a mapping of fields", shown(value)),
         ));
@@ -74,7 +80,7 @@ fn walk_object(schema: &Value, value: &Value, path: &str, depth: usize, faults: 
             "entries",
             ("minProperties", "maxProperties"),
             path,
-            faults,
+            errors,
         );
         if let values @ Value::Object(_) = &schema["additionalProperties"] {
             for (name, member) in members {
@@ -83,7 +89,7 @@ fn walk_object(schema: &Value, value: &Value, path: &str, depth: usize, faults: 
                     member,
                     &format!("{path}.{}", short(name)),
                     depth + 1,
-                    faults,
+                    errors,
                 );
             }
         }
@@ -96,7 +102,7 @@ fn walk_object(schema: &Value, value: &Value, path: &str, depth: usize, faults: 
         .filter_map(Value::as_str)
     {
         if !members.contains_key(name) {
-            faults.push(fault(format!("{path}.{name}"), "is missing"));
+            errors.push(field_error(format!("{path}.{name}"), "is missing"));
         }
     }
     for (name, member) in members {
@@ -106,7 +112,7 @@ fn walk_object(schema: &Value, value: &Value, path: &str, depth: usize, faults: 
                 member,
                 &format!("{path}.{name}"),
                 depth + 1,
-                faults,
+                errors,
             ),
             None => {
                 let names = properties.keys().map(String::as_str);
@@ -116,7 +122,7 @@ fn walk_object(schema: &Value, value: &Value, path: &str, depth: usize, faults: 
                     }
                     hint => hint,
                 };
-                faults.push(fault(
+                errors.push(field_error(
                     format!("{path}.{}", short(name)),
                     format!("is an unknown field{hint}"),
                 ));
@@ -125,9 +131,18 @@ fn walk_object(schema: &Value, value: &Value, path: &str, depth: usize, faults: 
     }
 }
 
-fn walk_array(schema: &Value, value: &Value, path: &str, depth: usize, faults: &mut Vec<Fault>) {
+fn walk_array(
+    schema: &Value,
+    value: &Value,
+    path: &str,
+    depth: usize,
+    errors: &mut Vec<FieldError>,
+) {
     let Value::Array(items) = value else {
-        faults.push(fault(path, format!("is {}, not a list", shown(value))));
+        errors.push(field_error(
+            path,
+            format!("is {}, not a list", shown(value)),
+        ));
         return;
     };
     check_count(
@@ -136,7 +151,7 @@ fn walk_array(schema: &Value, value: &Value, path: &str, depth: usize, faults: &
         "entries",
         ("minItems", "maxItems"),
         path,
-        faults,
+        errors,
     );
     for (index, item) in items.iter().enumerate() {
         walk(
@@ -144,7 +159,7 @@ fn walk_array(schema: &Value, value: &Value, path: &str, depth: usize, faults: &
             item,
             &format!("{path}[{index}]"),
             depth + 1,
-            faults,
+            errors,
         );
     }
 }

@@ -81,7 +81,7 @@ impl World {
                 Histogram::new("questionTokens", 0.0, 512.0, 20),
                 Histogram::new("reward", -5.0, 5.0, 20),
             ],
-            bodies: vec!["fused-bf16".into()],
+            backends: vec!["fused-bf16".into()],
             worker_millis: 1,
             gpu_millis: 0,
             warnings: vec![],

@@ -1,10 +1,10 @@
 //! Runs to simulate: written as YAML, so that parsing, resolving and validating are part of the simulation.
 
-use scalequest_crds::protocol::preflight::{FileFacts, Inspection, ModelFacts};
+use scalequest_crds::protocol::preflight::{FileFacts, ModelFacts, PreflightReport};
 
 use crate::parse::parse;
 use crate::record::{RunRecord, WorkerIdentity};
-use crate::validate::{Environment, ValidRun, check_inspection, validate};
+use crate::validate::{Environment, ValidRun, check_preflight, validate};
 
 /// A run to simulate, as far as it is varied.
 #[derive(Clone, Debug)]
@@ -94,8 +94,8 @@ spec:
         budget = budget.join(", "),
         generators = generators.concat(),
     );
-    let parsed = parse(&text).unwrap_or_else(|faults| panic!("{faults:?}\n{text}"));
-    validate(&parsed, Environment::Local).unwrap_or_else(|faults| panic!("{faults:?}\n{text}"))
+    let parsed = parse(&text).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"));
+    validate(&parsed, Environment::Local).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"))
 }
 
 /// Returns the record of `run` as it is accepted.
@@ -122,15 +122,15 @@ pub fn accepted(run: &ValidRun) -> RunRecord {
         head: "languageModel".into(),
         license: None,
     };
-    let inspection = Inspection {
+    let preflight = PreflightReport {
         models: vec![model],
         seed_questions: vec![file],
-        ..Inspection::default()
+        ..PreflightReport::default()
     };
-    assert_eq!(check_inspection(run, &inspection), []);
+    assert_eq!(check_preflight(run, &preflight), []);
     RunRecord::new(
         run,
-        inspection,
+        preflight,
         WorkerIdentity {
             version: "1".into(),
             digest: None,

@@ -53,7 +53,7 @@ proptest! {
         }
         let published = record.publication.as_ref().unwrap();
         prop_assert_eq!(published.rows, record.accepted());
-        prop_assert_eq!(published.short.is_some(), end != End::Complete);
+        prop_assert_eq!(published.incomplete.is_some(), end != End::Complete);
     }
 
     #[test]
@@ -90,7 +90,7 @@ proptest! {
         if let End::Short(short) = &end && short.reason == reason::BUDGET_EXHAUSTED {
             let published = executor.record.publication.clone().unwrap();
             prop_assert_eq!(published.rows, accepted_then);
-            prop_assert!(published.short.is_some());
+            prop_assert!(published.incomplete.is_some());
         }
         executor.record.amend(&unlimited).unwrap();
         executor.drive(&unlimited);

@@ -1,10 +1,10 @@
-//! The rates that `scalequest-worker bench --save` measures, with a real model, and what `scalequest plan` makes of them.
+//! The profile that `scalequest-worker bench --save` measures, with a real model, and what `scalequest plan` estimates from it.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-use scalequest_crds::protocol::profile::ModelRates;
-use scalequest_crds::v1alpha1::Arithmetic;
+use scalequest_crds::protocol::profile::ModelProfile;
+use scalequest_crds::v1alpha1::Dtype;
 use scalequest_tests::harness::binaries::binary;
 use scalequest_tests::harness::tiny_run::tiny_models;
 use scalequest_tests::harness::{TestEnv, TinyRun};
@@ -29,20 +29,20 @@ fn plan_uses_the_measured_profile() {
     );
     let said = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(0), "{said}");
-    let text = std::fs::read_to_string(desk.path().join("r.json")).expect("a file of rates");
-    let rates = ModelRates::from_json(&text).expect("it is whole");
-    let measured: Vec<_> = rates.serving.iter().map(|each| each.arithmetic).collect();
-    assert_eq!(measured, [Arithmetic::Bfloat16, Arithmetic::Int8]);
+    let text = std::fs::read_to_string(desk.path().join("r.json")).expect("a profile");
+    let profile = ModelProfile::from_json(&text).expect("it is whole");
+    let measured: Vec<_> = profile.serving.iter().map(|each| each.dtype).collect();
+    assert_eq!(measured, [Dtype::Bfloat16, Dtype::Int8]);
     assert!(
-        rates.training.is_some() && rates.model.parameters > 0,
+        profile.training.is_some() && profile.model.parameters > 0,
         "{text}"
     );
 
     TinyRun::small("rated").write(&desk);
-    let done = desk.scalequest(&["plan", "-f", "run.yaml", "--rates", "r.json"]);
+    let done = desk.scalequest(&["plan", "-f", "run.yaml", "--profile", "r.json"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert!(
-        done.stdout.contains("rates of chat: its own, r.json"),
+        done.stdout.contains("profile of chat: its own, r.json"),
         "{}",
         done.stdout
     );
@@ -60,9 +60,9 @@ fn plan_uses_the_measured_profile() {
         "{}",
         String::from_utf8_lossy(&again.stderr)
     );
-    let text = std::fs::read_to_string(desk.path().join("r.json")).expect("a file of rates");
+    let text = std::fs::read_to_string(desk.path().join("r.json")).expect("a profile");
     assert!(
-        ModelRates::from_json(&text)
+        ModelProfile::from_json(&text)
             .expect("it is whole")
             .training
             .is_none()

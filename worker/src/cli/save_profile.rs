@@ -1,13 +1,13 @@
-//! `bench --save`: measures a model and writes the rates to a file, for `scalequest plan --rates`.
+//! `bench --save`: measures a model and writes its throughput profile to a file, for `scalequest plan --profile`.
 
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use scalequest_crds::protocol::exit_codes::worker::{DONE, TASK_CANNOT_WORK};
+use scalequest_crds::protocol::exit_codes::worker::{DONE, TASK_FAILED_PERMANENTLY};
 use scalequest_crds::protocol::profile::{
-    ModelRates, RATES_FORMAT, RatedModel, ServingRates, StepRate, TrainingRates,
+    DecodeStep, ModelProfile, PROFILE_FORMAT, ProfiledModel, ServingProfile, TrainingProfile,
 };
 use scalequest_engine::bench::{self, Bench, measure_training};
 use scalequest_engine::model::{Checkpoint, ModelError};
@@ -17,47 +17,47 @@ use super::execute::TRY_AGAIN;
 use super::own_environment::{CANDLE_THREADS, KEEP_PAGES, settle};
 
 /// Measures the model in `path`, and its training too if `train`; writes `file` and returns the exit code.
-pub fn save_rates(path: &Path, dtypes: &[DtypeName], train: bool, file: &Path) -> i32 {
+pub fn save_profile(path: &Path, dtypes: &[DtypeName], train: bool, file: &Path) -> i32 {
     if let Err(message) = check_free(file).and_then(|()| settle(&[KEEP_PAGES, CANDLE_THREADS])) {
         tracing::error!("{message}");
-        return TASK_CANNOT_WORK;
+        return TASK_FAILED_PERMANENTLY;
     }
-    let rates = match measure(path, dtypes, train) {
-        Ok(rates) => rates,
+    let profile = match measure(path, dtypes, train) {
+        Ok(profile) => profile,
         Err(message) => {
             tracing::error!("{message}");
-            return TASK_CANNOT_WORK;
+            return TASK_FAILED_PERMANENTLY;
         }
     };
-    if let Err(message) = write(file, &rates.to_json()) {
+    if let Err(message) = write(file, &profile.to_json()) {
         tracing::error!("{message}");
         return TRY_AGAIN;
     }
-    show(&rates);
+    show(&profile);
     println!("saved to {}", file.display());
     DONE
 }
 
-fn measure(path: &Path, dtypes: &[DtypeName], train: bool) -> Result<ModelRates, String> {
-    let (model, check_seconds) = rated_model(path).map_err(|error| error.to_string())?;
+fn measure(path: &Path, dtypes: &[DtypeName], train: bool) -> Result<ModelProfile, String> {
+    let (model, check_seconds) = profiled_model(path).map_err(|error| error.to_string())?;
     let start_seconds = start_seconds();
     let mut serving = Vec::new();
     for name in dtypes {
         let bench = Bench::load(path, (*name).into()).map_err(|error| error.to_string())?;
-        let rates = bench.serving().map_err(|error| error.to_string())?;
+        let profile = bench.serving().map_err(|error| error.to_string())?;
         let load_seconds = check_seconds + bench.load_seconds;
-        serving.push(serving_rates(*name, load_seconds, rates));
+        serving.push(serving_profile(*name, load_seconds, profile));
     }
     let training = match train.then(|| measure_training(path)) {
-        Some(Ok(rates)) => Some(training_rates(rates)),
+        Some(Ok(profile)) => Some(training_profile(profile)),
         Some(Err(reason)) => {
             tracing::warn!("training is not measured: {reason}");
             None
         }
         None => None,
     };
-    Ok(ModelRates {
-        format: RATES_FORMAT.into(),
+    Ok(ModelProfile {
+        format: PROFILE_FORMAT.into(),
         worker: env!("CARGO_PKG_VERSION").into(),
         model,
         threads: rayon::current_num_threads(),
@@ -68,14 +68,14 @@ fn measure(path: &Path, dtypes: &[DtypeName], train: bool) -> Result<ModelRates,
 }
 
 /// Which model lies at `path`, and the seconds that a worker takes to check that and to read its tokenizer.
-fn rated_model(path: &Path) -> Result<(RatedModel, f64), ModelError> {
+fn profiled_model(path: &Path) -> Result<(ProfiledModel, f64), ModelError> {
     let start = Instant::now();
     let checkpoint = Checkpoint::open(path)?;
     let digest = checkpoint.digest()?;
     checkpoint.tokenizer()?;
     let seconds = start.elapsed().as_secs_f64();
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let model = RatedModel {
+    let model = ProfiledModel {
         path: whole.display().to_string(),
         digest,
         parameters: i64::try_from(checkpoint.config().parameter_count()).unwrap_or(i64::MAX),
@@ -83,32 +83,36 @@ fn rated_model(path: &Path) -> Result<(RatedModel, f64), ModelError> {
     Ok((model, seconds))
 }
 
-fn serving_rates(name: DtypeName, load_seconds: f64, rates: bench::ServingRates) -> ServingRates {
+fn serving_profile(
+    name: DtypeName,
+    load_seconds: f64,
+    profile: bench::ServingRates,
+) -> ServingProfile {
     let bench::ServingRates {
         prefill_tokens_per_second,
         score_tokens_per_second,
         steps,
-    } = rates;
+    } = profile;
     let steps = steps.into_iter();
-    ServingRates {
-        arithmetic: name.into(),
+    ServingProfile {
+        dtype: name.into(),
         load_seconds,
-        read_tokens_per_second: prefill_tokens_per_second,
+        prefill_tokens_per_second: prefill_tokens_per_second,
         score_tokens_per_second,
         steps: steps
-            .map(|bench::StepRate { rows, seconds }| StepRate { rows, seconds })
+            .map(|bench::StepRate { rows, seconds }| DecodeStep { rows, seconds })
             .collect(),
     }
 }
 
-fn training_rates(rates: bench::TrainingRates) -> TrainingRates {
+fn training_profile(profile: bench::TrainingRates) -> TrainingProfile {
     let bench::TrainingRates {
         load_seconds,
         token_seconds,
         step_seconds,
         save_seconds,
-    } = rates;
-    TrainingRates {
+    } = profile;
+    TrainingProfile {
         load_seconds,
         token_seconds,
         step_seconds,
@@ -136,22 +140,22 @@ fn start_seconds() -> f64 {
     seconds[1]
 }
 
-/// A file that is there already may be replaced if it is one of rates.
+/// A file that is there already may be replaced if it is a profile.
 fn check_free(file: &Path) -> Result<(), String> {
     let Ok(text) = std::fs::read_to_string(file) else {
         return match file.exists() {
             true => Err(format!(
-                "--save {}: it is there and is no file of rates; choose another name",
+                "--save {}: it is there and is no profile; choose another name",
                 file.display()
             )),
             false => Ok(()),
         };
     };
-    if text.contains("scalequest-rates/") {
+    if text.contains("scalequest-profile/") {
         return Ok(());
     }
     Err(format!(
-        "--save {}: it is there and is no file of rates; choose another name",
+        "--save {}: it is there and is no profile; choose another name",
         file.display()
     ))
 }
@@ -169,8 +173,8 @@ fn write(file: &Path, text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn show(rates: &ModelRates) {
-    for each in &rates.serving {
+fn show(profile: &ModelProfile) {
+    for each in &profile.serving {
         let made: Vec<String> = each
             .steps
             .iter()
@@ -178,14 +182,14 @@ fn show(rates: &ModelRates) {
             .collect();
         println!(
             "{:?}: loaded in {:.1} s; {:.0} tokens/s read, {:.0} scored; made, by rows: {}",
-            each.arithmetic,
+            each.dtype,
             each.load_seconds,
-            each.read_tokens_per_second,
+            each.prefill_tokens_per_second,
             each.score_tokens_per_second,
             made.join(", ")
         );
     }
-    if let Some(training) = &rates.training {
+    if let Some(training) = &profile.training {
         println!(
             "training: loaded in {:.1} s; {:.1} tokens/s, {:.2} s a step beside; saved in {:.1} s",
             training.load_seconds,
