@@ -105,7 +105,7 @@ fn is_significant(all: &[char], at: usize, length: usize) -> bool {
         '!' => single_letter_before || before(1).is_some_and(|c| is_digit(c) || c == ')'),
         // A derivative's prime follows a variable.
         '\'' => single_letter_before && !after.is_some_and(|c| c.is_alphanumeric()),
-        // A hyphen joins two words of at least two letters; a minus stands elsewhere.
+        // A hyphen joins two words of at least two letters; otherwise it is a minus.
         '-' => {
             let letters = |c: Option<char>| c.is_some_and(|c| c.is_alphabetic());
             let within_words = letters(before(1)) && letters(before(2)) && letters(after);

@@ -23,8 +23,8 @@ fn binary_exit_codes_follow_the_contract() {
         )
     };
 
-    let (code, _, said) = run(&["--shard", "0"]);
-    let message = said.expect("a report")["outcome"]["failed"]["message"].to_string();
+    let (code, _, run_report) = run(&["--shard", "0"]);
+    let message = run_report.expect("a report")["outcome"]["failed"]["message"].to_string();
     assert!(
         code == 64 && message.contains("cannot be read"),
         "{code} {message}"
@@ -34,24 +34,24 @@ fn binary_exit_codes_follow_the_contract() {
     let mut other = serde_json::to_value(&good).expect("json");
     other["version"] = 99.into();
     std::fs::write(&task, other.to_string()).expect("a task");
-    let (code, _, said) = run(&["--shard", "0"]);
-    let message = said.expect("a report")["outcome"]["failed"]["message"].to_string();
+    let (code, _, run_report) = run(&["--shard", "0"]);
+    let message = run_report.expect("a report")["outcome"]["failed"]["message"].to_string();
     assert!(
         code == 64 && message.contains("version 99"),
         "{code} {message}"
     );
 
     std::fs::write(&task, serde_json::to_string(&good).expect("json")).expect("a task");
-    // The signal that a runner is gone is looked at between steps, so a quick shard may be done before it is seen.
-    let (code, _, said) = run(&["--shard", "0", "--stop-on-stdin-eof"]);
-    let outcome = said.expect("a report")["outcome"].clone();
+    // The end of standard input is checked between steps, so a quick shard may be done before.
+    let (code, _, run_report) = run(&["--shard", "0", "--stop-on-stdin-eof"]);
+    let outcome = run_report.expect("a report")["outcome"].clone();
     assert!(
         code == 75 && outcome == "stopped" || code == 0 && outcome["done"]["reused"] == false,
         "{code} {outcome}"
     );
 
-    let (code, progress, said) = run(&["--shard", "0"]);
-    assert_eq!(code, 0, "{said:?}");
+    let (code, progress, run_report) = run(&["--shard", "0"]);
+    assert_eq!(code, 0, "{run_report:?}");
     assert!(
         progress.lines().all(|line| serde_json::from_str::<
             scalequest_crds::protocol::progress::Progress,
@@ -59,13 +59,13 @@ fn binary_exit_codes_follow_the_contract() {
         .is_ok()),
         "{progress}"
     );
-    let (code, _, said) = worker(&["seal", "--task", task_file, "--report", report_file]);
-    assert!(code == 0 && said.expect("a report")["outcome"]["sealed"]["rows"].is_object());
+    let (code, _, run_report) = worker(&["seal", "--task", task_file, "--report", report_file]);
+    assert!(code == 0 && run_report.expect("a report")["outcome"]["sealed"]["rows"].is_object());
     assert_eq!(worker(&["run", "--nonsense"]).0, 64);
     assert_eq!(worker(&["--help"]).0, 0);
 }
 
-/// Its task is a pipe, at which it waits while it is looked at.
+/// The worker waits for its task on a pipe while the test reads its environment.
 #[test]
 fn worker_sets_its_environment_defaults() {
     const SETTINGS: [&str; 2] = ["MIMALLOC_PURGE_DELAY", "CANDLE_NUM_THREADS"];

@@ -1,4 +1,4 @@
-//! From seed questions through every stage, each on what those before it made.
+//! A whole run, from seed questions through every stage.
 
 use scalequest_crds::protocol::rows::{AcceptedRow, QuestionRow, RejectRow};
 use scalequest_crds::protocol::task::{DuplicateParams, StageParams};
@@ -23,18 +23,18 @@ fn every_stage_completes() {
         sampling: sampling(1.0, 60),
     };
     let sample = finish(&fixture.task(params, &[], 24));
-    let asked = fixture.count(&sample);
-    assert!(asked > 0, "no question ended by itself");
+    let sampled = fixture.count(&sample);
+    assert!(sampled > 0, "no question ended by itself");
     let params = StageParams::Rewrite {
         model: fixture.model("model"),
         sampling: sampling(1.0, 60),
         domain: Domain::Mathematics,
     };
-    let rewrite = finish(&fixture.task(params, &[&sample], asked));
+    let rewrite = finish(&fixture.task(params, &[&sample], sampled));
     let pairs = fixture.count(&rewrite);
-    assert!(pairs > 0, "no rewrite was kept");
+    assert!(pairs > 0, "no rewrite was accepted");
     assert_eq!(
-        asked - pairs,
+        sampled - pairs,
         fixture.rows::<RejectRow>(&rewrite, "rejects").len() as i64
     );
     let params = StageParams::Qpo {
@@ -72,13 +72,13 @@ fn every_stage_completes() {
         first_id: 0,
     };
     let generated = finish(&fixture.task(params, &[], 24));
-    let made = fixture.count(&generated);
+    let generated_rows = fixture.count(&generated);
     let params = StageParams::Filter {
         languages: None,
         contamination: None,
         duplicates: Some(DuplicateParams { similarity: 0.7 }),
     };
-    let filter = finish(&fixture.task(params, &[&generated], made));
+    let filter = finish(&fixture.task(params, &[&generated], generated_rows));
     let kept = fixture.count(&filter);
     assert!(kept > 0);
     let params = StageParams::Judge {

@@ -49,7 +49,7 @@ impl Fixture {
         self.folder.path().join(name)
     }
 
-    /// A random model with the tokenizer and template of a fixture, and room for `context` tokens.
+    /// Writes a random model with the tokenizer and template of a fixture and a context of `context` tokens.
     pub fn write_model(&self, name: &str, context: usize) {
         let fixture =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reference/fixtures/qwen2_tied");
@@ -184,9 +184,9 @@ pub fn finish(task: &StageTask) -> TaskInput {
 }
 
 pub fn sealed(task: &StageTask) -> TaskInput {
-    let finished = seal_task(task, &CancellationToken::default()).expect("a seal");
-    let Outcome::Sealed { digest, .. } = finished.outcome else {
-        panic!("{}: {:?}", task.id.stage, finished.outcome)
+    let result = seal_task(task, &CancellationToken::default()).expect("a seal");
+    let Outcome::Sealed { digest, .. } = result.outcome else {
+        panic!("{}: {:?}", task.id.stage, result.outcome)
     };
     TaskInput {
         id: task.id.clone(),
@@ -219,16 +219,16 @@ pub fn generate(fixture: &Fixture, rows: i64) -> StageTask {
     fixture.task(params, &[], rows)
 }
 
-/// Runs a shard and stops it when progress has been said `lines` times.
+/// Runs a shard and cancels it after `lines` lines of progress.
 pub fn stop_after(task: &StageTask, lines: usize) -> Result<StageResult, StageError> {
-    let stop = CancellationToken::default();
-    let (flag, said) = (stop.clone(), Arc::new(AtomicUsize::new(0)));
-    let progressing = ProgressReporter::new(move |_| {
-        if said.fetch_add(1, Ordering::Relaxed) + 1 >= lines {
-            flag.cancel();
+    let cancellation = CancellationToken::default();
+    let (token, reported) = (cancellation.clone(), Arc::new(AtomicUsize::new(0)));
+    let reporter = ProgressReporter::new(move |_| {
+        if reported.fetch_add(1, Ordering::Relaxed) + 1 >= lines {
+            token.cancel();
         }
     });
-    run_task(task, 0, &stop, &progressing)
+    run_task(task, 0, &cancellation, &reporter)
 }
 
 /// The worker's binary with its arguments; exit code, standard output, report.

@@ -1,5 +1,5 @@
-//! Whole stages on tiny random models in temporary workspaces: each runs, a stopped one goes on to the same bytes, shards of any
-//! size make the same rows, and damage is found where it is read.
+//! Whole stages on tiny random models in temporary workspaces: each completes, resumes to the same bytes, gives the same rows in
+//! shards of any size, and detects corrupt input.
 
 #[path = "../../engine/tests/tiny/mod.rs"]
 mod tiny;

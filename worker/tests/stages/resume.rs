@@ -1,4 +1,4 @@
-//! Work that was stopped, done before or made in other shards: the same rows, the same model, the same seal.
+//! Stages that are cancelled, repeated or sharded differently: the same rows, the same model, the same seal.
 
 use scalequest_crds::protocol::report::Outcome;
 use scalequest_crds::protocol::task::{StageParams, StageTask};
@@ -35,12 +35,12 @@ fn shards_and_stops_change_no_rows() {
 
     let task = generate(&stopped, 70);
     let mut attempts = 0;
-    // Progress is said when a batch of rows ends, so each attempt gets a little further than the one before.
+    // Progress is reported when a batch of rows ends, so each attempt gets a little further than the one before.
     while stop_after(&task, 4 + attempts) == Err(StageError::Stopped) {
         attempts += 1;
-        assert!(attempts < 100, "no progress is kept");
+        assert!(attempts < 100, "no progress is saved");
     }
-    assert!(attempts > 0, "it was never stopped");
+    assert!(attempts > 0, "it was never cancelled");
     assert_eq!(sealed(&task).digest, expected.digest);
     let left = stopped
         .store()
@@ -65,13 +65,12 @@ fn stopped_training_resumes_to_same_model() {
     let mut attempts = 0;
     while stop_after(&task(&stopped), 4) == Err(StageError::Stopped) {
         attempts += 1;
-        assert!(attempts < 100, "no progress is kept");
+        assert!(attempts < 100, "no progress is saved");
     }
-    assert!(attempts > 0, "it was never stopped");
+    assert!(attempts > 0, "it was never cancelled");
     assert_eq!(sealed(&task(&stopped)).digest, expected.digest);
 }
 
-/// What an inspection says of a run whose spec is `edit`ed, fault by fault.
 #[test]
 fn last_shard_seals_the_stage() {
     let fixture = Fixture::new();
@@ -88,17 +87,17 @@ fn last_shard_seals_the_stage() {
     );
     let files = ["--task", file, "--report", report];
     let run = |shard: &str| {
-        let (code, _, said) =
+        let (code, _, report) =
             worker(&[&["run", "--seal-last", "--shard", shard], &files[..]].concat());
-        assert_eq!(code, 0, "{said:?}");
-        said.expect("a report")
+        assert_eq!(code, 0, "{report:?}");
+        report.expect("a report")
     };
     for shard in ["2", "0"] {
-        let said = run(shard);
+        let report = run(shard);
         assert_eq!(
             (
-                &said["outcome"]["done"]["reused"],
-                said["shard"].to_string().as_str()
+                &report["outcome"]["done"]["reused"],
+                report["shard"].to_string().as_str()
             ),
             (&false.into(), shard)
         );
@@ -111,6 +110,6 @@ fn last_shard_seals_the_stage() {
         report["workerMillis"] = 0.into();
     }
     assert_eq!(last, seal);
-    // Who only finds its shard made has nothing to say of the whole.
+    // A worker that finds its shard committed does not report a seal.
     assert_eq!(run("1")["outcome"]["done"]["reused"], true);
 }

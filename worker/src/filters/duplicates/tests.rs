@@ -1,4 +1,4 @@
-//! Cases, and the laws: the lowest id stays, neither order nor waves matter, what is kept is kept again.
+//! Cases, and invariants: the lowest id is kept, neither order nor waves matter, filtering is idempotent.
 
 use proptest::prelude::*;
 

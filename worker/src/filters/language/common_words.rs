@@ -1,5 +1,5 @@
-//! Words that hardly any question does without, for each language in Latin script: where letter statistics are unsure
-//! (short questions, many names), these decide. A word that is common in several of the languages is listed for none.
+//! The most common words of each language in Latin script, which decide if letter statistics are unsure (short questions, many
+//! names). A word that is common in several of the languages is listed for none.
 
 use lingua::Language;
 

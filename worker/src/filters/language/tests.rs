@@ -1,4 +1,4 @@
-//! Cases of every kind, and the measured quality on real questions where the test data is there.
+//! Cases of every kind, and the measured quality on real questions if the test data exists.
 
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ fn english_mathematics_is_kept() {
         (true, "Integrate"), (true, "Angle bisector theorem"), (true, "Round 3.14 to tenths"),
         // No words.
         (false, "12 + 5 = ?"), (false, "$2x+3=7$"), (false, "1 2 3 4"), (false, "---"), (false, "🙂🙂"), (false, ""),
-        // Languages that are told apart, ASCII or not, long and short.
+        // Supported languages, ASCII or not, long and short.
         (false, "Ein Zug faehrt mit 60 Kilometern pro Stunde. Wie weit kommt er in drei Stunden?"),
         (false, "Un train roule a 60 kilometres par heure. Quelle distance parcourt il en trois heures?"),
         (false, "Berechne die Summe."), (false, "Calcule la somme."), (false, "Bestimme x"), (false, "Trouver x"),
