@@ -85,7 +85,8 @@ class Crate:
 
     def __init__(self, source):
         self.modules = {}
-        self.load((), source / "lib.rs", code((source / "lib.rs").read_text()), source, 0)
+        root = source / "lib.rs" if (source / "lib.rs").exists() else source / "main.rs"
+        self.load((), root, code(root.read_text()), source, 0)
         for module in self.modules.values():
             self.read_exports(module)
         # (parent, child, other child) -> places
@@ -201,7 +202,7 @@ def main():
     os.chdir(root)
     for directory in given.crates or map(pathlib.Path, members):
         source = directory / "src"
-        if not (source / "lib.rs").exists():
+        if not ((source / "lib.rs").exists() or (source / "main.rs").exists()):
             continue
         crate = Crate(source)
         named = lambda parent: "::".join((str(directory), *parent))

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use scalequest_crds::protocol::exit_codes;
 
 use super::{Refusal, text};
+use scalequest_core::nearest::nearest;
 use scalequest_core::recipe::recipes as tables;
-use scalequest_core::validate::nearest::nearest;
 
 /// Lists the recipes, or prints the table of one.
 pub fn recipes(name: Option<&str>) -> Result<i32, Refusal> {

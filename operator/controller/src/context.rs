@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 
+use super::api_requests::timed;
 use super::metrics::Metrics;
 use super::observe::Observed;
 use super::settings::Settings;
@@ -73,28 +74,8 @@ impl Context {
         resource: &'static str,
         request: impl Future<Output = kube::Result<T>>,
     ) -> kube::Result<T> {
-        let began = Instant::now();
-        let answer = request.await;
-        let code = answer
-            .as_ref()
-            .map_or_else(super::apply::error::code, |_| 200);
-        self.metrics.request(verb, resource, code, began.elapsed());
-        answer
+        timed(&self.metrics, verb, resource, request).await
     }
-}
-
-/// A client that asks workers how far they are: straight, since they are in this cluster.
-///
-/// # Errors
-/// The system has no certificate authorities that can be read.
-pub fn asker() -> reqwest::Result<reqwest::Client> {
-    // The client needs a provider of cryptography even for plain HTTP; the error is that one is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .pool_max_idle_per_host(0)
-        .build()
 }
 
 /// Least time between two writes of a run that only say how far its stages are, and the most that many runs at work stretch it to.

@@ -10,6 +10,8 @@ pub mod names;
 
 pub mod indexes;
 
+pub mod api_requests;
+
 pub mod controller;
 
 pub mod reconcile;

@@ -13,12 +13,13 @@ use kube::{Api, Client};
 use scalequest_crds::v1alpha1::SynthesisRun;
 use tokio::sync::watch;
 
-use super::context::{Context, asker};
+use super::context::Context;
 use super::controller::{control, runs};
 use super::leader_election::{Election, Leadership};
 use super::metrics::Metrics;
 use super::names::OPERATOR;
 use super::observe::Observed;
+use super::observe::heard::asker;
 use super::serve::{Ready, serve};
 use super::settings::Settings;
 

@@ -40,7 +40,14 @@ pub async fn reconcile(
     let Some(mut belongings) = context.observed.of_run(&run, now_millis) else {
         return Ok(Action::requeue(BEHIND));
     };
-    belongings.words = words(&context, &namespace, &belongings, now_millis).await;
+    belongings.words = words(
+        &context.client,
+        &context.metrics,
+        &namespace,
+        &belongings,
+        now_millis,
+    )
+    .await;
     let is_shown_soon = context.paces.wait(&uid).is_none();
     if is_shown_soon {
         belongings.heard = heard(&context.asker, &belongings, now_millis).await;

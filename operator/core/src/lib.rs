@@ -4,6 +4,10 @@
 //! runs now, [`estimate`] computes beforehand what that takes, [`status`] computes how far it is. Two crates execute plans:
 //! `scalequest-runner` by child processes, `scalequest-controller` by Jobs.
 
+pub mod nearest;
+
+pub mod field_error;
+
 pub mod parse;
 
 pub mod recipe;

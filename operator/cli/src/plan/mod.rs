@@ -17,7 +17,7 @@ use gather::gather;
 use scalequest_core::estimate::{
     CostEstimate, Device, Knowledge, Machine, StageEstimate, devices, estimate, processors,
 };
-use scalequest_core::validate::nearest::nearest;
+use scalequest_core::nearest::nearest;
 use scalequest_core::validate::{Environment, ValidRun, validate};
 use show::Shown;
 

@@ -8,7 +8,8 @@ use scalequest_crds::v1alpha1::SynthesisRun;
 use serde_json::json;
 
 use super::ApplyError;
-use super::error::{code, refused};
+use super::error::refused;
+use crate::api_requests::status_code;
 use crate::context::Context;
 use crate::decide::{Creation, Resize, Unwanted};
 use crate::observe::expected::Versions;
@@ -36,7 +37,7 @@ pub(super) async fn create(
         match made {
             Ok(made) => raise(context, run, 0, version(made.resource_version().as_deref())),
             // Its content follows from its name, so the one that is there will do.
-            Err(error) if code(&error) == 409 => {}
+            Err(error) if status_code(&error) == 409 => {}
             Err(error) => return refused("create", "ConfigMap", &task.name_any(), error, refusals),
         }
     }
@@ -54,7 +55,7 @@ pub(super) async fn create(
             raise(context, run, version(made.resource_version().as_deref()), 0);
             Ok(())
         }
-        Err(error) if code(&error) == 409 => Err(ApplyError::Behind(format!("Job {name}"))),
+        Err(error) if status_code(&error) == 409 => Err(ApplyError::Behind(format!("Job {name}"))),
         Err(error) => refused("create", "Job", &name, error, refusals),
     }
 }
@@ -89,7 +90,7 @@ pub(super) async fn resize(
             );
             Ok(())
         }
-        Err(error) if matches!(code(&error), 404 | 409) => {
+        Err(error) if matches!(status_code(&error), 404 | 409) => {
             Err(ApplyError::Behind(format!("Job {}", resize.name)))
         }
         Err(error) => refused("resize", "Job", &resize.name, error, refusals),
@@ -123,9 +124,9 @@ pub(super) async fn delete(
             raise(context, run, version(left.as_deref()), 0);
             Ok(())
         }
-        Err(error) if code(&error) == 404 => Ok(()),
+        Err(error) if status_code(&error) == 404 => Ok(()),
         // Another object by now, or changed in this moment.
-        Err(error) if code(&error) == 409 => Err(ApplyError::Behind(name.clone())),
+        Err(error) if status_code(&error) == 409 => Err(ApplyError::Behind(name.clone())),
         Err(error) => refused("delete", "Job", name, error, refusals),
     }
 }
@@ -146,8 +147,8 @@ pub(super) async fn remove_run(context: &Context, run: &SynthesisRun) -> Result<
         .await
     {
         Ok(_) => Ok(()),
-        Err(error) if code(&error) == 404 => Ok(()),
-        Err(error) if code(&error) == 409 => Err(ApplyError::Behind(name)),
+        Err(error) if status_code(&error) == 404 => Ok(()),
+        Err(error) if status_code(&error) == 409 => Err(ApplyError::Behind(name)),
         Err(error) => Err(ApplyError::of("delete", &name, error)),
     }
 }

@@ -46,14 +46,6 @@ impl ApplyError {
     }
 }
 
-/// The HTTP status that the API server answered, if it answered; 0 otherwise.
-pub fn code(error: &kube::Error) -> u16 {
-    match error {
-        kube::Error::Api(status) => status.code,
-        _ => 0,
-    }
-}
-
 /// What the API server said no to is shown to the person who can change it; the rest of the step goes on.
 pub(super) fn refused(
     doing: &'static str,

@@ -6,7 +6,8 @@ use kube::{Api, ResourceExt};
 use scalequest_crds::v1alpha1::SynthesisRun;
 
 use super::ApplyError;
-use super::error::{code, refused};
+use super::error::refused;
+use crate::api_requests::status_code;
 use crate::context::Context;
 use crate::decide::Save;
 use crate::observe::expected::Versions;
@@ -55,7 +56,7 @@ pub(super) async fn save(
             Ok(())
         }
         // Changed by somebody else, made already, or gone: what was decided was decided from something old.
-        Err(error) if matches!(code(&error), 404 | 409) => Err(ApplyError::Behind(name)),
+        Err(error) if matches!(status_code(&error), 404 | 409) => Err(ApplyError::Behind(name)),
         Err(error) => refused(verb, "ConfigMap", &name, error, refusals),
     }
 }

@@ -10,8 +10,8 @@ use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunStatus};
 use serde_json::json;
 
 use super::ApplyError;
-use super::error::code;
 use super::events::{events, is_told_once};
+use crate::api_requests::status_code;
 use crate::clock::now_millis;
 use crate::context::Context;
 use crate::decide::Step;
@@ -68,7 +68,9 @@ pub(super) async fn show(
             context.observed.expected.raise(&uid, written);
         }
         // Deleted meanwhile, or another run of that name by now.
-        Err(error) if matches!(code(&error), 404 | 409) => return Err(ApplyError::Behind(name)),
+        Err(error) if matches!(status_code(&error), 404 | 409) => {
+            return Err(ApplyError::Behind(name));
+        }
         Err(error) => return Err(ApplyError::of("show the status of", &name, error)),
     }
     for event in events(&before, &status) {

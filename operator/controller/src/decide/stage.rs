@@ -16,7 +16,7 @@ use scalequest_crds::v1alpha1::conditions::reason;
 use crate::names::{Purpose, Work};
 use crate::observe::job::{JobState, SeenJob};
 use crate::observe::pod::{PodEnd, SeenPod};
-use scalequest_core::plan::Failure;
+use scalequest_core::record::Failure;
 
 /// Rounds after which a stage that does not come to an end has failed.
 const ROUNDS: i32 = 200;

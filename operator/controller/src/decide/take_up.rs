@@ -5,8 +5,8 @@ use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::stage::{Look, Stages};
 use super::{Scene, bill};
-use scalequest_core::plan::{Failure, Plan, StageFailure};
-use scalequest_core::record::RunRecord;
+use scalequest_core::plan::Plan;
+use scalequest_core::record::{Failure, RunRecord, StageFailure};
 use scalequest_core::validate::ValidRun;
 
 /// How often the output of one stage may be found damaged before the run gives up on it.

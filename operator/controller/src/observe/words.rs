@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Event;
-use kube::Api;
 use kube::api::ListParams;
+use kube::{Api, Client};
 
 use super::Belongings;
 use super::job::SeenJob;
 use super::pod::SeenPod;
-use crate::context::Context;
+use crate::api_requests::timed;
+use crate::metrics::Metrics;
 
 /// Time for which a Job may be without pods, or a pod without its container.
 pub const PATIENCE_MILLIS: i64 = 60_000;
@@ -35,7 +36,8 @@ pub fn is_stuck(pod: &SeenPod, now_millis: i64) -> bool {
 
 /// The last warning about each object that hangs, by the object's uid. An API server that does not answer costs the words and nothing else.
 pub async fn words(
-    context: &Context,
+    client: &Client,
+    metrics: &Metrics,
     namespace: &str,
     belongings: &Belongings,
     now_millis: i64,
@@ -48,11 +50,11 @@ pub async fn words(
     let pods = pods
         .filter(|pod| is_stuck(pod, now_millis))
         .map(|pod| &pod.uid);
-    let api: Api<Event> = Api::namespaced(context.client.clone(), namespace);
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
     let mut words = BTreeMap::new();
     for uid in jobs.chain(pods).take(ASKED) {
         let asked = ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning"));
-        match context.timed("list", "events", api.list(&asked)).await {
+        match timed(metrics, "list", "events", api.list(&asked)).await {
             Ok(events) => {
                 let last = events.items.into_iter().max_by_key(when);
                 words.extend(last.and_then(|event| Some((uid.clone(), event.message?))));

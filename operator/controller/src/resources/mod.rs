@@ -6,6 +6,8 @@ pub mod maps;
 
 pub mod pod;
 
+mod security;
+
 pub mod server;
 
 mod stores;

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, LocalObjectReference, PodSecurityContext, PodSpec,
-    ResourceRequirements, SeccompProfile, SecurityContext, Toleration,
+    Container, LocalObjectReference, PodSpec, ResourceRequirements, SecurityContext, Toleration,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use scalequest_crds::protocol::task::ModelServer;
@@ -12,6 +11,7 @@ use scalequest_crds::v1alpha1::pods::{PodSettings, Quantity as Amount};
 use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
 
 use super::maps::{SPEC, TASK};
+use super::security::{restricted, restricted_pod};
 use super::server;
 use super::stores::{cache, keys, secrets, tokens, variable, variables};
 use super::task::TaskSource;
@@ -32,9 +32,6 @@ const GRACE_SECONDS: i64 = 120;
 
 /// The same where a server computes: the worker saves rows, which is quick, and a server that ignores its end holds its GPU for as long.
 const GRACE_SECONDS_BESIDE_SERVER: i64 = 45;
-
-/// User and group of the worker: nobody in particular, and not root.
-const USER: i64 = 65532;
 
 /// What a pod is to do.
 #[derive(Clone, Debug)]
@@ -144,18 +141,7 @@ pub fn pod(
             .filter(|tolerations: &Vec<_>| !tolerations.is_empty()),
         priority_class_name: spec.priority_class_name.clone(),
         restart_policy: Some("Never".into()),
-        security_context: Some(PodSecurityContext {
-            run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            fs_group: Some(USER),
-            fs_group_change_policy: Some("OnRootMismatch".into()),
-            seccomp_profile: Some(SeccompProfile {
-                type_: "RuntimeDefault".into(),
-                localhost_profile: None,
-            }),
-            ..PodSecurityContext::default()
-        }),
+        security_context: Some(restricted_pod()),
         service_account_name: spec.service_account_name.clone(),
         termination_grace_period_seconds: Some(match asks_server {
             true => GRACE_SECONDS_BESIDE_SERVER,
@@ -163,19 +149,6 @@ pub fn pod(
         }),
         volumes: Some(volumes),
         ..PodSpec::default()
-    }
-}
-
-/// What the profile `restricted` of Pod Security wants of every container.
-pub(super) fn restricted() -> SecurityContext {
-    SecurityContext {
-        allow_privilege_escalation: Some(false),
-        capabilities: Some(Capabilities {
-            drop: Some(vec!["ALL".into()]),
-            add: None,
-        }),
-        run_as_non_root: Some(true),
-        ..SecurityContext::default()
     }
 }
 

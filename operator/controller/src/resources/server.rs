@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
 };
 use scalequest_crds::protocol::task::{ModelServer, SERVED_MODEL, SERVER_URL, StageTask};
 
-use super::pod::restricted;
+use super::security::restricted;
 use super::stores::variable;
 use super::volumes::{TASK_FOLDER, TEMPORARY, empty, mount};
 

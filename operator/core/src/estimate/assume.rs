@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Assumptions;
+use crate::field_error::field_error;
 use crate::parse::check_value;
-use crate::validate::field_error;
 
 /// Values in the place of assumptions. `plan --help` prints the names and descriptions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -9,7 +9,7 @@ use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::SynthesisRun;
 use serde_json::Value;
 
-use crate::validate::field_error;
+use crate::field_error::field_error;
 
 pub use schema::{check_schema, check_value};
 

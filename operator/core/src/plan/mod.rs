@@ -27,7 +27,7 @@ use scalequest_crds::v1alpha1::conditions::reason;
 use scalequest_crds::v1alpha1::status::Estimate;
 use scalequest_crds::v1alpha1::{Stage, StageId};
 
-use crate::record::{RunRecord, StageRecord, WaveRecord};
+use crate::record::{Failure, Pins, RunRecord, StageFailure, StageRecord, WaveRecord};
 use crate::validate::ValidRun;
 use chain::{setup, wave_stages};
 
@@ -41,17 +41,6 @@ pub struct Observed {
     pub failed: Vec<StageFailure>,
     /// Billed time of the workers that are at work now and not charged yet, in milliseconds.
     pub running_millis: i64,
-}
-
-/// A stage that can never work.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StageFailure {
-    /// Its content key.
-    pub key: String,
-    /// The stage, with generator and wave, for a person.
-    pub name: String,
-    /// Why it cannot work.
-    pub failure: Failure,
 }
 
 /// What is to happen now.
@@ -71,22 +60,6 @@ pub struct Plan {
     pub estimate: Option<Estimate>,
 }
 
-/// What a plan fixes for good.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Pins {
-    /// The next wave.
-    pub wave: Option<WaveRecord>,
-    /// Stages planned for the first time.
-    pub stages: Vec<StageRecord>,
-}
-
-impl Pins {
-    /// Whether there is nothing to take up.
-    pub fn is_empty(&self) -> bool {
-        self.wave.is_none() && self.stages.is_empty()
-    }
-}
-
 /// How a run ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
@@ -96,21 +69,6 @@ pub enum End {
     Short(Short),
     /// The run cannot work; nothing (more) is published.
     Failed(Failure),
-}
-
-/// Why something can never work.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// For machines: one of [`scalequest_crds::v1alpha1::conditions::reason`].
-    pub reason: &'static str,
-    /// For a person: what is wrong, from the worker.
-    pub message: String,
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)
-    }
 }
 
 /// Why a run ends before its target.

@@ -4,9 +4,34 @@ use scalequest_crds::v1alpha1::conditions::reason;
 use serde::{Deserialize, Serialize};
 
 use super::RunRecord;
-use crate::plan::{Failure, StageFailure};
+
+/// Why something can never work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// For machines: one of [`scalequest_crds::v1alpha1::conditions::reason`].
+    pub reason: &'static str,
+    /// For a person: what is wrong, from the worker.
+    pub message: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
 
 /// A stage that can never work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageFailure {
+    /// Its content key.
+    pub key: String,
+    /// The stage, with generator and wave, for a person.
+    pub name: String,
+    /// Why it cannot work.
+    pub failure: Failure,
+}
+
+/// A stage that can never work, as it is on record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FailureRecord {

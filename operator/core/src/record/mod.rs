@@ -31,9 +31,10 @@ use crate::validate::ValidRun;
 
 pub use charge::Charged;
 pub use damage::DamageRecord;
-pub use failure::FailureRecord;
+pub use failure::{Failure, FailureRecord, StageFailure};
+pub use pin::Pins;
 pub use seal::RecordError;
-pub use size::{RECORD_MAX_BYTES, SPEC_MAX_BYTES};
+pub use size::RECORD_MAX_BYTES;
 
 /// The version of the record's layout. A record of another version is refused, never guessed at.
 pub const RECORD_VERSION: u32 = 2;

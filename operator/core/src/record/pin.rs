@@ -1,9 +1,24 @@
 //! Takes up what a plan has fixed: the next wave's questions, each new stage's key and shard size. Executors save the record between
 //! pinning and acting, so that a crash at any moment repeats the same work.
 
-use super::{RunRecord, WaveRecord};
-use crate::plan::Pins;
+use super::{RunRecord, StageRecord, WaveRecord};
 use scalequest_crds::v1alpha1::Stage;
+
+/// What a plan fixes for good.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pins {
+    /// The next wave.
+    pub wave: Option<WaveRecord>,
+    /// Stages planned for the first time.
+    pub stages: Vec<StageRecord>,
+}
+
+impl Pins {
+    /// Whether there is nothing to take up.
+    pub fn is_empty(&self) -> bool {
+        self.wave.is_none() && self.stages.is_empty()
+    }
+}
 
 impl RunRecord {
     /// Takes up `pins`; whether anything changed. Pinning the same again changes nothing.

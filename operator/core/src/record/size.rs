@@ -6,9 +6,6 @@ use super::RunRecord;
 /// Largest record in bytes, as compact JSON. The largest record of 64 waves and 8 generators takes less, see the test below.
 pub const RECORD_MAX_BYTES: usize = 512 * 1024;
 
-/// Largest spec in bytes, its defaults filled in, as compact JSON: what it leaves of the record is for what happens.
-pub const SPEC_MAX_BYTES: usize = 128 * 1024;
-
 /// Most bytes that a wave, a publication, failures and corrupt outputs add to a record.
 const WAVE_BYTES: usize = 32 * 1024;
 

@@ -288,7 +288,8 @@ mod tests {
 
     use super::*;
     use crate::plan::simulation::{Imagined, accepted as record_of, run};
-    use crate::plan::{Failure, Observed, Short, plan};
+    use crate::plan::{Observed, Short, plan};
+    use crate::record::Failure;
 
     fn situation<'a>(acceptance: Acceptance<'a>, plan: Option<&'a Plan>) -> Situation<'a> {
         Situation {

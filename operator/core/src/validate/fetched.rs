@@ -3,7 +3,8 @@
 use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::{HubSource, SynthesisRunSpec};
 
-use super::{Environment, field_error};
+use super::Environment;
+use crate::field_error::field_error;
 
 /// Checks a repository of the hub.
 pub(super) fn repository(

@@ -3,7 +3,7 @@
 use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::{LANGUAGES, SynthesisRunSpec, language_codes};
 
-use super::field_error;
+use crate::field_error::field_error;
 
 /// Checks the codes of a resolved spec.
 pub(super) fn check(spec: &SynthesisRunSpec, errors: &mut Vec<FieldError>) {

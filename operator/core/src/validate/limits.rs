@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
-use super::field_error;
+use crate::field_error::field_error;
 
 /// What stops a run.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,7 +8,7 @@ use scalequest_crds::v1alpha1::{
     SynthesisRunSpec, Tuning,
 };
 
-use super::field_error;
+use crate::field_error::field_error;
 
 /// Steps between a training stage's checkpoints.
 const CHECKPOINT_STEPS: i32 = 20;

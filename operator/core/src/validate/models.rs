@@ -5,9 +5,10 @@ use scalequest_crds::v1alpha1::model::key_variable;
 use scalequest_crds::v1alpha1::{EngineType, Model, OpenAiEngine, ServerEngine, SynthesisRunSpec};
 use url::Url;
 
+use super::Environment;
 use super::fetched::{cache, repository};
 use super::places::check_uri;
-use super::{Environment, field_error};
+use crate::field_error::field_error;
 
 /// Checks all models of a resolved spec.
 pub(super) fn check(

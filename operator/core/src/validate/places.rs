@@ -4,7 +4,8 @@ use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::model::{ClaimSource, HUB_SCHEME};
 use scalequest_crds::v1alpha1::{StorageLocation, SynthesisRunSpec};
 
-use super::{Environment, field_error};
+use super::Environment;
+use crate::field_error::field_error;
 
 /// Schemes of object store URIs.
 const SCHEMES: [&str; 4] = ["s3://", "gs://", "az://", "http"];

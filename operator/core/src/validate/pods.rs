@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
 
-use super::{Environment, field_error};
+use super::Environment;
+use crate::field_error::field_error;
 
 /// Checks a resolved spec's pods and names what this environment does not use.
 pub(super) fn check(

@@ -2,7 +2,8 @@
 
 use scalequest_crds::protocol::preflight::{FieldError, PreflightReport};
 
-use super::{ValidRun, field_error};
+use super::ValidRun;
+use crate::field_error::field_error;
 
 /// Every error in `preflight`, its own first; empty where the run can be accepted.
 pub fn check_preflight(run: &ValidRun, preflight: &PreflightReport) -> Vec<FieldError> {

@@ -4,8 +4,10 @@
 use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
-use super::field_error;
-use crate::record::SPEC_MAX_BYTES;
+use crate::field_error::field_error;
+
+/// Largest spec in bytes, its defaults filled in, as compact JSON: what it leaves of the record is for what happens.
+pub const SPEC_MAX_BYTES: usize = 128 * 1024;
 
 /// Checks that the resolved spec has at most [`SPEC_MAX_BYTES`].
 pub(super) fn check(spec: &SynthesisRunSpec, errors: &mut Vec<FieldError>) {

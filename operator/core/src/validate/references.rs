@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
-use super::field_error;
-use super::nearest::did_you_mean;
+use crate::field_error::field_error;
+use crate::nearest::did_you_mean;
 
 /// Checks all names of a resolved spec.
 pub(super) fn check(spec: &SynthesisRunSpec) -> Vec<FieldError> {

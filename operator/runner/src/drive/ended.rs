@@ -12,7 +12,7 @@ use super::{Driver, Running, millis};
 use crate::attempt::Ended;
 use crate::progress::Event;
 use crate::stage_work::{Job, Next};
-use scalequest_core::plan::{Failure, StageFailure};
+use scalequest_core::record::{Failure, StageFailure};
 
 /// How often the output of one stage may be found damaged before the run gives up on it.
 const DAMAGES: u32 = 5;

@@ -12,7 +12,7 @@ use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::attempt::Ended;
-use scalequest_core::plan::Failure;
+use scalequest_core::record::Failure;
 
 #[cfg(test)]
 mod tests;

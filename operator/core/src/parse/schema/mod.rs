@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::shown::{short, shown};
-use crate::validate::field_error;
-use crate::validate::nearest::did_you_mean;
+use crate::field_error::field_error;
+use crate::nearest::did_you_mean;
 use walk::walk;
 
 /// Deepest nesting that is walked; the schema is shallower.

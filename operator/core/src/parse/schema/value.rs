@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::super::shown::{short, shown};
 use super::name_error;
-use crate::validate::field_error;
-use crate::validate::nearest::did_you_mean;
+use crate::field_error::field_error;
+use crate::nearest::did_you_mean;
 
 pub(super) fn check_string(
     schema: &Value,

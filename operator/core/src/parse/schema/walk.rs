@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::super::shown::{short, shown};
 use super::value::{check_count, check_integer, check_number, check_string};
 use super::{MAX_DEPTH, MAX_ERRORS};
-use crate::validate::field_error;
-use crate::validate::nearest::did_you_mean;
+use crate::field_error::field_error;
+use crate::nearest::did_you_mean;
 
 pub(super) fn walk(
     schema: &Value,
