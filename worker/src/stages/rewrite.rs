@@ -9,6 +9,7 @@ use scalequest_crds::protocol::task::StageParams;
 use scalequest_crds::v1alpha1::{Domain, RejectReason};
 
 use super::StageError;
+use super::draw_keys::REWRITE_DIRECTION;
 use super::prompt_stage::{PromptSpec, PromptStage, run_prompt_stage};
 use super::row_outcome::{RowOutcome, reject};
 use super::serving::{GeneratedTexts, keyed_rng};
@@ -98,7 +99,7 @@ impl PromptStage for Rewrite {
 
 /// Returns one of the two directions, each with probability 1/2, keyed by the question's id.
 fn direction(shard: &Shard<'_>, row: &QuestionRow) -> Direction {
-    match keyed_rng(shard, "direction").bits(row.id as u64, 0) >> 63 {
+    match keyed_rng(shard, Some(REWRITE_DIRECTION)).bits(row.id as u64, 0) >> 63 {
         0 => Direction::Solvability,
         _ => Direction::Difficulty,
     }

@@ -20,7 +20,7 @@ use scalequest_engine::training::{
 use serde_json::{Map, Value, json};
 
 use super::StageError;
-use super::draw_keys::draw_key;
+use super::draw_keys::training_key;
 use super::scratch_dir::ScratchDir;
 use super::shard::{Shard, StageResult};
 use crate::storage::checkpoint::Checkpoint as StoredCheckpoint;
@@ -77,11 +77,7 @@ pub fn run_training_stage<O: Objective>(
         None => None,
     };
     let run = |model: &TrainableModel, objective: &mut O, resume: Option<&Path>| {
-        let purpose = [
-            draw_key(shard.task.id.stage),
-            shard.task.id.generator.as_deref().unwrap_or_default(),
-        ]
-        .join(" ");
+        let purpose = training_key(&shard.task.id);
         let optimizer = AdamWSettings::default();
         let plan = Plan {
             settings: &engine_settings,

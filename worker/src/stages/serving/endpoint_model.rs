@@ -222,7 +222,7 @@ pub(super) fn request(
     let max_new_tokens = sampling
         .max_new_tokens
         .and_then(|tokens| u32::try_from(tokens).ok());
-    let bits = keyed_rng(shard, "").bits(sample.0 as u64, sample.1 as u64);
+    let bits = keyed_rng(shard, None).bits(sample.0 as u64, sample.1 as u64);
     Question {
         text,
         shape,

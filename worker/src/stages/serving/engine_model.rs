@@ -100,7 +100,7 @@ impl EngineModel {
         let generator = Generator::new(
             &self.engine,
             &self.tokenizer,
-            keyed_rng(shard, ""),
+            keyed_rng(shard, None),
             BatchLimits::generating(),
         );
         let base = shard.progress_base.get();

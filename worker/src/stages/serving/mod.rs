@@ -27,7 +27,7 @@ use scalequest_crds::v1alpha1::Sampling;
 use scalequest_engine::inference::{self, CounterRng};
 use scalequest_engine::model::Tokenizer;
 
-use super::draw_keys::draw_key;
+use super::draw_keys::sampling_key;
 use super::shard::{ProgressBase, Shard};
 
 pub use chat_model::{ChatModel, Prompt};
@@ -38,11 +38,10 @@ pub use prefix_model::PrefixModel;
 pub use reward_model::{RewardModel, Scorable};
 pub use sequence_score::SequenceScore;
 
-/// Returns the random numbers of a task, or of a further purpose within it.
-pub fn keyed_rng(shard: &Shard<'_>, purpose: &str) -> CounterRng {
-    let generator = shard.task.id.generator.as_deref().unwrap_or_default();
-    let stage = [draw_key(shard.task.id.stage), generator, purpose].join("/");
-    CounterRng::new(shard.task.seed as u64, stage.trim_end_matches('/'))
+/// Returns the random numbers with which a task samples tokens, or those for `purpose`.
+pub fn keyed_rng(shard: &Shard<'_>, purpose: Option<&str>) -> CounterRng {
+    let key = sampling_key(&shard.task.id, purpose);
+    CounterRng::new(shard.task.seed as u64, &key)
 }
 
 fn resolve_sampling(sampling: &Sampling) -> inference::Sampling {
