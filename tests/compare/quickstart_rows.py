@@ -29,12 +29,12 @@ COLUMNS = {("data", "body"): "compute_backends"}
 # Words by column name before: the value before and the value after.
 WORDS = {
     "stage": {"scorer": "train-scorer", "rate": "score"},
-    "reason": {"ShardRetriesExhausted": "ShardRetriesExhausted"},
+    "reason": {"ShardGivenUp": "ShardRetriesExhausted"},
 }
 # Stages as records and seals name them.
 STAGES = {"Scorer": "TrainScorer", "Rate": "Score"}
 # Members of the spec, anywhere below `engine`.
-SPEC = {"dtype": "dtype"}
+SPEC = {"arithmetic": "dtype"}
 
 # Differences that are printed of each comparison.
 SHOWN = 5

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The manifest's path in the output.
 pub const MANIFEST: &str = "manifest.json";
 
-/// The format of the dataset. 2: `compute_backends` in place of `backend`, `incomplete` in place of `short`.
+/// The format of the dataset. 2: `compute_backends` in place of `body`, `incomplete` in place of `short`.
 pub const FORMAT: &str = "scalequest-dataset/2";
 
 /// A published dataset.
