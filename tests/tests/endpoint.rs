@@ -203,7 +203,7 @@ fn wrong_key_or_model_gives_advice() {
     let server = ChatServer::start(&tiny_models().chat, Some("right"));
     let asked = |model: &str, key: Option<&str>| {
         let client = Client::with(&server.base_url(), model, key, PATIENCE);
-        let looked = client.endpoint.look(&client.runtime);
+        let looked = client.endpoint.probe(&client.runtime);
         match client.ask(questions(4)).1 {
             Err(EndpointError::Denied(message)) => (message, looked),
             other => panic!("{other:?}"),
@@ -437,7 +437,7 @@ fn lost_endpoint_stops_and_resumes_run() {
     server.every(1, &[Fault::Broken]);
     let finished: scalequest_tests::harness::test_env::Finished = env
         .command(&["run", "-f", "run.yaml"])
-        .env("SCALEQUEST_ENDPOINT_PATIENCE_SECONDS", "2")
+        .env("SCALEQUEST_ENDPOINT_RETRY_TIMEOUT_SECONDS", "2")
         .output()
         .expect("scalequest starts")
         .into();

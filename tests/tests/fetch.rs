@@ -16,7 +16,7 @@ use scalequest_tests::harness::hub_server::{Fault, HubServer, REVISION};
 use scalequest_tests::harness::processes::{signal, wait_until};
 use scalequest_tests::harness::tiny_run::tiny_models;
 use scalequest_tests::harness::{TestEnv, TinyRun};
-use scalequest_worker::hub::{FetchError, Settings, Watch, fetch, kept, look};
+use scalequest_worker::hub::{FetchError, ProgressCallback, Settings, cached, fetch, probe};
 use serde_json::{Value, json};
 
 const WEIGHTS: &str = "model.safetensors";
@@ -25,8 +25,8 @@ const CHAT: &str = "org/chat";
 
 const LONG: Duration = Duration::from_secs(120);
 
-const QUIET: Watch<'_> = Watch {
-    say: &|_, _, _| {},
+const QUIET: ProgressCallback<'_> = ProgressCallback {
+    report: &|_, _, _| {},
     is_stopped: &|| false,
 };
 
@@ -51,7 +51,7 @@ fn settings(env: &TestEnv, hub: &HubServer, more: &[(&str, &str)]) -> Settings {
         more.iter()
             .map(|(name, value)| ((*name).into(), (*value).into())),
     );
-    Settings::of(variables)
+    Settings::from_variables(variables)
 }
 
 fn chat_hub() -> HubServer {
@@ -84,8 +84,8 @@ fn size(file: &str) -> u64 {
 fn fetched_model_is_complete_and_cached() {
     let (env, hub) = (TestEnv::new(), chat_hub());
     let settings = settings(&env, &hub, &[]);
-    assert_eq!(kept(&location(CHAT, None), &settings), None);
-    let asked = look("chat", &location(CHAT, None), &settings, &QUIET).unwrap();
+    assert_eq!(cached(&location(CHAT, None), &settings), None);
+    let asked = probe("chat", &location(CHAT, None), &settings, &QUIET).unwrap();
     let whole: u64 = [
         "config.json",
         "generation_config.json",
@@ -105,7 +105,7 @@ fn fetched_model_is_complete_and_cached() {
     assert_eq!(sent.values().sum::<u64>(), whole, "{sent:?}");
     assert!(!sent.keys().any(|file| file.ends_with(".bin")), "{sent:?}");
     assert_eq!(get(&settings).unwrap(), path);
-    assert_eq!(kept(&location(CHAT, None), &settings), Some(path));
+    assert_eq!(cached(&location(CHAT, None), &settings), Some(path));
     assert_eq!(hub.requests(), requests, "what is there is not asked for");
 }
 
@@ -119,13 +119,13 @@ fn gated_model_needs_its_token() {
     for (refused, words) in [
         (get(&nothing), ["gated", "set HF_TOKEN"]),
         (
-            look("chat", &location(CHAT, None), &nothing, &QUIET).map(|_| PathBuf::new()),
+            probe("chat", &location(CHAT, None), &nothing, &QUIET).map(|_| PathBuf::new()),
             ["gated", "set HF_TOKEN"],
         ),
         (token("hf_wrong"), ["gated", "the token in HF_TOKEN"]),
     ] {
         let error = refused.unwrap_err();
-        assert!(matches!(error, FetchError::Source(_)));
+        assert!(matches!(error, FetchError::Permanent(_)));
         let said = error.to_string();
         let page = format!("accept its licence at {}/{CHAT}", hub.endpoint());
         assert!(
@@ -156,7 +156,7 @@ fn unknown_repository_or_file_gives_advice() {
             file: None,
         });
         let error = fetch("chat", &place, &settings(&env, hub, more), &QUIET).unwrap_err();
-        assert!(matches!(error, FetchError::Source(_)), "{error}");
+        assert!(matches!(error, FetchError::Permanent(_)), "{error}");
         error.to_string()
     };
     let unknown = at(&hub, "org/nobody", REVISION, &[]);
@@ -188,7 +188,7 @@ fn unknown_repository_or_file_gives_advice() {
     hub.always("config.json", Some(Fault::Gone));
     let gone = at(&hub, CHAT, REVISION, &[]);
     assert!(
-        gone.contains("`config.json` is listed and not there"),
+        gone.contains("`config.json` is listed but missing"),
         "{gone}"
     );
 }
@@ -223,7 +223,7 @@ fn server_without_ranges_is_supported() {
 #[test]
 fn stalled_download_resumes_after_timeout() {
     let (env, hub) = (TestEnv::new(), chat_hub());
-    let soon = [("SCALEQUEST_FETCH_SILENCE_SECONDS", "1")];
+    let soon = [("SCALEQUEST_HUB_READ_TIMEOUT_SECONDS", "1")];
     hub.next(WEIGHTS, &[Fault::Stalls(1_000_000)]);
     is_the_chat_model(&get(&settings(&env, &hub, &soon)).unwrap());
     assert_eq!(hub.ranges(WEIGHTS), [0, 1_000_000]);
@@ -236,11 +236,11 @@ fn corrupted_download_is_retried_once() {
         let settings = settings(&env, &hub, &[]);
         hub.always(file, Some(Fault::Corrupt));
         let error = get(&settings).unwrap_err();
-        assert!(matches!(error, FetchError::World(_)), "{error}");
+        assert!(matches!(error, FetchError::Transient(_)), "{error}");
         let said = error.to_string();
         let named = format!("`{file}` do not have the digest");
         assert!(said.contains(&named) && said.contains("2 times"), "{said}");
-        assert_eq!(kept(&location(CHAT, None), &settings), None);
+        assert_eq!(cached(&location(CHAT, None), &settings), None);
         assert_eq!(hub.ranges(file), [0, 0]);
         hub.always(file, None);
         hub.next(file, &[Fault::Corrupt]);
@@ -263,16 +263,16 @@ fn unreachable_hub_gives_advice() {
     ] {
         assert!(said.contains(word), "{word}: {said}");
     }
-    // One that always fails is given up too, once patience ends.
+    // One that always fails is reported once the retry budget is exhausted.
     hub.always(WEIGHTS, Some(Fault::Broken));
-    let impatient = settings(&env, &hub, &[("SCALEQUEST_FETCH_PATIENCE_SECONDS", "1")]);
-    let said = get(&impatient).unwrap_err().to_string();
+    let short = settings(&env, &hub, &[("SCALEQUEST_HUB_RETRY_TIMEOUT_SECONDS", "1")]);
+    let said = get(&short).unwrap_err().to_string();
     assert!(
         said.contains(WEIGHTS) && said.contains("status 500"),
         "{said}"
     );
     hub.always(WEIGHTS, None);
-    is_the_chat_model(&get(&impatient).unwrap());
+    is_the_chat_model(&get(&short).unwrap());
     assert_eq!(
         hub.sent()["config.json"],
         size("config.json"),
@@ -286,11 +286,11 @@ fn stop_ends_waits_and_keeps_parts() {
     let settings = settings(&env, &hub, &[]);
     hub.next(WEIGHTS, &[Fault::Stalls(1_000_000)]);
     let stopped = AtomicBool::new(false);
-    let watch = Watch {
-        say: &|_, done, _| stopped.store(done >= 1_000_000, Ordering::SeqCst),
+    let progress = ProgressCallback {
+        report: &|_, done, _| stopped.store(done >= 1_000_000, Ordering::SeqCst),
         is_stopped: &|| stopped.load(Ordering::SeqCst),
     };
-    let error = fetch("chat", &location(CHAT, None), &settings, &watch).unwrap_err();
+    let error = fetch("chat", &location(CHAT, None), &settings, &progress).unwrap_err();
     assert!(matches!(error, FetchError::Stopped), "{error}");
     is_the_chat_model(&get(&settings).unwrap());
     assert_eq!(hub.sent()[WEIGHTS], size(WEIGHTS));
@@ -397,7 +397,7 @@ fn preflight(env: &TestEnv, hub: &HubServer) -> Child {
 /// The same with these variables.
 fn inspection_with(env: &TestEnv, variables: &[(&str, &str)]) -> Child {
     Command::new(binary("scalequest-worker"))
-        .args(["inspect", "--spec", "run.yaml"])
+        .args(["preflight", "--spec", "run.yaml"])
         .current_dir(env.path())
         .env("SCALEQUEST_CACHE", env.path().join("cache"))
         .envs(variables.iter().copied())

@@ -152,12 +152,11 @@ fn stage_fetches_what_cache_lacks() {
     hub.always(WEIGHTS, Some(Fault::Gone));
     let soon = [
         endpoint[0].clone(),
-        ("SCALEQUEST_FETCH_PATIENCE_SECONDS", "1".into()),
+        ("SCALEQUEST_HUB_RETRY_TIMEOUT_SECONDS", "1".into()),
     ];
-    work(&env, &task, &soon).exits_with(64).says(&[
-        "model `chat`",
-        "`model.safetensors` is listed and not there",
-    ]);
+    work(&env, &task, &soon)
+        .exits_with(64)
+        .says(&["model `chat`", "`model.safetensors` is listed but missing"]);
     hub.always(WEIGHTS, Some(Fault::Broken));
     // It counts against no shard: no model is there for any of them.
     work(&env, &task, &soon)
@@ -211,7 +210,7 @@ fn object_store_model_matches_folder() {
     let (env, of_run) = written(json!({"uri": "s3://models/tiny/chat/"}));
     let server = ObjectServer::start(&program, &env.path().join("server"), &["models"]);
     let refused = run(&env, &server.environment()).exits_with(2);
-    refused.says(&["spec.models[0].source.uri", "holds no file"]);
+    refused.says(&["spec.models[0].source.uri", "has no files"]);
     let variables = server
         .environment()
         .map(|(name, value)| (name.to_owned(), value));

@@ -52,7 +52,7 @@ Environment:
   SCALEQUEST_WORKER  the scalequest-worker program, where it is not beside this one
   SCALEQUEST_API_KEY_<MODEL>  key of the endpoint that serves a model (engine OpenAI), <MODEL> in
                      capitals with _ for -; where it is not set: OPENAI_API_KEY
-  SCALEQUEST_ENDPOINT_TIMEOUT_SECONDS, SCALEQUEST_ENDPOINT_PATIENCE_SECONDS  how long to wait for
+  SCALEQUEST_ENDPOINT_TIMEOUT_SECONDS, SCALEQUEST_ENDPOINT_RETRY_TIMEOUT_SECONDS  how long to wait for
                      one answer of an endpoint, and for any at all (default: 600 each)
   CUDA_VISIBLE_DEVICES  the GPUs that the workers share [default: all]; each worker gets one of its own
   AWS_*, GOOGLE_*, AZURE_*  credentials and endpoints of object stores

@@ -1,4 +1,4 @@
-//! Sets of indexes as Kubernetes and the worker's `--among` write them: `1,3-5,7`.
+//! Sets of indexes as Kubernetes and the worker's `--shards` write them: `1,3-5,7`.
 
 use std::collections::BTreeSet;
 

@@ -50,7 +50,7 @@ pub async fn inspect(
     spec.push(b'\n');
     let mut command = Command::new(program);
     command
-        .args(["inspect", "--spec", "-"])
+        .args(["preflight", "--spec", "-"])
         .args((!look.fetch).then_some("--no-fetch"))
         .env("RAYON_NUM_THREADS", look.cores.to_string());
     command

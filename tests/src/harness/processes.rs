@@ -31,7 +31,7 @@ pub fn workers_below(directory: &Path) -> Vec<Worker> {
             if !arguments
                 .first()
                 .is_some_and(|program| program.ends_with("scalequest-worker"))
-                || arguments.get(1).is_some_and(|word| word == "keep-server")
+                || arguments.get(1).is_some_and(|word| word == "supervise")
             {
                 return None;
             }

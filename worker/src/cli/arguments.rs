@@ -5,23 +5,23 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use scalequest_engine::ops::Dtype;
 
-use super::among::Among;
+use super::shard_list::ShardList;
 
-/// The version, with `+cuda` where the program is built for GPUs, by which `scalequest run` knows.
+/// The version, with `+cuda` if the program is built for GPUs; `scalequest run` checks it.
 #[cfg(feature = "cuda")]
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+cuda");
-/// The version, with `+cuda` where the program is built for GPUs, by which `scalequest run` knows.
+/// The version, with `+cuda` if the program is built for GPUs; `scalequest run` checks it.
 #[cfg(not(feature = "cuda"))]
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Executes one stage task of a synthesis run, seals a stage, or looks at what a spec refers to.
+/// Executes one stage task of a synthesis run, seals a stage, or runs the preflight checks on a spec.
 ///
-/// The operator writes the task and reads the report; people use `scalequest`. Exit codes: 0 done, 64 the task can never
-/// work, 65 this shard can never work, 75 stopped with its progress saved (run it again), anything else: try again.
+/// The operator writes the task and reads the report; users run `scalequest`. Exit codes: 0 done, 64 the task failed
+/// permanently, 65 this shard failed permanently, 75 stopped with its progress saved (run it again), any other: retry.
 #[derive(Debug, Parser)]
 #[command(name = "scalequest-worker", version = VERSION, arg_required_else_help = true)]
 pub struct Arguments {
-    /// How logs are written on standard error
+    /// Format of the logs on standard error
     #[arg(
         long,
         global = true,
@@ -34,16 +34,16 @@ pub struct Arguments {
     pub command: Command,
 }
 
-/// How logs are written.
+/// Format of the logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// A line a message, for people
+    /// One line per message
     Text,
-    /// A JSON object a line, for machines
+    /// One JSON object per line
     Json,
 }
 
-/// How the engine computes, as the spec calls it.
+/// The engine's dtype, as the spec names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DtypeName {
     /// 32-bit floating point
@@ -74,10 +74,10 @@ impl From<DtypeName> for Dtype {
     }
 }
 
-/// What to do.
+/// The worker's commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Do one shard of a stage; progress as JSON lines on standard output
+    /// Compute one shard of a stage, with progress as JSON lines on standard output
     Run {
         /// File with the stage task
         #[arg(long, value_name = "FILE")]
@@ -85,26 +85,26 @@ pub enum Command {
         /// Index of the shard, from 0
         #[arg(long, value_name = "N", env = "JOB_COMPLETION_INDEX")]
         shard: i64,
-        /// Shards among which --shard counts, e.g. 3,7-9: there --shard 1 is shard 7
+        /// Shards that --shard is an index into, e.g. 3,7-9: --shard 1 is then shard 7
         #[arg(long, value_name = "LIST")]
-        among: Option<Among>,
+        shards: Option<ShardList>,
         /// File to write the report to; written on failure too
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
-        /// Stop, progress saved, when standard input ends: so that no worker outlives its runner
+        /// CancellationToken, with progress saved, when standard input is closed, so that no worker outlives its runner
         #[arg(long)]
         stop_on_stdin_eof: bool,
-        /// Compute nothing: commit the shard with all its rows as rejects, after repeated failures
+        /// Compute nothing and commit the shard as failed, with all its rows as rejects: its retries are exhausted
         #[arg(long)]
-        give_up: bool,
-        /// Seal the stage too where this was the last of its shards, and report the seal
+        mark_failed: bool,
+        /// Seal the stage if all its shards are committed afterwards, and report the seal
         #[arg(long)]
-        seal_last: bool,
-        /// Answer how far the shard is at this port: GET /progress
+        seal_if_complete: bool,
+        /// Serve the shard's progress at this port: GET /progress
         #[arg(long, value_name = "PORT")]
         progress_port: Option<u16>,
     },
-    /// Check all shards of a stage and merge their manifests into a seal, or say which are missing
+    /// Check all shards of a stage and merge their manifests into a seal, or report which are missing
     Seal {
         /// File with the stage task
         #[arg(long, value_name = "FILE")]
@@ -113,56 +113,56 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
     },
-    /// Put the model of a task where a server that runs beside the worker finds it, as links to the files once they are checked
-    PlaceModel {
+    /// Prepare the model of a task for a server in a sidecar: verify its files and link them at a path
+    PrepareModel {
         /// File with the stage task
         #[arg(long, value_name = "FILE")]
         task: PathBuf,
-        /// Path that the model is to have: a folder, or a GGUF file
+        /// Path of the model for the server: a folder, or a GGUF file
         #[arg(long, value_name = "PATH")]
         at: PathBuf,
         /// File to write the report to; written on failure too
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
     },
-    /// Measure what this machine does with a model, in about a minute
+    /// Measure a model's throughput on this machine, in about a minute
     Bench {
         /// A GGUF file, or a directory in the Hugging Face layout
         #[arg(long, value_name = "PATH")]
         model: PathBuf,
-        /// How to compute; with --save several may be given, separated by commas
+        /// Dtype to compute with; --save accepts several, separated by commas
         #[arg(long, value_enum, value_delimiter = ',', default_value = "bfloat16")]
         dtype: Vec<DtypeName>,
-        /// Write the throughput profile to a file for `scalequest plan --profile FILE`, including full training if memory allows
+        /// Write the throughput profile to a file for `scalequest plan --profile FILE`; it includes full training if memory suffices
         #[arg(long, value_name = "FILE", conflicts_with = "cases")]
         save: Option<PathBuf>,
-        /// With --save, do not measure training: for a model that only serves
+        /// With --save, do not measure training: for a model that the run does not train
         #[arg(long, requires = "save")]
         no_training: bool,
-        /// Read cases from standard input, a JSON object a line, and answer each with one: for comparisons
+        /// Read cases from standard input, one JSON object per line, and answer each with one: for comparisons
         #[arg(long)]
         cases: bool,
     },
-    /// Run a program that serves a model until standard input ends (a worker starts this for itself)
+    /// Run a program that serves a model until standard input is closed (a worker starts this itself)
     #[command(hide = true)]
-    KeepServer {
+    Supervise {
         /// The program and its arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<String>,
     },
-    /// Look at the models and files that a spec refers to, fetching the models that lie elsewhere; the findings, errors included, as JSON on
-    /// standard output, after progress as JSON lines
-    Inspect {
-        /// File with the SynthesisRun, its defaults filled in: JSON or YAML; `-`: the first line of standard input, at whose end it stops
+    /// Check the models and files that a spec refers to and fetch remote models; the report, errors included, as JSON on standard
+    /// output, after progress as JSON lines
+    Preflight {
+        /// File with the SynthesisRun, its defaults filled in: JSON or YAML; `-`: the first line of standard input, whose end stops it
         #[arg(long, value_name = "FILE")]
         spec: PathBuf,
-        /// Look at one part alone, from 0: each model is one, then come the question files, 16 a part
+        /// Check one part only, from 0: each model is a part, then the question files in parts of 16
         #[arg(long, value_name = "N", env = "JOB_COMPLETION_INDEX")]
         part: Option<usize>,
-        /// File to write the findings to, in at most 4096 bytes, instead of standard output
+        /// File to write the report to, in at most 4096 bytes, instead of standard output
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
-        /// Fetch no model: look only whether it could be fetched
+        /// Fetch no model: check only whether it could be fetched
         #[arg(long)]
         no_fetch: bool,
     },
@@ -175,12 +175,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_well_formed() {
+    fn command_line_is_well_formed() {
         Arguments::command().debug_assert();
     }
 
     #[test]
-    fn rates_in_several_dtypes() {
+    fn profile_accepts_several_dtypes() {
         let words = [
             "scalequest-worker",
             "bench",
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_parsed_with_all_its_settings() {
+    fn run_is_parsed_with_all_settings() {
         let words = [
             "scalequest-worker",
             "run",

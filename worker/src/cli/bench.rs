@@ -1,5 +1,4 @@
-//! `bench`: what this machine does with a model, as a table for people; or case by case, for a program that compares
-//! engines in turn.
+//! `bench`: measures a model on this machine and prints a table; or runs case by case, for a program that compares engines in turn.
 
 use std::io::{BufRead, Write};
 use std::num::NonZeroUsize;
@@ -12,13 +11,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::execute::TRY_AGAIN;
-use super::own_environment::{CANDLE_THREADS, KEEP_PAGES, settle};
+use super::RETRYABLE_FAILURE;
+use super::environment::{CANDLE_THREADS, NO_PAGE_PURGE, reexec_with_env};
 
-/// Measures the model in `path` and returns the exit code. With `cases` it reads a case a line from standard input
+/// Measures the model in `path` and returns the exit code. With `cases` it reads one case per line from standard input
 /// and answers each with a line.
-pub fn bench(path: &Path, dtype: Dtype, cases: bool) -> i32 {
-    if let Err(message) = settle(&[KEEP_PAGES, CANDLE_THREADS]) {
+pub fn run(path: &Path, dtype: Dtype, cases: bool) -> i32 {
+    if let Err(message) = reexec_with_env(&[NO_PAGE_PURGE, CANDLE_THREADS]) {
         tracing::error!("{message}");
         return TASK_FAILED_PERMANENTLY;
     }
@@ -30,28 +29,28 @@ pub fn bench(path: &Path, dtype: Dtype, cases: bool) -> i32 {
         }
     };
     let done = if cases {
-        answer(&bench, path, dtype)
+        run_cases(&bench, path, dtype)
     } else {
-        table(&bench, dtype)
+        print_table(&bench, dtype)
     };
     match done {
         Ok(()) => DONE,
         Err(message) => {
             tracing::error!("{message}");
-            TRY_AGAIN
+            RETRYABLE_FAILURE
         }
     }
 }
 
-/// One case a line; `{"case": "roofline"}` and `{"case": "facts"}` ask for the machine's limits and the model's sizes, `{"case": "train", "rows": R,
-/// "tokens": T}` for a step of training in full on R rows of T tokens.
-fn answer(bench: &Bench, path: &Path, dtype: Dtype) -> Result<(), String> {
+/// Runs one case per line. `{"case": "roofline"}` and `{"case": "facts"}` return the machine's limits and the model's sizes;
+/// `{"case": "train", "rows": R, "tokens": T}` measures one full training step on R rows of T tokens.
+fn run_cases(bench: &Bench, path: &Path, dtype: Dtype) -> Result<(), String> {
     let mut training: Option<TrainingBench> = None;
     println!("{}", json!({"ready": bench.load_seconds}));
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|error| format!("cannot read standard input: {error}"))?;
-        let asked: Value = serde_json::from_str(&line).map_err(no_case)?;
-        let answer = match asked["case"].as_str() {
+        let requested: Value = serde_json::from_str(&line).map_err(invalid_case)?;
+        let answer = match requested["case"].as_str() {
             Some("roofline") => {
                 let roofline = roofline(dtype);
                 json!({"bytes": roofline.bytes, "operations": roofline.operations})
@@ -63,7 +62,7 @@ fn answer(bench: &Bench, path: &Path, dtype: Dtype) -> Result<(), String> {
                 "peakBytes": peak_bytes(),
             }),
             Some("train") => {
-                let Train { rows, tokens, .. } = read(asked)?;
+                let Train { rows, tokens, .. } = parse(requested)?;
                 let size = (rows.get(), tokens.get());
                 let model = match &mut training {
                     Some(model) => model,
@@ -77,7 +76,7 @@ fn answer(bench: &Bench, path: &Path, dtype: Dtype) -> Result<(), String> {
                 json!({"tokens": size.0 * size.1, "seconds": seconds})
             }
             _ => {
-                let case: Case = read(asked)?;
+                let case: Case = parse(requested)?;
                 json!(bench.run(&case).map_err(|error| error.to_string())?)
             }
         };
@@ -89,7 +88,7 @@ fn answer(bench: &Bench, path: &Path, dtype: Dtype) -> Result<(), String> {
     Ok(())
 }
 
-/// A step of training in full.
+/// One full training step.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Train {
@@ -99,15 +98,15 @@ struct Train {
     tokens: NonZeroUsize,
 }
 
-fn read<T: DeserializeOwned>(asked: Value) -> Result<T, String> {
-    serde_json::from_value(asked).map_err(no_case)
+fn parse<T: DeserializeOwned>(requested: Value) -> Result<T, String> {
+    serde_json::from_value(requested).map_err(invalid_case)
 }
 
-fn no_case(error: serde_json::Error) -> String {
-    format!("standard input holds no case: {error}")
+fn invalid_case(error: serde_json::Error) -> String {
+    format!("invalid case on standard input: {error}")
 }
 
-fn table(bench: &Bench, dtype: Dtype) -> Result<(), String> {
+fn print_table(bench: &Bench, dtype: Dtype) -> Result<(), String> {
     let roofline = roofline(dtype);
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     println!(
@@ -119,7 +118,7 @@ fn table(bench: &Bench, dtype: Dtype) -> Result<(), String> {
         roofline.operations / 1e9,
     );
     let (rows, prompt, tokens) = (8, 128, 16);
-    // Numbers and words of the same cases that `make bench-engine` compares, each the best of three.
+    // The same cases as `make bench-engine` compares, each the best of three.
     let cases = [
         ("prompts, 8 at once", Case::Prefill { rows, prompt }),
         (

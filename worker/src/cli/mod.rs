@@ -1,29 +1,29 @@
-//! The worker's edge: arguments, signals, logs, the report and the exit code. Everything that fails further in arrives here
-//! as a value; a panic is caught here and nowhere else.
-
-mod among;
+//! The worker's edge: arguments, signals, logs, the report and the exit code. Errors of the modules below arrive here as values; panics are
+//! caught here and nowhere else.
 
 mod arguments;
 
+mod task;
+
+mod preflight;
+
 mod bench;
-
-mod execute;
-
-mod inspect;
-
-mod keep_server;
-
-mod log;
-
-mod own_environment;
 
 mod save_profile;
 
-mod serve_progress;
+mod supervise;
+
+mod environment;
+
+mod log;
+
+mod progress_server;
+
+mod report;
+
+mod shard_list;
 
 mod signals;
-
-mod write_report;
 
 use std::process::ExitCode;
 
@@ -32,13 +32,16 @@ use scalequest_crds::protocol::exit_codes::worker::TASK_FAILED_PERMANENTLY;
 
 use crate::stages::ProgressReporter;
 use arguments::{Arguments, Command};
-use execute::Work;
-use own_environment::{CANDLE_THREADS, KEEP_PAGES, settle};
+use environment::{CANDLE_THREADS, NO_PAGE_PURGE, reexec_with_env};
+use task::{TaskAction, execute};
 
-/// Exit code of a wrong command line: as for a task that can never work.
+/// Exit code of a failure that a retry may fix.
+const RETRYABLE_FAILURE: i32 = 1;
+
+/// Exit code of an invalid command line: as for a task that failed permanently.
 const USAGE: i32 = TASK_FAILED_PERMANENTLY;
 
-/// Runs the command line and says with which code to end.
+/// Runs the command line and returns the exit code.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -52,39 +55,59 @@ pub fn main() -> ExitCode {
         Command::Run {
             task,
             shard,
-            among,
+            shards,
             report,
             stop_on_stdin_eof,
-            give_up,
-            seal_last,
+            mark_failed,
+            seal_if_complete,
             progress_port,
         } => {
-            let Some(shard) = among.map_or(Some(shard), |among| among.shard(shard)) else {
-                tracing::error!("--among lists fewer shards than --shard asks for");
+            let Some(shard) = shards.map_or(Some(shard), |list| list.shard(shard)) else {
+                tracing::error!("--shards lists fewer shards than --shard needs");
                 return code(USAGE);
             };
-            if let Err(message) = settle(&[KEEP_PAGES, CANDLE_THREADS]) {
-                // It does the same, only slower.
+            if let Err(message) = reexec_with_env(&[NO_PAGE_PURGE, CANDLE_THREADS]) {
+                // Only performance depends on these variables.
                 tracing::warn!("{message}");
             }
-            let stop = signals::listen(stop_on_stdin_eof);
-            let work = if give_up {
-                Work::GiveUp(shard)
+            let cancellation = signals::listen(stop_on_stdin_eof);
+            let action = if mark_failed {
+                TaskAction::MarkFailed(shard)
             } else {
-                Work::Shard(shard)
+                TaskAction::RunShard(shard)
             };
             let reporter = reporter(progress_port);
-            execute::execute(&task, work, seal_last, report.as_deref(), stop, &reporter)
+            execute(
+                &task,
+                action,
+                seal_if_complete,
+                report.as_deref(),
+                cancellation,
+                &reporter,
+            )
         }
         Command::Seal { task, report } => {
-            let stop = signals::listen(false);
-            let reporter = reporter(None);
-            execute::execute(&task, Work::Seal, false, report.as_deref(), stop, &reporter)
+            let (cancellation, reporter) = (signals::listen(false), reporter(None));
+            execute(
+                &task,
+                TaskAction::Seal,
+                false,
+                report.as_deref(),
+                cancellation,
+                &reporter,
+            )
         }
-        Command::PlaceModel { task, at, report } => {
-            let stop = signals::listen(false);
-            let (work, reporter) = (Work::PlaceModel(&at), reporter(None));
-            execute::execute(&task, work, false, report.as_deref(), stop, &reporter)
+        Command::PrepareModel { task, at, report } => {
+            let (cancellation, reporter) = (signals::listen(false), reporter(None));
+            let action = TaskAction::PrepareModel(&at);
+            execute(
+                &task,
+                action,
+                false,
+                report.as_deref(),
+                cancellation,
+                &reporter,
+            )
         }
         Command::Bench {
             model,
@@ -92,36 +115,36 @@ pub fn main() -> ExitCode {
             save: Some(file),
             no_training,
             ..
-        } => save_profile::save_profile(&model, &dtype, !no_training, &file),
+        } => save_profile::run(&model, &dtype, !no_training, &file),
         Command::Bench {
             model,
             dtype,
             cases,
             ..
         } => match dtype[..] {
-            [one] => bench::bench(&model, one.into(), cases),
+            [one] => bench::run(&model, one.into(), cases),
             _ => {
-                tracing::error!("--dtype names several: give one, or --save FILE");
+                tracing::error!("--dtype lists several: give one, or --save FILE");
                 USAGE
             }
         },
-        Command::KeepServer { command } => keep_server::keep_server(&command),
-        Command::Inspect {
+        Command::Supervise { command } => supervise::run(&command),
+        Command::Preflight {
             spec,
             part,
             report,
             no_fetch,
-        } => inspect::inspect(&spec, part, report.as_deref(), !no_fetch),
+        } => preflight::run(&spec, part, report.as_deref(), !no_fetch),
     })
 }
 
-/// Creates a reporter to standard output and, if given, to an HTTP server at `port`.
+/// Returns a reporter that writes progress to standard output and serves it at `port`.
 fn reporter(port: Option<u16>) -> ProgressReporter {
     let Some(port) = port else {
         return ProgressReporter::stdout();
     };
-    let latest = serve_progress::Latest::default();
-    serve_progress::serve_progress(port, &latest);
+    let latest = progress_server::LatestProgress::default();
+    progress_server::start(port, &latest);
     ProgressReporter::stdout().tee(move |line| latest.set(line))
 }
 

@@ -1,4 +1,4 @@
-//! `bench --save`: measures a model and writes its throughput profile to a file, for `scalequest plan --profile`.
+//! `bench --save`: measures a model on this machine and writes its throughput profile to a file, for `scalequest plan --profile`.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,13 +12,14 @@ use scalequest_crds::protocol::profile::{
 use scalequest_engine::bench::{self, Bench, measure_training};
 use scalequest_engine::model::{Checkpoint, ModelError};
 
+use super::RETRYABLE_FAILURE;
 use super::arguments::DtypeName;
-use super::execute::TRY_AGAIN;
-use super::own_environment::{CANDLE_THREADS, KEEP_PAGES, settle};
+use super::environment::{CANDLE_THREADS, NO_PAGE_PURGE, reexec_with_env};
 
 /// Measures the model in `path`, and its training too if `train`; writes `file` and returns the exit code.
-pub fn save_profile(path: &Path, dtypes: &[DtypeName], train: bool, file: &Path) -> i32 {
-    if let Err(message) = check_free(file).and_then(|()| settle(&[KEEP_PAGES, CANDLE_THREADS])) {
+pub fn run(path: &Path, dtypes: &[DtypeName], train: bool, file: &Path) -> i32 {
+    let reexec = || reexec_with_env(&[NO_PAGE_PURGE, CANDLE_THREADS]);
+    if let Err(message) = check_replaceable(file).and_then(|()| reexec()) {
         tracing::error!("{message}");
         return TASK_FAILED_PERMANENTLY;
     }
@@ -31,9 +32,9 @@ pub fn save_profile(path: &Path, dtypes: &[DtypeName], train: bool, file: &Path)
     };
     if let Err(message) = write(file, &profile.to_json()) {
         tracing::error!("{message}");
-        return TRY_AGAIN;
+        return RETRYABLE_FAILURE;
     }
-    show(&profile);
+    print_profile(&profile);
     println!("saved to {}", file.display());
     DONE
 }
@@ -44,12 +45,12 @@ fn measure(path: &Path, dtypes: &[DtypeName], train: bool) -> Result<ModelProfil
     let mut serving = Vec::new();
     for name in dtypes {
         let bench = Bench::load(path, (*name).into()).map_err(|error| error.to_string())?;
-        let profile = bench.serving().map_err(|error| error.to_string())?;
+        let measured = bench.serving().map_err(|error| error.to_string())?;
         let load_seconds = check_seconds + bench.load_seconds;
-        serving.push(serving_profile(*name, load_seconds, profile));
+        serving.push(serving_profile(*name, load_seconds, measured));
     }
     let training = match train.then(|| measure_training(path)) {
-        Some(Ok(profile)) => Some(training_profile(profile)),
+        Some(Ok(measured)) => Some(training_profile(measured)),
         Some(Err(reason)) => {
             tracing::warn!("training is not measured: {reason}");
             None
@@ -67,7 +68,7 @@ fn measure(path: &Path, dtypes: &[DtypeName], train: bool) -> Result<ModelProfil
     })
 }
 
-/// Which model lies at `path`, and the seconds that a worker takes to check that and to read its tokenizer.
+/// Identifies the model at `path`; with the seconds that a worker takes to verify it and to read its tokenizer.
 fn profiled_model(path: &Path) -> Result<(ProfiledModel, f64), ModelError> {
     let start = Instant::now();
     let checkpoint = Checkpoint::open(path)?;
@@ -86,13 +87,13 @@ fn profiled_model(path: &Path) -> Result<(ProfiledModel, f64), ModelError> {
 fn serving_profile(
     name: DtypeName,
     load_seconds: f64,
-    profile: bench::ServingRates,
+    measured: bench::ServingRates,
 ) -> ServingProfile {
     let bench::ServingRates {
         prefill_tokens_per_second,
         score_tokens_per_second,
         steps,
-    } = profile;
+    } = measured;
     let steps = steps.into_iter();
     ServingProfile {
         dtype: name.into(),
@@ -105,13 +106,13 @@ fn serving_profile(
     }
 }
 
-fn training_profile(profile: bench::TrainingRates) -> TrainingProfile {
+fn training_profile(measured: bench::TrainingRates) -> TrainingProfile {
     let bench::TrainingRates {
         load_seconds,
         token_seconds,
         step_seconds,
         save_seconds,
-    } = profile;
+    } = measured;
     TrainingProfile {
         load_seconds,
         token_seconds,
@@ -120,7 +121,7 @@ fn training_profile(profile: bench::TrainingRates) -> TrainingProfile {
     }
 }
 
-/// Seconds that this program takes to start and to end, the median of three; 0 where it cannot be started.
+/// Returns the seconds that this program takes to start and to exit, the median of three; 0 if it cannot be started.
 fn start_seconds() -> f64 {
     let Ok(program) = std::env::current_exe() else {
         return 0.0;
@@ -140,58 +141,53 @@ fn start_seconds() -> f64 {
     seconds[1]
 }
 
-/// A file that is there already may be replaced if it is a profile.
-fn check_free(file: &Path) -> Result<(), String> {
-    let Ok(text) = std::fs::read_to_string(file) else {
-        return match file.exists() {
-            true => Err(format!(
-                "--save {}: it is there and is no profile; choose another name",
-                file.display()
-            )),
-            false => Ok(()),
-        };
+/// Checks that `file` does not exist or is itself a profile, which may be replaced.
+fn check_replaceable(file: &Path) -> Result<(), String> {
+    let is_replaceable = match std::fs::read_to_string(file) {
+        Ok(text) => text.contains("scalequest-profile/"),
+        Err(_) => !file.exists(),
     };
-    if text.contains("scalequest-profile/") {
-        return Ok(());
+    match is_replaceable {
+        true => Ok(()),
+        false => Err(format!(
+            "--save {}: the file exists and is not a throughput profile; choose another name",
+            file.display()
+        )),
     }
-    Err(format!(
-        "--save {}: it is there and is no profile; choose another name",
-        file.display()
-    ))
 }
 
-/// Whole or not at all.
+/// Writes the file atomically.
 fn write(file: &Path, text: &str) -> Result<(), String> {
-    let cannot = |error: std::io::Error| format!("cannot write {}: {error}", file.display());
+    let fail = |error: std::io::Error| format!("cannot write {}: {error}", file.display());
     let folder = file
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let mut aside = tempfile::NamedTempFile::new_in(folder).map_err(cannot)?;
-    aside.write_all(text.as_bytes()).map_err(cannot)?;
-    aside.persist(file).map_err(|error| cannot(error.error))?;
+    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
+    temporary.write_all(text.as_bytes()).map_err(fail)?;
+    temporary.persist(file).map_err(|error| fail(error.error))?;
     Ok(())
 }
 
-fn show(profile: &ModelProfile) {
+fn print_profile(profile: &ModelProfile) {
     for each in &profile.serving {
-        let made: Vec<String> = each
+        let decode: Vec<String> = each
             .steps
             .iter()
             .map(|step| format!("{:.0} at {}", step.rows as f64 / step.seconds, step.rows))
             .collect();
         println!(
-            "{:?}: loaded in {:.1} s; {:.0} tokens/s read, {:.0} scored; made, by rows: {}",
+            "{:?}: loaded in {:.1} s; {:.0} tokens/s prefill, {:.0} scored; decode, by rows: {}",
             each.dtype,
             each.load_seconds,
             each.prefill_tokens_per_second,
             each.score_tokens_per_second,
-            made.join(", ")
+            decode.join(", ")
         );
     }
     if let Some(training) = &profile.training {
         println!(
-            "training: loaded in {:.1} s; {:.1} tokens/s, {:.2} s a step beside; saved in {:.1} s",
+            "training: loaded in {:.1} s; {:.1} tokens/s, {:.2} s more per step; saved in {:.1} s",
             training.load_seconds,
             1.0 / training.token_seconds,
             training.step_seconds,

@@ -1,4 +1,4 @@
-//! Asked to stop: SIGTERM, SIGINT or the end of standard input set a flag, which the work looks at between its steps.
+//! Graceful shutdown: SIGTERM, SIGINT or the end of standard input set a flag, which stages check between their steps.
 
 use std::io::Read;
 
@@ -6,17 +6,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::stages::CancellationToken;
 
-/// Starts listening and returns the flag. A second signal ends the process at once, as an impatient person expects.
+/// Starts listening and returns the flag. A second signal ends the process at once.
 pub fn listen(stop_on_stdin_eof: bool) -> CancellationToken {
-    let stop = CancellationToken::default();
-    let flag = stop.clone();
+    let cancellation = CancellationToken::default();
+    let flag = cancellation.clone();
     std::thread::spawn(move || {
         if let Err(error) = wait_for_signals(&flag) {
-            tracing::warn!(%error, "signals are not handled: the worker ends without saving when it gets one");
+            tracing::warn!(%error, "cannot handle signals: a signal will end the worker without saving its progress");
         }
     });
     if stop_on_stdin_eof {
-        let flag = stop.clone();
+        let flag = cancellation.clone();
         std::thread::spawn(move || {
             let mut buffer = [0; 64];
             while std::io::stdin()
@@ -26,10 +26,10 @@ pub fn listen(stop_on_stdin_eof: bool) -> CancellationToken {
             flag.cancel();
         });
     }
-    stop
+    cancellation
 }
 
-fn wait_for_signals(stop: &CancellationToken) -> std::io::Result<()> {
+fn wait_for_signals(cancellation: &CancellationToken) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;
@@ -39,7 +39,7 @@ fn wait_for_signals(stop: &CancellationToken) -> std::io::Result<()> {
             signal(SignalKind::interrupt())?,
         ];
         any_of(&mut signals).await;
-        stop.cancel();
+        cancellation.cancel();
         any_of(&mut signals).await;
         std::process::exit(130);
     })

@@ -1,12 +1,11 @@
-//! What the rooms that send requests over HTTP share: when to ask a server again, and how a broken connection is put into words. It sends
-//! nothing.
+//! What the modules that send HTTP requests share: backoff between attempts, and messages for network errors. It sends nothing.
 
-mod pause;
+mod backoff;
+
+mod error_chain;
 
 mod tls;
 
-mod words;
-
-pub use pause::{now_seconds, pause_after, pause_named};
+pub use backoff::{backoff, parse_retry_after, unix_seconds};
+pub use error_chain::error_chain;
 pub use tls::install_tls_provider;
-pub use words::chain;

@@ -1,5 +1,5 @@
-//! The cache: a folder a model, which appears whole by being renamed. Who fetches a model holds a lock on it, which goes with its process;
-//! what it has fetched so far lies in a folder beside, for whoever comes next.
+//! The model cache: one folder per model, renamed into place when its download is complete. A download goes to a `.part` folder, which a later
+//! attempt resumes, under a file lock that the kernel releases when the process ends.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -10,31 +10,31 @@ use std::time::{Duration, Instant};
 use scalequest_crds::digest::sha256_hex;
 use serde::{Deserialize, Serialize};
 
-use super::attempts::sleep;
-use super::choose::Chosen;
-use super::{FetchError, Patience, Watch, entry};
+use super::retry::sleep;
+use super::select::FileSet;
+use super::{FetchError, ProgressCallback, Timeouts, entry};
 
-/// The file in a model's folder that lists what is in it.
-const LIST: &str = ".scalequest-model.json";
+/// The file in a model's folder that lists the model's files.
+const MANIFEST: &str = ".scalequest-model.json";
 
-/// Pause between two looks at what another process holds.
-const PAUSE: Duration = Duration::from_millis(300);
+/// Interval of attempts at a lock that another process holds.
+const LOCK_POLL: Duration = Duration::from_millis(300);
 
-/// The folder that holds fetched models.
+/// The folder of the cache.
 pub(super) struct Cache {
     root: PathBuf,
 }
 
-/// A model that this process fetches, and no other.
-pub(super) struct Held {
+/// The exclusive right to download a model.
+pub(super) struct CacheLock {
     folder: String,
     _lock: File,
 }
 
-/// What a model's folder holds.
+/// The files of a cached model.
 #[derive(Serialize, Deserialize)]
-struct List {
-    /// Where it came from, for a person.
+struct Manifest {
+    /// Where the model came from, for users.
     source: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     gguf: Option<String>,
@@ -42,7 +42,7 @@ struct List {
     files: BTreeMap<String, u64>,
 }
 
-/// The name of a folder for what `identity` says in full and `readable` for a person.
+/// Returns a folder name that starts with a plain form of `readable` and is unique to `identity`.
 pub(super) fn folder_name(kind: &str, readable: &str, identity: &str) -> String {
     let after_scheme = readable
         .split_once("://")
@@ -57,141 +57,146 @@ pub(super) fn folder_name(kind: &str, readable: &str, identity: &str) -> String 
 }
 
 impl Cache {
+    /// The cache in the folder `root`.
     pub(super) fn new(root: &Path) -> Self {
         Cache { root: root.into() }
     }
 
-    /// The model in `folder`, if it is there with all its files.
-    pub(super) fn kept(&self, folder: &str) -> Option<PathBuf> {
+    /// Returns the path of the model in `folder`; `None` if it is not cached with all its files.
+    pub(super) fn find(&self, folder: &str) -> Option<PathBuf> {
         let path = self.root.join(folder);
-        let list: List = serde_json::from_slice(&fs::read(path.join(LIST)).ok()?).ok()?;
-        let is_there = |(name, bytes): (&String, &u64)| {
+        let manifest: Manifest =
+            serde_json::from_slice(&fs::read(path.join(MANIFEST)).ok()?).ok()?;
+        let is_present = |(name, bytes): (&String, &u64)| {
             fs::metadata(path.join(name)).is_ok_and(|found| found.len() == *bytes)
         };
-        let is_whole = list.files.iter().all(is_there);
-        is_whole.then(|| entry(&path, list.gguf.as_deref()))
+        let is_complete = manifest.files.iter().all(is_present);
+        is_complete.then(|| entry(&path, manifest.gguf.as_deref()))
     }
 
-    /// The folder that was fetched last for a place whose content may change.
-    pub(super) fn latest(&self, place: &str) -> Option<String> {
-        let name = fs::read_to_string(self.root.join(format!("{place}.latest"))).ok()?;
+    /// Returns the folder of the latest download from a location whose content may change.
+    pub(super) fn latest(&self, location: &str) -> Option<String> {
+        let name = fs::read_to_string(self.root.join(format!("{location}.latest"))).ok()?;
         Some(name).filter(|name| !name.is_empty() && !name.contains('/'))
     }
 
-    /// Notes which folder was fetched last for such a place.
-    pub(super) fn point(&self, place: &str, folder: &str) -> Result<(), FetchError> {
-        if self.latest(place).as_deref() == Some(folder) {
+    /// Records the folder of the latest download from such a location.
+    pub(super) fn set_latest(&self, location: &str, folder: &str) -> Result<(), FetchError> {
+        if self.latest(location).as_deref() == Some(folder) {
             return Ok(());
         }
-        let path = self.root.join(format!("{place}.latest"));
+        let path = self.root.join(format!("{location}.latest"));
         let write = || -> io::Result<()> {
             let mut file = tempfile::NamedTempFile::new_in(&self.root)?;
             file.write_all(folder.as_bytes())?;
             file.persist(&path).map_err(|error| error.error)?;
             Ok(())
         };
-        write().map_err(|error| FetchError::io("write", &path, error))
+        write().map_err(|error| FetchError::from_io("write", &path, error))
     }
 
-    /// Waits until nobody else fetches the model, as long as somebody gets on with it.
-    pub(super) fn hold(
+    /// Locks the model; waits while another process downloads it and makes progress.
+    ///
+    /// # Errors
+    /// The other process makes no progress within the retry timeout, or a stop was requested.
+    pub(super) fn lock(
         &self,
         folder: &str,
         name: &str,
-        patience: Patience,
-        watch: &Watch<'_>,
-    ) -> Result<Held, FetchError> {
+        timeouts: Timeouts,
+        progress: &ProgressCallback<'_>,
+    ) -> Result<CacheLock, FetchError> {
         let path = self.root.join(format!("{folder}.lock"));
-        let fail = |error| FetchError::io("write", &path, error);
+        let fail = |error| FetchError::from_io("write", &path, error);
         fs::create_dir_all(&self.root).map_err(fail)?;
         let mut options = File::options();
         let file = options.create(true).truncate(false).write(true);
         let file = file.open(&path).map_err(fail)?;
-        let (mut fetched, mut since) = (0, Instant::now());
+        let (mut downloaded, mut since) = (0, Instant::now());
         loop {
             match file.try_lock() {
                 Ok(()) => {
-                    return Ok(Held {
+                    return Ok(CacheLock {
                         folder: folder.into(),
                         _lock: file,
                     });
                 }
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(error)) => {
-                    return Err(FetchError::Source(format!(
-                        "cannot lock {}: {error}: set SCALEQUEST_CACHE to a folder on a file system that has locks",
+                    return Err(FetchError::Permanent(format!(
+                        "cannot lock {}: {error}: set SCALEQUEST_CACHE to a folder on a file system that supports locks",
                         path.display()
                     )));
                 }
             }
-            let now = size(&self.begun(folder));
-            if now != fetched {
-                (fetched, since) = (now, Instant::now());
+            let now = folder_bytes(&self.partial(folder));
+            if now != downloaded {
+                (downloaded, since) = (now, Instant::now());
             }
-            if since.elapsed() > patience.in_all {
+            if since.elapsed() > timeouts.retry {
                 return Err(FetchError::Unavailable(format!(
-                    "{name}: another process has held {} for {} s and fetched nothing: end it, then run the same again",
+                    "{name}: another process has locked {} and downloaded nothing for {} s: end it, then run the same again",
                     path.display(),
-                    patience.in_all.as_secs()
+                    timeouts.retry.as_secs()
                 )));
             }
-            (watch.say)("wait for another process that fetches the same", fetched, 0);
-            sleep(PAUSE, watch)?;
+            (progress.report)("wait for the download of another process", downloaded, 0);
+            sleep(LOCK_POLL, progress)?;
         }
     }
 
-    /// The folder for what is fetched of the model. Where the model's own folder is there and not whole, it becomes that.
-    pub(super) fn begin(&self, held: &Held) -> Result<PathBuf, FetchError> {
-        let (whole, begun) = (self.root.join(&held.folder), self.begun(&held.folder));
+    /// Creates the model's `.part` folder and returns its path. An incomplete model folder becomes the `.part` folder.
+    pub(super) fn prepare_download(&self, lock: &CacheLock) -> Result<PathBuf, FetchError> {
+        let (complete, partial) = (self.root.join(&lock.folder), self.partial(&lock.folder));
         let prepare = || -> io::Result<()> {
-            if whole.is_dir() {
-                tracing::warn!(folder = %whole.display(), "a fetched model lacks something and is made whole again");
-                if begun.is_dir() {
-                    fs::remove_dir_all(&whole)?;
+            if complete.is_dir() {
+                tracing::warn!(folder = %complete.display(), "a cached model is incomplete, downloading its missing files");
+                if partial.is_dir() {
+                    fs::remove_dir_all(&complete)?;
                 } else {
-                    fs::rename(&whole, &begun)?;
+                    fs::rename(&complete, &partial)?;
                 }
             }
-            fs::create_dir_all(&begun)
+            fs::create_dir_all(&partial)
         };
-        prepare().map_err(|error| FetchError::io("write", &begun, error))?;
-        Ok(begun)
+        prepare().map_err(|error| FetchError::from_io("write", &partial, error))?;
+        Ok(partial)
     }
 
-    /// Makes what was fetched the model; its path.
-    pub(super) fn finish(
+    /// Renames a complete download to its model's folder and returns the model's path.
+    pub(super) fn finish_download(
         &self,
-        held: &Held,
+        lock: &CacheLock,
         name: &str,
-        chosen: &Chosen,
+        downloaded: &FileSet,
     ) -> Result<PathBuf, FetchError> {
-        let (whole, begun) = (self.root.join(&held.folder), self.begun(&held.folder));
-        let files = chosen.files.iter();
-        let list = List {
+        let (complete, partial) = (self.root.join(&lock.folder), self.partial(&lock.folder));
+        let files = downloaded.files.iter();
+        let manifest = Manifest {
             source: name.into(),
-            gguf: chosen.gguf.clone(),
+            gguf: downloaded.gguf.clone(),
             files: files.map(|file| (file.name.clone(), file.bytes)).collect(),
         };
         let finish = || -> io::Result<()> {
-            keep_only(&begun, &list.files)?;
-            let mut file = File::create(begun.join(LIST))?;
-            file.write_all(&serde_json::to_vec_pretty(&list)?)?;
+            remove_others(&partial, &manifest.files)?;
+            let mut file = File::create(partial.join(MANIFEST))?;
+            file.write_all(&serde_json::to_vec_pretty(&manifest)?)?;
             file.sync_all()?;
-            File::open(&begun)?.sync_all()?;
-            fs::rename(&begun, &whole)?;
+            File::open(&partial)?.sync_all()?;
+            fs::rename(&partial, &complete)?;
             File::open(&self.root)?.sync_all()
         };
-        finish().map_err(|error| FetchError::io("write", &whole, error))?;
-        Ok(entry(&whole, chosen.gguf.as_deref()))
+        finish().map_err(|error| FetchError::from_io("write", &complete, error))?;
+        Ok(entry(&complete, downloaded.gguf.as_deref()))
     }
 
-    fn begun(&self, folder: &str) -> PathBuf {
+    fn partial(&self, folder: &str) -> PathBuf {
         self.root.join(format!("{folder}.part"))
     }
 }
 
-/// Removes what is no file of the model: a folder that holds more than was chosen would be another model to those who read it.
-fn keep_only(folder: &Path, files: &BTreeMap<String, u64>) -> io::Result<()> {
+/// Removes files that are not the model's: its readers would take a folder with more files for another model.
+fn remove_others(folder: &Path, files: &BTreeMap<String, u64>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let is_known = entry
@@ -205,8 +210,8 @@ fn keep_only(folder: &Path, files: &BTreeMap<String, u64>) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes of the files in a folder.
-fn size(folder: &Path) -> u64 {
+/// Returns the bytes of all files in a folder.
+fn folder_bytes(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.filter_map(|entry| Some(entry.metadata().ok()?.len()));
     sizes.sum()
@@ -217,72 +222,72 @@ mod tests {
     use super::super::file::{Identity, RemoteFile};
     use super::*;
 
-    const WATCH: Watch<'_> = Watch {
-        say: &|_, _, _| {},
+    const PROGRESS: ProgressCallback<'_> = ProgressCallback {
+        report: &|_, _, _| {},
         is_stopped: &|| false,
     };
 
-    const SOON: Patience = Patience {
-        silence: Duration::from_secs(1),
-        in_all: Duration::from_secs(1),
+    const SHORT: Timeouts = Timeouts {
+        read: Duration::from_secs(1),
+        retry: Duration::from_secs(1),
     };
 
-    fn chosen(gguf: Option<&str>) -> Chosen {
+    fn file_set() -> FileSet {
         let file = |name: &str| RemoteFile {
             name: name.into(),
             bytes: 2,
             identity: Identity::Version(None),
         };
-        Chosen {
+        FileSet {
             files: vec![file("config.json"), file("x.gguf")],
-            gguf: gguf.map(str::to_owned),
+            gguf: None,
         }
     }
 
-    fn finished(cache: &Cache) -> PathBuf {
-        let held = cache.hold("m", "m", SOON, &WATCH).unwrap();
-        let begun = cache.begin(&held).unwrap();
+    fn download(cache: &Cache) -> PathBuf {
+        let lock = cache.lock("m", "m", SHORT, &PROGRESS).unwrap();
+        let partial = cache.prepare_download(&lock).unwrap();
         for name in ["config.json", "x.gguf", "left-over.partial"] {
-            fs::write(begun.join(name), "{}").unwrap();
+            fs::write(partial.join(name), "{}").unwrap();
         }
-        cache.finish(&held, "m", &chosen(None)).unwrap()
+        cache.finish_download(&lock, "m", &file_set()).unwrap()
     }
 
     #[test]
-    fn a_model_is_kept_once_it_is_whole_and_made_whole_again_where_it_is_not() {
+    fn cache_finds_only_complete_models() {
         let root = tempfile::tempdir().unwrap();
         let cache = Cache::new(&root.path().join("models"));
-        assert_eq!(cache.kept("m"), None);
-        let path = finished(&cache);
-        assert_eq!(cache.kept("m"), Some(path.clone()));
+        assert_eq!(cache.find("m"), None);
+        let path = download(&cache);
+        assert_eq!(cache.find("m"), Some(path.clone()));
         assert!(!path.join("left-over.partial").exists());
         fs::write(path.join("config.json"), "cut").unwrap();
-        assert_eq!(cache.kept("m"), None);
-        let held = cache.hold("m", "m", SOON, &WATCH).unwrap();
-        let begun = cache.begin(&held).unwrap();
-        assert!(begun.join("x.gguf").is_file() && !path.exists());
+        assert_eq!(cache.find("m"), None);
+        let lock = cache.lock("m", "m", SHORT, &PROGRESS).unwrap();
+        let partial = cache.prepare_download(&lock).unwrap();
+        assert!(partial.join("x.gguf").is_file() && !path.exists());
     }
 
     #[test]
-    fn one_process_fetches_a_model_and_waiting_for_it_ends() {
+    fn cache_lock_is_exclusive_and_times_out() {
         let root = tempfile::tempdir().unwrap();
         let cache = Cache::new(root.path());
-        let held = cache.hold("m", "m", SOON, &WATCH).unwrap();
-        let error = cache.hold("m", "m", SOON, &WATCH).err().unwrap();
+        let lock = cache.lock("m", "m", SHORT, &PROGRESS).unwrap();
+        let error = cache.lock("m", "m", SHORT, &PROGRESS).err().unwrap();
         assert!(error.to_string().contains("another process"), "{error}");
-        let stopped = Watch {
+        let stopped = ProgressCallback {
             is_stopped: &|| true,
-            ..WATCH
+            ..PROGRESS
         };
-        let error = cache.hold("m", "m", SOON, &stopped).err().unwrap();
+        let error = cache.lock("m", "m", SHORT, &stopped).err().unwrap();
         assert!(matches!(error, FetchError::Stopped));
-        cache.hold("another", "another", SOON, &WATCH).unwrap();
-        drop(held);
-        cache.hold("m", "m", SOON, &WATCH).unwrap();
+        cache.lock("another", "another", SHORT, &PROGRESS).unwrap();
+        drop(lock);
+        cache.lock("m", "m", SHORT, &PROGRESS).unwrap();
     }
 
     #[test]
-    fn names_are_plain_whatever_they_are_made_from() {
+    fn cache_folder_names_are_plain() {
         let name = folder_name("hub", "hf://../../etc/passwd@x\0y", "identity");
         assert!(name.starts_with("hub-..-..-etc-passwd-x-y-"), "{name}");
         assert!(folder_name("uri", &"ä".repeat(5000), "x").len() < 120);
@@ -290,12 +295,12 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_folder_of_a_place_is_remembered() {
+    fn cache_records_latest_folder() {
         let root = tempfile::tempdir().unwrap();
         let cache = Cache::new(root.path());
         assert_eq!(cache.latest("p"), None);
         for folder in ["one", "one", "two"] {
-            cache.point("p", folder).unwrap();
+            cache.set_latest("p", folder).unwrap();
             assert_eq!(cache.latest("p").as_deref(), Some(folder));
         }
         fs::write(root.path().join("p.latest"), "../elsewhere").unwrap();

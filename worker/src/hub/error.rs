@@ -1,45 +1,47 @@
-//! Why a model cannot be fetched, in the kinds by which others act.
+//! Why a model cannot be fetched, by the classes that callers distinguish.
 
 use std::io;
 use std::path::Path;
 
 use crate::storage::store::StoreError;
 
-/// Why a model cannot be fetched; what was fetched so far stays for the next attempt.
+/// Why a model cannot be fetched. A later attempt resumes the download.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// A stop was asked for.
+    /// A stop was requested.
     #[error("stopped")]
     Stopped,
-    /// Only a person can mend it: it is not there, may not be read, or is no model.
+    /// No retry helps: the model does not exist, access is denied, or the files are not a model.
     #[error("{0}")]
-    Source(String),
-    /// There is no room for it.
+    Permanent(String),
+    /// The disk is full.
     #[error("{0}")]
-    Full(String),
-    /// The network gives nothing for as long as there is patience.
+    DiskFull(String),
+    /// The server gave no response before the retry budget was exhausted.
     #[error("{0}")]
     Unavailable(String),
-    /// Anything else of the world: a disk, or bytes that are damaged again and again.
+    /// Any other transient failure: of a disk, or bytes that arrive corrupt repeatedly.
     #[error("{0}")]
-    World(String),
+    Transient(String),
 }
 
 impl FetchError {
-    /// The error of a file operation on `path`.
-    pub(super) fn io(doing: &'static str, path: &Path, error: io::Error) -> Self {
+    /// Classifies the error of a file operation on `path`.
+    pub(super) fn from_io(doing: &'static str, path: &Path, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                FetchError::Source(format!(
-                    "cannot {doing} {}: {error}: set SCALEQUEST_CACHE to a folder that may be written to",
+                FetchError::Permanent(format!(
+                    "cannot {doing} {}: {error}: set SCALEQUEST_CACHE to a writable folder",
                     path.display()
                 ))
             }
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FetchError::Full(format!(
-                "the disk is full: cannot {doing} {}: make room there, what was fetched stays and the rest follows",
-                path.display()
-            )),
-            _ => FetchError::World(format!("cannot {doing} {}: {error}", path.display())),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                FetchError::DiskFull(format!(
+                    "the disk is full: cannot {doing} {}: free some space; the download then resumes",
+                    path.display()
+                ))
+            }
+            _ => FetchError::Transient(format!("cannot {doing} {}: {error}", path.display())),
         }
     }
 }
@@ -48,8 +50,8 @@ impl From<StoreError> for FetchError {
     fn from(error: StoreError) -> Self {
         let message = error.to_string();
         match error {
-            StoreError::Full { .. } => FetchError::Full(message),
-            error if error.is_permanent() => FetchError::Source(message),
+            StoreError::Full { .. } => FetchError::DiskFull(message),
+            error if error.is_permanent() => FetchError::Permanent(message),
             _ => FetchError::Unavailable(message),
         }
     }

@@ -1,4 +1,4 @@
-//! A file as its origin lists it: name, size, and what its bytes hash to.
+//! A file as its origin lists it: name, size and digest.
 
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
@@ -12,23 +12,23 @@ pub(super) struct RemoteFile {
     pub name: String,
     /// Its size.
     pub bytes: u64,
-    /// What its bytes are known by.
+    /// The identity of its content.
     pub identity: Identity,
 }
 
-/// What the bytes of a file are known by.
+/// The identity of a file's content.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Identity {
-    /// SHA-256, in hex: files that the hub keeps in large file storage.
+    /// SHA-256, in hex: files in the hub's large file storage.
     Sha256(String),
-    /// SHA-1 of git's blob, in hex: all other files of the hub.
+    /// SHA-1 of the git blob, in hex: all other files of the hub.
     GitBlob(String),
-    /// The version that a store names; its bytes hash to nothing that is known.
+    /// The version that an object store names; no digest is known.
     Version(Option<String>),
 }
 
 impl RemoteFile {
-    /// Whether it holds weights as safetensors.
+    /// Whether it is a safetensors file.
     pub(super) fn is_safetensors(&self) -> bool {
         self.name.ends_with(".safetensors")
     }
@@ -38,19 +38,19 @@ impl RemoteFile {
         is_gguf(&self.name)
     }
 
-    /// Begins to hash its bytes.
-    pub(super) fn hashing(&self) -> Hashing {
+    /// Returns a hasher for its bytes.
+    pub(super) fn hasher(&self) -> Hasher {
         match &self.identity {
-            Identity::Sha256(_) => Hashing::Sha256(Sha256::new()),
+            Identity::Sha256(_) => Hasher::Sha256(Sha256::new()),
             Identity::GitBlob(_) => {
-                Hashing::Sha1(Sha1::new_with_prefix(format!("blob {}\0", self.bytes)))
+                Hasher::Sha1(Sha1::new_with_prefix(format!("blob {}\0", self.bytes)))
             }
-            Identity::Version(_) => Hashing::Nothing,
+            Identity::Version(_) => Hasher::None,
         }
     }
 
-    /// Whether bytes with this digest are its own.
-    pub(super) fn is(&self, digest: Option<&str>) -> bool {
+    /// Whether bytes with this digest match the listing.
+    pub(super) fn matches(&self, digest: Option<&str>) -> bool {
         match &self.identity {
             Identity::Sha256(own) | Identity::GitBlob(own) => {
                 digest.is_some_and(|digest| own.eq_ignore_ascii_case(digest))
@@ -60,56 +60,56 @@ impl RemoteFile {
     }
 }
 
-/// Whether a name is one of a file in its folder, that no system reads as anything else.
+/// Whether a name is a plain file name, without folders, control characters or a leading dot.
 pub(super) fn is_plain(name: &str) -> bool {
     let is_odd = |c: char| matches!(c, '/' | '\\') || c.is_control();
     !name.is_empty() && name.len() <= 200 && !name.starts_with('.') && !name.contains(is_odd)
 }
 
-/// Whether a name is that of a GGUF file.
+/// Whether a file name has the extension of GGUF.
 pub(super) fn is_gguf(name: &str) -> bool {
     let ending = name.rsplit_once('.').map(|(_, ending)| ending);
     ending.is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
 }
 
-/// A digest in the making.
-pub(super) enum Hashing {
+/// An incremental digest.
+pub(super) enum Hasher {
     Sha256(Sha256),
     Sha1(Sha1),
-    Nothing,
+    None,
 }
 
-impl Hashing {
-    /// Takes in the next bytes.
+impl Hasher {
+    /// Hashes the next bytes.
     pub(super) fn update(&mut self, bytes: &[u8]) {
         match self {
-            Hashing::Sha256(hash) => hash.update(bytes),
-            Hashing::Sha1(hash) => hash.update(bytes),
-            Hashing::Nothing => {}
+            Hasher::Sha256(hash) => hash.update(bytes),
+            Hasher::Sha1(hash) => hash.update(bytes),
+            Hasher::None => {}
         }
     }
 
-    /// The digest in hex, where there is one.
+    /// Returns the digest in hex; `None` if the file has none.
     pub(super) fn digest(self) -> Option<String> {
         match self {
-            Hashing::Sha256(hash) => Some(hex(&hash.finalize())),
-            Hashing::Sha1(hash) => Some(hex(&hash.finalize())),
-            Hashing::Nothing => None,
+            Hasher::Sha256(hash) => Some(hex(&hash.finalize())),
+            Hasher::Sha1(hash) => Some(hex(&hash.finalize())),
+            Hasher::None => None,
         }
     }
 }
 
-/// Bytes of all files.
-pub(super) fn total(files: &[RemoteFile]) -> u64 {
+/// Returns the bytes of all files together.
+pub(super) fn total_bytes(files: &[RemoteFile]) -> u64 {
     let bytes = files.iter().map(|file| file.bytes);
     bytes.fold(0, u64::saturating_add)
 }
 
-/// What a listing is known by, with the place that it is of.
-pub(super) fn fingerprint(place: &str, files: &[RemoteFile]) -> String {
+/// Returns the identity of a listing of `location`.
+pub(super) fn fingerprint(location: &str, files: &[RemoteFile]) -> String {
     let mut files: Vec<_> = files.iter().collect();
     files.sort();
-    format!("{place}\n{files:?}")
+    format!("{location}\n{files:?}")
 }
 
 #[cfg(test)]
@@ -117,18 +117,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digests_are_those_of_the_hub_and_of_git() {
+    fn file_digests_match_hub_and_git() {
         let digest = |identity| {
             let file = RemoteFile {
                 name: "x".into(),
                 bytes: 12,
                 identity,
             };
-            let mut hashing = file.hashing();
-            hashing.update(b"hello ");
-            hashing.update(b"world\n");
-            let digest = hashing.digest();
-            (file.is(digest.as_deref()), digest)
+            let mut hasher = file.hasher();
+            hasher.update(b"hello ");
+            hasher.update(b"world\n");
+            let digest = hasher.digest();
+            (file.matches(digest.as_deref()), digest)
         };
         // printf 'hello world\n' | git hash-object --stdin; the same | sha256sum
         let blob = "3b18e512dba79e4c8300dd08aeb37f8e728b8dad";

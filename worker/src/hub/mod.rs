@@ -1,18 +1,19 @@
-//! Models fetched from the Hugging Face hub and from object stores into one cache that any number of processes share: only the files
-//! that a model needs, each with its digest checked, begun downloads gone on with. It knows nothing of what is in them.
+//! Downloads models from the Hugging Face hub and from object stores into one cache that any number of processes share: only the files that a
+//! model needs, each verified by its digest, interrupted downloads resumed. It does not know what the files contain.
 //!
-//! The crate `hf-hub` (1.0.0, looked at in full) does the hub's protocol, but begins an interrupted file anew, compares no digest, heeds no
-//! `Retry-After` and no silence, and brings a second protocol of transfer with some eighty crates; so this room speaks the hub's HTTP itself.
+//! The crate `hf-hub` (reviewed at 1.0.0) implements the hub's protocol, but restarts an interrupted file, verifies no digest, ignores
+//! `Retry-After`, has no read timeout, and depends on a second transfer protocol with some eighty crates; so this module implements the hub's HTTP
+//! API itself.
 
 mod error;
 
 mod settings;
 
-mod attempts;
-
-mod choose;
+mod retry;
 
 mod file;
+
+mod select;
 
 mod hugging_face;
 
@@ -22,78 +23,80 @@ mod cache;
 
 mod space;
 
-mod transfer;
+mod download;
 
 use std::path::{Path, PathBuf};
 
 use scalequest_crds::protocol::task::{HubFiles, ModelLocation};
 
 pub use error::FetchError;
-pub use settings::{Patience, Settings};
-pub use space::in_words;
+pub use settings::{Settings, Timeouts};
+pub use space::format_bytes;
 
-use attempts::Trouble;
 use bucket::Bucket;
-use cache::{Cache, Held};
-use choose::{Choice, Chosen, choose, shards};
-use file::RemoteFile;
+use cache::Cache;
+use download::download;
+use file::{RemoteFile, total_bytes};
 use hugging_face::Hub;
+use retry::AttemptError;
+use select::{FileSet, Selection, indexed_weights, select};
 
-/// Whoever waits for a model: told how far it is, and asked whether to stop. Called from several threads.
-pub struct Watch<'a> {
-    /// Hears what is done, and of how many bytes how many are there; of 0, where that is not known.
-    pub say: &'a (dyn Fn(&str, u64, u64) + Sync),
-    /// Whether to stop.
+/// What a download calls back, from several threads.
+pub struct ProgressCallback<'a> {
+    /// Reports the activity with the bytes done and in total; the total is 0 if it is unknown.
+    pub report: &'a (dyn Fn(&str, u64, u64) + Sync),
+    /// Whether a stop was requested.
     pub is_stopped: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// A place that models are fetched from.
+/// A server that models are downloaded from.
 trait Origin: Sync {
-    /// Its files, one request or a few; those alone that may matter.
-    fn list(&self, watch: &Watch<'_>) -> Result<Vec<RemoteFile>, FetchError>;
+    /// Lists the model's files in one request or a few; only those that may be selected.
+    fn list(&self, progress: &ProgressCallback<'_>) -> Result<Vec<RemoteFile>, FetchError>;
 
-    /// Whether `file` may be read, without reading it.
-    fn probe(&self, file: &RemoteFile, watch: &Watch<'_>) -> Result<(), FetchError>;
+    /// Checks that `file` may be read, without reading it.
+    fn probe(&self, file: &RemoteFile, progress: &ProgressCallback<'_>) -> Result<(), FetchError>;
 
-    /// Gives the bytes of `file` from `start` on to `take`, to the end or until something breaks.
+    /// Passes the bytes of `file` from `start` on to `take`, in one attempt.
     fn read(
         &self,
         file: &RemoteFile,
         start: u64,
-        watch: &Watch<'_>,
-        take: &mut dyn FnMut(&[u8]) -> Result<(), Trouble>,
-    ) -> Result<(), Trouble>;
+        progress: &ProgressCallback<'_>,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), AttemptError>,
+    ) -> Result<(), AttemptError>;
 }
 
-/// Where a model is fetched from.
-struct Source {
+/// A remote model.
+struct RemoteModel {
     origin: Box<dyn Origin>,
-    /// As a person knows it.
+    /// Its name for users.
     name: String,
-    /// The only file that is wanted.
+    /// The only wanted file, if the location names one.
     file: Option<String>,
-    /// Whether what lies there may become another model, so that its listing is a part of what it is.
-    may_change: bool,
+    /// Whether its location may get another content, so that the listing is part of the model's identity.
+    is_mutable: bool,
 }
 
-/// The file or folder in the cache of the model called `model` in the spec. A model that is there already is returned without a request.
+/// Returns the file or folder in the cache of the model called `model` in the spec; downloads it if it is not cached. A cached model costs no
+/// request.
 ///
 /// # Errors
-/// It cannot be read at all, there is no room for it, the network gives nothing, or a stop was asked for; what was fetched stays.
+/// [`FetchError`]; the next attempt resumes the download.
 pub fn fetch(
     model: &str,
     location: &ModelLocation,
     settings: &Settings,
-    watch: &Watch<'_>,
+    progress: &ProgressCallback<'_>,
 ) -> Result<PathBuf, FetchError> {
-    match kept(location, settings) {
+    match cached(location, settings) {
         Some(path) => Ok(path),
-        None => fetch_anew(model, location, settings, watch),
+        None => fetch_uncached(model, location, settings, progress),
     }
 }
 
-/// Like [`fetch`], but of what may have changed since (an object store) the listing is asked for, and what lies there now is fetched. A store
-/// that cannot be reached is taken not to have changed.
+/// Like [`fetch`], but lists a location whose content may have changed (an object store) and downloads its present content. A store that
+/// cannot be reached counts as unchanged.
 ///
 /// # Errors
 /// As [`fetch`].
@@ -101,163 +104,173 @@ pub fn fetch_current(
     model: &str,
     location: &ModelLocation,
     settings: &Settings,
-    watch: &Watch<'_>,
+    progress: &ProgressCallback<'_>,
 ) -> Result<PathBuf, FetchError> {
-    match (kept(location, settings), location) {
-        (Some(path), ModelLocation::Uri(_)) => match fetch_anew(model, location, settings, watch) {
-            Err(FetchError::Unavailable(message)) => {
-                tracing::warn!("{message}; the model that was fetched from there before is used");
-                Ok(path)
+    match (cached(location, settings), location) {
+        (Some(path), ModelLocation::Uri(_)) => {
+            match fetch_uncached(model, location, settings, progress) {
+                Err(FetchError::Unavailable(message)) => {
+                    tracing::warn!("{message}; using the cached model");
+                    Ok(path)
+                }
+                result => result,
             }
-            result => result,
-        },
+        }
         (Some(path), _) => Ok(path),
-        (None, _) => fetch_anew(model, location, settings, watch),
+        (None, _) => fetch_uncached(model, location, settings, progress),
     }
 }
 
-/// The file or folder of a model that is in the cache, by what is known without a request.
-pub fn kept(location: &ModelLocation, settings: &Settings) -> Option<PathBuf> {
+/// Returns the file or folder of a cached model without any request; `None` if it is not cached.
+pub fn cached(location: &ModelLocation, settings: &Settings) -> Option<PathBuf> {
     let cache = Cache::new(&settings.cache);
     match location {
-        ModelLocation::Hub(files) => cache.kept(&hub_folder(files)),
-        ModelLocation::Uri(uri) => cache.kept(&cache.latest(&uri_name(uri))?),
+        ModelLocation::Hub(files) => cache.find(&hub_folder(files)),
+        ModelLocation::Uri(uri) => cache.find(&cache.latest(&uri_name(uri))?),
         ModelLocation::Path(_) | ModelLocation::Trained { .. } | ModelLocation::Endpoint(_) => None,
     }
 }
 
-/// Looks at a model that is not in the cache: whether it is there, may be read and can be used; its bytes, as far as they are listed.
+/// Probes a model that is not cached: whether it exists, may be read and is usable. Returns its bytes, as far as they are listed.
 ///
 /// # Errors
-/// As [`fetch`], and nothing is written.
-pub fn look(
+/// As [`fetch`]; nothing is written.
+pub fn probe(
     model: &str,
     location: &ModelLocation,
     settings: &Settings,
-    watch: &Watch<'_>,
+    progress: &ProgressCallback<'_>,
 ) -> Result<u64, FetchError> {
-    let source = open(model, location, settings)?;
-    let (listing, choice) = list(&source, watch)?;
-    let chosen = match &choice {
-        Choice::Whole(chosen) => chosen.files.clone(),
-        // Which of them the index names is not known yet; nearly always all.
-        Choice::Sharded { index, others } => {
+    let remote = open(model, location, settings)?;
+    let (listing, selection) = list(&remote, progress)?;
+    let files = match &selection {
+        Selection::Complete(set) => set.files.clone(),
+        // The index is not read here; nearly always it names all of them.
+        Selection::Sharded { index, others } => {
             let weights = listing.iter().filter(|file| file.is_safetensors());
             let others = others.iter().chain([index]);
             weights.chain(others).cloned().collect()
         }
     };
-    if let Some(smallest) = chosen.iter().min_by_key(|file| file.bytes) {
-        source.origin.probe(smallest, watch)?;
+    if let Some(smallest) = files.iter().min_by_key(|file| file.bytes) {
+        remote.origin.probe(smallest, progress)?;
     }
-    Ok(file::total(&chosen))
+    Ok(total_bytes(&files))
 }
 
-fn fetch_anew(
+fn fetch_uncached(
     model: &str,
     location: &ModelLocation,
     settings: &Settings,
-    watch: &Watch<'_>,
+    progress: &ProgressCallback<'_>,
 ) -> Result<PathBuf, FetchError> {
-    let source = open(model, location, settings)?;
+    let remote = open(model, location, settings)?;
     let cache = Cache::new(&settings.cache);
-    if source.may_change {
-        let listed = list(&source, watch)?;
-        let pointer = uri_name(&source.name);
+    if remote.is_mutable {
+        let listed = list(&remote, progress)?;
+        let location = uri_name(&remote.name);
         let folder = cache::folder_name(
             "uri",
-            &source.name,
-            &file::fingerprint(&source.name, &listed.0),
+            &remote.name,
+            &file::fingerprint(&remote.name, &listed.0),
         );
-        let path = fill(&source, &cache, &folder, Some(listed), settings, watch)?;
-        cache.point(&pointer, &folder)?;
+        let path = fill(&remote, &cache, &folder, Some(listed), settings, progress)?;
+        cache.set_latest(&location, &folder)?;
         return Ok(path);
     }
-    let folder = cache::folder_name("hub", &source.name, &source.name);
-    fill(&source, &cache, &folder, None, settings, watch)
+    let folder = cache::folder_name("hub", &remote.name, &remote.name);
+    fill(&remote, &cache, &folder, None, settings, progress)
 }
 
-/// Makes the folder of the model complete, unless it is or another process does so first.
+/// Downloads the model into its folder of the cache, unless another process has done so meanwhile.
 fn fill(
-    source: &Source,
+    remote: &RemoteModel,
     cache: &Cache,
     folder: &str,
-    listed: Option<(Vec<RemoteFile>, Choice)>,
+    listed: Option<(Vec<RemoteFile>, Selection)>,
     settings: &Settings,
-    watch: &Watch<'_>,
+    progress: &ProgressCallback<'_>,
 ) -> Result<PathBuf, FetchError> {
-    if let Some(path) = cache.kept(folder) {
+    if let Some(path) = cache.find(folder) {
         return Ok(path);
     }
-    let held: Held = cache.hold(folder, &source.name, settings.patience, watch)?;
-    if let Some(path) = cache.kept(folder) {
+    let lock = cache.lock(folder, &remote.name, settings.timeouts, progress)?;
+    if let Some(path) = cache.find(folder) {
         return Ok(path);
     }
-    let (listing, choice) = match listed {
+    let (listing, selection) = match listed {
         Some(listed) => listed,
-        None => list(source, watch)?,
+        None => list(remote, progress)?,
     };
-    let begun = cache.begin(&held)?;
-    tracing::info!(source = source.name, folder = %begun.display(), "fetching a model");
-    let refuse = |message: String| FetchError::Source(format!("{}: {message}", source.name));
-    let transfer = |files: &[RemoteFile]| {
-        space::check(&source.name, files, &begun)?;
-        transfer::transfer(
-            source.origin.as_ref(),
-            &source.name,
+    let partial = cache.prepare_download(&lock)?;
+    tracing::info!(source = remote.name, folder = %partial.display(), "fetching a model");
+    let reject = |message: String| FetchError::Permanent(format!("{}: {message}", remote.name));
+    let download_files = |files: &[RemoteFile]| {
+        space::check(&remote.name, files, &partial)?;
+        download(
+            remote.origin.as_ref(),
+            &remote.name,
             files,
-            &begun,
+            &partial,
             settings,
-            watch,
+            progress,
         )
     };
-    let chosen = match choice {
-        Choice::Whole(chosen) => chosen,
-        Choice::Sharded { index, mut others } => {
-            transfer(std::slice::from_ref(&index))?;
-            let at = begun.join(&index.name);
-            let named = std::fs::read(&at).map_err(|error| FetchError::io("read", &at, error))?;
-            let weights = shards(&named, &listing).map_err(refuse)?;
+    let set = match selection {
+        Selection::Complete(set) => set,
+        Selection::Sharded { index, mut others } => {
+            download_files(std::slice::from_ref(&index))?;
+            let path = partial.join(&index.name);
+            let bytes =
+                std::fs::read(&path).map_err(|error| FetchError::from_io("read", &path, error))?;
+            let weights = indexed_weights(&bytes, &listing).map_err(reject)?;
             others.push(index);
             others.extend(weights);
-            Chosen {
+            FileSet {
                 files: others,
                 gguf: None,
             }
         }
     };
-    transfer(&chosen.files)?;
-    let path = cache.finish(&held, &source.name, &chosen)?;
-    tracing::info!(source = source.name, path = %path.display(), "fetched a model");
+    download_files(&set.files)?;
+    let path = cache.finish_download(&lock, &remote.name, &set)?;
+    tracing::info!(source = remote.name, path = %path.display(), "fetched a model");
     Ok(path)
 }
 
-fn list(source: &Source, watch: &Watch<'_>) -> Result<(Vec<RemoteFile>, Choice), FetchError> {
-    let listing = source.origin.list(watch)?;
-    let choice = choose(&listing, source.file.as_deref())
-        .map_err(|message| FetchError::Source(format!("{}: {message}", source.name)))?;
-    Ok((listing, choice))
+fn list(
+    remote: &RemoteModel,
+    progress: &ProgressCallback<'_>,
+) -> Result<(Vec<RemoteFile>, Selection), FetchError> {
+    let listing = remote.origin.list(progress)?;
+    let selection = select(&listing, remote.file.as_deref())
+        .map_err(|message| FetchError::Permanent(format!("{}: {message}", remote.name)))?;
+    Ok((listing, selection))
 }
 
-fn open(model: &str, location: &ModelLocation, settings: &Settings) -> Result<Source, FetchError> {
+fn open(
+    model: &str,
+    location: &ModelLocation,
+    settings: &Settings,
+) -> Result<RemoteModel, FetchError> {
     match location {
-        ModelLocation::Hub(files) => Ok(Source {
+        ModelLocation::Hub(files) => Ok(RemoteModel {
             origin: Box::new(Hub::open(model, files, settings)?),
             name: files.to_string(),
             file: files.file.clone(),
-            may_change: false,
+            is_mutable: false,
         }),
         ModelLocation::Uri(uri) => {
             let bucket = Bucket::open(uri, settings)?;
-            Ok(Source {
+            Ok(RemoteModel {
                 file: bucket.file().map(str::to_owned),
                 origin: Box::new(bucket),
                 name: uri.trim_end_matches('/').to_owned(),
-                may_change: true,
+                is_mutable: true,
             })
         }
         ModelLocation::Path(_) | ModelLocation::Trained { .. } | ModelLocation::Endpoint(_) => Err(
-            FetchError::Source("is no model that is fetched from anywhere".into()),
+            FetchError::Permanent("the model's location is not remote".into()),
         ),
     }
 }
@@ -267,13 +280,13 @@ fn hub_folder(files: &HubFiles) -> String {
     cache::folder_name("hub", &name, &name)
 }
 
-/// What the cache calls a URI whose content may change.
+/// Returns the cache's name for a URI whose content may change.
 fn uri_name(uri: &str) -> String {
     let uri = uri.trim_end_matches('/');
     cache::folder_name("uri", uri, uri)
 }
 
-/// Where the model lies within `folder`: its GGUF file, or the folder itself.
+/// Returns the path of a model within `folder`: its GGUF file, or the folder itself.
 fn entry(folder: &Path, gguf: Option<&str>) -> PathBuf {
     gguf.map_or_else(|| folder.to_owned(), |gguf| folder.join(gguf))
 }

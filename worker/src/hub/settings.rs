@@ -1,4 +1,4 @@
-//! What a fetch needs to know of its surroundings: where the cache is, how patient to be, and the environment's variables.
+//! Settings of a download: the cache folder, the timeouts, and the environment's variables.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,41 +6,42 @@ use std::time::Duration;
 
 use crate::storage::store::Access;
 
-/// How long to wait.
+/// Timeouts of a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// For the next byte.
-    pub silence: Duration,
-    /// For anything at all, over all attempts; and for another process that fetches the same.
-    pub in_all: Duration,
+pub struct Timeouts {
+    /// Longest wait for the next byte of a response.
+    pub read: Duration,
+    /// Longest time without progress over all attempts; also for another process that downloads the same model.
+    pub retry: Duration,
 }
 
-/// What a fetch needs to know of its surroundings.
+/// Settings of a download.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The folder that holds fetched models.
+    /// The folder of the model cache.
     pub cache: PathBuf,
-    /// Environment variables: `HF_*`, and those by which stores are reached.
+    /// Environment variables: `HF_*`, and those that configure object stores.
     pub variables: BTreeMap<String, String>,
-    /// How long to wait.
-    pub patience: Patience,
+    /// The timeouts.
+    pub timeouts: Timeouts,
 }
 
 impl Settings {
-    /// Those of this process: the cache is `models` below `SCALEQUEST_CACHE`, otherwise below `scalequest` in the user's folder for caches;
-    /// a minute's silence and ten minutes in all, or what `SCALEQUEST_FETCH_SILENCE_SECONDS` and `SCALEQUEST_FETCH_PATIENCE_SECONDS` say.
+    /// Returns the settings of this process's environment. The cache is `models` below `SCALEQUEST_CACHE`, or below `scalequest` in the
+    /// user's cache folder. `SCALEQUEST_HUB_READ_TIMEOUT_SECONDS` (default 60) and `SCALEQUEST_HUB_RETRY_TIMEOUT_SECONDS` (default 600)
+    /// set the timeouts.
     pub fn from_env() -> Self {
-        Self::of(Access::from_env().variables)
+        Self::from_variables(Access::from_env().variables)
     }
 
-    /// The same from other variables than those of this process.
-    pub fn of(variables: BTreeMap<String, String>) -> Self {
+    /// Returns the settings that `variables` define, as [`Settings::from_env`] does for the process's own.
+    pub fn from_variables(variables: BTreeMap<String, String>) -> Self {
         let set = |name: &str| variables.get(name).filter(|text| !text.trim().is_empty());
-        let seconds = |name: &str, usual| {
-            let said = set(name).and_then(|text| text.trim().parse().ok());
-            Duration::from_secs(said.unwrap_or(usual))
+        let seconds = |name: &str, default| {
+            let value = set(name).and_then(|text| text.trim().parse().ok());
+            Duration::from_secs(value.unwrap_or(default))
         };
-        let own = || {
+        let default_cache = || {
             let caches = set("XDG_CACHE_HOME").map(PathBuf::from);
             let home = || Some(PathBuf::from(set("HOME")?).join(".cache"));
             let caches = caches.or_else(home).unwrap_or_else(std::env::temp_dir);
@@ -48,17 +49,17 @@ impl Settings {
         };
         Settings {
             cache: set("SCALEQUEST_CACHE")
-                .map_or_else(own, PathBuf::from)
+                .map_or_else(default_cache, PathBuf::from)
                 .join("models"),
-            patience: Patience {
-                silence: seconds("SCALEQUEST_FETCH_SILENCE_SECONDS", 60),
-                in_all: seconds("SCALEQUEST_FETCH_PATIENCE_SECONDS", 600),
+            timeouts: Timeouts {
+                read: seconds("SCALEQUEST_HUB_READ_TIMEOUT_SECONDS", 60),
+                retry: seconds("SCALEQUEST_HUB_RETRY_TIMEOUT_SECONDS", 600),
             },
             variables,
         }
     }
 
-    /// A variable that is set and not empty.
+    /// Returns the value of a variable; `None` if it is not set or blank.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         let value = self.variables.get(name)?.trim();
         Some(value).filter(|value| !value.is_empty())
@@ -70,10 +71,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cache_is_where_it_was_put_or_where_caches_are() {
+    fn settings_take_cache_from_environment() {
         let cache = |variables: &[(&str, &str)]| {
             let variables = variables.iter().map(|(a, b)| ((*a).into(), (*b).into()));
-            Settings::of(variables.collect()).cache
+            Settings::from_variables(variables.collect()).cache
         };
         let home = ("HOME", "/home/me");
         assert_eq!(

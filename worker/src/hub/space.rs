@@ -1,34 +1,40 @@
-//! Whether there is room for what is still to be fetched, before it is.
+//! Checks for free disk space before a download.
 
 use std::path::Path;
 
 use super::FetchError;
-use super::file::RemoteFile;
-use super::transfer::present;
+use super::download::downloaded_bytes;
+use super::file::{RemoteFile, total_bytes};
 
-/// Bytes that are left free: a disk that is filled to its last byte breaks other things too.
-const SPARE: u64 = 64 << 20;
+/// Bytes that stay free on the disk, for other programs.
+const RESERVED: u64 = 64 << 20;
 
-/// Checks that what `files` lack in the folder `begun` fits on its disk.
-pub(super) fn check(name: &str, files: &[RemoteFile], begun: &Path) -> Result<(), FetchError> {
-    let there: u64 = files.iter().map(|file| present(file, begun)).sum();
-    let needed = super::file::total(files).saturating_sub(there);
-    let disk = rustix::fs::statvfs(begun)
-        .map_err(|error| FetchError::io("look at the disk of", begun, error.into()))?;
+/// Checks that the missing bytes of `files` fit on the disk of the folder `partial`.
+///
+/// # Errors
+/// [`FetchError::DiskFull`] if they do not.
+pub(super) fn check(name: &str, files: &[RemoteFile], partial: &Path) -> Result<(), FetchError> {
+    let downloaded: u64 = files
+        .iter()
+        .map(|file| downloaded_bytes(file, partial))
+        .sum();
+    let needed = total_bytes(files).saturating_sub(downloaded);
+    let disk = rustix::fs::statvfs(partial)
+        .map_err(|error| FetchError::from_io("query the disk of", partial, error.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    match needed > 0 && needed.saturating_add(SPARE) > free {
+    match needed > 0 && needed.saturating_add(RESERVED) > free {
         false => Ok(()),
-        true => Err(FetchError::Full(format!(
-            "{name}: {} are to be fetched to {}, where {} are free: make room there, or set SCALEQUEST_CACHE (in a cluster spec.modelCache) to a place that has it",
-            in_words(needed),
-            begun.parent().unwrap_or(begun).display(),
-            in_words(free)
+        true => Err(FetchError::DiskFull(format!(
+            "{name}: the download to {} needs {}, but only {} are free: free some space, or set SCALEQUEST_CACHE (in a cluster spec.modelCache) to a larger disk",
+            partial.parent().unwrap_or(partial).display(),
+            format_bytes(needed),
+            format_bytes(free)
         ))),
     }
 }
 
-/// Bytes for a person.
-pub fn in_words(bytes: u64) -> String {
+/// Formats a number of bytes in MiB or GiB.
+pub fn format_bytes(bytes: u64) -> String {
     let mib = bytes as f64 / f64::from(1 << 20);
     match mib < 1024.0 {
         true => format!("{mib:.1} MiB"),
@@ -42,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_little_room_is_said_with_both_numbers_and_what_is_there_already_counts() {
+    fn space_check_counts_only_missing_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, bytes| RemoteFile {
             name: name.into(),
@@ -51,11 +57,11 @@ mod tests {
         };
         let huge = [file("a", u64::MAX / 2), file("b", u64::MAX)];
         let error = check("hf://a/b@c", &huge, folder.path()).unwrap_err();
-        assert!(matches!(error, FetchError::Full(_)));
-        let said = error.to_string();
+        assert!(matches!(error, FetchError::DiskFull(_)));
+        let message = error.to_string();
         assert!(
-            said.matches("GiB").count() == 2 && said.contains("SCALEQUEST_CACHE"),
-            "{said}"
+            message.matches("GiB").count() == 2 && message.contains("SCALEQUEST_CACHE"),
+            "{message}"
         );
         std::fs::write(folder.path().join("c"), "there").unwrap();
         check("x", &[file("c", 5)], folder.path()).unwrap();

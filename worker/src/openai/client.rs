@@ -10,7 +10,7 @@ use super::failure::{Failure, of_status};
 use super::reply::{NoReply, Reply};
 use super::wire::{LimitName, Question, Shape, reply, request};
 use super::{Declined, EndpointError};
-use crate::http::{chain, install_tls_provider, now_seconds, pause_after};
+use crate::http::{backoff, error_chain, install_tls_provider, unix_seconds};
 
 /// Attempts at a question that the server fails to answer while it answers others.
 const ATTEMPTS: u32 = 6;
@@ -28,7 +28,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Ten minutes each, or what `SCALEQUEST_ENDPOINT_TIMEOUT_SECONDS` and `SCALEQUEST_ENDPOINT_PATIENCE_SECONDS` say.
+    /// Ten minutes each, or what `SCALEQUEST_ENDPOINT_TIMEOUT_SECONDS` and `SCALEQUEST_ENDPOINT_RETRY_TIMEOUT_SECONDS` say.
     pub fn from_env() -> Self {
         let seconds = |name: &str| {
             let said = std::env::var(name).ok().and_then(|text| text.parse().ok());
@@ -36,7 +36,7 @@ impl Patience {
         };
         Patience {
             request: seconds("SCALEQUEST_ENDPOINT_TIMEOUT_SECONDS"),
-            in_all: seconds("SCALEQUEST_ENDPOINT_PATIENCE_SECONDS"),
+            in_all: seconds("SCALEQUEST_ENDPOINT_RETRY_TIMEOUT_SECONDS"),
         }
     }
 }
@@ -118,7 +118,7 @@ impl Endpoint {
             .user_agent(concat!("scalequest-worker/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| {
-                EndpointError::Unavailable(format!("cannot make a client: {}", chain(&error)))
+                EndpointError::Unavailable(format!("cannot make a client: {}", error_chain(&error)))
             })?;
         Ok(Endpoint {
             client,
@@ -233,7 +233,7 @@ impl Endpoint {
             }
             tracing::debug!(%message, attempts, "the endpoint did not answer, asking again");
             let pause = after
-                .unwrap_or_else(|| pause_after(attempts.max(1)))
+                .unwrap_or_else(|| backoff(attempts.max(1)))
                 .min(self.patience.in_all);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -261,7 +261,7 @@ impl Endpoint {
             return Err(of_status(
                 status,
                 retry_after.as_deref(),
-                now_seconds(),
+                unix_seconds(),
                 &text,
             ));
         }
@@ -291,13 +291,13 @@ impl Endpoint {
             Some(key) => request.bearer_auth(key),
             None => request,
         };
-        let response = request.send().await.map_err(|error| chain(&error))?;
+        let response = request.send().await.map_err(|error| error_chain(&error))?;
         let status = response.status().as_u16();
         let header = response.headers().get(reqwest::header::RETRY_AFTER);
         let retry_after = header
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
-        let text = response.text().await.map_err(|error| chain(&error))?;
+        let text = response.text().await.map_err(|error| error_chain(&error))?;
         Ok((status, retry_after, text))
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::http::pause_named;
+use crate::http::parse_retry_after;
 
 /// Longest part of a server's words that is passed on, in characters.
 const WORDS: usize = 300;
@@ -54,7 +54,7 @@ pub fn of_status(status: u16, retry_after: Option<&str>, now_seconds: i64, body:
             Failure::Exhausted(message)
         }
         408 | 409 | 425 | 429 | 500..=599 => Failure::Passing {
-            after: retry_after.and_then(|text| pause_named(text, now_seconds)),
+            after: retry_after.and_then(|text| parse_retry_after(text, now_seconds)),
             busy: matches!(status, 425 | 429 | 503 | 529),
             message,
         },

@@ -7,7 +7,7 @@ mod client;
 
 mod failure;
 
-mod look;
+mod probe;
 
 mod open;
 

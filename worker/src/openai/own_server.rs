@@ -1,5 +1,5 @@
 //! A server that a stage starts for itself: a child process from its start until the stage is over, started again a few times where it
-//! dies. Between the two stands a keeper (`scalequest-worker keep-server`), so that no server outlives a worker that was killed.
+//! dies. Between the two stands a keeper (`scalequest-worker supervise`), so that no server outlives a worker that was killed.
 
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -130,7 +130,7 @@ fn keep(command: &[String], shared: &Shared) -> Result<Child, EndpointError> {
         EndpointError::Broken(format!("cannot start `{}`: {error}", command.join(" ")))
     };
     let mut child = Command::new(std::env::current_exe().map_err(cannot)?)
-        .args(["keep-server", "--"])
+        .args(["supervise", "--"])
         .args(command)
         .stdin(Stdio::piped())
         .stdout(Stdio::from(std::io::stderr()))

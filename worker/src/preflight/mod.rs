@@ -1,15 +1,15 @@
-//! Looks at everything that a spec refers to before anything is started: models by their headers, question files line by line,
-//! stores by a first request. It says all that is wrong at once, and changes nothing.
+//! Preflight checks of everything that a spec refers to, before a run starts: models by their headers, question files line by line, stores by a
+//! first request. They report all errors at once and change nothing but the model cache. They do not know what follows from a report.
 
-mod fetched;
+mod question_files;
 
-mod files;
-
-mod models;
-
-mod places;
+mod stores;
 
 mod roles;
+
+mod fetch;
+
+mod models;
 
 use scalequest_crds::protocol::preflight::{FieldError, Part, PreflightReport};
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
@@ -17,32 +17,32 @@ use scalequest_crds::v1alpha1::SynthesisRunSpec;
 use crate::hub::Settings;
 use crate::stages::{CancellationToken, ProgressReporter};
 
-/// How to look.
-pub struct Looking<'a> {
-    /// Whether models are fetched that are not there yet. Otherwise it is looked at whether they could be.
+/// What the checks need from their caller.
+pub struct PreflightContext<'a> {
+    /// Whether to fetch models that are not cached; otherwise only whether they could be fetched is checked.
     pub fetch: bool,
-    /// Where models are fetched to.
+    /// Settings of downloads.
     pub settings: Settings,
-    /// Where to say how far a fetch is.
-    pub progressing: &'a ProgressReporter,
-    /// Whether to stop.
-    pub stop: &'a CancellationToken,
+    /// Reports the progress of downloads.
+    pub reporter: &'a ProgressReporter,
+    /// Requests a stop.
+    pub cancellation: &'a CancellationToken,
 }
 
-/// Everything that `part` of `spec` refers to, and what is wrong with it; none, where a stop was asked for.
-pub fn inspect(
+/// Runs the preflight checks on `part` of `spec` and returns their report; `None` if a stop was requested.
+pub fn check(
     spec: &SynthesisRunSpec,
     part: &Part,
-    looking: &Looking<'_>,
+    context: &PreflightContext<'_>,
 ) -> Option<PreflightReport> {
     let mut others = PreflightReport::default();
-    files::files(spec, part, &mut others);
+    question_files::check(spec, part, &mut others);
     if part.places {
-        places::places(spec, &mut others);
+        stores::check(spec, &mut others);
     }
-    // Hours of fetching would be lost on a spec that has to be mended.
-    let is_well = others.errors.is_empty();
-    let models = models::models(spec, part, looking, is_well)?;
+    // A download can take hours: it does not start for a spec that is invalid anyway.
+    let is_valid = others.errors.is_empty();
+    let models = models::check(spec, part, context, is_valid)?;
     Some(PreflightReport::of_parts(spec, [models, others]))
 }
 

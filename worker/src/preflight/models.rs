@@ -1,5 +1,5 @@
-//! Looks at the models, once they are here: files complete, architecture known, weights not placeholders, tokenizer and template such as their parts
-//! in the run need. Headers and single tensors only; no model is loaded. Of a model behind an endpoint: whether that serves it.
+//! Checks the models once they are local: files complete, architecture known, weights not placeholders, tokenizer and chat template as their
+//! roles require. Reads headers and single tensors only; no model is loaded. For a model behind an endpoint: whether it serves the model.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,106 +11,110 @@ use scalequest_engine::model::{Checkpoint, Head, ModelError};
 use scalequest_engine::ops::TrainingBackend;
 use scalequest_engine::training::micro_batches::MICRO_BATCH_TOKENS;
 
-use super::fetched::fetched;
-use super::roles::{Needs, needs};
-use super::{Looking, field_error};
+use super::fetch::fetch_models;
+use super::roles::{Requirements, requirements};
+use super::{PreflightContext, field_error};
 use crate::dtype::engine_dtype;
 use crate::openai;
 
-/// Rows for which serving memory is given: the generator's rows in flight.
-const SERVED: usize = 32;
+/// Rows for which serving memory is reported: the generator's rows in flight.
+const SERVED_ROWS: usize = 32;
 
-/// Tokens of a row in training where no generator says another: questions are short, however long they may be.
-const ROW_TOKENS: usize = 256;
+/// Tokens of a training row if no generator sets a maximum: questions are short in practice.
+const DEFAULT_ROW_TOKENS: usize = 256;
 
-/// Looks at the models of a part of the spec; none, where a stop was asked for. `is_well`: whether nothing else is wrong.
-pub(super) fn models(
+/// Checks the models of a part of the spec; `None` if a stop was requested. `is_valid`: whether the rest of the spec has no errors.
+pub(super) fn check(
     spec: &SynthesisRunSpec,
     part: &Part,
-    looking: &Looking<'_>,
-    is_well: bool,
+    context: &PreflightContext<'_>,
+    is_valid: bool,
 ) -> Option<PreflightReport> {
-    let mut preflight = PreflightReport::default();
+    let mut report = PreflightReport::default();
     let of_part = part.models.clone();
     let of_part: Vec<(usize, &Model)> = of_part
         .filter_map(|index| Some((index, spec.models.get(index)?)))
         .collect();
-    let mut fetched = fetched(&of_part, looking, is_well, &mut preflight)?;
+    let mut fetched = fetch_models(&of_part, context, is_valid, &mut report)?;
     let mut digests = BTreeMap::new();
     for (index, model) in of_part {
-        if looking.stop.is_cancelled() {
+        if context.cancellation.is_cancelled() {
             return None;
         }
         if let Some(served) = model.served() {
-            let needs = needs(spec, &model.name);
-            look_at_endpoint(model, served, index, &needs, &mut preflight);
+            let required = requirements(spec, &model.name);
+            check_endpoint(model, served, index, &required, &mut report);
             continue;
         }
-        let is_fetched = model.fetched().is_some();
+        let is_remote = model.fetched().is_some();
         let located = match fetched.remove(&index) {
             Some(Err(error)) => {
-                preflight.errors.push(error);
+                report.errors.push(error);
                 continue;
             }
-            None if is_fetched => continue,
+            None if is_remote => continue,
             Some(Ok(path)) => model.fetched().map(|member| (member, path)),
             None => model.located().map(|(member, path)| (member, path.into())),
         };
         let Some((member, path)) = located else {
-            preflight.errors.push(field_error(
+            report.errors.push(field_error(
                 format!("spec.models[{index}].source"),
-                "says not where the model's files are: give a folder or a .gguf file as `path` (in a cluster `claim` or `image`), or fetch them by `hub` or `uri`",
+                "names no location of the model's files: give a folder or a .gguf file as `path` (in a cluster `claim` or `image`), or fetch them by `hub` or `uri`",
             ));
             continue;
         };
         let field = format!("spec.models[{index}].source.{member}");
         let trained = trained_row(spec, &model.name);
-        let needs = needs(spec, &model.name);
-        let (mut facts, errors) = look(&path, model, &needs, trained, &mut digests);
-        if let Some(facts) = facts.as_mut().filter(|_| is_fetched) {
-            // Beside a GGUF file that was fetched lies what was fetched with it, and nothing else.
+        let required = requirements(spec, &model.name);
+        let (mut facts, errors) = check_files(&path, model, &required, trained, &mut digests);
+        if let Some(facts) = facts.as_mut().filter(|_| is_remote) {
+            // The folder of a fetched GGUF file holds only what was fetched with it, so its README is the model's.
             let readme = || from_readme(&path.with_file_name("README.md"));
             facts.license = facts.license.take().or_else(|| bounded(readme()?));
         }
         let errors = errors.into_iter();
-        preflight
+        report
             .errors
             .extend(errors.map(|message| field_error(field.clone(), message)));
-        preflight.models.extend(facts);
+        report.models.extend(facts);
     }
-    Some(preflight)
+    Some(report)
 }
 
-/// Looks whether an endpoint serves the model, and as what, where it is the reward model. Of its size nothing can be known here; it takes no memory of this machine.
-fn look_at_endpoint(
+/// Checks whether an endpoint serves the model, and for a reward model whether it has a scalar head. Its size is unknown; it takes no
+/// memory of this machine.
+fn check_endpoint(
     model: &Model,
     served: &OpenAiEngine,
     index: usize,
-    needs: &Needs,
-    preflight: &mut PreflightReport,
+    required: &Requirements,
+    report: &mut PreflightReport,
 ) {
     let field = |member: &str| format!("spec.models[{index}].engine.openAI{member}");
-    let looked = openai::open(&model.name, &served.base_url, &served.model).and_then(
+    let probed = openai::open(&model.name, &served.base_url, &served.model).and_then(
         |(endpoint, runtime)| {
-            let unknown = endpoint.look(&runtime)?;
-            Ok((unknown, needs.rewards && endpoint.gives_values(&runtime)?))
+            let unknown = endpoint.probe(&runtime)?;
+            Ok((
+                unknown,
+                required.scoring && endpoint.has_scalar_head(&runtime)?,
+            ))
         },
     );
-    let is_head = match looked {
-        Err(error) => return preflight.errors.push(field_error(field(""), error)),
-        Ok((unknown, is_head)) => {
+    let has_scalar_head = match probed {
+        Err(error) => return report.errors.push(field_error(field(""), error)),
+        Ok((unknown, has_scalar_head)) => {
             let unknown = unknown.map(|unknown| field_error(field(".model"), unknown));
-            preflight.warnings.extend(unknown);
-            is_head
+            report.warnings.extend(unknown);
+            has_scalar_head
         }
     };
-    if let Some(part) = needs.speaks.filter(|_| is_head) {
+    if let Some(role) = required.generation.filter(|_| has_scalar_head) {
         let message = format!(
-            "the model has a scalar head and says no text, but is {part}: give a language model"
+            "the model has a scalar head and generates no text, but is {role}: give a language model"
         );
-        preflight.errors.push(field_error(field(".model"), message));
+        report.errors.push(field_error(field(".model"), message));
     }
-    preflight.models.push(ModelFacts {
+    report.models.push(ModelFacts {
         name: model.name.clone(),
         digest: served.identity(),
         architecture: "endpoint".into(),
@@ -120,7 +124,7 @@ fn look_at_endpoint(
         training_bytes: 0,
         context_length: i64::from(i32::MAX),
         has_chat_template: true,
-        head: match is_head {
+        head: match has_scalar_head {
             true => ModelFacts::SCALAR.into(),
             false => ModelFacts::LANGUAGE_MODEL.into(),
         },
@@ -128,19 +132,20 @@ fn look_at_endpoint(
     });
 }
 
-/// Tokens of the longest row on which question fine-tuning trains the model: it packs its rows full.
+/// Returns the tokens of the longest row on which question fine-tuning trains the model: it packs its rows full.
 fn trained_row(spec: &SynthesisRunSpec, model: &str) -> usize {
     let generators = spec.generators.iter().filter(|each| each.model == model);
     generators
         .filter_map(|each| usize::try_from(each.qft.as_ref()?.max_length?).ok())
         .max()
-        .unwrap_or(ROW_TOKENS)
+        .unwrap_or(DEFAULT_ROW_TOKENS)
 }
 
-fn look(
+/// Checks the files of a model; returns what is known of it and the errors.
+fn check_files(
     path: &Path,
     model: &Model,
-    needs: &Needs,
+    required: &Requirements,
     trained_row: usize,
     digests: &mut BTreeMap<PathBuf, String>,
 ) -> (Option<ModelFacts>, Vec<String>) {
@@ -149,15 +154,15 @@ fn look(
         Err(error) => {
             return (
                 None,
-                vec![missing(path, &error).unwrap_or_else(|| error.to_string())],
+                vec![not_found(path, &error).unwrap_or_else(|| error.to_string())],
             );
         }
     };
     let mut errors: Vec<String> = Vec::new();
-    if let Err(error) = weights_hold_something(&checkpoint) {
+    if let Err(error) = check_weights(&checkpoint) {
         errors.push(error.to_string());
     }
-    let has_chat_template = match speech(&checkpoint, needs) {
+    let has_chat_template = match check_chat_support(&checkpoint, required) {
         Ok(has) => has,
         Err(message) => {
             errors.push(message);
@@ -170,9 +175,12 @@ fn look(
         Head::Scalar | Head::TwoLayerScalar => ModelFacts::SCALAR,
         Head::Classes(_) => ModelFacts::CLASSES,
     };
-    if let Some(part) = needs.speaks.filter(|_| config.head != Head::LanguageModel) {
+    if let Some(role) = required
+        .generation
+        .filter(|_| config.head != Head::LanguageModel)
+    {
         errors.push(format!(
-            "the model has a {head} head and says no text, but is {part}: give a language model"
+            "the model has a {head} head and generates no text, but is {role}: give a language model"
         ));
     }
     let digest = match digests.get(path) {
@@ -192,8 +200,8 @@ fn look(
         digest,
         architecture: config.architecture.model_type().to_owned(),
         parameters: number(parameters),
-        serving_bytes: number(config.inference_bytes(dtype, SERVED, 0)),
-        context_token_bytes: number(SERVED as u64 * config.cache_bytes_per_token(dtype)),
+        serving_bytes: number(config.inference_bytes(dtype, SERVED_ROWS, 0)),
+        context_token_bytes: number(SERVED_ROWS as u64 * config.cache_bytes_per_token(dtype)),
         training_bytes: number(config.training_bytes(
             TrainingBackend::largest(),
             parameters,
@@ -208,8 +216,8 @@ fn look(
     (Some(facts), errors)
 }
 
-/// A path at which there is nothing, said with what is near it.
-fn missing(path: &Path, error: &ModelError) -> Option<String> {
+/// Returns the message for a path that does not exist, with its nearest existing folder.
+fn not_found(path: &Path, error: &ModelError) -> Option<String> {
     let ModelError::Io { source, .. } = error else {
         return None;
     };
@@ -225,9 +233,9 @@ fn missing(path: &Path, error: &ModelError) -> Option<String> {
     ))
 }
 
-/// Whether the weights are more than placeholders: embedding, head and last norm are checked, and one projection must hold a
-/// value.
-fn weights_hold_something(checkpoint: &Checkpoint) -> Result<(), ModelError> {
+/// Checks that the weights are not placeholders: embedding, head and last norm must be readable, and one projection must have a value
+/// other than zero.
+fn check_weights(checkpoint: &Checkpoint) -> Result<(), ModelError> {
     for name in [
         "model.embed_tokens.weight",
         "model.norm.weight",
@@ -248,7 +256,7 @@ fn weights_hold_something(checkpoint: &Checkpoint) -> Result<(), ModelError> {
         }
         first.get_or_insert(name);
     }
-    let reason = "all its values are zero, and so are all other projections; the files are placeholders or damaged, fetch them again".to_owned();
+    let reason = "all its values are zero, and so are all other projections; the files are placeholders or corrupt, fetch them again".to_owned();
     Err(ModelError::Tensor {
         name: first.unwrap_or_default(),
         path: checkpoint.path().to_owned(),
@@ -256,19 +264,19 @@ fn weights_hold_something(checkpoint: &Checkpoint) -> Result<(), ModelError> {
     })
 }
 
-/// Tokenizer and template, as the model's parts need them; whether it has a template.
-fn speech(checkpoint: &Checkpoint, needs: &Needs) -> Result<bool, String> {
+/// Checks tokenizer and chat template as the model's roles require; returns whether it has a template.
+fn check_chat_support(checkpoint: &Checkpoint, required: &Requirements) -> Result<bool, String> {
     let tokenizer = checkpoint.tokenizer().map_err(|error| error.to_string())?;
-    let template = match (checkpoint.chat_template(&tokenizer), needs.chat) {
+    let template = match (checkpoint.chat_template(&tokenizer), required.chat) {
         (Ok(template), _) => template,
         (Err(_), None) => return Ok(false),
-        (Err(error), Some(part)) => {
+        (Err(error), Some(role)) => {
             return Err(format!(
-                "{error}; the model is {part} and is asked in conversations: give a chat model, or add its template as chat_template.jinja"
+                "{error}; the model is {role} and needs a chat template: give a chat model, or add its template as chat_template.jinja"
             ));
         }
     };
-    for system in &needs.prefixes {
+    for system in &required.system_prompts {
         template
             .question_prefix(system.as_deref())
             .map_err(|error| error.to_string())?;
@@ -276,7 +284,7 @@ fn speech(checkpoint: &Checkpoint, needs: &Needs) -> Result<bool, String> {
     Ok(true)
 }
 
-/// The licence that the model's own files name: GGUF metadata, or the header of its README.
+/// Returns the licence that the model's own files name: GGUF metadata, or the header of its README.
 fn license(path: &Path) -> Option<String> {
     let found = if path.is_dir() {
         from_readme(&path.join("README.md")).or_else(|| from_gguf(&only_gguf(path)?))

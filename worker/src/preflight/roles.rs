@@ -1,31 +1,33 @@
-//! Which parts a model plays in a run, and so what it must be able to do. Pure.
+//! The roles of a model in a run and the capabilities that they require. Pure.
 
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
-/// What the parts of a model ask of it.
+/// The capabilities that a run requires of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// A conversation is rendered for it: the part that asks for that first.
+pub struct Requirements {
+    /// The first role that needs a chat template.
     pub chat: Option<&'static str>,
-    /// Questions are drawn after its bare question prefix, with these system prompts.
-    pub prefixes: Vec<Option<String>>,
-    /// It says text: the part that asks for that first.
-    pub speaks: Option<&'static str>,
-    /// It scores responses.
-    pub rewards: bool,
+    /// System prompts with which questions are sampled after the model's bare question prefix.
+    pub system_prompts: Vec<Option<String>>,
+    /// The first role that generates text.
+    pub generation: Option<&'static str>,
+    /// Whether it scores responses.
+    pub scoring: bool,
 }
 
-/// What the run asks of the model called `name`.
-pub fn needs(spec: &SynthesisRunSpec, name: &str) -> Needs {
-    let mut needs = Needs::default();
+/// Returns what the run requires of the model called `name`.
+pub fn requirements(spec: &SynthesisRunSpec, name: &str) -> Requirements {
+    let mut required = Requirements::default();
     for generator in spec
         .generators
         .iter()
         .filter(|generator| generator.model == name)
     {
-        needs.prefixes.push(generator.system_prompt.clone());
-        needs.speaks.get_or_insert("a generator");
-        needs.chat.get_or_insert("a generator");
+        required
+            .system_prompts
+            .push(generator.system_prompt.clone());
+        required.generation.get_or_insert("a generator");
+        required.chat.get_or_insert("a generator");
     }
     let is = |model: Option<&String>| model.is_some_and(|model| model == name);
     let filters = spec.filters.as_ref();
@@ -39,23 +41,23 @@ pub fn needs(spec: &SynthesisRunSpec, name: &str) -> Needs {
         .generators
         .iter()
         .any(|generator| is(generator.qpo.as_ref().and_then(|qpo| qpo.rewriter.as_ref())));
-    let speaking = [
+    let generating = [
         (rewrites, "the rewriter"),
         (is(judge), "the judge"),
         (is(solver), "the solver"),
         (spec.responses.model == name, "the responder"),
     ];
-    for (_, part) in speaking.into_iter().filter(|(plays, _)| *plays) {
-        needs.speaks.get_or_insert(part);
-        needs.chat.get_or_insert(part);
+    for (_, role) in generating.into_iter().filter(|(is_used, _)| *is_used) {
+        required.generation.get_or_insert(role);
+        required.chat.get_or_insert(role);
     }
     if is(spec
         .reward
         .as_ref()
         .and_then(|reward| reward.model.as_ref()))
     {
-        needs.chat.get_or_insert("the reward model");
-        needs.rewards = true;
+        required.chat.get_or_insert("the reward model");
+        required.scoring = true;
     }
-    needs
+    required
 }

@@ -10,7 +10,7 @@ use super::StageError;
 use super::model_files::ModelFiles;
 use super::scratch_dir::ScratchDir;
 use super::shard::Shard;
-use crate::hub::{self, FetchError, Settings, Watch};
+use crate::hub::{self, FetchError, ProgressCallback, Settings};
 use crate::storage::model_files;
 
 /// Opens a model's checkpoint and checks that it is the accepted one.
@@ -86,24 +86,30 @@ fn open_accepted(
     )))
 }
 
-type Fetch = fn(&str, &ModelLocation, &Settings, &Watch<'_>) -> Result<PathBuf, FetchError>;
+type Fetch =
+    fn(&str, &ModelLocation, &Settings, &ProgressCallback<'_>) -> Result<PathBuf, FetchError>;
 
 /// Downloads a model of the hub or of an object store unless this machine has it, and returns its path.
 fn download(shard: &Shard<'_>, model: &ModelUse, fetch: Fetch) -> Result<PathBuf, StageError> {
     let (reporter, cancellation) = (shard.reporter, shard.cancellation);
-    let watch = Watch {
-        say: &|activity, done, total| reporter.report_bytes(activity, done, total),
+    let progress = ProgressCallback {
+        report: &|activity, done, total| reporter.report_bytes(activity, done, total),
         is_stopped: &|| cancellation.is_cancelled(),
     };
-    let path = fetch(&model.name, &model.location, &Settings::from_env(), &watch);
+    let path = fetch(
+        &model.name,
+        &model.location,
+        &Settings::from_env(),
+        &progress,
+    );
     path.map_err(|error| {
         let message = format!("model `{}`: {error}", model.name);
         match error {
             FetchError::Stopped => StageError::Stopped,
-            FetchError::Source(_) => StageError::Permanent(message),
-            FetchError::Full(_) => StageError::DiskFull(message),
+            FetchError::Permanent(_) => StageError::Permanent(message),
+            FetchError::DiskFull(_) => StageError::DiskFull(message),
             FetchError::Unavailable(_) => StageError::Unavailable(message),
-            FetchError::World(_) => StageError::Transient(message),
+            FetchError::Transient(_) => StageError::Transient(message),
         }
     })
 }

@@ -125,7 +125,7 @@ fn inspected(
     edit(&mut run["spec"]);
     let file = fixture.path("run.json");
     std::fs::write(&file, run.to_string()).expect("a spec");
-    let (code, found, _) = worker(&["inspect", "--spec", file.to_str().expect("a path")]);
+    let (code, found, _) = worker(&["preflight", "--spec", file.to_str().expect("a path")]);
     assert_eq!(code, 0);
     let found: serde_json::Value = serde_json::from_str(&found).expect("an inspection");
     let of = |error: &serde_json::Value| {

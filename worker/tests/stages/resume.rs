@@ -88,7 +88,7 @@ fn last_shard_seals_the_stage() {
     let files = ["--task", file, "--report", report];
     let run = |shard: &str| {
         let (code, _, report) =
-            worker(&[&["run", "--seal-last", "--shard", shard], &files[..]].concat());
+            worker(&[&["run", "--seal-if-complete", "--shard", shard], &files[..]].concat());
         assert_eq!(code, 0, "{report:?}");
         report.expect("a report")
     };

@@ -68,7 +68,7 @@ pub fn preflight(common: Common<'_>, work: &Work) -> Job {
         .chain(benchmarks.map(|file| file.located()))
         .chain(places);
     locations.extend(all.flatten().map(|(_, location)| location));
-    let arguments = ["inspect", "--spec", &format!("{TASK_FOLDER}/{SPEC}")].map(String::from);
+    let arguments = ["preflight", "--spec", &format!("{TASK_FOLDER}/{SPEC}")].map(String::from);
     let shape = Shape {
         completions: count(parts(common.spec).len()),
         parallelism: i32::MAX,
@@ -115,13 +115,13 @@ pub fn stage(
         format!("{TASK_FOLDER}/{TASK}"),
     ];
     if let Some(among) = among {
-        arguments.extend(["--among".into(), indexes::format(among)]);
+        arguments.extend(["--shards".into(), indexes::format(among)]);
     }
     if work.purpose == Purpose::GiveUp {
-        arguments.push("--give-up".into());
+        arguments.push("--mark-failed".into());
     }
     if !is_seal {
-        arguments.push("--seal-last".into());
+        arguments.push("--seal-if-complete".into());
     }
     if work.purpose == Purpose::Run {
         arguments.extend(["--progress-port".into(), PORT.to_string()]);

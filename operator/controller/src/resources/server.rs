@@ -77,7 +77,7 @@ fn arguments(task_file: &str, worker: &Container) -> Vec<String> {
     let report = worker.termination_message_path.clone().unwrap_or_default();
     let task = format!("{TASK_FOLDER}/{task_file}");
     [
-        "place-model",
+        "prepare-model",
         "--task",
         &task,
         "--at",

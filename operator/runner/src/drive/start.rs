@@ -189,7 +189,7 @@ impl Driver {
             }
         };
         match job {
-            Job::GiveUp(_) => arguments.push("--give-up".into()),
+            Job::GiveUp(_) => arguments.push("--mark-failed".into()),
             Job::Shard(_) => mark_begun(&task_file),
             Job::Seal => {}
         }

@@ -1,9 +1,9 @@
-//! The Hugging Face hub, by its documented HTTP interface: a revision's files with their digests, and their bytes. The token goes to the hub
-//! and to nobody whom it redirects to.
+//! The Hugging Face hub by its documented HTTP API: the files of a revision with their digests, and their bytes. The token is sent to the hub
+//! only, never to the target of a redirect.
 
 mod request;
 
-mod refusal;
+mod status;
 
 mod token;
 
@@ -13,19 +13,19 @@ use reqwest::header::{CONTENT_RANGE, LINK};
 use reqwest::{Method, StatusCode, Url};
 use scalequest_crds::protocol::task::HubFiles;
 
-use super::attempts::{Attempts, Trouble};
 use super::file::RemoteFile;
-use super::{FetchError, Origin, Settings, Watch};
+use super::retry::{AttemptError, RetryBudget};
+use super::{FetchError, Origin, ProgressCallback, Settings};
 use request::{Client, next_chunk};
 
-/// Where the hub is, where `HF_ENDPOINT` names no mirror.
-const HUB: &str = "https://huggingface.co";
+/// The hub if `HF_ENDPOINT` names no mirror.
+const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 
-/// Pages of a listing that are read; a folder of a model has one.
-const PAGES: usize = 20;
+/// Largest number of pages of a listing; a model's folder has one.
+const MAX_PAGES: usize = 20;
 
-/// Largest page of a listing that is read, in bytes.
-const PAGE: usize = 16 << 20;
+/// Largest page of a listing, in bytes.
+const MAX_PAGE_BYTES: usize = 16 << 20;
 
 /// A revision of a repository.
 pub(super) struct Hub {
@@ -35,30 +35,30 @@ pub(super) struct Hub {
 }
 
 impl Hub {
-    /// The revision that `files` names, for the model called `model` in the spec. Nothing is sent.
+    /// Opens the revision that `files` names, for the model called `model` in the spec. Sends nothing.
     pub(super) fn open(
         model: &str,
         files: &HubFiles,
         settings: &Settings,
     ) -> Result<Self, FetchError> {
-        let named = settings.variable("HF_ENDPOINT").unwrap_or(HUB);
+        let named = settings.variable("HF_ENDPOINT").unwrap_or(DEFAULT_ENDPOINT);
         let endpoint = Url::parse(named.trim_end_matches('/'))
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
             .ok_or_else(|| {
-                FetchError::Source(format!(
-                    "HF_ENDPOINT is `{named}`, which is no http or https URL"
+                FetchError::Permanent(format!(
+                    "HF_ENDPOINT is `{named}`, which is not an http or https URL"
                 ))
             })?;
         let token = token::find(model, settings)?;
         Ok(Hub {
-            client: Client::new(endpoint, token, settings.patience)?,
+            client: Client::new(endpoint, token, settings.timeouts)?,
             files: files.clone(),
             settings: settings.clone(),
         })
     }
 
-    /// The URL of the hub whose path is `parts`.
+    /// Returns the hub's URL with the path `before`, the repository, `after`.
     fn url<'a>(&'a self, before: &[&'a str], after: &[&'a str]) -> Result<Url, FetchError> {
         let repo = self.files.repo.split('/');
         let parts = before
@@ -68,10 +68,10 @@ impl Hub {
             .chain(after.iter().copied());
         let mut url = self.client.endpoint().clone();
         let is_odd = |part: &str| part.is_empty() || part == "." || part == "..";
-        // Such parts would name another path than they say.
+        // Such segments would be resolved to another path.
         if parts.clone().any(is_odd) {
-            return Err(FetchError::Source(format!(
-                "{} names no repository of the hub: write owner/name",
+            return Err(FetchError::Permanent(format!(
+                "{} is not a repository of the hub: write owner/name",
                 self.files
             )));
         }
@@ -85,66 +85,68 @@ impl Hub {
         self.url(&[], &["resolve", &self.files.revision, &file.name])
     }
 
-    /// One page of the listing, and where the next one is.
+    /// Requests one page of the listing; with the URL of the next one.
     fn page(
         &self,
         url: &Url,
-        watch: &Watch<'_>,
-    ) -> Result<(Vec<RemoteFile>, Option<Url>), Trouble> {
-        let mut response = self.client.send(Method::GET, url, None, watch)?;
+        progress: &ProgressCallback<'_>,
+    ) -> Result<(Vec<RemoteFile>, Option<Url>), AttemptError> {
+        let mut response = self.client.send(Method::GET, url, None, progress)?;
         self.check(&response, "")?;
         let next = response.headers().get(LINK);
-        let next = next.and_then(|value| tree::next(value.to_str().ok()?, url));
+        let next = next.and_then(|value| tree::next_page(value.to_str().ok()?, url));
         let mut body = Vec::new();
-        while let Some(piece) = next_chunk(&self.client, &mut response, watch)? {
-            body.extend_from_slice(&piece);
-            if body.len() > PAGE {
-                let message = format!("{}: the hub's listing is far too long", self.files);
-                return Err(FetchError::Source(message).into());
+        while let Some(chunk) = next_chunk(&self.client, &mut response, progress)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_PAGE_BYTES {
+                let message = format!("{}: the hub's listing is too long", self.files);
+                return Err(FetchError::Permanent(message).into());
             }
         }
-        let files = tree::files(&body).map_err(|error| Trouble::Passing {
-            message: format!("what the hub lists is no list of files ({error})"),
-            after: None,
+        let files = tree::parse(&body).map_err(|error| AttemptError::Transient {
+            message: format!("the hub's listing is not a list of files ({error})"),
+            retry_after: None,
             answered: true,
         })?;
         Ok((files, next))
     }
 
-    /// Whether `response` is what was asked for; `file`: whose it is, if any file's.
-    fn check(&self, response: &reqwest::Response, file: &str) -> Result<(), Trouble> {
+    /// Checks the status of a response. `file`: the requested file; empty for a listing.
+    fn check(&self, response: &reqwest::Response, file: &str) -> Result<(), AttemptError> {
         let status = response.status();
         if status.is_success() {
             return Ok(());
         }
         let header = |name: &str| response.headers().get(name)?.to_str().ok();
-        Err(refusal::of_status(
-            &refusal::Answer {
+        Err(status::classify(
+            &status::HubResponse {
                 status: status.as_u16(),
                 code: header("x-error-code").unwrap_or_default(),
                 retry_after: header("retry-after"),
                 from_hub: self.client.is_hub(response.url()),
             },
-            &refusal::Question {
+            &status::HubRequest {
                 files: &self.files,
                 file,
                 endpoint: self.client.endpoint().as_str().trim_end_matches('/'),
-                token: self.client.token_place(),
+                token: self.client.token_source(),
             },
         ))
     }
 }
 
 impl Origin for Hub {
-    fn list(&self, watch: &Watch<'_>) -> Result<Vec<RemoteFile>, FetchError> {
+    fn list(&self, progress: &ProgressCallback<'_>) -> Result<Vec<RemoteFile>, FetchError> {
         let mut url = self.url(&["api", "models"], &["tree", &self.files.revision])?;
         let mut all = Vec::new();
-        for _ in 0..PAGES {
-            let mut attempts = Attempts::new(self.settings.patience);
+        for _ in 0..MAX_PAGES {
+            let mut budget = RetryBudget::new(self.settings.timeouts);
             let (files, next) = loop {
-                match self.page(&url, watch) {
+                match self.page(&url, progress) {
                     Ok(page) => break page,
-                    Err(trouble) => attempts.again(&self.files.to_string(), trouble, watch)?,
+                    Err(error) => {
+                        budget.wait_for_retry(&self.files.to_string(), error, progress)?;
+                    }
                 }
             };
             all.extend(files);
@@ -156,14 +158,14 @@ impl Origin for Hub {
         Ok(all)
     }
 
-    fn probe(&self, file: &RemoteFile, watch: &Watch<'_>) -> Result<(), FetchError> {
+    fn probe(&self, file: &RemoteFile, progress: &ProgressCallback<'_>) -> Result<(), FetchError> {
         let url = self.file_url(file)?;
-        let mut attempts = Attempts::new(self.settings.patience);
+        let mut budget = RetryBudget::new(self.settings.timeouts);
         loop {
-            let asked = self.client.send(Method::HEAD, &url, None, watch);
-            match asked.and_then(|response| self.check(&response, &file.name)) {
+            let response = self.client.send(Method::HEAD, &url, None, progress);
+            match response.and_then(|response| self.check(&response, &file.name)) {
                 Ok(()) => return Ok(()),
-                Err(trouble) => attempts.again(&self.files.to_string(), trouble, watch)?,
+                Err(error) => budget.wait_for_retry(&self.files.to_string(), error, progress)?,
             }
         }
     }
@@ -172,30 +174,30 @@ impl Origin for Hub {
         &self,
         file: &RemoteFile,
         start: u64,
-        watch: &Watch<'_>,
-        take: &mut dyn FnMut(&[u8]) -> Result<(), Trouble>,
-    ) -> Result<(), Trouble> {
+        progress: &ProgressCallback<'_>,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), AttemptError>,
+    ) -> Result<(), AttemptError> {
         let url = self.file_url(file)?;
         let range = Some(start).filter(|start| *start > 0);
-        let mut response = self.client.send(Method::GET, &url, range, watch)?;
+        let mut response = self.client.send(Method::GET, &url, range, progress)?;
         if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
-            return Err(Trouble::Wrong(format!(
+            return Err(AttemptError::Corrupt(format!(
                 "`{}` is shorter than listed",
                 file.name
             )));
         }
         self.check(&response, &file.name)?;
-        let mut skipped = match range {
-            // A server that knows no ranges sends all of it again.
+        let mut to_skip = match range {
+            // A server without range support sends the whole file again.
             Some(start) if response.status() != StatusCode::PARTIAL_CONTENT => start,
             Some(start) => {
-                let told = response.headers().get(CONTENT_RANGE);
-                let told = told
+                let content_range = response.headers().get(CONTENT_RANGE);
+                let content_range = content_range
                     .and_then(|value| value.to_str().ok())
                     .unwrap_or_default();
-                if !told.starts_with(&format!("bytes {start}-")) {
-                    return Err(Trouble::Wrong(format!(
-                        "asked for `{}` from byte {start} on, the server sent another part of it",
+                if !content_range.starts_with(&format!("bytes {start}-")) {
+                    return Err(AttemptError::Corrupt(format!(
+                        "the server sent another range of `{}` than requested (from byte {start})",
                         file.name
                     )));
                 }
@@ -203,10 +205,10 @@ impl Origin for Hub {
             }
             None => 0,
         };
-        while let Some(piece) = next_chunk(&self.client, &mut response, watch)? {
-            let skip = skipped.min(piece.len() as u64);
-            skipped -= skip;
-            take(&piece[usize::try_from(skip).unwrap_or(piece.len())..])?;
+        while let Some(chunk) = next_chunk(&self.client, &mut response, progress)? {
+            let skip = to_skip.min(chunk.len() as u64);
+            to_skip -= skip;
+            take(&chunk[usize::try_from(skip).unwrap_or(chunk.len())..])?;
         }
         Ok(())
     }

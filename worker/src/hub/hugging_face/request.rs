@@ -1,4 +1,4 @@
-//! A request to the hub and to whom it redirects, one after another: every wait has an end and heeds the wish to stop.
+//! Sends requests to the hub and follows its redirects. Every wait has a timeout and ends when a stop is requested.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use reqwest::{Method, Response, Url};
 use tokio::runtime::{Builder, Runtime};
 
 use super::token::Token;
-use crate::http::{chain, install_tls_provider};
-use crate::hub::attempts::Trouble;
-use crate::hub::{FetchError, Patience, Watch};
+use crate::http::{error_chain, install_tls_provider};
+use crate::hub::retry::AttemptError;
+use crate::hub::{FetchError, ProgressCallback, Timeouts};
 
-/// Redirects that are followed: hub, storage, and its nearest copy.
-const REDIRECTS: usize = 6;
+/// Largest number of redirects: to the hub, its storage, and a nearby copy of that.
+const MAX_REDIRECTS: usize = 6;
 
-/// Time in which a connection comes about, if it does.
-const CONNECT: Duration = Duration::from_secs(10);
+/// Timeout of a connection attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Pause between two looks at the wish to stop.
-const LOOK: Duration = Duration::from_millis(200);
+/// Interval of checks for a requested stop.
+const STOP_POLL: Duration = Duration::from_millis(200);
 
-/// Sends requests.
+/// An HTTP client of the hub.
 pub(super) struct Client {
     client: reqwest::Client,
     runtime: Runtime,
@@ -30,30 +30,30 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A client of the hub at `endpoint`. Proxies are those that the environment names.
+    /// A client of the hub at `endpoint`. It uses the proxies that the environment names.
     pub(super) fn new(
         endpoint: Url,
         token: Option<Token>,
-        patience: Patience,
+        timeouts: Timeouts,
     ) -> Result<Self, FetchError> {
-        let cannot = |error: &dyn std::fmt::Display| {
-            FetchError::World(format!("cannot prepare requests to the hub: {error}"))
+        let fail = |error: &dyn std::fmt::Display| {
+            FetchError::Transient(format!("cannot create a client for the hub: {error}"))
         };
         install_tls_provider();
-        // Redirects are followed here, since the token must not go with them.
+        // Redirects are followed here, since they must not carry the token.
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            .read_timeout(patience.silence)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(timeouts.read)
             .user_agent(concat!("scalequest-worker/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| cannot(&chain(&error)))?;
+            .map_err(|error| fail(&error_chain(&error)))?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("fetch")
             .enable_all()
             .build()
-            .map_err(|error| cannot(&error))?;
+            .map_err(|error| fail(&error))?;
         Ok(Client {
             client,
             runtime,
@@ -62,33 +62,33 @@ impl Client {
         })
     }
 
-    /// Where the hub is.
+    /// Returns the hub's URL.
     pub(super) fn endpoint(&self) -> &Url {
         &self.endpoint
     }
 
-    /// Where the token comes from, for messages; none, where there is none.
-    pub(super) fn token_place(&self) -> Option<&str> {
-        self.token.as_ref().map(|token| token.place.as_str())
+    /// Returns where the token was found, for messages; `None` if there is no token.
+    pub(super) fn token_source(&self) -> Option<&str> {
+        self.token.as_ref().map(|token| token.source.as_str())
     }
 
-    /// Whether `url` is the hub's own, to which the token goes.
+    /// Whether `url` belongs to the hub itself, which gets the token.
     pub(super) fn is_hub(&self, url: &Url) -> bool {
         url.origin() == self.endpoint.origin()
     }
 
-    /// The response to a request, redirects followed; `from`: only the bytes from there on.
+    /// Sends a request and returns the response after all redirects. `from`: requests only the bytes from there on.
     pub(super) fn send(
         &self,
         method: Method,
         url: &Url,
         from: Option<u64>,
-        watch: &Watch<'_>,
-    ) -> Result<Response, Trouble> {
+        progress: &ProgressCallback<'_>,
+    ) -> Result<Response, AttemptError> {
         let mut url = url.clone();
-        for _ in 0..REDIRECTS {
+        for _ in 0..MAX_REDIRECTS {
             let mut request = self.client.request(method.clone(), url.clone());
-            // Bytes as they are: a range of something packed is a range of something else.
+            // Ranges of a compressed body would be ranges of other bytes.
             request = request.header(ACCEPT_ENCODING, "identity");
             if let Some(from) = from {
                 request = request.header(RANGE, format!("bytes={from}-"));
@@ -96,9 +96,9 @@ impl Client {
             if let Some(token) = self.token.as_ref().filter(|_| self.is_hub(&url)) {
                 request = request.bearer_auth(&token.secret);
             }
-            // The request is made within the runtime: its deadlines are the runtime's.
-            let response = self.wait(async { request.send().await }, watch)?;
-            let Some(next) = redirected(&response) else {
+            // The request is created within the runtime, whose timers its timeouts need.
+            let response = self.wait(async { request.send().await }, progress)?;
+            let Some(next) = redirect_target(&response) else {
                 return Ok(response);
             };
             let next = url.join(&next).ok().filter(|next| {
@@ -107,37 +107,37 @@ impl Client {
             });
             url = next.ok_or_else(|| {
                 let from = url.origin().ascii_serialization();
-                FetchError::Source(format!(
-                    "{from} redirects to an address that is none, or from https to one without"
+                FetchError::Permanent(format!(
+                    "{from} redirects to an invalid URL, or from https to http"
                 ))
             })?;
         }
-        Err(Trouble::Passing {
-            message: format!("it was redirected {REDIRECTS} times"),
-            after: None,
+        Err(AttemptError::Transient {
+            message: format!("more than {MAX_REDIRECTS} redirects"),
+            retry_after: None,
             answered: true,
         })
     }
 
     fn wait<T>(
         &self,
-        asked: impl Future<Output = reqwest::Result<T>>,
-        watch: &Watch<'_>,
-    ) -> Result<T, Trouble> {
+        request: impl Future<Output = reqwest::Result<T>>,
+        progress: &ProgressCallback<'_>,
+    ) -> Result<T, AttemptError> {
         self.runtime.block_on(async {
-            let mut asked = std::pin::pin!(asked);
+            let mut request = std::pin::pin!(request);
             loop {
                 tokio::select! {
-                    result = &mut asked => return result.map_err(|error| Trouble::Passing {
-                        // Without the name of a host nobody knows what to look at.
+                    result = &mut request => return result.map_err(|error| AttemptError::Transient {
+                        // After redirects the host says which server failed.
                         message: match error.url().and_then(Url::host_str) {
-                            Some(host) => format!("{host}: {}", chain(&error)),
-                            None => chain(&error),
+                            Some(host) => format!("{host}: {}", error_chain(&error)),
+                            None => error_chain(&error),
                         },
-                        after: None,
+                        retry_after: None,
                         answered: false,
                     }),
-                    () = tokio::time::sleep(LOOK) => if (watch.is_stopped)() {
+                    () = tokio::time::sleep(STOP_POLL) => if (progress.is_stopped)() {
                         return Err(FetchError::Stopped.into());
                     }
                 }
@@ -146,26 +146,31 @@ impl Client {
     }
 }
 
-/// The next bytes of a response; none at its end.
+/// Returns the next bytes of a response; `None` at its end.
 pub(super) fn next_chunk(
     client: &Client,
     response: &mut Response,
-    watch: &Watch<'_>,
-) -> Result<Option<Bytes>, Trouble> {
+    progress: &ProgressCallback<'_>,
+) -> Result<Option<Bytes>, AttemptError> {
     client
-        .wait(response.chunk(), watch)
-        .map_err(|trouble| match trouble {
-            // It had answered, or there were no chunks to wait for.
-            Trouble::Passing { message, after, .. } => Trouble::Passing {
+        .wait(response.chunk(), progress)
+        .map_err(|error| match error {
+            // The server has responded, since its body is being read.
+            AttemptError::Transient {
                 message,
-                after,
+                retry_after,
+                ..
+            } => AttemptError::Transient {
+                message,
+                retry_after,
                 answered: true,
             },
             other => other,
         })
 }
 
-fn redirected(response: &Response) -> Option<String> {
+/// Returns the target of a redirect; `None` if the response is none.
+fn redirect_target(response: &Response) -> Option<String> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! The token by which the hub knows a person: where it is looked for.
+//! Finds the user's access token of the hub.
 
 use std::path::PathBuf;
 
@@ -6,28 +6,27 @@ use scalequest_crds::v1alpha1::model::token_variable;
 
 use crate::hub::{FetchError, Settings};
 
-/// The variable in which the hub's own tools look for a token.
-const USUAL: &str = "HF_TOKEN";
+/// The variable that the hub's own tools read.
+const DEFAULT_VARIABLE: &str = "HF_TOKEN";
 
-/// A token. It has no `Debug`: it stays out of every log.
+/// A token. It has no `Debug`, which keeps it out of logs.
 pub(super) struct Token {
     /// The token itself.
     pub secret: String,
     /// Where it was found, for messages.
-    pub place: String,
+    pub source: String,
 }
 
-/// The token for the model called `model` in the spec: its own variable's, that of `HF_TOKEN`, or that of the file which
-/// `hf auth login` writes.
+/// Finds the token for the model called `model` in the spec: in its own variable, in `HF_TOKEN`, or in the file that `hf auth login` writes.
 ///
 /// # Errors
-/// It holds what no token holds.
+/// The token has invalid characters.
 pub(super) fn find(model: &str, settings: &Settings) -> Result<Option<Token>, FetchError> {
     let own = token_variable(model);
     let variable = |name: &str| {
         Some(Token {
             secret: settings.variable(name)?.to_owned(),
-            place: name.to_owned(),
+            source: name.to_owned(),
         })
     };
     let file = || {
@@ -37,16 +36,18 @@ pub(super) fn find(model: &str, settings: &Settings) -> Result<Option<Token>, Fe
             .filter(|secret| !secret.is_empty())
             .map(|secret| Token {
                 secret,
-                place: path.display().to_string(),
+                source: path.display().to_string(),
             })
     };
-    let found = variable(&own).or_else(|| variable(USUAL)).or_else(file);
+    let found = variable(&own)
+        .or_else(|| variable(DEFAULT_VARIABLE))
+        .or_else(file);
     match found {
-        Some(Token { secret, place })
+        Some(Token { secret, source })
             if secret.bytes().any(|byte| !(0x21..0x7f).contains(&byte)) =>
         {
-            Err(FetchError::Source(format!(
-                "the token in {place} holds characters that no token has: set it anew"
+            Err(FetchError::Permanent(format!(
+                "the token in {source} has invalid characters: set it again"
             )))
         }
         found => Ok(found),
@@ -68,20 +69,20 @@ mod tests {
 
     fn found(variables: &[(&str, &str)]) -> Result<Option<(String, String)>, FetchError> {
         let variables = variables.iter().map(|(a, b)| ((*a).into(), (*b).into()));
-        let found = find("my-model", &Settings::of(variables.collect()))?;
-        Ok(found.map(|token| (token.secret, token.place)))
+        let found = find("my-model", &Settings::from_variables(variables.collect()))?;
+        Ok(found.map(|token| (token.secret, token.source)))
     }
 
     #[test]
-    fn a_models_own_token_comes_first_and_the_file_last() {
+    fn model_token_precedes_default_and_file() {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join(".cache/huggingface/token");
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         let home = ("HOME", home.path().to_str().unwrap());
         assert_eq!(found(&[home]).unwrap(), None);
         std::fs::write(&file, "hf_file\n").unwrap();
-        let place = file.display().to_string();
-        assert_eq!(found(&[home]).unwrap(), Some(("hf_file".into(), place)));
+        let source = file.display().to_string();
+        assert_eq!(found(&[home]).unwrap(), Some(("hf_file".into(), source)));
         let usual = ("HF_TOKEN", " hf_usual ");
         let expected = Some(("hf_usual".into(), "HF_TOKEN".into()));
         assert_eq!(found(&[home, usual]).unwrap(), expected);
@@ -91,13 +92,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_refused_without_being_shown() {
-        let refused = found(&[("HF_TOKEN", "hf_\nX-Evil: 1")])
+    fn invalid_token_is_rejected_without_printing() {
+        let message = found(&[("HF_TOKEN", "hf_\nX-Evil: 1")])
             .unwrap_err()
             .to_string();
         assert!(
-            refused.contains("HF_TOKEN") && !refused.contains("Evil"),
-            "{refused}"
+            message.contains("HF_TOKEN") && !message.contains("Evil"),
+            "{message}"
         );
     }
 }

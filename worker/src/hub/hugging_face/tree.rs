@@ -1,4 +1,4 @@
-//! The hub's listing of a folder, read: hostile or not, what comes of it is a list of plain names. Pure.
+//! Parses the hub's listing of a folder into a list of plain file names, also if the listing is hostile. Pure.
 
 use reqwest::Url;
 use serde::Deserialize;
@@ -21,11 +21,11 @@ struct Lfs {
     size: u64,
 }
 
-/// The files of one page. Folders, and names that are not plain, are left out: no model's file has one.
+/// Parses one page. Folders and names that are not plain are left out: no file of a model has one.
 ///
 /// # Errors
-/// It is no such listing.
-pub(super) fn files(page: &[u8]) -> Result<Vec<RemoteFile>, serde_json::Error> {
+/// The page is not a listing.
+pub(super) fn parse(page: &[u8]) -> Result<Vec<RemoteFile>, serde_json::Error> {
     let entries: Vec<Entry> = serde_json::from_slice(page)?;
     let file = |entry: Entry| {
         let (identity, bytes) = match entry.lfs {
@@ -41,8 +41,8 @@ pub(super) fn files(page: &[u8]) -> Result<Vec<RemoteFile>, serde_json::Error> {
     Ok(entries.into_iter().filter_map(file).collect())
 }
 
-/// Where the next page is, by the header `Link` of the page at `url`.
-pub(super) fn next(link: &str, url: &Url) -> Option<Url> {
+/// Returns the URL of the next page from the header `Link` of the page at `url`.
+pub(super) fn next_page(link: &str, url: &Url) -> Option<Url> {
     let is_next = |part: &&str| {
         let mut settings = part.split(';').skip(1).map(str::trim);
         settings.any(|setting| setting == "rel=\"next\"" || setting == "rel=next")
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listing_gives_names_sizes_and_digests() {
+    fn listing_gives_names_sizes_and_digests() {
         let page = br#"[
             {"type": "directory", "oid": "d1", "size": 0, "path": "original"},
             {"type": "file", "oid": "b1", "size": 12, "path": "config.json"},
@@ -80,7 +80,7 @@ mod tests {
                 identity: Identity::Sha256("s2".into()),
             },
         ];
-        assert_eq!(files(page).unwrap(), expected);
+        assert_eq!(parse(page).unwrap(), expected);
         for garbage in [
             &b"<html>"[..],
             b"{}",
@@ -88,14 +88,14 @@ mod tests {
             b"[{\"type\": \"file\"}]",
             b"",
         ] {
-            files(garbage).unwrap_err();
+            parse(garbage).unwrap_err();
         }
     }
 
     #[test]
-    fn the_next_page_is_where_the_header_says() {
+    fn next_page_is_read_from_link_header() {
         let url = Url::parse("https://hub.example/api/models/a/b/tree/c").unwrap();
-        let at = |link| next(link, &url).map(String::from);
+        let at = |link| next_page(link, &url).map(String::from);
         let expected = Some("https://hub.example/api/x?cursor=2".to_owned());
         assert_eq!(
             at("<https://hub.example/api/x?cursor=2>; rel=\"next\""),

@@ -75,7 +75,7 @@ pub fn inspect_questions(
     question_field: &str,
     answer_field: Option<&str>,
 ) -> Result<FileFacts, JsonlError> {
-    let bytes = read_location(location, &Access::for_a_first_look())?;
+    let bytes = read_location(location, &Access::for_probe())?;
     let questions = parse_questions(location, &bytes, question_field, answer_field)?;
     Ok(FileFacts {
         location: location.to_string(),

@@ -30,7 +30,7 @@ impl Access {
 
     /// The variables of this process, and a few seconds' patience: for a first look, at whose end a person waits and at which a
     /// wrong endpoint is likelier than a server that starts again.
-    pub fn for_a_first_look() -> Self {
+    pub fn for_probe() -> Self {
         Access {
             patience: Duration::from_secs(4),
             ..Access::from_env()

@@ -198,9 +198,9 @@ fn a_worker_is_told_its_task_its_shards_and_where_to_report() {
             "run",
             "--task",
             "/etc/scalequest/task/task.json",
-            "--among",
+            "--shards",
             "3,7-9",
-            "--seal-last",
+            "--seal-if-complete",
             "--progress-port",
             "8081",
             "--report",
@@ -212,7 +212,7 @@ fn a_worker_is_told_its_task_its_shards_and_where_to_report() {
         .args
         .clone()
         .unwrap();
-    assert!(gives_up.contains(&"--give-up".to_string()));
+    assert!(gives_up.contains(&"--mark-failed".to_string()));
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn a_model_is_put_in_place_then_served_beside_the_worker_which_asks_for_it() {
     assert_eq!(
         arguments[..5],
         [
-            "place-model",
+            "prepare-model",
             "--task",
             "/etc/scalequest/task/task.json",
             "--at",

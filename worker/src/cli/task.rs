@@ -1,4 +1,5 @@
-//! `run`, `seal` and `place-model`: reads the task, does the work, and turns however it ends (panics included) into a report and an exit code.
+//! `run`, `seal` and `prepare-model`: reads the task, executes an action of it, and turns the result (panics included) into a report and an
+//! exit code.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -11,58 +12,56 @@ use scalequest_crds::protocol::report::{Outcome, StageReport};
 use scalequest_crds::protocol::task::{StageTask, TASK_VERSION};
 use scalequest_crds::v1alpha1::Stage;
 
-use super::write_report::write_report;
+use super::{RETRYABLE_FAILURE, report};
 use crate::stages::{
     CancellationToken, ProgressReporter, StageError, StageResult, mark_failed, prepare_model,
     run_task, seal_if_complete, seal_task,
 };
 
-/// Exit code of failures that a retry may resolve.
-pub const TRY_AGAIN: i32 = 1;
-
-/// Exit code of a panic: a mistake of ours, tried again as the world's.
+/// Exit code of a panic: a bug, retried like a transient failure.
 const PANICKED: i32 = 70;
 
-/// What is to be done of a task.
+/// What to do with a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work<'a> {
-    /// Make a shard.
-    Shard(i64),
-    /// Commit a shard as given up.
-    GiveUp(i64),
+pub enum TaskAction<'a> {
+    /// Compute a shard.
+    RunShard(i64),
+    /// Commit a shard as failed: all its rows become rejects.
+    MarkFailed(i64),
     /// Seal the stage.
     Seal,
-    /// Put the stage's model at a path.
-    PlaceModel(&'a Path),
+    /// Prepare the stage's model at a path for a server.
+    PrepareModel(&'a Path),
 }
 
-/// Does `work` of the task in `file`, and returns the exit code. `seal_last`: seals the stage too where a shard was its last.
+/// Executes `action` of the task in `file` and returns the exit code. `seals`: seal the stage too if all its shards are
+/// committed afterwards.
 pub fn execute(
     file: &Path,
-    work: Work<'_>,
-    seal_last: bool,
-    report: Option<&Path>,
-    stop: CancellationToken,
+    action: TaskAction<'_>,
+    seals: bool,
+    report_file: Option<&Path>,
+    cancellation: CancellationToken,
     reporter: &ProgressReporter,
 ) -> i32 {
     let started = Instant::now();
     let (task, ended) = match read_task(file) {
         Err(error) => (None, Ok(Err(error))),
         Ok(task) => {
-            let does = || match work {
-                Work::Shard(shard) => run_task(&task, shard, &stop, reporter),
-                Work::GiveUp(shard) => mark_failed(&task, shard, &stop, reporter),
-                Work::Seal => seal_task(&task, &stop),
-                Work::PlaceModel(at) => prepare_model(&task, at, &stop, reporter),
+            let execute = || match action {
+                TaskAction::RunShard(shard) => run_task(&task, shard, &cancellation, reporter),
+                TaskAction::MarkFailed(shard) => mark_failed(&task, shard, &cancellation, reporter),
+                TaskAction::Seal => seal_task(&task, &cancellation),
+                TaskAction::PrepareModel(at) => prepare_model(&task, at, &cancellation, reporter),
             };
-            let does = || {
-                let result = does()?;
-                Ok(match seal_last {
-                    true => seal_if_complete(&task, result, &stop),
+            let execute_and_seal = || {
+                let result = execute()?;
+                Ok(match seals {
+                    true => seal_if_complete(&task, result, &cancellation),
                     false => result,
                 })
             };
-            let ended = catch_unwind(AssertUnwindSafe(does));
+            let ended = catch_unwind(AssertUnwindSafe(execute_and_seal));
             (Some(task), ended)
         }
     };
@@ -72,21 +71,21 @@ pub fn execute(
         Err(panic) => (
             PANICKED,
             StageResult::new(Outcome::Failed {
-                message: format!("internal error: {}", words(&*panic)),
+                message: format!("internal error: {}", panic_message(&*panic)),
             }),
         ),
     };
-    // A seal is the stage's, whoever made it.
-    let shard = match (work, &result.outcome) {
-        (Work::Seal | Work::PlaceModel(_), _) | (_, Outcome::Sealed { .. }) => None,
-        (Work::Shard(shard) | Work::GiveUp(shard), _) => Some(shard),
+    // A seal belongs to the stage, also if a shard's worker made it.
+    let shard = match (action, &result.outcome) {
+        (TaskAction::Seal | TaskAction::PrepareModel(_), _) | (_, Outcome::Sealed { .. }) => None,
+        (TaskAction::RunShard(shard) | TaskAction::MarkFailed(shard), _) => Some(shard),
     };
     // A task that cannot be read has neither stage nor key; a report needs both.
     let (stage, key) = task.map_or((Stage::Publish, String::new()), |task| {
         (task.id.stage, task.key)
     });
-    say(&result.outcome);
-    let Some(path) = report else { return exit };
+    log_outcome(&result.outcome);
+    let Some(path) = report_file else { return exit };
     let StageResult {
         outcome,
         counts,
@@ -95,7 +94,7 @@ pub fn execute(
         warnings,
     } = result;
     let worker_millis = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
-    let report = StageReport {
+    let stage_report = StageReport {
         stage,
         key,
         shard,
@@ -107,15 +106,15 @@ pub fn execute(
         gpu_millis: 0,
         warnings,
     };
-    if let Err(error) = write_report(&report, path) {
-        tracing::error!(path = %path.display(), %error, "the report cannot be written");
+    if let Err(error) = report::write(&stage_report, path) {
+        tracing::error!(path = %path.display(), %error, "cannot write the report");
         let is_full = matches!(
             StageError::transient(&error, String::new()),
             StageError::DiskFull(_)
         );
         return match exit {
             DONE if is_full => DISK_FULL,
-            DONE => TRY_AGAIN,
+            DONE => RETRYABLE_FAILURE,
             exit => exit,
         };
     }
@@ -130,7 +129,7 @@ fn failed(error: StageError) -> (i32, StageResult) {
             key,
             message,
         } => (
-            TRY_AGAIN,
+            RETRYABLE_FAILURE,
             Outcome::InputCorrupted {
                 stage,
                 key,
@@ -143,12 +142,12 @@ fn failed(error: StageError) -> (i32, StageResult) {
         }
         StageError::DiskFull(message) => (DISK_FULL, Outcome::Failed { message }),
         StageError::Unavailable(message) => (UNAVAILABLE, Outcome::Failed { message }),
-        StageError::Transient(message) => (TRY_AGAIN, Outcome::Failed { message }),
+        StageError::Transient(message) => (RETRYABLE_FAILURE, Outcome::Failed { message }),
     };
     (exit, StageResult::new(outcome))
 }
 
-fn say(outcome: &Outcome) {
+fn log_outcome(outcome: &Outcome) {
     match outcome {
         Outcome::Done { reused } => tracing::info!(reused, "shard done"),
         Outcome::Sealed { digest, .. } => tracing::info!(digest, "stage sealed"),
@@ -159,38 +158,38 @@ fn say(outcome: &Outcome) {
     }
 }
 
-fn words(panic: &(dyn std::any::Any + Send)) -> &str {
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("a panic without words")
+        .unwrap_or("panicked without a message")
 }
 
 fn read_task(file: &Path) -> Result<StageTask, StageError> {
-    let cannot = |what: String| StageError::Permanent(format!("task {}: {what}", file.display()));
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| cannot(format!("cannot be read: {error}")))?;
+    let fail = |what: String| StageError::Permanent(format!("task {}: {what}", file.display()));
+    let text =
+        std::fs::read_to_string(file).map_err(|error| fail(format!("cannot be read: {error}")))?;
     let version: Version = serde_json::from_str(&text)
-        .map_err(|error| cannot(format!("is not a stage task: {error}")))?;
+        .map_err(|error| fail(format!("is not a stage task: {error}")))?;
     if version.version != TASK_VERSION {
-        return Err(cannot(format!(
+        return Err(fail(format!(
             "has version {}, but this worker knows version {TASK_VERSION}: use the worker that belongs to the operator",
             version.version
         )));
     }
     let task: StageTask = serde_json::from_str(&text)
-        .map_err(|error| cannot(format!("is not a stage task: {error}")))?;
+        .map_err(|error| fail(format!("is not a stage task: {error}")))?;
     if task.params.stage() != task.id.stage {
-        return Err(cannot(format!(
+        return Err(fail(format!(
             "is for stage {} but its parameters are those of {}",
             task.id.stage,
             task.params.stage()
         )));
     }
     if task.key.len() != 64 || !task.key.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(cannot("has no key of 64 hex digits".into()));
+        return Err(fail("has no content key of 64 hex digits".into()));
     }
     if task.rows < 0 || task.shard_rows < 1 {
-        return Err(cannot(format!(
+        return Err(fail(format!(
             "has {} rows in shards of {}; expected 0 or more, and 1 or more",
             task.rows, task.shard_rows
         )));

@@ -1,5 +1,5 @@
-//! Which files of a listing a model needs: the Hugging Face layout with safetensors, or one GGUF file. Nothing else is ever fetched; formats
-//! that run code when they are read, never. Pure.
+//! Selects the files of a listing that a model needs: the Hugging Face layout with safetensors, or one GGUF file. No other file is fetched, in
+//! particular no format that executes code when it is loaded. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,10 +13,10 @@ const INDEX: &str = "model.safetensors.index.json";
 /// Weights in one file.
 const SINGLE: &str = "model.safetensors";
 
-/// What tells a model of the Hugging Face layout.
+/// The file by which the Hugging Face layout is recognized.
 const CONFIG: &str = "config.json";
 
-/// What belongs to the Hugging Face layout beside the weights: what the engine reads, and what servers of one's own do.
+/// Files of the Hugging Face layout besides the weights: those that the engine reads, and those that managed servers read.
 const LAYOUT: [&str; 13] = [
     CONFIG,
     "generation_config.json",
@@ -33,44 +33,44 @@ const LAYOUT: [&str; 13] = [
     "chat_template.json",
 ];
 
-/// What says whose the model is.
-const PAPERS: [&str; 4] = ["README.md", "LICENSE", "LICENSE.md", "LICENSE.txt"];
+/// Files that state the model's origin and licence.
+const DOCUMENTS: [&str; 4] = ["README.md", "LICENSE", "LICENSE.md", "LICENSE.txt"];
 
-/// Files that are named where one must be chosen.
-const NAMED: usize = 8;
+/// Largest number of files that an error lists.
+const MAX_LISTED: usize = 8;
 
 /// The files of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Chosen {
+pub(super) struct FileSet {
     /// All of them.
     pub files: Vec<RemoteFile>,
-    /// The name of its GGUF file, where it is one.
+    /// The name of the GGUF file if the model is one.
     pub gguf: Option<String>,
 }
 
-/// Which files are needed, as far as a listing tells.
+/// The selection from a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Choice {
-    /// These.
-    Whole(Chosen),
-    /// The others, the index, and what the index names: see [`shards`].
+pub(super) enum Selection {
+    /// All files are known.
+    Complete(FileSet),
+    /// The others, the index, and the weights that the index names: see [`indexed_weights`].
     Sharded {
         index: RemoteFile,
         others: Vec<RemoteFile>,
     },
 }
 
-/// Whether a file of this name may be needed, so that its size and version matter.
-pub(super) fn may_matter(name: &str) -> bool {
-    let named = LAYOUT.iter().chain(&PAPERS).any(|known| *known == name);
+/// Whether a file of this name may be selected, so that its size and version are needed.
+pub(super) fn is_relevant(name: &str) -> bool {
+    let named = LAYOUT.iter().chain(&DOCUMENTS).any(|known| *known == name);
     named || name == INDEX || name.ends_with(".safetensors") || is_gguf(name)
 }
 
-/// The files of `listing` that are needed; `wanted`: the GGUF file that is.
+/// Selects the files of `listing` that the model needs; `wanted` names its GGUF file.
 ///
 /// # Errors
-/// What is missing, and what to do.
-pub(super) fn choose(listing: &[RemoteFile], wanted: Option<&str>) -> Result<Choice, String> {
+/// A message that says which file is missing and what to do.
+pub(super) fn select(listing: &[RemoteFile], wanted: Option<&str>) -> Result<Selection, String> {
     let find = |name: &str| listing.iter().find(|file| file.name == name);
     let all = |names: &[&str]| -> Vec<RemoteFile> {
         names
@@ -79,13 +79,13 @@ pub(super) fn choose(listing: &[RemoteFile], wanted: Option<&str>) -> Result<Cho
             .cloned()
             .collect()
     };
-    let papers = all(&PAPERS);
+    let documents = all(&DOCUMENTS);
     let mut ggufs: Vec<&RemoteFile> = listing.iter().filter(|file| file.is_gguf()).collect();
     ggufs.sort();
     let gguf = |file: &RemoteFile| {
-        Choice::Whole(Chosen {
+        Selection::Complete(FileSet {
             gguf: Some(file.name.clone()),
-            files: [papers.clone(), vec![file.clone()]].concat(),
+            files: [documents.clone(), vec![file.clone()]].concat(),
         })
     };
     if let Some(wanted) = wanted {
@@ -93,22 +93,22 @@ pub(super) fn choose(listing: &[RemoteFile], wanted: Option<&str>) -> Result<Cho
         return found.map(|file| gguf(file)).ok_or_else(|| {
             format!(
                 "there is no GGUF file `{wanted}`{}",
-                named(" among ", &ggufs)
+                format_names(" among ", &ggufs)
             )
         });
     }
     if find(CONFIG).is_some() {
-        let mut others = [all(&LAYOUT), papers.clone()].concat();
-        // The order in which the engine looks for them.
+        let mut others = [all(&LAYOUT), documents.clone()].concat();
+        // The engine prefers the single file too.
         if let Some(single) = find(SINGLE) {
             others.push(single.clone());
-            return Ok(Choice::Whole(Chosen {
+            return Ok(Selection::Complete(FileSet {
                 files: others,
                 gguf: None,
             }));
         }
         if let Some(index) = find(INDEX) {
-            return Ok(Choice::Sharded {
+            return Ok(Selection::Sharded {
                 index: index.clone(),
                 others,
             });
@@ -117,25 +117,25 @@ pub(super) fn choose(listing: &[RemoteFile], wanted: Option<&str>) -> Result<Cho
     match ggufs[..] {
         [only] => Ok(gguf(only)),
         [] if find(CONFIG).is_some() => Err(format!(
-            "there is a {CONFIG}, but neither {SINGLE} nor {INDEX}: name a revision or a place that has the weights as safetensors"
+            "there is a {CONFIG}, but neither {SINGLE} nor {INDEX}: name a revision or a location that has the weights as safetensors"
         )),
         [] => Err(format!(
-            "there is neither a {CONFIG} nor a GGUF file: name a place that has a model in the Hugging Face layout or as GGUF"
+            "there is neither a {CONFIG} nor a GGUF file: name a location that has a model in the Hugging Face layout or as GGUF"
         )),
         _ => Err(format!(
             "there are several GGUF files{}: name one (of the hub as `file`, of an object store with its whole URI)",
-            named(", ", &ggufs)
+            format_names(", ", &ggufs)
         )),
     }
 }
 
-fn named(before: &str, files: &[&RemoteFile]) -> String {
+fn format_names(before: &str, files: &[&RemoteFile]) -> String {
     let names: Vec<String> = files
         .iter()
-        .take(NAMED)
+        .take(MAX_LISTED)
         .map(|file| format!("`{}`", file.name))
         .collect();
-    match (names.is_empty(), files.len() > NAMED) {
+    match (names.is_empty(), files.len() > MAX_LISTED) {
         (true, _) => String::new(),
         (false, true) => format!("{before}{}, …", names.join(", ")),
         (false, false) => format!("{before}{}", names.join(", ")),
@@ -147,13 +147,16 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// The files with weights that an index names.
+/// Returns the files with weights that an index names.
 ///
 /// # Errors
-/// It is no index, or names a file that is not listed.
-pub(super) fn shards(index: &[u8], listing: &[RemoteFile]) -> Result<Vec<RemoteFile>, String> {
+/// The index is invalid, or names a file that is not listed.
+pub(super) fn indexed_weights(
+    index: &[u8],
+    listing: &[RemoteFile],
+) -> Result<Vec<RemoteFile>, String> {
     let Index { weight_map } = serde_json::from_slice(index)
-        .map_err(|error| format!("{INDEX} is no index of weights ({error})"))?;
+        .map_err(|error| format!("{INDEX} is not an index of weights ({error})"))?;
     let names: BTreeSet<&String> = weight_map.values().collect();
     let file = |name: &&String| {
         let listed = listing
@@ -161,7 +164,7 @@ pub(super) fn shards(index: &[u8], listing: &[RemoteFile]) -> Result<Vec<RemoteF
             .find(|file| file.name == **name && file.is_safetensors());
         listed.cloned().ok_or_else(|| {
             let name: String = name.chars().take(200).collect();
-            format!("{INDEX} names `{name}`, and there is no such file of safetensors")
+            format!("{INDEX} names `{name}`, but there is no such safetensors file")
         })
     };
     names.iter().map(file).collect()
@@ -181,15 +184,14 @@ mod tests {
         names.iter().map(file).collect()
     }
 
-    fn chosen(names: &[&str], wanted: Option<&str>) -> (Vec<String>, Option<String>) {
-        match choose(&files(names), wanted).unwrap() {
-            Choice::Whole(chosen) => {
-                let mut names: Vec<String> =
-                    chosen.files.into_iter().map(|file| file.name).collect();
+    fn selected(names: &[&str], wanted: Option<&str>) -> (Vec<String>, Option<String>) {
+        match select(&files(names), wanted).unwrap() {
+            Selection::Complete(set) => {
+                let mut names: Vec<String> = set.files.into_iter().map(|file| file.name).collect();
                 names.sort();
-                (names, chosen.gguf)
+                (names, set.gguf)
             }
-            Choice::Sharded { index, others } => {
+            Selection::Sharded { index, others } => {
                 let others = others.into_iter().map(|file| file.name);
                 (
                     others.chain([format!("index {}", index.name)]).collect(),
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_model_needs_is_chosen() {
+    fn select_takes_only_needed_files() {
         let usual = [
             ".gitattributes",
             "README.md",
@@ -220,32 +222,35 @@ mod tests {
             "tokenizer.json",
         ];
         assert_eq!(
-            chosen(&usual, None),
+            selected(&usual, None),
             (expected.map(String::from).into(), None)
         );
         let both = ["config.json", "model.safetensors", INDEX];
-        let (names, _) = chosen(&both, None);
+        let (names, _) = selected(&both, None);
         assert_eq!(names, ["config.json", "model.safetensors"]);
-        let (names, _) = chosen(&["config.json", INDEX, "a.safetensors"], None);
+        let (names, _) = selected(&["config.json", INDEX, "a.safetensors"], None);
         assert_eq!(names, ["config.json", &format!("index {INDEX}")]);
     }
 
     #[test]
-    fn a_gguf_file_is_chosen_where_there_is_nothing_else_or_it_is_named() {
+    fn select_takes_only_or_named_gguf() {
         let one = ["README.md", "config.json", "a.GGUF"];
         let expected = ["README.md", "a.GGUF"].map(String::from);
-        assert_eq!(chosen(&one, None), (expected.into(), Some("a.GGUF".into())));
+        assert_eq!(
+            selected(&one, None),
+            (expected.into(), Some("a.GGUF".into()))
+        );
         let two = ["a.gguf", "b.gguf", "config.json", "model.safetensors"];
         assert_eq!(
-            chosen(&two, Some("b.gguf")),
+            selected(&two, Some("b.gguf")),
             (vec!["b.gguf".into()], Some("b.gguf".into()))
         );
-        assert_eq!(chosen(&two, None).1, None);
+        assert_eq!(selected(&two, None).1, None);
     }
 
     #[test]
-    fn what_is_no_model_is_refused_with_what_to_do() {
-        for (names, wanted, says) in [
+    fn select_rejects_incomplete_listings_with_advice() {
+        for (names, wanted, expected) in [
             (&[][..], None, "neither a config.json nor a GGUF"),
             (&["config.json", "pytorch_model.bin"], None, "safetensors"),
             (&["a.gguf", "b.gguf"], None, "`a.gguf`, `b.gguf`: name one"),
@@ -256,22 +261,22 @@ mod tests {
             ),
             (&["x.bin"], Some("x.bin"), "no GGUF file `x.bin`"),
         ] {
-            let refused = choose(&files(names), wanted).unwrap_err();
-            assert!(refused.contains(says), "{refused}");
+            let message = select(&files(names), wanted).unwrap_err();
+            assert!(message.contains(expected), "{message}");
         }
     }
 
     #[test]
-    fn an_index_names_files_of_the_listing_and_no_others() {
+    fn index_names_only_listed_files() {
         let listing = files(&["a.safetensors", "b.safetensors", "evil.bin"]);
         let index = |file: &str| format!(r#"{{"weight_map": {{"x": "{file}", "y": "{file}"}}}}"#);
-        let found = shards(index("b.safetensors").as_bytes(), &listing).unwrap();
+        let found = indexed_weights(index("b.safetensors").as_bytes(), &listing).unwrap();
         assert_eq!(found, [listing[1].clone()]);
         for wrong in ["../a.safetensors", "evil.bin", "c.safetensors", ""] {
-            shards(index(wrong).as_bytes(), &listing).unwrap_err();
+            indexed_weights(index(wrong).as_bytes(), &listing).unwrap_err();
         }
         for garbage in ["", "[]", "{}", "{\"weight_map\": 3}"] {
-            shards(garbage.as_bytes(), &listing).unwrap_err();
+            indexed_weights(garbage.as_bytes(), &listing).unwrap_err();
         }
     }
 }

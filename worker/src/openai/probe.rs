@@ -34,7 +34,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// It does not answer, denies the key, or lists other models only.
-    pub fn look(&self, runtime: &Runtime) -> Result<Option<String>, EndpointError> {
+    pub fn probe(&self, runtime: &Runtime) -> Result<Option<String>, EndpointError> {
         runtime.block_on(async {
             let began = Instant::now();
             let mut attempt = 1;
@@ -60,7 +60,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// It does not answer, answers as another model, or the head gives more than one number.
-    pub fn gives_values(&self, runtime: &Runtime) -> Result<bool, EndpointError> {
+    pub fn has_scalar_head(&self, runtime: &Runtime) -> Result<bool, EndpointError> {
         let question = Question::scored("What is 1 + 1?".into(), "2".into());
         runtime.block_on(async {
             let mut attempt = 1;

@@ -1,4 +1,4 @@
-//! Looks at the question files: seed questions and benchmarks, each line.
+//! Checks the question files: every line of seed questions and benchmarks.
 
 use scalequest_crds::protocol::preflight::{FileFacts, Part, PreflightReport};
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
@@ -6,25 +6,28 @@ use scalequest_crds::v1alpha1::SynthesisRunSpec;
 use super::field_error;
 use crate::storage::jsonl::inspect_questions;
 
-/// The member that holds the question where the spec does not say.
-const QUESTION: &str = "question";
+/// The member that holds the question if the spec names none.
+const DEFAULT_QUESTION_FIELD: &str = "question";
 
-/// Looks at the question files of a part of the spec.
-pub fn files(spec: &SynthesisRunSpec, part: &Part, preflight: &mut PreflightReport) {
+/// Checks the question files of a part of the spec.
+pub(super) fn check(spec: &SynthesisRunSpec, part: &Part, report: &mut PreflightReport) {
     for index in part.seed_questions.clone() {
         let Some(file) = spec.seed_questions.get(index) else {
             break;
         };
         let at = format!("spec.seedQuestions[{index}]");
-        let question = file.question_field.as_deref().unwrap_or(QUESTION);
-        let facts = look(
+        let question = file
+            .question_field
+            .as_deref()
+            .unwrap_or(DEFAULT_QUESTION_FIELD);
+        let facts = check_file(
             &at,
             file.located(),
             question,
             file.answer_field.as_deref(),
-            preflight,
+            report,
         );
-        preflight.seed_questions.extend(facts);
+        report.seed_questions.extend(facts);
     }
     let contamination = spec
         .filters
@@ -36,21 +39,24 @@ pub fn files(spec: &SynthesisRunSpec, part: &Part, preflight: &mut PreflightRepo
             break;
         };
         let at = format!("spec.filters.contamination.benchmarks[{index}]");
-        let question = file.question_field.as_deref().unwrap_or(QUESTION);
-        let facts = look(&at, file.located(), question, None, preflight);
-        preflight.benchmarks.extend(facts);
+        let question = file
+            .question_field
+            .as_deref()
+            .unwrap_or(DEFAULT_QUESTION_FIELD);
+        let facts = check_file(&at, file.located(), question, None, report);
+        report.benchmarks.extend(facts);
     }
 }
 
-fn look(
+fn check_file(
     at: &str,
     located: Option<(&str, String)>,
     question: &str,
     answer: Option<&str>,
-    preflight: &mut PreflightReport,
+    report: &mut PreflightReport,
 ) -> Option<FileFacts> {
     let Some((member, location)) = located else {
-        preflight.errors.push(field_error(
+        report.errors.push(field_error(
             at.to_owned(),
             "give `path` (a file) or `uri` (an object)",
         ));
@@ -59,7 +65,7 @@ fn look(
     match inspect_questions(&location, question, answer) {
         Ok(facts) => Some(facts),
         Err(error) => {
-            preflight
+            report
                 .errors
                 .push(field_error(format!("{at}.{member}"), error));
             None

@@ -1,14 +1,14 @@
-//! The shards among which an index counts: some of a stage's, in order, as a Job that makes only the missing ones lists them.
+//! The list of shards that a Job computes if it is not all of the stage's: the Job's completion index counts within the list.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// A list of shards such as `3,7-9`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Among(Vec<RangeInclusive<i64>>);
+pub struct ShardList(Vec<RangeInclusive<i64>>);
 
-impl Among {
-    /// The shard at `index` of the list, from 0.
+impl ShardList {
+    /// Returns the shard at `index` of the list, from 0; `None` beyond its end.
     pub fn shard(&self, index: i64) -> Option<i64> {
         let mut left = index;
         for range in self.0.iter().filter(|_| index >= 0) {
@@ -22,7 +22,7 @@ impl Among {
     }
 }
 
-impl FromStr for Among {
+impl FromStr for ShardList {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -32,8 +32,8 @@ impl FromStr for Among {
             (*range.start() >= 0 && !range.is_empty()).then_some(range)
         };
         let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
-        ranges.map(Among).ok_or_else(|| {
-            format!("`{text}` is no list of shards: write numbers and ranges, for example 3,7-9")
+        ranges.map(ShardList).ok_or_else(|| {
+            format!("`{text}` is not a list of shards: write numbers and ranges, for example 3,7-9")
         })
     }
 }
@@ -43,9 +43,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_index_counts_within_the_list() {
-        let among: Among = "3,7-9,20".parse().unwrap();
-        let shards: Vec<_> = (-1..7).map(|index| among.shard(index)).collect();
+    fn index_counts_within_the_list() {
+        let list: ShardList = "3,7-9,20".parse().unwrap();
+        let shards: Vec<_> = (-1..7).map(|index| list.shard(index)).collect();
         assert_eq!(
             shards,
             [
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_refused() {
+    fn invalid_lists_are_rejected() {
         for text in [
             "",
             "a",
@@ -73,7 +73,7 @@ mod tests {
             " 3",
             "99999999999999999999",
         ] {
-            text.parse::<Among>().unwrap_err();
+            text.parse::<ShardList>().unwrap_err();
         }
     }
 }
