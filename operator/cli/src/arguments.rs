@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use scalequest_core::estimate::assume;
+use scalequest_core::retry::SHARD_RETRIES;
 use scalequest_runner::progress::LogFormat;
 
 const ABOUT: &str = "Makes datasets of reasoning questions and responses, as a SynthesisRun describes them, on this machine";
@@ -361,8 +362,8 @@ pub(super) struct OperatorArguments {
     pub(super) job_ttl_seconds: i32,
 
     /// Failed attempts at a shard that are repeated before it is given up
-    #[arg(long, value_name = "N", env = "SCALEQUEST_SHARD_RETRIES", default_value = "3", value_parser = clap::value_parser!(i32).range(0..100))]
-    pub(super) shard_retries: i32,
+    #[arg(long, value_name = "N", env = "SCALEQUEST_SHARD_RETRIES", default_value_t = SHARD_RETRIES, value_parser = clap::value_parser!(u32).range(0..100))]
+    pub(super) shard_retries: u32,
 
     /// Seconds after which everything is listed anew, in case a watch has kept something back
     #[arg(long, value_name = "N", env = "SCALEQUEST_RELIST_SECONDS", default_value = "600", value_parser = clap::value_parser!(u64).range(1..))]

@@ -12,6 +12,7 @@ use super::api_requests::timed;
 use super::metrics::Metrics;
 use super::observe::Observed;
 use super::settings::Settings;
+use scalequest_core::retry::RECONCILE_BACKOFF;
 
 /// What every look shares.
 pub struct Context {
@@ -59,12 +60,10 @@ impl Context {
 
     /// Counts a failed look; how long to wait before the next one, longer each time.
     pub fn failed(&self, uid: &str) -> Duration {
-        const FIRST: Duration = Duration::from_millis(500);
-        const LONGEST: Duration = Duration::from_secs(300);
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(uid.to_string()).or_default();
         *count += 1;
-        FIRST.saturating_mul(1 << (*count - 1).min(16)).min(LONGEST)
+        RECONCILE_BACKOFF.delay(*count)
     }
 
     /// Waits for a request and notes how long it took.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use scalequest_core::retry::SHARD_RETRIES;
+
 /// The value of `spec.managedBy` with which this operator looks after a run; also what an absent one means.
 pub const MANAGED_BY: &str = "scalequest.dev/operator";
 
@@ -19,7 +21,7 @@ pub struct Settings {
     /// Seconds for which ended Jobs and their pods stay, for their logs.
     pub job_ttl_seconds: i32,
     /// Failed attempts at a shard that are repeated.
-    pub shard_retries: i32,
+    pub shard_retries: u32,
     /// Time after which everything is listed anew, whatever the watches have said.
     pub relist: Duration,
     /// Largest task, in bytes, that pods carry as an annotation; all annotations of an object have 256 KiB.
@@ -34,7 +36,7 @@ impl Default for Settings {
             image_pull_policy: "IfNotPresent".into(),
             image_pull_secrets: Vec::new(),
             job_ttl_seconds: 3600,
-            shard_retries: 3,
+            shard_retries: SHARD_RETRIES,
             relist: Duration::from_secs(600),
             task_in_pod_bytes: 64 << 10,
         }

@@ -14,6 +14,8 @@ pub mod recipe;
 
 pub mod validate;
 
+pub mod retry;
+
 pub mod record;
 
 pub mod plan;

@@ -10,9 +10,10 @@ use super::{Creation, Scene, Shown, Step, go_on, tidy, troubles};
 use crate::names::{Purpose, Work};
 use crate::observe::job::{JobState, SeenJob};
 use crate::observe::pod::{Said, SeenPod};
+use crate::resources::Owner;
+use crate::resources::accelerator::stage_holds_accelerator;
 use crate::resources::job::{Common, preflight};
 use crate::resources::maps::spec_text;
-use crate::resources::{Owner, gpus};
 use scalequest_core::record::amend::IMMUTABLE;
 use scalequest_core::record::{RunRecord, WorkerIdentity};
 use scalequest_core::status::conditions::{Trouble, status_of};
@@ -146,7 +147,7 @@ fn worker(scene: &Scene<'_>, run: &ValidRun) -> WorkerIdentity {
         digest: None,
         gpu: scalequest_crds::v1alpha1::Stage::ALL
             .iter()
-            .any(|stage| gpus(run.spec(), *stage)),
+            .any(|stage| stage_holds_accelerator(run.spec(), *stage)),
     }
 }
 

@@ -11,18 +11,15 @@ use scalequest_crds::protocol::exit_codes::worker::{
 use scalequest_crds::protocol::report::{Outcome, StageReport};
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::Stage;
-use scalequest_crds::v1alpha1::conditions::reason;
 
 use crate::names::{Purpose, Work};
 use crate::observe::job::{JobState, SeenJob};
 use crate::observe::pod::{PodEnd, SeenPod};
 use scalequest_core::record::Failure;
+use scalequest_core::retry::INFRASTRUCTURE_BACKOFF;
 
 /// Rounds after which a stage that does not come to an end has failed.
 const ROUNDS: i32 = 200;
-
-/// Pause before a seal that failed is tried again, doubled each time, and the longest.
-const PAUSE_MILLIS: (i64, i64) = (30_000, 600_000);
 
 /// A stage with what was started for it.
 #[derive(Clone, Debug)]
@@ -147,7 +144,7 @@ impl<'a> Stages<'a> {
             .ends(job)
             .find(|end| end.code == Some(TASK_FAILED_PERMANENTLY))
         {
-            return failed(reason::STAGE_FAILED, end.message());
+            return Look::Failed(Failure::stage(end.message()));
         }
         match job.work.purpose {
             Purpose::Seal | Purpose::Inspect => self.after_seal(job),
@@ -207,12 +204,9 @@ impl<'a> Stages<'a> {
     fn start(&self, purpose: Purpose, among: Option<BTreeSet<i64>>) -> Look {
         let round = self.next_round();
         if round - self.first_round >= ROUNDS {
-            return failed(
-                reason::STAGE_FAILED,
-                format!(
-                    "it did not come to an end in {ROUNDS} attempts: what it writes does not stay as it was written, look at the workspace's store"
-                ),
-            );
+            return Look::Failed(Failure::stage(format!(
+                "it did not come to an end in {ROUNDS} attempts: what it writes does not stay as it was written, look at the workspace's store"
+            )));
         }
         Look::Start(Start {
             purpose,
@@ -338,11 +332,9 @@ impl<'a> Stages<'a> {
             .rev()
             .take_while(|job| failed(&job))
             .count();
-        let doubled = u32::try_from(in_a_row.saturating_sub(1))
-            .unwrap_or(0)
-            .min(10);
-        let (first, longest) = PAUSE_MILLIS;
-        let pause = (first << doubled).min(longest);
+        let in_a_row = u32::try_from(in_a_row).unwrap_or(u32::MAX);
+        let pause = INFRASTRUCTURE_BACKOFF.delay(in_a_row).as_millis();
+        let pause = i64::try_from(pause).unwrap_or(i64::MAX);
         let last = self
             .ends(job)
             .filter(|end| end.code != Some(0))
@@ -357,8 +349,4 @@ impl<'a> Stages<'a> {
             message,
         }
     }
-}
-
-fn failed(reason: &'static str, message: String) -> Look {
-    Look::Failed(Failure { reason, message })
 }

@@ -1,16 +1,13 @@
 //! Takes up into the record what Jobs have said: seals, shards given up, damage, failures. Each is taken up once, however often it is seen.
 
 use scalequest_crds::protocol::task::StageTask;
-use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::stage::{Look, Stages};
 use super::{Scene, bill};
 use scalequest_core::plan::Plan;
 use scalequest_core::record::{Failure, RunRecord, StageFailure};
+use scalequest_core::retry::MAX_CORRUPTIONS;
 use scalequest_core::validate::ValidRun;
-
-/// How often the output of one stage may be found damaged before the run gives up on it.
-const DAMAGES: i32 = 5;
 
 /// Takes up what the stages of `plan` have come to; whether the record changed, so that another plan may follow from it.
 pub(super) fn take_up(
@@ -66,7 +63,7 @@ fn take_up_stage(
                 .any(|known| known.computed && known.key == task.key && known.id == task.id);
             match record.seal(task, &report, !computed && !stage.has_run()) {
                 Ok(()) => drop(record.mended(&task.key)),
-                Err(error) => fail(record, task, reason::STAGE_FAILED, error.to_string()),
+                Err(error) => fail(record, task, Failure::stage(error.to_string())),
             }
         }
         Look::ShardsFailed { job, shards } => {
@@ -78,12 +75,9 @@ fn take_up_stage(
                 task.shards(),
                 i64::from(run.limits().max_failed_shards_percent),
             );
-            if given_up.saturating_mul(100) > allowed.saturating_mul(total) {
-                let last = shards.values().next_back().cloned().unwrap_or_default();
-                let message = format!(
-                    "{given_up} of {total} shards were given up, failurePolicy.maxFailedShardsPercent allows {allowed}%; the last one: {last}"
-                );
-                fail(record, task, reason::TOO_MANY_FAILED_SHARDS, message);
+            let last = shards.values().next_back().map_or("", String::as_str);
+            if let Some(failure) = Failure::too_many_shards(given_up, total, allowed, last) {
+                fail(record, task, failure);
             }
             for seen in stage.jobs.iter().filter(|seen| seen.uid == job) {
                 bill::settle(scene, record, seen);
@@ -100,24 +94,20 @@ fn take_up_stage(
             // What has read the damage says nothing of what is made again.
             record.begin_again(&task.key, stage.next_round());
             match record.damage(&key, next) {
-                Some(times) if times <= DAMAGES => {}
-                _ => {
-                    let message = format!(
-                        "the output of stage {damaged} that it reads is damaged: {message}"
-                    );
-                    fail(record, task, reason::STAGE_FAILED, message);
+                Some(times) if u32::try_from(times).is_ok_and(|times| times <= MAX_CORRUPTIONS) => {
                 }
+                _ => fail(record, task, Failure::corrupt_input(damaged, &message)),
             }
         }
-        Look::Failed(Failure { reason, message }) => fail(record, task, reason, message),
+        Look::Failed(failure) => fail(record, task, failure),
     }
     true
 }
 
-fn fail(record: &mut RunRecord, task: &StageTask, reason: &'static str, message: String) {
+fn fail(record: &mut RunRecord, task: &StageTask, failure: Failure) {
     record.fail(&StageFailure {
         key: task.key.clone(),
         name: task.id.to_string(),
-        failure: Failure { reason, message },
+        failure,
     });
 }

@@ -11,7 +11,7 @@ use scalequest_crds::protocol::report::{Outcome, StageReport};
 use super::cache::Kept;
 use super::job::millis;
 use crate::names::Work;
-use crate::resources::is_gpu;
+use crate::resources::accelerator::pod_holds_accelerator;
 use crate::resources::pod::CONTAINER;
 use crate::resources::server;
 
@@ -126,13 +126,6 @@ impl Kept<Pod> for SeenPod {
             .annotations()
             .get("batch.kubernetes.io/job-completion-index");
         let status = pod.status.clone().unwrap_or_default();
-        let containers = pod.spec.iter().flat_map(|spec| {
-            let before = spec.init_containers.iter().flatten();
-            before.chain(&spec.containers)
-        });
-        let limits = containers
-            .filter_map(|container| container.resources.as_ref()?.limits.as_ref())
-            .flat_map(|limits| limits.keys());
         let made_millis = pod.metadata.creation_timestamp.as_ref().map_or(0, millis);
         // Where a server stands beside the worker, what puts its model in place began first, and the pod holds its GPU from then on.
         let [placed, worked] = [server::PLACE, CONTAINER].map(|name| Ran::of(&status, name));
@@ -149,7 +142,7 @@ impl Kept<Pod> for SeenPod {
             index: index.and_then(|text| text.parse().ok()).unwrap_or(0),
             node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
             address: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
-            on_gpu: limits.into_iter().any(|name| is_gpu(name)),
+            on_gpu: pod.spec.as_ref().is_some_and(pod_holds_accelerator),
             leaving_millis: pod.metadata.deletion_timestamp.as_ref().map(millis),
             began_millis: began.as_ref().map(millis),
             ended: ended(&status, terminated.as_ref(), made_millis),

@@ -27,9 +27,7 @@ use crate::indexes;
 use crate::names::{AMONG, KEY, Purpose, TASK_ANNOTATION, Work};
 use crate::settings::Settings;
 use scalequest_core::record::WorkerIdentity;
-
-/// Attempts at a seal or a preflight that are repeated: with the Job controller's growing pauses about ten minutes.
-const SEAL_RETRIES: i32 = 6;
+use scalequest_core::retry::SEAL_RETRIES;
 
 /// Seconds for which an ended preflight is kept; a spec that was refused is looked at again afterwards.
 const INSPECTION_TTL_SECONDS: i32 = 300;
@@ -179,7 +177,7 @@ pub fn parallelism(spec: &SynthesisRunSpec, work: &Work) -> i32 {
 struct Shape {
     completions: i32,
     parallelism: i32,
-    retries: i32,
+    retries: u32,
     max_failed: Option<i32>,
     ttl_seconds: i32,
     among: Option<String>,
@@ -240,7 +238,7 @@ fn job(
             completion_mode: Some("Indexed".into()),
             completions: Some(shape.completions.max(1)),
             parallelism: Some(shape.parallelism.clamp(1, shape.completions.max(1))),
-            backoff_limit_per_index: Some(shape.retries),
+            backoff_limit_per_index: i32::try_from(shape.retries).ok(),
             max_failed_indexes: shape.max_failed,
             pod_failure_policy: Some(failure_policy(reporting)),
             pod_replacement_policy: Some("Failed".into()),

@@ -1,5 +1,7 @@
 //! What is to be, as values: Jobs with their pods, ConfigMaps. Pure, and nothing here can fail.
 
+pub mod accelerator;
+
 pub mod job;
 
 pub mod maps;
@@ -76,21 +78,6 @@ impl Owner {
 /// Settings of a stage's pods, where the spec has any.
 pub fn pod_settings(spec: &SynthesisRunSpec, stage: Stage) -> Option<&PodSettings> {
     spec.pods.iter().find(|pods| pods.stages.contains(&stage))
-}
-
-/// GPUs that a stage's pods hold.
-pub fn gpus(spec: &SynthesisRunSpec, stage: Stage) -> bool {
-    let resources = pod_settings(spec, stage).and_then(|pods| pods.resources.as_ref());
-    resources.is_some_and(|resources| {
-        let named = resources.limits.keys().chain(resources.requests.keys());
-        named.into_iter().any(|name| is_gpu(name))
-    })
-}
-
-/// Whether a resource is an accelerator: `nvidia.com/gpu`, `nvidia.com/mig-…`, `amd.com/gpu`.
-pub fn is_gpu(resource: &str) -> bool {
-    let name = resource.split('/').nth(1).unwrap_or_default();
-    name == "gpu" || name.starts_with("mig-")
 }
 
 /// The field manager, for requests.

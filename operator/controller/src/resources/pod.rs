@@ -10,13 +10,14 @@ use scalequest_crds::protocol::task::ModelServer;
 use scalequest_crds::v1alpha1::pods::{PodSettings, Quantity as Amount};
 use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
 
+use super::accelerator::stage_holds_accelerator;
 use super::maps::{SPEC, TASK};
+use super::pod_settings;
 use super::security::{restricted, restricted_pod};
 use super::server;
 use super::stores::{cache, keys, secrets, tokens, variable, variables};
 use super::task::TaskSource;
 use super::volumes::{TEMPORARY, volumes};
-use super::{gpus, pod_settings};
 use crate::names::{Purpose, Work};
 use crate::settings::Settings;
 use scalequest_core::record::WorkerIdentity;
@@ -75,7 +76,7 @@ pub fn pod(
     let placed = pod_settings(spec, at.unwrap_or(Stage::Publish));
     // Where a server computes, the worker only asks it.
     let asks_server = work.server.is_some();
-    let on_gpu = at.is_some_and(|stage| gpus(spec, stage)) && !asks_server;
+    let on_gpu = at.is_some_and(|stage| stage_holds_accelerator(spec, stage)) && !asks_server;
     let image = worker
         .gpu_image
         .as_ref()

@@ -1,5 +1,6 @@
 //! Why a run can never work, kept so that the end stays the end when whatever showed it is gone.
 
+use scalequest_crds::v1alpha1::Stage;
 use scalequest_crds::v1alpha1::conditions::reason;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,39 @@ pub struct Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
+    }
+}
+
+impl Failure {
+    /// A stage that failed, with what its worker or its store says.
+    pub fn stage(message: impl Into<String>) -> Failure {
+        Failure {
+            reason: reason::STAGE_FAILED,
+            message: message.into(),
+        }
+    }
+
+    /// A stage that reads a corrupt output of `stage` which cannot be made whole.
+    pub fn corrupt_input(stage: Stage, message: &str) -> Failure {
+        Failure::stage(format!(
+            "the output of stage {stage} that it reads is corrupt: {message}"
+        ))
+    }
+
+    /// A stage with more failed shards than the failure policy allows; `None` if it allows so many.
+    pub fn too_many_shards(
+        failed: i64,
+        shards: i64,
+        max_percent: i64,
+        last: &str,
+    ) -> Option<Failure> {
+        let is_allowed = failed.saturating_mul(100) <= max_percent.saturating_mul(shards);
+        (!is_allowed).then(|| Failure {
+            reason: reason::TOO_MANY_FAILED_SHARDS,
+            message: format!(
+                "{failed} of {shards} shards failed, failurePolicy.maxFailedShardsPercent allows {max_percent}%; the last one: {last}"
+            ),
+        })
     }
 }
 

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Instant;
 
 use scalequest_crds::protocol::report::{Outcome, StageReport};
-use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::start::begun_marker;
 use super::{Driver, Running, millis};
@@ -13,9 +12,7 @@ use crate::attempt::Ended;
 use crate::progress::Event;
 use crate::stage_work::{Job, Next};
 use scalequest_core::record::{Failure, StageFailure};
-
-/// How often the output of one stage may be found damaged before the run gives up on it.
-const DAMAGES: u32 = 5;
+use scalequest_core::retry::MAX_CORRUPTIONS;
 
 impl Driver {
     /// Takes up how worker `id` ended.
@@ -153,13 +150,8 @@ impl Driver {
         let is_ours = record.stages.iter().any(|known| known.key == *key);
         let times = self.damages.entry(key.clone()).or_default();
         *times += 1;
-        if !is_ours || *times > DAMAGES {
-            return self.fail(
-                index,
-                stage_failed(format!(
-                    "the output of stage {stage} that it reads is damaged: {message}"
-                )),
-            );
+        if !is_ours || *times > MAX_CORRUPTIONS {
+            return self.fail(index, Failure::corrupt_input(*stage, message));
         }
         self.observed.damaged.insert(key.clone());
         self.warn(format!(
@@ -182,7 +174,7 @@ impl Driver {
             .sealed(&task.id)
             .is_some_and(|known| known.key == task.key);
         if let Err(error) = self.session.record.seal(&task, report, reused) {
-            return self.fail(index, stage_failed(error.to_string()));
+            return self.fail(index, Failure::stage(error.to_string()));
         }
         self.observed.damaged.remove(&task.key);
         let event = Event::StageSealed {
@@ -221,13 +213,6 @@ impl Driver {
                 true
             }
         }
-    }
-}
-
-fn stage_failed(message: String) -> Failure {
-    Failure {
-        reason: reason::STAGE_FAILED,
-        message,
     }
 }
 

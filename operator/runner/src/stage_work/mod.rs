@@ -9,19 +9,13 @@ use std::time::{Duration, Instant};
 use scalequest_crds::protocol::exit_codes::worker;
 use scalequest_crds::protocol::report::{Outcome, StageReport};
 use scalequest_crds::protocol::task::StageTask;
-use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::attempt::Ended;
 use scalequest_core::record::Failure;
+use scalequest_core::retry::{SEAL_RETRIES, SHARD_RETRIES, WORKER_BACKOFF};
 
 #[cfg(test)]
 mod tests;
-
-/// Attempts at a shard, or at a seal, before it is given up.
-pub const ATTEMPTS: u32 = 3;
-
-/// Wait before the second attempt; doubled for each further one.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// What a worker is started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -185,7 +179,7 @@ impl StageWork {
             }
             (Some(worker::STOPPED), _) => {
                 self.put_back(job);
-                self.not_before.insert(job, now + FIRST_WAIT);
+                self.not_before.insert(job, now + WORKER_BACKOFF.delay(1));
                 Next::GoOn
             }
             (Some(code), _) if worker::is_infrastructure_failure(code) => {
@@ -193,7 +187,7 @@ impl StageWork {
                 Next::Blocked(ended.message())
             }
             (Some(worker::TASK_FAILED_PERMANENTLY), _) => {
-                Next::Failed(cannot_work(ended.message()))
+                Next::Failed(Failure::stage(ended.message()))
             }
             (Some(worker::SHARD_FAILED_PERMANENTLY), _) => self.give_up(job, &ended.message()),
             _ => self.failed(job, &ended.message(), now),
@@ -227,10 +221,14 @@ impl StageWork {
         self.active.remove(&job);
         let failures = self.failures.entry(job).or_default();
         *failures += 1;
-        if *failures >= ATTEMPTS {
+        let retries = match job {
+            Job::Seal => SEAL_RETRIES,
+            Job::Shard(_) | Job::GiveUp(_) => SHARD_RETRIES,
+        };
+        if *failures > retries {
             return self.give_up(job, message);
         }
-        let wait = FIRST_WAIT * 2u32.pow(*failures - 1);
+        let wait = WORKER_BACKOFF.delay(*failures);
         self.not_before.insert(job, now + wait);
         self.put_back(job);
         Next::Repeat(wait)
@@ -238,30 +236,16 @@ impl StageWork {
 
     fn give_up(&mut self, job: Job, message: &str) -> Next {
         let Job::Shard(index) = job else {
-            return Next::Failed(cannot_work(message.to_string()));
+            return Next::Failed(Failure::stage(message));
         };
         self.given_up.insert(index);
-        if self.given_up() * 100 > self.max_given_up_percent * self.task.shards() {
-            let (count, total, allowed) = (
-                self.given_up(),
-                self.task.shards(),
-                self.max_given_up_percent,
-            );
-            return Next::Failed(Failure {
-                reason: reason::TOO_MANY_FAILED_SHARDS,
-                message: format!(
-                    "{count} of {total} shards were given up, failurePolicy.maxFailedShardsPercent allows {allowed}%; the last one: {message}"
-                ),
-            });
+        let (failed, shards) = (self.given_up(), self.task.shards());
+        if let Some(failure) =
+            Failure::too_many_shards(failed, shards, self.max_given_up_percent, message)
+        {
+            return Next::Failed(failure);
         }
         self.waiting.insert(Job::GiveUp(index));
         Next::GivenUp
-    }
-}
-
-fn cannot_work(message: String) -> Failure {
-    Failure {
-        reason: reason::STAGE_FAILED,
-        message,
     }
 }

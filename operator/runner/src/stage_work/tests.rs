@@ -134,10 +134,12 @@ fn a_crashed_shard_is_repeated_after_a_wait_and_then_given_up() {
     assert!(!work.ready(now).contains(&Job::Shard(0)));
     let later = now + Duration::from_secs(1);
     assert!(work.ready(later).contains(&Job::Shard(0)));
-    assert_eq!(
-        run(&mut work, Job::Shard(0), &ended(101, None), later),
-        Next::Repeat(Duration::from_secs(2))
-    );
+    for wait in [2, 4] {
+        assert_eq!(
+            run(&mut work, Job::Shard(0), &ended(101, None), later),
+            Next::Repeat(Duration::from_secs(wait))
+        );
+    }
     assert_eq!(
         run(&mut work, Job::Shard(0), &ended(101, None), later),
         Next::GivenUp
@@ -187,7 +189,7 @@ fn a_task_that_can_never_work_fails_the_stage_with_the_workers_message() {
         ),
         now,
     );
-    assert_eq!(next, Next::Failed(cannot_work("no tensor x".into())));
+    assert_eq!(next, Next::Failed(Failure::stage("no tensor x")));
 }
 
 #[test]
@@ -240,7 +242,7 @@ proptest! {
         let mut codes = codes.into_iter().chain(std::iter::repeat(0));
         let mut over = false;
         for _ in 0..2000 {
-            now += Duration::from_secs(8);
+            now += WORKER_BACKOFF.longest;
             let ready = work.ready(now);
             prop_assert!(!ready.is_empty(), "nothing to do, and not over");
             let job = ready[0];
@@ -283,7 +285,7 @@ fn a_full_disk_or_a_silent_endpoint_counts_against_no_shard_however_often_it_is_
     let full = Outcome::Failed {
         message: "the disk is full".into(),
     };
-    for code in [worker::DISK_FULL, worker::UNAVAILABLE].repeat(ATTEMPTS as usize) {
+    for code in [worker::DISK_FULL, worker::UNAVAILABLE].repeat(SHARD_RETRIES as usize + 1) {
         let next = run(
             &mut work,
             Job::Shard(1),
