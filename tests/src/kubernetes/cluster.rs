@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use super::client::client;
 use super::control_plane::{ControlPlane, Options};
 use super::credentials::Credentials;
-use super::keeper::Held;
+use super::keeper::SlotGuard;
 use super::node::Node;
 use super::server::Server;
 use super::slot::Slot;
@@ -42,12 +42,12 @@ pub(super) struct Own {
     pub(super) kwok: Mutex<Option<Server>>,
     control_plane: Mutex<ControlPlane>,
     pub(super) credentials: Credentials,
-    held: Held,
+    slot_guard: SlotGuard,
 }
 
 impl Own {
     pub(super) fn slot(&self) -> Slot {
-        self.held.slot()
+        self.slot_guard.slot()
     }
 }
 
@@ -74,8 +74,8 @@ impl Cluster {
     /// # Panics
     /// If it is not ready in time, with the last words of the server that ended.
     pub fn start(options: Options) -> Cluster {
-        let held = Held::take();
-        let slot = held.slot();
+        let slot_guard = SlotGuard::take();
+        let slot = slot_guard.slot();
         let directory = slot.directory();
         let credentials = Credentials::make(slot, &directory.join("credentials"));
         network::set_up(slot);
@@ -97,7 +97,7 @@ impl Cluster {
                 kwok: Mutex::default(),
                 control_plane: Mutex::new(control_plane),
                 credentials,
-                held,
+                slot_guard,
             }),
             _foreign_directory: None,
         };

@@ -17,17 +17,17 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A slot that is ours until this is dropped.
 #[derive(Debug)]
-pub struct Held {
+pub struct SlotGuard {
     slot: Slot,
     keeper: Child,
 }
 
-impl Held {
+impl SlotGuard {
     /// Has a keeper take a slot.
     ///
     /// # Panics
     /// If none becomes free.
-    pub fn take() -> Held {
+    pub fn take() -> SlotGuard {
         let mut keeper = Command::new(binary("cluster-keeper"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -43,7 +43,7 @@ impl Held {
             .trim()
             .parse()
             .unwrap_or_else(|_| panic!("the keeper took no slot; it said {line:?}"));
-        Held {
+        SlotGuard {
             slot: Slot::new(number),
             keeper,
         }
@@ -55,7 +55,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for SlotGuard {
     fn drop(&mut self) {
         drop(self.keeper.stdin.take());
         let _ = self.keeper.wait();

@@ -59,8 +59,8 @@ impl Fault {
         })
     }
 
-    /// The response of a server that computes the answer and then spoils it.
-    pub(super) async fn spoil(self, mut answer: Value) -> Response {
+    /// The response of a server that computes the answer and then corrupts it.
+    pub(super) async fn corrupt(self, mut answer: Value) -> Response {
         match self {
             Fault::CutOff => {
                 let whole = answer.to_string();

@@ -229,7 +229,7 @@ async fn respond(
         Err(too_long) => return fault::too_long(&too_long),
     };
     match fault {
-        Some(fault) => fault.spoil(answer).await,
+        Some(fault) => fault.corrupt(answer).await,
         None => {
             let mut script = served.script.lock().expect("no panic");
             *script.answered.entry(body).or_default() += 1;
