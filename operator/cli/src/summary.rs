@@ -52,7 +52,7 @@ fn outcome(left: &Left) -> (&'static str, String) {
     match left {
         Left::Ended(End::Complete) => ("complete", "done".into()),
         Left::Ended(End::Short(why)) => (
-            "short",
+            "incomplete",
             format!(
                 "stopped short: {why}; what was accepted is published; {}",
                 why.advice()

@@ -50,7 +50,7 @@ pub(super) fn server(run: &ValidRun, position: &StageId) -> Option<ModelServer> 
     })
 }
 
-/// The model that `stage` trained from the one declared as `base`, whose arithmetic serves it too.
+/// The model that `stage` trained from the one declared as `base`, whose dtype serves it too.
 pub(super) fn trained(
     run: &ValidRun,
     base: &str,

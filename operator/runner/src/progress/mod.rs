@@ -156,7 +156,7 @@ pub enum Event {
     },
     /// The run has ended, or is left for now.
     Ended {
-        /// `complete`, `short`, `failed` or `interrupted`.
+        /// `complete`, `incomplete`, `failed` or `interrupted`.
         outcome: String,
         /// Why, and what to do.
         message: String,
