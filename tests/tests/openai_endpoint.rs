@@ -12,14 +12,14 @@ use scalequest_tests::harness::processes::{signal, wait_until};
 use scalequest_tests::harness::tiny_run::tiny_models;
 use scalequest_tests::harness::{FinishedRun, TestEnv, TinyRun};
 use scalequest_worker::openai::{
-    Answered, Declined, Endpoint, EndpointError, Patience, Question, Reply, Shape,
+    Api, Endpoint, EndpointError, IndexedReply, Rejection, Reply, Request, Timeouts,
 };
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
-const PATIENCE: Patience = Patience {
+const TIMEOUTS: Timeouts = Timeouts {
     request: Duration::from_secs(2),
-    in_all: Duration::from_secs(20),
+    retry: Duration::from_secs(20),
 };
 
 /// How long a test waits for a run.
@@ -31,14 +31,14 @@ struct Client {
 }
 
 impl Client {
-    fn of(server: &ChatServer, patience: Patience) -> Self {
-        Self::with(&server.base_url(), MODEL, None, patience)
+    fn of(server: &ChatServer, timeouts: Timeouts) -> Self {
+        Self::with(&server.base_url(), MODEL, None, timeouts)
     }
 
-    fn with(base_url: &str, model: &str, key: Option<&str>, patience: Patience) -> Self {
+    fn with(base_url: &str, model: &str, key: Option<&str>, timeouts: Timeouts) -> Self {
         let key = key.map(str::to_owned);
         let endpoint =
-            Endpoint::new(base_url, model, key, "THE_KEY", patience).expect("an endpoint");
+            Endpoint::new(base_url, model, key, "THE_KEY", timeouts).expect("an endpoint");
         Client {
             endpoint: Arc::new(endpoint),
             runtime: Builder::new_multi_thread()
@@ -50,9 +50,9 @@ impl Client {
     }
 
     /// Asks all, and returns what was answered, in the order of the questions, and how it ended.
-    fn ask(&self, questions: Vec<Question>) -> (Vec<Answered>, Result<(), EndpointError>) {
+    fn ask(&self, questions: Vec<Request>) -> (Vec<IndexedReply>, Result<(), EndpointError>) {
         let mut all = Vec::new();
-        let end = self.endpoint.ask_all(
+        let end = self.endpoint.request_all(
             &self.runtime,
             3,
             questions.into_iter().enumerate().collect(),
@@ -67,26 +67,26 @@ impl Client {
     }
 }
 
-fn question(text: &str, seed: u32) -> Question {
-    Question {
+fn question(text: &str, seed: u32) -> Request {
+    Request {
         text: text.to_owned(),
-        shape: Shape::Conversation,
+        api: Api::Chat,
         temperature: 0.7,
         top_p: 0.95,
         top_k: None,
         max_new_tokens: 24,
         seed,
-        alternatives: false,
+        top_logprobs: false,
     }
 }
 
-fn questions(count: u32) -> Vec<Question> {
+fn questions(count: u32) -> Vec<Request> {
     (0..count)
         .map(|seed| question(&format!("What is {seed} + 3?"), seed))
         .collect()
 }
 
-fn replies(answered: Vec<Answered>) -> Vec<Reply> {
+fn replies(answered: Vec<IndexedReply>) -> Vec<Reply> {
     answered
         .into_iter()
         .map(|(_, outcome)| outcome.expect("an answer"))
@@ -100,7 +100,7 @@ fn server() -> ChatServer {
 #[test]
 fn faulty_endpoint_gives_the_same_answers() {
     let server = server();
-    let quiet = Client::of(&server, PATIENCE).ask(questions(12));
+    let quiet = Client::of(&server, TIMEOUTS).ask(questions(12));
     assert_eq!(quiet.1, Ok(()));
     let quiet = replies(quiet.0);
     assert!(
@@ -118,7 +118,7 @@ fn faulty_endpoint_gives_the_same_answers() {
         Fault::Busy("Thu, 01 Jan 1970 00:00:00 GMT"),
     ];
     server.next(&faults);
-    let (answered, end) = Client::of(&server, PATIENCE).ask(questions(12));
+    let (answered, end) = Client::of(&server, TIMEOUTS).ask(questions(12));
     assert_eq!(end, Ok(()));
     assert_eq!(replies(answered), quiet);
     assert_eq!(server.requests(), 12 + 12 + faults.len());
@@ -129,7 +129,7 @@ fn retry_after_is_respected() {
     let server = server();
     server.next(&[Fault::Busy("2")]);
     let began = Instant::now();
-    let (answered, end) = Client::of(&server, PATIENCE).ask(questions(1));
+    let (answered, end) = Client::of(&server, TIMEOUTS).ask(questions(1));
     assert_eq!((answered.len(), end), (1, Ok(())));
     assert!(began.elapsed() >= Duration::from_secs(2));
 }
@@ -137,14 +137,14 @@ fn retry_after_is_respected() {
 #[test]
 fn silent_server_and_poison_request_are_distinguished() {
     let server = server();
-    let short = Patience {
+    let short = Timeouts {
         request: Duration::from_millis(300),
-        in_all: Duration::from_secs(2),
+        retry: Duration::from_secs(2),
     };
     server.about("poison", Fault::Broken);
-    let patient = Patience {
-        in_all: Duration::from_secs(600),
-        ..PATIENCE
+    let patient = Timeouts {
+        retry: Duration::from_secs(600),
+        ..TIMEOUTS
     };
     let client = Client::of(&server, patient);
     assert_eq!(client.ask(questions(1)).1, Ok(()), "it answers others");
@@ -163,7 +163,7 @@ fn silent_server_and_poison_request_are_distinguished() {
     let poisoned = [vec![question("poison", 0)], questions(200)].concat();
     let (answered, end) = client.ask(poisoned);
     assert_eq!(end, Ok(()));
-    let Err(Declined::Refused(why)) = &answered[0].1 else {
+    let Err(Rejection::Refused(why)) = &answered[0].1 else {
         panic!("{:?}", answered[0])
     };
     assert!(
@@ -183,15 +183,15 @@ fn rejected_prompt_affects_no_other() {
         question(&"very long ".repeat(4000), 2),
         question("What is 2 + 2?", 3),
     ];
-    let (answered, end) = Client::of(&server, PATIENCE).ask(asked.to_vec());
+    let (answered, end) = Client::of(&server, TIMEOUTS).ask(asked.to_vec());
     assert_eq!(end, Ok(()));
     let outcomes: Vec<_> = answered.into_iter().map(|(_, outcome)| outcome).collect();
     assert!(outcomes[0].is_ok() && outcomes[3].is_ok());
-    assert!(matches!(&outcomes[1], Err(Declined::Refused(why)) if why.contains("content_filter")));
-    assert!(matches!(&outcomes[2], Err(Declined::TooLong(why)) if why.contains("context")));
+    assert!(matches!(&outcomes[1], Err(Rejection::Refused(why)) if why.contains("content_filter")));
+    assert!(matches!(&outcomes[2], Err(Rejection::TooLong(why)) if why.contains("context")));
     // A server that refuses everything is no server for this run.
     server.every(1, &[Fault::Refused("unknown_parameter")]);
-    let (_, end) = Client::of(&server, PATIENCE).ask(questions(9));
+    let (_, end) = Client::of(&server, TIMEOUTS).ask(questions(9));
     assert!(
         matches!(&end, Err(EndpointError::Denied(why)) if why.contains("unknown_parameter")),
         "{end:?}"
@@ -202,7 +202,7 @@ fn rejected_prompt_affects_no_other() {
 fn wrong_key_or_model_gives_advice() {
     let server = ChatServer::start(&tiny_models().chat, Some("right"));
     let asked = |model: &str, key: Option<&str>| {
-        let client = Client::with(&server.base_url(), model, key, PATIENCE);
+        let client = Client::with(&server.base_url(), model, key, TIMEOUTS);
         let looked = client.endpoint.probe(&client.runtime);
         match client.ask(questions(4)).1 {
             Err(EndpointError::Denied(message)) => (message, looked),
@@ -234,7 +234,7 @@ fn wrong_key_or_model_gives_advice() {
     server.next(&[Fault::OtherModel]);
     let (message, looked) = asked(MODEL, Some("right"));
     assert!(
-        message.contains("it answered as model `some-other-model`"),
+        message.contains("it replied as model `some-other-model`"),
         "{message}"
     );
     assert_eq!(looked, Ok(None));
@@ -244,14 +244,14 @@ fn wrong_key_or_model_gives_advice() {
 fn stop_drains_requests_in_flight() {
     let server = server();
     server.every(1, &[Fault::Slow(Duration::from_millis(400))]);
-    let client = Client::of(&server, PATIENCE);
+    let client = Client::of(&server, TIMEOUTS);
     let asked = std::cell::Cell::new(0);
     let mut answered = 0;
     let is_stopped = || {
         asked.set(asked.get() + 1);
         asked.get() > 2
     };
-    let end: Result<(), EndpointError> = client.endpoint.ask_all(
+    let end: Result<(), EndpointError> = client.endpoint.request_all(
         &client.runtime,
         3,
         questions(100).into_iter().enumerate().collect(),

@@ -1,53 +1,53 @@
-//! A model that somebody else serves, behind an OpenAI-compatible endpoint: requests over the network, many under way at once, each
-//! repeated as long as that may help. It knows no stage and no row.
+//! Models behind an OpenAI-compatible endpoint: sends requests, many concurrently, and retries each within its retry budget. It knows no stage
+//! and no row.
 
-mod ask_all;
+mod environment;
 
-mod client;
+mod endpoint;
 
-mod failure;
+mod request_all;
 
 mod probe;
 
-mod open;
-
-mod own_server;
+mod wire;
 
 mod pooling;
 
 mod reply;
 
-mod wire;
+mod attempt_error;
 
-pub use ask_all::Answered;
-pub use client::{Endpoint, Patience};
-pub use open::open;
-pub use own_server::OwnServer;
-pub use reply::{Alternative, Reply};
-pub use wire::{Question, Shape};
+mod managed_server;
+
+pub use endpoint::{Endpoint, Timeouts};
+pub use environment::open;
+pub use managed_server::ManagedServer;
+pub use reply::{Reply, TokenLogprob};
+pub use request_all::IndexedReply;
+pub use wire::{Api, Request};
 
 /// Why an endpoint cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// A stop was asked for.
+    /// A stop was requested.
     #[error("stopped")]
     Stopped,
-    /// No request can work as it is: the key, the model's name or the URL is wrong, or the server lacks what is asked of it.
+    /// No request can succeed: the key, the model's name or the URL is wrong, or the server lacks a required feature.
     #[error("{0}")]
     Denied(String),
-    /// The endpoint gave no answer for as long as there is patience.
+    /// The endpoint gave no reply before the retry budget was exhausted.
     #[error("{0}")]
     Unavailable(String),
-    /// The server that the stage started for itself cannot be kept up.
+    /// The managed server failed and its restarts are exhausted.
     #[error("{0}")]
-    Broken(String),
+    ServerFailed(String),
 }
 
-/// Why one question has no answer, though the endpoint answers others.
+/// Why one request has no reply, although the endpoint replies to others. The text is the server's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Declined {
-    /// It does not fit the model's context; what the server said.
+pub enum Rejection {
+    /// The prompt does not fit the model's context.
     TooLong(String),
-    /// The server refuses it; what it said.
+    /// The server refuses the request.
     Refused(String),
 }

@@ -1,79 +1,84 @@
-//! A first look at an endpoint, before anything is paid for: whether it answers, takes the key, and serves the model.
+//! Probes an endpoint before any paid request: whether it responds, accepts the key, and serves the model.
 
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::runtime::Runtime;
 
-use super::reply::NoReply;
-use super::wire::{LimitName, Question, reply};
+use super::reply::ReplyError;
+use super::wire::{Request, TokenLimitField, parse_reply};
 use super::{Endpoint, EndpointError};
 
-/// Attempts to reach it.
-const ATTEMPTS: u32 = 3;
+/// Attempts to reach the endpoint.
+const MAX_ATTEMPTS: u32 = 3;
 
-/// How long a server that is starting is waited for.
-const START: Duration = Duration::from_secs(60);
+/// Pause between two attempts.
+const RETRY_PAUSE: Duration = Duration::from_millis(300);
 
-/// Models that are named where the wanted one is not served.
-const NAMED: usize = 8;
+/// How long to wait for a server that is starting.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Interval of readiness checks.
+const READINESS_POLL: Duration = Duration::from_millis(200);
+
+/// Largest number of served models that an error lists.
+const MAX_LISTED: usize = 8;
 
 #[derive(Deserialize)]
-struct Models {
-    data: Vec<Model>,
+struct ModelList {
+    data: Vec<ListedModel>,
 }
 
 #[derive(Deserialize)]
-struct Model {
+struct ListedModel {
     id: String,
 }
 
 impl Endpoint {
-    /// Looks whether the endpoint serves the model, by its list of models. A server without one is not asked further: the text that is
-    /// returned then says so.
+    /// Probes whether the endpoint serves the model, by its list of models. Returns a warning if the server has no such list.
     ///
     /// # Errors
-    /// It does not answer, denies the key, or lists other models only.
+    /// The endpoint does not respond, denies the key, or lists only other models.
     pub fn probe(&self, runtime: &Runtime) -> Result<Option<String>, EndpointError> {
         runtime.block_on(async {
-            let began = Instant::now();
+            let started = Instant::now();
             let mut attempt = 1;
             loop {
-                match self.send(self.list()).await {
-                    // A server that loads its model says so by this status.
-                    Ok((503, _, _)) if began.elapsed() < START => {}
-                    Ok((500.., _, _)) | Err(_) if attempt < ATTEMPTS => attempt += 1,
-                    Ok((status, _, text)) => return self.listed(status, &text),
+                match self.send(self.model_list()).await {
+                    // Servers return this status while they load the model.
+                    Ok((503, _, _)) if started.elapsed() < START_TIMEOUT => {}
+                    Ok((500.., _, _)) | Err(_) if attempt < MAX_ATTEMPTS => attempt += 1,
+                    Ok((status, _, text)) => return self.check_model_list(status, &text),
                     Err(message) => {
-                        return Err(EndpointError::Unavailable(self.named(&format!(
+                        return Err(EndpointError::Unavailable(self.describe(&format!(
                             "{message}; start the server or correct engine.openAI.baseUrl"
                         ))));
                     }
                 }
-                tokio::time::sleep(Duration::from_millis(300)).await;
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
         })
     }
 
-    /// Looks whether the endpoint gives the value of the model's head, by asking for one: vLLM does so for a reward model, and for no model that says
-    /// text.
+    /// Probes whether the endpoint returns the value of the model's scalar head, by a request for one: vLLM does so for a reward model, and
+    /// for no model that generates text.
     ///
     /// # Errors
-    /// It does not answer, answers as another model, or the head gives more than one number.
+    /// The endpoint does not respond, responds as another model, or its head has more than one output.
     pub fn has_scalar_head(&self, runtime: &Runtime) -> Result<bool, EndpointError> {
-        let question = Question::scored("What is 1 + 1?".into(), "2".into());
+        let request = Request::score("What is 1 + 1?".into(), "2".into());
         runtime.block_on(async {
             let mut attempt = 1;
             loop {
-                let request = self.post(&question, LimitName::MaxTokens);
-                let failed = match self.send(request).await {
+                let post = self.post(&request, TokenLimitField::MaxTokens);
+                let failure = match self.send(post).await {
                     Ok((200..300, _, text)) => {
-                        return match reply(&text, self.model(), &question) {
+                        return match parse_reply(&text, self.model(), &request) {
                             Ok(_) => Ok(true),
-                            // Some servers have a page for every path.
-                            Err(NoReply::Garbage(_)) => Ok(false),
+                            // Some servers return a page for every path.
+                            Err(ReplyError::Malformed(_)) => Ok(false),
                             Err(other) => {
-                                Err(EndpointError::Denied(self.named(&other.to_string())))
+                                Err(EndpointError::Denied(self.describe(&other.to_string())))
                             }
                         };
                     }
@@ -81,72 +86,74 @@ impl Endpoint {
                     Ok(_) => return Ok(false),
                     Err(message) => message,
                 };
-                if attempt == ATTEMPTS {
-                    return Err(EndpointError::Unavailable(self.named(&format!(
-                        "asked whether it gives values of a reward model (/pooling): {failed}"
+                if attempt == MAX_ATTEMPTS {
+                    return Err(EndpointError::Unavailable(self.describe(&format!(
+                        "cannot probe it for values of a reward model (/pooling): {failure}"
                     ))));
                 }
                 attempt += 1;
-                tokio::time::sleep(Duration::from_millis(300)).await;
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
         })
     }
 
-    /// Waits until the server says that it is well (`/health`, as vLLM, llama.cpp and `transformers serve` have it), or lists its models.
+    /// Waits until the server is healthy (`/health` of vLLM, llama.cpp and `transformers serve`) or lists its models.
     ///
     /// # Errors
-    /// It does not come up for as long as there is patience, its process cannot be kept up, or `is_stopped` became true.
+    /// The server is not ready within the retry timeout, its process failed, or `is_stopped` became true.
     pub fn wait_until_ready(
         &self,
         runtime: &Runtime,
         is_stopped: &dyn Fn() -> bool,
     ) -> Result<(), EndpointError> {
-        let began = Instant::now();
+        let started = Instant::now();
         loop {
-            let answers = [self.health(), Some(self.list())].into_iter().flatten();
+            let requests = [self.health(), Some(self.model_list())];
             let mut last = String::new();
-            for request in answers {
+            for request in requests.into_iter().flatten() {
                 last = match runtime.block_on(self.send(request)) {
                     Ok((200..300, ..)) => return Ok(()),
                     Ok((status, ..)) => format!("status {status}"),
                     Err(message) => message,
                 };
             }
-            self.is_kept_up()?;
+            self.check_alive()?;
             if is_stopped() {
                 return Err(EndpointError::Stopped);
             }
-            let waited = began.elapsed();
-            if waited >= self.in_all() {
+            let waited = started.elapsed();
+            if waited >= self.retry_timeout() {
                 let seconds = waited.as_secs();
-                return Err(EndpointError::Broken(self.named(&format!(
+                return Err(EndpointError::ServerFailed(self.describe(&format!(
                     "the server was not ready in {seconds} s: {last}"
                 ))));
             }
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::sleep(READINESS_POLL);
         }
     }
 
-    fn listed(&self, status: u16, text: &str) -> Result<Option<String>, EndpointError> {
+    fn check_model_list(&self, status: u16, text: &str) -> Result<Option<String>, EndpointError> {
         match status {
             200..=299 => {}
-            404 | 405 | 501 => return Ok(Some(self.named(
-                "it does not list its models, so it is not known yet whether it serves this one",
-            ))),
+            404 | 405 | 501 => {
+                return Ok(Some(self.describe(
+                    "it does not list its models, so whether it serves this one is not known yet",
+                )));
+            }
             500.. => {
-                return Err(EndpointError::Unavailable(
-                    self.named(&format!("status {status} where its models are listed")),
-                ));
+                return Err(EndpointError::Unavailable(self.describe(&format!(
+                    "status {status} of the request for its list of models"
+                ))));
             }
             _ => {
-                return Err(EndpointError::Denied(
-                    self.denied(&format!("status {status} where its models are listed")),
-                ));
+                return Err(EndpointError::Denied(self.describe_denied(&format!(
+                    "status {status} of the request for its list of models"
+                ))));
             }
         }
-        let listed: Models = serde_json::from_str(text).map_err(|error| {
-            EndpointError::Denied(self.named(&format!(
-                "what it lists as its models is no such list ({error}): engine.openAI.baseUrl is the URL of an OpenAI-compatible API, up to and with /v1"
+        let listed: ModelList = serde_json::from_str(text).map_err(|error| {
+            EndpointError::Denied(self.describe(&format!(
+                "its list of models is invalid ({error}): engine.openAI.baseUrl is the URL of an OpenAI-compatible API, up to and with /v1"
             )))
         })?;
         if listed.data.iter().any(|served| served.id == self.model()) {
@@ -155,20 +162,22 @@ impl Endpoint {
         let names: Vec<String> = listed
             .data
             .iter()
-            .take(NAMED)
+            .take(MAX_LISTED)
             .map(|served| format!("`{}`", served.id))
             .collect();
-        let more = if listed.data.len() > NAMED {
+        let more = if listed.data.len() > MAX_LISTED {
             ", …"
         } else {
             ""
         };
-        Err(EndpointError::Denied(self.named(&match names.is_empty() {
-            true => "it serves no model".to_owned(),
-            false => format!(
-                "it does not serve it, but {}{more}: correct engine.openAI.model",
-                names.join(", ")
-            ),
-        })))
+        Err(EndpointError::Denied(self.describe(
+            &match names.is_empty() {
+                true => "it serves no model".to_owned(),
+                false => format!(
+                    "it does not serve it, but {}{more}: correct engine.openAI.model",
+                    names.join(", ")
+                ),
+            },
+        )))
     }
 }

@@ -1,109 +1,110 @@
-//! Requests and replies as they go over the wire: the chat completions of the OpenAI API, as vLLM, llama.cpp, `transformers serve`
-//! and the hosted services understand them. Pure.
+//! The wire format of requests and replies: the OpenAI API as vLLM, llama.cpp, `transformers serve` and the hosted services implement it. Pure.
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::pooling;
-use super::reply::{Alternative, NoReply, Reply, Usage, is_same_model};
+use super::reply::{Reply, ReplyError, TokenLogprob, Usage, is_same_model};
 
-/// Alternatives to the first token that are asked for: the most that the API allows.
+/// Number of requested log probabilities of the first token: the API's maximum.
 const TOP_LOGPROBS: u32 = 20;
 
-/// How a model is asked.
+/// The API of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// The text is what a user says, in a conversation of its own (`chat/completions`).
-    Conversation,
-    /// The text is the beginning of what the model goes on with, until one of these texts comes (`completions`).
-    Prefix {
-        /// At most four.
+pub enum Api {
+    /// Chat completion: the text is the user's message in a conversation of its own (`chat/completions`).
+    Chat,
+    /// Text completion: the model continues the text until one of the stop strings (`completions`).
+    Completions {
+        /// Stop strings, at most four.
         stops: Vec<String>,
     },
-    /// The text is a question, and this the response to it whose value is wanted (`/pooling`). Nothing is drawn.
-    Scored {
+    /// Scoring: the text is a question, and the scalar head's value of this response is returned (`/pooling`). Nothing is generated.
+    Pooling {
         /// The response.
         response: String,
     },
 }
 
-/// One question.
+/// A request to an endpoint.
 #[derive(Clone, Debug)]
-pub struct Question {
-    /// What is said.
+pub struct Request {
+    /// The prompt.
     pub text: String,
-    /// As what it is said.
-    pub shape: Shape,
+    /// The API that it is sent to.
+    pub api: Api,
     /// Temperature; 0 is greedy.
     pub temperature: f64,
-    /// Share of the probability from which tokens are drawn.
+    /// Nucleus sampling: the probability mass of the sampled tokens.
     pub top_p: f64,
-    /// How many of the likeliest tokens are drawn from; all, where absent.
+    /// Number of likeliest tokens that are sampled from; all if absent.
     pub top_k: Option<usize>,
-    /// The most tokens to draw.
+    /// Maximum number of generated tokens.
     pub max_new_tokens: u32,
-    /// Seed of the draws, for servers that honour it.
+    /// Seed of the sampling, for servers that support it.
     pub seed: u32,
-    /// Whether the first token's alternatives are wanted with their probabilities.
-    pub alternatives: bool,
+    /// Whether the reply has the first token's top log probabilities.
+    pub top_logprobs: bool,
 }
 
-impl Question {
-    /// Asks for the value of a question and a response to it.
-    pub fn scored(question: String, response: String) -> Self {
-        Question {
+impl Request {
+    /// A request for the value of a question and a response to it.
+    pub fn score(question: String, response: String) -> Self {
+        Request {
             text: question,
-            shape: Shape::Scored { response },
+            api: Api::Pooling { response },
             temperature: 0.0,
             top_p: 1.0,
             top_k: None,
             max_new_tokens: 0,
             seed: 0,
-            alternatives: false,
+            top_logprobs: false,
         }
     }
 }
 
-/// Under which name a server takes the most tokens to draw: newer services know the second one only.
+/// The field with the maximum number of tokens: newer services support only the second one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitName {
+pub enum TokenLimitField {
     /// `max_tokens`.
     MaxTokens,
     /// `max_completion_tokens`.
     MaxCompletionTokens,
 }
 
-/// The body of a request.
-pub fn request(model: &str, question: &Question, limit: LimitName) -> Value {
+/// Builds the body of a request.
+pub fn request_body(model: &str, request: &Request, limit: TokenLimitField) -> Value {
     let mut body = serde_json::json!({
         "model": model,
-        "temperature": question.temperature,
-        "seed": question.seed,
+        "temperature": request.temperature,
+        "seed": request.seed,
         "stream": false,
     });
-    match &question.shape {
-        Shape::Conversation => {
-            body["messages"] = serde_json::json!([{"role": "user", "content": question.text}])
+    match &request.api {
+        Api::Chat => {
+            body["messages"] = serde_json::json!([{"role": "user", "content": request.text}])
         }
-        Shape::Prefix { stops } => {
-            body["prompt"] = question.text.as_str().into();
+        Api::Completions { stops } => {
+            body["prompt"] = request.text.as_str().into();
             body["stop"] = stops.as_slice().into();
         }
-        Shape::Scored { response } => return pooling::request(model, &question.text, response),
+        Api::Pooling { response } => {
+            return pooling::request_body(model, &request.text, response);
+        }
     }
     let name = match limit {
-        LimitName::MaxTokens => "max_tokens",
-        LimitName::MaxCompletionTokens => "max_completion_tokens",
+        TokenLimitField::MaxTokens => "max_tokens",
+        TokenLimitField::MaxCompletionTokens => "max_completion_tokens",
     };
-    body[name] = question.max_new_tokens.into();
-    // What is at its default is left out: not every server knows every member.
-    if question.top_p < 1.0 {
-        body["top_p"] = question.top_p.into();
+    body[name] = request.max_new_tokens.into();
+    // Defaults are left out: not every server supports every field.
+    if request.top_p < 1.0 {
+        body["top_p"] = request.top_p.into();
     }
-    if let Some(top_k) = question.top_k {
+    if let Some(top_k) = request.top_k {
         body["top_k"] = top_k.into();
     }
-    if question.alternatives {
+    if request.top_logprobs {
         body["logprobs"] = true.into();
         body["top_logprobs"] = TOP_LOGPROBS.into();
     }
@@ -123,7 +124,7 @@ struct Completion {
 struct Choice {
     #[serde(default)]
     message: Option<Message>,
-    /// Of a completion that is no conversation.
+    /// The text of a text completion.
     #[serde(default)]
     text: Option<String>,
     #[serde(default)]
@@ -152,30 +153,30 @@ struct Position {
     token: String,
     logprob: f64,
     #[serde(default)]
-    top_logprobs: Vec<Alternative>,
+    top_logprobs: Vec<TokenLogprob>,
 }
 
-/// Reads the body of a successful response to a question to `model`.
+/// Parses the body of a successful response to a request to `model`.
 ///
 /// # Errors
-/// [`NoReply`].
-pub fn reply(body: &str, model: &str, question: &Question) -> Result<Reply, NoReply> {
-    if let Shape::Scored { .. } = question.shape {
-        return pooling::reply(body, model);
+/// [`ReplyError`].
+pub fn parse_reply(body: &str, model: &str, request: &Request) -> Result<Reply, ReplyError> {
+    if let Api::Pooling { .. } = request.api {
+        return pooling::parse_reply(body, model);
     }
     let completion: Completion =
-        serde_json::from_str(body).map_err(|error| NoReply::Garbage(error.to_string()))?;
+        serde_json::from_str(body).map_err(|error| ReplyError::Malformed(error.to_string()))?;
     if let Some(other) = completion
         .model
         .as_deref()
         .filter(|other| !is_same_model(model, other))
     {
-        return Err(NoReply::OtherModel(other.to_owned()));
+        return Err(ReplyError::OtherModel(other.to_owned()));
     }
     let Some(choice) = completion.choices.into_iter().next() else {
-        return Err(NoReply::Garbage("it has no choices".into()));
+        return Err(ReplyError::Malformed("it has no choices".into()));
     };
-    let alternatives = match (question.alternatives, choice.logprobs) {
+    let top_logprobs = match (request.top_logprobs, choice.logprobs) {
         (false, _) => Vec::new(),
         (
             true,
@@ -185,9 +186,9 @@ pub fn reply(body: &str, model: &str, question: &Question) -> Result<Reply, NoRe
         ) => positions
             .into_iter()
             .next()
-            .map(Position::alternatives)
+            .map(Position::into_top_logprobs)
             .unwrap_or_default(),
-        (true, _) => return Err(NoReply::NoProbabilities),
+        (true, _) => return Err(ReplyError::MissingLogprobs),
     };
     let Message {
         content,
@@ -199,37 +200,38 @@ pub fn reply(body: &str, model: &str, question: &Question) -> Result<Reply, NoRe
             reasoning_content: None,
         },
         (None, None) => {
-            return Err(NoReply::Garbage(
+            return Err(ReplyError::Malformed(
                 "its choice has neither message nor text".into(),
             ));
         }
     };
-    let thought = reasoning_content.filter(|thought| !thought.trim().is_empty());
-    let thought = thought.map(|thought| format!("<think>\n{}\n</think>\n\n", thought.trim()));
+    let reasoning = reasoning_content.filter(|reasoning| !reasoning.trim().is_empty());
+    let reasoning =
+        reasoning.map(|reasoning| format!("<think>\n{}\n</think>\n\n", reasoning.trim()));
     let (prompt_tokens, new_tokens) = completion.usage.map_or((None, None), |usage| {
         (usage.prompt_tokens, usage.completion_tokens)
     });
     let count = |tokens: Option<i64>| tokens.filter(|tokens| *tokens >= 0);
     Ok(Reply {
-        text: thought.unwrap_or_default() + &content.unwrap_or_default(),
+        text: reasoning.unwrap_or_default() + &content.unwrap_or_default(),
         finished: choice.finish_reason.as_deref() == Some("stop"),
         prompt_tokens: count(prompt_tokens),
         new_tokens: count(new_tokens),
-        alternatives,
+        top_logprobs,
         score: None,
     })
 }
 
 impl Position {
-    /// The likeliest tokens; at least the one that was drawn.
-    fn alternatives(self) -> Vec<Alternative> {
+    /// Returns the likeliest tokens; at least the one that was sampled.
+    fn into_top_logprobs(self) -> Vec<TokenLogprob> {
         let Position {
             token,
             logprob,
             top_logprobs,
         } = self;
         if top_logprobs.is_empty() {
-            vec![Alternative { token, logprob }]
+            vec![TokenLogprob { token, logprob }]
         } else {
             top_logprobs
         }
@@ -240,29 +242,29 @@ impl Position {
 mod tests {
     use super::*;
 
-    fn question(alternatives: bool) -> Question {
-        Question {
+    fn test_request(top_logprobs: bool) -> Request {
+        Request {
             text: "how many?".into(),
-            shape: Shape::Conversation,
+            api: Api::Chat,
             temperature: 0.7,
             top_p: 1.0,
             top_k: None,
             max_new_tokens: 9,
             seed: 3,
-            alternatives,
+            top_logprobs,
         }
     }
 
     #[test]
-    fn a_request_leaves_out_what_is_at_its_default() {
-        let body = request("m", &question(false), LimitName::MaxTokens);
+    fn request_body_leaves_out_defaults() {
+        let body = request_body("m", &test_request(false), TokenLimitField::MaxTokens);
         let expected = serde_json::json!({
             "model": "m", "messages": [{"role": "user", "content": "how many?"}], "temperature": 0.7, "seed": 3, "stream": false, "max_tokens": 9
         });
         assert_eq!(body, expected);
-        let mut full = question(true);
+        let mut full = test_request(true);
         (full.top_p, full.top_k) = (0.5, Some(20));
-        let body = request("m", &full, LimitName::MaxCompletionTokens);
+        let body = request_body("m", &full, TokenLimitField::MaxCompletionTokens);
         assert_eq!((&body["top_p"], &body["top_k"]), (&0.5.into(), &20.into()));
         assert_eq!(
             (&body["logprobs"], &body["top_logprobs"]),
@@ -275,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_has_text_end_and_counts() {
+    fn reply_has_text_finish_and_counts() {
         let body = r#"{"model": "m", "choices": [{"message": {"role": "assistant", "content": "12", "tool_calls": []}, "finish_reason": "stop"}],
             "usage": {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}}"#;
         let expected = Reply {
@@ -283,12 +285,12 @@ mod tests {
             finished: true,
             prompt_tokens: Some(7),
             new_tokens: Some(2),
-            alternatives: vec![],
+            top_logprobs: vec![],
             score: None,
         };
-        assert_eq!(reply(body, "m", &question(false)), Ok(expected));
+        assert_eq!(parse_reply(body, "m", &test_request(false)), Ok(expected));
         let cut = r#"{"choices": [{"message": {"content": "x", "reasoning_content": "hm"}, "finish_reason": "length"}]}"#;
-        let read = reply(cut, "m", &question(false)).unwrap();
+        let read = parse_reply(cut, "m", &test_request(false)).unwrap();
         assert_eq!(
             (read.text.as_str(), read.finished, read.new_tokens),
             ("<think>\nhm\n</think>\n\nx", false, None)
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_completion_is_said_to_be_none() {
+    fn malformed_replies_are_rejected() {
         for body in [
             "",
             "<html>",
@@ -306,45 +308,48 @@ mod tests {
             r#"{"error": {"message": "x"}}"#,
         ] {
             assert!(
-                matches!(reply(body, "m", &question(false)), Err(NoReply::Garbage(_))),
+                matches!(
+                    parse_reply(body, "m", &test_request(false)),
+                    Err(ReplyError::Malformed(_))
+                ),
                 "{body}"
             );
         }
     }
 
     #[test]
-    fn another_model_is_found_out_and_a_dated_one_is_the_same() {
+    fn reply_of_another_model_is_rejected() {
         let body = |model: &str| {
             format!(
                 r#"{{"model": "{model}", "choices": [{{"message": {{"content": "x"}}, "finish_reason": "stop"}}]}}"#
             )
         };
-        for (asked, answered) in [
+        for (requested, replied) in [
             ("gpt-x", "gpt-x-2026-01-01"),
             ("org/Llama", "llama"),
             ("llama", "/models/llama.gguf"),
             ("m", ""),
         ] {
             assert!(
-                reply(&body(answered), asked, &question(false)).is_ok(),
-                "{asked} {answered}"
+                parse_reply(&body(replied), requested, &test_request(false)).is_ok(),
+                "{requested} {replied}"
             );
         }
-        let other = reply(&body("tiny"), "llama-70b", &question(false));
-        assert_eq!(other, Err(NoReply::OtherModel("tiny".into())));
+        let other = parse_reply(&body("tiny"), "llama-70b", &test_request(false));
+        assert_eq!(other, Err(ReplyError::OtherModel("tiny".into())));
     }
 
     #[test]
-    fn the_first_tokens_alternatives_are_read_where_they_were_asked_for() {
+    fn top_logprobs_are_those_of_first_token() {
         let body = |logprobs: &str| {
             format!(
                 r#"{{"choices": [{{"message": {{"content": "Yes"}}, "finish_reason": "length", "logprobs": {logprobs}}}]}}"#
             )
         };
         let tokens = |logprobs: &str| {
-            let reply = reply(&body(logprobs), "m", &question(true)).unwrap();
+            let reply = parse_reply(&body(logprobs), "m", &test_request(true)).unwrap();
             reply
-                .alternatives
+                .top_logprobs
                 .into_iter()
                 .map(|each| each.token)
                 .collect::<Vec<_>>()
@@ -357,13 +362,13 @@ mod tests {
         );
         assert!(tokens(r#"{"content": []}"#).is_empty());
         assert_eq!(
-            reply(&body("null"), "m", &question(true)),
-            Err(NoReply::NoProbabilities)
+            parse_reply(&body("null"), "m", &test_request(true)),
+            Err(ReplyError::MissingLogprobs)
         );
         assert!(
-            reply(&body(top), "m", &question(false))
+            parse_reply(&body(top), "m", &test_request(false))
                 .unwrap()
-                .alternatives
+                .top_logprobs
                 .is_empty()
         );
     }

@@ -6,7 +6,7 @@ use scalequest_engine::model::ChatMessage;
 
 use super::endpoint_model::{EndpointModel, completion, request};
 use super::{Completion, EngineModel, stop_tokens};
-use crate::openai::Shape;
+use crate::openai::Api;
 use crate::stages::StageError;
 use crate::stages::shard::Shard;
 
@@ -155,10 +155,7 @@ fn complete_by_endpoint(
         })
         .map(|(prompt, sample)| {
             let text = prompt.text.clone();
-            (
-                sample,
-                request(shard, Shape::Conversation, text, sampling, sample),
-            )
+            (sample, request(shard, Api::Chat, text, sampling, sample))
         })
         .collect();
     let count = usize::try_from(count).unwrap_or(1);

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use super::response_cache::{RequestKey, ResponseCache};
 use super::{Completion, GeneratedText, GeneratedTexts, keyed_rng, resolve_sampling};
-use crate::openai::{self, Declined, Endpoint, EndpointError, OwnServer, Question, Reply, Shape};
+use crate::openai::{self, Api, Endpoint, EndpointError, ManagedServer, Rejection, Reply, Request};
 use crate::stages::StageError;
 use crate::stages::open_model::open_model;
 use crate::stages::shard::Shard;
@@ -28,7 +28,7 @@ pub(super) struct EndpointModel {
     cache: RefCell<ResponseCache>,
     compute_backend: String,
     /// The server that this worker started; it is stopped when this is dropped.
-    _server: Option<OwnServer>,
+    _server: Option<ManagedServer>,
 }
 
 /// Concurrent requests to a server of this task's own.
@@ -77,10 +77,10 @@ impl EndpointModel {
         let path = open_model(shard, model)?.path().to_owned();
         shard.cancellation.check()?;
         shard.reporter.set_activity("start server");
-        let own = OwnServer::start(&server.command, &path)?;
+        let own = ManagedServer::start(&server.command, &path)?;
         let (endpoint, runtime) =
             openai::open(&model.name, own.base_url(), &path.display().to_string())?;
-        let endpoint = endpoint.watched(own.failed());
+        let endpoint = endpoint.with_server(own.failure());
         Self::wait_until_ready(shard, server, endpoint, runtime, Some(own))
     }
 
@@ -102,7 +102,7 @@ impl EndpointModel {
         server: &ModelServer,
         endpoint: Endpoint,
         runtime: Runtime,
-        own: Option<OwnServer>,
+        own: Option<ManagedServer>,
     ) -> Result<Self, StageError> {
         endpoint.wait_until_ready(&runtime, &|| shard.cancellation.is_cancelled())?;
         let program = server.command.first().map_or("", String::as_str);
@@ -125,9 +125,9 @@ impl EndpointModel {
     pub(super) fn send(
         &self,
         shard: &Shard<'_>,
-        requests: Vec<(RequestKey, Question)>,
+        requests: Vec<(RequestKey, Request)>,
         group: usize,
-        on_reply: &mut dyn FnMut(usize, Result<Reply, Declined>),
+        on_reply: &mut dyn FnMut(usize, Result<Reply, Rejection>),
     ) -> Result<(), StageError> {
         let mut cache = self.cache.borrow_mut();
         let (mut keys, mut unanswered, mut pending) = (Vec::new(), Vec::new(), BTreeMap::new());
@@ -141,7 +141,7 @@ impl EndpointModel {
             keys.push(key);
         }
         let (base, mut next, mut tokens) = (shard.progress_base.get(), 0, 0);
-        let mut deliver = |pending: &mut BTreeMap<usize, Result<Reply, Declined>>| {
+        let mut deliver = |pending: &mut BTreeMap<usize, Result<Reply, Rejection>>| {
             while let Some(reply) = pending.remove(&next) {
                 tokens += reply.as_ref().map_or(0, Reply::tokens);
                 on_reply(next, reply);
@@ -156,7 +156,7 @@ impl EndpointModel {
             });
         };
         deliver(&mut pending);
-        let mut store = |replies: Vec<(usize, Result<Reply, Declined>)>| {
+        let mut store = |replies: Vec<(usize, Result<Reply, Rejection>)>| {
             let answered = replies
                 .iter()
                 .filter_map(|(index, reply)| Some((keys[*index], reply.as_ref().ok()?)));
@@ -165,7 +165,7 @@ impl EndpointModel {
             deliver(&mut pending);
             Ok(())
         };
-        self.endpoint.ask_all::<StageError>(
+        self.endpoint.request_all::<StageError>(
             &self.runtime,
             self.concurrency,
             unanswered,
@@ -181,7 +181,7 @@ impl EndpointModel {
 }
 
 /// Returns the completion of one prompt: its texts, unless the endpoint declined one of them.
-pub(super) fn completion(replies: Vec<Result<Reply, Declined>>) -> Completion {
+pub(super) fn completion(replies: Vec<Result<Reply, Rejection>>) -> Completion {
     let mut generated = GeneratedTexts {
         prompt_tokens: 0,
         texts: Vec::with_capacity(replies.len()),
@@ -189,10 +189,10 @@ pub(super) fn completion(replies: Vec<Result<Reply, Declined>>) -> Completion {
     for reply in replies {
         let reply = match reply {
             Ok(reply) => reply,
-            Err(Declined::TooLong(detail)) => {
+            Err(Rejection::TooLong(detail)) => {
                 return Completion::Rejected(RejectReason::PromptTooLong, detail);
             }
-            Err(Declined::Refused(detail)) => {
+            Err(Rejection::Refused(detail)) => {
                 return Completion::Rejected(RejectReason::Refused, detail);
             }
         };
@@ -213,26 +213,26 @@ pub(super) fn completion(replies: Vec<Result<Reply, Declined>>) -> Completion {
 /// Creates a request to an endpoint; `sample` keys its seed.
 pub(super) fn request(
     shard: &Shard<'_>,
-    shape: Shape,
+    api: Api,
     text: String,
     sampling: &Sampling,
     sample: (i64, i32),
-) -> Question {
+) -> Request {
     let resolved = resolve_sampling(sampling);
     let max_new_tokens = sampling
         .max_new_tokens
         .and_then(|tokens| u32::try_from(tokens).ok());
     let bits = keyed_rng(shard, None).bits(sample.0 as u64, sample.1 as u64);
-    Question {
+    Request {
         text,
-        shape,
+        api,
         temperature: resolved.temperature,
         top_p: resolved.top_p,
         top_k: resolved.top_k,
         max_new_tokens: max_new_tokens.unwrap_or(512),
         // 31 bits: some servers take a signed number.
         seed: (bits >> 33) as u32,
-        alternatives: false,
+        top_logprobs: false,
     }
 }
 
@@ -242,7 +242,7 @@ impl From<EndpointError> for StageError {
             EndpointError::Stopped => StageError::Stopped,
             EndpointError::Denied(message) => StageError::Permanent(message),
             EndpointError::Unavailable(message) => StageError::Unavailable(message),
-            EndpointError::Broken(message) => StageError::Transient(message),
+            EndpointError::ServerFailed(message) => StageError::Transient(message),
         }
     }
 }

@@ -5,7 +5,7 @@ use scalequest_crds::v1alpha1::Sampling;
 
 use super::endpoint_model::{EndpointModel, completion, request};
 use super::{Completion, EngineModel, stop_tokens};
-use crate::openai::Shape;
+use crate::openai::Api;
 use crate::stages::StageError;
 use crate::stages::open_model::open_model;
 use crate::stages::shard::Shard;
@@ -91,12 +91,12 @@ impl PrefixModel {
                 prefix,
                 end,
             } => {
-                let shape = || Shape::Prefix {
+                let api = || Api::Completions {
                     stops: vec![end.clone()],
                 };
                 let keyed_request = |id: &i64| {
                     let sample = (*id, 0);
-                    let request = request(shard, shape(), prefix.clone(), sampling, sample);
+                    let request = request(shard, api(), prefix.clone(), sampling, sample);
                     (sample, request)
                 };
                 let requests = ids.iter().map(keyed_request).collect();

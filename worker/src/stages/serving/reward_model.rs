@@ -10,7 +10,7 @@ use scalequest_engine::model::{ChatMessage, Head, Tokenizer};
 
 use super::endpoint_model::EndpointModel;
 use super::{EngineModel, SequenceScore, report_progress};
-use crate::openai::{Alternative, Question, Shape};
+use crate::openai::{Api, Request, TokenLogprob};
 use crate::prompts::verifier::{parse_yes_no, verifier_prompt};
 use crate::stages::StageError;
 use crate::stages::shard::Shard;
@@ -196,18 +196,18 @@ fn score_by_endpoint(
     domain: Domain,
     pooled: bool,
 ) -> Result<Vec<SequenceScore>, StageError> {
-    let verify = |pair: &Scorable<'_>| Question {
+    let verify = |pair: &Scorable<'_>| Request {
         text: verifier_prompt(pair.question, pair.response, domain),
-        shape: Shape::Conversation,
+        api: Api::Chat,
         temperature: 0.0,
         top_p: 1.0,
         top_k: None,
         max_new_tokens: 1,
         seed: 0,
-        alternatives: true,
+        top_logprobs: true,
     };
     let request = |pair: &Scorable<'_>| match pooled {
-        true => Question::scored(pair.question.into(), pair.response.into()),
+        true => Request::score(pair.question.into(), pair.response.into()),
         false => verify(pair),
     };
     let requests = pairs.iter().map(|pair| (pair.key, request(pair))).collect();
@@ -217,7 +217,7 @@ fn score_by_endpoint(
             Ok(reply) => SequenceScore {
                 value: match pooled {
                     true => reply.score,
-                    false => yes_against_no(&reply.alternatives),
+                    false => yes_against_no(&reply.top_logprobs),
                 },
                 tokens: reply.tokens(),
             },
@@ -231,9 +231,9 @@ fn score_by_endpoint(
 }
 
 /// Returns the probability of Yes against No, over all their spellings; `None` if neither is among the likeliest tokens.
-fn yes_against_no(alternatives: &[Alternative]) -> Option<f64> {
+fn yes_against_no(top_logprobs: &[TokenLogprob]) -> Option<f64> {
     let weight = |answer: bool| -> f64 {
-        let spellings = alternatives
+        let spellings = top_logprobs
             .iter()
             .filter(|each| parse_yes_no(&each.token) == Some(answer));
         spellings.map(|each| each.logprob.exp()).sum()
@@ -274,14 +274,14 @@ mod tests {
 
     #[test]
     fn yes_is_weighed_against_no() {
-        let alternatives = |tokens: &[(&str, f64)]| -> Vec<Alternative> {
-            let one = |(token, share): &(&str, f64)| Alternative {
+        let top_logprobs = |tokens: &[(&str, f64)]| -> Vec<TokenLogprob> {
+            let one = |(token, share): &(&str, f64)| TokenLogprob {
                 token: (*token).into(),
                 logprob: share.ln(),
             };
             tokens.iter().map(one).collect()
         };
-        let share = |tokens: &[(&str, f64)]| yes_against_no(&alternatives(tokens));
+        let share = |tokens: &[(&str, f64)]| yes_against_no(&top_logprobs(tokens));
         let yes = share(&[("Yes", 0.5), (" no", 0.2), ("YES", 0.1), ("Perhaps", 0.2)]).unwrap();
         assert!((yes - 0.75).abs() < 1e-12, "{yes}");
         assert_eq!(share(&[("No", 0.9)]), Some(0.0));
