@@ -42,7 +42,7 @@ fn outcome(row: AnsweredRow, at_least: i32, format: AnswerFormat) -> RowOutcome<
             .or_else(|| final_answer(&response.text, format));
     }
     match choose(&answered.responses, at_least) {
-        Ok(Choice { chosen, agreement }) => RowOutcome::Accepted(AcceptedRow {
+        Ok(ChosenResponse { chosen, agreement }) => RowOutcome::Accepted(AcceptedRow {
             answered,
             chosen,
             agreement,
@@ -59,7 +59,7 @@ fn outcome(row: AnsweredRow, at_least: i32, format: AnswerFormat) -> RowOutcome<
 
 /// The accepted response of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Choice {
+struct ChosenResponse {
     /// Its sample index.
     chosen: i32,
     /// Responses with its final answer.
@@ -71,7 +71,10 @@ struct Choice {
 /// Among equally common answers, the one whose best response has the highest reward wins. Of the winners' responses, one that
 /// ended by itself ranks before one cut at the token limit, then the higher reward, then the lower index. A response without a
 /// reward (it did not fit the reward model) ranks after all that have one.
-fn choose(responses: &[ResponseRow], at_least: i32) -> Result<Choice, (RejectReason, String)> {
+fn choose(
+    responses: &[ResponseRow],
+    at_least: i32,
+) -> Result<ChosenResponse, (RejectReason, String)> {
     let mut groups: BTreeMap<&str, Vec<&ResponseRow>> = BTreeMap::new();
     for response in responses {
         if let Some(answer) = response
@@ -105,7 +108,7 @@ fn choose(responses: &[ResponseRow], at_least: i32) -> Result<Choice, (RejectRea
                 responses.len()
             ),
         )),
-        Some((best, size)) => Ok(Choice {
+        Some((best, size)) => Ok(ChosenResponse {
             chosen: best.index,
             agreement: i32::try_from(size).unwrap_or(i32::MAX),
         }),

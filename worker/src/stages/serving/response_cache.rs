@@ -1,5 +1,5 @@
 //! Replies of a paid endpoint, stored in the stage's directory as soon as they arrive. No later attempt at the shard pays for
-//! them again, be it after a kill or after the shard was corrupted, and none could reproduce them. A corrupt entry costs money,
+//! them again, be it after a kill or after the shard was corrupted, and none could reproduce them. A corrupt file costs money,
 //! never rows.
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub struct ResponseCache {
 /// Replies that were stored together.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Entry {
+struct StoredReplies {
     key: String,
     replies: Vec<(RequestKey, Reply)>,
 }
@@ -40,10 +40,10 @@ impl ResponseCache {
             let Some(bytes) = shard.store.get_if_present(&file.path)? else {
                 continue;
             };
-            match envelope::open::<Entry>(&bytes) {
-                Ok(entry) if entry.key == shard.task.key => {
+            match envelope::open::<StoredReplies>(&bytes) {
+                Ok(stored) if stored.key == shard.task.key => {
                     // If two workers on one shard got a reply to the same request, the first in the order of names is used.
-                    for (key, reply) in entry.replies {
+                    for (key, reply) in stored.replies {
                         cache.replies.entry(key).or_insert(reply);
                     }
                 }
@@ -76,17 +76,17 @@ impl ResponseCache {
         if replies.is_empty() {
             return Ok(());
         }
-        let entry = Entry {
+        let stored = StoredReplies {
             key: shard.task.key.clone(),
             replies,
         };
-        let bytes = envelope::wrap(&entry);
+        let bytes = envelope::wrap(&stored);
         // Named by its content, so that two workers on one shard do not overwrite each other.
         let name = &sha256_hex(&bytes)[..32];
         shard
             .store
             .put(&format!("{}/{name}.json", folder(shard)), bytes)?;
-        self.replies.extend(entry.replies);
+        self.replies.extend(stored.replies);
         Ok(())
     }
 }
