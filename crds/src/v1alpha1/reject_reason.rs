@@ -18,7 +18,7 @@ pub enum RejectReason {
     Contaminated,
     /// The same as an earlier question, up to case, punctuation and white space.
     ExactDuplicate,
-    /// Nearly the same as an earlier question.
+    /// Near duplicate: nearly the same as an earlier question.
     NearDuplicate,
     /// Judged unsolvable.
     Unsolvable,

@@ -18,7 +18,8 @@ pub fn backoff(attempts: u32) -> Duration {
         .min(MAX_BACKOFF)
 }
 
-/// Parses a `Retry-After` header: seconds, or a date, which is relative to `now_seconds` after 1970. `None` if it is neither.
+/// Parses a `Retry-After` header, by which servers throttle their clients: seconds, or a date, which is relative to `now_seconds`
+/// after 1970. `None` if it is neither.
 pub fn parse_retry_after(text: &str, now_seconds: i64) -> Option<Duration> {
     let text = text.trim();
     let seconds = match text.parse::<f64>() {
