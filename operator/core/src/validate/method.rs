@@ -1,14 +1,11 @@
 //! The method of a run with nothing left open: what each stage is to do, read once from a resolved spec, so that planning needs
 //! neither options nor recipes.
 
-use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::protocol::task::Training;
 use scalequest_crds::v1alpha1::{
-    AnswerFormat, Benchmark, Domain, Lora, Model, Qft, Qpo, Sampling, SeedQuestions,
-    SynthesisRunSpec, Tuning,
+    AnswerFormat, Benchmark, Difficulty, Domain, Generator, Lora, Model, Sampling, SeedQuestions,
+    Solvability, SynthesisRunSpec, Tuning,
 };
-
-use crate::field_error::field_error;
 
 /// Steps between a training stage's checkpoints.
 const CHECKPOINT_STEPS: i32 = 20;
@@ -125,167 +122,115 @@ pub struct DifficultyMethod {
     pub training: Training,
 }
 
-/// Reads the method from a resolved spec; a value that should have been filled in and is not becomes an error.
-pub(super) fn read(spec: &SynthesisRunSpec, errors: &mut Vec<FieldError>) -> Option<Method> {
-    let mut missing = Missing(errors);
-    let generators: Vec<GeneratorMethod> = spec
-        .generators
-        .iter()
-        .enumerate()
-        .filter_map(|(index, each)| generator(each, index, &mut missing))
-        .collect();
+/// Reads the method from a resolved spec; `None` if a value is absent for which the recipe has no default, which no recipe lacks.
+pub(super) fn read(spec: &SynthesisRunSpec) -> Option<Method> {
     let filters = spec.filters.clone().unwrap_or_default();
-    let judge = match &filters.solvability {
-        Some(on) => Some(JudgeMethod {
-            model: missing.get(on.model.clone(), "spec.filters.solvability.model")?,
-            sampling: missing.get(on.sampling.clone(), "spec.filters.solvability.sampling")?,
-        }),
-        None => None,
+    let judge = |on: Solvability| {
+        Some(JudgeMethod {
+            model: on.model?,
+            sampling: on.sampling?,
+        })
     };
-    let difficulty = match &filters.difficulty {
-        Some(on) => {
-            let at = |name: &str| format!("spec.filters.difficulty.{name}");
-            Some(DifficultyMethod {
-                base: on.base.clone(),
-                solver: on.solver.clone(),
-                samples: missing.get(on.samples, at("samples"))?,
-                sampling: missing.get(on.sampling.clone(), at("sampling"))?,
-                generators: missing.get(on.generators.clone(), at("generators"))?,
-                minimum: missing.get(on.minimum, at("minimum"))?,
-                training: Training {
-                    epochs: missing.get(on.epochs, at("epochs"))?,
-                    learning_rate: missing.get(on.learning_rate, at("learningRate"))?,
-                    warmup_ratio: SCORER_WARMUP,
-                    max_length: SCORER_MAX_LENGTH,
-                    batch_size: missing.get(on.batch_size, at("batchSize"))?,
-                    tuning: Tuning::Full,
-                    lora: None,
-                    checkpoint_steps: CHECKPOINT_STEPS,
-                },
-            })
-        }
-        None => None,
-    };
-    let filter = FilterMethod {
-        languages: filters.language.map(|on| on.keep.unwrap_or_default()),
-        contamination: match filters.contamination {
-            Some(on) => Some((
-                missing.get(on.ngram, "spec.filters.contamination.ngram")?,
-                on.benchmarks,
-            )),
-            None => None,
-        },
-        duplicates: match filters.duplicates {
-            Some(on) => Some(missing.get(on.similarity, "spec.filters.duplicates.similarity")?),
-            None => None,
-        },
-    };
+    let agreement = spec
+        .verification
+        .as_ref()
+        .and_then(|v| v.agreement.as_ref());
     Some(Method {
-        domain: missing.get(spec.domain, "spec.domain")?,
+        domain: spec.domain?,
         seed: spec.seed,
         models: spec.models.clone(),
         seed_questions: spec.seed_questions.clone(),
-        generators,
-        filter,
-        judge,
-        difficulty,
+        generators: spec
+            .generators
+            .iter()
+            .map(generator)
+            .collect::<Option<_>>()?,
+        filter: FilterMethod {
+            languages: filters.language.map(|on| on.keep.unwrap_or_default()),
+            contamination: required(filters.contamination, |on| Some((on.ngram?, on.benchmarks)))?,
+            duplicates: required(filters.duplicates, |on| on.similarity)?,
+        },
+        judge: required(filters.solvability, judge)?,
+        difficulty: required(filters.difficulty, difficulty)?,
         responder: spec.responses.model.clone(),
-        samples: missing.get(spec.responses.samples, "spec.responses.samples")?,
-        sampling: missing.get(spec.responses.sampling.clone(), "spec.responses.sampling")?,
-        answer_format: missing.get(spec.responses.answer_format, "spec.responses.answerFormat")?,
-        reward: missing.get(
-            spec.reward.clone().and_then(|reward| reward.model),
-            "spec.reward.model",
-        )?,
-        at_least: spec
-            .verification
-            .clone()
-            .and_then(|v| v.agreement)
-            .map_or(1, |agreement| agreement.at_least),
+        samples: spec.responses.samples?,
+        sampling: spec.responses.sampling.clone()?,
+        answer_format: spec.responses.answer_format?,
+        reward: spec.reward.as_ref()?.model.clone()?,
+        at_least: agreement.map_or(1, |agreement| agreement.at_least),
     })
 }
 
-/// Turns absent values into errors.
-struct Missing<'a>(&'a mut Vec<FieldError>);
-
-impl Missing<'_> {
-    fn get<T>(&mut self, value: Option<T>, field: impl Into<String>) -> Option<T> {
-        if value.is_none() {
-            self.0.push(field_error(
-                field,
-                "is not set, and the recipe has no default for it: set it",
-            ));
-        }
-        value
+/// Reads what is on: `None` if it lacks a value, `Some(None)` if it is off.
+fn required<T, U>(on: Option<T>, read: impl Fn(T) -> Option<U>) -> Option<Option<U>> {
+    match on {
+        Some(on) => read(on).map(Some),
+        None => Some(None),
     }
 }
 
-fn generator(
-    each: &scalequest_crds::v1alpha1::Generator,
-    index: usize,
-    missing: &mut Missing,
-) -> Option<GeneratorMethod> {
-    let at = |name: &str| format!("spec.generators[{index}].{name}");
-    let qft = missing.get(each.qft.clone(), at("qft"))?;
-    let qpo = missing.get(each.qpo.clone(), at("qpo"))?;
-    let pairs = missing.get(qpo.pairs, at("qpo.pairs"))?;
-    let training = qpo_training(&qpo, &at, missing)?;
+fn generator(each: &Generator) -> Option<GeneratorMethod> {
+    let (qft, qpo) = (each.qft.clone()?, each.qpo.clone()?);
+    let epochs = qft.epochs?;
+    let qft = Training {
+        epochs,
+        learning_rate: qft.learning_rate?,
+        warmup_ratio: qft.warmup_ratio?,
+        max_length: qft.max_length?,
+        batch_size: qft.batch_size?,
+        tuning: qft.tuning?,
+        lora: adapters(qft.tuning, qft.lora),
+        checkpoint_steps: CHECKPOINT_STEPS,
+    };
+    let pairs = qpo.pairs?;
+    let qpo = QpoMethod {
+        pairs,
+        rewriter: qpo.rewriter?,
+        rewriting: qpo.rewriting?,
+        beta: qpo.beta?,
+        training: Training {
+            epochs: qpo.epochs?,
+            learning_rate: qpo.learning_rate?,
+            warmup_ratio: qpo.warmup_ratio?,
+            max_length: qpo.max_length?,
+            batch_size: qpo.batch_size?,
+            tuning: qpo.tuning?,
+            lora: adapters(qpo.tuning, qpo.lora),
+            checkpoint_steps: CHECKPOINT_STEPS,
+        },
+    };
     Some(GeneratorMethod {
         name: each.name.clone(),
         model: each.model.clone(),
-        weight: missing.get(each.weight, at("weight"))?,
+        weight: each.weight?,
         system_prompt: each.system_prompt.clone(),
-        qft: qft_training(&qft, &at, missing).filter(|training| training.epochs > 0),
-        qpo: match pairs {
-            0 => None,
-            pairs => Some(QpoMethod {
-                pairs,
-                rewriter: missing.get(qpo.rewriter, at("qpo.rewriter"))?,
-                rewriting: missing.get(qpo.rewriting, at("qpo.rewriting"))?,
-                beta: missing.get(qpo.beta, at("qpo.beta"))?,
-                training,
-            }),
+        qft: (epochs > 0).then_some(qft),
+        qpo: (pairs != 0).then_some(qpo),
+        sampling: each.sampling.clone()?,
+    })
+}
+
+fn adapters(tuning: Option<Tuning>, lora: Option<Lora>) -> Option<Lora> {
+    lora.filter(|_| tuning == Some(Tuning::Lora))
+}
+
+fn difficulty(on: Difficulty) -> Option<DifficultyMethod> {
+    Some(DifficultyMethod {
+        base: on.base,
+        solver: on.solver,
+        samples: on.samples?,
+        sampling: on.sampling?,
+        generators: on.generators?,
+        minimum: on.minimum?,
+        training: Training {
+            epochs: on.epochs?,
+            learning_rate: on.learning_rate?,
+            warmup_ratio: SCORER_WARMUP,
+            max_length: SCORER_MAX_LENGTH,
+            batch_size: on.batch_size?,
+            tuning: Tuning::Full,
+            lora: None,
+            checkpoint_steps: CHECKPOINT_STEPS,
         },
-        sampling: missing.get(each.sampling.clone(), at("sampling"))?,
     })
-}
-
-fn qft_training(
-    qft: &Qft,
-    at: &impl Fn(&str) -> String,
-    missing: &mut Missing,
-) -> Option<Training> {
-    let tuning = missing.get(qft.tuning, at("qft.tuning"))?;
-    Some(Training {
-        epochs: missing.get(qft.epochs, at("qft.epochs"))?,
-        learning_rate: missing.get(qft.learning_rate, at("qft.learningRate"))?,
-        warmup_ratio: missing.get(qft.warmup_ratio, at("qft.warmupRatio"))?,
-        max_length: missing.get(qft.max_length, at("qft.maxLength"))?,
-        batch_size: missing.get(qft.batch_size, at("qft.batchSize"))?,
-        tuning,
-        lora: adapters(tuning, &qft.lora),
-        checkpoint_steps: CHECKPOINT_STEPS,
-    })
-}
-
-fn qpo_training(
-    qpo: &Qpo,
-    at: &impl Fn(&str) -> String,
-    missing: &mut Missing,
-) -> Option<Training> {
-    let tuning = missing.get(qpo.tuning, at("qpo.tuning"))?;
-    Some(Training {
-        epochs: missing.get(qpo.epochs, at("qpo.epochs"))?,
-        learning_rate: missing.get(qpo.learning_rate, at("qpo.learningRate"))?,
-        warmup_ratio: missing.get(qpo.warmup_ratio, at("qpo.warmupRatio"))?,
-        max_length: missing.get(qpo.max_length, at("qpo.maxLength"))?,
-        batch_size: missing.get(qpo.batch_size, at("qpo.batchSize"))?,
-        tuning,
-        lora: adapters(tuning, &qpo.lora),
-        checkpoint_steps: CHECKPOINT_STEPS,
-    })
-}
-
-fn adapters(tuning: Tuning, lora: &Option<Lora>) -> Option<Lora> {
-    lora.clone().filter(|_| tuning == Tuning::Lora)
 }

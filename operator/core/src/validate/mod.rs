@@ -104,27 +104,24 @@ pub fn validate(run: &SynthesisRun, environment: Environment) -> Result<ValidRun
     languages::check(&spec, &mut errors);
     record_size::check(&spec, &mut errors);
     let limits = limits::read(&spec, &mut errors);
-    let method = method::read(&spec, &mut errors);
-
-    match method {
-        Some(method) if errors.is_empty() => {
-            let name = run.metadata.name.clone().unwrap_or_default();
-            let (workspace, output) = (
-                places::location(&spec.workspace),
-                places::location(&spec.output),
-            );
-            Ok(ValidRun {
-                name,
-                spec,
-                method,
-                limits,
-                notes,
-                workspace,
-                output,
-            })
-        }
-        _ => Err(errors),
+    if !errors.is_empty() {
+        return Err(errors);
     }
+    let no_default = || {
+        vec![field_error(
+            "spec.recipe",
+            "has no default for a value that is absent",
+        )]
+    };
+    Ok(ValidRun {
+        name: run.metadata.name.clone().unwrap_or_default(),
+        method: method::read(&spec).ok_or_else(no_default)?,
+        limits,
+        notes,
+        workspace: places::location(&spec.workspace),
+        output: places::location(&spec.output),
+        spec,
+    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use url::Url;
 use super::Environment;
 use super::fetched::{cache, repository};
 use super::places::check_uri;
+use super::references::{Kind, references};
 use crate::field_error::field_error;
 
 /// Checks all models of a resolved spec.
@@ -17,11 +18,15 @@ pub(super) fn check(
     errors: &mut Vec<FieldError>,
     notes: &mut Vec<FieldError>,
 ) {
+    let used = references(spec);
     for (index, model) in spec.models.iter().enumerate() {
         let field = format!("spec.models[{index}]");
         engine(model, &field, spec, environment, errors, notes);
         source(model, &field, environment, errors, notes);
-        if !is_used(spec, &model.name) {
+        if !used
+            .iter()
+            .any(|(_, name, kind)| *kind == Kind::Model && *name == model.name)
+        {
             notes.push(field_error(
                 format!("{field}.name"),
                 format!("`{}` is declared and never used", model.name),
@@ -248,27 +253,4 @@ fn source(
     if let Some(uri) = &source.uri {
         check_uri(uri, &format!("{field}.source.uri"), errors);
     }
-}
-
-fn is_used(spec: &SynthesisRunSpec, name: &str) -> bool {
-    let filters = spec.filters.clone().unwrap_or_default();
-    let by_generators = spec.generators.iter().any(|generator| {
-        generator.model == name
-            || generator
-                .qpo
-                .as_ref()
-                .and_then(|qpo| qpo.rewriter.as_deref())
-                == Some(name)
-    });
-    by_generators
-        || spec.responses.model == name
-        || spec
-            .reward
-            .as_ref()
-            .and_then(|reward| reward.model.as_deref())
-            == Some(name)
-        || filters.solvability.and_then(|on| on.model).as_deref() == Some(name)
-        || filters
-            .difficulty
-            .is_some_and(|on| on.base == name || on.solver == name)
 }

@@ -24,78 +24,62 @@ pub(super) fn check(spec: &SynthesisRunSpec) -> Vec<FieldError> {
     declared_once(&models, "spec.models", &mut errors);
     declared_once(&generators, "spec.generators", &mut errors);
 
-    let mut refer = |field: String, name: &str, kind: &str, names: &[&str]| {
+    for (field, name, kind) in references(spec) {
+        let names = match kind {
+            Kind::Model => &models,
+            Kind::Generator => &generators,
+        };
         if !names.contains(&name) {
             let (hint, known) = (did_you_mean(name, names.iter().copied()), names.join(", "));
+            let kind = format!("{kind:?}").to_lowercase();
             errors.push(field_error(
                 field,
                 format!("`{name}` is no {kind} of this spec{hint} (there are: {known})"),
             ));
         }
-    };
-    for (index, generator) in spec.generators.iter().enumerate() {
-        refer(
-            format!("spec.generators[{index}].model"),
-            &generator.model,
-            "model",
-            &models,
-        );
-        if let Some(rewriter) = generator.qpo.as_ref().and_then(|qpo| qpo.rewriter.as_ref()) {
-            refer(
-                format!("spec.generators[{index}].qpo.rewriter"),
-                rewriter,
-                "model",
-                &models,
-            );
-        }
     }
-    let filters = spec.filters.clone().unwrap_or_default();
-    if let Some(judge) = filters.solvability.and_then(|on| on.model) {
-        refer(
-            "spec.filters.solvability.model".into(),
-            &judge,
-            "model",
-            &models,
-        );
-    }
-    if let Some(difficulty) = &filters.difficulty {
-        refer(
-            "spec.filters.difficulty.base".into(),
-            &difficulty.base,
-            "model",
-            &models,
-        );
-        refer(
-            "spec.filters.difficulty.solver".into(),
-            &difficulty.solver,
-            "model",
-            &models,
-        );
-        for (index, name) in difficulty.generators.iter().flatten().enumerate() {
-            refer(
-                format!("spec.filters.difficulty.generators[{index}]"),
-                name,
-                "generator",
-                &generators,
-            );
-        }
-    }
-    refer(
-        "spec.responses.model".into(),
-        &spec.responses.model,
-        "model",
-        &models,
-    );
-    if let Some(model) = spec
-        .reward
-        .as_ref()
-        .and_then(|reward| reward.model.as_ref())
-    {
-        refer("spec.reward.model".into(), model, "model", &models);
-    }
-
     amounts(spec, &mut errors);
     errors
+}
+
+/// What a name refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Model,
+    Generator,
+}
+
+/// Returns every field of a resolved spec that refers to a model or a generator, in the order of the fields.
+pub(super) fn references(spec: &SynthesisRunSpec) -> Vec<(String, &str, Kind)> {
+    let mut all: Vec<(String, Option<&String>, Kind)> = Vec::new();
+    for (index, generator) in spec.generators.iter().enumerate() {
+        let at = format!("spec.generators[{index}]");
+        let rewriter = generator.qpo.as_ref().and_then(|qpo| qpo.rewriter.as_ref());
+        all.push((format!("{at}.model"), Some(&generator.model), Kind::Model));
+        all.push((format!("{at}.qpo.rewriter"), rewriter, Kind::Model));
+    }
+    if let Some(filters) = &spec.filters {
+        let at = |name: &str| format!("spec.filters.{name}");
+        let judge = filters.solvability.as_ref();
+        let judge = judge.and_then(|on| on.model.as_ref());
+        all.push((at("solvability.model"), judge, Kind::Model));
+        if let Some(on) = &filters.difficulty {
+            all.push((at("difficulty.base"), Some(&on.base), Kind::Model));
+            all.push((at("difficulty.solver"), Some(&on.solver), Kind::Model));
+            for (index, name) in on.generators.iter().flatten().enumerate() {
+                let field = at(&format!("difficulty.generators[{index}]"));
+                all.push((field, Some(name), Kind::Generator));
+            }
+        }
+    }
+    let responder = Some(&spec.responses.model);
+    let reward = spec.reward.as_ref();
+    let reward = reward.and_then(|reward| reward.model.as_ref());
+    all.push(("spec.responses.model".into(), responder, Kind::Model));
+    all.push(("spec.reward.model".into(), reward, Kind::Model));
+    let named = all.into_iter();
+    let named = named.filter_map(|(field, name, kind)| Some((field, name?.as_str(), kind)));
+    named.collect()
 }
 
 /// What compares two fields of the spec with each other.
