@@ -11,22 +11,22 @@ use scalequest_crds::v1alpha1::SeedQuestions;
 
 use super::super::Refusal;
 use super::super::arguments::PlanArguments;
-use scalequest_core::estimate::rated::{Known, ProfileFile, Rated};
-use scalequest_core::estimate::{Assumptions, Measured, assume, model_sizes};
+use scalequest_core::estimate::profile::{MachineProfile, ModelIdentity, ProfileFile};
+use scalequest_core::estimate::{Assumptions, Measurements, assume, model_sizes};
 use scalequest_core::validate::ValidRun;
 use scalequest_runner::places::{run_directory, state_directory};
 use scalequest_runner::record_file::{self, RECORD};
 
 /// What is known.
-pub struct Gathered {
+pub struct PlanInputs {
     /// What is assumed, with what was measured and stated in its place.
     pub assumptions: Assumptions,
     /// The earlier run.
-    pub measured: Option<Measured>,
+    pub measurements: Option<Measurements>,
     /// What its preflight found.
     pub preflight: Option<PreflightReport>,
     /// Rates of this machine.
-    pub rated: Option<Rated>,
+    pub profile: Option<MachineProfile>,
     /// Where all that comes from, a sentence each.
     pub sources: Vec<String>,
 }
@@ -35,7 +35,7 @@ pub struct Gathered {
 ///
 /// # Errors
 /// What the person stated makes no sense, or a profile cannot be used.
-pub fn gather(run: &ValidRun, arguments: &PlanArguments) -> Result<Gathered, Refusal> {
+pub fn gather(run: &ValidRun, arguments: &PlanArguments) -> Result<PlanInputs, Refusal> {
     let mut sources = Vec::new();
     let mut assumptions = counted(run);
     let (preflight, measured) = earlier(run, &mut sources);
@@ -58,11 +58,11 @@ pub fn gather(run: &ValidRun, arguments: &PlanArguments) -> Result<Gathered, Ref
     }
     let files = profiles(&arguments.profile)?;
     let known = known(run, preflight.as_ref());
-    Ok(Gathered {
+    Ok(PlanInputs {
         assumptions,
-        measured,
+        measurements: measured,
         preflight,
-        rated: (!files.is_empty()).then(|| Rated::new(files, &known)),
+        profile: (!files.is_empty()).then(|| MachineProfile::new(files, &known)),
         sources,
     })
 }
@@ -96,7 +96,7 @@ fn counted(run: &ValidRun) -> Assumptions {
 fn earlier(
     run: &ValidRun,
     sources: &mut Vec<String>,
-) -> (Option<PreflightReport>, Option<Measured>) {
+) -> (Option<PreflightReport>, Option<Measurements>) {
     let directory = run_directory(&state_directory(&run.spec().workspace), run.name());
     let place = directory.join(RECORD);
     let record = match record_file::load(&directory) {
@@ -109,7 +109,7 @@ fn earlier(
     let Some(record) = record else {
         return (None, None);
     };
-    match Measured::of(&record, run) {
+    match Measurements::of(&record, run) {
         Ok(measured) => {
             if let Some(measured) = &measured {
                 let over = measured
@@ -180,7 +180,7 @@ fn read(path: &Path) -> Result<ModelProfile, String> {
 }
 
 /// What the profile of each model can be found by.
-fn known(run: &ValidRun, preflight: Option<&PreflightReport>) -> BTreeMap<String, Known> {
+fn known(run: &ValidRun, preflight: Option<&PreflightReport>) -> BTreeMap<String, ModelIdentity> {
     let facts = |name: &str| preflight?.models.iter().find(|facts| facts.name == name);
     let sizes = model_sizes(run.method(), preflight);
     let of = |model: &scalequest_crds::v1alpha1::Model| {
@@ -189,7 +189,7 @@ fn known(run: &ValidRun, preflight: Option<&PreflightReport>) -> BTreeMap<String
             .as_ref()
             .and_then(|source| source.path.as_ref());
         let whole = path.and_then(|path| Path::new(path).canonicalize().ok());
-        Known {
+        ModelIdentity {
             digest: facts(&model.name).map(|facts| facts.digest.clone()),
             path: whole.map(|path| path.display().to_string()),
             parameters: sizes.get(&model.name).map_or(0, |size| size.parameters),

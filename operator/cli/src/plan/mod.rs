@@ -15,11 +15,11 @@ use super::arguments::{OutputFormat, PlanArguments};
 use super::{Refusal, spec_file, text};
 use gather::gather;
 use scalequest_core::estimate::{
-    CostEstimate, Device, Knowledge, Machine, StageEstimate, devices, estimate, processors,
+    CostEstimate, Device, EstimateInput, Machine, StageEstimate, devices, estimate, processors,
 };
 use scalequest_core::nearest::nearest;
 use scalequest_core::validate::{Environment, ValidRun, validate};
-use show::Shown;
+use show::PlanReport;
 
 /// Prints the plan of the run in a file.
 pub fn plan(arguments: &PlanArguments) -> Result<i32, Refusal> {
@@ -39,18 +39,18 @@ pub fn plan(arguments: &PlanArguments) -> Result<i32, Refusal> {
     })?;
     let elsewhere = served_elsewhere(&valid);
     let known = gather(&valid, arguments)?;
-    let machine = match &known.rated {
-        Some(rated) => Machine::Rated(rated),
+    let machine = match &known.profile {
+        Some(profile) => Machine::Profiled(profile),
         None => Machine::Device(device),
     };
-    let knowledge = Knowledge {
+    let input = EstimateInput {
         preflight: known.preflight.as_ref(),
         assumptions: &known.assumptions,
-        measured: known.measured.as_ref(),
+        measurements: known.measurements.as_ref(),
     };
-    let mut cost = estimate(&valid, &knowledge, &machine);
+    let mut cost = estimate(&valid, &input, &machine);
     leave_out(&elsewhere, &valid, &mut cost);
-    let shown = Shown {
+    let shown = PlanReport {
         run: &valid,
         cost: &cost,
         machine: &machine,

@@ -7,7 +7,9 @@ use serde_json::json;
 
 use super::super::text;
 use scalequest_core::estimate::paper::paper_cost;
-use scalequest_core::estimate::{CostEstimate, Fit, Machine, Rated, StageEstimate};
+use scalequest_core::estimate::{
+    CostEstimate, Machine, MachineProfile, ProfileMatch, StageEstimate,
+};
 use scalequest_core::plan::size::pilot;
 use scalequest_core::validate::ValidRun;
 
@@ -15,7 +17,7 @@ use scalequest_core::validate::ValidRun;
 const FEW_HOURS: f64 = 2.0;
 
 /// What is shown.
-pub struct Shown<'a> {
+pub struct PlanReport<'a> {
     /// The run.
     pub run: &'a ValidRun,
     /// What it takes.
@@ -28,10 +30,10 @@ pub struct Shown<'a> {
     pub elsewhere: &'a BTreeSet<String>,
 }
 
-impl Shown<'_> {
+impl PlanReport<'_> {
     /// For people.
     pub fn as_text(&self) -> String {
-        let Shown {
+        let PlanReport {
             run,
             cost,
             machine,
@@ -73,7 +75,7 @@ impl Shown<'_> {
             let _ = writeln!(out, "all else is assumed: docs/cost.md");
         }
         out.push('\n');
-        let few = matches!(machine, Machine::Rated(_)) && cost.hours < FEW_HOURS;
+        let few = matches!(machine, Machine::Profiled(_)) && cost.hours < FEW_HOURS;
         let unit = match few {
             true => "seconds".to_string(),
             false => format!("{}s", machine.hour()),
@@ -108,7 +110,7 @@ impl Shown<'_> {
                     device.name, device.description
                 );
             }
-            Machine::Rated(rated) => self.show_profiles(rated, &mut out),
+            Machine::Profiled(profile) => self.show_profiles(profile, &mut out),
         }
         if let Some(money) = &cost.cost {
             let _ = writeln!(out, "cost: {money} {}", limits.currency);
@@ -134,12 +136,12 @@ impl Shown<'_> {
     }
 
     /// Which profile is used for which model, and what it lacks.
-    fn show_profiles(&self, rated: &Rated, out: &mut String) {
-        for (model, used, file) in rated.used() {
-            let how = match used.fit {
-                Fit::Exact => "its own".to_string(),
-                Fit::SameSize => "that of a model of its size".to_string(),
-                Fit::Scaled => format!(
+    fn show_profiles(&self, profile: &MachineProfile, out: &mut String) {
+        for (model, used, file) in profile.matched() {
+            let how = match used.quality {
+                ProfileMatch::Exact => "its own".to_string(),
+                ProfileMatch::SameSize => "that of a model of its size".to_string(),
+                ProfileMatch::Scaled => format!(
                     "that of a model of {} parameters times {:.2}: measure it itself",
                     billions(file.profile.model.parameters),
                     used.scale
@@ -154,7 +156,7 @@ impl Shown<'_> {
             let dtype = declared
                 .filter(|each| each.name == model)
                 .map(|each| each.dtype())
-                .find(|dtype| rated.in_another_dtype(model, *dtype));
+                .find(|dtype| profile.in_another_dtype(model, *dtype));
             if let Some(dtype) = dtype {
                 let _ = writeln!(
                     out,
@@ -164,7 +166,7 @@ impl Shown<'_> {
             }
         }
         let trains = |stage: &StageEstimate| stage.work.train_tokens > 0.0;
-        if !rated.has_training() && self.cost.stages.iter().any(trains) {
+        if !profile.has_training() && self.cost.stages.iter().any(trains) {
             let _ = writeln!(
                 out,
                 "training was not measured: it is estimated by the rates of device cpu"
@@ -188,13 +190,13 @@ impl Shown<'_> {
         let models: Vec<_> = cost.models.iter().map(|(name, size)| json!({"name": name, "parameters": size.parameters, "guessed": size.guessed})).collect();
         let device = match self.machine {
             Machine::Device(device) => json!(device.name),
-            Machine::Rated(_) => json!(null),
+            Machine::Profiled(_) => json!(null),
         };
         let profiles: Vec<_> = match self.machine {
             Machine::Device(_) => Vec::new(),
-            Machine::Rated(rated) => rated
-                .used()
-                .map(|(model, used, file)| json!({"model": model, "file": file.name, "fit": format!("{:?}", used.fit), "scale": used.scale}))
+            Machine::Profiled(profile) => profile
+                .matched()
+                .map(|(model, used, file)| json!({"model": model, "file": file.name, "fit": format!("{:?}", used.quality), "scale": used.scale}))
                 .collect(),
         };
         json!({

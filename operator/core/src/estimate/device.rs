@@ -15,15 +15,15 @@ pub struct Device {
     /// Memory in bytes.
     pub memory: f64,
     /// How fast it is.
-    pub rates: Rates,
+    pub throughput: Throughput,
 }
 
 /// How fast a device is.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum Rates {
+pub enum Throughput {
     /// By its maker's data sheet, of which a share is reached ([`super::Assumptions`]): an accelerator.
-    Sheet {
+    Datasheet {
         /// Dense bf16 FLOP/s.
         flops: f64,
         /// Memory bandwidth in bytes per second.
@@ -43,9 +43,9 @@ pub enum Rates {
 impl Device {
     /// What an hour of it is called: budgets count GPU hours, and worker hours where there is no GPU.
     pub fn hour(&self) -> &'static str {
-        match self.rates {
-            Rates::Sheet { .. } => "GPU-hour",
-            Rates::Measured { .. } => "worker-hour",
+        match self.throughput {
+            Throughput::Datasheet { .. } => "GPU-hour",
+            Throughput::Measured { .. } => "worker-hour",
         }
     }
 }
@@ -62,5 +62,5 @@ pub fn devices() -> &'static [Device] {
 pub fn processors() -> Option<&'static Device> {
     DEVICES
         .iter()
-        .find(|device| matches!(device.rates, Rates::Measured { .. }))
+        .find(|device| matches!(device.throughput, Throughput::Measured { .. }))
 }

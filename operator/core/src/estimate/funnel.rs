@@ -4,8 +4,8 @@ use scalequest_crds::protocol::preflight::PreflightReport;
 use scalequest_crds::protocol::task::Training;
 use scalequest_crds::v1alpha1::{Sampling, Stage};
 
-use super::measured::Measured;
-use super::{Assumptions, Knowledge};
+use super::measurements::Measurements;
+use super::{Assumptions, EstimateInput};
 use crate::plan::forecast::waves;
 use crate::plan::size::share;
 use crate::validate::{Method, ValidRun};
@@ -23,28 +23,28 @@ pub struct StageWork {
     pub rows: i64,
     /// Lines that are cut into shards, wave by wave; one entry for a stage outside the waves. Of Label they are all seed questions,
     /// though only those with an answer are work.
-    pub lines: Vec<i64>,
+    pub rows_per_wave: Vec<i64>,
     /// Prompt or scored tokens.
     pub prefill_tokens: f64,
     /// Those of them that our engine computes once for several rows, which begin alike.
-    pub tokens_shared: f64,
+    pub cached_tokens: f64,
     /// Tokens made.
     pub decode_tokens: f64,
     /// Tokens learnt from, all passes.
     pub train_tokens: f64,
-    /// Mean tokens of a sequence while it is being made.
+    /// Mean tokens of a sequence while it is decoded.
     pub sequence_tokens: f64,
-    /// Texts made for a row.
+    /// Texts generated for a row.
     pub samples: f64,
     /// Most tokens of such a text.
-    pub longest: f64,
+    pub max_tokens: f64,
     /// Steps of a training, and those after which it keeps a checkpoint.
     pub steps: (f64, f64),
 }
 
 /// The shares that the steps of the funnel keep, 1 for what a run leaves out.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Kept {
+pub struct PassRates {
     /// Of sampled questions: those whose rewrite makes a pair.
     pub rewrite: f64,
     /// Of questions: those that the rule-based filters leave.
@@ -57,11 +57,11 @@ pub struct Kept {
     pub verified: f64,
 }
 
-impl Kept {
+impl PassRates {
     /// The shares for a method. A stated yield decides what is not stated itself: the judge's share where there is a judge, then that of
     /// verification.
-    pub fn of(method: &Method, a: &Assumptions) -> Kept {
-        let mut kept = Kept {
+    pub fn of(method: &Method, a: &Assumptions) -> PassRates {
+        let mut kept = PassRates {
             rewrite: a.rewrite_kept,
             filter: a.filter_kept.unwrap_or(match method.filter.languages {
                 Some(_) => a.language_kept,
@@ -90,11 +90,11 @@ impl Kept {
 }
 
 /// The work of every stage that needs a model, in run order, and the questions of each wave.
-pub fn work(run: &ValidRun, knowledge: &Knowledge<'_>) -> (Vec<StageWork>, Vec<i64>) {
+pub fn work(run: &ValidRun, input: &EstimateInput<'_>) -> (Vec<StageWork>, Vec<i64>) {
     let method = run.method();
-    let a = knowledge.assumptions;
-    let kept = Kept::of(method, a);
-    let done = knowledge.measured.map(|measured| measured.waves.as_slice());
+    let a = input.assumptions;
+    let kept = PassRates::of(method, a);
+    let done = input.measurements.map(|measured| measured.waves.as_slice());
     let limits = run.limits();
     let waves = waves(
         limits.target,
@@ -106,23 +106,23 @@ pub fn work(run: &ValidRun, knowledge: &Knowledge<'_>) -> (Vec<StageWork>, Vec<i
         method,
         a,
         kept,
-        measured: knowledge.measured.filter(|_| !a.tokens_are_stated),
+        measurements: input.measurements.filter(|_| !a.tokens_are_stated),
     };
-    let mut stages = funnel.training(knowledge.preflight);
-    stages.extend(funnel.in_waves(&waves));
+    let mut stages = funnel.setup_stages(input.preflight);
+    stages.extend(funnel.wave_stages(&waves));
     (stages, waves)
 }
 
 struct Funnel<'a> {
     method: &'a Method,
     a: &'a Assumptions,
-    kept: Kept,
-    measured: Option<&'a Measured>,
+    kept: PassRates,
+    measurements: Option<&'a Measurements>,
 }
 
 impl Funnel<'_> {
     /// What comes before the waves.
-    fn training(&self, preflight: Option<&PreflightReport>) -> Vec<StageWork> {
+    fn setup_stages(&self, preflight: Option<&PreflightReport>) -> Vec<StageWork> {
         let a = self.a;
         let files = preflight.map(|preflight| &preflight.seed_questions);
         let seeds = files.map_or(a.seed_questions, |files| {
@@ -137,51 +137,51 @@ impl Funnel<'_> {
                 |stage, model: &str, rows| self.rows(stage, Some(&generator.name), model, rows);
             if let Some(training) = &generator.qft {
                 stages.push(
-                    of(Stage::Qft, &generator.model, seeds).learn(a.question_tokens, training),
+                    of(Stage::Qft, &generator.model, seeds).train(a.question_tokens, training),
                 );
             }
             if let Some(qpo) = &generator.qpo {
-                let question = made(a.question_tokens, &generator.sampling);
+                let question = mean_tokens(a.question_tokens, &generator.sampling);
                 let pairs = (qpo.pairs as f64 * self.kept.rewrite).round() as i64;
-                stages.push(of(Stage::Sample, &generator.model, qpo.pairs).make(
+                stages.push(of(Stage::Sample, &generator.model, qpo.pairs).decode(
                     a.prompt_tokens,
                     question,
                     1.0,
                     &generator.sampling,
                 ));
-                stages.push(of(Stage::Rewrite, &qpo.rewriter, qpo.pairs).make(
+                stages.push(of(Stage::Rewrite, &qpo.rewriter, qpo.pairs).decode(
                     a.prompt_tokens + question,
-                    made(a.question_tokens, &qpo.rewriting),
+                    mean_tokens(a.question_tokens, &qpo.rewriting),
                     1.0,
                     &qpo.rewriting,
                 ));
                 stages.push(
-                    of(Stage::Qpo, &generator.model, pairs).learn(2.0 * question, &qpo.training),
+                    of(Stage::Qpo, &generator.model, pairs).train(2.0 * question, &qpo.training),
                 );
             }
         }
         if let Some(difficulty) = &self.method.difficulty {
-            let response = made(a.response_tokens, &difficulty.sampling);
+            let response = mean_tokens(a.response_tokens, &difficulty.sampling);
             let mut label = self
                 .rows(Stage::Label, None, &difficulty.solver, answered)
-                .make(
+                .decode(
                     a.prompt_tokens + a.question_tokens,
                     response,
                     f64::from(difficulty.samples),
                     &difficulty.sampling,
                 );
-            label.lines = vec![seeds];
+            label.rows_per_wave = vec![seeds];
             stages.push(label);
             stages.push(
                 self.rows(Stage::TrainScorer, None, &difficulty.base, answered)
-                    .learn(a.question_tokens, &difficulty.training),
+                    .train(a.question_tokens, &difficulty.training),
             );
         }
         stages
     }
 
     /// What is done in every wave.
-    fn in_waves(&self, waves: &[i64]) -> Vec<StageWork> {
+    fn wave_stages(&self, waves: &[i64]) -> Vec<StageWork> {
         let (method, a) = (self.method, self.a);
         let questions: i64 = waves.iter().sum();
         let mut stages = Vec::new();
@@ -204,20 +204,20 @@ impl Funnel<'_> {
                     &generator.model,
                     rows,
                 )
-                .make(
+                .decode(
                     a.prompt_tokens,
-                    made(a.question_tokens, &generator.sampling),
+                    mean_tokens(a.question_tokens, &generator.sampling),
                     1.0,
                     &generator.sampling,
                 );
-            asked.lines = waves
+            asked.rows_per_wave = waves
                 .iter()
                 .map(|wave| share(*wave, &weights)[index])
                 .collect();
             stages.push(asked);
         }
-        let left = |stage, model: &str, share: f64| Rows {
-            lines: waves
+        let left = |stage, model: &str, share: f64| StageRows {
+            rows_per_wave: waves
                 .iter()
                 .map(|wave| (*wave as f64 * share) as i64)
                 .collect(),
@@ -225,103 +225,103 @@ impl Funnel<'_> {
         };
         let mut share = self.kept.filter;
         if let Some(judge) = &method.judge {
-            stages.push(left(Stage::Judge, &judge.model, share).make(
+            stages.push(left(Stage::Judge, &judge.model, share).decode(
                 a.prompt_tokens + a.question_tokens,
-                made(a.judgement_tokens, &judge.sampling),
+                mean_tokens(a.judgement_tokens, &judge.sampling),
                 1.0,
                 &judge.sampling,
             ));
             share *= self.kept.judge;
         }
         if let Some(difficulty) = &method.difficulty {
-            stages.push(left(Stage::Score, &difficulty.base, share).read(a.question_tokens));
+            stages.push(left(Stage::Score, &difficulty.base, share).prefill(a.question_tokens));
             share *= self.kept.difficulty;
         }
         let samples = f64::from(method.samples);
         let prompt = a.prompt_tokens + a.question_tokens;
-        let response = made(a.response_tokens, &method.sampling);
-        stages.push(left(Stage::Respond, &method.responder, share).make(
+        let response = mean_tokens(a.response_tokens, &method.sampling);
+        stages.push(left(Stage::Respond, &method.responder, share).decode(
             prompt,
             response,
             samples,
             &method.sampling,
         ));
         let mut reward =
-            left(Stage::Reward, &method.reward, share).read(samples * (prompt + response));
+            left(Stage::Reward, &method.reward, share).prefill(samples * (prompt + response));
         // The responses to a question are scored one after the other, and begin with it.
         let again = (samples - 1.0) * prompt * reward.rows as f64;
-        reward.tokens_shared = again.min(reward.prefill_tokens);
+        reward.cached_tokens = again.min(reward.prefill_tokens);
         stages.push(reward);
         stages
     }
 
-    fn rows(&self, stage: Stage, generator: Option<&str>, model: &str, rows: i64) -> Rows {
-        let seen = |measured: &&Measured| measured.per_row(stage, generator);
-        Rows {
+    fn rows(&self, stage: Stage, generator: Option<&str>, model: &str, rows: i64) -> StageRows {
+        let measured = |measured: &&Measurements| measured.tokens_per_row(stage, generator);
+        StageRows {
             stage,
             generator: generator.map(String::from),
             model: model.into(),
             rows,
-            lines: vec![rows],
+            rows_per_wave: vec![rows],
             question: self.a.question_tokens,
-            seen: self.measured.as_ref().and_then(seen),
+            measured: self.measurements.as_ref().and_then(measured),
         }
     }
 }
 
 /// Mean tokens of a text, never above its limit.
-fn made(mean: f64, sampling: &Sampling) -> f64 {
+fn mean_tokens(mean: f64, sampling: &Sampling) -> f64 {
     sampling
         .max_new_tokens
         .map_or(mean, |limit| mean.min(f64::from(limit)))
 }
 
 /// Rows of a stage whose tokens are still to be said.
-struct Rows {
+struct StageRows {
     stage: Stage,
     generator: Option<String>,
     model: String,
     rows: i64,
-    lines: Vec<i64>,
+    rows_per_wave: Vec<i64>,
     /// Tokens in a question.
     question: f64,
     /// Tokens read and made by row, where they were measured: they go before what is assumed.
-    seen: Option<(f64, f64)>,
+    measured: Option<(f64, f64)>,
 }
 
-impl Rows {
-    fn with(self, read: f64, made: f64, learnt: f64) -> StageWork {
+impl StageRows {
+    fn with(self, prefilled: f64, decoded: f64, trained: f64) -> StageWork {
         let all = self.rows.max(0) as f64;
         StageWork {
             stage: self.stage,
             generator: self.generator,
             model: self.model,
             rows: self.rows,
-            lines: self.lines,
-            prefill_tokens: all * read,
-            tokens_shared: 0.0,
-            decode_tokens: all * made,
-            train_tokens: all * learnt,
-            sequence_tokens: read + made / 2.0,
+            rows_per_wave: self.rows_per_wave,
+            prefill_tokens: all * prefilled,
+            cached_tokens: 0.0,
+            decode_tokens: all * decoded,
+            train_tokens: all * trained,
+            sequence_tokens: prefilled + decoded / 2.0,
             samples: 1.0,
-            longest: 0.0,
+            max_tokens: 0.0,
             steps: (0.0, 0.0),
         }
     }
 
-    fn read(self, read: f64) -> StageWork {
-        let read = self.seen.map_or(read, |seen| seen.0);
+    fn prefill(self, read: f64) -> StageWork {
+        let read = self.measured.map_or(read, |measured| measured.0);
         self.with(read, 0.0, 0.0)
     }
 
     /// Each row reads a prompt and makes `samples` texts of `each` tokens.
-    fn make(self, read: f64, each: f64, samples: f64, sampling: &Sampling) -> StageWork {
+    fn decode(self, read: f64, each: f64, samples: f64, sampling: &Sampling) -> StageWork {
         let samples = samples.max(1.0);
-        let (read, made) = self.seen.unwrap_or((read, samples * each));
+        let (read, made) = self.measured.unwrap_or((read, samples * each));
         let question = self.question;
         let mut work = self.with(read, made, 0.0);
         work.samples = samples;
-        work.longest = sampling.max_new_tokens.map_or(f64::INFINITY, f64::from);
+        work.max_tokens = sampling.max_new_tokens.map_or(f64::INFINITY, f64::from);
         work.sequence_tokens = read + made / samples / 2.0;
         // Every question is asked for in the same words; of the words around a question about half come before it.
         let around = (read - question).max(0.0);
@@ -329,15 +329,15 @@ impl Rows {
             Stage::Sample | Stage::Generate => read,
             _ => around / 2.0,
         };
-        work.tokens_shared = shared * work.rows.max(0) as f64;
+        work.cached_tokens = shared * work.rows.max(0) as f64;
         work
     }
 
-    /// Each row is learnt from in every epoch.
-    fn learn(self, tokens: f64, training: &Training) -> StageWork {
+    /// Each row is trained on in every epoch.
+    fn train(self, tokens: f64, training: &Training) -> StageWork {
         let epochs = f64::from(training.epochs);
-        let learnt = self.seen.map_or(tokens * epochs, |seen| seen.0);
-        let mut work = self.with(0.0, 0.0, learnt);
+        let trained = self.measured.map_or(tokens * epochs, |measured| measured.0);
+        let mut work = self.with(0.0, 0.0, trained);
         // Only QFT packs questions into rows, which it fills almost.
         let sequences = match work.stage {
             Stage::Qft => {

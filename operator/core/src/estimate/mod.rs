@@ -1,13 +1,13 @@
-//! What a run will take before anything has run: a cost model of parameters, tokens and device rates. It is an order of magnitude with
-//! its assumptions in the open ([`Assumptions`]), for `scalequest plan`; what an earlier run has measured ([`Measured`]) takes their place,
-//! and so do rates that were measured on a machine ([`Rated`]). It knows no file.
+//! What a run will take before anything has run: a cost model of parameters, tokens and the device's throughput. It is an order of
+//! magnitude with its assumptions in the open ([`Assumptions`]), for `scalequest plan`; what an earlier run has measured
+//! ([`Measurements`]) takes their place, and so do the throughput profiles of a machine ([`MachineProfile`]). It knows no file.
 //!
 //! For a model of `P` parameters on a device of `F` FLOP/s and `B` bytes/s, with efficiencies `e`:
-//! reading a token takes `2 P / (e_read F)` seconds; making a token takes the larger of `2 P / (e_make F)` and
-//! `(2 P / n + K) / (e_bandwidth B)`, where `n` sequences share one reading of the weights (2 bytes a parameter) and `K` is the bytes of
-//! a sequence's cache; learning from a token takes `6 P / (e_learn F)` (forward 2, backward 4), and `2 P` more where a frozen reference
-//! reads it too (DPO). Where the rates of whole stages were measured (processors), those take the place of `e F`, and of bandwidth. Rates of
-//! a machine and model know more: what starting and loading take, and a step of any batch ([`rated`]).
+//! prefill of a token takes `2 P / (e_prefill F)` seconds; decoding a token takes the larger of `2 P / (e_decode F)` and
+//! `(2 P / n + K) / (e_bandwidth B)`, if `n` sequences share one reading of the weights (2 bytes a parameter) and `K` is the bytes of a
+//! sequence's KV cache; training on a token takes `6 P / (e_train F)` (forward 2, backward 4), and `2 P` more if a frozen reference
+//! reads it too (DPO). If the throughput of whole stages was measured (processors), that takes the place of `e F`, and of bandwidth.
+//! The profile of a machine and model knows more: what starting and loading take, and a step of any batch ([`profile`]).
 
 pub mod assume;
 
@@ -17,11 +17,11 @@ pub mod device;
 
 pub mod funnel;
 
-pub mod measured;
+pub mod measurements;
 
 pub mod paper;
 
-pub mod rated;
+pub mod profile;
 
 mod sizes;
 
@@ -32,13 +32,13 @@ use scalequest_crds::v1alpha1::Stage;
 
 use crate::validate::ValidRun;
 pub use assume::{Overrides, assume};
-pub use device::{Device, Rates, devices, processors};
+pub use device::{Device, Throughput, devices, processors};
 pub use funnel::{StageWork, work};
-pub use measured::Measured;
-pub use rated::{Fit, Rated};
+pub use measurements::Measurements;
+pub use profile::{MachineProfile, ProfileMatch};
 pub use sizes::{ModelSize, model_sizes};
 
-/// What the model assumes. Token counts are means; those of texts that are made are never above the stage's `maxNewTokens`.
+/// What the model assumes. Token counts are means; those of generated texts are never above the stage's `maxNewTokens`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assumptions {
     /// Tokens in a question.
@@ -67,21 +67,21 @@ pub struct Assumptions {
     pub judge_is_stated: bool,
     /// Whether any number of tokens is stated, which then goes before what a run has measured.
     pub tokens_are_stated: bool,
-    /// Share of peak FLOP/s reached in reading prompts and scoring.
-    pub read_efficiency: f64,
-    /// Share of peak FLOP/s that bounds the making of tokens.
-    pub make_efficiency: f64,
-    /// Share of peak bandwidth reached in making tokens.
+    /// Share of peak FLOP/s reached in prefill and scoring.
+    pub prefill_efficiency: f64,
+    /// Share of peak FLOP/s that bounds decoding.
+    pub decode_efficiency: f64,
+    /// Share of peak bandwidth reached in decoding.
     pub bandwidth_efficiency: f64,
     /// Share of peak FLOP/s reached in training.
-    pub learn_efficiency: f64,
+    pub train_efficiency: f64,
     /// Sequences that share one reading of the weights, on average.
     pub batch: f64,
     /// Bytes of attention cache for a token of a model of 7e9 parameters; grows with the parameters' two thirds.
     pub cache_bytes: f64,
     /// Seed questions, where no file was looked at (paper: about 15,000).
     pub seed_questions: i64,
-    /// Those of them with an answer, from which difficulty is learnt; none: all.
+    /// Those of them with an answer, from which difficulty is learnt; all if `None`.
     pub seed_answers: Option<i64>,
 }
 
@@ -101,10 +101,10 @@ impl Default for Assumptions {
             yield_ratio: None,
             judge_is_stated: false,
             tokens_are_stated: false,
-            read_efficiency: 0.4,
-            make_efficiency: 0.25,
+            prefill_efficiency: 0.4,
+            decode_efficiency: 0.25,
             bandwidth_efficiency: 0.5,
-            learn_efficiency: 0.35,
+            train_efficiency: 0.35,
             batch: 64.0,
             cache_bytes: 128.0 * 1024.0,
             seed_questions: 15_000,
@@ -124,13 +124,13 @@ pub struct StageEstimate {
 
 /// What is known of a run before it is estimated.
 #[derive(Clone, Copy, Debug)]
-pub struct Knowledge<'a> {
+pub struct EstimateInput<'a> {
     /// What its models and files are, where they were looked at.
     pub preflight: Option<&'a PreflightReport>,
     /// What is assumed.
     pub assumptions: &'a Assumptions,
     /// What an earlier run of it has measured.
-    pub measured: Option<&'a Measured>,
+    pub measurements: Option<&'a Measurements>,
 }
 
 /// What the work is done on.
@@ -138,8 +138,8 @@ pub struct Knowledge<'a> {
 pub enum Machine<'a> {
     /// A device that we know.
     Device(&'a Device),
-    /// A machine by rates that were measured on it.
-    Rated(&'a Rated),
+    /// A machine by its throughput profiles.
+    Profiled(&'a MachineProfile),
 }
 
 impl Machine<'_> {
@@ -147,7 +147,7 @@ impl Machine<'_> {
     pub fn hour(&self) -> &'static str {
         match self {
             Machine::Device(device) => device.hour(),
-            Machine::Rated(_) => "machine-hour",
+            Machine::Profiled(_) => "machine-hour",
         }
     }
 }
@@ -172,13 +172,13 @@ pub struct CostEstimate {
 }
 
 /// What `run` will take on `machine`.
-pub fn estimate(run: &ValidRun, knowledge: &Knowledge<'_>, machine: &Machine<'_>) -> CostEstimate {
-    let mut models = model_sizes(run.method(), knowledge.preflight);
-    if let Machine::Rated(rated) = machine {
-        rated.correct(&mut models);
+pub fn estimate(run: &ValidRun, input: &EstimateInput<'_>, machine: &Machine<'_>) -> CostEstimate {
+    let mut models = model_sizes(run.method(), input.preflight);
+    if let Machine::Profiled(profile) = machine {
+        profile.correct(&mut models);
     }
-    let a = knowledge.assumptions;
-    let (work, waves) = work(run, knowledge);
+    let a = input.assumptions;
+    let (work, waves) = work(run, input);
     let stages: Vec<StageEstimate> = work
         .into_iter()
         .map(|work| {
@@ -186,13 +186,13 @@ pub fn estimate(run: &ValidRun, knowledge: &Knowledge<'_>, machine: &Machine<'_>
             let parameters = size.map_or(0.0, |size| size.parameters as f64);
             let seconds = match machine {
                 Machine::Device(device) => seconds(&work, parameters, device, a),
-                Machine::Rated(rated) => {
+                Machine::Profiled(profile) => {
                     let model = run
                         .method()
                         .models
                         .iter()
                         .find(|each| each.name == work.model);
-                    rated.seconds(&work, parameters, model.map(|model| model.dtype()))
+                    profile.seconds(&work, parameters, model.map(|model| model.dtype()))
                 }
             };
             StageEstimate {
@@ -210,7 +210,7 @@ pub fn estimate(run: &ValidRun, knowledge: &Knowledge<'_>, machine: &Machine<'_>
         stages,
         questions: waves.iter().sum(),
         waves,
-        yield_ratio: funnel::Kept::of(run.method(), a).yield_ratio(),
+        yield_ratio: funnel::PassRates::of(run.method(), a).yield_ratio(),
         hours,
         cost,
         models: models.into_iter().collect(),
@@ -225,8 +225,8 @@ pub fn seconds(
     assumptions: &Assumptions,
 ) -> f64 {
     let passes = if work.stage == Stage::Qpo { 8.0 } else { 6.0 };
-    let (reading, making, learning) = match device.rates {
-        Rates::Measured {
+    let (prefill_seconds, decode_seconds, train_seconds) = match device.throughput {
+        Throughput::Measured {
             prefill,
             decode,
             train,
@@ -235,24 +235,24 @@ pub fn seconds(
             2.0 * parameters / decode,
             parameters / train,
         ),
-        Rates::Sheet { flops, bandwidth } => (
-            2.0 * parameters / (assumptions.read_efficiency * flops),
-            making(
+        Throughput::Datasheet { flops, bandwidth } => (
+            2.0 * parameters / (assumptions.prefill_efficiency * flops),
+            decode_seconds(
                 work,
                 parameters,
                 (flops, bandwidth, device.memory),
                 assumptions,
             ),
-            parameters / (assumptions.learn_efficiency * flops),
+            parameters / (assumptions.train_efficiency * flops),
         ),
     };
-    work.prefill_tokens * reading
-        + work.decode_tokens * making
-        + work.train_tokens * passes * learning
+    work.prefill_tokens * prefill_seconds
+        + work.decode_tokens * decode_seconds
+        + work.train_tokens * passes * train_seconds
 }
 
 /// Seconds that an accelerator of so many FLOP/s, bytes/s and bytes needs to make a token.
-fn making(
+fn decode_seconds(
     work: &StageWork,
     parameters: f64,
     (flops, bandwidth, memory): (f64, f64, f64),
@@ -263,7 +263,7 @@ fn making(
     let room = ((0.9 * memory - weights) / cache.max(1.0)).max(1.0);
     let batch = assumptions.batch.min(room).max(1.0);
     let by_bandwidth = (weights / batch + cache) / (assumptions.bandwidth_efficiency * bandwidth);
-    let by_arithmetic = 2.0 * parameters / (assumptions.make_efficiency * flops);
+    let by_arithmetic = 2.0 * parameters / (assumptions.decode_efficiency * flops);
     by_bandwidth.max(by_arithmetic)
 }
 

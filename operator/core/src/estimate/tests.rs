@@ -29,14 +29,14 @@ spec:
 
 fn on(run: &ValidRun, device: &Device) -> CostEstimate {
     let assumptions = Assumptions::default();
-    estimate(run, &knowing(&assumptions), &Machine::Device(device))
+    estimate(run, &input(&assumptions), &Machine::Device(device))
 }
 
-fn knowing(assumptions: &Assumptions) -> Knowledge<'_> {
-    Knowledge {
+fn input(assumptions: &Assumptions) -> EstimateInput<'_> {
+    EstimateInput {
         preflight: None,
         assumptions,
-        measured: None,
+        measurements: None,
     }
 }
 
@@ -150,11 +150,11 @@ fn it_scales_with_samples_targets_and_tokens() {
 fn it_scales_with_the_rates_of_the_device() {
     let run = run(|text| text);
     let slow = &devices()[0];
-    let Rates::Sheet { flops, bandwidth } = slow.rates else {
+    let Throughput::Datasheet { flops, bandwidth } = slow.throughput else {
         panic!("the paper's device is an accelerator")
     };
     let with = |flops, bandwidth| Device {
-        rates: Rates::Sheet { flops, bandwidth },
+        throughput: Throughput::Datasheet { flops, bandwidth },
         ..slow.clone()
     };
     let (fast, wide) = (with(2.0 * flops, bandwidth), with(flops, 2.0 * bandwidth));
@@ -199,14 +199,14 @@ fn processors_take_about_as_long_as_the_quickstart_did() {
             generator: None,
             model: String::new(),
             rows: 1,
-            lines: vec![1],
+            rows_per_wave: vec![1],
             prefill_tokens: read,
-            tokens_shared: 0.0,
+            cached_tokens: 0.0,
             decode_tokens: made,
             train_tokens: learnt,
             sequence_tokens: 0.0,
             samples: 1.0,
-            longest: f64::INFINITY,
+            max_tokens: f64::INFINITY,
             steps: (1.0, 0.0),
         };
         let estimate = seconds(&work, parameters, cpu, &Assumptions::default());

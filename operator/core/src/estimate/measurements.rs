@@ -11,15 +11,15 @@ use crate::validate::ValidRun;
 
 /// What the seals of a run say.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Measured {
+pub struct Measurements {
     /// The waves that were planned, in order.
     pub waves: Vec<WaveRecord>,
-    seen: BTreeMap<(Stage, Option<String>), Seen>,
+    totals: BTreeMap<(Stage, Option<String>), StageTotals>,
 }
 
 /// The sums over a stage's seals.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Seen {
+struct StageTotals {
     work: i64,
     rows_in: i64,
     rows_out: i64,
@@ -27,12 +27,12 @@ struct Seen {
     tokens_out: i64,
 }
 
-impl Measured {
+impl Measurements {
     /// What `record` has measured of `run`: none where nothing is sealed.
     ///
     /// # Errors
     /// The record is of another spec; the first field that differs, for a person.
-    pub fn of(record: &RunRecord, run: &ValidRun) -> Result<Option<Measured>, String> {
+    pub fn of(record: &RunRecord, run: &ValidRun) -> Result<Option<Measurements>, String> {
         let mut same = record.clone();
         // A target that shrank makes fewer waves, and no other rows.
         same.spec.target = run.spec().target.clone();
@@ -40,10 +40,10 @@ impl Measured {
             let fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
             return Err(fields.join(", "));
         }
-        let mut seen: BTreeMap<_, Seen> = BTreeMap::new();
+        let mut totals: BTreeMap<_, StageTotals> = BTreeMap::new();
         for stage in &record.stages {
             let Some(seal) = &stage.seal else { continue };
-            let sum = seen
+            let sum = totals
                 .entry((stage.id.stage, stage.id.generator.clone()))
                 .or_default();
             sum.work += work(stage, seal.rows);
@@ -52,51 +52,56 @@ impl Measured {
             sum.tokens_in += seal.counts.tokens_in;
             sum.tokens_out += seal.counts.tokens_out;
         }
-        Ok((!seen.is_empty()).then(|| Measured {
+        Ok((!totals.is_empty()).then(|| Measurements {
             waves: record.waves.clone(),
-            seen,
+            totals,
         }))
     }
 
     /// Tokens read and made (or learnt) by row of a stage, where any was sealed.
-    pub fn per_row(&self, stage: Stage, generator: Option<&str>) -> Option<(f64, f64)> {
-        let seen = self.seen.get(&(stage, generator.map(String::from)))?;
-        let rows = seen.work as f64;
-        (seen.work > 0).then(|| (seen.tokens_in as f64 / rows, seen.tokens_out as f64 / rows))
+    pub fn tokens_per_row(&self, stage: Stage, generator: Option<&str>) -> Option<(f64, f64)> {
+        let totals = self.totals.get(&(stage, generator.map(String::from)))?;
+        let rows = totals.work as f64;
+        (totals.work > 0).then(|| {
+            (
+                totals.tokens_in as f64 / rows,
+                totals.tokens_out as f64 / rows,
+            )
+        })
     }
 
     /// The share of its rows that a stage let out, over all generators; none where nothing came out, since a share of 0 tells too little.
-    fn kept(&self, stage: Stage) -> Option<f64> {
-        let of_stage = self.seen.iter().filter(|((each, _), _)| *each == stage);
-        let (into, out) = of_stage.fold((0, 0), |(into, out), (_, seen)| {
-            (into + seen.rows_in, out + seen.rows_out)
+    fn pass_rate(&self, stage: Stage) -> Option<f64> {
+        let of_stage = self.totals.iter().filter(|((each, _), _)| *each == stage);
+        let (into, out) = of_stage.fold((0, 0), |(into, out), (_, totals)| {
+            (into + totals.rows_in, out + totals.rows_out)
         });
         (into > 0 && out > 0).then(|| (out as f64 / into as f64).min(1.0))
     }
 
     /// Tokens made by row of a stage, over all generators.
-    fn made(&self, stage: Stage) -> Option<f64> {
-        let of_stage = self.seen.iter().filter(|((each, _), _)| *each == stage);
-        let (work, tokens) = of_stage.fold((0, 0), |(work, tokens), (_, seen)| {
-            (work + seen.work, tokens + seen.tokens_out)
+    fn decoded(&self, stage: Stage) -> Option<f64> {
+        let of_stage = self.totals.iter().filter(|((each, _), _)| *each == stage);
+        let (work, tokens) = of_stage.fold((0, 0), |(work, tokens), (_, totals)| {
+            (work + totals.work, tokens + totals.tokens_out)
         });
         (work > 0 && tokens > 0).then(|| tokens as f64 / work as f64)
     }
 
     /// Returns what takes the place of what is assumed, for `samples` responses a question.
     pub fn overrides(&self, samples: i32) -> Overrides {
-        let questions = self.made(Stage::Generate);
-        let responses = self.made(Stage::Respond);
-        let drawn = self.kept(Stage::Generate);
+        let questions = self.decoded(Stage::Generate);
+        let responses = self.decoded(Stage::Respond);
+        let drawn = self.pass_rate(Stage::Generate);
         Overrides {
-            question_tokens: questions.or_else(|| self.made(Stage::Sample)),
-            judgement_tokens: self.made(Stage::Judge),
+            question_tokens: questions.or_else(|| self.decoded(Stage::Sample)),
+            judgement_tokens: self.decoded(Stage::Judge),
             response_tokens: responses.map(|tokens| tokens / f64::from(samples.max(1))),
-            rewrite_kept: self.kept(Stage::Rewrite),
-            judge_kept: self.kept(Stage::Judge),
-            difficulty_kept: self.kept(Stage::Score),
-            verified: self.kept(Stage::Verify),
-            filter_kept: drawn.and_then(|drawn| Some(drawn * self.kept(Stage::Filter)?)),
+            rewrite_kept: self.pass_rate(Stage::Rewrite),
+            judge_kept: self.pass_rate(Stage::Judge),
+            difficulty_kept: self.pass_rate(Stage::Score),
+            verified: self.pass_rate(Stage::Verify),
+            filter_kept: drawn.and_then(|drawn| Some(drawn * self.pass_rate(Stage::Filter)?)),
             ..Overrides::default()
         }
     }
@@ -170,7 +175,7 @@ spec:
     #[test]
     fn what_the_seals_say_takes_the_place_of_what_is_assumed() {
         let run = run(|text| text.to_owned());
-        let measured = Measured::of(&record(), &run).unwrap().unwrap();
+        let measured = Measurements::of(&record(), &run).unwrap().unwrap();
         let expected = Overrides {
             question_tokens: Some(921.0 / 32.0),
             response_tokens: Some(3086.0 / 16.0),
@@ -183,10 +188,10 @@ spec:
         };
         assert_eq!(measured.overrides(4), expected);
         assert_eq!(
-            measured.per_row(Stage::Reward, None),
+            measured.tokens_per_row(Stage::Reward, None),
             Some((4417.0 / 4.0, 0.0))
         );
-        assert_eq!(measured.per_row(Stage::Generate, None), None);
+        assert_eq!(measured.tokens_per_row(Stage::Generate, None), None);
     }
 
     #[test]
@@ -194,15 +199,15 @@ spec:
         let record = record();
         for target in ["examples: 4", "examples: 400"] {
             let run = run(|text| text.replace("examples: 16", target));
-            assert!(Measured::of(&record, &run).unwrap().is_some());
+            assert!(Measurements::of(&record, &run).unwrap().is_some());
         }
         let other = run(|text| text.replace("samples: 4", "samples: 2"));
-        let fields = Measured::of(&record, &other).unwrap_err();
+        let fields = Measurements::of(&record, &other).unwrap_err();
         assert!(fields.starts_with("spec.responses.samples"), "{fields}");
         let mut unsealed = record;
         unsealed.stages.clear();
         assert_eq!(
-            Measured::of(&unsealed, &run(|text| text.to_owned())),
+            Measurements::of(&unsealed, &run(|text| text.to_owned())),
             Ok(None)
         );
     }

@@ -1,4 +1,4 @@
-//! What a run takes on a machine with throughput profiles of its models: every worker's start and loading, prompts, batches of any size,
+//! Time on a machine whose throughput was measured with its models: every worker's start and loading, prefill, batches of any size,
 //! steps of training and the saving of what was trained. It knows no file: profiles come as values.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use scalequest_crds::protocol::profile::{ModelProfile, ServingProfile, TrainingProfile};
 use scalequest_crds::v1alpha1::{Dtype, Stage};
 
-use super::{ModelSize, Rates, StageWork, batches, processors};
+use super::{ModelSize, StageWork, Throughput, batches, processors};
 use crate::plan::shard::{SHARD_MILLIS, unmeasured};
 
 /// A profile.
@@ -20,7 +20,7 @@ pub struct ProfileFile {
 
 /// What is known of a model, to find its profile by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct ModelIdentity {
     /// Digest of its files, from an earlier run's preflight.
     pub digest: Option<String>,
     /// Absolute path, where it lies on this machine.
@@ -31,7 +31,7 @@ pub struct Known {
 
 /// How well a profile fits a model, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fit {
+pub enum ProfileMatch {
     /// They are the very model's.
     Exact,
     /// They are those of a model of the same size, within 5%.
@@ -42,30 +42,33 @@ pub enum Fit {
 
 /// A model's profile.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Used {
+pub struct MatchedProfile {
     /// Which of the files.
     pub file: usize,
     /// How well they fit.
-    pub fit: Fit,
+    pub quality: ProfileMatch,
     /// Parameters of the model by those of the measured one.
     pub scale: f64,
 }
 
 /// The profiles of a machine.
 #[derive(Clone, Debug)]
-pub struct Rated {
+pub struct MachineProfile {
     files: Vec<ProfileFile>,
-    used: BTreeMap<String, Used>,
+    matched: BTreeMap<String, MatchedProfile>,
 }
 
-impl Rated {
+impl MachineProfile {
     /// The profiles in `files`, at least one, for `models` by name.
-    pub fn new(files: Vec<ProfileFile>, models: &BTreeMap<String, Known>) -> Rated {
-        let used = models
+    pub fn new(
+        files: Vec<ProfileFile>,
+        models: &BTreeMap<String, ModelIdentity>,
+    ) -> MachineProfile {
+        let matched = models
             .iter()
-            .filter_map(|(name, known)| Some((name.clone(), fitting(&files, known)?)))
+            .filter_map(|(name, known)| Some((name.clone(), best_match(&files, known)?)))
             .collect();
-        Rated { files, used }
+        MachineProfile { files, matched }
     }
 
     /// The files.
@@ -73,19 +76,23 @@ impl Rated {
         &self.files
     }
 
-    /// The models with their profiles: name, what is used, and from which file.
-    pub fn used(&self) -> impl Iterator<Item = (&str, &Used, &ProfileFile)> {
-        self.used
+    /// The models with their profiles: name, what is matched, and from which file.
+    pub fn matched(&self) -> impl Iterator<Item = (&str, &MatchedProfile, &ProfileFile)> {
+        self.matched
             .iter()
-            .map(|(name, used)| (name.as_str(), used, &self.files[used.file]))
+            .map(|(name, matched)| (name.as_str(), matched, &self.files[matched.file]))
     }
 
     /// Puts the sizes of models that were measured in the place of guesses.
     pub fn correct(&self, models: &mut BTreeMap<String, ModelSize>) {
-        for (name, used) in self.used.iter().filter(|(_, used)| used.fit == Fit::Exact) {
+        for (name, matched) in self
+            .matched
+            .iter()
+            .filter(|(_, matched)| matched.quality == ProfileMatch::Exact)
+        {
             if let Some(size) = models.get_mut(name) {
                 *size = ModelSize {
-                    parameters: self.files[used.file].profile.model.parameters,
+                    parameters: self.files[matched.file].profile.model.parameters,
                     guessed: false,
                 };
             }
@@ -102,40 +109,40 @@ impl Rated {
     /// Whether the model's profile is of another dtype than the one in which it is served.
     pub fn in_another_dtype(&self, model: &str, dtype: Dtype) -> bool {
         let profile = self
-            .used
+            .matched
             .get(model)
-            .map(|used| &self.files[used.file].profile);
+            .map(|matched| &self.files[matched.file].profile);
         profile.is_some_and(|profile| profile.serving(dtype).is_some_and(|(_, same)| !same))
     }
 
     /// Seconds that one worker after the other needs for `work`, each with the whole machine.
     pub fn seconds(&self, work: &StageWork, parameters: f64, dtype: Option<Dtype>) -> f64 {
-        let Some(used) = self.used.get(&work.model) else {
+        let Some(matched) = self.matched.get(&work.model) else {
             return 0.0;
         };
-        let profile = &self.files[used.file].profile;
+        let profile = &self.files[matched.file].profile;
         if matches!(work.stage, Stage::Qft | Stage::Qpo | Stage::TrainScorer) {
-            return profile.start_seconds + self.training(work, used, parameters);
+            return profile.start_seconds + self.training(work, matched, parameters);
         }
         let Some((serving, _)) = profile.serving(dtype.unwrap_or_default()) else {
             return 0.0;
         };
-        serve(work, profile.start_seconds, serving, used.scale)
+        serving_seconds(work, profile.start_seconds, serving, matched.scale)
     }
 
     /// By the model's own file, otherwise by the one with training that is nearest in size; where none has it, by what is known of
     /// processors.
-    fn training(&self, work: &StageWork, used: &Used, parameters: f64) -> f64 {
+    fn training(&self, work: &StageWork, matched: &MatchedProfile, parameters: f64) -> f64 {
         let size = |file: &ProfileFile| file.profile.model.parameters as f64;
         let passes = if work.stage == Stage::Qpo {
             8.0 / 6.0
         } else {
             1.0
         };
-        let own = self.files[used.file]
+        let own = self.files[matched.file]
             .profile
             .training
-            .map(|profile| (profile, used.scale));
+            .map(|profile| (profile, matched.scale));
         let other = || {
             let having = self
                 .files
@@ -161,8 +168,8 @@ impl Rated {
             let learnt = passes * work.train_tokens * token_seconds + steps * step_seconds;
             return scale * (load_seconds + learnt + saved);
         }
-        match processors().map(|device| device.rates) {
-            Some(Rates::Measured { train, .. }) => {
+        match processors().map(|device| device.throughput) {
+            Some(Throughput::Measured { train, .. }) => {
                 passes * 6.0 * work.train_tokens * parameters / train
             }
             _ => 0.0,
@@ -171,42 +178,46 @@ impl Rated {
 }
 
 /// The best profile for a model: its own by digest or path, that of a model of its size, or a scaled one.
-fn fitting(files: &[ProfileFile], known: &Known) -> Option<Used> {
-    let fit = |file: &ProfileFile| {
+fn best_match(files: &[ProfileFile], known: &ModelIdentity) -> Option<MatchedProfile> {
+    let quality = |file: &ProfileFile| {
         let model = &file.profile.model;
         let same = known.digest.as_ref().map(|digest| *digest == model.digest);
         // A file that was replaced since is another model.
         let same = same.unwrap_or_else(|| known.path.as_ref() == Some(&model.path));
         let scale = known.parameters.max(1) as f64 / model.parameters.max(1) as f64;
         match (same, (scale - 1.0).abs() <= 0.05) {
-            (true, _) => (Fit::Exact, 1.0),
-            (false, true) => (Fit::SameSize, 1.0),
-            (false, false) => (Fit::Scaled, scale),
+            (true, _) => (ProfileMatch::Exact, 1.0),
+            (false, true) => (ProfileMatch::SameSize, 1.0),
+            (false, false) => (ProfileMatch::Scaled, scale),
         }
     };
     let all = files.iter().enumerate().map(|(file, profile)| {
-        let (fit, scale) = fit(profile);
-        Used { file, fit, scale }
+        let (quality, scale) = quality(profile);
+        MatchedProfile {
+            file,
+            quality,
+            scale,
+        }
     });
     all.min_by(|a, b| {
-        let far = |used: &Used| used.scale.ln().abs();
-        a.fit.cmp(&b.fit).then(far(a).total_cmp(&far(b)))
+        let far = |matched: &MatchedProfile| matched.scale.ln().abs();
+        a.quality.cmp(&b.quality).then(far(a).total_cmp(&far(b)))
     })
 }
 
 /// Seconds of a stage that generates or scores: its workers' starts and loading, and their rows.
-fn serve(work: &StageWork, start: f64, profile: &ServingProfile, scale: f64) -> f64 {
-    let lines: i64 = work.lines.iter().sum();
+fn serving_seconds(work: &StageWork, start: f64, profile: &ServingProfile, scale: f64) -> f64 {
+    let all: i64 = work.rows_per_wave.iter().sum();
     let mut total = 0.0;
     let mut measured = None;
-    for wave in work.lines.iter().filter(|lines| **lines > 0) {
-        // Of Label not all lines are work, and those that are stand together.
-        let rows = work.rows as f64 * *wave as f64 / lines.max(1) as f64;
+    for wave in work.rows_per_wave.iter().filter(|rows| **rows > 0) {
+        // Of Label not all rows are work, and those that are stand together.
+        let rows = work.rows as f64 * *wave as f64 / all.max(1) as f64;
         let shard = measured.unwrap_or(unmeasured(work.stage)).clamp(1, *wave);
         let shards = (*wave as f64 / shard as f64).ceil();
         let busy = (rows / shard as f64).ceil().max(1.0);
         let seconds = start + scale * profile.load_seconds;
-        let each = scale * compute(work, rows / busy, profile);
+        let each = scale * compute_seconds(work, rows / busy, profile);
         total += shards * seconds + busy * each;
         let a_row = (shards * seconds + busy * each) * 1000.0 / rows.max(1.0);
         measured = Some(((SHARD_MILLIS / a_row) as i64).max(1));
@@ -215,26 +226,26 @@ fn serve(work: &StageWork, start: f64, profile: &ServingProfile, scale: f64) -> 
 }
 
 /// Seconds that one worker computes for `rows` rows.
-fn compute(work: &StageWork, rows: f64, profile: &ServingProfile) -> f64 {
+fn compute_seconds(work: &StageWork, rows: f64, profile: &ServingProfile) -> f64 {
     let share = rows / work.rows.max(1) as f64;
-    let tokens = (work.prefill_tokens - work.tokens_shared) * share;
+    let tokens = (work.prefill_tokens - work.cached_tokens) * share;
     let rate = match work.stage {
         Stage::Score | Stage::Reward => profile.score_tokens_per_second,
         _ => profile.prefill_tokens_per_second,
     };
     let texts = work.rows.max(1) as f64 * work.samples;
     let mean = work.decode_tokens / texts;
-    let together = together(work.stage) as f64;
-    let made = |rows: f64| {
+    let batch = batch_rows(work.stage) as f64;
+    let decode = |rows: f64| {
         let texts = (rows * work.samples).round() as usize;
-        batches::seconds(texts, mean, work.longest, &profile.steps)
+        batches::seconds(texts, mean, work.max_tokens, &profile.steps)
     };
-    let rest = rows % together;
-    tokens / rate + (rows / together).floor() * made(together) + made(rest)
+    let rest = rows % batch;
+    tokens / rate + (rows / batch).floor() * decode(batch) + decode(rest)
 }
 
 /// Rows that a worker of a stage does together, before the next ones begin.
-fn together(stage: Stage) -> i64 {
+fn batch_rows(stage: Stage) -> i64 {
     match stage {
         Stage::Respond | Stage::Label => 128,
         _ => 256,
@@ -288,20 +299,20 @@ mod tests {
             generator: None,
             model: "m".into(),
             rows: 100,
-            lines: vec![100],
+            rows_per_wave: vec![100],
             prefill_tokens: 0.0,
-            tokens_shared: 0.0,
+            cached_tokens: 0.0,
             decode_tokens: 0.0,
             train_tokens: 0.0,
             sequence_tokens: 0.0,
             samples: 1.0,
-            longest: 100.0,
+            max_tokens: 100.0,
             steps: (0.0, 0.0),
         }
     }
 
-    fn rated(files: Vec<ProfileFile>, known: Known) -> Rated {
-        Rated::new(files, &BTreeMap::from([("m".to_string(), known)]))
+    fn machine(files: Vec<ProfileFile>, known: ModelIdentity) -> MachineProfile {
+        MachineProfile::new(files, &BTreeMap::from([("m".to_string(), known)]))
     }
 
     fn near(a: f64, b: f64) -> bool {
@@ -309,45 +320,48 @@ mod tests {
     }
 
     #[test]
-    fn a_models_own_rates_go_before_those_of_its_size_and_those_before_scaled_ones() {
+    fn own_profile_before_same_size_before_scaled() {
         let files = vec![
             file("small", 100, true),
             file("a", 1000, true),
             file("b", 1000, true),
         ];
-        let fit = |known: Known| {
-            let rated = rated(files.clone(), known);
-            let (_, used, file) = rated.used().next().unwrap();
-            (file.name.clone(), used.fit, used.scale)
+        let fit = |known: ModelIdentity| {
+            let machine = machine(files.clone(), known);
+            let (_, matched, file) = machine.matched().next().unwrap();
+            (file.name.clone(), matched.quality, matched.scale)
         };
-        let known = |digest: Option<&str>, path: Option<&str>, parameters| Known {
+        let known = |digest: Option<&str>, path: Option<&str>, parameters| ModelIdentity {
             digest: digest.map(String::from),
             path: path.map(String::from),
             parameters,
         };
         let digest = known(Some("digest of b"), Some("/models/a"), 7);
-        assert_eq!(fit(digest), ("b".into(), Fit::Exact, 1.0));
+        assert_eq!(fit(digest), ("b".into(), ProfileMatch::Exact, 1.0));
         let path = known(None, Some("/models/b"), 7);
-        assert_eq!(fit(path), ("b".into(), Fit::Exact, 1.0));
+        assert_eq!(fit(path), ("b".into(), ProfileMatch::Exact, 1.0));
         let replaced = known(Some("digest of another"), Some("/models/b"), 1010);
-        assert_eq!(fit(replaced), ("a".into(), Fit::SameSize, 1.0));
+        assert_eq!(fit(replaced), ("a".into(), ProfileMatch::SameSize, 1.0));
         assert_eq!(
             fit(known(None, None, 150)),
-            ("small".into(), Fit::Scaled, 1.5)
+            ("small".into(), ProfileMatch::Scaled, 1.5)
         );
-        assert_eq!(fit(known(None, None, 4000)), ("a".into(), Fit::Scaled, 4.0));
+        assert_eq!(
+            fit(known(None, None, 4000)),
+            ("a".into(), ProfileMatch::Scaled, 4.0)
+        );
     }
 
     #[test]
     fn training_takes_its_tokens_its_steps_its_loading_and_its_saving() {
-        let known = Known {
+        let known = ModelIdentity {
             parameters: 1000,
-            ..Known::default()
+            ..ModelIdentity::default()
         };
         let mut qft = work(Stage::Qft);
         (qft.train_tokens, qft.steps) = (6000.0, (10.0, 0.0));
         let seconds =
-            |files, work: &StageWork| rated(files, known.clone()).seconds(work, 1000.0, None);
+            |files, work: &StageWork| machine(files, known.clone()).seconds(work, 1000.0, None);
         let whole = 0.1 + 1.0 + 60.0 + 5.0 + 2.0;
         assert!(near(seconds(vec![file("a", 1000, true)], &qft), whole));
         qft.steps.1 = 2.0;
@@ -373,23 +387,23 @@ mod tests {
 
     #[test]
     fn every_shard_of_every_wave_is_started_and_loads_the_model() {
-        let known = Known {
+        let known = ModelIdentity {
             parameters: 1000,
-            ..Known::default()
+            ..ModelIdentity::default()
         };
-        let rated = rated(vec![file("a", 1000, false)], known);
-        let seconds = |work: &StageWork| rated.seconds(work, 1000.0, Some(Dtype::Bfloat16));
+        let machine = machine(vec![file("a", 1000, false)], known);
+        let seconds = |work: &StageWork| machine.seconds(work, 1000.0, Some(Dtype::Bfloat16));
         let mut reward = work(Stage::Reward);
         reward.prefill_tokens = 5000.0;
         assert!(near(seconds(&reward), 2.1 + 10.0));
-        reward.lines = vec![10, 90];
+        reward.rows_per_wave = vec![10, 90];
         assert!(near(seconds(&reward), 2.0 * 2.1 + 10.0));
         // What begins alike is computed once.
-        reward.tokens_shared = 2500.0;
+        reward.cached_tokens = 2500.0;
         assert!(near(seconds(&reward), 2.0 * 2.1 + 5.0));
         // Six shards of at most 64 seed questions, of which few have an answer.
         let mut label = work(Stage::Label);
-        (label.rows, label.lines) = (24, vec![322]);
+        (label.rows, label.rows_per_wave) = (24, vec![322]);
         assert!(near(seconds(&label), 6.0 * 2.1));
     }
 }
