@@ -7,8 +7,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Refusal;
 use super::arguments::{OperatorArguments, PullPolicy};
-use scalequest_controller::leader_election::Election;
-use scalequest_controller::operate::{Options, operate};
+use scalequest_controller::leader_election::LeaderElectionConfig;
+use scalequest_controller::run::{Options, run};
 use scalequest_controller::settings::Settings;
 
 /// Looks after runs until it is asked to stop.
@@ -28,7 +28,7 @@ pub fn operator(arguments: OperatorArguments) -> Result<i32, Refusal> {
                 _ = interrupt.recv() => {}
             }
         };
-        operate(options, stop).await.map_err(Refusal::Failed)
+        run(options, stop).await.map_err(Refusal::Failed)
     })?;
     Ok(exit_codes::run::DONE)
 }
@@ -56,7 +56,7 @@ fn options(arguments: OperatorArguments) -> Result<Options, Refusal> {
     };
     let election = match (leader_election, lease_namespace) {
         (false, _) => None,
-        (true, Some(namespace)) => Some(Election {
+        (true, Some(namespace)) => Some(LeaderElectionConfig {
             lease: lease_name,
             namespace,
             identity: identity
@@ -83,7 +83,7 @@ fn options(arguments: OperatorArguments) -> Result<Options, Refusal> {
             image_pull_secrets: given(worker_image_pull_secrets),
             job_ttl_seconds,
             shard_retries,
-            relist: Duration::from_secs(relist_seconds),
+            resync_interval: Duration::from_secs(relist_seconds),
             ..Settings::default()
         },
         namespaces: given(watch_namespaces),

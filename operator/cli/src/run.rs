@@ -63,7 +63,7 @@ fn exit_code(left: &Left) -> i32 {
     use scalequest_core::plan::End;
     match left {
         Left::Ended(End::Complete) => exit_codes::run::DONE,
-        Left::Ended(End::Short(_)) => exit_codes::run::INCOMPLETE,
+        Left::Ended(End::Incomplete(_)) => exit_codes::run::INCOMPLETE,
         Left::Ended(End::Failed(_)) | Left::Broken(_) => exit_codes::run::FAILED,
         Left::Interrupted | Left::Held(_) => exit_codes::run::INTERRUPTED,
     }

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use super::arguments::{OutputFormat, StatusArguments};
 use super::summary::numbers;
 use super::{Refusal, text};
-use scalequest_core::plan::{Observed, plan};
+use scalequest_core::plan::{Observations, plan};
 use scalequest_core::record::RunRecord;
-use scalequest_core::status::{View, status as project};
+use scalequest_core::status::{StatusInput, status as project};
 use scalequest_core::validate::{Environment, validate};
 use scalequest_runner::drive::live::Live;
 use scalequest_runner::lock::Lock;
@@ -64,13 +64,13 @@ pub fn status(arguments: &StatusArguments) -> Result<i32, Refusal> {
 fn projected(record: &RunRecord, last: Option<&Live>) -> Result<SynthesisRunStatus, Refusal> {
     let run = SynthesisRun::new(&record.name, record.spec.clone());
     let valid = validate(&run, Environment::Local).map_err(Refusal::BadInput)?;
-    let next = plan(&valid, record, &Observed::default(), now_millis());
-    Ok(project(&View {
+    let next = plan(&valid, record, &Observations::default(), now_millis());
+    Ok(project(&StatusInput {
         run: &valid,
         record,
         plan: &next,
         progress: &[],
-        troubles: &[],
+        degradations: &[],
         previous: last
             .map(|live| live.status.conditions.as_slice())
             .unwrap_or_default(),

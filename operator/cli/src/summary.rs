@@ -51,7 +51,7 @@ pub fn tell(
 fn outcome(left: &Left) -> (&'static str, String) {
     match left {
         Left::Ended(End::Complete) => ("complete", "done".into()),
-        Left::Ended(End::Short(why)) => (
+        Left::Ended(End::Incomplete(why)) => (
             "incomplete",
             format!(
                 "stopped short: {why}; what was accepted is published; {}",

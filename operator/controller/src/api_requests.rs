@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::metrics::Metrics;
 
-/// Waits for a request and notes in `metrics` how long it took.
+/// Awaits a request and records its duration in `metrics`.
 pub async fn timed<T>(
     metrics: &Metrics,
     verb: &'static str,

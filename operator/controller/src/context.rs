@@ -1,5 +1,5 @@
-//! What every look at a run shares: the way to the API server, what the watches have seen, and what is remembered between two looks. None
-//! of it decides anything; an operator that forgets it all makes the same of a run.
+//! State shared by all reconciles: API client, caches, status throttle and backoff of failed reconciles. It never influences a decision, so
+//! losing it is harmless.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,55 +10,55 @@ use kube::runtime::events::{Recorder, Reporter};
 
 use super::api_requests::timed;
 use super::metrics::Metrics;
-use super::observe::Observed;
+use super::observe::Caches;
 use super::settings::Settings;
 use scalequest_core::retry::RECONCILE_BACKOFF;
 
-/// What every look shares.
+/// State shared by all reconciles.
 pub struct Context {
-    /// The way to the API server.
+    /// Client of the API server.
     pub client: Client,
     /// Settings of the operator.
     pub settings: Settings,
-    /// What the watches have seen.
-    pub observed: Observed,
+    /// Objects as the watches have them.
+    pub caches: Caches,
     /// Counters, shared by all.
     pub metrics: Arc<Metrics>,
-    /// The way to events that may be told again, which counts repetitions.
+    /// Recorder of events that may repeat: it counts repetitions.
     pub repeating: Recorder,
-    /// In whose name events are told.
+    /// The controller that events name.
     pub reporter: Reporter,
-    /// The way to workers' pods.
-    pub asker: reqwest::Client,
-    /// When each run's status was last written.
-    pub paces: Paces,
-    /// How often in a row a look at a run has failed.
+    /// HTTP client that polls workers for progress.
+    pub progress_client: reqwest::Client,
+    /// Throttle of status updates.
+    pub status_throttle: StatusThrottle,
+    /// Failed reconciles in a row, by the run's uid.
     pub failures: Mutex<HashMap<String, u32>>,
 }
 
 impl Context {
-    /// The way to an event. A recorder keeps each for minutes, to count its repetitions, so it is given none that is told once.
-    pub fn recorder(&self, is_told_once: bool) -> Recorder {
-        match is_told_once {
+    /// Returns the recorder for an event. The repeating one keeps events for minutes, to count them, so it is not used for one-shot events.
+    pub fn recorder(&self, is_one_shot: bool) -> Recorder {
+        match is_one_shot {
             true => Recorder::new(self.client.clone(), self.reporter.clone()),
             false => self.repeating.clone(),
         }
     }
 
-    /// Forgets a run that is gone.
+    /// Drops the state of a deleted run.
     pub fn forget(&self, uid: &str) {
-        self.observed.expected.forget(uid);
-        self.paces.forget(uid);
+        self.caches.expectations.forget(uid);
+        self.status_throttle.forget(uid);
         self.succeeded(uid);
     }
 
-    /// Notes that a look at a run has succeeded.
+    /// Resets the backoff of a run after a successful reconcile.
     pub fn succeeded(&self, uid: &str) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.remove(uid);
     }
 
-    /// Counts a failed look; how long to wait before the next one, longer each time.
+    /// Counts a failed reconcile and returns after which time to requeue the run: an exponential backoff.
     pub fn failed(&self, uid: &str) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(uid.to_string()).or_default();
@@ -66,7 +66,7 @@ impl Context {
         RECONCILE_BACKOFF.delay(*count)
     }
 
-    /// Waits for a request and notes how long it took.
+    /// Awaits a request and records its duration.
     pub async fn timed<T>(
         &self,
         verb: &'static str,
@@ -77,42 +77,42 @@ impl Context {
     }
 }
 
-/// Least time between two writes of a run that only say how far its stages are, and the most that many runs at work stretch it to.
-const PACE: Duration = Duration::from_secs(5);
-const SLOWEST: Duration = Duration::from_secs(600);
+/// Shortest time between two status updates of a run that differ in progress only, and the longest that many runs stretch it to.
+const MIN_INTERVAL: Duration = Duration::from_secs(5);
+const MAX_INTERVAL: Duration = Duration::from_secs(600);
 
-/// What each run at work adds to that time: all of them together write two a second.
-const SHARE: Duration = Duration::from_millis(500);
+/// What each active run adds to that time: all of them together update two statuses a second.
+const INTERVAL_PER_RUN: Duration = Duration::from_millis(500);
 
-/// When the status of each run at work was last written.
+/// Throttle of status updates: the time of the last one, for each active run.
 #[derive(Debug, Default)]
-pub struct Paces(Mutex<HashMap<String, Instant>>);
+pub struct StatusThrottle(Mutex<HashMap<String, Instant>>);
 
-impl Paces {
-    /// How long a small step of the run is still to be kept back.
+impl StatusThrottle {
+    /// Returns how long a progress update of the run still has to wait, or `None` if it is due.
     pub fn wait(&self, uid: &str) -> Option<Duration> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_run = last.get(uid)?;
-        let left = pace(last.len()).checked_sub(of_run.elapsed())?;
+        let left = interval(last.len()).checked_sub(of_run.elapsed())?;
         (!left.is_zero()).then_some(left)
     }
 
-    /// Notes that it was written at `at`.
+    /// Records a status update at `at`.
     pub fn note(&self, uid: &str, at: Instant) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         last.insert(uid.to_string(), at);
     }
 
-    /// Forgets a run that is at rest, or gone.
+    /// Drops a run that is idle or deleted.
     pub fn forget(&self, uid: &str) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         last.remove(uid);
     }
 }
 
-fn pace(at_work: usize) -> Duration {
-    let shared = SHARE.saturating_mul(u32::try_from(at_work).unwrap_or(u32::MAX));
-    shared.clamp(PACE, SLOWEST)
+fn interval(active_runs: usize) -> Duration {
+    let shared = INTERVAL_PER_RUN.saturating_mul(u32::try_from(active_runs).unwrap_or(u32::MAX));
+    shared.clamp(MIN_INTERVAL, MAX_INTERVAL)
 }
 
 #[cfg(test)]
@@ -120,15 +120,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_few_runs_are_shown_every_five_seconds_and_many_less_often() {
-        let seconds = [0, 10, 40, 1_000, 5_000].map(|at_work| pace(at_work).as_secs());
+    fn status_throttle_scales_with_runs() {
+        let seconds = [0, 10, 40, 1_000, 5_000].map(|runs| interval(runs).as_secs());
         assert_eq!(seconds, [5, 5, 20, 500, 600]);
-        let paces = Paces::default();
-        assert_eq!(paces.wait("a"), None);
-        paces.note("a", Instant::now());
-        assert!(paces.wait("a").is_some_and(|left| left <= PACE));
-        assert_eq!(paces.wait("b"), None);
-        paces.forget("a");
-        assert_eq!(paces.wait("a"), None);
+        let throttle = StatusThrottle::default();
+        assert_eq!(throttle.wait("a"), None);
+        throttle.note("a", Instant::now());
+        assert!(throttle.wait("a").is_some_and(|left| left <= MIN_INTERVAL));
+        assert_eq!(throttle.wait("b"), None);
+        throttle.forget("a");
+        assert_eq!(throttle.wait("a"), None);
     }
 }

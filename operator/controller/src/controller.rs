@@ -1,4 +1,4 @@
-//! What is watched, and how that leads to a look at a run. Nothing else knows the controller runtime.
+//! Watches and the work queue: an event of an object requeues its run. No other module knows the controller runtime.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,20 +19,20 @@ use serde::de::DeserializeOwned;
 use super::apply::ApplyError;
 use super::context::Context;
 use super::names::SELECTOR;
-use super::observe::cache::{Cache, Kept};
+use super::observe::cache::{Cache, Reduce};
 use super::reconcile::reconcile;
 
-/// Time in which several reasons to look at a run become one.
+/// Time within which several events of a run become one reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(20);
 
-/// Where `kubectl apply` keeps a whole second spec.
+/// Annotation in which `kubectl apply` stores a second copy of the spec.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// A stream of runs to look at. Errors of watches are told where they arise, and the watch goes on.
+/// A stream of runs to reconcile. Errors of watches are logged, and the watch is retried with backoff.
 type Queue = BoxStream<'static, Result<ObjectRef<SynthesisRun>, std::convert::Infallible>>;
 
-/// Looks after the runs of one namespace, or of all, until `stop`. Looks that are under way then are finished.
-pub async fn control(
+/// Reconciles the runs of one namespace, or of all, until `stop`. Finishes active reconciles then.
+pub async fn run_controller(
     context: Arc<Context>,
     namespace: Option<String>,
     concurrency: u16,
@@ -43,60 +43,60 @@ pub async fn control(
     let queue = stream::select_all([
         own(&context, namespace.as_deref(), writer),
         owned::<Job, _>(&context, namespace.as_deref(), |context| {
-            &context.observed.jobs
+            &context.caches.jobs
         }),
         owned::<Pod, _>(&context, namespace.as_deref(), |context| {
-            &context.observed.pods
+            &context.caches.pods
         }),
         owned::<ConfigMap, _>(&context, namespace.as_deref(), |context| {
-            &context.observed.maps
+            &context.caches.maps
         }),
     ]);
     let config = Config::default()
         .concurrency(concurrency)
         .debounce(DEBOUNCE);
-    let look = |run, context| Box::pin(reconcile(run, context));
-    let looks = applier(
-        look,
+    let reconciler = |run, context| Box::pin(reconcile(run, context));
+    let reconciles = applier(
+        reconciler,
         on_error,
         context.clone(),
         reader,
         queue.take_until(stop),
         config,
     );
-    looks
-        .for_each(|look| {
-            let result = match &look {
+    reconciles
+        .for_each(|outcome| {
+            let result = match &outcome {
                 Ok(_) => "success",
                 Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => "error",
-                // The run is gone.
+                // The run was deleted.
                 Err(_) => "gone",
             };
-            context.metrics.looked(result);
+            context.metrics.reconcile_finished(result);
             futures::future::ready(())
         })
         .await;
 }
 
-/// A store for runs and its writer.
+/// Returns a store for runs and its writer.
 pub fn runs() -> (Store<SynthesisRun>, reflector::store::Writer<SynthesisRun>) {
     store()
 }
 
 fn on_error(run: Arc<SynthesisRun>, error: &ApplyError, context: Arc<Context>) -> Action {
-    context.metrics.failed(error.category());
+    context.metrics.reconcile_failed(error.category());
     let wait = context.failed(&run.uid().unwrap_or_default());
     let (name, namespace) = (run.name_any(), run.namespace().unwrap_or_default());
     match error {
-        ApplyError::Behind(_) => {
-            tracing::debug!(run = name, namespace, %error, "looking again");
+        ApplyError::Conflict(_) => {
+            tracing::debug!(run = name, namespace, %error, "requeued");
         }
         _ => tracing::warn!(
             run = name,
             namespace,
             error = with_sources(error),
             wait_millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-            "a run could not be looked after"
+            "reconcile failed"
         ),
     }
     Action::requeue(wait)
@@ -112,7 +112,7 @@ fn with_sources(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The runs themselves.
+/// Returns the queue of the runs' own events.
 fn own(
     context: &Arc<Context>,
     namespace: Option<&str>,
@@ -121,7 +121,7 @@ fn own(
     let events = watched::<SynthesisRun>(context, namespace, watcher::Config::default());
     let runs = events
         .modify(|run| {
-            // What nobody here reads, and is often most of the object.
+            // Unused here, and often most of the object.
             run.managed_fields_mut().clear();
             run.annotations_mut().remove(LAST_APPLIED);
         })
@@ -129,13 +129,13 @@ fn own(
         .touched_objects();
     let context = context.clone();
     runs.filter_map(move |run| {
-        let run = told(&context, "synthesisruns", run);
+        let run = log_watch_error(&context, "synthesisruns", run);
         futures::future::ready(run.map(|run| Ok(ObjectRef::from_obj(&run))))
     })
     .boxed()
 }
 
-/// What belongs to runs: each event leads to the run.
+/// Returns the queue of events of owned objects, each of which requeues its run.
 fn owned<K, V>(
     context: &Arc<Context>,
     namespace: Option<&str>,
@@ -148,7 +148,7 @@ where
         + std::fmt::Debug
         + Send
         + 'static,
-    V: Kept<K> + Send + Sync + 'static,
+    V: Reduce<K> + Send + Sync + 'static,
 {
     let config = watcher::Config::default().labels(SELECTOR);
     let events = watched::<K>(context, namespace, config);
@@ -159,15 +159,15 @@ where
             if let Ok(Event::Init) = &event {
                 context.metrics.listed(&resource);
             }
-            let event = told(&context, &resource, event);
-            let runs = event.map(|event| cache(&context).take(&event));
+            let event = log_watch_error(&context, &resource, event);
+            let runs = event.map(|event| cache(&context).apply(&event));
             stream::iter(runs.unwrap_or_default().into_iter().map(Ok))
         })
         .flatten()
         .boxed()
 }
 
-/// A watch that begins anew, with a list, every now and then: an event that never came is made good by that.
+/// Returns a watch that restarts with a list at each resync interval, which makes up for lost events.
 fn watched<K>(
     context: &Context,
     namespace: Option<&str>,
@@ -185,23 +185,24 @@ where
         Some(namespace) => Api::namespaced(context.client.clone(), namespace),
         None => Api::all(context.client.clone()),
     };
-    let relist = context.settings.relist;
+    let resync_interval = context.settings.resync_interval;
     stream::repeat_with(move || {
         let watched = watcher(api.clone(), config.clone()).default_backoff();
-        watched.take_until(tokio::time::sleep(relist))
+        watched.take_until(tokio::time::sleep(resync_interval))
     })
     .flatten()
 }
 
-fn told<T>(context: &Context, resource: &str, result: Result<T, watcher::Error>) -> Option<T> {
+/// Returns the value of `result`; counts and logs an error.
+fn log_watch_error<T>(
+    context: &Context,
+    resource: &str,
+    result: Result<T, watcher::Error>,
+) -> Option<T> {
     result
         .inspect_err(|error| {
             context.metrics.watch_failed(resource);
-            tracing::warn!(
-                resource,
-                error = with_sources(error),
-                "a watch was interrupted"
-            );
+            tracing::warn!(resource, error = with_sources(error), "watch interrupted");
         })
         .ok()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-/// Reads a set; none where the text is none. A range of more than a million indexes is no set of ours.
+/// Parses a set, or returns `None` if the text is none. A range of more than a million indexes is rejected.
 pub fn parse(text: &str) -> Option<BTreeSet<i64>> {
     let mut indexes = BTreeSet::new();
     for part in text.split(',').filter(|part| !part.is_empty()) {
@@ -16,7 +16,7 @@ pub fn parse(text: &str) -> Option<BTreeSet<i64>> {
     Some(indexes)
 }
 
-/// Writes a set, shortest form.
+/// Formats a set in its shortest form.
 pub fn format(indexes: &BTreeSet<i64>) -> String {
     let mut ranges: Vec<(i64, i64)> = Vec::new();
     for index in indexes {
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sets_are_read_as_kubernetes_writes_them() {
+    fn parses_index_sets() {
         assert_eq!(parse("1,3-5,7"), Some(BTreeSet::from([1, 3, 4, 5, 7])));
         assert_eq!(parse(""), Some(BTreeSet::new()));
         for text in ["a", "5-3", "-1", "1-9999999999"] {
@@ -52,7 +52,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_set_that_is_written_is_read_again(indexes in proptest::collection::btree_set(0i64..500, 0..100)) {
+        fn format_round_trips(indexes in proptest::collection::btree_set(0i64..500, 0..100)) {
             prop_assert_eq!(parse(&format(&indexes)), Some(indexes));
         }
     }

@@ -1,4 +1,5 @@
-//! Of several operators one acts: the holder of a lease. Where it is lost, or given up at the end, another one goes on.
+//! Leader election by a Lease: of several replicas only the holder reconciles. If the lease is lost, or released at shutdown, another replica
+//! takes over.
 
 use std::time::Duration;
 
@@ -7,38 +8,38 @@ use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Seconds for which a lease holds, and before its end when it is renewed.
+/// Duration of the lease in seconds, and how long before its end it is renewed.
 const LEASE_SECONDS: (u64, u64) = (15, 10);
 
-/// Time for giving the lease up at the end.
+/// Timeout for releasing the lease at shutdown.
 const RELEASE: Duration = Duration::from_secs(5);
 
-/// How the lease is had.
+/// Settings of the leader election.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Election {
+pub struct LeaderElectionConfig {
     /// Name of the lease.
     pub lease: String,
     /// Its namespace.
     pub namespace: String,
-    /// Who this operator is.
+    /// Identity of this replica.
     pub identity: String,
 }
 
-/// A part in the election.
-pub struct Leadership {
+/// Participation in the leader election.
+pub struct LeaderElection {
     leads: watch::Receiver<bool>,
     task: JoinHandle<Result<LeaseManager, LeaseManagerError>>,
 }
 
-impl Leadership {
-    /// Takes part in the election.
+impl LeaderElection {
+    /// Joins the election.
     ///
     /// # Errors
-    /// The lease cannot be read or made.
-    pub async fn stand(
+    /// The lease cannot be read or created.
+    pub async fn join(
         client: Client,
-        election: &Election,
-    ) -> Result<Leadership, LeaseManagerError> {
+        election: &LeaderElectionConfig,
+    ) -> Result<LeaderElection, LeaseManagerError> {
         let (duration, grace) = LEASE_SECONDS;
         let manager = LeaseManagerBuilder::new(client, &election.lease)
             .with_namespace(&election.namespace)
@@ -48,18 +49,18 @@ impl Leadership {
             .build()
             .await?;
         let (leads, task) = manager.watch().await;
-        Ok(Leadership { leads, task })
+        Ok(LeaderElection { leads, task })
     }
 
-    /// Waits until this operator leads.
-    pub async fn won(&mut self) {
+    /// Waits until this replica became the leader.
+    pub async fn became_leader(&mut self) {
         // The sender lives as long as the task, which ends only when this value does.
         if self.leads.wait_for(|leads| *leads).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Waits until this operator does not lead any more.
+    /// Waits until the leadership is lost.
     pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut leads = self.leads.clone();
         async move {
@@ -67,11 +68,11 @@ impl Leadership {
         }
     }
 
-    /// Gives the lease up, so that another operator goes on at once.
-    pub async fn give_up(self) {
+    /// Releases the lease, so that another replica takes over at once.
+    pub async fn release(self) {
         drop(self.leads);
         if tokio::time::timeout(RELEASE, self.task).await.is_err() {
-            tracing::warn!("the lease could not be given up in time; it ends by itself");
+            tracing::warn!("lease not released in time; it expires by itself");
         }
     }
 }

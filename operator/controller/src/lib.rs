@@ -1,6 +1,6 @@
-//! A run in a cluster: the planner's plan, executed by Jobs. Four steps, in order: what is there is read ([`observe`]), what follows is
-//! decided without a client or a clock ([`decide`], [`resources`]), and done ([`apply`]). [`reconcile`] is the table of contents; only
-//! [`controller`] knows what is watched.
+//! The controller: executes the planner's plan with Jobs. Each reconcile observes the run's objects ([`observe`]), decides the next actions
+//! without a client or a clock ([`decide`], [`resources`]) and applies them ([`apply`]). [`mod@reconcile`] is the table of contents; only
+//! [`controller`] knows the watches.
 
 mod clock;
 
@@ -32,4 +32,4 @@ pub mod serve;
 
 pub mod leader_election;
 
-pub mod operate;
+pub mod run;

@@ -1,5 +1,5 @@
-//! What Prometheus reads: counters of the operator's own work, and for each run what its status says, drawn when it is asked for, so that a
-//! run that is gone leaves nothing behind.
+//! Prometheus metrics: counters of the controller itself, and gauges of each run's status, computed at each scrape, so that a deleted run
+//! leaves nothing behind.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,14 +16,14 @@ use scalequest_crds::v1alpha1::conditions::TYPES;
 /// The controller's name in labels.
 const CONTROLLER: &str = "synthesisrun";
 
-/// Counters of the operator.
+/// Counters of the controller.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    looks: IntCounterVec,
+    reconciles: IntCounterVec,
     errors: IntCounterVec,
-    look_seconds: HistogramVec,
-    at_work: IntGauge,
+    reconcile_seconds: HistogramVec,
+    active: IntGauge,
     leader: IntGauge,
     request_seconds: HistogramVec,
     lists: IntCounterVec,
@@ -31,25 +31,28 @@ pub struct Metrics {
     runs: Mutex<Vec<Store<SynthesisRun>>>,
 }
 
-/// A look that is under way; it ends with the value.
-pub struct AtWork<'a> {
+/// A reconcile that runs; dropping the value ends it.
+pub struct ActiveReconcile<'a> {
     metrics: &'a Metrics,
     began: Instant,
 }
 
-impl Drop for AtWork<'_> {
+impl Drop for ActiveReconcile<'_> {
     fn drop(&mut self) {
-        self.metrics.at_work.dec();
-        let seconds = self.metrics.look_seconds.with_label_values(&[CONTROLLER]);
+        self.metrics.active.dec();
+        let seconds = self
+            .metrics
+            .reconcile_seconds
+            .with_label_values(&[CONTROLLER]);
         seconds.observe(self.began.elapsed().as_secs_f64());
     }
 }
 
 impl Metrics {
-    /// New counters.
+    /// Creates and registers the metrics.
     ///
     /// # Errors
-    /// A name or label is not one that Prometheus takes: a mistake of ours.
+    /// A name or label is invalid: a bug.
     pub fn new() -> Result<Metrics, prometheus::Error> {
         let counter = |name: &str, help: &str, labels: &[&str]| {
             IntCounterVec::new(Opts::new(name, help), labels)
@@ -60,39 +63,42 @@ impl Metrics {
         };
         let metrics = Metrics {
             registry: Registry::new(),
-            looks: counter(
+            reconciles: counter(
                 "scalequest_operator_reconcile_total",
-                "Looks at runs",
+                "Total number of reconciliations",
                 &["controller", "result"],
             )?,
             errors: counter(
                 "scalequest_operator_reconcile_errors_total",
-                "Looks that failed",
+                "Total number of failed reconciliations",
                 &["controller", "reason"],
             )?,
-            look_seconds: seconds(
+            reconcile_seconds: seconds(
                 "scalequest_operator_reconcile_duration_seconds",
-                "Time that a look at a run takes",
+                "Duration of a reconciliation",
                 &["controller"],
             )?,
-            at_work: IntGauge::new("scalequest_operator_active_workers", "Looks under way")?,
+            active: IntGauge::new(
+                "scalequest_operator_active_reconciles",
+                "Number of reconciliations in progress",
+            )?,
             leader: IntGauge::new(
                 "scalequest_operator_leader",
-                "1 where this operator is the one that acts",
+                "1 if this replica is the leader",
             )?,
             request_seconds: seconds(
                 "scalequest_operator_api_request_duration_seconds",
-                "Time that writes to the API server take",
+                "Duration of requests to the API server",
                 &["verb", "resource", "code"],
             )?,
             lists: counter(
                 "scalequest_operator_watch_restarts_total",
-                "Lists with which watches began, or began anew (every --relist-seconds they do)",
+                "Total number of lists that started a watch, the periodic resyncs (--resync-seconds) among them",
                 &["resource"],
             )?,
             watch_errors: counter(
                 "scalequest_operator_watch_errors_total",
-                "Interruptions of watches",
+                "Total number of interrupted watches",
                 &["resource"],
             )?,
             runs: Mutex::new(Vec::new()),
@@ -100,16 +106,16 @@ impl Metrics {
         let build = IntGaugeVec::new(
             Opts::new(
                 "scalequest_operator_build_info",
-                "Always 1; which build this is",
+                "Always 1; the label is the version",
             ),
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let registry = &metrics.registry;
-        registry.register(Box::new(metrics.looks.clone()))?;
+        registry.register(Box::new(metrics.reconciles.clone()))?;
         registry.register(Box::new(metrics.errors.clone()))?;
-        registry.register(Box::new(metrics.look_seconds.clone()))?;
-        registry.register(Box::new(metrics.at_work.clone()))?;
+        registry.register(Box::new(metrics.reconcile_seconds.clone()))?;
+        registry.register(Box::new(metrics.active.clone()))?;
         registry.register(Box::new(metrics.leader.clone()))?;
         registry.register(Box::new(metrics.request_seconds.clone()))?;
         registry.register(Box::new(metrics.lists.clone()))?;
@@ -118,26 +124,28 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// A look begins.
-    pub fn look(&self) -> AtWork<'_> {
-        self.at_work.inc();
-        AtWork {
+    /// Counts a reconcile as active until the value is dropped.
+    pub fn reconcile_started(&self) -> ActiveReconcile<'_> {
+        self.active.inc();
+        ActiveReconcile {
             metrics: self,
             began: Instant::now(),
         }
     }
 
-    /// A look has ended: `success`, `error` or `gone`.
-    pub fn looked(&self, result: &str) {
-        self.looks.with_label_values(&[CONTROLLER, result]).inc();
+    /// Counts a finished reconcile: `success`, `error` or `gone`.
+    pub fn reconcile_finished(&self, result: &str) {
+        self.reconciles
+            .with_label_values(&[CONTROLLER, result])
+            .inc();
     }
 
-    /// A look has failed, for a reason from a closed set.
-    pub fn failed(&self, reason: &str) {
+    /// Counts a failed reconcile by reason, one of a closed set.
+    pub fn reconcile_failed(&self, reason: &str) {
         self.errors.with_label_values(&[CONTROLLER, reason]).inc();
     }
 
-    /// A request was answered with `code`; 0 where it was not.
+    /// Records the duration of a request by its status code, 0 if it was not answered.
     pub fn request(&self, verb: &str, resource: &str, code: u16, took: Duration) {
         let code = code.to_string();
         let seconds = self
@@ -146,28 +154,28 @@ impl Metrics {
         seconds.observe(took.as_secs_f64());
     }
 
-    /// A watch begins with a list.
+    /// Counts a list that starts a watch.
     pub fn listed(&self, resource: &str) {
         self.lists.with_label_values(&[resource]).inc();
     }
 
-    /// A watch was interrupted.
+    /// Counts an interrupted watch.
     pub fn watch_failed(&self, resource: &str) {
         self.watch_errors.with_label_values(&[resource]).inc();
     }
 
-    /// Whether this operator is the one that acts.
-    pub fn lead(&self, leads: bool) {
-        self.leader.set(i64::from(leads));
+    /// Records whether this replica is the leader.
+    pub fn set_leader(&self, is_leader: bool) {
+        self.leader.set(i64::from(is_leader));
     }
 
-    /// Tells of the runs in `store` too.
-    pub fn tell_of(&self, store: Store<SynthesisRun>) {
+    /// Adds the runs in `store` to the metrics.
+    pub fn register_store(&self, store: Store<SynthesisRun>) {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         runs.push(store);
     }
 
-    /// Everything as Prometheus reads it.
+    /// Returns all metrics in the text format.
     pub fn text(&self) -> String {
         let mut families = self.registry.gather();
         families.extend(
@@ -196,23 +204,31 @@ impl Metrics {
         )?;
         let condition = gauge(
             "scalequest_run_condition",
-            "1 for the status that a condition has",
+            "1 for the current status of a condition",
             &["namespace", "run", "type", "status"],
         )?;
-        let target = gauge("scalequest_run_target_examples", "Pairs wanted", &RUN)?;
-        let accepted = gauge("scalequest_run_accepted_examples", "Pairs accepted", &RUN)?;
-        let waves = gauge("scalequest_run_waves", "The wave under way", &RUN)?;
-        let eta = gauge("scalequest_run_eta_seconds", "Time left, estimated", &RUN)?;
-        let gpu = gauge("scalequest_run_gpu_seconds", "Time with a GPU held", &RUN)?;
-        let worker = gauge("scalequest_run_worker_seconds", "Time of all workers", &RUN)?;
+        let target = gauge(
+            "scalequest_run_target_examples",
+            "Number of accepted pairs wanted",
+            &RUN,
+        )?;
+        let accepted = gauge(
+            "scalequest_run_accepted_examples",
+            "Number of pairs accepted",
+            &RUN,
+        )?;
+        let waves = gauge("scalequest_run_waves", "Number of the current wave", &RUN)?;
+        let eta = gauge("scalequest_run_eta_seconds", "Estimated time left", &RUN)?;
+        let gpu = gauge("scalequest_run_gpu_seconds", "GPU time used", &RUN)?;
+        let worker = gauge("scalequest_run_worker_seconds", "Worker time used", &RUN)?;
         let shards = gauge(
             "scalequest_run_stage_shards",
-            "Shards of stages under way",
+            "Number of shards of active stages",
             &["namespace", "run", "stage", "state"],
         )?;
         let rejected = gauge(
             "scalequest_run_rejected_questions",
-            "Questions rejected",
+            "Number of questions rejected",
             &["namespace", "run", "reason"],
         )?;
         let stores = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -281,19 +297,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_counted_can_be_read() {
+    fn metrics_render_as_text() {
         let metrics = Metrics::new().unwrap();
-        drop(metrics.look());
-        metrics.looked("success");
-        metrics.failed("behind");
+        drop(metrics.reconcile_started());
+        metrics.reconcile_finished("success");
+        metrics.reconcile_failed("conflict");
         metrics.request("create", "jobs", 201, Duration::from_millis(3));
-        metrics.lead(true);
+        metrics.set_leader(true);
         let text = metrics.text();
         for line in [
             "scalequest_operator_reconcile_total{controller=\"synthesisrun\",result=\"success\"} 1",
-            "scalequest_operator_reconcile_errors_total{controller=\"synthesisrun\",reason=\"behind\"} 1",
+            "scalequest_operator_reconcile_errors_total{controller=\"synthesisrun\",reason=\"conflict\"} 1",
             "scalequest_operator_leader 1",
-            "scalequest_operator_active_workers 0",
+            "scalequest_operator_active_reconciles 0",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

@@ -1,55 +1,55 @@
-//! Names, labels and annotations of what belongs to a run. A name follows from the run's uid and the work's place in the run, so that the
-//! same work has the same name whoever makes it, and a run made again under its old name shares nothing with what the former left behind.
+//! Names, labels and annotations of a run's objects. Names are deterministic (run uid, stage, content key, attempt), so creates are idempotent
+//! and a recreated run never collides with objects of its predecessor.
 
 use std::collections::BTreeMap;
 
 use scalequest_crds::digest::sha256_hex;
 use scalequest_crds::v1alpha1::{Stage, StageId};
 
-/// Longest name of a Job: its pods' host names are made from it, and end at 63.
+/// Maximum length of a Job's name: its pods' host names contain it, and have at most 63 characters.
 pub const MAX_NAME: usize = 52;
 
-/// Digits of the hash that ends a name.
+/// Length of the hash at the end of a name.
 const HASH: usize = 8;
 
-/// Field manager of everything the operator writes, and value of the label `app.kubernetes.io/managed-by`.
+/// Field manager of the controller's writes, and value of the label `app.kubernetes.io/managed-by`.
 pub const OPERATOR: &str = "scalequest-operator";
 
-/// Selects everything that the operator has made.
+/// Selects the objects of the controller.
 pub const SELECTOR: &str = "app.kubernetes.io/managed-by=scalequest-operator";
 
 /// Label: name of the run.
 pub const RUN: &str = "scalequest.dev/run";
 /// Label: uid of the run.
 pub const RUN_UID: &str = "scalequest.dev/run-uid";
-/// Label: what the Job is for, see [`Purpose`].
+/// Label: purpose of the Job, see [`Purpose`].
 pub const PURPOSE: &str = "scalequest.dev/purpose";
 /// Label: the stage.
 pub const STAGE: &str = "scalequest.dev/stage";
-/// Label: the generator, where the stage is per generator.
+/// Label: the generator, if the stage is per generator.
 pub const GENERATOR: &str = "scalequest.dev/generator";
-/// Label: the wave, where the stage is per wave.
+/// Label: the wave, if the stage is per wave.
 pub const WAVE: &str = "scalequest.dev/wave";
-/// Label: how many Jobs the stage had before this one.
-pub const ROUND: &str = "scalequest.dev/round";
-/// Annotation: content key of the stage, or the hash of what is inspected.
+/// Label: attempt at the stage, from 0.
+pub const ATTEMPT: &str = "scalequest.dev/attempt";
+/// Annotation: content key of the stage, or the hash of what a preflight checks.
 pub const KEY: &str = "scalequest.dev/key";
-/// Annotation: the shards among which completion indexes count; all where it is missing.
-pub const AMONG: &str = "scalequest.dev/among";
+/// Annotation: the shards of the completion indexes, in order; all if it is missing.
+pub const SHARD_INDEXES: &str = "scalequest.dev/shard_indexes";
 
 /// Annotation of a pod: its stage's task; in a preflight's pods, the spec.
 pub const TASK_ANNOTATION: &str = "scalequest.dev/task";
 
-/// What a Job is for.
+/// Purpose of a Job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Purpose {
-    /// To look at what the spec refers to.
+    /// Checks what the spec refers to.
     Inspect,
-    /// To seal a stage.
+    /// Seals a stage.
     Seal,
-    /// To make shards.
+    /// Computes shards.
     Run,
-    /// To commit shards as given up.
+    /// Commits shards as failed.
     GiveUp,
 }
 
@@ -62,7 +62,7 @@ impl Purpose {
         Purpose::GiveUp,
     ];
 
-    /// Its name in labels and names.
+    /// Returns its name in labels and names.
     pub fn slug(self) -> &'static str {
         match self {
             Purpose::Inspect => "inspect",
@@ -73,20 +73,20 @@ impl Purpose {
     }
 }
 
-/// The place of a Job's work in a run.
+/// Identity of a Job in its run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Work {
-    /// What it is for.
+pub struct JobIdentity {
+    /// Its purpose.
     pub purpose: Purpose,
     /// Which stage of the run; none of a preflight.
     pub id: Option<StageId>,
-    /// Content key of the stage, or the hash of what is inspected.
+    /// Content key of the stage, or the hash of what a preflight checks.
     pub key: String,
-    /// How many Jobs the stage had before.
-    pub round: i32,
+    /// Attempt at the stage, from 0.
+    pub attempt: i32,
 }
 
-impl Work {
+impl JobIdentity {
     /// Returns the stage, or `None` for a preflight.
     pub fn stage(&self) -> Option<Stage> {
         self.id.as_ref().map(|id| id.stage)
@@ -103,36 +103,36 @@ impl Work {
     }
 
     /// Returns whether both are of the same stage of a run, with the same content.
-    pub fn same_stage(&self, other: &Work) -> bool {
+    pub fn same_stage(&self, other: &JobIdentity) -> bool {
         self.key == other.key && self.id == other.id
     }
 
-    /// Name of the Job.
+    /// Returns the name of the Job.
     pub fn job_name(&self, run: &str, uid: &str) -> String {
-        let Work {
+        let JobIdentity {
             purpose,
             id,
             key,
-            round,
+            attempt,
         } = self;
         let mut readable = self.readable(run);
         if *purpose != Purpose::Inspect {
             readable.push(purpose.slug().into());
         }
-        let identity = format!("job {uid} {} {} {key} {round}", purpose.slug(), shown(id));
-        bounded(&readable.join("-"), &identity)
+        let hashed = format!("job {uid} {} {} {key} {attempt}", purpose.slug(), shown(id));
+        bounded(&readable.join("-"), &hashed)
     }
 
-    /// Name of the ConfigMap that holds the task; one for all Jobs of a stage.
+    /// Returns the name of the ConfigMap with the task; one for all Jobs of a stage.
     pub fn task_name(&self, run: &str, uid: &str) -> String {
-        let Work {
+        let JobIdentity {
             purpose: _,
             id,
             key,
-            round: _,
+            attempt: _,
         } = self;
-        let identity = format!("task {uid} {} {key}", shown(id));
-        bounded(&self.readable(run).join("-"), &identity)
+        let hashed = format!("task {uid} {} {key}", shown(id));
+        bounded(&self.readable(run).join("-"), &hashed)
     }
 
     fn readable(&self, run: &str) -> Vec<String> {
@@ -148,11 +148,11 @@ impl Work {
         parts
     }
 
-    /// Labels of the Job, its pods and its ConfigMap.
+    /// Returns the labels of the Job, its pods and its ConfigMap.
     pub fn labels(&self, run: &str, uid: &str) -> BTreeMap<String, String> {
         let mut labels = run_labels(run, uid);
         labels.insert(PURPOSE.into(), self.purpose.slug().into());
-        labels.insert(ROUND.into(), self.round.to_string());
+        labels.insert(ATTEMPT.into(), self.attempt.to_string());
         if let Some(stage) = self.stage() {
             labels.insert(STAGE.into(), stage.slug().into());
         }
@@ -165,11 +165,11 @@ impl Work {
         labels
     }
 
-    /// What [`Work::labels`] and the annotation [`KEY`] say.
+    /// Parses the identity from [`JobIdentity::labels`] and the annotation [`KEY`].
     pub fn read(
         labels: &BTreeMap<String, String>,
         annotations: &BTreeMap<String, String>,
-    ) -> Option<Work> {
+    ) -> Option<JobIdentity> {
         let slug = labels.get(PURPOSE)?;
         let purpose = Purpose::ALL
             .into_iter()
@@ -186,16 +186,16 @@ impl Work {
             }),
             None => None,
         };
-        Some(Work {
+        Some(JobIdentity {
             purpose,
             id,
             key: annotations.get(KEY)?.clone(),
-            round: labels.get(ROUND)?.parse().ok()?,
+            attempt: labels.get(ATTEMPT)?.parse().ok()?,
         })
     }
 }
 
-/// Labels of everything that belongs to a run.
+/// Returns the labels of all objects of a run.
 pub fn run_labels(run: &str, uid: &str) -> BTreeMap<String, String> {
     let labels = [
         ("app.kubernetes.io/name", "scalequest-worker"),
@@ -208,7 +208,7 @@ pub fn run_labels(run: &str, uid: &str) -> BTreeMap<String, String> {
         .into()
 }
 
-/// Name of the ConfigMap that holds a run's record.
+/// Returns the name of the ConfigMap with a run's record.
 pub fn record_name(run: &str, uid: &str) -> String {
     bounded(&format!("{run}-record"), &format!("record {uid}"))
 }
@@ -218,9 +218,9 @@ fn shown(id: &Option<StageId>) -> String {
     id.as_ref().map(StageId::to_string).unwrap_or_default()
 }
 
-/// A name for people, cut to fit, and the hash of what it stands for.
-fn bounded(readable: &str, identity: &str) -> String {
-    let hash = &sha256_hex(identity.as_bytes())[..HASH];
+/// Returns a truncated readable name with a hash of the identity.
+fn bounded(readable: &str, hashed: &str) -> String {
+    let hash = &sha256_hex(hashed.as_bytes())[..HASH];
     let kept: String = readable
         .chars()
         .map(|c| if c == '.' { '-' } else { c })
@@ -235,8 +235,8 @@ mod tests {
 
     use super::*;
 
-    fn work(round: i32) -> Work {
-        Work {
+    fn work(attempt: i32) -> JobIdentity {
+        JobIdentity {
             purpose: Purpose::Run,
             id: Some(StageId {
                 stage: Stage::Generate,
@@ -244,12 +244,12 @@ mod tests {
                 wave: Some(3),
             }),
             key: "k".repeat(64),
-            round,
+            attempt,
         }
     }
 
     #[test]
-    fn a_name_can_be_read() {
+    fn names_are_readable() {
         let name = work(1).job_name("math", "uid-1");
         assert!(name.starts_with("math-generate-qwen-w3-run-"), "{name}");
         assert!(
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn another_run_of_the_same_name_has_other_names() {
+    fn recreated_runs_have_other_names() {
         assert_ne!(
             work(1).job_name("math", "uid-1"),
             work(1).job_name("math", "uid-2")
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_have_jobs_of_their_own_and_share_the_task() {
+    fn attempts_share_the_task() {
         assert_ne!(work(1).job_name("math", "u"), work(2).job_name("math", "u"));
         assert_eq!(
             work(1).task_name("math", "u"),
@@ -280,11 +280,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_are_bounded_host_names_and_labels_say_what_was_written(
+        fn names_are_valid_labels_round_trip(
             run in "[a-z0-9]([-a-z0-9.]{0,38}[a-z0-9])?", generator in proptest::option::of("[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?"),
-            wave in proptest::option::of(1..65), round in 0..100, stage in 0usize..14, purpose in 1usize..4,
+            wave in proptest::option::of(1..65), attempt in 0..100, stage in 0usize..14, purpose in 1usize..4,
         ) {
-            let work = Work { purpose: Purpose::ALL[purpose], id: Some(StageId { stage: Stage::ALL[stage], generator, wave }), key: "0".repeat(64), round };
+            let work = JobIdentity { purpose: Purpose::ALL[purpose], id: Some(StageId { stage: Stage::ALL[stage], generator, wave }), key: "0".repeat(64), attempt };
             for name in [work.job_name(&run, "u"), work.task_name(&run, "u"), record_name(&run, "u")] {
                 prop_assert!(name.len() <= MAX_NAME);
                 let fits = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
@@ -293,7 +293,7 @@ mod tests {
             let labels = work.labels(&run, "u");
             prop_assert!(labels.values().all(|value| value.len() <= 63));
             let annotations = BTreeMap::from([(KEY.to_string(), work.key.clone())]);
-            prop_assert_eq!(Work::read(&labels, &annotations), Some(work));
+            prop_assert_eq!(JobIdentity::read(&labels, &annotations), Some(work));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One look at a run: what is there, what follows, and doing it. The table of contents of this folder.
+//! Reconciles a run: observes its objects, decides the next actions and applies them. The table of contents of this crate.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,25 +9,25 @@ use scalequest_crds::v1alpha1::SynthesisRun;
 
 use super::apply::{ApplyError, apply};
 use super::context::Context;
-use super::decide::{Scene, decide};
-use super::observe::heard::{EVERY, are_at_work, heard};
-use super::observe::pod::SeenPod;
-use super::observe::words::words;
+use super::decide::{ReconcileInput, decide};
+use super::observe::pod::ObservedPod;
+use super::observe::progress::{POLL_INTERVAL, has_running_workers, poll_progress};
+use super::observe::warning_events::warning_events;
 use super::settings::MANAGED_BY;
 use crate::clock::now_millis;
 
-/// Pause while a cache is behind the operator's own writes.
-const BEHIND: Duration = Duration::from_millis(500);
+/// Requeue interval while a cache lacks the controller's own last writes.
+const STALE_CACHE_REQUEUE: Duration = Duration::from_millis(500);
 
-/// Looks at `run` and does what follows.
+/// Reconciles `run` once.
 ///
 /// # Errors
-/// A request failed; the next look makes up for it.
+/// A request failed; the run is requeued with backoff.
 pub async fn reconcile(
     run: Arc<SynthesisRun>,
     context: Arc<Context>,
 ) -> Result<Action, ApplyError> {
-    let _at_work = context.metrics.look();
+    let _active = context.metrics.reconcile_started();
     let uid = run.uid().unwrap_or_default();
     if run.spec.managed_by.as_deref().unwrap_or(MANAGED_BY) != MANAGED_BY {
         return Ok(Action::await_change());
@@ -37,34 +37,34 @@ pub async fn reconcile(
         return Ok(Action::await_change());
     }
     let (namespace, now_millis) = (run.namespace().unwrap_or_default(), now_millis());
-    let Some(mut belongings) = context.observed.of_run(&run, now_millis) else {
-        return Ok(Action::requeue(BEHIND));
+    let Some(mut owned) = context.caches.of_run(&run, now_millis) else {
+        return Ok(Action::requeue(STALE_CACHE_REQUEUE));
     };
-    belongings.words = words(
+    owned.warnings = warning_events(
         &context.client,
         &context.metrics,
         &namespace,
-        &belongings,
+        &owned,
         now_millis,
     )
     .await;
-    let is_shown_soon = context.paces.wait(&uid).is_none();
-    if is_shown_soon {
-        belongings.heard = heard(&context.asker, &belongings, now_millis).await;
+    let is_status_due = context.status_throttle.wait(&uid).is_none();
+    if is_status_due {
+        owned.progress = poll_progress(&context.progress_client, &owned, now_millis).await;
     }
-    let step = decide(&Scene {
+    let actions = decide(&ReconcileInput {
         run: &run,
-        belongings: &belongings,
+        owned: &owned,
         settings: &context.settings,
         now_millis,
     });
-    let mut look_again = apply(&context, &run, &step).await?;
-    if are_at_work(&belongings) {
-        look_again = look_again.min(EVERY);
+    let mut requeue_after = apply(&context, &run, &actions).await?;
+    if has_running_workers(&owned) {
+        requeue_after = requeue_after.min(POLL_INTERVAL);
     }
     context.succeeded(&uid);
     // Reports of many runs take memory.
-    let is_collectable = |pod: &SeenPod| step.collectable.contains(&pod.job);
-    context.observed.pods.forget(&uid, is_collectable);
-    Ok(Action::requeue(look_again))
+    let is_collectable = |pod: &ObservedPod| actions.collectable.contains(&pod.job);
+    context.caches.pods.drop_values(&uid, is_collectable);
+    Ok(Action::requeue(requeue_after))
 }

@@ -1,4 +1,4 @@
-//! What the operator answers over HTTP: whether it lives, whether it is ready, its metrics.
+//! HTTP server for liveness, readiness and metrics.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use axum::routing::get;
 
 use super::metrics::Metrics;
 
-/// Whether the operator is ready: it waits for its turn, or its first lists are complete.
+/// Readiness: on standby in the leader election, or synced caches.
 pub type Ready = Arc<AtomicBool>;
 
-/// Answers on `address` until the process ends.
+/// Serves on `address` until the process ends.
 ///
 /// # Errors
-/// The address cannot be listened on.
+/// Cannot listen on the address.
 pub async fn serve(
     address: SocketAddr,
     metrics: Arc<super::context::Context>,
@@ -31,10 +31,7 @@ pub async fn serve(
     let is_ready = move || {
         let answer = match ready.load(Ordering::Relaxed) {
             true => (StatusCode::OK, "ready\n"),
-            false => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the first lists are not complete\n",
-            ),
+            false => (StatusCode::SERVICE_UNAVAILABLE, "caches are not synced\n"),
         };
         async move { answer }
     };
@@ -44,7 +41,7 @@ pub async fn serve(
         .route("/metrics", get(text));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "health and metrics are not served any more");
+            tracing::error!(%error, "HTTP server failed");
         }
     });
     Ok(())

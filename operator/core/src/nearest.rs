@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_typo_finds_its_name_and_a_stranger_finds_none() {
+    fn nearest_finds_typos_only() {
         let names = ["generators", "models", "seed"];
         assert_eq!(nearest("genrators", names), Some("generators"));
         assert_eq!(nearest("Models", names), Some("models"));

@@ -22,7 +22,7 @@ use super::program::{find_worker, is_built_for_gpus};
 use super::progress::{Display, Event};
 use super::record_file;
 use super::stop::Stop;
-use scalequest_core::plan::{Observed, plan};
+use scalequest_core::plan::{Observations, plan};
 use scalequest_core::record::{RunRecord, WorkerIdentity};
 use scalequest_core::validate::{
     Environment, ValidRun, check_preflight, check_unfetched, validate,
@@ -198,7 +198,7 @@ pub async fn accept(
     }
 
     let is_over = known.as_ref().is_some_and(|record| {
-        plan(&valid, record, &Observed::default(), now_millis())
+        plan(&valid, record, &Observations::default(), now_millis())
             .finished
             .is_some()
     });

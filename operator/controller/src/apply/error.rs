@@ -1,70 +1,73 @@
-//! Why a step was not carried out. All of it is the world's: it is tried again.
+//! Errors of applying actions. All are transient from the run's point of view: the run is requeued with backoff.
 
 use scalequest_crds::v1alpha1::conditions::reason;
 
-use scalequest_core::status::conditions::Trouble;
+use scalequest_core::status::conditions::Degradation;
 
-/// Why a step was not carried out.
+/// Why actions were not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// A cache is behind: an object is there already, or has changed since it was read.
-    #[error("{0} is not as it was last seen: looking again")]
-    Behind(String),
-    /// The API server does not let the operator do it.
+    /// A cache is stale: an object exists already, or has changed since it was read.
+    #[error("{0} has changed since it was read")]
+    Conflict(String),
+    /// The API server rejected a request.
     #[error("{0}")]
-    Refused(String),
+    Rejected(String),
     /// A request failed.
-    #[error("cannot {doing} {object}")]
+    #[error("cannot {verb} {object}")]
     Request {
-        /// What was tried.
-        doing: &'static str,
-        /// With which object.
+        /// The verb.
+        verb: &'static str,
+        /// The object.
         object: String,
-        /// What came of it.
+        /// The error of the client.
         #[source]
         source: Box<kube::Error>,
     },
 }
 
 impl ApplyError {
-    /// A word for metrics.
+    /// Returns the value of the metrics' label `reason`.
     pub fn category(&self) -> &'static str {
         match self {
-            ApplyError::Behind(_) => "behind",
-            ApplyError::Refused(_) => "refused",
+            ApplyError::Conflict(_) => "conflict",
+            ApplyError::Rejected(_) => "rejected",
             ApplyError::Request { .. } => "request",
         }
     }
 
-    /// Of a request that failed.
-    pub(super) fn of(doing: &'static str, object: &str, source: kube::Error) -> ApplyError {
+    /// Creates the error of a failed request.
+    pub(super) fn of(verb: &'static str, object: &str, source: kube::Error) -> ApplyError {
         ApplyError::Request {
-            doing,
+            verb,
             object: object.into(),
             source: Box::new(source),
         }
     }
 }
 
-/// What the API server said no to is shown to the person who can change it; the rest of the step goes on.
-pub(super) fn refused(
-    doing: &'static str,
+/// Adds a rejected request to `rejections`, which the condition Degraded shows; the remaining actions are applied.
+///
+/// # Errors
+/// A failure other than a rejection.
+pub(super) fn record_rejection(
+    verb: &'static str,
     kind: &str,
     name: &str,
     error: kube::Error,
-    refusals: &mut Vec<Trouble>,
+    rejections: &mut Vec<Degradation>,
 ) -> Result<(), ApplyError> {
     match &error {
         kube::Error::Api(status) if status.code != 429 => {
-            refusals.push(Trouble::new(
+            rejections.push(Degradation::new(
                 reason::API_REQUEST_REJECTED,
                 format!(
-                    "the API server refused to {doing} {kind} {name}: {}",
+                    "the API server rejected the request to {verb} {kind} {name}: {}",
                     status.message
                 ),
             ));
             Ok(())
         }
-        _ => Err(ApplyError::of(doing, name, error)),
+        _ => Err(ApplyError::of(verb, name, error)),
     }
 }

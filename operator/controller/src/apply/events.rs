@@ -1,4 +1,4 @@
-//! What is told as events: the difference between two statuses, in words. Pure.
+//! Kubernetes events from the difference between two statuses. Pure.
 
 use kube::runtime::events::{Event, EventType};
 use scalequest_crds::v1alpha1::SynthesisRunStatus;
@@ -15,13 +15,13 @@ const NOTE_MAX: usize = 330;
 /// Action of the event that a run is complete.
 const COMPLETES: &str = "Complete";
 
-/// Reasons of events that tell how far a run is.
+/// Reasons of progress events.
 const STAGE_STARTED: &str = "StageStarted";
 const STAGE_REUSED: &str = "StageReused";
 const WAVE_ENDED: &str = "WaveEnded";
 const PUBLISHED: &str = "Published";
 
-/// What to tell of the way from `before` to `after`.
+/// Returns the events of the change from `before` to `after`.
 pub fn events(before: &SynthesisRunStatus, after: &SynthesisRunStatus) -> Vec<Event> {
     let mut events: Vec<Event> = after
         .conditions
@@ -39,7 +39,7 @@ pub fn events(before: &SynthesisRunStatus, after: &SynthesisRunStatus) -> Vec<Ev
         let progress = status.progress.as_ref();
         progress.map(|progress| (progress.accepted, progress.target))
     };
-    // Of the wave that fills the dataset it is told that the dataset is published.
+    // The wave that reaches the target has the event of the publication instead.
     if let (Some((was, _)), Some((is, target))) = (accepted(before), accepted(after))
         && is > was
         && is < target
@@ -51,7 +51,7 @@ pub fn events(before: &SynthesisRunStatus, after: &SynthesisRunStatus) -> Vec<Ev
     let published = after.dataset.as_ref();
     if let Some(dataset) = published.filter(|_| before.dataset != after.dataset) {
         let note = format!("{} pairs are published at {}", dataset.rows, dataset.uri);
-        // That the run is complete says that it is published.
+        // The event of completion includes the publication.
         match events.iter_mut().find(|event| event.action == COMPLETES) {
             Some(complete) => complete.note = Some(note),
             None => events.push(event(EventType::Normal, PUBLISHED, "Publish", note)),
@@ -60,8 +60,8 @@ pub fn events(before: &SynthesisRunStatus, after: &SynthesisRunStatus) -> Vec<Ev
     events
 }
 
-/// Whether what the event tells happens once in a run: its stages, its waves, its end.
-pub fn is_told_once(event: &Event) -> bool {
+/// Whether the event occurs once in a run: that of a stage, a wave, the end.
+pub fn is_one_shot(event: &Event) -> bool {
     let once = [STAGE_STARTED, STAGE_REUSED, WAVE_ENDED, PUBLISHED];
     once.contains(&event.reason.as_str()) || event.action == COMPLETES
 }
@@ -100,7 +100,7 @@ fn of_condition(before: &[Condition], is: &Condition) -> Option<Event> {
 
 fn of_stage(stage: &StageStatus) -> Option<Event> {
     let name = stage.id().to_string();
-    // Events of the same reason and action become one, which would keep the first stage's note alone.
+    // Events of the same reason and action are aggregated, which would drop all notes but the first.
     let action = name.replace(", ", "-").replace(' ', "-");
     let (reason, note) = match stage.state.as_str() {
         "Running" => (
@@ -110,10 +110,7 @@ fn of_stage(stage: &StageStatus) -> Option<Event> {
                 None => format!("{name}: {} shards", stage.shards.total),
             },
         ),
-        "Reused" => (
-            STAGE_REUSED,
-            format!("{name}: the workspace held it already"),
-        ),
+        "Reused" => (STAGE_REUSED, format!("{name}: reused from the workspace")),
         _ => return None,
     };
     Some(event(EventType::Normal, reason, &action, note))
@@ -137,7 +134,7 @@ fn event(type_: EventType, reason: &str, action: &str, note: String) -> Event {
 mod tests {
     use super::*;
     use scalequest_core::status::before_acceptance;
-    use scalequest_core::status::conditions::{Acceptance, Situation};
+    use scalequest_core::status::conditions::{Acceptance, ConditionInputs};
     use scalequest_crds::protocol::preflight::FieldError;
 
     fn shown(
@@ -145,19 +142,19 @@ mod tests {
         suspended: bool,
         before: &SynthesisRunStatus,
     ) -> SynthesisRunStatus {
-        let situation = Situation {
+        let inputs = ConditionInputs {
             acceptance,
             suspended,
             plan: None,
-            troubles: &[],
+            degradations: &[],
         };
-        before_acceptance(&situation, &before.conditions, Some(1), 0)
+        before_acceptance(&inputs, &before.conditions, Some(1), 0)
     }
 
     #[test]
-    fn nothing_is_told_where_nothing_changed_and_every_refusal_is() {
+    fn events_follow_status_changes() {
         let first = shown(
-            Acceptance::Inspecting,
+            Acceptance::Validating,
             false,
             &SynthesisRunStatus::default(),
         );
@@ -167,26 +164,31 @@ mod tests {
             field: "spec.output".into(),
             message: "x".repeat(2000),
         }];
-        let refused = shown(Acceptance::Refused(&errors), false, &first);
-        let told = events(&first, &refused);
-        assert_eq!((told.len(), told[0].reason.as_str()), (1, "Invalid"));
-        assert!(told[0].note.as_ref().is_some_and(|note| note.len() <= 1024));
+        let refused = shown(Acceptance::Invalid(&errors), false, &first);
+        let emitted = events(&first, &refused);
+        assert_eq!((emitted.len(), emitted[0].reason.as_str()), (1, "Invalid"));
+        assert!(
+            emitted[0]
+                .note
+                .as_ref()
+                .is_some_and(|note| note.len() <= 1024)
+        );
     }
 
     #[test]
-    fn suspending_and_resuming_are_told() {
+    fn suspend_and_resume_emit_events() {
         let first = shown(
-            Acceptance::Inspecting,
+            Acceptance::Validating,
             false,
             &SynthesisRunStatus::default(),
         );
-        let held = shown(Acceptance::Inspecting, true, &first);
+        let held = shown(Acceptance::Validating, true, &first);
         assert!(
             events(&first, &held)
                 .iter()
                 .any(|event| event.action == "Suspend")
         );
-        let again = shown(Acceptance::Inspecting, false, &held);
+        let again = shown(Acceptance::Validating, false, &held);
         assert!(
             events(&held, &again)
                 .iter()

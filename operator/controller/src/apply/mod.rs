@@ -1,56 +1,55 @@
-//! Does what was decided, in order: the record is saved, what is in the way goes, Jobs are made and resized, the status is shown, events are
-//! told. Every write is one that may be made twice: objects have names that follow from their work, the record and every deletion name the
-//! very object or version that they mean.
+//! Applies the decided actions in a fixed order: save the record, delete obsolete Jobs, create and resize Jobs, patch the status, emit events.
+//! Every write is idempotent: names of objects are deterministic, a save names the record's resource version, a deletion names a uid.
 
-mod act;
+mod jobs;
 
 pub mod error;
 
 pub mod events;
 
-mod save;
+mod record;
 
-mod show;
+mod status;
 
 use std::time::Duration;
 
 use scalequest_crds::v1alpha1::SynthesisRun;
 
 use super::context::Context;
-use super::decide::Step;
+use super::decide::Actions;
 pub use error::ApplyError;
 
-/// Does what `step` says for `run`; how long to wait before looking again.
+/// Applies `actions` to `run`. Returns after which time to requeue it.
 ///
 /// # Errors
-/// A request failed: what was not done is done by the next attempt.
+/// A request failed or was rejected; the next reconcile does the rest.
 pub async fn apply(
     context: &Context,
     run: &SynthesisRun,
-    step: &Step,
+    actions: &Actions,
 ) -> Result<Duration, ApplyError> {
-    let mut refusals = Vec::new();
-    if let Some(save) = &step.save {
-        save::save(context, run, save, &mut refusals).await?;
+    let mut rejections = Vec::new();
+    if let Some(save) = &actions.save {
+        record::save(context, run, save, &mut rejections).await?;
     }
-    // What is not on record is not done.
-    if refusals.is_empty() {
-        for unwanted in &step.delete {
-            act::delete(context, run, unwanted, &mut refusals).await?;
+    // Nothing follows from a record that is not persisted.
+    if rejections.is_empty() {
+        for deletion in &actions.delete {
+            jobs::delete(context, run, deletion, &mut rejections).await?;
         }
-        for creation in &step.create {
-            act::create(context, run, creation, &mut refusals).await?;
+        for creation in &actions.create {
+            jobs::create(context, run, creation, &mut rejections).await?;
         }
-        for resize in &step.resize {
-            act::resize(context, run, resize, &mut refusals).await?;
+        for resize in &actions.resize {
+            jobs::resize(context, run, resize, &mut rejections).await?;
         }
     }
-    let shown = show::show(context, run, step, &refusals).await?;
-    if step.remove_run {
-        act::remove_run(context, run).await?;
+    let throttled = status::patch(context, run, actions, &rejections).await?;
+    if actions.delete_run {
+        jobs::delete_run(context, run).await?;
     }
-    match refusals.into_iter().next() {
-        Some(refusal) => Err(ApplyError::Refused(refusal.message)),
-        None => Ok(step.look_again.min(shown)),
+    match rejections.into_iter().next() {
+        Some(rejection) => Err(ApplyError::Rejected(rejection.message)),
+        None => Ok(actions.requeue_after.min(throttled)),
     }
 }

@@ -1,4 +1,5 @@
-//! Before a run is on record: what its spec refers to is looked at by a Job, and then it is refused with every error, or accepted for good.
+//! Accepts a run or rejects its spec: a preflight Job checks what the spec refers to; the spec is then accepted for good, or rejected with all
+//! errors.
 
 use scalequest_crds::digest::sha256_hex;
 use scalequest_crds::protocol::content_key::canonical;
@@ -6,103 +7,113 @@ use scalequest_crds::protocol::preflight::{FieldError, PreflightReport};
 use scalequest_crds::v1alpha1::conditions::{ACCEPTED, reason};
 use serde_json::Value;
 
-use super::{Creation, Scene, Shown, Step, go_on, tidy, troubles};
-use crate::names::{Purpose, Work};
-use crate::observe::job::{JobState, SeenJob};
-use crate::observe::pod::{Said, SeenPod};
+use super::{
+    Actions, JobCreation, ReconcileInput, StatusUpdate, advance, degradations, obsolete_jobs,
+};
+use crate::names::{JobIdentity, Purpose};
+use crate::observe::job::{JobState, ObservedJob};
+use crate::observe::pod::{ObservedPod, TerminationMessage};
 use crate::resources::Owner;
 use crate::resources::accelerator::stage_holds_accelerator;
+use crate::resources::config_maps::spec_text;
 use crate::resources::job::{Common, preflight};
-use crate::resources::maps::spec_text;
 use scalequest_core::record::amend::IMMUTABLE;
 use scalequest_core::record::{RunRecord, WorkerIdentity};
-use scalequest_core::status::conditions::{Trouble, status_of};
+use scalequest_core::status::conditions::{Degradation, status_of};
 use scalequest_core::validate::{ValidRun, check_preflight};
 
-/// What is to be done for a run without a record.
-pub(super) fn accept(scene: &Scene<'_>, live: Result<ValidRun, Vec<FieldError>>) -> Step {
+/// Decides the actions for a run without a record.
+pub(super) fn accept(
+    input: &ReconcileInput<'_>,
+    live: Result<ValidRun, Vec<FieldError>>,
+) -> Actions {
     let run = match live {
         Ok(run) => run,
         Err(errors) => {
-            let mut step = refuse(errors);
-            step.delete = tidy::all(scene);
-            return step;
+            let mut actions = refuse(errors);
+            actions.delete = obsolete_jobs::all(input);
+            return actions;
         }
     };
     if run.spec().suspend {
-        let mut step = Step::only(waiting(Vec::new()));
-        step.delete = tidy::all(scene);
-        return step;
+        let mut actions = Actions::only(waiting(Vec::new()));
+        actions.delete = obsolete_jobs::all(input);
+        return actions;
     }
-    let work = Work {
+    let work = JobIdentity {
         purpose: Purpose::Inspect,
         id: None,
         key: subject(&run),
-        round: 0,
+        attempt: 0,
     };
-    let jobs = &scene.belongings.jobs;
-    let job = jobs.iter().find(|job| job.work.same_stage(&work));
-    let mut step = match job {
-        None => inspect(scene, &run, &work),
-        Some(job) if job.is_leaving || !job.has_ended() => {
-            let mut step = Step::only(as_before_or_waiting(scene, troubles::of_pods(scene)));
-            step.wants_a_look_in(15_000);
-            step
+    let jobs = &input.owned.jobs;
+    let job = jobs.iter().find(|job| job.identity.same_stage(&work));
+    let mut actions = match job {
+        None => inspect(input, &run, &work),
+        Some(job) if job.is_terminating || !job.has_ended() => {
+            let mut actions =
+                Actions::only(unchanged_or_waiting(input, degradations::of_pods(input)));
+            actions.requeue_in(15_000);
+            actions
         }
-        Some(job) => match judge(scene, &run, job) {
+        Some(job) => match judge(input, &run, job) {
             Verdict::Sound(found) => {
-                let record = RunRecord::new(&run, *found, worker(scene, &run), scene.now_millis);
-                return go_on::go_on(scene, record, None, Ok(run));
+                let record = RunRecord::new(&run, *found, worker(input, &run), input.now_millis);
+                return advance::advance(input, record, None, Ok(run));
             }
             Verdict::Faulty(errors) => refuse(errors),
-            Verdict::Unknown(trouble) => Step::only(as_before_or_waiting(scene, vec![trouble])),
+            Verdict::Unknown(degradation) => {
+                Actions::only(unchanged_or_waiting(input, vec![degradation]))
+            }
             Verdict::Lost => {
-                let mut step = Step::only(as_before_or_waiting(scene, Vec::new()));
-                step.delete.push(tidy::unwanted_job(job));
-                step
+                let mut actions = Actions::only(unchanged_or_waiting(input, Vec::new()));
+                actions.delete.push(obsolete_jobs::deletion(job));
+                actions
             }
         },
     };
-    step.delete.extend(tidy::beside(scene, &work));
-    step
+    actions.delete.extend(obsolete_jobs::all_but(input, &work));
+    actions
 }
 
 /// What a preflight has found.
 enum Verdict {
     /// The run can be accepted.
     Sound(Box<PreflightReport>),
-    /// It cannot.
+    /// It has errors.
     Faulty(Vec<FieldError>),
     /// The preflight itself did not work.
-    Unknown(Trouble),
-    /// Its answer is gone.
+    Unknown(Degradation),
+    /// Its report is lost.
     Lost,
 }
 
-fn judge(scene: &Scene<'_>, run: &ValidRun, job: &SeenJob) -> Verdict {
+fn judge(input: &ReconcileInput<'_>, run: &ValidRun, job: &ObservedJob) -> Verdict {
     let pods = || {
-        let pods = scene.belongings.pods.iter();
+        let pods = input.owned.pods.iter();
         pods.filter(|pod| pod.job == job.uid)
     };
     if let JobState::Failed { message, .. } = &job.state {
         let last = pods()
-            .filter_map(|pod| pod.ended.as_ref())
+            .filter_map(|pod| pod.termination.as_ref())
             .filter(|end| end.code != Some(0))
-            .max_by_key(|end| end.at_millis);
-        let words = last.map_or(message.clone(), |end| end.message());
-        return Verdict::Unknown(Trouble::new(
+            .max_by_key(|end| end.finished_at_millis);
+        let message = last.map_or(message.clone(), |end| end.failure_message());
+        return Verdict::Unknown(Degradation::new(
             reason::WORKERS_FAILING,
             format!(
-                "the preflight of the spec failed: {words}; it is tried again every few minutes"
+                "the preflight of the spec failed: {message}; it is tried again every few minutes"
             ),
         ));
     }
     let answer = |index: i64| {
-        let answers = pods().filter(|pod: &&std::sync::Arc<SeenPod>| pod.index == index);
+        let answers = pods().filter(|pod: &&std::sync::Arc<ObservedPod>| pod.index == index);
         answers
-            .filter_map(|pod| pod.ended.as_ref())
-            .find_map(|end| match &end.said {
-                Said::Found(found) if end.code == Some(0) => Some((**found).clone()),
+            .filter_map(|pod| pod.termination.as_ref())
+            .find_map(|end| match &end.message {
+                TerminationMessage::Preflight(found) if end.code == Some(0) => {
+                    Some((**found).clone())
+                }
                 _ => None,
             })
     };
@@ -120,26 +131,26 @@ fn judge(scene: &Scene<'_>, run: &ValidRun, job: &SeenJob) -> Verdict {
     }
 }
 
-fn inspect(scene: &Scene<'_>, run: &ValidRun, work: &Work) -> Step {
-    let owner = Owner::of(scene.run);
-    let worker = worker(scene, run);
+fn inspect(input: &ReconcileInput<'_>, run: &ValidRun, work: &JobIdentity) -> Actions {
+    let owner = Owner::of(input.run);
+    let worker = worker(input, run);
     let common = Common {
         owner: &owner,
         spec: run.spec(),
         worker: &worker,
-        settings: scene.settings,
+        settings: input.settings,
     };
-    let mut step = Step::only(as_before_or_waiting(scene, Vec::new()));
-    step.create.push(Creation {
-        task: go_on::missing_map(scene, common, work, spec_text(run.name(), run.spec())),
+    let mut actions = Actions::only(unchanged_or_waiting(input, Vec::new()));
+    actions.create.push(JobCreation {
+        task: advance::missing_map(input, common, work, spec_text(run.name(), run.spec())),
         job: Some(preflight(common, work)),
     });
-    step
+    actions
 }
 
-/// The worker with which a run is accepted now.
-fn worker(scene: &Scene<'_>, run: &ValidRun) -> WorkerIdentity {
-    let settings = scene.settings;
+/// Returns the worker that an accepted run is pinned to.
+fn worker(input: &ReconcileInput<'_>, run: &ValidRun) -> WorkerIdentity {
+    let settings = input.settings;
     WorkerIdentity {
         version: env!("CARGO_PKG_VERSION").into(),
         image: Some(settings.worker_image.clone()),
@@ -155,36 +166,39 @@ fn worker(scene: &Scene<'_>, run: &ValidRun) -> WorkerIdentity {
 fn subject(run: &ValidRun) -> String {
     let spec = serde_json::to_value(run.spec()).unwrap_or_default();
     let fields = IMMUTABLE.iter().chain(&["stores", "serviceAccountName"]);
-    let looked_at: serde_json::Map<String, Value> = fields
+    let fields_checked: serde_json::Map<String, Value> = fields
         .map(|field| ((*field).to_string(), spec[*field].clone()))
         .collect();
-    sha256_hex(canonical(&Value::Object(looked_at)).as_bytes())
+    sha256_hex(canonical(&Value::Object(fields_checked)).as_bytes())
 }
 
-fn refuse(errors: Vec<FieldError>) -> Step {
-    Step::only(Shown::NotAccepted {
-        refused: Some(errors),
-        troubles: Vec::new(),
+fn refuse(errors: Vec<FieldError>) -> Actions {
+    Actions::only(StatusUpdate::NotAccepted {
+        errors: Some(errors),
+        degradations: Vec::new(),
     })
 }
 
-fn waiting(troubles: Vec<Trouble>) -> Shown {
-    Shown::NotAccepted {
-        refused: None,
-        troubles,
+fn waiting(degradations: Vec<Degradation>) -> StatusUpdate {
+    StatusUpdate::NotAccepted {
+        errors: None,
+        degradations,
     }
 }
 
-/// While a refused spec is looked at again, the refusal stays on show.
-fn as_before_or_waiting(scene: &Scene<'_>, troubles: Vec<Trouble>) -> Shown {
-    let status = scene.run.status.as_ref();
+/// Returns the update while a preflight runs: the errors of a rejected spec stay in the status.
+fn unchanged_or_waiting(
+    input: &ReconcileInput<'_>,
+    degradations: Vec<Degradation>,
+) -> StatusUpdate {
+    let status = input.run.status.as_ref();
     let is_refused = status.is_some_and(|status| {
-        status.observed_generation == scene.run.metadata.generation
+        status.observed_generation == input.run.metadata.generation
             && status_of(&status.conditions, ACCEPTED) == Some("False")
     });
-    if is_refused && troubles.is_empty() {
-        Shown::AsBefore
+    if is_refused && degradations.is_empty() {
+        StatusUpdate::Unchanged
     } else {
-        waiting(troubles)
+        waiting(degradations)
     }
 }

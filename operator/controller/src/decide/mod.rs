@@ -1,23 +1,23 @@
-//! What follows from what is there: which record is to be saved, which Jobs are to be made, resized and deleted, what is to be shown. Pure:
-//! no client, no clock. The plan itself is [`scalequest_core::plan`]'s; here is how Jobs serve it.
+//! Decides the next actions of a reconcile from the observed objects: the record to save, the Jobs to delete, create and resize, the status
+//! to patch. Pure: no client, no clock. The plan comes from [`scalequest_core::plan`]; this module maps it to Jobs.
 
-pub mod stage;
+pub mod stage_jobs;
 
 mod accept;
 
-mod bill;
+mod usage;
 
-mod go_on;
+mod advance;
 
 mod persist;
 
 mod progress;
 
-mod take_up;
+mod record_results;
 
-mod tidy;
+mod obsolete_jobs;
 
-mod troubles;
+mod degradations;
 
 #[cfg(test)]
 mod tests;
@@ -34,74 +34,74 @@ use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunStatus};
 
 use self::persist::Saved;
 use super::names::record_name;
-use super::observe::Belongings;
-use super::observe::map::SeenMap;
+use super::observe::OwnedObjects;
+use super::observe::config_map::ObservedConfigMap;
 use super::resources::Owner;
 use super::settings::Settings;
 use scalequest_core::plan::Plan;
 use scalequest_core::record::{RecordError, RunRecord};
-use scalequest_core::status::conditions::{Acceptance, Situation, Trouble};
-use scalequest_core::status::{StageProgress, View, before_acceptance, status};
+use scalequest_core::status::conditions::{Acceptance, ConditionInputs, Degradation};
+use scalequest_core::status::{StageProgress, StatusInput, before_acceptance, status};
 use scalequest_core::validate::{Environment, ValidRun, validate};
 
-/// Time after which a run is looked at though nothing happened.
-const BACKSTOP: Duration = Duration::from_secs(600);
+/// Requeue interval of a run without events.
+const RESYNC_INTERVAL: Duration = Duration::from_secs(600);
 
-/// What is known of a run.
+/// Input of a reconcile: the run and its observed objects.
 #[derive(Clone, Copy, Debug)]
-pub struct Scene<'a> {
+pub struct ReconcileInput<'a> {
     /// The object, as the API server has it.
     pub run: &'a SynthesisRun,
-    /// What belongs to it.
-    pub belongings: &'a Belongings,
+    /// The objects that it owns.
+    pub owned: &'a OwnedObjects,
     /// The operator's settings.
     pub settings: &'a Settings,
     /// Now, in milliseconds since 1970.
     pub now_millis: i64,
 }
 
-/// What is to be done, in the order of the fields.
+/// Actions of a reconcile, applied in the order of the fields.
 #[derive(Clone, Debug)]
-pub struct Step {
-    /// The record, to be saved before anything else happens.
-    pub save: Option<Save>,
-    /// Jobs that are in the way.
-    pub delete: Vec<Unwanted>,
-    /// Jobs to be made, each with its task.
-    pub create: Vec<Creation>,
+pub struct Actions {
+    /// The save of the record, before all other actions.
+    pub save: Option<RecordSave>,
+    /// Deletions of obsolete Jobs.
+    pub delete: Vec<JobDeletion>,
+    /// Jobs to create, each with its task.
+    pub create: Vec<JobCreation>,
     /// Jobs whose number of pods changes.
-    pub resize: Vec<Resize>,
-    /// What is to be shown, once the rest is done.
-    pub shown: Shown,
-    /// Whether the run's time after its end is over: it is to be deleted.
-    pub remove_run: bool,
-    /// When to look again though nothing happens.
-    pub look_again: Duration,
+    pub resize: Vec<JobResize>,
+    /// The update of the status, after all other actions.
+    pub status: StatusUpdate,
+    /// Whether to delete the run: `ttlSecondsAfterFinished` is over.
+    pub delete_run: bool,
+    /// After which time to requeue the run without an event.
+    pub requeue_after: Duration,
     /// Uids of Jobs whose pods the cache may drop: the saved record holds all that they reported.
     pub collectable: BTreeSet<String>,
 }
 
-/// A record to be saved.
+/// A save of the record.
 #[derive(Clone, Debug)]
-pub struct Save {
+pub struct RecordSave {
     /// The record.
     pub record: RunRecord,
-    /// The version that it replaces; none to make it.
+    /// The resource version that it replaces, `None` to create it.
     pub version: Option<String>,
 }
 
-/// A Job to be made.
+/// A Job to create.
 #[derive(Clone, Debug)]
-pub struct Creation {
-    /// Its task, where that needs an object of its own which is not there (any more).
+pub struct JobCreation {
+    /// The ConfigMap of its task, if it needs one that does not exist.
     pub task: Option<ConfigMap>,
-    /// The Job; none where it is there and only its task is gone.
+    /// The Job, `None` if it exists and only its task is missing.
     pub job: Option<Job>,
 }
 
-/// A Job to be deleted, with its pods: this very one, not another of its name.
+/// A Job to delete, with its pods; the uid excludes another Job of its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unwanted {
+pub struct JobDeletion {
     /// Its name.
     pub name: String,
     /// Its uid.
@@ -110,7 +110,7 @@ pub struct Unwanted {
 
 /// A Job whose number of pods changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resize {
+pub struct JobResize {
     /// Its name.
     pub name: String,
     /// Its uid.
@@ -119,127 +119,129 @@ pub struct Resize {
     pub parallelism: i32,
 }
 
-/// What is to be shown.
+/// An update of the status.
 #[derive(Clone, Debug)]
-pub enum Shown {
-    /// What is shown already.
-    AsBefore,
+pub enum StatusUpdate {
+    /// No change.
+    Unchanged,
     /// A run that is not accepted.
     NotAccepted {
-        /// Why, where it was refused.
-        refused: Option<Vec<FieldError>>,
-        /// What needs a person's eye.
-        troubles: Vec<Trouble>,
+        /// The errors of an invalid spec, `None` before they are known.
+        errors: Option<Vec<FieldError>>,
+        /// What needs attention.
+        degradations: Vec<Degradation>,
     },
-    /// A run whose record cannot be carried out.
-    Unreadable(Trouble),
-    /// A run on record.
+    /// A run whose record cannot be read or executed.
+    Unreadable(Degradation),
+    /// An accepted run.
     Accepted(Box<AcceptedRun>),
 }
 
-/// What the status of a run on record is drawn from.
+/// An accepted run, from which the status is computed.
 #[derive(Clone, Debug)]
 pub struct AcceptedRun {
-    /// The run as it is on record.
+    /// The run with the accepted spec.
     pub run: ValidRun,
     /// Its record.
     pub record: RunRecord,
     /// The latest plan.
     pub plan: Plan,
-    /// How far its stages are.
+    /// Progress of its stages.
     pub progress: Vec<StageProgress>,
-    /// What needs a person's eye.
-    pub troubles: Vec<Trouble>,
+    /// What needs attention.
+    pub degradations: Vec<Degradation>,
 }
 
-impl Step {
-    fn only(shown: Shown) -> Step {
-        Step {
+impl Actions {
+    fn only(status: StatusUpdate) -> Actions {
+        Actions {
             save: None,
             delete: Vec::new(),
             create: Vec::new(),
             resize: Vec::new(),
-            shown,
-            remove_run: false,
-            look_again: BACKSTOP,
+            status,
+            delete_run: false,
+            requeue_after: RESYNC_INTERVAL,
             collectable: BTreeSet::new(),
         }
     }
 
-    fn wants_a_look_in(&mut self, millis: i64) {
+    fn requeue_in(&mut self, millis: i64) {
         let wait = Duration::from_millis(u64::try_from(millis.max(500)).unwrap_or(500));
-        self.look_again = self.look_again.min(wait);
+        self.requeue_after = self.requeue_after.min(wait);
     }
 }
 
-impl Shown {
-    /// Whether nothing goes on in the run that moves by itself: it is over, held, or waits for a person.
-    pub fn is_at_rest(&self) -> bool {
+impl StatusUpdate {
+    /// Whether the run is idle: finished, suspended, or waiting for an edit.
+    pub fn is_idle(&self) -> bool {
         match self {
-            Shown::AsBefore => false,
-            Shown::NotAccepted { refused, .. } => refused.is_some(),
-            Shown::Unreadable(_) => true,
-            Shown::Accepted(accepted) => {
-                accepted.plan.finished.is_some() || accepted.plan.held.is_some()
+            StatusUpdate::Unchanged => false,
+            StatusUpdate::NotAccepted { errors, .. } => errors.is_some(),
+            StatusUpdate::Unreadable(_) => true,
+            StatusUpdate::Accepted(accepted) => {
+                accepted.plan.finished.is_some() || accepted.plan.suspended.is_some()
             }
         }
     }
 
-    /// The status to be shown; none where it stays as it is. `more`: troubles that came up since.
+    /// Returns the new status, or `None` if it does not change. `more`: degradations since the decision.
     pub fn status(
         &self,
         run: &SynthesisRun,
-        more: &[Trouble],
+        more: &[Degradation],
         now_millis: i64,
     ) -> Option<SynthesisRunStatus> {
         let before = run.status.clone().unwrap_or_default();
         let generation = run.metadata.generation;
-        let with_more = |troubles: &[Trouble]| [more, troubles].concat();
+        let with_more = |degradations: &[Degradation]| [more, degradations].concat();
         match self {
-            Shown::AsBefore => None,
-            Shown::NotAccepted { refused, troubles } => {
-                let troubles = with_more(troubles);
-                let situation = Situation {
-                    acceptance: refused
+            StatusUpdate::Unchanged => None,
+            StatusUpdate::NotAccepted {
+                errors,
+                degradations,
+            } => {
+                let degradations = with_more(degradations);
+                let inputs = ConditionInputs {
+                    acceptance: errors
                         .as_deref()
-                        .map_or(Acceptance::Inspecting, Acceptance::Refused),
+                        .map_or(Acceptance::Validating, Acceptance::Invalid),
                     suspended: run.spec.suspend,
                     plan: None,
-                    troubles: &troubles,
+                    degradations: &degradations,
                 };
                 Some(before_acceptance(
-                    &situation,
+                    &inputs,
                     &before.conditions,
                     generation,
                     now_millis,
                 ))
             }
-            Shown::Unreadable(trouble) => {
-                let troubles = with_more(std::slice::from_ref(trouble));
-                let situation = Situation {
+            StatusUpdate::Unreadable(degradation) => {
+                let degradations = with_more(std::slice::from_ref(degradation));
+                let inputs = ConditionInputs {
                     acceptance: Acceptance::Accepted,
                     suspended: run.spec.suspend,
                     plan: None,
-                    troubles: &troubles,
+                    degradations: &degradations,
                 };
-                let shown =
-                    before_acceptance(&situation, &before.conditions, generation, now_millis);
-                // What was shown of the run is still the best that is known.
+                let status = before_acceptance(&inputs, &before.conditions, generation, now_millis);
+                // The last known progress stays in the status.
                 Some(SynthesisRunStatus {
-                    conditions: shown.conditions,
+                    conditions: status.conditions,
                     observed_generation: generation,
-                    phase: shown.phase,
+                    phase: status.phase,
                     ..before
                 })
             }
-            Shown::Accepted(accepted) => {
-                let troubles = with_more(&accepted.troubles);
-                Some(status(&View {
+            StatusUpdate::Accepted(accepted) => {
+                let degradations = with_more(&accepted.degradations);
+                Some(status(&StatusInput {
                     run: &accepted.run,
                     record: &accepted.record,
                     plan: &accepted.plan,
                     progress: &accepted.progress,
-                    troubles: &troubles,
+                    degradations: &degradations,
                     previous: &before.conditions,
                     generation,
                     now_millis,
@@ -249,18 +251,18 @@ impl Shown {
     }
 }
 
-/// What is to be done for the run.
-pub fn decide(scene: &Scene<'_>) -> Step {
-    let live = validate(scene.run, Environment::Cluster);
-    let Some(map) = record_of(scene) else {
-        return accept::accept(scene, live);
+/// Decides the next actions for the run.
+pub fn decide(input: &ReconcileInput<'_>) -> Actions {
+    let live = validate(input.run, Environment::Cluster);
+    let Some(map) = record_of(input) else {
+        return accept::accept(input, live);
     };
     let text = map.record.as_deref().unwrap_or_default();
     match RunRecord::from_json(text) {
         Ok(record) => {
             let version = map.version.clone();
             let saved = Saved { record, version };
-            go_on::go_on(scene, saved.record.clone(), Some(&saved), live)
+            advance::advance(input, saved.record.clone(), Some(&saved), live)
         }
         Err(error) => {
             let advice = match error {
@@ -269,7 +271,7 @@ pub fn decide(scene: &Scene<'_>) -> Step {
                     "; restore a readable record, or delete the ConfigMap to start again from what the workspace holds"
                 }
             };
-            Step::only(Shown::Unreadable(Trouble::new(
+            Actions::only(StatusUpdate::Unreadable(Degradation::new(
                 reason::RECORD_UNREADABLE,
                 format!("ConfigMap {}: {error}{advice}", map.name),
             )))
@@ -277,11 +279,11 @@ pub fn decide(scene: &Scene<'_>) -> Step {
     }
 }
 
-/// The ConfigMap that holds the record.
-fn record_of<'a>(scene: &Scene<'a>) -> Option<&'a Arc<SeenMap>> {
-    let owner = Owner::of(scene.run);
+/// Returns the ConfigMap that holds the record.
+fn record_of<'a>(input: &ReconcileInput<'a>) -> Option<&'a Arc<ObservedConfigMap>> {
+    let owner = Owner::of(input.run);
     let name = record_name(&owner.name, &owner.uid);
-    let maps = scene.belongings.maps.iter();
+    let maps = input.owned.maps.iter();
     maps.into_iter()
-        .find(|map| map.name == name && map.record.is_some() && !map.is_leaving)
+        .find(|map| map.name == name && map.record.is_some() && !map.is_terminating)
 }

@@ -1,14 +1,14 @@
-//! Persists the record: a step that changes it saves it, before anything that follows from the change is created. So no Job depends on a
+//! Persists the record: a reconcile that changes it saves it before anything that follows from the change is created. So no Job depends on a
 //! seal that is not persisted, and an operator that crashes after any write decides the same again from the saved record and the Jobs.
 
-use crate::observe::BEHIND_MILLIS;
-use crate::observe::job::SeenJob;
+use crate::observe::POD_LAG_MILLIS;
+use crate::observe::job::ObservedJob;
 use scalequest_core::record::RunRecord;
 
-use super::{Save, Scene, Step};
+use super::{Actions, ReconcileInput, RecordSave};
 
 /// Time after its end when a Job's pods may leave the cache: by then nothing waits for them to be observed as ended.
-const COLLECTABLE_AFTER_MILLIS: i64 = 2 * BEHIND_MILLIS;
+const COLLECTABLE_AFTER_MILLIS: i64 = 2 * POD_LAG_MILLIS;
 
 /// The record as its ConfigMap holds it.
 #[derive(Clone, Debug)]
@@ -19,33 +19,33 @@ pub(super) struct Saved {
     pub version: String,
 }
 
-/// Returns the save of `record` that is due, or `None` if it equals the saved one. Everything that a step changes is in one save.
-pub(super) fn persist(saved: Option<&Saved>, record: &RunRecord) -> Option<Save> {
+/// Returns the save of `record` that is due, or `None` if it equals the saved one. Everything that a reconcile changes is in one save.
+pub(super) fn persist(saved: Option<&Saved>, record: &RunRecord) -> Option<RecordSave> {
     let is_saved = saved.is_some_and(|saved| saved.record == *record);
-    (!is_saved).then(|| Save {
+    (!is_saved).then(|| RecordSave {
         record: record.clone(),
         version: saved.map(|saved| saved.version.clone()),
     })
 }
 
-/// Adds to `step` the Jobs whose pods the cache may drop: ended ones of which the saved record, not only the one about to be saved, holds
+/// Adds to `actions` the Jobs whose pods the cache may drop: ended ones of which the saved record, not only the one about to be saved, holds
 /// the seal and the usage.
-pub(super) fn collect(scene: &Scene<'_>, saved: &RunRecord, step: &mut Step) {
-    let has_pods = |job: &SeenJob| scene.belongings.pods.iter().any(|pod| pod.job == job.uid);
-    for job in scene.belongings.jobs.iter().filter(|job| has_pods(job)) {
-        let is_on_record = match job.work.stage() {
-            Some(_) => saved.is_sealed(&job.work.key) && saved.charged.jobs.contains(&job.uid),
+pub(super) fn collect(input: &ReconcileInput<'_>, saved: &RunRecord, actions: &mut Actions) {
+    let has_pods = |job: &ObservedJob| input.owned.pods.iter().any(|pod| pod.job == job.uid);
+    for job in input.owned.jobs.iter().filter(|job| has_pods(job)) {
+        let is_on_record = match job.identity.stage() {
+            Some(_) => saved.is_sealed(&job.identity.key) && saved.counted.jobs.contains(&job.uid),
             // The record begins with what the preflight found.
             None => true,
         };
-        let Some(ended) = job.ended_millis.filter(|_| is_on_record) else {
+        let Some(ended) = job.finished_at_millis.filter(|_| is_on_record) else {
             continue;
         };
-        let left = ended + COLLECTABLE_AFTER_MILLIS - scene.now_millis;
+        let left = ended + COLLECTABLE_AFTER_MILLIS - input.now_millis;
         if left > 0 {
-            step.wants_a_look_in(left);
+            actions.requeue_in(left);
         } else {
-            step.collectable.insert(job.uid.clone());
+            actions.collectable.insert(job.uid.clone());
         }
     }
 }

@@ -1,21 +1,25 @@
-//! How far the stages under way are, for display.
+//! Progress of active stages, for the status only.
 
-use super::Scene;
-use super::take_up::stage_of;
+use super::ReconcileInput;
+use super::record_results::stage_of;
 use crate::names::Purpose;
 use scalequest_core::plan::Plan;
 use scalequest_core::record::RunRecord;
 use scalequest_core::status::{ShardProgress, StageProgress};
 
-/// What is known of the stages that the plan wants.
-pub(super) fn progress(scene: &Scene<'_>, record: &RunRecord, plan: &Plan) -> Vec<StageProgress> {
+/// Returns the progress of the planned stages.
+pub(super) fn progress(
+    input: &ReconcileInput<'_>,
+    record: &RunRecord,
+    plan: &Plan,
+) -> Vec<StageProgress> {
     plan.start
         .iter()
         .filter_map(|task| {
-            let stage = stage_of(scene, record, task);
+            let stage = stage_of(input, record, task);
             let latest = stage.latest()?;
-            let makes = |job: &&&std::sync::Arc<crate::observe::job::SeenJob>| {
-                job.work.purpose == Purpose::Run
+            let makes = |job: &&&std::sync::Arc<crate::observe::job::ObservedJob>| {
+                job.identity.purpose == Purpose::Run
             };
             let made = stage.jobs.iter().rfind(makes);
             let committed = made.map_or(0, |job| {
@@ -23,16 +27,16 @@ pub(super) fn progress(scene: &Scene<'_>, record: &RunRecord, plan: &Plan) -> Ve
             });
             let begun = || {
                 let pods = stage.pods.iter();
-                pods.filter(|pod| pod.began_millis.is_some() && pod.job == latest.uid)
+                pods.filter(|pod| pod.started_at_millis.is_some() && pod.job == latest.uid)
             };
             let shards = begun()
-                .filter(|pod| pod.ended.is_none())
+                .filter(|pod| pod.termination.is_none())
                 .map(|pod| ShardProgress {
                     shard: latest.shard(pod.index),
-                    since_millis: pod.began_millis.unwrap_or(scene.now_millis),
-                    latest: scene
-                        .belongings
-                        .heard
+                    since_millis: pod.started_at_millis.unwrap_or(input.now_millis),
+                    latest: input
+                        .owned
+                        .progress
                         .get(&pod.uid)
                         .cloned()
                         .unwrap_or_default(),
@@ -41,9 +45,9 @@ pub(super) fn progress(scene: &Scene<'_>, record: &RunRecord, plan: &Plan) -> Ve
             Some(StageProgress {
                 key: task.key.clone(),
                 committed: committed.max(0),
-                given_up: i64::try_from(stage.all_given_up().len()).unwrap_or(0),
+                failed: i64::try_from(stage.all_failed_shards().len()).unwrap_or(0),
                 shards,
-                has_begun: begun().next().is_some(),
+                has_started: begun().next().is_some(),
                 job: Some(latest.name.clone()),
             })
         })

@@ -1,4 +1,4 @@
-//! Objects as a watch has them, each reduced to a value and found by the run to which it belongs.
+//! Cache of a watch: each object reduced to a value, indexed by the run that owns it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,50 +10,50 @@ use scalequest_crds::v1alpha1::SynthesisRun;
 
 use super::{run_of, version};
 
-/// What is kept of an object of kind `K`.
-pub trait Kept<K>: Sized {
-    /// The value; none where the object is not one that the run with `uid` owns.
-    fn keep(object: &K, uid: &str) -> Option<Self>;
+/// Reduces an object of kind `K` to what decisions need.
+pub trait Reduce<K>: Sized {
+    /// Returns the value, or `None` if the run with `uid` does not own the object.
+    fn reduce(object: &K, uid: &str) -> Option<Self>;
 }
 
-/// Values of one kind of objects.
+/// Cache of one kind of objects.
 #[derive(Debug)]
 pub struct Cache<V> {
     inner: RwLock<Inner<V>>,
 }
 
-/// The values of a run, by object, and where to find the run.
+/// The values of a run by the uids of their objects, and the reference of the run.
 #[derive(Debug)]
 struct OfRun<V> {
     run: ObjectRef<SynthesisRun>,
     values: BTreeMap<String, Version<V>>,
 }
 
-/// A value as it was in a version.
+/// A value with its resource version.
 #[derive(Debug)]
 struct Version<V> {
     version: u64,
     value: Arc<V>,
 }
 
-/// What a list or a watch has shown.
+/// All values of a list, kept current by a watch.
 #[derive(Debug)]
-struct World<V> {
+struct Snapshot<V> {
     runs: HashMap<String, OfRun<V>>,
     latest: u64,
 }
 
 #[derive(Debug)]
 struct Inner<V> {
-    world: World<V>,
-    /// What a list that is under way has found so far. It counts once it is complete.
-    listed: Option<World<V>>,
+    snapshot: Snapshot<V>,
+    /// The incomplete result of a list in progress.
+    listed: Option<Snapshot<V>>,
     is_ready: bool,
 }
 
-impl<V> Default for World<V> {
+impl<V> Default for Snapshot<V> {
     fn default() -> Self {
-        World {
+        Snapshot {
             runs: HashMap::new(),
             latest: 0,
         }
@@ -64,7 +64,7 @@ impl<V> Default for Cache<V> {
     fn default() -> Self {
         Cache {
             inner: RwLock::new(Inner {
-                world: World::default(),
+                snapshot: Snapshot::default(),
                 listed: None,
                 is_ready: false,
             }),
@@ -72,27 +72,27 @@ impl<V> Default for Cache<V> {
     }
 }
 
-impl<V> World<V> {
-    /// Takes in an object, or that it is gone; the run that is concerned, if one is.
-    fn take<K: ResourceExt>(
+impl<V> Snapshot<V> {
+    /// Applies the change or deletion of an object. Returns the run that owns it.
+    fn apply<K: ResourceExt>(
         &mut self,
         object: &K,
         is_there: bool,
     ) -> Option<ObjectRef<SynthesisRun>>
     where
-        V: Kept<K>,
+        V: Reduce<K>,
     {
         let seen = version(object.resource_version().as_deref());
         self.latest = self.latest.max(seen);
         let (uid, run) = run_of(object)?;
         let id = object.uid()?;
-        match V::keep(object, &uid).filter(|_| is_there) {
+        match V::reduce(object, &uid).filter(|_| is_there) {
             Some(value) => {
                 let of_run = self.runs.entry(uid).or_insert_with(|| OfRun {
                     run: run.clone(),
                     values: BTreeMap::new(),
                 });
-                // What comes late does not undo what came before it.
+                // A late event does not undo a newer one.
                 let is_late = |known: &Version<V>| known.version > seen;
                 if !of_run.values.get(&id).is_some_and(is_late) {
                     let (version, value) = (seen, Arc::new(value));
@@ -113,38 +113,38 @@ impl<V> World<V> {
 }
 
 impl<V> Cache<V> {
-    /// Takes in what a watch says; the runs that may be concerned.
-    pub fn take<K: ResourceExt>(&self, event: &Event<K>) -> Vec<ObjectRef<SynthesisRun>>
+    /// Applies an event of the watch. Returns the runs to requeue.
+    pub fn apply<K: ResourceExt>(&self, event: &Event<K>) -> Vec<ObjectRef<SynthesisRun>>
     where
-        V: Kept<K>,
+        V: Reduce<K>,
     {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Init => {
-                inner.listed = Some(World::default());
+                inner.listed = Some(Snapshot::default());
                 Vec::new()
             }
             Event::InitApply(object) => {
-                inner.listed.get_or_insert_default().take(object, true);
+                inner.listed.get_or_insert_default().apply(object, true);
                 Vec::new()
             }
             Event::InitDone => {
                 let listed = inner.listed.take().unwrap_or_default();
-                let before = std::mem::replace(&mut inner.world, listed);
-                inner.world.latest = inner.world.latest.max(before.latest);
+                let before = std::mem::replace(&mut inner.snapshot, listed);
+                inner.snapshot.latest = inner.snapshot.latest.max(before.latest);
                 inner.is_ready = true;
-                let all = before.runs.values().chain(inner.world.runs.values());
+                let all = before.runs.values().chain(inner.snapshot.runs.values());
                 all.map(|of_run| of_run.run.clone()).collect()
             }
-            Event::Apply(object) => inner.world.take(object, true).into_iter().collect(),
-            Event::Delete(object) => inner.world.take(object, false).into_iter().collect(),
+            Event::Apply(object) => inner.snapshot.apply(object, true).into_iter().collect(),
+            Event::Delete(object) => inner.snapshot.apply(object, false).into_iter().collect(),
         }
     }
 
-    /// The values of the run with `uid`.
+    /// Returns the values of the run with `uid`.
     pub fn of_run(&self, uid: &str) -> Vec<Arc<V>> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let of_run = inner.world.runs.get(uid);
+        let of_run = inner.snapshot.runs.get(uid);
         of_run
             .map(|of_run| {
                 let values = of_run.values.values();
@@ -153,34 +153,34 @@ impl<V> Cache<V> {
             .unwrap_or_default()
     }
 
-    /// Forgets values of the run with `uid` until they change, or are listed anew.
-    pub fn forget(&self, uid: &str, is_needless: impl Fn(&V) -> bool) {
+    /// Drops values of the run with `uid` until they change, or until the next resync.
+    pub fn drop_values(&self, uid: &str, is_unneeded: impl Fn(&V) -> bool) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(of_run) = inner.world.runs.get_mut(uid) {
-            of_run.values.retain(|_, known| !is_needless(&known.value));
+        if let Some(of_run) = inner.snapshot.runs.get_mut(uid) {
+            of_run.values.retain(|_, known| !is_unneeded(&known.value));
         }
     }
 
-    /// The latest resource version that was seen.
+    /// Returns the latest observed resource version.
     pub fn latest(&self) -> u64 {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        inner.world.latest
+        inner.snapshot.latest
     }
 
-    /// Whether a first list is complete.
+    /// Whether the first list is complete.
     pub fn is_ready(&self) -> bool {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
         inner.is_ready
     }
 
-    /// How many values there are.
+    /// Number of values.
     pub fn len(&self) -> usize {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let runs = inner.world.runs.values();
+        let runs = inner.snapshot.runs.values();
         runs.map(|of_run| of_run.values.len()).sum()
     }
 
-    /// Whether there are none.
+    /// Whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -196,8 +196,8 @@ mod tests {
 
     struct Name(String);
 
-    impl Kept<ConfigMap> for Name {
-        fn keep(object: &ConfigMap, _uid: &str) -> Option<Self> {
+    impl Reduce<ConfigMap> for Name {
+        fn reduce(object: &ConfigMap, _uid: &str) -> Option<Self> {
             object.metadata.name.clone().map(Name)
         }
     }
@@ -224,13 +224,13 @@ mod tests {
     }
 
     #[test]
-    fn values_are_found_by_their_run_and_tell_which_to_look_at() {
+    fn values_are_indexed_by_run() {
         let cache: Cache<Name> = Cache::default();
-        cache.take::<ConfigMap>(&Event::Init);
-        cache.take(&Event::InitApply(map("a", "x", 3)));
+        cache.apply::<ConfigMap>(&Event::Init);
+        cache.apply(&Event::InitApply(map("a", "x", 3)));
         assert!(!cache.is_ready() && names(&cache, "x").is_empty());
-        cache.take::<ConfigMap>(&Event::InitDone);
-        let run = cache.take(&Event::Apply(map("b", "y", 7))).remove(0);
+        cache.apply::<ConfigMap>(&Event::InitDone);
+        let run = cache.apply(&Event::Apply(map("b", "y", 7))).remove(0);
         assert_eq!(
             (run.name.as_str(), run.namespace.as_deref()),
             ("y", Some("n"))
@@ -240,55 +240,55 @@ mod tests {
             (vec!["a".to_string()], vec!["b".to_string()])
         );
         assert_eq!((cache.latest(), cache.len()), (7, 2));
-        cache.take(&Event::Delete(map("b", "y", 9)));
+        cache.apply(&Event::Delete(map("b", "y", 9)));
         assert_eq!((names(&cache, "y").len(), cache.latest()), (0, 9));
     }
 
     #[test]
-    fn values_of_one_run_that_nobody_needs_are_forgotten_until_they_change() {
+    fn dropped_values_return_on_change() {
         let cache: Cache<Name> = Cache::default();
         for (name, run) in [("aaa", "x"), ("bb", "x"), ("ccc", "y")] {
-            cache.take(&Event::Apply(map(name, run, 1)));
+            cache.apply(&Event::Apply(map(name, run, 1)));
         }
-        cache.forget("uid-x", |name| name.0.len() > 2);
+        cache.drop_values("uid-x", |name| name.0.len() > 2);
         assert_eq!(
             (names(&cache, "x"), names(&cache, "y")),
             (vec!["bb".into()], vec!["ccc".into()])
         );
-        cache.take(&Event::Apply(map("aaa", "x", 2)));
+        cache.apply(&Event::Apply(map("aaa", "x", 2)));
         assert_eq!(names(&cache, "x").len(), 2);
     }
 
     #[test]
-    fn an_event_that_comes_late_undoes_nothing() {
+    fn late_events_are_ignored() {
         let cache: Cache<Name> = Cache::default();
         let named = |name: &str, version| {
             let mut named = map("a", "x", version);
             named.metadata.name = Some(name.into());
             named
         };
-        cache.take(&Event::Apply(named("new", 9)));
-        cache.take(&Event::Apply(named("old", 8)));
+        cache.apply(&Event::Apply(named("new", 9)));
+        cache.apply(&Event::Apply(named("old", 8)));
         assert_eq!(
             (names(&cache, "x"), cache.latest()),
             (vec!["new".into()], 9)
         );
-        cache.take(&Event::Apply(named("newest", 10)));
+        cache.apply(&Event::Apply(named("newest", 10)));
         assert_eq!(names(&cache, "x"), ["newest"]);
     }
 
     #[test]
-    fn a_list_replaces_what_was_there_once_it_is_complete() {
+    fn complete_list_replaces_cache() {
         let cache: Cache<Name> = Cache::default();
-        cache.take(&Event::Apply(map("old", "x", 1)));
-        cache.take::<ConfigMap>(&Event::Init);
-        cache.take(&Event::InitApply(map("new", "x", 5)));
+        cache.apply(&Event::Apply(map("old", "x", 1)));
+        cache.apply::<ConfigMap>(&Event::Init);
+        cache.apply(&Event::InitApply(map("new", "x", 5)));
         assert_eq!(
             (names(&cache, "x"), cache.latest()),
             (vec!["old".to_string()], 1)
         );
-        let runs = cache.take::<ConfigMap>(&Event::InitDone);
-        assert!(!runs.is_empty(), "a list tells which runs to look at");
+        let runs = cache.apply::<ConfigMap>(&Event::InitDone);
+        assert!(!runs.is_empty(), "a list requeues runs");
         assert_eq!(names(&cache, "x"), ["new"]);
     }
 }

@@ -6,79 +6,83 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::cache::Kept;
+use super::cache::Reduce;
 use super::is_controlled;
 use crate::indexes;
-use crate::names::{AMONG, Work};
+use crate::names::{JobIdentity, SHARD_INDEXES};
 
-/// How far a Job is.
+/// State of a Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobState {
-    /// It is waiting or at work.
+    /// It is pending or running.
     Active,
-    /// All its indexes are done.
+    /// All its indexes succeeded.
     Complete,
-    /// It ended otherwise: why, in the Job controller's words.
+    /// It failed, with reason and message of the Job controller.
     Failed {
         /// `PodFailurePolicy`, `FailedIndexes`, `MaxFailedIndexesExceeded`, …
         reason: String,
-        /// For a person.
+        /// For display.
         message: String,
     },
 }
 
-/// A Job.
+/// A Job, as the cache holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeenJob {
+pub struct ObservedJob {
     /// Its name.
     pub name: String,
     /// Its uid.
     pub uid: String,
-    /// Its work.
-    pub work: Work,
-    /// The shards that its indexes stand for, where it is not index for shard.
-    pub among: Option<Vec<i64>>,
-    /// How far it is.
+    /// Its identity.
+    pub identity: JobIdentity,
+    /// The shards of its completion indexes, `None` if shard and index are equal.
+    pub shard_indexes: Option<Vec<i64>>,
+    /// Its state.
     pub state: JobState,
     /// Whether it is being deleted.
-    pub is_leaving: bool,
-    /// Whether it is held, by Kueue for instance.
+    pub is_terminating: bool,
+    /// Whether it is suspended, by Kueue for instance.
     pub is_suspended: bool,
-    /// Pods at once.
+    /// `spec.parallelism`.
     pub parallelism: i32,
-    /// Indexes in all.
+    /// `spec.completions`.
     pub completions: i32,
-    /// Pods at work or waiting for a node.
+    /// Pending and running pods.
     pub active: i32,
-    /// Indexes that are done.
+    /// Indexes that succeeded.
     pub succeeded: i32,
-    /// Pods that have ended, as far as the Job controller has counted them.
+    /// Ended pods that the Job controller has counted.
     pub counted: i32,
-    /// Indexes that were given up.
+    /// Indexes that failed.
     pub failed_indexes: BTreeSet<i64>,
-    /// When it was made, in milliseconds since 1970.
-    pub made_millis: i64,
+    /// When it was created, in milliseconds since 1970.
+    pub created_at_millis: i64,
     /// When it ended, in milliseconds since 1970.
-    pub ended_millis: Option<i64>,
+    pub finished_at_millis: Option<i64>,
 }
 
-impl SeenJob {
+impl ObservedJob {
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         self.state != JobState::Active
     }
 
-    /// The shard for which `index` stands.
+    /// Returns the shard of completion index `index`.
     pub fn shard(&self, index: i64) -> i64 {
-        let listed = self.among.as_ref();
-        let listed = listed.map(|among| usize::try_from(index).ok().and_then(|at| among.get(at)));
+        let listed = self.shard_indexes.as_ref();
+        let listed = listed.map(|shard_indexes| {
+            usize::try_from(index)
+                .ok()
+                .and_then(|at| shard_indexes.get(at))
+        });
         match listed {
             None => index,
             Some(shard) => shard.copied().unwrap_or(index),
         }
     }
 
-    /// The shards that were given up.
+    /// Returns the shards of failed indexes.
     pub fn failed_shards(&self) -> BTreeSet<i64> {
         self.failed_indexes
             .iter()
@@ -87,8 +91,8 @@ impl SeenJob {
     }
 }
 
-impl Kept<Job> for SeenJob {
-    fn keep(job: &Job, uid: &str) -> Option<Self> {
+impl Reduce<Job> for ObservedJob {
+    fn reduce(job: &Job, uid: &str) -> Option<Self> {
         if !is_controlled(job, uid) {
             return None;
         }
@@ -117,17 +121,17 @@ impl Kept<Job> for SeenJob {
             ),
             (None, None) => (JobState::Active, None),
         };
-        let among = job.annotations().get(AMONG);
-        let among = among
+        let shard_indexes = job.annotations().get(SHARD_INDEXES);
+        let shard_indexes = shard_indexes
             .and_then(|text| indexes::parse(text))
             .map(|set| set.into_iter().collect());
-        Some(SeenJob {
+        Some(ObservedJob {
             name: job.name_any(),
             uid: job.uid()?,
-            work: Work::read(job.labels(), job.annotations())?,
-            among,
+            identity: JobIdentity::read(job.labels(), job.annotations())?,
+            shard_indexes,
             state,
-            is_leaving: job.metadata.deletion_timestamp.is_some(),
+            is_terminating: job.metadata.deletion_timestamp.is_some(),
             is_suspended: spec.suspend.unwrap_or(false),
             parallelism: spec.parallelism.unwrap_or(1),
             completions: spec.completions.unwrap_or(1),
@@ -139,13 +143,13 @@ impl Kept<Job> for SeenJob {
                 .as_deref()
                 .and_then(indexes::parse)
                 .unwrap_or_default(),
-            made_millis: job.metadata.creation_timestamp.as_ref().map_or(0, millis),
-            ended_millis: ended_at.map(millis),
+            created_at_millis: job.metadata.creation_timestamp.as_ref().map_or(0, millis),
+            finished_at_millis: ended_at.map(millis),
         })
     }
 }
 
-/// A time in milliseconds since 1970.
+/// Returns a time in milliseconds since 1970.
 pub fn millis(time: &Time) -> i64 {
     time.0.as_millisecond()
 }

@@ -1,19 +1,19 @@
-//! What is there, as values: Jobs, pods with their reports, ConfigMaps of every run, kept current by watches. Each object is reduced to what
-//! decisions need as it comes in, so that a run costs little memory.
+//! Caches of the Jobs, pods and ConfigMaps of all runs, kept current by watches. Each object is reduced to what decisions need when it is
+//! observed, so that a run takes little memory.
 
 pub mod cache;
 
 pub mod job;
 
-pub mod map;
+pub mod config_map;
 
 pub mod pod;
 
-pub mod expected;
+pub mod expectations;
 
-pub mod heard;
+pub mod progress;
 
-pub mod words;
+pub mod warning_events;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,94 +24,97 @@ use scalequest_crds::v1alpha1::SynthesisRun;
 
 use super::names::{RUN, RUN_UID};
 use cache::Cache;
-use expected::Expected;
-use job::SeenJob;
-use map::SeenMap;
-use pod::SeenPod;
+use config_map::ObservedConfigMap;
+use expectations::Expectations;
+use job::ObservedJob;
+use pod::ObservedPod;
 
-/// Everything that the watches of one namespace (or of all) have seen.
+/// The caches of one namespace, or of all.
 #[derive(Debug, Default)]
-pub struct Observed {
+pub struct Caches {
     /// Jobs.
-    pub jobs: Cache<SeenJob>,
+    pub jobs: Cache<ObservedJob>,
     /// Pods.
-    pub pods: Cache<SeenPod>,
+    pub pods: Cache<ObservedPod>,
     /// ConfigMaps.
-    pub maps: Cache<SeenMap>,
-    /// What the operator itself has written and the caches must have seen before it acts again.
-    pub expected: Expected,
+    pub maps: Cache<ObservedConfigMap>,
+    /// The controller's own writes that the caches must have observed before the next reconcile.
+    pub expectations: Expectations,
 }
 
-/// What belongs to one run.
+/// The objects that a run owns.
 #[derive(Clone, Debug, Default)]
-pub struct Belongings {
-    /// Its Jobs, oldest round first.
-    pub jobs: Vec<Arc<SeenJob>>,
+pub struct OwnedObjects {
+    /// Its Jobs, oldest attempt first.
+    pub jobs: Vec<Arc<ObservedJob>>,
     /// Its pods.
-    pub pods: Vec<Arc<SeenPod>>,
+    pub pods: Vec<Arc<ObservedPod>>,
     /// Its ConfigMaps.
-    pub maps: Vec<Arc<SeenMap>>,
-    /// What Kubernetes says of what hangs, by uid.
-    pub words: BTreeMap<String, String>,
-    /// What workers say of their shards, by the uid of their pods.
-    pub heard: BTreeMap<String, Progress>,
+    pub maps: Vec<Arc<ObservedConfigMap>>,
+    /// The last warning event of each stuck object, by uid.
+    pub warnings: BTreeMap<String, String>,
+    /// Shard progress that workers reported, by the uid of their pods.
+    pub progress: BTreeMap<String, Progress>,
 }
 
-/// How far a watch of pods may be behind that of Jobs, in milliseconds. After that, pods that do not show are gone.
-pub const BEHIND_MILLIS: i64 = 15_000;
+/// How long the watch of pods may lag behind that of Jobs, in milliseconds. Pods that are missing after that were deleted.
+pub const POD_LAG_MILLIS: i64 = 15_000;
 
-/// Whether the pods of a Job that has just ended, and with them what their workers said, may be still on their way: Jobs and pods are watched
-/// apart, and the Job's end may come first.
-fn lacks_pods(job: &SeenJob, pods: &[Arc<SeenPod>], now_millis: i64) -> bool {
+/// Whether terminations of pods of a Job that has just ended, and with them their termination messages, may not be observed yet: Jobs and pods
+/// have separate watches, and the Job's end may come first.
+fn lacks_terminations(job: &ObservedJob, pods: &[Arc<ObservedPod>], now_millis: i64) -> bool {
     let has_just_ended = job
-        .ended_millis
-        .is_some_and(|at| (-BEHIND_MILLIS..BEHIND_MILLIS).contains(&(now_millis - at)));
-    let ended = |pod: &&Arc<SeenPod>| pod.job == job.uid && pod.ended.is_some();
+        .finished_at_millis
+        .is_some_and(|at| (-POD_LAG_MILLIS..POD_LAG_MILLIS).contains(&(now_millis - at)));
+    let ended = |pod: &&Arc<ObservedPod>| pod.job == job.uid && pod.termination.is_some();
     let seen = || pods.iter().filter(ended).count();
     has_just_ended && i64::try_from(seen()).is_ok_and(|seen| seen < i64::from(job.counted))
 }
 
-impl Observed {
+impl Caches {
     /// Whether the first lists are complete.
     pub fn is_ready(&self) -> bool {
         self.jobs.is_ready() && self.pods.is_ready() && self.maps.is_ready()
     }
 
-    /// What belongs to `run`; none before the first lists are complete, and while a cache is behind what the operator itself wrote or behind
-    /// another cache.
-    pub fn of_run(&self, run: &SynthesisRun, now_millis: i64) -> Option<Belongings> {
+    /// Returns the objects that `run` owns, or `None` before the first lists are complete, while expectations are not satisfied, and while the
+    /// pods lag behind the Jobs.
+    pub fn of_run(&self, run: &SynthesisRun, now_millis: i64) -> Option<OwnedObjects> {
         let uid = run.metadata.uid.as_deref().unwrap_or_default();
         let version = version(run.metadata.resource_version.as_deref());
-        let seen = expected::Versions {
+        let seen = expectations::Versions {
             run: version,
             jobs: self.jobs.latest(),
             maps: self.maps.latest(),
         };
-        if !self.is_ready() || !self.expected.is_met(uid, seen) {
+        if !self.is_ready() || !self.expectations.are_satisfied(uid, seen) {
             return None;
         }
         let mut jobs = self.jobs.of_run(uid);
-        jobs.sort_by(|a, b| (a.work.round, &a.name).cmp(&(b.work.round, &b.name)));
+        jobs.sort_by(|a, b| (a.identity.attempt, &a.name).cmp(&(b.identity.attempt, &b.name)));
         let pods = self.pods.of_run(uid);
-        if jobs.iter().any(|job| lacks_pods(job, &pods, now_millis)) {
+        if jobs
+            .iter()
+            .any(|job| lacks_terminations(job, &pods, now_millis))
+        {
             return None;
         }
-        Some(Belongings {
+        Some(OwnedObjects {
             jobs,
             pods,
             maps: self.maps.of_run(uid),
-            words: BTreeMap::new(),
-            heard: BTreeMap::new(),
+            warnings: BTreeMap::new(),
+            progress: BTreeMap::new(),
         })
     }
 }
 
-/// A resource version as a number: since Kubernetes 1.35 they may be compared, and they could be before. 0 where it is none.
+/// Returns a resource version as a number, 0 if it is none. They are comparable: officially since Kubernetes 1.35, in practice before too.
 pub fn version(text: Option<&str>) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// The run to which an object's labels say that it belongs: its uid, and where to find it.
+/// Returns uid and reference of the run that an object's labels name.
 pub fn run_of(object: &impl kube::ResourceExt) -> Option<(String, ObjectRef<SynthesisRun>)> {
     let labels = object.labels();
     let run = ObjectRef::new(labels.get(RUN)?).within(&object.namespace()?);
@@ -131,27 +134,27 @@ mod tests {
     use scalequest_crds::v1alpha1::{Stage, StageId};
 
     use super::*;
-    use crate::names::{Purpose, Work};
+    use crate::names::{JobIdentity, Purpose};
     use job::JobState;
-    use pod::{PodEnd, Said};
+    use pod::{Termination, TerminationMessage};
 
-    fn work() -> Work {
-        Work {
+    fn identity() -> JobIdentity {
+        JobIdentity {
             purpose: Purpose::Seal,
             id: Some(StageId::in_wave(Stage::Judge, 1)),
             key: "k".into(),
-            round: 0,
+            attempt: 0,
         }
     }
 
-    fn job(ended_millis: Option<i64>, counted: i32) -> SeenJob {
-        SeenJob {
+    fn job(finished_at_millis: Option<i64>, counted: i32) -> ObservedJob {
+        ObservedJob {
             name: "seal".into(),
             uid: "job".into(),
-            work: work(),
-            among: None,
+            identity: identity(),
+            shard_indexes: None,
             state: JobState::Complete,
-            is_leaving: false,
+            is_terminating: false,
             is_suspended: false,
             parallelism: 1,
             completions: 1,
@@ -159,45 +162,53 @@ mod tests {
             succeeded: counted,
             counted,
             failed_indexes: Default::default(),
-            made_millis: 0,
-            ended_millis,
+            created_at_millis: 0,
+            finished_at_millis,
         }
     }
 
-    fn pod(has_ended: bool) -> Arc<SeenPod> {
-        let end = PodEnd {
-            at_millis: 0,
+    fn pod(has_ended: bool) -> Arc<ObservedPod> {
+        let end = Termination {
+            finished_at_millis: 0,
             code: Some(0),
-            said: Said::Words(String::new()),
+            message: TerminationMessage::LogTail(String::new()),
         };
-        Arc::new(SeenPod {
+        Arc::new(ObservedPod {
             name: "seal-0".into(),
             uid: "pod".into(),
             job: "job".into(),
-            work: work(),
+            identity: identity(),
             index: 0,
             node: None,
             address: None,
             on_gpu: false,
-            leaving_millis: None,
-            began_millis: None,
-            ended: has_ended.then_some(end),
-            waits_for: None,
+            deletion_timestamp_millis: None,
+            started_at_millis: None,
+            termination: has_ended.then_some(end),
+            waiting_reason: None,
             is_creating: false,
-            made_millis: 0,
+            created_at_millis: 0,
         })
     }
 
     #[test]
-    fn a_job_is_not_judged_before_its_pods_are_seen_to_have_ended() {
+    fn ended_jobs_wait_for_pods() {
         let now = 1_000_000;
         let just = Some(now - 500);
-        assert!(lacks_pods(&job(just, 1), &[], now));
-        assert!(lacks_pods(&job(just, 1), &[pod(false)], now));
-        assert!(!lacks_pods(&job(just, 1), &[pod(true)], now));
-        assert!(!lacks_pods(&job(None, 0), &[pod(false)], now));
-        // Pods that do not show are gone; a clock that is wrong holds nothing up.
-        assert!(!lacks_pods(&job(Some(now - BEHIND_MILLIS), 1), &[], now));
-        assert!(!lacks_pods(&job(Some(now + 3_600_000), 1), &[], now));
+        assert!(lacks_terminations(&job(just, 1), &[], now));
+        assert!(lacks_terminations(&job(just, 1), &[pod(false)], now));
+        assert!(!lacks_terminations(&job(just, 1), &[pod(true)], now));
+        assert!(!lacks_terminations(&job(None, 0), &[pod(false)], now));
+        // Missing pods were deleted; a wrong clock delays nothing.
+        assert!(!lacks_terminations(
+            &job(Some(now - POD_LAG_MILLIS), 1),
+            &[],
+            now
+        ));
+        assert!(!lacks_terminations(
+            &job(Some(now + 3_600_000), 1),
+            &[],
+            now
+        ));
     }
 }

@@ -17,25 +17,25 @@ use scalequest_crds::protocol::progress::PORT;
 use scalequest_crds::protocol::task::{ModelServer, StageTask};
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
-use super::maps::{SPEC, TASK, spec_text, task_text};
-use super::pod::{CONTAINER, PodWork, REPORT, keep_in_place, pod};
+use super::config_maps::{SPEC, TASK, spec_text, task_text};
+use super::pod::{CONTAINER, PodWork, REPORT, disruption_annotations, pod};
 use super::server;
 use super::task::TaskSource;
 use super::volumes::{TASK_FOLDER, locations};
 use super::{Owner, pod_settings};
 use crate::indexes;
-use crate::names::{AMONG, KEY, Purpose, TASK_ANNOTATION, Work};
+use crate::names::{JobIdentity, KEY, Purpose, SHARD_INDEXES, TASK_ANNOTATION};
 use crate::settings::Settings;
 use scalequest_core::record::WorkerIdentity;
 use scalequest_core::retry::SEAL_RETRIES;
 
 /// Seconds for which an ended preflight is kept; a spec that was refused is looked at again afterwards.
-const INSPECTION_TTL_SECONDS: i32 = 300;
+const PREFLIGHT_TTL_SECONDS: i32 = 300;
 
-/// The label by which Kueue takes a Job into a queue.
+/// The label of a Job's Kueue queue.
 const QUEUE: &str = "kueue.x-k8s.io/queue-name";
 
-/// What all Jobs of a run share.
+/// Parameters that all Jobs of a run share.
 #[derive(Clone, Copy, Debug)]
 pub struct Common<'a> {
     /// The run that owns them.
@@ -48,8 +48,8 @@ pub struct Common<'a> {
     pub settings: &'a Settings,
 }
 
-/// The Job that looks at what the spec refers to, a completion index for each part.
-pub fn preflight(common: Common<'_>, work: &Work) -> Job {
+/// Returns the preflight Job, with a completion index for each part.
+pub fn preflight(common: Common<'_>, work: &JobIdentity) -> Job {
     let spec = serde_json::to_value(common.spec).unwrap_or_default();
     let mut locations = locations(&spec);
     let models = common.spec.models.iter().map(|model| model.located());
@@ -72,8 +72,8 @@ pub fn preflight(common: Common<'_>, work: &Work) -> Job {
         parallelism: i32::MAX,
         retries: SEAL_RETRIES,
         max_failed: None,
-        ttl_seconds: INSPECTION_TTL_SECONDS,
-        among: None,
+        ttl_seconds: PREFLIGHT_TTL_SECONDS,
+        shard_indexes: None,
         server: None,
     };
     let text = spec_text(&common.owner.name, common.spec);
@@ -87,12 +87,12 @@ pub fn preflight(common: Common<'_>, work: &Work) -> Job {
     job(common, work, &shape, arguments.into(), uses, task)
 }
 
-/// The Job of `work`, a part of the stage that `task` describes. `among`: the shards to make, where it is not all.
+/// Returns the Job of `work`, for the stage of `task`. `shard_indexes`: its shards, `None` for all.
 pub fn stage(
     common: Common<'_>,
-    work: &Work,
+    work: &JobIdentity,
     task: &StageTask,
-    among: Option<&BTreeSet<i64>>,
+    shard_indexes: Option<&BTreeSet<i64>>,
 ) -> Job {
     let is_seal = work.purpose == Purpose::Seal;
     let mut locations = match is_seal {
@@ -112,8 +112,8 @@ pub fn stage(
         "--task".into(),
         format!("{TASK_FOLDER}/{TASK}"),
     ];
-    if let Some(among) = among {
-        arguments.extend(["--shards".into(), indexes::format(among)]);
+    if let Some(shard_indexes) = shard_indexes {
+        arguments.extend(["--shards".into(), indexes::format(shard_indexes)]);
     }
     if work.purpose == Purpose::GiveUp {
         arguments.push("--mark-failed".into());
@@ -124,9 +124,9 @@ pub fn stage(
     if work.purpose == Purpose::Run {
         arguments.extend(["--progress-port".into(), PORT.to_string()]);
     }
-    let shards = match (is_seal, among) {
+    let shards = match (is_seal, shard_indexes) {
         (true, _) => 1,
-        (false, Some(among)) => count(among.len()),
+        (false, Some(shard_indexes)) => count(shard_indexes.len()),
         (false, None) => i32::try_from(task.shards()).unwrap_or(i32::MAX),
     };
     let percent = common.spec.failure_policy.as_ref();
@@ -142,29 +142,29 @@ pub fn stage(
         max_failed: (work.purpose == Purpose::Run)
             .then(|| allowed(task.shards(), percent.unwrap_or(DEFAULT_PERCENT))),
         ttl_seconds: common.settings.job_ttl_seconds,
-        among: among.map(indexes::format),
+        shard_indexes: shard_indexes.map(indexes::format),
         server: server::of(task).filter(|_| work.purpose == Purpose::Run),
     };
     let task = source(common, work, task_text(task));
     job(common, work, &shape, arguments, uses, task)
 }
 
-/// Where the pods of `work` have their task.
-pub fn source(common: Common<'_>, work: &Work, text: String) -> TaskSource {
+/// Returns from where the pods of `work` mount their task.
+pub fn source(common: Common<'_>, work: &JobIdentity, text: String) -> TaskSource {
     let name = || work.task_name(&common.owner.name, &common.owner.uid);
     TaskSource::of(text, common.settings, name)
 }
 
-/// Shards that may be given up, in percent, where neither spec nor recipe says.
+/// Default of `failurePolicy.maxFailedShardsPercent`.
 const DEFAULT_PERCENT: i32 = 5;
 
-/// Shards of `total` that may be given up before the stage fails.
+/// Returns how many of `total` shards may fail before the stage does.
 fn allowed(total: i64, percent: i32) -> i32 {
     i32::try_from(i128::from(total.max(0)) * i128::from(percent.max(0)) / 100).unwrap_or(i32::MAX)
 }
 
-/// Pods of `work` at once, by the spec; no more than it has completions.
-pub fn parallelism(spec: &SynthesisRunSpec, work: &Work) -> i32 {
+/// Returns the parallelism of `work` by the spec.
+pub fn parallelism(spec: &SynthesisRunSpec, work: &JobIdentity) -> i32 {
     match (work.purpose, work.stage()) {
         (Purpose::Run, Some(stage)) => pod_settings(spec, stage)
             .and_then(|pods| pods.parallelism)
@@ -180,20 +180,20 @@ struct Shape {
     retries: u32,
     max_failed: Option<i32>,
     ttl_seconds: i32,
-    among: Option<String>,
+    shard_indexes: Option<String>,
     server: Option<ModelServer>,
 }
 
-/// What pods use beside their task.
+/// What pods use in addition to their task.
 struct Uses {
     locations: BTreeSet<String>,
-    /// Whether they use a model that is fetched.
+    /// Whether they use a downloaded model.
     fetches: bool,
 }
 
 fn job(
     common: Common<'_>,
-    work: &Work,
+    work: &JobIdentity,
     shape: &Shape,
     mut arguments: Vec<String>,
     uses: Uses,
@@ -208,9 +208,14 @@ fn job(
     arguments.extend(["--report".into(), REPORT.into()]);
     let labels = work.labels(&owner.name, &owner.uid);
     let mut annotations = BTreeMap::from([(KEY.to_string(), work.key.clone())]);
-    annotations.extend(shape.among.clone().map(|among| (AMONG.into(), among)));
+    annotations.extend(
+        shape
+            .shard_indexes
+            .clone()
+            .map(|shard_indexes| (SHARD_INDEXES.into(), shard_indexes)),
+    );
     let mut pod_annotations = annotations.clone();
-    pod_annotations.extend(keep_in_place(work));
+    pod_annotations.extend(disruption_annotations(work));
     if let TaskSource::Annotation(text) = &task {
         pod_annotations.insert(TASK_ANNOTATION.into(), text.clone());
     }
@@ -225,7 +230,7 @@ fn job(
         server: shape.server.clone(),
     };
     let reporting = match shape.server {
-        Some(_) => &[CONTAINER, server::PLACE][..],
+        Some(_) => &[CONTAINER, server::PREPARE_MODEL][..],
         None => &[CONTAINER],
     };
     Job {
@@ -242,7 +247,7 @@ fn job(
             max_failed_indexes: shape.max_failed,
             pod_failure_policy: Some(failure_policy(reporting)),
             pod_replacement_policy: Some("Failed".into()),
-            // Kueue lets it begin, and the operator never touches it again.
+            // Kueue unsuspends it; the controller never sets this field again.
             suspend: Some(spec.queue_name.is_some()),
             ttl_seconds_after_finished: Some(shape.ttl_seconds),
             template: PodTemplateSpec {
@@ -259,9 +264,9 @@ fn job(
     }
 }
 
-/// What the ends of a worker mean, in the order in which they are looked at: a pod that was moved, or that stopped with its progress saved,
-/// is no failure; a task that cannot work ends the Job, a shard that cannot work ends its index; all else is tried again. `containers`: those
-/// that run the worker's program; the codes of others mean nothing here.
+/// Returns the pod failure policy, in order of its rules: an evicted pod, or one that stopped after a checkpoint, does not count; a permanent
+/// failure of the task fails the Job, one of the shard its index; everything else counts against the retry budget. `containers`: those that run
+/// the worker's program; exit codes of others have no meaning.
 fn failure_policy(containers: &[&str]) -> PodFailurePolicy {
     let code = |container: &str, action: &str, code: i32| PodFailurePolicyRule {
         action: action.into(),

@@ -1,10 +1,10 @@
-//! What is to be, as values: Jobs with their pods, ConfigMaps. Pure, and nothing here can fail.
+//! Builds the desired objects as values: Jobs with their pod templates, ConfigMaps. Pure and infallible.
 
 pub mod accelerator;
 
 pub mod job;
 
-pub mod maps;
+pub mod config_maps;
 
 pub mod pod;
 
@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 
 use super::names::OPERATOR;
 
-/// A run as far as what it owns must know it.
+/// The owner of a run's objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// Its name.
@@ -36,7 +36,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// The owner that `run`, an object of the API server, is.
+    /// Creates the owner from a run of the API server.
     pub fn of(run: &SynthesisRun) -> Owner {
         let metadata = run.metadata.clone();
         Owner {
@@ -46,7 +46,7 @@ impl Owner {
         }
     }
 
-    /// Metadata of an object that the run owns.
+    /// Returns the metadata of an owned object.
     pub fn metadata(
         &self,
         name: String,
@@ -75,7 +75,7 @@ impl Owner {
     }
 }
 
-/// Settings of a stage's pods, where the spec has any.
+/// Returns the settings of a stage's pods, if the spec has any.
 pub fn pod_settings(spec: &SynthesisRunSpec, stage: Stage) -> Option<&PodSettings> {
     spec.pods.iter().find(|pods| pods.stages.contains(&stage))
 }

@@ -11,43 +11,43 @@ use scalequest_crds::v1alpha1::pods::{PodSettings, Quantity as Amount};
 use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
 
 use super::accelerator::stage_holds_accelerator;
-use super::maps::{SPEC, TASK};
+use super::config_maps::{SPEC, TASK};
 use super::pod_settings;
 use super::security::{restricted, restricted_pod};
 use super::server;
 use super::stores::{cache, keys, secrets, tokens, variable, variables};
 use super::task::TaskSource;
 use super::volumes::{TEMPORARY, volumes};
-use crate::names::{Purpose, Work};
+use crate::names::{JobIdentity, Purpose};
 use crate::settings::Settings;
 use scalequest_core::record::WorkerIdentity;
 
-/// The worker's container. Rules about exit codes name it.
+/// The worker's container, named by the pod failure policy.
 pub const CONTAINER: &str = "worker";
 
-/// Where a worker writes its report.
+/// Where a worker writes its report: the termination message.
 pub const REPORT: &str = "/dev/termination-log";
 
 /// Seconds that a worker has to save a checkpoint.
 const GRACE_SECONDS: i64 = 120;
 
-/// The same where a server computes: the worker saves rows, which is quick, and a server that ignores its end holds its GPU for as long.
-const GRACE_SECONDS_BESIDE_SERVER: i64 = 45;
+/// The same with a server sidecar: the worker saves rows, which is quick, and a server that ignores SIGTERM holds its GPU for as long.
+const GRACE_SECONDS_WITH_SERVER: i64 = 45;
 
-/// What a pod is to do.
+/// Parameters of a worker's pod.
 #[derive(Clone, Debug)]
 pub struct PodWork<'a> {
-    /// The place of the work in the run.
-    pub work: &'a Work,
-    /// Where its task is.
+    /// Identity of its Job.
+    pub work: &'a JobIdentity,
+    /// Source of its task.
     pub task: TaskSource,
     /// Arguments of the worker.
     pub arguments: Vec<String>,
     /// Locations that it uses.
     pub locations: std::collections::BTreeSet<String>,
-    /// The server that its model needs beside it.
+    /// The server of its model, which runs as a sidecar.
     pub server: Option<ModelServer>,
-    /// Whether it uses a model that is fetched.
+    /// Whether it uses a downloaded model.
     pub fetches: bool,
 }
 
@@ -68,13 +68,13 @@ pub fn pod(
     settings: &Settings,
     work: PodWork<'_>,
 ) -> PodSpec {
-    // What is not the stage's own work is small and needs no accelerator: it runs where Publish does.
+    // Jobs with another purpose than Run are small and need no accelerator: they are placed like Publish.
     let at = work
         .work
         .stage()
         .filter(|_| work.work.purpose == Purpose::Run);
     let placed = pod_settings(spec, at.unwrap_or(Stage::Publish));
-    // Where a server computes, the worker only asks it.
+    // With a server sidecar the worker only sends requests.
     let asks_server = work.server.is_some();
     let on_gpu = at.is_some_and(|stage| stage_holds_accelerator(spec, stage)) && !asks_server;
     let image = worker
@@ -122,7 +122,7 @@ pub fn pod(
     };
     let before = work.server.as_ref().map(|server| {
         volumes.extend(server::volumes());
-        server::beside(&mut container, server, file, given)
+        server::sidecars(&mut container, server, file, given)
     });
     let pull_secrets = settings.image_pull_secrets.iter();
     let pull_secrets: Vec<LocalObjectReference> = pull_secrets
@@ -145,7 +145,7 @@ pub fn pod(
         security_context: Some(restricted_pod()),
         service_account_name: spec.service_account_name.clone(),
         termination_grace_period_seconds: Some(match asks_server {
-            true => GRACE_SECONDS_BESIDE_SERVER,
+            true => GRACE_SECONDS_WITH_SERVER,
             false => GRACE_SECONDS,
         }),
         volumes: Some(volumes),
@@ -153,8 +153,8 @@ pub fn pod(
     }
 }
 
-/// Whether `work` may ask an endpoint for the model called `model`, or the hub.
-fn asks(spec: &SynthesisRunSpec, work: &Work, model: &str) -> bool {
+/// Whether `work` may use the endpoint, or the hub, of the model called `model`.
+fn asks(spec: &SynthesisRunSpec, work: &JobIdentity, model: &str) -> bool {
     match (work.purpose, work.stage()) {
         (Purpose::Inspect, _) => true,
         (Purpose::Run, Some(stage)) => spec
@@ -164,8 +164,8 @@ fn asks(spec: &SynthesisRunSpec, work: &Work, model: &str) -> bool {
     }
 }
 
-/// Annotations of a pod that trains: what it has not saved is lost, so autoscalers leave it where it is.
-pub fn keep_in_place(work: &Work) -> BTreeMap<String, String> {
+/// Returns annotations that keep autoscalers from evicting a training pod, which would lose its progress since the last checkpoint.
+pub fn disruption_annotations(work: &JobIdentity) -> BTreeMap<String, String> {
     let trains = work.purpose == Purpose::Run && work.stage().is_some_and(Stage::makes_a_model);
     let kept = [
         ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),

@@ -1,6 +1,6 @@
-//! A model's server beside its worker: a native sidecar (KEP-753) of the image that the spec names, and before it a container of the worker's
-//! own image that checks the model's files, fetches them where they must be fetched, and puts them where the server expects them. The server
-//! sees no task and no credentials, and claims only to read.
+//! A model's server as a native sidecar (KEP-753) of the image that the spec names, after an init container of the worker's image that checks
+//! the model's files, downloads them if needed, and places them where the server expects them. The server has no task, no credentials and
+//! read-only claims.
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerPort, EmptyDirVolumeSource, EnvVar, ResourceRequirements, Volume,
@@ -12,28 +12,28 @@ use super::security::restricted;
 use super::stores::variable;
 use super::volumes::{TASK_FOLDER, TEMPORARY, empty, mount};
 
-/// The container that puts the model in its place. Rules about exit codes name it.
-pub const PLACE: &str = "model";
+/// The init container that prepares the model, named by the pod failure policy.
+pub const PREPARE_MODEL: &str = "model";
 
 /// The server's container.
 pub const SERVER: &str = "server";
 
-/// Where the model is put, and what had to be fetched for it.
+/// Where the model and its downloads are.
 const SERVED: &str = "/served";
 
-/// The variable that says where what is fetched is kept.
+/// The variable of the model cache's path.
 const CACHE: &str = "SCALEQUEST_CACHE";
 
-/// Where the server listens. A pod has its addresses for itself, so no other server is in the way.
+/// Port of the server, which has the pod's addresses for itself.
 const PORT: i32 = 8000;
 
-/// The server that the worker of `task` needs beside it.
+/// Returns the server of the model of `task`, if it has one.
 pub fn of(task: &StageTask) -> Option<ModelServer> {
     task.params.clone().model_mut()?.server.clone()
 }
 
-/// The containers before and beside `worker`, which asks the server afterwards; `resources` are what the stage was given.
-pub fn beside(
+/// Returns the init container and the sidecar of the server, and points `worker` to it. `resources`: those of the stage.
+pub fn sidecars(
     worker: &mut Container,
     server: &ModelServer,
     task_file: &str,
@@ -48,7 +48,7 @@ pub fn beside(
         .cloned()
         .collect();
     let env = worker.env.get_or_insert_default();
-    // What is fetched for the server must be where it sees it: in the run's own cache, or else here.
+    // Downloads must be visible to the server: in the run's model cache, or else here.
     if env.iter().all(|known| known.name != CACHE) {
         env.push(variable(CACHE, format!("{SERVED}/cache")));
     }
@@ -56,8 +56,8 @@ pub fn beside(
         .volume_mounts
         .get_or_insert_default()
         .push(served.clone());
-    let place = Container {
-        name: PLACE.into(),
+    let prepare = Container {
+        name: PREPARE_MODEL.into(),
         args: Some(arguments(task_file, worker)),
         ..worker.clone()
     };
@@ -67,12 +67,12 @@ pub fn beside(
         .get_or_insert_default()
         .push(variable(SERVER_URL, url));
     vec![
-        place,
-        sidecar(server, [data, vec![served]].concat(), resources),
+        prepare,
+        server_container(server, [data, vec![served]].concat(), resources),
     ]
 }
 
-/// Arguments of the container that puts the model in its place: it reports as the worker does.
+/// Returns the arguments of the init container, which reports as the worker does.
 fn arguments(task_file: &str, worker: &Container) -> Vec<String> {
     let report = worker.termination_message_path.clone().unwrap_or_default();
     let task = format!("{TASK_FOLDER}/{task_file}");
@@ -89,7 +89,7 @@ fn arguments(task_file: &str, worker: &Container) -> Vec<String> {
     .into()
 }
 
-fn sidecar(
+fn server_container(
     server: &ModelServer,
     data: Vec<VolumeMount>,
     resources: ResourceRequirements,
@@ -106,35 +106,35 @@ fn sidecar(
         })
         .collect();
     mounts.push(mount("server-tmp", TEMPORARY, false));
-    // Processes of one server pass each other tensors here; a container's own 64 MiB are too few for several GPUs.
+    // Server processes exchange tensors here; the default 64 MiB are not enough for several GPUs.
     mounts.push(mount("server-shm", "/dev/shm", false));
     Container {
         name: SERVER.into(),
         image: server.image.clone(),
         command: Some(command.collect()),
-        env: Some(quiet()),
+        env: Some(offline_variables()),
         ports: Some(vec![ContainerPort {
             name: Some("server".into()),
             container_port: PORT,
             ..ContainerPort::default()
         }]),
         resources: Some(resources),
-        // A sidecar: begun before the worker, begun again where it dies, ended after it, and no part of the Job's success.
+        // A sidecar: started before the worker, restarted if it crashes, stopped after it, without effect on the Job's success.
         restart_policy: Some("Always".into()),
         volume_mounts: Some(mounts),
-        // What it said last is told where it does not come up.
+        // Its last log lines are shown if it does not start.
         termination_message_policy: Some("FallbackToLogsOnError".into()),
         security_context: Some(restricted()),
         ..Container::default()
     }
 }
 
-/// What lets servers of others run as nobody in particular, and keeps them from the network: they have all they need.
-fn quiet() -> Vec<EnvVar> {
+/// Returns variables that let third-party servers run without a user name and offline.
+fn offline_variables() -> Vec<EnvVar> {
     let variables = [
         ("HOME", TEMPORARY),
         ("TMPDIR", TEMPORARY),
-        // Python asks for the user's name where the image does not know the number.
+        // Python looks up the user's name if the image does not know the number.
         ("USER", "scalequest"),
         ("HF_HUB_OFFLINE", "1"),
         ("DO_NOT_TRACK", "1"),
@@ -142,7 +142,7 @@ fn quiet() -> Vec<EnvVar> {
     variables.map(|(name, value)| variable(name, value)).into()
 }
 
-/// The volumes that a server beside a worker adds to its pod.
+/// Returns the volumes of the server's containers.
 pub fn volumes() -> Vec<Volume> {
     let memory = EmptyDirVolumeSource {
         medium: Some("Memory".into()),

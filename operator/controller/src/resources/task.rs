@@ -1,5 +1,5 @@
-//! How a task, or a spec to be inspected, gets into its pods: as an annotation that they mount as a file, which is no object of its own to make,
-//! to lose and to clear away; what is large, in a ConfigMap that goes with the run.
+//! How pods get their task, or the spec of a preflight: as an annotation mounted as a file, which needs no object of its own; a large task is a
+//! ConfigMap that the run owns.
 
 use k8s_openapi::api::core::v1::{
     ConfigMapVolumeSource, DownwardAPIVolumeFile, DownwardAPIVolumeSource, ObjectFieldSelector,
@@ -19,7 +19,7 @@ pub enum TaskSource {
 }
 
 impl TaskSource {
-    /// Where pods have the task `text`; `name` is its ConfigMap's, where it needs one.
+    /// Returns the source of the task `text`; `name`: that of its ConfigMap, if it needs one.
     pub fn of(text: String, settings: &Settings, name: impl FnOnce() -> String) -> TaskSource {
         if text.len() <= settings.task_in_pod_bytes {
             TaskSource::Annotation(text)
@@ -28,7 +28,7 @@ impl TaskSource {
         }
     }
 
-    /// The volume with the task as `file`.
+    /// Returns the volume with the task as `file`.
     pub fn volume(&self, volume: &str, file: &str) -> Volume {
         let mut made = Volume {
             name: volume.into(),

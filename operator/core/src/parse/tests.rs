@@ -51,7 +51,7 @@ fn errors(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_good_run_is_read() {
+fn valid_run_parses() {
     assert_eq!(errors(RUN), Vec::<String>::new());
     let run = parse(RUN).unwrap();
     assert_eq!(
@@ -61,7 +61,7 @@ fn a_good_run_is_read() {
 }
 
 #[test]
-fn every_mistake_is_named_with_its_path() {
+fn parse_errors_name_paths() {
     let cases = [
         (
             "generators:\n",
@@ -173,7 +173,7 @@ fn every_mistake_is_named_with_its_path() {
 }
 
 #[test]
-fn a_file_that_is_no_run_is_refused_in_a_sentence() {
+fn other_files_are_rejected() {
     for (text, expected) in [
         ("", "(document): is empty"),
         ("# nothing\n", "(document): is empty"),
@@ -198,7 +198,7 @@ fn a_file_that_is_no_run_is_refused_in_a_sentence() {
 }
 
 #[test]
-fn all_mistakes_are_found_at_once() {
+fn all_errors_are_reported() {
     let text = RUN
         .replace("seed: 42", "sede: 42")
         .replace("examples: 100", "examples: none")

@@ -1,11 +1,11 @@
-//! What ends a run before its target: waves, money, hours, the deadline, the record's bound. Each gives one sentence for a person; no
-//! sentence holds a number that still moves, since it becomes part of what is published.
+//! Limits that end a run before its target: waves, cost, hours, deadline, size of the record. Each has a message for display, without numbers
+//! that still change, since it is published.
 
 use rust_decimal::Decimal;
 use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::forecast::Forecast;
-use super::{Observed, Short};
+use super::{Incomplete, Observations};
 use crate::record::RunRecord;
 use crate::validate::ValidRun;
 
@@ -13,9 +13,9 @@ use crate::validate::ValidRun;
 pub(super) fn reached(
     run: &ValidRun,
     record: &RunRecord,
-    observed: &Observed,
+    observed: &Observations,
     now_millis: i64,
-) -> Option<Short> {
+) -> Option<Incomplete> {
     let limits = run.limits();
     let billed = record
         .billed_millis(&record.total_usage())
@@ -24,7 +24,7 @@ pub(super) fn reached(
         .gpu_hours
         .filter(|hours| billed as f64 >= hours * 3_600_000.0)
     {
-        return short(
+        return incomplete(
             reason::BUDGET_EXHAUSTED,
             format!(
                 "spec.budget.gpuHours ({hours}) is used up{}",
@@ -37,7 +37,7 @@ pub(super) fn reached(
             .cost(billed, limits.price_per_gpu_hour, record.paid(|_| true))
             .is_some_and(|spent| spent >= cost)
     {
-        return short(
+        return incomplete(
             reason::BUDGET_EXHAUSTED,
             format!(
                 "spec.budget.cost ({cost} {}) is used up{}",
@@ -49,7 +49,7 @@ pub(super) fn reached(
     if let Some(seconds) = limits.deadline_seconds.filter(|seconds| {
         now_millis.saturating_sub(record.accepted_at_millis) >= seconds.saturating_mul(1000)
     }) {
-        return short(
+        return incomplete(
             reason::BUDGET_EXHAUSTED,
             format!(
                 "spec.budget.deadlineSeconds ({seconds}) have passed since the run was accepted{}",
@@ -61,7 +61,7 @@ pub(super) fn reached(
 }
 
 /// The limit that another wave of `questions` questions would break, if any.
-pub(super) fn refused(run: &ValidRun, record: &RunRecord, questions: i64) -> Option<Short> {
+pub(super) fn refused(run: &ValidRun, record: &RunRecord, questions: i64) -> Option<Incomplete> {
     let limits = run.limits();
     let done = record.waves.len();
     if done >= usize::try_from(limits.max_waves).unwrap_or(0) {
@@ -70,7 +70,7 @@ pub(super) fn refused(run: &ValidRun, record: &RunRecord, questions: i64) -> Opt
         } else {
             String::new()
         };
-        return short(
+        return incomplete(
             reason::MAX_WAVES_REACHED,
             format!(
                 "spec.target.maxWaves ({}) waves are done{}{hint}",
@@ -80,7 +80,7 @@ pub(super) fn refused(run: &ValidRun, record: &RunRecord, questions: i64) -> Opt
         );
     }
     if !record.has_room_for_wave() {
-        return short(
+        return incomplete(
             reason::RECORD_FULL,
             format!(
                 "the run record is full after {done} waves{}{}",
@@ -97,7 +97,7 @@ pub(super) fn refused(run: &ValidRun, record: &RunRecord, questions: i64) -> Opt
         .gpu_hours
         .filter(|hours| after as f64 > hours * 3_600_000.0)
     {
-        return short(
+        return incomplete(
             reason::BUDGET_EXHAUSTED,
             format!(
                 "another wave of {questions} questions would exceed spec.budget.gpuHours ({hours}){}",
@@ -111,7 +111,7 @@ pub(super) fn refused(run: &ValidRun, record: &RunRecord, questions: i64) -> Opt
             .cost(after, limits.price_per_gpu_hour, tokens)
             .is_some_and(|spent| spent > cost.max(Decimal::ZERO))
     {
-        return short(
+        return incomplete(
             reason::BUDGET_EXHAUSTED,
             format!(
                 "another wave of {questions} questions would exceed spec.budget.cost ({cost} {}){}",
@@ -123,8 +123,8 @@ pub(super) fn refused(run: &ValidRun, record: &RunRecord, questions: i64) -> Opt
     None
 }
 
-fn short(reason: &'static str, message: String) -> Option<Short> {
-    Some(Short { reason, message })
+fn incomplete(reason: &'static str, message: String) -> Option<Incomplete> {
+    Some(Incomplete { reason, message })
 }
 
 fn so_far(run: &ValidRun, record: &RunRecord) -> String {

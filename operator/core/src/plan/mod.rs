@@ -1,6 +1,6 @@
-//! The one decision: from a valid run, its record and what is observed, what may run now. Pure and deterministic: the same values give
-//! the same plan. Executors (child processes, Jobs) pin the plan in the record, save the record, make what runs equal to
-//! [`Plan::start`], and ask again when something ended; they decide nothing themselves.
+//! The planner: computes from a valid run, its record and the observations which stages may run now. Pure and deterministic: the same inputs
+//! give the same plan. Executors (runner, controller) pin the plan in the record, save the record, converge what runs to [`Plan::start`], and
+//! plan again when something ended; they decide nothing themselves.
 
 pub mod chain;
 
@@ -31,56 +31,56 @@ use crate::record::{Failure, Pins, RunRecord, StageFailure, StageRecord, WaveRec
 use crate::validate::ValidRun;
 use chain::{setup, wave_stages};
 
-/// What an executor sees beyond the record.
+/// What an executor observes beyond the record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Observed {
-    /// Content keys of sealed stages of which an output was found damaged or gone and that are not sealed again yet. The key of the
-    /// publication belongs here where the published dataset is gone.
-    pub damaged: BTreeSet<String>,
-    /// Stages that can never work, with more shards given up than allowed among them.
+pub struct Observations {
+    /// Content keys of sealed stages whose output is corrupt or missing and that are not sealed again yet, or of the publication if the published
+    /// dataset is missing.
+    pub corrupted: BTreeSet<String>,
+    /// Stages that failed permanently, those with too many failed shards among them.
     pub failed: Vec<StageFailure>,
-    /// Billed time of the workers that are at work now and not charged yet, in milliseconds.
+    /// Billed time of running workers that is not in the record's usage yet, in milliseconds.
     pub running_millis: i64,
 }
 
-/// What is to happen now.
+/// A plan: which stages may run now.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// What the plan fixes: to be taken up by [`RunRecord::pin`], and the record saved, before anything is started.
+    /// What the plan pins: recorded by [`RunRecord::pin`] and saved before anything starts.
     pub pins: Pins,
     /// Everything that may run now, in order of priority, what runs already included: an executor starts as many as fit, and stops
     /// what runs and is not here. A stage is sealed first (the workspace may hold it already), then its missing shards run, then it
     /// is sealed again.
     pub start: Vec<StageTask>,
-    /// Why nothing may run although the run is not over: it is suspended.
-    pub held: Option<String>,
-    /// How the run has ended, once it has: nothing is to be done any more, unless the spec or what is observed changes.
+    /// Why the run is suspended, if it is.
+    pub suspended: Option<String>,
+    /// How the run ended, if it did; final unless spec or observations change.
     pub finished: Option<End>,
-    /// What the whole run is expected to take; none before the pilot has measured it.
+    /// The forecast of the whole run, `None` before the pilot has measured it.
     pub estimate: Option<Estimate>,
 }
 
 /// How a run ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The dataset holds what was asked for and is published.
+    /// The target is reached and the dataset is published.
     Complete,
-    /// A limit ended the run; what was accepted is published. The run resumes when the limit is raised, unless [`Short::advice`] says otherwise.
-    Short(Short),
-    /// The run cannot work; nothing (more) is published.
+    /// A limit ended the run; what was accepted is published. The run resumes when the limit is raised, unless [`Incomplete::advice`] says otherwise.
+    Incomplete(Incomplete),
+    /// The run failed permanently; nothing more is published.
     Failed(Failure),
 }
 
 /// Why a run ends before its target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Short {
+pub struct Incomplete {
     /// For machines: one of [`scalequest_crds::v1alpha1::conditions::reason`].
     pub reason: &'static str,
-    /// For a person: which limit, and how far the run came. It holds no number that still moves, since it is published.
+    /// For display: which limit, and how far the run came, without numbers that still change, since it is published.
     pub message: String,
 }
 
-impl Short {
+impl Incomplete {
     /// Returns what helps, or `None` if raising the limit does.
     pub fn advice(&self) -> Option<&'static str> {
         (self.reason == reason::RECORD_FULL).then_some(
@@ -89,14 +89,14 @@ impl Short {
     }
 }
 
-impl std::fmt::Display for Short {
+impl std::fmt::Display for Incomplete {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-/// What may run now, given the run, its record, what is observed, and the time in milliseconds since 1970 (which only the deadline reads).
-pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis: i64) -> Plan {
+/// Returns the plan. `now_millis`: the time in milliseconds since 1970, which only the deadline reads.
+pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observations, now_millis: i64) -> Plan {
     let estimate = forecast::estimate(run, record);
     let ended = |end| Plan {
         finished: Some(end),
@@ -111,7 +111,7 @@ pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis:
     }
     if run.spec().suspend {
         return Plan {
-            held: Some("spec.suspend is true".into()),
+            suspended: Some("spec.suspend is true".into()),
             estimate,
             ..Plan::default()
         };
@@ -125,8 +125,8 @@ pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis:
             record.waves.push(wave);
             None
         }
-        Decision::GoOn => None,
-        Decision::Publish(short) => Some(short),
+        Decision::Continue => None,
+        Decision::Publish(incomplete) => Some(incomplete),
     };
     let wanted: Vec<StageId> = match &over {
         None => setup(run.method())
@@ -143,7 +143,7 @@ pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis:
     let mut intact = true;
     for position in &wanted {
         match record.sealed(position) {
-            Some(sealed) if !observed.damaged.contains(&sealed.key) => continue,
+            Some(sealed) if !observed.corrupted.contains(&sealed.key) => continue,
             Some(_) => intact = false,
             None => {}
         }
@@ -152,18 +152,20 @@ pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis:
             start.push(task);
         }
     }
-    if let Some(short) = over.filter(|_| intact) {
+    if let Some(incomplete) = over.filter(|_| intact) {
         let task = publish::build(
             run,
             &record,
-            short.as_ref().map(|short| short.message.clone()),
+            incomplete
+                .as_ref()
+                .map(|incomplete| incomplete.message.clone()),
         );
         let is_published = record
             .publication
             .as_ref()
             .is_some_and(|published| published.key == task.key);
-        if is_published && !observed.damaged.contains(&task.key) {
-            return ended(short.map_or(End::Complete, End::Short));
+        if is_published && !observed.corrupted.contains(&task.key) {
+            return ended(incomplete.map_or(End::Complete, End::Incomplete));
         }
         pin_stage(&record, &task, &mut pins);
         start.push(task);
@@ -171,31 +173,36 @@ pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis:
     Plan {
         pins,
         start,
-        held: None,
+        suspended: None,
         finished: None,
         estimate,
     }
 }
 
-/// Where the run stands.
+/// The next phase of a run.
 enum Decision {
-    /// Stages of the setup or of the wave under way remain.
-    GoOn,
-    /// The wave under way is over, or there is none yet, and more pairs are needed.
+    /// Stages of the setup or of the current wave remain.
+    Continue,
+    /// More pairs are needed, and no wave is active.
     NextWave(WaveRecord),
-    /// Publish what was accepted, and why it is short, if it is.
-    Publish(Option<Short>),
+    /// Publish what was accepted, and why it is incomplete, if it is.
+    Publish(Option<Incomplete>),
 }
 
-fn decide(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis: i64) -> Decision {
+fn decide(
+    run: &ValidRun,
+    record: &RunRecord,
+    observed: &Observations,
+    now_millis: i64,
+) -> Decision {
     if record.accepted() >= run.limits().target {
         return Decision::Publish(None);
     }
-    if let Some(short) = limit::reached(run, record, observed, now_millis) {
-        return Decision::Publish(Some(short));
+    if let Some(incomplete) = limit::reached(run, record, observed, now_millis) {
+        return Decision::Publish(Some(incomplete));
     }
     if record.waves.last().is_some_and(|wave| wave.end.is_none()) {
-        return Decision::GoOn;
+        return Decision::Continue;
     }
     let weights: Vec<i64> = run
         .method()
@@ -204,8 +211,8 @@ fn decide(run: &ValidRun, record: &RunRecord, observed: &Observed, now_millis: i
         .map(|generator| i64::from(generator.weight))
         .collect();
     let total = size::next_wave(run.limits().target, &record.waves);
-    if let Some(short) = limit::refused(run, record, total) {
-        return Decision::Publish(Some(short));
+    if let Some(incomplete) = limit::refused(run, record, total) {
+        return Decision::Publish(Some(incomplete));
     }
     let first_id = record.waves.iter().map(WaveRecord::total).sum();
     let wave = record.waves.last().map_or(1, |wave| wave.wave + 1);

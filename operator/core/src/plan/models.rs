@@ -5,7 +5,7 @@ use scalequest_crds::protocol::task::{ModelLocation, ModelServer, ModelUse, Ques
 use scalequest_crds::v1alpha1::{Benchmark, Model, Stage, StageId};
 
 use crate::record::RunRecord;
-use crate::record::sums::Sealed;
+use crate::record::totals::Sealed;
 use crate::validate::ValidRun;
 
 /// The model declared as `name`. Validation has seen to it that it is declared, and acceptance that it was inspected.

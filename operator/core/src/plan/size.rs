@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pilot_is_small_and_follows_from_the_target_alone() {
+    fn pilot_size_follows_target() {
         assert_eq!(
             [1, 16, 1000, 10_000, 100_000, 1_000_000].map(pilot),
             [32, 32, 63, 625, 2048, 2048]
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_wave_covers_the_rest_with_a_margin() {
+    fn second_wave_covers_shortfall() {
         let size = next_wave(1000, &[over(64, 32)]);
         assert!((1936..2400).contains(&size), "{size}");
         let precise = next_wave(1_000_000, &[over(2048, 1024), over(500_000, 250_000)]);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pilot_without_yield_grows_up_to_the_bound() {
+    fn waves_without_yield_double() {
         let mut waves = vec![over(pilot(100), 0)];
         let mut sizes = Vec::new();
         for _ in 0..6 {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_follow_weights_and_odd_questions_go_to_the_largest_remainder() {
+    fn shares_follow_weights() {
         assert_eq!(share(10, &[60, 40]), [6, 4]);
         assert_eq!(share(32, &[1, 1, 1]), [11, 11, 10]);
         assert_eq!(share(7, &[0, 3]), [0, 7]);
@@ -147,7 +147,7 @@ mod tests {
         }
 
         #[test]
-        fn a_wave_is_within_its_bounds(target in 1i64..100_000_000, generated in 1i64..10_000_000, share in 0.0f64..1.0) {
+        fn wave_sizes_are_bounded(target in 1i64..100_000_000, generated in 1i64..10_000_000, share in 0.0f64..1.0) {
             let accepted = ((generated as f64 * share) as i64).min(target - 1);
             let size = next_wave(target, &[over(generated, accepted)]);
             prop_assert!(size >= SMALLEST && size <= largest(target));

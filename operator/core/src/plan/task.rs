@@ -8,7 +8,7 @@ use scalequest_crds::protocol::task::{
 use scalequest_crds::v1alpha1::{Stage, StageId};
 
 use super::chain::{asked, before};
-use super::{Observed, models, shard};
+use super::{Observations, models, shard};
 use crate::record::RunRecord;
 use crate::validate::ValidRun;
 use crate::validate::method::GeneratorMethod;
@@ -17,7 +17,7 @@ use crate::validate::method::GeneratorMethod;
 pub(super) fn build(
     run: &ValidRun,
     record: &RunRecord,
-    observed: &Observed,
+    observed: &Observations,
     position: &StageId,
 ) -> Option<StageTask> {
     let builder = Builder {
@@ -73,14 +73,14 @@ pub(super) fn finish(
 struct Builder<'a> {
     run: &'a ValidRun,
     record: &'a RunRecord,
-    observed: &'a Observed,
+    observed: &'a Observations,
 }
 
 impl Builder<'_> {
     /// The sealed stage at a position, with its rows, unless it is damaged.
     fn input(&self, position: StageId) -> Option<(TaskInput, i64)> {
         let sealed = self.record.sealed(&position)?;
-        if self.observed.damaged.contains(&sealed.key) {
+        if self.observed.corrupted.contains(&sealed.key) {
             return None;
         }
         let input = TaskInput {

@@ -1,4 +1,4 @@
-//! Takes up a spec that was edited after acceptance: what may change does, what may not is refused with its field.
+//! Applies edits of an accepted spec: mutable fields change, edits of immutable fields are errors.
 
 use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
@@ -52,7 +52,7 @@ impl RunRecord {
         (changed, errors)
     }
 
-    /// Makes the mutable fields of the record's spec those of `run`; whether anything changed. Nothing changes on an error.
+    /// Copies the mutable fields of `run` to the record's spec. Returns whether anything changed. Nothing changes on an error.
     ///
     /// # Errors
     /// An error for every field that differs and must not, and for a target that shrank.
@@ -92,7 +92,7 @@ impl RunRecord {
     }
 }
 
-/// The first place at which `old` and `new` differ, in the order of the fields.
+/// Returns the first field at which `old` and `new` differ.
 fn first_difference(path: &str, old: &Value, new: &Value) -> Option<FieldError> {
     if old == new {
         return None;

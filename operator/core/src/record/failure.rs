@@ -1,4 +1,4 @@
-//! Why a run can never work, kept so that the end stays the end when whatever showed it is gone.
+//! The permanent failure of a run, recorded so that it outlives the Jobs that showed it.
 
 use scalequest_crds::v1alpha1::Stage;
 use scalequest_crds::v1alpha1::conditions::reason;
@@ -54,7 +54,7 @@ impl Failure {
     }
 }
 
-/// A stage that can never work.
+/// A permanent failure of a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StageFailure {
     /// Its content key.
@@ -79,11 +79,11 @@ pub struct FailureRecord {
     pub message: String,
 }
 
-/// Longest kept message, in characters.
-const MESSAGE_KEPT: usize = 1024;
+/// Maximum length of a message, in characters.
+const MESSAGE_MAX_CHARS: usize = 1024;
 
 impl RunRecord {
-    /// Notes that a stage can never work. The first one stays.
+    /// Records the permanent failure of a stage. The first one stays.
     pub fn fail(&mut self, failure: &StageFailure) {
         let StageFailure {
             key,
@@ -94,11 +94,11 @@ impl RunRecord {
             key: key.clone(),
             name: name.clone(),
             reason: (*reason).into(),
-            message: message.chars().take(MESSAGE_KEPT).collect(),
+            message: message.chars().take(MESSAGE_MAX_CHARS).collect(),
         });
     }
 
-    /// The failure on record, as the plan reads it.
+    /// Returns the recorded failure for the planner.
     pub fn failure(&self) -> Option<StageFailure> {
         let FailureRecord {
             key,

@@ -1,24 +1,24 @@
-//! The run record: what makes decisions durable. One JSON object of at most [`RECORD_MAX_BYTES`] that holds the resolved spec, what was
-//! found at acceptance, what was planned, and what every sealed stage reported. Executors save it before they act on a plan; everything
-//! that a run is can be had again from it and the workspace. It knows no clock and no file: times and reports come as values.
+//! The run record, which persists decisions: one JSON object of at most [`RECORD_MAX_BYTES`] with the resolved spec, the results of the
+//! preflight, the plans so far, and the report of every sealed stage. Executors save it before they act on a plan; record and workspace suffice
+//! to resume a run. It knows no clock and no file: times and reports are arguments.
 
 pub mod amend;
 
-pub mod charge;
+pub mod usage;
 
-pub mod damage;
+pub mod corruption;
 
 pub mod failure;
 
 pub mod pin;
 
-pub mod money;
+pub mod cost;
 
 pub mod seal;
 
 pub mod size;
 
-pub mod sums;
+pub mod totals;
 
 use std::collections::BTreeMap;
 
@@ -29,17 +29,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::validate::ValidRun;
 
-pub use charge::Charged;
-pub use damage::DamageRecord;
+pub use corruption::CorruptionRecord;
 pub use failure::{Failure, FailureRecord, StageFailure};
 pub use pin::Pins;
 pub use seal::RecordError;
 pub use size::RECORD_MAX_BYTES;
+pub use usage::CountedUsage;
 
-/// The version of the record's layout. A record of another version is refused, never guessed at.
+/// Version of the record's layout. A record of another version is rejected, not migrated.
 pub const RECORD_VERSION: u32 = 2;
 
-/// What is known of a run.
+/// The record of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RunRecord {
@@ -51,9 +51,9 @@ pub struct RunRecord {
     pub accepted_at_millis: i64,
     /// The spec with the recipe's defaults filled in at acceptance; what may change is kept current by [`RunRecord::amend`].
     pub spec: SynthesisRunSpec,
-    /// Which worker does the work, pinned at acceptance.
+    /// The worker, pinned at acceptance.
     pub worker: WorkerIdentity,
-    /// What the models and files were at acceptance.
+    /// Results of the preflight at acceptance.
     pub preflight: PreflightReport,
     /// The waves planned so far, in order.
     #[serde(default)]
@@ -61,27 +61,27 @@ pub struct RunRecord {
     /// The stages planned so far.
     #[serde(default)]
     pub stages: Vec<StageRecord>,
-    /// What the stages have taken, failed attempts included. Only ever grows.
+    /// Usage by stage, failed attempts included. It only grows.
     #[serde(default)]
     pub usage: BTreeMap<Stage, StageUsage>,
-    /// Shards given up, the latest few.
+    /// The latest failed shards.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub given_up: Vec<GivenUp>,
-    /// Shards given up in all.
+    pub failed_shards: Vec<FailedShard>,
+    /// Number of all failed shards.
     #[serde(default)]
-    pub given_up_total: i64,
+    pub failed_shards_total: i64,
     /// The latest publication.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publication: Option<PublicationRecord>,
-    /// Sealed outputs that were found damaged or gone. Cluster only: one machine looks for itself.
+    /// Sealed outputs that were found corrupt or missing. Cluster only: the runner checks the workspace itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub damages: Vec<DamageRecord>,
-    /// Why the run can never work. Cluster only: on one machine the same command tries again.
+    pub corruptions: Vec<CorruptionRecord>,
+    /// The permanent failure of the run. Cluster only: on one machine the same command retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailureRecord>,
-    /// What is charged already of the workers that can still be seen. Cluster only.
-    #[serde(default, skip_serializing_if = "Charged::is_empty")]
-    pub charged: Charged,
+    /// Jobs and pods whose usage is counted, as far as they still exist. Cluster only.
+    #[serde(default, skip_serializing_if = "CountedUsage::is_empty")]
+    pub counted: CountedUsage,
 }
 
 /// The worker that a run was accepted with.
@@ -152,10 +152,10 @@ pub struct StageRecord {
     /// Worker time so far in milliseconds, failed attempts included.
     #[serde(default)]
     pub worker_millis: i64,
-    /// Time with a GPU held so far in milliseconds.
+    /// GPU time so far in milliseconds.
     #[serde(default)]
     pub gpu_millis: i64,
-    /// Whether a worker of this run made part of it. Cluster only.
+    /// Whether a worker of this run computed part of it. Cluster only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub computed: bool,
     /// What its seal says.
@@ -182,33 +182,33 @@ pub struct SealRecord {
     pub backends: Vec<String>,
 }
 
-/// What a stage has taken, over all generators and waves.
+/// Usage of a stage, over all generators and waves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StageUsage {
     /// Worker time in milliseconds, failed attempts included.
     pub worker_millis: i64,
-    /// Time with a GPU held in milliseconds.
+    /// GPU time in milliseconds.
     pub gpu_millis: i64,
     /// Rows of work that were sealed and not reused.
     pub rows: i64,
-    /// Prompt tokens read in sealed work that was not reused.
+    /// Prefill tokens of sealed work that was not reused.
     pub tokens_in: i64,
-    /// Tokens made in sealed work that was not reused.
+    /// Decode tokens of sealed work that was not reused.
     pub tokens_out: i64,
 }
 
-/// A shard given up.
+/// A shard that exhausted its retry budget.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct GivenUp {
+pub struct FailedShard {
     /// Content key of its stage.
     pub key: String,
     /// The stage.
     pub stage: Stage,
     /// Its index.
     pub shard: i64,
-    /// Why, for a person.
+    /// Why it failed, for display.
     pub message: String,
 }
 
@@ -222,7 +222,7 @@ pub struct PublicationRecord {
     pub digest: String,
     /// Accepted pairs in it.
     pub rows: i64,
-    /// Why it is short of the target, if it is.
+    /// Why it is incomplete, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incomplete: Option<String>,
 }
@@ -245,21 +245,21 @@ impl RunRecord {
             waves: Vec::new(),
             stages: Vec::new(),
             usage: BTreeMap::new(),
-            given_up: Vec::new(),
-            given_up_total: 0,
+            failed_shards: Vec::new(),
+            failed_shards_total: 0,
             publication: None,
-            damages: Vec::new(),
+            corruptions: Vec::new(),
             failed: None,
-            charged: Charged::default(),
+            counted: CountedUsage::default(),
         }
     }
 
-    /// The record as JSON: the same record, the same bytes.
+    /// Returns the record as JSON, byte for byte the same for the same record.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Reads a record.
+    /// Parses a record.
     ///
     /// # Errors
     /// Text that is no record, or one of another version.

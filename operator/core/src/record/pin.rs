@@ -1,4 +1,4 @@
-//! Takes up what a plan has fixed: the next wave's questions, each new stage's key and shard size. Executors save the record between
+//! Pins a plan in the record: the questions of the next wave, content key and shard size of each new stage. Executors save the record between
 //! pinning and acting, so that a crash at any moment repeats the same work.
 
 use super::{RunRecord, StageRecord, WaveRecord};
@@ -21,7 +21,7 @@ impl Pins {
 }
 
 impl RunRecord {
-    /// Takes up `pins`; whether anything changed. Pinning the same again changes nothing.
+    /// Records `pins`. Returns whether anything changed; idempotent.
     pub fn pin(&mut self, pins: &Pins) -> bool {
         let Pins { wave, stages } = pins;
         let mut changed = false;

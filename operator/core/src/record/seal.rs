@@ -1,4 +1,4 @@
-//! Takes up a seal's report, after checking that it can be true: a worker's word is the input here, and garbage must not enter.
+//! Records the report of a seal after checking that it is consistent: reports are untrusted input.
 
 use scalequest_crds::protocol::report::{Outcome, StageReport};
 use scalequest_crds::protocol::task::{StageParams, StageTask};
@@ -6,7 +6,7 @@ use scalequest_crds::v1alpha1::Stage;
 
 use super::{PublicationRecord, RECORD_VERSION, RunRecord, SealRecord, WaveEnd};
 
-/// Why a report, or a record, cannot be taken up.
+/// Why a report or a record is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// The report is about something else.
@@ -33,9 +33,9 @@ pub enum RecordError {
         /// Which counts.
         message: String,
     },
-    /// A stage was made again and came out differently.
+    /// A stage was computed again with a different result.
     #[error(
-        "stage {stage} with key {key} was made again after damage and is not the same: digest {was} became {is}; later stages were made from the former, so start the run under another name"
+        "stage {stage} with key {key} was computed again after corruption and differs: digest {was} became {is}; later stages depend on the former, so start a run with another name"
     )]
     Changed {
         /// The stage.
@@ -64,10 +64,10 @@ fn other_version(version: u64) -> String {
 }
 
 impl RunRecord {
-    /// Takes up the report of `task`'s seal. Taking up the same again changes nothing. `reused`: nothing was computed for it.
+    /// Records the report of `task`'s seal; idempotent. `reused`: nothing was computed for it.
     ///
     /// # Errors
-    /// A report of another task, one whose counts do not add up, or a digest other than the one on record. Nothing changes then.
+    /// A report of another task, inconsistent counts, or a digest other than the recorded one. Nothing changes then.
     pub fn seal(
         &mut self,
         task: &StageTask,
@@ -140,7 +140,7 @@ impl RunRecord {
     }
 }
 
-/// From Generate to Verify, what went in came out or was dropped.
+/// Checks the counts: from Generate to Verify, rows in equal rows out plus dropped rows.
 fn check_counts(task: &StageTask, report: &StageReport, rows: i64) -> Result<(), RecordError> {
     let fail = |message: String| {
         Err(RecordError::Counts {

@@ -1,16 +1,15 @@
-//! The record's bound. A ConfigMap holds 1 MiB; the record takes at most half of that, so that whoever stores it has room for the rest of the
-//! object. Nothing is ever dropped from a record: a run whose record is full ends.
+//! Maximum size of a record: half of the 1 MiB that a ConfigMap holds. A record is never compacted: a run whose record is full ends.
 
 use super::RunRecord;
 
-/// Largest record in bytes, as compact JSON. The largest record of 64 waves and 8 generators takes less, see the test below.
+/// Maximum size of a record in bytes, as compact JSON. The largest record of 64 waves and 8 generators is smaller, see the test below.
 pub const RECORD_MAX_BYTES: usize = 512 * 1024;
 
-/// Most bytes that a wave, a publication, failures and corrupt outputs add to a record.
+/// Maximum size of what a wave, a publication, failures and corruptions add to a record.
 const WAVE_BYTES: usize = 32 * 1024;
 
 impl RunRecord {
-    /// Whether another wave fits.
+    /// Whether another wave fits into the record.
     pub fn has_room_for_wave(&self) -> bool {
         self.to_json().len() + WAVE_BYTES <= RECORD_MAX_BYTES
     }
@@ -25,7 +24,7 @@ mod tests {
 
     use super::*;
     use crate::plan::chain::{setup, wave_stages};
-    use crate::plan::simulation::{Imagined, accepted, run};
+    use crate::plan::simulation::{FakeRun, accepted, run};
     use crate::record::{SealRecord, StageRecord, WaveEnd, WaveRecord};
 
     /// Rows of a wave: the most that a target of a million pairs asks for at once.
@@ -80,10 +79,10 @@ mod tests {
 
     #[test]
     fn largest_record_fits() {
-        let run = run(&Imagined {
+        let run = run(&FakeRun {
             generators: vec![(1, true, true); 8],
             max_waves: 64,
-            ..Imagined::default()
+            ..FakeRun::default()
         });
         let mut record = accepted(&run);
         record

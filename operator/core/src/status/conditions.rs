@@ -1,6 +1,5 @@
-//! The six conditions of a run, from what was decided and what was seen: the only place that builds a Condition. Pure; a timestamp moves
-//! only when its status does. Nothing is decided from a condition, with one exception that is the API server's: the rules of the CRD
-//! read Accepted and Complete.
+//! Computes the six conditions of a run: the only place that builds a Condition. Pure; `lastTransitionTime` changes only with the status.
+//! Nothing is decided from a condition, except that the validation rules of the CRD read Accepted and Complete.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -13,71 +12,72 @@ use scalequest_crds::v1alpha1::conditions::{
 
 use crate::plan::{End, Plan};
 
-/// Longest message of a condition, in characters; the API server takes 32,768 bytes.
+/// Maximum length of a condition's message, in characters; the API server accepts 32,768 bytes.
 const MESSAGE_MAX: usize = 4096;
 
-/// Stages that a message names.
+/// Maximum number of stages in a message.
 const NAMED: usize = 3;
 
-/// Whether the spec was taken up.
+/// Whether the spec is accepted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Acceptance<'a> {
-    /// What it refers to is being looked at.
-    Inspecting,
+    /// Its preflight runs.
+    Validating,
     /// It has errors.
-    Refused(&'a [FieldError]),
-    /// It is on record.
+    Invalid(&'a [FieldError]),
+    /// It is accepted.
     Accepted,
 }
 
-/// Something that needs a person's eye while the run goes on.
+/// A degradation: something that needs attention although the run is not finished.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Trouble {
+pub struct Degradation {
     /// For machines: one of [`reason`].
     pub reason: &'static str,
-    /// For a person: what is wrong and what to do. It holds no number that moves by itself.
+    /// For display: what is wrong and what to do, without numbers that change by themselves.
     pub message: String,
 }
 
-impl Trouble {
-    /// A trouble with its words.
-    pub fn new(reason: &'static str, message: impl Into<String>) -> Trouble {
-        Trouble {
+impl Degradation {
+    /// Creates a degradation.
+    pub fn new(reason: &'static str, message: impl Into<String>) -> Degradation {
+        Degradation {
             reason,
             message: message.into(),
         }
     }
 }
 
-/// What the conditions follow from.
+/// Inputs of the conditions.
 #[derive(Clone, Copy, Debug)]
-pub struct Situation<'a> {
-    /// Whether the spec was taken up.
+pub struct ConditionInputs<'a> {
+    /// Whether the spec is accepted.
     pub acceptance: Acceptance<'a>,
     /// `spec.suspend`.
     pub suspended: bool,
     /// The latest plan; none before acceptance.
     pub plan: Option<&'a Plan>,
-    /// What needs a person's eye, the worst first.
-    pub troubles: &'a [Trouble],
+    /// Degradations, the worst first.
+    pub degradations: &'a [Degradation],
 }
 
-/// All conditions, in their order. `previous`: those that were shown last; `generation`: the spec's, where it has one.
+/// Returns all conditions, in their order. `previous`: those of the current status; `generation`: the spec's, if it has one.
 pub fn conditions(
-    situation: &Situation<'_>,
+    inputs: &ConditionInputs<'_>,
     previous: &[Condition],
     generation: Option<i64>,
     now_millis: i64,
 ) -> Vec<Condition> {
-    let said = [
-        (ACCEPTED, accepted(situation)),
-        (PROGRESSING, progressing(situation)),
-        (SUSPENDED, suspended(situation)),
-        (COMPLETE, complete(situation)),
-        (FAILED, failed(situation)),
-        (DEGRADED, degraded(situation)),
+    let fields = [
+        (ACCEPTED, accepted(inputs)),
+        (PROGRESSING, progressing(inputs)),
+        (SUSPENDED, suspended(inputs)),
+        (COMPLETE, complete(inputs)),
+        (FAILED, failed(inputs)),
+        (DEGRADED, degraded(inputs)),
     ];
-    said.map(|(kind, said)| set(kind, said, previous, generation, now_millis))
+    fields
+        .map(|(kind, fields)| set(kind, fields, previous, generation, now_millis))
         .into()
 }
 
@@ -87,133 +87,129 @@ pub fn status_of<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a str>
     Some(&condition.status)
 }
 
-/// What a condition says: status, reason, message.
-type Said = (&'static str, &'static str, String);
+/// Fields of a condition: status, reason, message.
+type ConditionFields = (&'static str, &'static str, String);
 
 const TRUE: &str = "True";
 const FALSE: &str = "False";
 const UNKNOWN: &str = "Unknown";
 
-fn accepted(situation: &Situation<'_>) -> Said {
-    match situation.acceptance {
+fn accepted(inputs: &ConditionInputs<'_>) -> ConditionFields {
+    match inputs.acceptance {
         Acceptance::Accepted => (
             TRUE,
             reason::VALID,
-            "the spec is valid and its defaults are on record".into(),
+            "the spec is valid and recorded with its defaults".into(),
         ),
-        Acceptance::Refused(errors) => (FALSE, reason::INVALID, listed(errors)),
-        Acceptance::Inspecting if situation.suspended => (
+        Acceptance::Invalid(errors) => (FALSE, reason::INVALID, listed(errors)),
+        Acceptance::Validating if inputs.suspended => (
             UNKNOWN,
             reason::PREFLIGHT_RUNNING,
-            "models and files are looked at once spec.suspend is false".into(),
+            "preflight runs once spec.suspend is false".into(),
         ),
-        Acceptance::Inspecting => (
+        Acceptance::Validating => (
             UNKNOWN,
             reason::PREFLIGHT_RUNNING,
-            "models and files that the spec names are being looked at".into(),
+            "preflight is running: checking the models and files that the spec names".into(),
         ),
     }
 }
 
-fn progressing(situation: &Situation<'_>) -> Said {
-    let plan = match (situation.acceptance, situation.plan) {
+fn progressing(inputs: &ConditionInputs<'_>) -> ConditionFields {
+    let plan = match (inputs.acceptance, inputs.plan) {
         (Acceptance::Accepted, Some(plan)) => plan,
-        (Acceptance::Refused(_), _) => {
+        (Acceptance::Invalid(_), _) => {
             return (
                 FALSE,
                 reason::INVALID,
-                "waits for the spec to be mended, see Accepted".into(),
+                "waiting for a valid spec (see condition Accepted)".into(),
             );
         }
         (Acceptance::Accepted, None) => {
             return (
                 FALSE,
                 reason::RECORD_UNREADABLE,
-                "the run's record cannot be carried out, see Degraded".into(),
+                "the run's record cannot be executed (see condition Degraded)".into(),
             );
         }
-        _ if situation.suspended => return held(),
+        _ if inputs.suspended => return suspended_fields(),
         _ => {
             return (
                 UNKNOWN,
                 reason::PREFLIGHT_RUNNING,
-                "nothing runs before the spec is accepted".into(),
+                "waiting for the spec to be accepted".into(),
             );
         }
     };
-    match (&plan.finished, &plan.held) {
+    match (&plan.finished, &plan.suspended) {
         (Some(End::Complete), _) => (
             FALSE,
             reason::TARGET_REACHED,
             "the dataset is published".into(),
         ),
-        (Some(End::Short(short)), _) => (
+        (Some(End::Incomplete(incomplete)), _) => (
             FALSE,
-            short.reason,
+            incomplete.reason,
             format!(
                 "{}; what was accepted is published; {}",
-                short.message,
-                short
+                incomplete.message,
+                incomplete
                     .advice()
                     .unwrap_or("raise the limit to resume the run")
             ),
         ),
         (Some(End::Failed(failure)), _) => (FALSE, failure.reason, failure.message.clone()),
-        (None, Some(_)) => held(),
-        (None, None) => (TRUE, phase_reason(plan), doing(plan)),
+        (None, Some(_)) => suspended_fields(),
+        (None, None) => (TRUE, phase_reason(plan), activity(plan)),
     }
 }
 
-fn held() -> Said {
+fn suspended_fields() -> ConditionFields {
     (
         FALSE,
         reason::SUSPENDED,
-        "spec.suspend is true; setting it to false goes on".into(),
+        "spec.suspend is true; set it to false to resume the run".into(),
     )
 }
 
-fn suspended(situation: &Situation<'_>) -> Said {
-    if situation.suspended {
+fn suspended(inputs: &ConditionInputs<'_>) -> ConditionFields {
+    if inputs.suspended {
         (TRUE, reason::SUSPENDED, "spec.suspend is true".into())
     } else {
         (FALSE, reason::AS_EXPECTED, "spec.suspend is false".into())
     }
 }
 
-fn complete(situation: &Situation<'_>) -> Said {
-    match situation.plan.and_then(|plan| plan.finished.as_ref()) {
+fn complete(inputs: &ConditionInputs<'_>) -> ConditionFields {
+    match inputs.plan.and_then(|plan| plan.finished.as_ref()) {
         Some(End::Complete) => (
             TRUE,
             reason::TARGET_REACHED,
-            "the dataset holds what was asked for and is published".into(),
+            "the target is reached and the dataset is published".into(),
         ),
         _ => (
             FALSE,
             reason::AS_EXPECTED,
-            "the dataset does not hold what was asked for yet".into(),
+            "the target is not reached yet".into(),
         ),
     }
 }
 
-fn failed(situation: &Situation<'_>) -> Said {
-    match situation.plan.and_then(|plan| plan.finished.as_ref()) {
+fn failed(inputs: &ConditionInputs<'_>) -> ConditionFields {
+    match inputs.plan.and_then(|plan| plan.finished.as_ref()) {
         Some(End::Failed(failure)) => (TRUE, failure.reason, failure.message.clone()),
         _ => (FALSE, reason::AS_EXPECTED, "nothing has failed".into()),
     }
 }
 
-fn degraded(situation: &Situation<'_>) -> Said {
-    let Some(worst) = situation.troubles.first() else {
-        return (
-            FALSE,
-            reason::AS_EXPECTED,
-            "nothing needs a person's eye".into(),
-        );
+fn degraded(inputs: &ConditionInputs<'_>) -> ConditionFields {
+    let Some(worst) = inputs.degradations.first() else {
+        return (FALSE, reason::AS_EXPECTED, "no problems detected".into());
     };
-    let messages: Vec<&str> = situation
-        .troubles
+    let messages: Vec<&str> = inputs
+        .degradations
         .iter()
-        .map(|trouble| trouble.message.as_str())
+        .map(|degradation| degradation.message.as_str())
         .collect();
     (TRUE, worst.reason, messages.join("; "))
 }
@@ -226,8 +222,8 @@ fn phase_reason(plan: &Plan) -> &'static str {
     }
 }
 
-/// `at work or waiting: generate qwen, wave 3; generate deepseek, wave 3`.
-fn doing(plan: &Plan) -> String {
+/// `running or pending: generate qwen, wave 3; generate deepseek, wave 3`.
+fn activity(plan: &Plan) -> String {
     let name = |task: &StageTask| task.id.to_string();
     let named: Vec<String> = plan.start.iter().take(NAMED).map(name).collect();
     if named.is_empty() {
@@ -237,7 +233,7 @@ fn doing(plan: &Plan) -> String {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    format!("at work or waiting: {}{more}", named.join("; "))
+    format!("running or pending: {}{more}", named.join("; "))
 }
 
 fn listed(errors: &[FieldError]) -> String {
@@ -247,7 +243,7 @@ fn listed(errors: &[FieldError]) -> String {
 
 fn set(
     kind: &str,
-    (status, reason, message): Said,
+    (status, reason, message): ConditionFields,
     previous: &[Condition],
     generation: Option<i64>,
     now_millis: i64,
@@ -287,16 +283,16 @@ mod tests {
     use scalequest_crds::v1alpha1::conditions::TYPES;
 
     use super::*;
-    use crate::plan::simulation::{Imagined, accepted as record_of, run};
-    use crate::plan::{Observed, Short, plan};
+    use crate::plan::simulation::{FakeRun, accepted as record_of, run};
+    use crate::plan::{Incomplete, Observations, plan};
     use crate::record::Failure;
 
-    fn situation<'a>(acceptance: Acceptance<'a>, plan: Option<&'a Plan>) -> Situation<'a> {
-        Situation {
+    fn inputs<'a>(acceptance: Acceptance<'a>, plan: Option<&'a Plan>) -> ConditionInputs<'a> {
+        ConditionInputs {
             acceptance,
             suspended: false,
             plan,
-            troubles: &[],
+            degradations: &[],
         }
     }
 
@@ -312,13 +308,8 @@ mod tests {
     }
 
     #[test]
-    fn all_six_are_there_at_the_first_visit() {
-        let first = conditions(
-            &situation(Acceptance::Inspecting, None),
-            &[],
-            Some(1),
-            1_000,
-        );
+    fn first_status_has_all_conditions() {
+        let first = conditions(&inputs(Acceptance::Validating, None), &[], Some(1), 1_000);
         let types: Vec<&str> = first.iter().map(|each| each.type_.as_str()).collect();
         assert_eq!(types, TYPES);
         assert_eq!(
@@ -333,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_every_fault_and_starts_nothing() {
+    fn invalid_spec_lists_all_errors() {
         let errors = [
             FieldError {
                 field: "spec.models[0]".into(),
@@ -344,12 +335,7 @@ mod tests {
                 message: "is the workspace".into(),
             },
         ];
-        let refused = conditions(
-            &situation(Acceptance::Refused(&errors), None),
-            &[],
-            Some(2),
-            0,
-        );
+        let refused = conditions(&inputs(Acceptance::Invalid(&errors), None), &[], Some(2), 0);
         assert_eq!(statuses(&refused)[..2], ["False", "False"]);
         assert_eq!(
             refused[0].message,
@@ -358,8 +344,8 @@ mod tests {
     }
 
     #[test]
-    fn each_end_has_its_own_conditions_and_short_is_neither_complete_nor_failed() {
-        let short = Short {
+    fn ends_set_their_conditions() {
+        let incomplete = Incomplete {
             reason: reason::MAX_WAVES_REACHED,
             message: "enough".into(),
         };
@@ -374,7 +360,7 @@ mod tests {
                 ["True", "False"],
             ),
             (
-                ended(End::Short(short)),
+                ended(End::Incomplete(incomplete)),
                 reason::MAX_WAVES_REACHED,
                 ["False", "False"],
             ),
@@ -385,69 +371,59 @@ mod tests {
             ),
         ];
         for (plan, progressing, complete_and_failed) in table {
-            let said = conditions(
-                &situation(Acceptance::Accepted, Some(&plan)),
-                &[],
-                Some(1),
-                0,
-            );
+            let fields = conditions(&inputs(Acceptance::Accepted, Some(&plan)), &[], Some(1), 0);
             assert_eq!(
-                (said[1].status.as_str(), said[1].reason.as_str()),
+                (fields[1].status.as_str(), fields[1].reason.as_str()),
                 ("False", progressing)
             );
-            assert_eq!(statuses(&said)[3..5], complete_and_failed);
+            assert_eq!(statuses(&fields)[3..5], complete_and_failed);
         }
     }
 
     #[test]
-    fn progressing_says_what_runs() {
-        let run = run(&Imagined::default());
-        let first = plan(&run, &record_of(&run), &Observed::default(), 0);
-        let said = conditions(
-            &situation(Acceptance::Accepted, Some(&first)),
-            &[],
-            Some(1),
-            0,
-        );
+    fn progressing_names_running_stages() {
+        let run = run(&FakeRun::default());
+        let first = plan(&run, &record_of(&run), &Observations::default(), 0);
+        let fields = conditions(&inputs(Acceptance::Accepted, Some(&first)), &[], Some(1), 0);
         assert_eq!(
-            (said[1].status.as_str(), said[1].reason.as_str()),
+            (fields[1].status.as_str(), fields[1].reason.as_str()),
             ("True", reason::TRAINING)
         );
-        assert!(said[1].message.contains("qft"), "{}", said[1].message);
+        assert!(fields[1].message.contains("qft"), "{}", fields[1].message);
     }
 
     #[test]
-    fn troubles_degrade_and_the_worst_gives_the_reason() {
-        let troubles = [
-            Trouble::new(reason::OUTPUT_CORRUPTED, "a"),
-            Trouble::new(reason::SHARDS_FAILED, "b"),
+    fn worst_degradation_gives_reason() {
+        let degradations = [
+            Degradation::new(reason::OUTPUT_CORRUPTED, "a"),
+            Degradation::new(reason::SHARDS_FAILED, "b"),
         ];
         let plan = Plan::default();
-        let situation = Situation {
-            troubles: &troubles,
-            ..situation(Acceptance::Accepted, Some(&plan))
+        let inputs = ConditionInputs {
+            degradations: &degradations,
+            ..inputs(Acceptance::Accepted, Some(&plan))
         };
-        let said = conditions(&situation, &[], None, 0);
+        let fields = conditions(&inputs, &[], None, 0);
         assert_eq!(
-            (said[5].reason.as_str(), said[5].message.as_str()),
+            (fields[5].reason.as_str(), fields[5].message.as_str()),
             (reason::OUTPUT_CORRUPTED, "a; b")
         );
     }
 
     #[test]
-    fn a_message_never_grows_past_what_the_api_server_takes() {
+    fn messages_are_truncated() {
         let errors: Vec<FieldError> = (0..500)
             .map(|n| FieldError {
                 field: format!("spec.models[{n}]"),
                 message: "ü".repeat(100),
             })
             .collect();
-        let said = conditions(&situation(Acceptance::Refused(&errors), None), &[], None, 0);
-        assert!(said[0].message.len() <= 32_768 && said[0].message.ends_with('…'));
+        let fields = conditions(&inputs(Acceptance::Invalid(&errors), None), &[], None, 0);
+        assert!(fields[0].message.len() <= 32_768 && fields[0].message.ends_with('…'));
     }
 
     fn any_plan() -> impl Strategy<Value = Option<Plan>> {
-        let short = Short {
+        let incomplete = Incomplete {
             reason: reason::BUDGET_EXHAUSTED,
             message: "m".into(),
         };
@@ -456,7 +432,7 @@ mod tests {
             message: "m".into(),
         };
         let held = Plan {
-            held: Some("h".into()),
+            suspended: Some("h".into()),
             ..Plan::default()
         };
         prop_oneof![
@@ -464,25 +440,25 @@ mod tests {
             Just(Some(Plan::default())),
             Just(Some(held)),
             Just(Some(ended(End::Complete))),
-            Just(Some(ended(End::Short(short)))),
+            Just(Some(ended(End::Incomplete(incomplete)))),
             Just(Some(ended(End::Failed(failure)))),
         ]
     }
 
     proptest! {
         #[test]
-        fn a_timestamp_moves_only_when_its_status_does(plans in proptest::collection::vec((any_plan(), any::<bool>()), 1..20)) {
+        fn transition_time_follows_status(plans in proptest::collection::vec((any_plan(), any::<bool>()), 1..20)) {
             let mut before: Vec<Condition> = Vec::new();
             for (step, (plan, suspended)) in plans.iter().enumerate() {
-                let acceptance = if plan.is_some() { Acceptance::Accepted } else { Acceptance::Inspecting };
-                let situation = Situation { acceptance, suspended: *suspended, plan: plan.as_ref(), troubles: &[] };
-                let after = conditions(&situation, &before, Some(1), 1_000 * (step as i64 + 1));
+                let acceptance = if plan.is_some() { Acceptance::Accepted } else { Acceptance::Validating };
+                let inputs = ConditionInputs { acceptance, suspended: *suspended, plan: plan.as_ref(), degradations: &[] };
+                let after = conditions(&inputs, &before, Some(1), 1_000 * (step as i64 + 1));
                 prop_assert!(!(after[3].status == "True" && after[4].status == "True"));
                 for (old, new) in before.iter().zip(&after) {
                     prop_assert_eq!(old.status == new.status, old.last_transition_time == new.last_transition_time);
                 }
                 prop_assert!(after.iter().all(|each| reason::ALL.contains(&each.reason.as_str())));
-                let again = conditions(&situation, &after, Some(1), 1_000 * (step as i64 + 2));
+                let again = conditions(&inputs, &after, Some(1), 1_000 * (step as i64 + 2));
                 prop_assert_eq!(&again, &after);
                 before = after;
             }

@@ -40,7 +40,7 @@ mod tests {
     use super::for_people;
 
     #[test]
-    fn times_are_written_with_two_units_at_most() {
+    fn durations_have_two_units() {
         assert_eq!(
             [0, 40, 61, 8220, 90_000].map(for_people),
             ["0s", "40s", "1m", "2h17m", "1d01h"]

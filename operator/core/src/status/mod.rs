@@ -1,4 +1,4 @@
-//! Status: a projection of the record and of what workers say, for people. Nothing is decided from it.
+//! Computes the status from the record and the progress of workers, for display. Nothing is decided from it.
 
 pub mod conditions;
 
@@ -15,23 +15,23 @@ use scalequest_crds::v1alpha1::status::{
 use crate::plan::{End, Plan};
 use crate::record::RunRecord;
 use crate::validate::ValidRun;
-use conditions::{Acceptance, Situation, Trouble, conditions};
+use conditions::{Acceptance, ConditionInputs, Degradation, conditions};
 pub use stages::{ShardProgress, StageProgress};
 
-/// What the status of an accepted run is drawn from.
+/// Inputs of the status of an accepted run.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
+pub struct StatusInput<'a> {
     /// The run.
     pub run: &'a ValidRun,
     /// Its record.
     pub record: &'a RunRecord,
     /// The latest plan.
     pub plan: &'a Plan,
-    /// What is known of stages at work, in any order.
+    /// Progress of active stages, in any order.
     pub progress: &'a [StageProgress],
-    /// What needs a person's eye, the worst first; shards given up are added from the record.
-    pub troubles: &'a [Trouble],
-    /// The conditions that were shown last.
+    /// Degradations, the worst first; failed shards are added from the record.
+    pub degradations: &'a [Degradation],
+    /// The conditions of the current status.
     pub previous: &'a [Condition],
     /// The generation of the spec, in a cluster.
     pub generation: Option<i64>,
@@ -39,26 +39,26 @@ pub struct View<'a> {
     pub now_millis: i64,
 }
 
-/// The status of an accepted run.
-pub fn status(view: &View<'_>) -> SynthesisRunStatus {
-    let View {
+/// Returns the status of an accepted run.
+pub fn status(input: &StatusInput<'_>) -> SynthesisRunStatus {
+    let StatusInput {
         run,
         record,
         plan,
         progress,
-        troubles,
+        degradations,
         previous,
         generation,
         now_millis,
-    } = *view;
+    } = *input;
     let stages = stages::stages(run, record, plan, progress);
-    let mut troubles = troubles.to_vec();
-    troubles.extend(given_up(record));
-    let situation = Situation {
+    let mut degradations = degradations.to_vec();
+    degradations.extend(failed_shards(record));
+    let inputs = ConditionInputs {
         acceptance: Acceptance::Accepted,
         suspended: run.spec().suspend,
         plan: Some(plan),
-        troubles: &troubles,
+        degradations: &degradations,
     };
     let accepted = record.accepted();
     let target = run.limits().target;
@@ -69,7 +69,7 @@ pub fn status(view: &View<'_>) -> SynthesisRunStatus {
     SynthesisRunStatus {
         observed_generation: generation,
         phase: Some(phase(record, plan)),
-        conditions: conditions(&situation, previous, generation, now_millis),
+        conditions: conditions(&inputs, previous, generation, now_millis),
         progress: Some(RunProgress {
             accepted,
             target,
@@ -91,39 +91,39 @@ pub fn status(view: &View<'_>) -> SynthesisRunStatus {
     }
 }
 
-/// The status of a run that is not accepted (yet): conditions and a word.
+/// Returns the status of a run that is not accepted: conditions and phase.
 pub fn before_acceptance(
-    situation: &Situation<'_>,
+    inputs: &ConditionInputs<'_>,
     previous: &[Condition],
     generation: Option<i64>,
     now_millis: i64,
 ) -> SynthesisRunStatus {
-    let phase = match situation.acceptance {
-        Acceptance::Refused(_) => "Invalid",
+    let phase = match inputs.acceptance {
+        Acceptance::Invalid(_) => "Invalid",
         Acceptance::Accepted => "Error",
-        _ if situation.suspended => "Suspended",
+        _ if inputs.suspended => "Suspended",
         _ => "Validating",
     };
     SynthesisRunStatus {
         observed_generation: generation,
         phase: Some(phase.into()),
-        conditions: conditions(situation, previous, generation, now_millis),
+        conditions: conditions(inputs, previous, generation, now_millis),
         ..SynthesisRunStatus::default()
     }
 }
 
-fn given_up(record: &RunRecord) -> Option<Trouble> {
-    let last = record.given_up.last()?;
-    Some(Trouble::new(
+fn failed_shards(record: &RunRecord) -> Option<Degradation> {
+    let last = record.failed_shards.last()?;
+    Some(Degradation::new(
         reason::SHARDS_FAILED,
         format!(
-            "{} shards were given up, their rows count as rejects; the last one, shard {} of {}: {}",
-            record.given_up_total, last.shard, last.stage, last.message
+            "{} shards failed, their rows count as rejects; the last one, shard {} of {}: {}",
+            record.failed_shards_total, last.shard, last.stage, last.message
         ),
     ))
 }
 
-/// What became of the questions of waves that are over; exact.
+/// Returns the exact funnel of finished waves.
 pub fn funnel(record: &RunRecord) -> Funnel {
     Funnel {
         generated: record.generated(),
@@ -159,12 +159,12 @@ fn percent(accepted: i64, target: i64) -> i32 {
     i32::try_from(percent.min(100)).unwrap_or(100)
 }
 
-/// A word for people.
+/// Returns the phase, for display.
 fn phase(record: &RunRecord, plan: &Plan) -> String {
     use scalequest_crds::v1alpha1::Stage;
-    match (&plan.finished, &plan.held, plan.start.first()) {
+    match (&plan.finished, &plan.suspended, plan.start.first()) {
         (Some(End::Complete), ..) => "Complete",
-        (Some(End::Short(_)), ..) => "Incomplete",
+        (Some(End::Incomplete(_)), ..) => "Incomplete",
         (Some(End::Failed(_)), ..) => "Failed",
         (None, Some(_), _) => "Suspended",
         (None, None, Some(task)) if task.id.stage == Stage::Publish => "Publishing",
@@ -180,22 +180,22 @@ mod tests {
     use scalequest_crds::v1alpha1::Stage;
 
     use super::*;
-    use crate::plan::simulation::{Executor, Imagined, World, accepted, run};
-    use crate::plan::{Observed, plan};
+    use crate::plan::simulation::{Executor, FakeRun, FakeWorkspace, accepted, run};
+    use crate::plan::{Observations, plan};
 
-    fn view<'a>(
+    fn input<'a>(
         run: &'a ValidRun,
         record: &'a RunRecord,
         plan: &'a Plan,
         progress: &'a [StageProgress],
         now_millis: i64,
-    ) -> View<'a> {
-        View {
+    ) -> StatusInput<'a> {
+        StatusInput {
             run,
             record,
             plan,
             progress,
-            troubles: &[],
+            degradations: &[],
             previous: &[],
             generation: None,
             now_millis,
@@ -203,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_run_is_all_waiting_and_knows_no_end() {
-        let run = run(&Imagined::default());
+    fn new_run_has_no_eta() {
+        let run = run(&FakeRun::default());
         let mut record = accepted(&run);
-        let first = plan(&run, &record, &Observed::default(), 0);
+        let first = plan(&run, &record, &Observations::default(), 0);
         record.pin(&first.pins);
         let key = first.start[0].key.clone();
-        let at_work = StageProgress {
+        let active_stage = StageProgress {
             key,
             shards: vec![ShardProgress::default()],
             ..StageProgress::default()
@@ -218,11 +218,11 @@ mod tests {
         let between = StageProgress {
             committed: 1,
             shards: Vec::new(),
-            ..at_work.clone()
+            ..active_stage.clone()
         };
-        let shown = status(&view(&run, &record, &first, &[between], 1000));
+        let shown = status(&input(&run, &record, &first, &[between], 1000));
         assert_eq!(shown.stages[0].state, "Running");
-        let status = status(&view(&run, &record, &first, &[at_work], 1000));
+        let status = status(&input(&run, &record, &first, &[active_stage], 1000));
         let progress = status.progress.unwrap();
         assert_eq!(
             (
@@ -251,12 +251,12 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_ended_shows_an_exact_funnel_and_its_dataset() {
-        let run = run(&Imagined::default());
-        let mut executor = Executor::new(&run, World::new(60), 1);
+    fn finished_run_has_exact_funnel() {
+        let run = run(&FakeRun::default());
+        let mut executor = Executor::new(&run, FakeWorkspace::new(60), 1);
         executor.drive(&run);
-        let last = plan(&run, &executor.record, &Observed::default(), 0);
-        let status = status(&view(&run, &executor.record, &last, &[], 5000));
+        let last = plan(&run, &executor.record, &Observations::default(), 0);
+        let status = status(&input(&run, &executor.record, &last, &[], 5000));
         let funnel = status.funnel.unwrap();
         let rejected: i64 = funnel.rejected.iter().map(|each| each.count).sum();
         assert_eq!(funnel.generated, funnel.accepted + rejected);
@@ -270,16 +270,16 @@ mod tests {
     }
 
     #[test]
-    fn an_estimate_follows_the_pilot() {
-        let run = run(&Imagined {
+    fn estimate_follows_pilot() {
+        let run = run(&FakeRun {
             target: 1000,
-            ..Imagined::default()
+            ..FakeRun::default()
         });
-        let mut executor = Executor::new(&run, World::new(60), 1);
+        let mut executor = Executor::new(&run, FakeWorkspace::new(60), 1);
         executor.stop_after_waves = Some(1);
         executor.drive_some(&run);
-        let now = plan(&run, &executor.record, &Observed::default(), 0);
-        let status = status(&view(&run, &executor.record, &now, &[], 60_000));
+        let now = plan(&run, &executor.record, &Observations::default(), 0);
+        let status = status(&input(&run, &executor.record, &now, &[], 60_000));
         let estimate = status.estimate.unwrap();
         let (accepted, generated) = (
             executor.record.accepted() as f64,

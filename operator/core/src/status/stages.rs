@@ -1,4 +1,4 @@
-//! The stages begun so far, each with its state and shards.
+//! The stages of the status, each with its state and shards.
 
 use scalequest_crds::protocol::progress::Progress;
 use scalequest_crds::v1alpha1::status::{ShardStatus, StageStatus};
@@ -9,38 +9,38 @@ use crate::plan::{End, Plan};
 use crate::record::RunRecord;
 use crate::validate::ValidRun;
 
-/// Most stages that status lists; of more, the latest.
+/// Maximum number of stages in the status, the latest ones.
 const LISTED: usize = 100;
 
-/// What is known of a stage at work.
+/// Progress of an active stage.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StageProgress {
     /// Its content key.
     pub key: String,
     /// Shards committed.
     pub committed: i64,
-    /// Shards given up.
-    pub given_up: i64,
-    /// Shards at work.
+    /// Failed shards.
+    pub failed: i64,
+    /// Active shards.
     pub shards: Vec<ShardProgress>,
-    /// Whether a worker of it has begun, even one that has ended and is not counted yet.
-    pub has_begun: bool,
-    /// The Job that does it, in a cluster.
+    /// Whether a worker of it has started, even one that has ended and is not counted yet.
+    pub has_started: bool,
+    /// Its Job, in a cluster.
     pub job: Option<String>,
 }
 
-/// What a shard at work has said.
+/// Progress of an active shard.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShardProgress {
     /// Its index.
     pub shard: i64,
-    /// When its worker began, in milliseconds since 1970.
+    /// When its worker started, in milliseconds since 1970.
     pub since_millis: i64,
-    /// The latest word.
+    /// The latest progress.
     pub latest: Progress,
 }
 
-/// The stages in run order, with what is to come of the current wave as `Waiting`.
+/// Returns the stages in run order, pending ones of the current wave as `Waiting`.
 pub(super) fn stages(
     run: &ValidRun,
     record: &RunRecord,
@@ -72,7 +72,7 @@ fn stage(
 ) -> StageStatus {
     let planned = record.stages.iter().find(|each| each.id == position);
     let task = plan.start.iter().find(|task| task.id == position);
-    let at_work = task.and_then(|task| progress.iter().find(|each| each.key == task.key));
+    let active_stage = task.and_then(|task| progress.iter().find(|each| each.key == task.key));
     let sealed = record.sealed(&position);
     let total = match (task, planned, &sealed) {
         (Some(task), ..) => task.shards(),
@@ -83,14 +83,15 @@ fn stage(
     let reused = planned
         .and_then(|planned| planned.seal.as_ref())
         .is_some_and(|seal| seal.reused);
-    let active = at_work.map_or(0, |each| i64::try_from(each.shards.len()).unwrap_or(0));
-    let failed = at_work.map_or(0, |each| each.given_up);
-    let succeeded = at_work.map_or(0, |each| each.committed);
-    // Between two of its shards it does not wait again, nor between the end of its worker and the count of it.
-    let has_begun = active > 0 || succeeded > 0 || at_work.is_some_and(|each| each.has_begun);
+    let active = active_stage.map_or(0, |each| i64::try_from(each.shards.len()).unwrap_or(0));
+    let failed = active_stage.map_or(0, |each| each.failed);
+    let succeeded = active_stage.map_or(0, |each| each.committed);
+    // A stage stays running between two shards, and between the end of its worker and the Job controller's count of it.
+    let has_started =
+        active > 0 || succeeded > 0 || active_stage.is_some_and(|each| each.has_started);
     let (state, shards) = match (task, &sealed) {
         (Some(_), _) => (
-            if has_begun { "Running" } else { "Waiting" },
+            if has_started { "Running" } else { "Waiting" },
             ShardStatus {
                 total,
                 succeeded,
@@ -127,9 +128,9 @@ fn stage(
         wave: position.wave,
         generator: position.generator,
         state: state.into(),
-        job: at_work.and_then(|each| each.job.clone()),
-        percent: at_work.and_then(|each| percent(each, shards.total)),
-        activity: at_work.and_then(|each| {
+        job: active_stage.and_then(|each| each.job.clone()),
+        percent: active_stage.and_then(|each| percent(each, shards.total)),
+        activity: active_stage.and_then(|each| {
             let said = each.shards.iter().map(|shard| &shard.latest.activity);
             said.into_iter()
                 .find(|activity| !activity.is_empty())
@@ -139,19 +140,19 @@ fn stage(
     }
 }
 
-/// How much of `total` shards is done; none where nobody has said anything. A stage is at 100 only once it is sealed, and says no more of it.
-fn percent(at_work: &StageProgress, total: i64) -> Option<i32> {
-    let words = || at_work.shards.iter().map(|shard| &shard.latest);
-    if at_work.committed == 0 && words().all(|latest| latest.total <= 0) {
+/// Returns the progress in percent, or `None` before any progress. 100 is left to a sealed stage, which has no percentage.
+fn percent(active_stage: &StageProgress, total: i64) -> Option<i32> {
+    let words = || active_stage.shards.iter().map(|shard| &shard.latest);
+    if active_stage.committed == 0 && words().all(|latest| latest.total <= 0) {
         return None;
     }
-    // What a worker says is not to be trusted with more than its own shard.
+    // A worker's progress counts for at most its own shard.
     let share = |latest: &Progress| match latest.total {
         1.. => latest.done as f64 / latest.total as f64,
         _ => 0.0,
     };
     let under_way: f64 = words().map(|latest| share(latest).clamp(0.0, 1.0)).sum();
-    let done = (at_work.committed + at_work.given_up) as f64 + under_way;
+    let done = (active_stage.committed + active_stage.failed) as f64 + under_way;
     Some((100.0 * done / total.max(1) as f64).clamp(0.0, 99.0) as i32)
 }
 
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stage_is_as_far_as_its_shards_and_what_their_workers_say() {
+    fn percent_adds_shard_progress() {
         let shard = |done: i64, total: i64| ShardProgress {
             latest: Progress {
                 done,

@@ -33,7 +33,7 @@ fn edited(from: &str, to: &str) -> String {
 }
 
 #[test]
-fn defaults_are_filled_in_from_the_recipe_and_what_the_user_sets_wins() {
+fn spec_overrides_recipe_defaults() {
     let text = edited(
         "weight: 60}",
         "weight: 60, qft: {batchSize: 4, tuning: Lora}, sampling: {temperature: 0.9}}",
@@ -72,7 +72,7 @@ fn defaults_are_filled_in_from_the_recipe_and_what_the_user_sets_wins() {
 }
 
 #[test]
-fn resolving_twice_changes_nothing_in_any_recipe() {
+fn resolve_is_idempotent() {
     for recipe in ["Math", "MathSimple", "Code", "LongCot"] {
         let run = check(
             &edited("recipe: Math", &format!("recipe: {recipe}")),
@@ -90,7 +90,7 @@ fn resolving_twice_changes_nothing_in_any_recipe() {
 }
 
 #[test]
-fn filters_that_are_absent_are_off_where_filters_are_given() {
+fn absent_filters_are_off() {
     let run = check(
         &edited("  responses:", "  filters: {duplicates: {}}\n  responses:"),
         Environment::Local,
@@ -101,7 +101,7 @@ fn filters_that_are_absent_are_off_where_filters_are_given() {
 }
 
 #[test]
-fn what_cannot_work_is_refused_with_its_path_and_what_to_do() {
+fn invalid_specs_name_field_and_fix() {
     let cases = [
         (
             "name: g, model: qwen",
@@ -284,7 +284,7 @@ fn what_cannot_work_is_refused_with_its_path_and_what_to_do() {
 }
 
 #[test]
-fn what_only_a_cluster_uses_is_noted_on_one_machine() {
+fn cluster_fields_are_noted_locally() {
     let text = edited(
         "output: {path: out}",
         "output: {path: out}\n  queueName: research\n  stores: [{prefix: \"s3://\"}]\n  pods: [{name: a, stages: [Judge]}]",
@@ -319,7 +319,7 @@ spec:
 }
 
 #[test]
-fn a_server_in_a_cluster_needs_an_image_and_may_use_several_gpus() {
+fn cluster_server_needs_an_image() {
     let errors = served("", "Respond").unwrap_err();
     assert!(
         errors.len() == 1 && errors[0].starts_with("spec.models[1].engine.server.image"),
@@ -334,7 +334,7 @@ fn a_server_in_a_cluster_needs_an_image_and_may_use_several_gpus() {
 }
 
 #[test]
-fn fetched_models_are_accepted_everywhere_and_where_they_are_kept_is_noted() {
+fn downloaded_models_note_their_cache() {
     let hub = "source: {hub: {repo: a/b, revision: 0123456789abcdef0123456789abcdef01234567, tokenSecret: {name: hub, key: token}}}";
     let fetched = edited("source: {path: models/qwen}", hub);
     let notes = |text: &str, environment| -> Vec<String> {
@@ -389,7 +389,7 @@ fn fetched_models_are_accepted_everywhere_and_where_they_are_kept_is_noted() {
 }
 
 #[test]
-fn paths_of_one_machine_are_refused_in_a_cluster() {
+fn local_paths_are_invalid_in_clusters() {
     let errors = check(RUN, Environment::Cluster).unwrap_err();
     for field in [
         "spec.models[0].source.path",
@@ -405,7 +405,7 @@ fn paths_of_one_machine_are_refused_in_a_cluster() {
 }
 
 #[test]
-fn an_edit_of_what_is_fixed_is_refused_by_the_record() {
+fn edits_of_immutable_fields_fail() {
     let run = check(RUN, Environment::Local).unwrap();
     let mut record = crate::record::RunRecord::new(&run, Default::default(), Default::default(), 0);
     let cases = [

@@ -99,7 +99,7 @@ impl Driver {
         }
         match &report.outcome {
             Outcome::Missing { .. } => {
-                self.observed.damaged.insert(task.key.clone());
+                self.observed.corrupted.insert(task.key.clone());
             }
             Outcome::Sealed { .. } => {}
             other => {
@@ -151,7 +151,7 @@ impl Driver {
                 "the published dataset in {} is not whole: {problem}; it is published again",
                 output.display()
             );
-            self.observed.damaged.insert(publication.key.clone());
+            self.observed.corrupted.insert(publication.key.clone());
             self.warn(message);
         }
     }

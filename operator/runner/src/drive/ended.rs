@@ -29,7 +29,7 @@ impl Driver {
         };
         let rest = running.began.elapsed().saturating_sub(running.charged);
         let task = self.works[index].state.task().clone();
-        self.session.record.charge(&task, millis(rest), 0);
+        self.session.record.add_usage(&task, millis(rest), 0);
         self.works[index].tokens += running.progress.tokens;
         let now = Instant::now();
         let (next, message) = match &result {
@@ -78,14 +78,14 @@ impl Driver {
                 }
                 self.tell_failure(running, message, Some(wait.as_secs().max(1)));
             }
-            Next::GivenUp => {
+            Next::FailedShard => {
                 if self.is_disk_full() {
                     return;
                 }
                 self.tell_failure(running, message, None);
                 if let Job::Shard(shard) = running.job {
                     let task = self.works[index].state.task().clone();
-                    self.session.record.give_up(&task, shard, message);
+                    self.session.record.add_failed_shard(&task, shard, message);
                 }
             }
             Next::Blocked(why) => {
@@ -148,12 +148,12 @@ impl Driver {
         };
         let record = &self.session.record;
         let is_ours = record.stages.iter().any(|known| known.key == *key);
-        let times = self.damages.entry(key.clone()).or_default();
+        let times = self.corruptions.entry(key.clone()).or_default();
         *times += 1;
         if !is_ours || *times > MAX_CORRUPTIONS {
             return self.fail(index, Failure::corrupt_input(*stage, message));
         }
-        self.observed.damaged.insert(key.clone());
+        self.observed.corrupted.insert(key.clone());
         self.warn(format!(
             "{message}; stage {stage} is checked and made again"
         ));
@@ -176,7 +176,7 @@ impl Driver {
         if let Err(error) = self.session.record.seal(&task, report, reused) {
             return self.fail(index, Failure::stage(error.to_string()));
         }
-        self.observed.damaged.remove(&task.key);
+        self.observed.corrupted.remove(&task.key);
         let event = Event::StageSealed {
             name: work.name.clone(),
             reused,

@@ -32,7 +32,7 @@ use super::progress::{Display, Event};
 use super::record_file;
 use super::stage_work::{Job, StageWork};
 use super::stop::Stop;
-use scalequest_core::plan::{End, Observed, Plan, plan};
+use scalequest_core::plan::{End, Observations, Plan, plan};
 
 /// Time between two looks at the clock: deadlines, retries, status file.
 const TICK: Duration = Duration::from_secs(1);
@@ -98,9 +98,9 @@ pub struct Driver {
     next_id: u64,
     attempts: JoinSet<(u64, io::Result<Ended>)>,
     said: Channel<(u64, Progress)>,
-    observed: Observed,
+    observed: Observations,
     /// How often each stage's output was found damaged.
-    damages: BTreeMap<String, u32>,
+    corruptions: BTreeMap<String, u32>,
     /// Why this machine does not let the run go on.
     broken: Option<String>,
     last_plan: Plan,
@@ -127,8 +127,8 @@ impl Driver {
             next_id: 0,
             attempts: JoinSet::new(),
             said: mpsc::unbounded_channel(),
-            observed: Observed::default(),
-            damages: BTreeMap::new(),
+            observed: Observations::default(),
+            corruptions: BTreeMap::new(),
             broken: None,
             last_plan: Plan::default(),
             last_charge: Instant::now(),
@@ -180,7 +180,7 @@ impl Driver {
         if stopped
             || self.broken.is_some()
             || self.last_plan.finished.is_some()
-            || self.last_plan.held.is_some()
+            || self.last_plan.suspended.is_some()
         {
             self.stop_all(if *self.stop.borrow() == Stop::AtOnce {
                 Stop::AtOnce
@@ -193,7 +193,7 @@ impl Driver {
                     plan.finished
                         .clone()
                         .map(Left::Ended)
-                        .or_else(|| plan.held.clone().map(Left::Held))
+                        .or_else(|| plan.suspended.clone().map(Left::Held))
                 };
                 let broken = self.broken.clone().map(Left::Broken);
                 return broken
@@ -245,7 +245,7 @@ impl Driver {
             {
                 self.session
                     .record
-                    .charge(work.state.task(), millis(more), 0);
+                    .add_usage(work.state.task(), millis(more), 0);
             }
         }
     }

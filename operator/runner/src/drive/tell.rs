@@ -11,8 +11,10 @@ use super::{Driver, Work};
 use crate::machine::now_millis;
 use crate::progress::{Event, StageProgress};
 use crate::stop::Stop;
-use scalequest_core::status::conditions::Trouble;
-use scalequest_core::status::{ShardProgress, StageProgress as AtWork, View, status as project};
+use scalequest_core::status::conditions::Degradation;
+use scalequest_core::status::{
+    ShardProgress, StageProgress as AtWork, StatusInput, status as project,
+};
 
 /// Least time between two progress events of a stage.
 const PACE: Duration = Duration::from_millis(250);
@@ -116,12 +118,12 @@ impl Driver {
 
     /// The status of the run, projected from its record.
     pub(super) fn status(&mut self) -> SynthesisRunStatus {
-        let status = project(&View {
+        let status = project(&StatusInput {
             run: &self.session.run,
             record: &self.session.record,
             plan: &self.last_plan,
             progress: &self.at_work(),
-            troubles: &self.troubles(),
+            degradations: &self.degradations(),
             previous: &self.conditions,
             generation: None,
             now_millis: now_millis(),
@@ -131,9 +133,9 @@ impl Driver {
     }
 
     /// What needs a person's eye while the run goes on.
-    fn troubles(&self) -> Vec<Trouble> {
-        let damaged = (!self.observed.damaged.is_empty()).then(|| {
-            Trouble::new(
+    fn degradations(&self) -> Vec<Degradation> {
+        let damaged = (!self.observed.corrupted.is_empty()).then(|| {
+            Degradation::new(
                 reason::OUTPUT_CORRUPTED,
                 "finished work was found damaged or gone and is made again; the run's log names it",
             )
@@ -166,8 +168,8 @@ impl Driver {
             AtWork {
                 key: work.state.task().key.clone(),
                 committed: work.state.committed(),
-                given_up: work.state.given_up(),
-                has_begun: !shards.is_empty(),
+                failed: work.state.given_up(),
+                has_started: !shards.is_empty(),
                 shards,
                 job: None,
             }

@@ -46,7 +46,7 @@ pub enum Next {
     /// The attempt failed and is repeated after this time.
     Repeat(Duration),
     /// The shard is given up.
-    GivenUp,
+    FailedShard,
     /// The stage is sealed.
     Sealed(Box<StageReport>),
     /// A seal found damaged or missing shards in a stage that had been sealed before.
@@ -246,6 +246,6 @@ impl StageWork {
             return Next::Failed(failure);
         }
         self.waiting.insert(Job::GiveUp(index));
-        Next::GivenUp
+        Next::FailedShard
     }
 }

@@ -142,7 +142,7 @@ fn a_crashed_shard_is_repeated_after_a_wait_and_then_given_up() {
     }
     assert_eq!(
         run(&mut work, Job::Shard(0), &ended(101, None), later),
-        Next::GivenUp
+        Next::FailedShard
     );
     assert!(work.ready(later).contains(&Job::GiveUp(0)));
     assert_eq!(work.given_up(), 1);

@@ -227,7 +227,7 @@ fn index(pod: &Pod) -> Option<i64> {
     let annotations = pod.annotations();
     let index = annotations.get("batch.kubernetes.io/job-completion-index")?;
     let index: usize = index.parse().ok()?;
-    let Some(among) = annotations.get("scalequest.dev/among") else {
+    let Some(among) = annotations.get("scalequest.dev/shard-indexes") else {
         return i64::try_from(index).ok();
     };
     let ranges = among.split(',').filter_map(|part| {

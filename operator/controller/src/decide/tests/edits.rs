@@ -3,37 +3,37 @@
 use scalequest_crds::v1alpha1::Stage;
 use scalequest_crds::v1alpha1::conditions::reason;
 
-use super::world::{World, run};
+use super::fake_cluster::{FakeCluster, run};
 use super::{completed, outcome, same};
-use crate::decide::Shown;
+use crate::decide::StatusUpdate;
 use crate::names::Purpose;
 
 #[test]
-fn a_held_run_has_no_job_and_goes_on_where_it_was() {
-    let mut whole = World::new(run(""));
+fn suspended_run_resumes() {
+    let mut whole = FakeCluster::new(run(""));
     let reference = outcome(completed(&mut whole));
     let jobs_in_all = whole.made.len();
     for hold_after in 0..jobs_in_all {
-        let mut world = World::new(run(""));
-        world.until("a Job to hold", |world| world.made.len() >= hold_after);
-        world.run.spec.suspend = true;
-        let step = world.decide();
-        world.apply(&step, usize::MAX);
-        let live = world
-            .belongings()
+        let mut cluster = FakeCluster::new(run(""));
+        cluster.until("a Job to hold", |cluster| cluster.made.len() >= hold_after);
+        cluster.run.spec.suspend = true;
+        let actions = cluster.decide();
+        cluster.apply(&actions, usize::MAX);
+        let live = cluster
+            .owned()
             .jobs
             .iter()
             .filter(|job| !job.has_ended())
             .count();
-        let made = world.made.len();
+        let made = cluster.made.len();
         assert_eq!(live, 0, "a held run has Jobs");
-        let step = world.decide();
-        assert!(step.create.is_empty() && step.save.is_none());
-        assert!(matches!(world.condition("Suspended").as_str(), "True"));
-        assert_eq!(world.made.len(), made);
-        world.run.spec.suspend = false;
+        let actions = cluster.decide();
+        assert!(actions.create.is_empty() && actions.save.is_none());
+        assert!(matches!(cluster.condition("Suspended").as_str(), "True"));
+        assert_eq!(cluster.made.len(), made);
+        cluster.run.spec.suspend = false;
         same(
-            &outcome(completed(&mut world)),
+            &outcome(completed(&mut cluster)),
             &reference,
             &format!("held after {hold_after} Jobs"),
         );
@@ -41,91 +41,100 @@ fn a_held_run_has_no_job_and_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_refused_spec_starts_nothing_and_one_that_is_mended_does() {
-    let mut world = World::new(run(""));
-    world
+fn corrected_spec_starts() {
+    let mut cluster = FakeCluster::new(run(""));
+    cluster
         .errors
         .push(scalequest_crds::protocol::preflight::FieldError {
             field: "spec.workspace.uri".into(),
             message: "no such bucket".into(),
         });
-    world.until("a refusal", |world| world.condition("Accepted") == "False");
+    cluster.until("a refusal", |cluster| {
+        cluster.condition("Accepted") == "False"
+    });
     assert!(
-        world
+        cluster
             .made
             .iter()
             .all(|work| work.purpose == Purpose::Inspect)
-            && world.record().is_none()
+            && cluster.record().is_none()
     );
-    let step = world.decide();
+    let actions = cluster.decide();
     assert!(
-        step.create.is_empty()
+        actions.create.is_empty()
             && matches!(
-                step.shown,
-                Shown::NotAccepted {
-                    refused: Some(_),
+                actions.status,
+                StatusUpdate::NotAccepted {
+                    errors: Some(_),
                     ..
                 }
             )
     );
-    // The world is mended, and the Job that found the error is cleared away.
-    world.errors.clear();
-    world.jobs.clear();
-    completed(&mut world);
+    // The cluster is mended, and the Job that found the error is cleared away.
+    cluster.errors.clear();
+    cluster.jobs.clear();
+    completed(&mut cluster);
 
-    let mut broken = World::new(run(
+    let mut broken = FakeCluster::new(run(
         "  pods: [{name: a, stages: [Judge]}, {name: b, stages: [Judge]}]",
     ));
-    let step = broken.decide();
-    broken.apply(&step, usize::MAX);
+    let actions = broken.decide();
+    broken.apply(&actions, usize::MAX);
     assert_eq!(broken.condition("Accepted"), "False");
     assert!(broken.jobs.is_empty());
 }
 
 #[test]
-fn an_edit_of_parallelism_acts_on_jobs_at_work_and_not_on_queued_ones() {
+fn parallelism_edit_resizes_active_jobs() {
     let pods = |parallelism: i32| {
         format!("  pods: [{{name: a, stages: [Respond, Generate], parallelism: {parallelism}}}]")
     };
     for (queue, expected) in [("", 1), ("\n  queueName: research", 0)] {
-        let mut world = World::new(run(&format!("{}{queue}", pods(1))));
-        let release = |world: &mut World| {
-            for job in world.jobs.values_mut() {
+        let mut cluster = FakeCluster::new(run(&format!("{}{queue}", pods(1))));
+        let release = |cluster: &mut FakeCluster| {
+            for job in cluster.jobs.values_mut() {
                 job.spec.as_mut().unwrap().suspend = Some(false);
             }
         };
         for _ in 0..300 {
-            let step = world.decide();
-            world.apply(&step, usize::MAX);
-            release(&mut world);
-            if world.made.last().is_some_and(|work| {
+            let actions = cluster.decide();
+            cluster.apply(&actions, usize::MAX);
+            release(&mut cluster);
+            if cluster.made.last().is_some_and(|work| {
                 work.stage() == Some(Stage::Generate) && work.purpose == Purpose::Run
             }) {
                 break;
             }
-            world.work();
+            cluster.work();
         }
         // 32 questions are one shard: as many pods as it has.
-        for job in world.jobs.values_mut() {
+        for job in cluster.jobs.values_mut() {
             job.spec.as_mut().unwrap().completions = Some(8);
         }
-        world.run.spec.pods[0].parallelism = Some(4);
-        world.run.metadata.generation = Some(2);
-        let step = world.decide();
-        assert_eq!(step.resize.len(), expected, "{queue:?} {:?}", step.resize);
-        assert!(step.resize.iter().all(|resize| resize.parallelism == 4));
+        cluster.run.spec.pods[0].parallelism = Some(4);
+        cluster.run.metadata.generation = Some(2);
+        let actions = cluster.decide();
+        assert_eq!(
+            actions.resize.len(),
+            expected,
+            "{queue:?} {:?}",
+            actions.resize
+        );
+        assert!(actions.resize.iter().all(|resize| resize.parallelism == 4));
     }
 }
 
 #[test]
-fn what_cannot_change_is_shown_and_the_record_holds_while_the_rest_of_an_edit_acts() {
-    let mut world = World::new(run(""));
-    world.until("acceptance", |world| world.condition("Accepted") == "True");
-    world.run.spec.seed = 6;
-    world.run.spec.target.examples = 60;
-    let record = completed(&mut world);
+fn immutable_edit_is_shown_and_ignored() {
+    let mut cluster = FakeCluster::new(run(""));
+    cluster.until("acceptance", |cluster| {
+        cluster.condition("Accepted") == "True"
+    });
+    cluster.run.spec.seed = 6;
+    cluster.run.spec.target.examples = 60;
+    let record = completed(&mut cluster);
     assert_eq!((record.spec.seed, record.spec.target.examples), (5, 60));
-    let status = world.run.status.clone().unwrap();
+    let status = cluster.run.status.clone().unwrap();
     assert_eq!(
         status.conditions[5].reason,
         reason::SPEC_DIFFERS_FROM_RECORD
@@ -138,11 +147,11 @@ fn what_cannot_change_is_shown_and_the_record_holds_while_the_rest_of_an_edit_ac
 }
 
 #[test]
-fn a_limit_stops_a_run_short_with_what_was_accepted_published_and_raising_it_goes_on() {
-    let mut world = World::new(run(""));
-    world.run.spec.target.max_waves = Some(1);
-    world.until("a stop", |world| {
-        let conditions = world
+fn raised_limit_resumes() {
+    let mut cluster = FakeCluster::new(run(""));
+    cluster.run.spec.target.max_waves = Some(1);
+    cluster.until("a stop", |cluster| {
+        let conditions = cluster
             .run
             .status
             .iter()
@@ -151,7 +160,7 @@ fn a_limit_stops_a_run_short_with_what_was_accepted_published_and_raising_it_goe
             .into_iter()
             .any(|each| each.reason == reason::MAX_WAVES_REACHED)
     });
-    let short = world.record().unwrap();
+    let short = cluster.record().unwrap();
     assert!(
         short
             .publication
@@ -159,11 +168,11 @@ fn a_limit_stops_a_run_short_with_what_was_accepted_published_and_raising_it_goe
             .is_some_and(|published| published.incomplete.is_some())
     );
     assert_eq!(
-        (world.condition("Complete"), world.condition("Failed")),
+        (cluster.condition("Complete"), cluster.condition("Failed")),
         ("False".into(), "False".into())
     );
-    world.run.spec.target.max_waves = Some(20);
-    let record = completed(&mut world);
+    cluster.run.spec.target.max_waves = Some(20);
+    let record = completed(&mut cluster);
     assert!(
         record
             .publication

@@ -53,8 +53,7 @@ fn cache_of(job: &Job) -> (bool, Option<String>, Vec<String>) {
 }
 
 #[test]
-fn the_cache_of_models_is_given_to_those_who_fetch_one_and_the_token_to_those_who_fetch_from_the_hub()
- {
+fn model_cache_reaches_downloading_pods() {
     let run = fetching(FETCHED);
     let hub = ModelLocation::declared(&run.run.spec().models[1]).unwrap();
     let uri = ModelLocation::declared(&run.run.spec().models[0]).unwrap();
@@ -96,7 +95,7 @@ fn the_cache_of_models_is_given_to_those_who_fetch_one_and_the_token_to_those_wh
 }
 
 #[test]
-fn a_claim_that_holds_the_cache_is_read_only_for_who_reads_another_model_of_it() {
+fn cache_claim_is_read_only_elsewhere() {
     let run = fetching(&FETCHED.replace(
         "uri: \"s3://models/qwen\"",
         "claim: {name: cache, subPath: qwen}",

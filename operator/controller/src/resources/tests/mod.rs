@@ -11,14 +11,14 @@ use k8s_openapi::api::core::v1::PodSpec;
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::{Stage, StageId, SynthesisRun};
 
-use crate::names::{MAX_NAME, Purpose, TASK_ANNOTATION, Work};
+use crate::names::{JobIdentity, MAX_NAME, Purpose, TASK_ANNOTATION};
 use crate::resources::Owner;
+use crate::resources::config_maps::{record_map, task_map, task_text};
 use crate::resources::job::{Common, preflight, stage};
-use crate::resources::maps::{record_map, task_map, task_text};
 use crate::settings::Settings;
 use scalequest_core::parse::parse;
-use scalequest_core::plan::simulation::{Imagined, accepted, run as imagined_run};
-use scalequest_core::plan::{Observed, plan};
+use scalequest_core::plan::simulation::{FakeRun, accepted, run as imagined_run};
+use scalequest_core::plan::{Observations, plan};
 use scalequest_core::record::WorkerIdentity;
 use scalequest_core::validate::{Environment, ValidRun, validate};
 
@@ -65,8 +65,9 @@ impl Built {
 
     /// A task of `stage`, taken from a plan.
     fn task(&self, stage: Stage) -> StageTask {
-        let other = imagined_run(&Imagined::default());
-        let mut task = plan(&other, &accepted(&other), &Observed::default(), 0).start[0].clone();
+        let other = imagined_run(&FakeRun::default());
+        let mut task =
+            plan(&other, &accepted(&other), &Observations::default(), 0).start[0].clone();
         task.id.stage = stage;
         task.workspace = self.run.workspace().into();
         let text = serde_json::to_string(&task).unwrap();
@@ -78,20 +79,20 @@ impl Built {
         .unwrap()
     }
 
-    fn job(&self, purpose: Purpose, of: Stage, among: Option<&BTreeSet<i64>>) -> Job {
+    fn job(&self, purpose: Purpose, of: Stage, shard_indexes: Option<&BTreeSet<i64>>) -> Job {
         let task = self.task(of);
         let work = work(purpose, of);
-        stage(self.common(), &work, &task, among)
+        stage(self.common(), &work, &task, shard_indexes)
     }
 
     fn all(&self) -> Vec<Job> {
         let mut jobs = vec![preflight(
             self.common(),
-            &Work {
+            &JobIdentity {
                 purpose: Purpose::Inspect,
                 id: None,
                 key: "k".into(),
-                round: 0,
+                attempt: 0,
             },
         )];
         for of in Stage::ALL {
@@ -121,8 +122,8 @@ fn built(text: &str) -> Built {
     }
 }
 
-fn work(purpose: Purpose, stage: Stage) -> Work {
-    Work {
+fn work(purpose: Purpose, stage: Stage) -> JobIdentity {
+    JobIdentity {
         purpose,
         id: Some(StageId {
             stage,
@@ -130,7 +131,7 @@ fn work(purpose: Purpose, stage: Stage) -> Work {
             wave: Some(2),
         }),
         key: "a".repeat(64),
-        round: 1,
+        attempt: 1,
     }
 }
 
@@ -139,7 +140,7 @@ fn pod(job: &Job) -> PodSpec {
 }
 
 #[test]
-fn every_job_tries_each_index_by_itself_and_is_owned() {
+fn jobs_retry_each_index() {
     for job in built(RUN).all() {
         let (metadata, spec) = (job.metadata.clone(), job.spec.clone().unwrap());
         assert!(
@@ -187,10 +188,10 @@ fn every_job_tries_each_index_by_itself_and_is_owned() {
 }
 
 #[test]
-fn a_worker_is_told_its_task_its_shards_and_where_to_report() {
+fn worker_arguments_name_task_and_shards() {
     let built = built(RUN);
-    let among = BTreeSet::from([3, 7, 8, 9]);
-    let job = built.job(Purpose::Run, Stage::Judge, Some(&among));
+    let shard_indexes = BTreeSet::from([3, 7, 8, 9]);
+    let job = built.job(Purpose::Run, Stage::Judge, Some(&shard_indexes));
     let arguments = pod(&job).containers[0].args.clone().unwrap();
     assert_eq!(
         arguments,
@@ -208,15 +209,16 @@ fn a_worker_is_told_its_task_its_shards_and_where_to_report() {
         ]
     );
     assert_eq!(job.spec.unwrap().completions, Some(4));
-    let gives_up = pod(&built.job(Purpose::GiveUp, Stage::Judge, Some(&among))).containers[0]
-        .args
-        .clone()
-        .unwrap();
+    let gives_up = pod(&built.job(Purpose::GiveUp, Stage::Judge, Some(&shard_indexes))).containers
+        [0]
+    .args
+    .clone()
+    .unwrap();
     assert!(gives_up.contains(&"--mark-failed".to_string()));
 }
 
 #[test]
-fn a_task_travels_with_its_pods_unless_it_is_too_large_for_that() {
+fn large_tasks_are_config_maps() {
     let mut built = built(RUN);
     let task = serde_json::to_string(&built.task(Stage::Qft)).unwrap();
     for fits in [true, false] {
@@ -244,7 +246,7 @@ fn a_task_travels_with_its_pods_unless_it_is_too_large_for_that() {
 }
 
 #[test]
-fn a_task_is_fixed_and_a_record_names_the_version_that_it_replaces() {
+fn tasks_are_immutable_records_versioned() {
     let built = built(RUN);
     let task = built.task(Stage::Qft);
     let map = task_map(
@@ -257,7 +259,7 @@ fn a_task_is_fixed_and_a_record_names_the_version_that_it_replaces() {
         serde_json::from_str::<StageTask>(&map.data.unwrap()["task.json"]).unwrap(),
         task
     );
-    let other = imagined_run(&Imagined::default());
+    let other = imagined_run(&FakeRun::default());
     let map = record_map(&built.owner, &accepted(&other), Some("17".into()));
     assert_eq!(
         (map.metadata.resource_version.as_deref(), map.immutable),

@@ -10,7 +10,7 @@ use super::{RUN, built, pod};
 use crate::names::Purpose;
 
 #[test]
-fn every_pod_is_restricted_and_has_no_token() {
+fn pods_are_restricted() {
     for job in built(RUN).all().into_iter().chain(fetching(FETCHED).all()) {
         let pod = pod(&job);
         assert_eq!(pod.automount_service_account_token, Some(false));
@@ -52,7 +52,7 @@ fn every_pod_is_restricted_and_has_no_token() {
 }
 
 #[test]
-fn a_stage_gets_its_own_resources_and_small_work_gets_none_of_them() {
+fn resources_go_to_run_jobs() {
     let built = built(RUN);
     let trains = pod(&built.job(Purpose::Run, Stage::Qft, None));
     let container = &trains.containers[0];
@@ -79,7 +79,7 @@ fn a_stage_gets_its_own_resources_and_small_work_gets_none_of_them() {
 }
 
 #[test]
-fn claims_and_images_are_mounted_where_they_are_used() {
+fn claims_and_images_are_mounted() {
     let built = built(RUN);
     let mounts = |job: &Job| -> BTreeSet<String> {
         let mounts = pod(job).containers[0].volume_mounts.clone().unwrap();
@@ -115,7 +115,7 @@ fn claims_and_images_are_mounted_where_they_are_used() {
 }
 
 #[test]
-fn stores_are_reached_by_reference() {
+fn store_credentials_are_references() {
     let container = pod(&built(RUN).job(Purpose::Seal, Stage::Qft, None))
         .containers
         .remove(0);
@@ -148,7 +148,7 @@ fn stores_are_reached_by_reference() {
 }
 
 #[test]
-fn the_key_of_an_endpoint_is_given_by_reference_to_those_who_ask_it_and_to_nobody_else() {
+fn endpoint_keys_reach_users_only() {
     let secret =
         "openAI: {baseUrl: \"https://llm/v1\", model: m, apiKeySecret: {name: llm, key: token}}";
     let run = built(&RUN.replace(

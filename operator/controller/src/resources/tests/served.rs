@@ -34,7 +34,7 @@ fn judged(built: &Built, purpose: Purpose) -> Job {
 }
 
 #[test]
-fn a_model_is_put_in_place_then_served_beside_the_worker_which_asks_for_it() {
+fn server_runs_as_sidecar() {
     let built = served();
     let job = judged(&built, Purpose::Run);
     let pod = pod(&job);
@@ -110,7 +110,7 @@ fn a_model_is_put_in_place_then_served_beside_the_worker_which_asks_for_it() {
 }
 
 #[test]
-fn what_asks_no_model_has_no_server() {
+fn other_jobs_have_no_server() {
     let built = served();
     for purpose in [Purpose::Seal, Purpose::GiveUp] {
         assert!(pod(&judged(&built, purpose)).init_containers.is_none());

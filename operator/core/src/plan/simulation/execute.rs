@@ -8,14 +8,14 @@ use scalequest_crds::protocol::report::{Counts, Histogram, Outcome, StageReport}
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::{RejectReason, Stage};
 
-use super::imagine::accepted;
-use crate::plan::{End, Observed, Plan, plan};
+use super::fake_run::accepted;
+use crate::plan::{End, Observations, Plan, plan};
 use crate::record::RunRecord;
 use crate::validate::ValidRun;
 
 /// The workspace, and how the work turns out: each a function of the task's key alone.
 #[derive(Clone)]
-pub struct World {
+pub struct FakeWorkspace {
     /// Reports of sealed stages, by content key.
     pub sealed: BTreeMap<String, StageReport>,
     /// Share of rows that a stage keeps, in percent.
@@ -26,10 +26,10 @@ pub struct World {
     pub last_publish: Option<StageTask>,
 }
 
-impl World {
+impl FakeWorkspace {
     /// An empty workspace.
-    pub fn new(kept_percent: u64) -> World {
-        World {
+    pub fn new(kept_percent: u64) -> FakeWorkspace {
+        FakeWorkspace {
             sealed: BTreeMap::new(),
             kept_percent,
             millis_per_row: 3,
@@ -94,11 +94,11 @@ pub struct Executor {
     /// The record.
     pub record: RunRecord,
     /// The workspace.
-    pub world: World,
+    pub workspace: FakeWorkspace,
     /// How often the executor crashes after a step.
     pub crash_percent: u64,
     /// How often a sealed stage is damaged after a step.
-    pub damage_percent: u64,
+    pub corruption_percent: u64,
     /// Stages that were computed, not found sealed.
     pub computed: usize,
     /// Bytes of the largest record that was saved.
@@ -111,14 +111,14 @@ pub struct Executor {
 
 impl Executor {
     /// An executor of `run`, whose random choices follow from `seed`.
-    pub fn new(run: &ValidRun, world: World, seed: u64) -> Executor {
+    pub fn new(run: &ValidRun, workspace: FakeWorkspace, seed: u64) -> Executor {
         let record = accepted(run);
         let saved = record.to_json();
         Executor {
             record,
-            world,
+            workspace,
             crash_percent: 0,
-            damage_percent: 0,
+            corruption_percent: 0,
             computed: 0,
             largest_record: 0,
             stop_after_waves: None,
@@ -141,7 +141,7 @@ impl Executor {
     /// If it comes to neither, or if something does not hold on the way.
     pub fn drive_some(&mut self, run: &ValidRun) -> Option<End> {
         self.saved = self.record.to_json();
-        let mut observed = Observed::default();
+        let mut observed = Observations::default();
         let mut most_accepted = self.record.accepted();
         for _ in 0..20_000 {
             let plan = plan(run, &self.record, &observed, 0);
@@ -169,7 +169,7 @@ impl Executor {
                 plan.start[usize::try_from(self.next() % plan.start.len() as u64).unwrap()].clone();
             self.execute(&task, &mut observed);
             if self.crashes() {
-                observed = Observed::default();
+                observed = Observations::default();
                 continue;
             }
             self.save();
@@ -179,35 +179,37 @@ impl Executor {
         panic!("the run does not end");
     }
 
-    fn execute(&mut self, task: &StageTask, observed: &mut Observed) {
+    fn execute(&mut self, task: &StageTask, observed: &mut Observations) {
         for input in &task.inputs {
             assert!(
-                self.world.sealed.contains_key(&input.key),
+                self.workspace.sealed.contains_key(&input.key),
                 "{} reads what is not there",
                 task.id.stage
             );
         }
-        if self.next() % 100 < self.damage_percent
+        if self.next() % 100 < self.corruption_percent
             && let Some(input) = task.inputs.first()
         {
-            self.world.sealed.remove(&input.key);
-            observed.damaged.insert(input.key.clone());
+            self.workspace.sealed.remove(&input.key);
+            observed.corrupted.insert(input.key.clone());
             return;
         }
-        let found = self.world.sealed.get(&task.key).cloned();
+        let found = self.workspace.sealed.get(&task.key).cloned();
         let reused = found.is_some();
         let report = found.unwrap_or_else(|| {
             self.computed += usize::from(task.id.stage != Stage::Publish);
             self.record
-                .charge(task, task.rows.max(1) * self.world.millis_per_row, 0);
-            self.world.outcome(task)
+                .add_usage(task, task.rows.max(1) * self.workspace.millis_per_row, 0);
+            self.workspace.outcome(task)
         });
         if task.id.stage == Stage::Publish {
-            self.world.last_publish = Some(task.clone());
+            self.workspace.last_publish = Some(task.clone());
         }
-        self.world.sealed.insert(task.key.clone(), report.clone());
+        self.workspace
+            .sealed
+            .insert(task.key.clone(), report.clone());
         self.record.seal(task, &report, reused).unwrap();
-        observed.damaged.remove(&task.key);
+        observed.corrupted.remove(&task.key);
         self.largest_record = self.largest_record.max(self.record.to_json().len());
     }
 
@@ -234,7 +236,7 @@ impl Executor {
         let rejected: i64 = self.record.rejected().values().sum();
         assert_eq!(self.record.generated(), self.record.accepted() + rejected);
         assert_eq!(
-            &crate::plan::plan(run, &self.record, &Observed::default(), 0).estimate,
+            &crate::plan::plan(run, &self.record, &Observations::default(), 0).estimate,
             &plan.estimate
         );
     }

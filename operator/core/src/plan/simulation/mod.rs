@@ -6,10 +6,10 @@
 
 mod execute;
 
-mod imagine;
+mod fake_run;
 
-pub use execute::{Executor, World};
-pub use imagine::{Imagined, accepted, run};
+pub use execute::{Executor, FakeWorkspace};
+pub use fake_run::{FakeRun, accepted, run};
 
 #[cfg(test)]
 mod tests;

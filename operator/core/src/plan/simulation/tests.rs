@@ -5,11 +5,11 @@ use scalequest_crds::protocol::task::StageParams;
 use scalequest_crds::v1alpha1::Stage;
 use scalequest_crds::v1alpha1::conditions::reason;
 
-use super::{Executor, Imagined, World, accepted, run};
+use super::{Executor, FakeRun, FakeWorkspace, accepted, run};
 use crate::plan::*;
 use crate::record::RECORD_MAX_BYTES;
 
-fn imagined() -> impl Strategy<Value = Imagined> {
+fn any_fake_run() -> impl Strategy<Value = FakeRun> {
     let generators = proptest::collection::vec((1i64..100, any::<bool>(), any::<bool>()), 1..4);
     (
         generators,
@@ -20,14 +20,14 @@ fn imagined() -> impl Strategy<Value = Imagined> {
         0u64..100,
     )
         .prop_map(
-            |(generators, judge, difficulty, target, max_waves, kept_percent)| Imagined {
+            |(generators, judge, difficulty, target, max_waves, kept_percent)| FakeRun {
                 generators,
                 judge,
                 difficulty,
                 target,
                 max_waves,
                 kept_percent,
-                ..Imagined::default()
+                ..FakeRun::default()
             },
         )
 }
@@ -36,18 +36,18 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_run_ends_and_what_it_did_adds_up(what in imagined(), seed in any::<u64>()) {
+    fn runs_end_with_consistent_counts(what in any_fake_run(), seed in any::<u64>()) {
         let run = run(&what);
-        let mut executor = Executor::new(&run, World::new(what.kept_percent), seed);
+        let mut executor = Executor::new(&run, FakeWorkspace::new(what.kept_percent), seed);
         let end = executor.drive(&run);
         let record = &executor.record;
         let target = run.limits().target;
         match &end {
             End::Complete => prop_assert!(record.accepted() >= target),
-            End::Short(short) => {
+            End::Incomplete(incomplete) => {
                 prop_assert!(record.accepted() < target);
                 prop_assert_eq!(record.waves.len(), usize::try_from(run.limits().max_waves).unwrap());
-                prop_assert!(short.message.contains("maxWaves"), "{}", short);
+                prop_assert!(incomplete.message.contains("maxWaves"), "{}", incomplete);
             }
             End::Failed(failure) => prop_assert!(false, "{failure}"),
         }
@@ -57,11 +57,11 @@ proptest! {
     }
 
     #[test]
-    fn crashes_and_other_orders_change_nothing_in_the_outcome(what in imagined(), seed in any::<u64>()) {
+    fn crashes_keep_the_outcome(what in any_fake_run(), seed in any::<u64>()) {
         let run = run(&what);
-        let mut plain = Executor::new(&run, World::new(what.kept_percent), 1);
+        let mut plain = Executor::new(&run, FakeWorkspace::new(what.kept_percent), 1);
         let end = plain.drive(&run);
-        let mut crashing = Executor::new(&run, World::new(what.kept_percent), seed);
+        let mut crashing = Executor::new(&run, FakeWorkspace::new(what.kept_percent), seed);
         crashing.crash_percent = 30;
         prop_assert_eq!(crashing.drive(&run), end);
         prop_assert_eq!(&crashing.record.waves, &plain.record.waves);
@@ -70,24 +70,24 @@ proptest! {
     }
 
     #[test]
-    fn damage_is_made_good_and_changes_nothing(what in imagined(), seed in any::<u64>()) {
+    fn corruption_keeps_the_outcome(what in any_fake_run(), seed in any::<u64>()) {
         let run = run(&what);
-        let mut plain = Executor::new(&run, World::new(what.kept_percent), 1);
+        let mut plain = Executor::new(&run, FakeWorkspace::new(what.kept_percent), 1);
         plain.drive(&run);
-        let mut damaged = Executor::new(&run, World::new(what.kept_percent), seed);
-        damaged.damage_percent = 10;
+        let mut damaged = Executor::new(&run, FakeWorkspace::new(what.kept_percent), seed);
+        damaged.corruption_percent = 10;
         damaged.drive(&run);
         prop_assert_eq!(&damaged.record.publication, &plain.record.publication);
     }
 
     #[test]
-    fn a_budget_stops_the_run_and_a_raised_one_goes_on(what in imagined(), hours in 0.0002f64..0.02) {
+    fn raised_budget_resumes_the_run(what in any_fake_run(), hours in 0.0002f64..0.02) {
         let unlimited = run(&what);
-        let limited = run(&Imagined { gpu_hours: Some(hours), ..what.clone() });
-        let mut executor = Executor::new(&limited, World::new(what.kept_percent), 7);
+        let limited = run(&FakeRun { gpu_hours: Some(hours), ..what.clone() });
+        let mut executor = Executor::new(&limited, FakeWorkspace::new(what.kept_percent), 7);
         let end = executor.drive(&limited);
         let accepted_then = executor.record.accepted();
-        if let End::Short(short) = &end && short.reason == reason::BUDGET_EXHAUSTED {
+        if let End::Incomplete(incomplete) = &end && incomplete.reason == reason::BUDGET_EXHAUSTED {
             let published = executor.record.publication.clone().unwrap();
             prop_assert_eq!(published.rows, accepted_then);
             prop_assert!(published.incomplete.is_some());
@@ -95,18 +95,18 @@ proptest! {
         executor.record.amend(&unlimited).unwrap();
         executor.drive(&unlimited);
         prop_assert!(executor.record.accepted() >= accepted_then);
-        let mut plain = Executor::new(&unlimited, World::new(what.kept_percent), 1);
+        let mut plain = Executor::new(&unlimited, FakeWorkspace::new(what.kept_percent), 1);
         plain.drive(&unlimited);
         prop_assert_eq!(&executor.record.publication, &plain.record.publication);
     }
 
     #[test]
-    fn a_grown_target_keeps_what_was_accepted_and_adds_waves(what in imagined(), more in 1i64..300) {
+    fn grown_target_adds_waves(what in any_fake_run(), more in 1i64..300) {
         let small = run(&what);
-        let mut executor = Executor::new(&small, World::new(what.kept_percent.max(30)), 3);
+        let mut executor = Executor::new(&small, FakeWorkspace::new(what.kept_percent.max(30)), 3);
         executor.drive(&small);
         let (before, waves) = (executor.record.accepted(), executor.record.waves.clone());
-        let large = run(&Imagined { target: what.target + more, max_waves: 64, ..what });
+        let large = run(&FakeRun { target: what.target + more, max_waves: 64, ..what });
         executor.record.amend(&large).unwrap();
         let end = executor.drive(&large);
         prop_assert!(executor.record.accepted() >= before.max(1));
@@ -116,13 +116,13 @@ proptest! {
 }
 
 #[test]
-fn a_second_run_on_the_same_workspace_recomputes_nothing() {
-    let run = run(&Imagined::default());
-    let mut first = Executor::new(&run, World::new(60), 1);
+fn second_run_reuses_the_workspace() {
+    let run = run(&FakeRun::default());
+    let mut first = Executor::new(&run, FakeWorkspace::new(60), 1);
     first.drive(&run);
     let computed = first.computed;
     assert!(computed > 5);
-    let mut second = Executor::new(&run, first.world.clone(), 2);
+    let mut second = Executor::new(&run, first.workspace.clone(), 2);
     second.drive(&run);
     assert_eq!(second.computed, 0);
     assert_eq!(second.record.publication, first.record.publication);
@@ -136,12 +136,12 @@ fn a_second_run_on_the_same_workspace_recomputes_nothing() {
 }
 
 #[test]
-fn chains_of_generators_run_side_by_side() {
-    let run = run(&Imagined {
+fn generator_chains_run_in_parallel() {
+    let run = run(&FakeRun {
         generators: vec![(3, true, true), (1, true, false)],
-        ..Imagined::default()
+        ..FakeRun::default()
     });
-    let first = plan(&run, &accepted(&run), &Observed::default(), 0);
+    let first = plan(&run, &accepted(&run), &Observations::default(), 0);
     let started: Vec<(Stage, Option<&str>)> = first
         .start
         .iter()
@@ -159,14 +159,14 @@ fn chains_of_generators_run_side_by_side() {
 }
 
 #[test]
-fn a_run_with_everything_off_goes_from_questions_to_answers() {
-    let run = run(&Imagined {
+fn minimal_method_skips_optional_stages() {
+    let run = run(&FakeRun {
         generators: vec![(1, false, false)],
         judge: false,
         difficulty: false,
-        ..Imagined::default()
+        ..FakeRun::default()
     });
-    let mut executor = Executor::new(&run, World::new(50), 1);
+    let mut executor = Executor::new(&run, FakeWorkspace::new(50), 1);
     executor.drive(&run);
     let mut stages: Vec<Stage> = executor
         .record
@@ -190,28 +190,28 @@ fn a_run_with_everything_off_goes_from_questions_to_answers() {
 }
 
 #[test]
-fn a_run_that_accepts_nothing_says_what_it_dropped() {
-    let run = run(&Imagined {
+fn empty_dataset_names_reject_reasons() {
+    let run = run(&FakeRun {
         max_waves: 3,
-        ..Imagined::default()
+        ..FakeRun::default()
     });
-    let mut executor = Executor::new(&run, World::new(0), 1);
-    let End::Short(short) = executor.drive(&run) else {
+    let mut executor = Executor::new(&run, FakeWorkspace::new(0), 1);
+    let End::Incomplete(incomplete) = executor.drive(&run) else {
         panic!()
     };
     assert!(
-        short
+        incomplete
             .message
             .contains("0 of 40 pairs were accepted of 128 questions")
-            && short.message.contains("most were dropped as"),
-        "{short}"
+            && incomplete.message.contains("most were dropped as"),
+        "{incomplete}"
     );
     assert_eq!(executor.record.publication.as_ref().unwrap().rows, 0);
 }
 
 #[test]
-fn a_stage_that_cannot_work_fails_the_run_with_its_words() {
-    let run = run(&Imagined::default());
+fn permanent_stage_failure_fails_run() {
+    let run = run(&FakeRun::default());
     let failed = vec![StageFailure {
         key: "k".into(),
         name: "judge, wave 1".into(),
@@ -223,9 +223,9 @@ fn a_stage_that_cannot_work_fails_the_run_with_its_words() {
     let plan = plan(
         &run,
         &accepted(&run),
-        &Observed {
+        &Observations {
             failed,
-            ..Observed::default()
+            ..Observations::default()
         },
         0,
     );
@@ -240,25 +240,25 @@ fn a_stage_that_cannot_work_fails_the_run_with_its_words() {
 }
 
 #[test]
-fn a_suspended_run_starts_nothing_and_a_late_one_publishes() {
-    let held = run(&Imagined {
+fn suspended_waits_late_publishes() {
+    let held = run(&FakeRun {
         suspend: true,
-        ..Imagined::default()
+        ..FakeRun::default()
     });
-    let nothing = plan(&held, &accepted(&held), &Observed::default(), 0);
-    assert!(nothing.start.is_empty() && nothing.held.is_some() && nothing.finished.is_none());
-    let late = run(&Imagined {
+    let nothing = plan(&held, &accepted(&held), &Observations::default(), 0);
+    assert!(nothing.start.is_empty() && nothing.suspended.is_some() && nothing.finished.is_none());
+    let late = run(&FakeRun {
         deadline_seconds: Some(60),
-        ..Imagined::default()
+        ..FakeRun::default()
     });
-    let in_time = plan(&late, &accepted(&late), &Observed::default(), 59_999);
+    let in_time = plan(&late, &accepted(&late), &Observations::default(), 59_999);
     assert!(
         in_time
             .start
             .iter()
             .all(|task| task.id.stage != Stage::Publish)
     );
-    let over = plan(&late, &accepted(&late), &Observed::default(), 60_000);
+    let over = plan(&late, &accepted(&late), &Observations::default(), 60_000);
     assert_eq!(
         over.start
             .iter()
@@ -269,15 +269,15 @@ fn a_suspended_run_starts_nothing_and_a_late_one_publishes() {
 }
 
 #[test]
-fn a_record_of_many_waves_stays_within_its_bound() {
-    let what = Imagined {
+fn record_of_many_waves_fits() {
+    let what = FakeRun {
         generators: vec![(1, false, false); 8],
         target: 2000,
         max_waves: 64,
-        ..Imagined::default()
+        ..FakeRun::default()
     };
     let run = run(&what);
-    let mut executor = Executor::new(&run, World::new(0), 1);
+    let mut executor = Executor::new(&run, FakeWorkspace::new(0), 1);
     let end = executor.drive(&run);
     assert!(
         executor.record.waves.len() >= 20,
@@ -289,8 +289,8 @@ fn a_record_of_many_waves_stays_within_its_bound() {
         "{} bytes",
         executor.largest_record
     );
-    assert!(matches!(end, End::Short(_)));
-    let publish = executor.world.last_publish.clone().unwrap();
+    assert!(matches!(end, End::Incomplete(_)));
+    let publish = executor.workspace.last_publish.clone().unwrap();
     assert_eq!(publish.inputs.len(), executor.record.waves.len() * 14 + 2);
     // A task too large for an annotation is a ConfigMap, which holds 1 MiB.
     let task = serde_json::to_string(&publish).unwrap();
@@ -309,13 +309,13 @@ fn a_record_of_many_waves_stays_within_its_bound() {
 }
 
 #[test]
-fn shards_follow_the_measured_rate_and_stay_pinned() {
-    let run = run(&Imagined {
+fn shard_sizes_follow_measured_rate() {
+    let run = run(&FakeRun {
         target: 1000,
-        ..Imagined::default()
+        ..FakeRun::default()
     });
-    let mut executor = Executor::new(&run, World::new(50), 1);
-    executor.world.millis_per_row = 60_000;
+    let mut executor = Executor::new(&run, FakeWorkspace::new(50), 1);
+    executor.workspace.millis_per_row = 60_000;
     executor.drive(&run);
     let later = executor
         .record

@@ -1,4 +1,4 @@
-//! Saves the record: made once, and replaced only in the version that was read, so that of two operators one finds that it is late.
+//! Saves the record: created once, then updated with its `resourceVersion`. If two operators race, one gets a conflict and requeues.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PostParams;
@@ -6,22 +6,22 @@ use kube::{Api, ResourceExt};
 use scalequest_crds::v1alpha1::SynthesisRun;
 
 use super::ApplyError;
-use super::error::refused;
+use super::error::record_rejection;
 use crate::api_requests::status_code;
 use crate::context::Context;
-use crate::decide::Save;
-use crate::observe::expected::Versions;
+use crate::decide::RecordSave;
+use crate::observe::expectations::Versions;
 use crate::observe::version;
-use crate::resources::maps::record_map;
+use crate::resources::config_maps::record_map;
 use crate::resources::{FIELD_MANAGER, Owner};
-use scalequest_core::status::conditions::Trouble;
+use scalequest_core::status::conditions::Degradation;
 
 /// Saves a record.
 pub(super) async fn save(
     context: &Context,
     run: &SynthesisRun,
-    save: &Save,
-    refusals: &mut Vec<Trouble>,
+    save: &RecordSave,
+    rejections: &mut Vec<Degradation>,
 ) -> Result<(), ApplyError> {
     let owner = Owner::of(run);
     let map = record_map(&owner, &save.record, save.version.clone());
@@ -52,11 +52,11 @@ pub(super) async fn save(
                 maps,
                 ..Versions::default()
             };
-            context.observed.expected.raise(&owner.uid, written);
+            context.caches.expectations.expect(&owner.uid, written);
             Ok(())
         }
-        // Changed by somebody else, made already, or gone: what was decided was decided from something old.
-        Err(error) if matches!(status_code(&error), 404 | 409) => Err(ApplyError::Behind(name)),
-        Err(error) => refused(verb, "ConfigMap", &name, error, refusals),
+        // Changed, created or deleted since it was read: the decision came from a stale cache.
+        Err(error) if matches!(status_code(&error), 404 | 409) => Err(ApplyError::Conflict(name)),
+        Err(error) => record_rejection(verb, "ConfigMap", &name, error, rejections),
     }
 }

@@ -1,4 +1,4 @@
-//! Shows the status where it differs from what is shown, and tells what changed as events, after that write.
+//! Patches the status if it differs, and emits the difference as events after that write.
 
 use std::time::{Duration, Instant};
 
@@ -10,38 +10,42 @@ use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunStatus};
 use serde_json::json;
 
 use super::ApplyError;
-use super::events::{events, is_told_once};
+use super::events::{events, is_one_shot};
 use crate::api_requests::status_code;
 use crate::clock::now_millis;
 use crate::context::Context;
-use crate::decide::Step;
-use crate::observe::expected::Versions;
+use crate::decide::Actions;
+use crate::observe::expectations::Versions;
 use crate::observe::version;
 use crate::resources::FIELD_MANAGER;
-use scalequest_core::status::conditions::Trouble;
+use scalequest_core::status::conditions::Degradation;
 
-/// Shows the status; how long to wait before showing more of it.
-pub(super) async fn show(
+/// Patches the status. Returns how long a throttled update has to wait, the maximum if none does.
+pub(super) async fn patch(
     context: &Context,
     run: &SynthesisRun,
-    step: &Step,
-    refusals: &[Trouble],
+    actions: &Actions,
+    rejections: &[Degradation],
 ) -> Result<Duration, ApplyError> {
     let uid = run.uid().unwrap_or_default();
     let before = run.status.clone().unwrap_or_default();
-    let Some(status) = step.shown.status(run, refusals, now_millis()) else {
+    let Some(status) = actions.status.status(run, rejections, now_millis()) else {
         return Ok(Duration::MAX);
     };
     if still(&before) == still(&status) {
         return Ok(Duration::MAX);
     }
-    let is_small = is_same(&before.conditions, &status.conditions);
-    if let Some(left) = context.paces.wait(&uid).filter(|_| is_small) {
+    let is_progress_only = is_same(&before.conditions, &status.conditions);
+    if let Some(left) = context
+        .status_throttle
+        .wait(&uid)
+        .filter(|_| is_progress_only)
+    {
         return Ok(left);
     }
     let (name, namespace) = (run.name_any(), run.namespace().unwrap_or_default());
     let api: Api<SynthesisRun> = Api::namespaced(context.client.clone(), &namespace);
-    let patch = json!({
+    let status_patch = json!({
         "apiVersion": SynthesisRun::api_version(&()),
         "kind": SynthesisRun::kind(&()),
         "metadata": {"name": name, "uid": uid},
@@ -52,38 +56,38 @@ pub(super) async fn show(
         .timed(
             "patch",
             "synthesisruns",
-            api.patch_status(&name, &params, &Patch::Apply(&patch)),
+            api.patch_status(&name, &params, &Patch::Apply(&status_patch)),
         )
         .await;
     match patched {
         Ok(patched) => {
-            match step.shown.is_at_rest() {
-                true => context.paces.forget(&uid),
-                false => context.paces.note(&uid, Instant::now()),
+            match actions.status.is_idle() {
+                true => context.status_throttle.forget(&uid),
+                false => context.status_throttle.note(&uid, Instant::now()),
             }
             let written = Versions {
                 run: version(patched.resource_version().as_deref()),
                 ..Versions::default()
             };
-            context.observed.expected.raise(&uid, written);
+            context.caches.expectations.expect(&uid, written);
         }
-        // Deleted meanwhile, or another run of that name by now.
+        // Deleted meanwhile, or another run has its name.
         Err(error) if matches!(status_code(&error), 404 | 409) => {
-            return Err(ApplyError::Behind(name));
+            return Err(ApplyError::Conflict(name));
         }
-        Err(error) => return Err(ApplyError::of("show the status of", &name, error)),
+        Err(error) => return Err(ApplyError::of("patch the status of", &name, error)),
     }
     for event in events(&before, &status) {
-        let recorder = context.recorder(is_told_once(&event));
-        let told = recorder.publish(&event, &run.object_ref(&())).await;
-        if let Err(error) = told {
-            tracing::warn!(run = name, namespace, %error, "an event cannot be written");
+        let recorder = context.recorder(is_one_shot(&event));
+        let published = recorder.publish(&event, &run.object_ref(&())).await;
+        if let Err(error) = published {
+            tracing::warn!(run = name, namespace, %error, "cannot emit an event");
         }
     }
     Ok(Duration::MAX)
 }
 
-/// Whether conditions say the same, but for what a run that goes on is doing.
+/// Whether conditions are equal, except for the current activity of a progressing run.
 fn is_same(before: &[Condition], after: &[Condition]) -> bool {
     let still = |condition: &Condition| match condition.type_ == PROGRESSING {
         true => Condition {
@@ -96,7 +100,7 @@ fn is_same(before: &[Condition], after: &[Condition]) -> bool {
     before.iter().map(still).eq(after.iter().map(still))
 }
 
-/// The status without what moves by itself.
+/// Returns the status without the estimated time left, which changes by itself.
 fn still(status: &SynthesisRunStatus) -> SynthesisRunStatus {
     let mut still = status.clone();
     if let Some(progress) = &mut still.progress {

@@ -3,14 +3,14 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 
-use super::cache::Kept;
+use super::cache::Reduce;
 use super::is_controlled;
-use crate::names::{Work, record_name};
-use crate::resources::maps::RECORD;
+use crate::names::{JobIdentity, record_name};
+use crate::resources::config_maps::RECORD;
 
 /// A ConfigMap of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeenMap {
+pub struct ObservedConfigMap {
     /// Its name.
     pub name: String,
     /// Its uid.
@@ -18,15 +18,15 @@ pub struct SeenMap {
     /// Its resource version.
     pub version: String,
     /// Whether it is being deleted.
-    pub is_leaving: bool,
-    /// The work to which the task belongs; none of a record.
-    pub work: Option<Work>,
-    /// The text of a record.
+    pub is_terminating: bool,
+    /// Identity of the Job that its task belongs to, `None` of a record.
+    pub identity: Option<JobIdentity>,
+    /// The text of the record, if it is one.
     pub record: Option<String>,
 }
 
-impl Kept<ConfigMap> for SeenMap {
-    fn keep(map: &ConfigMap, uid: &str) -> Option<Self> {
+impl Reduce<ConfigMap> for ObservedConfigMap {
+    fn reduce(map: &ConfigMap, uid: &str) -> Option<Self> {
         if !is_controlled(map, uid) {
             return None;
         }
@@ -34,11 +34,11 @@ impl Kept<ConfigMap> for SeenMap {
         let run = map.labels().get(crate::names::RUN)?;
         let is_record = name == record_name(run, uid);
         let text = map.data.as_ref().and_then(|data| data.get(RECORD));
-        Some(SeenMap {
+        Some(ObservedConfigMap {
             uid: map.uid()?,
             version: map.resource_version().unwrap_or_default(),
-            is_leaving: map.metadata.deletion_timestamp.is_some(),
-            work: Work::read(map.labels(), map.annotations()),
+            is_terminating: map.metadata.deletion_timestamp.is_some(),
+            identity: JobIdentity::read(map.labels(), map.annotations()),
             record: is_record.then(|| text.cloned().unwrap_or_default()),
             name,
         })

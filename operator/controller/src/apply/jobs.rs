@@ -1,4 +1,5 @@
-//! Makes, resizes and deletes. What is there already was made by an attempt whose answer was lost; what is gone already is gone.
+//! Creates, resizes and deletes Jobs. All operations are idempotent: `AlreadyExists` on create means that an earlier attempt succeeded, and
+//! `NotFound` on delete is success.
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -8,21 +9,21 @@ use scalequest_crds::v1alpha1::SynthesisRun;
 use serde_json::json;
 
 use super::ApplyError;
-use super::error::refused;
+use super::error::record_rejection;
 use crate::api_requests::status_code;
 use crate::context::Context;
-use crate::decide::{Creation, Resize, Unwanted};
-use crate::observe::expected::Versions;
+use crate::decide::{JobCreation, JobDeletion, JobResize};
+use crate::observe::expectations::Versions;
 use crate::observe::version;
 use crate::resources::FIELD_MANAGER;
-use scalequest_core::status::conditions::Trouble;
+use scalequest_core::status::conditions::Degradation;
 
-/// Makes a Job and its task.
+/// Creates a Job, and the ConfigMap of its task if it needs one.
 pub(super) async fn create(
     context: &Context,
     run: &SynthesisRun,
-    creation: &Creation,
-    refusals: &mut Vec<Trouble>,
+    creation: &JobCreation,
+    rejections: &mut Vec<Degradation>,
 ) -> Result<(), ApplyError> {
     let params = PostParams {
         field_manager: Some(FIELD_MANAGER.into()),
@@ -35,10 +36,20 @@ pub(super) async fn create(
             .timed("create", "configmaps", api.create(&params, task))
             .await;
         match made {
-            Ok(made) => raise(context, run, 0, version(made.resource_version().as_deref())),
-            // Its content follows from its name, so the one that is there will do.
+            Ok(made) => {
+                expect_versions(context, run, 0, version(made.resource_version().as_deref()))
+            }
+            // Its name is a hash of its content, so the existing one is equal.
             Err(error) if status_code(&error) == 409 => {}
-            Err(error) => return refused("create", "ConfigMap", &task.name_any(), error, refusals),
+            Err(error) => {
+                return record_rejection(
+                    "create",
+                    "ConfigMap",
+                    &task.name_any(),
+                    error,
+                    rejections,
+                );
+            }
         }
     }
     let Some(job) = &creation.job else {
@@ -52,11 +63,13 @@ pub(super) async fn create(
     {
         Ok(made) => {
             tracing::info!(run = %run.name_any(), namespace, job = name, "job created");
-            raise(context, run, version(made.resource_version().as_deref()), 0);
+            expect_versions(context, run, version(made.resource_version().as_deref()), 0);
             Ok(())
         }
-        Err(error) if status_code(&error) == 409 => Err(ApplyError::Behind(format!("Job {name}"))),
-        Err(error) => refused("create", "Job", &name, error, refusals),
+        Err(error) if status_code(&error) == 409 => {
+            Err(ApplyError::Conflict(format!("Job {name}")))
+        }
+        Err(error) => record_rejection("create", "Job", &name, error, rejections),
     }
 }
 
@@ -64,8 +77,8 @@ pub(super) async fn create(
 pub(super) async fn resize(
     context: &Context,
     run: &SynthesisRun,
-    resize: &Resize,
-    refusals: &mut Vec<Trouble>,
+    resize: &JobResize,
+    rejections: &mut Vec<Degradation>,
 ) -> Result<(), ApplyError> {
     let namespace = run.namespace().unwrap_or_default();
     let api: Api<Job> = Api::namespaced(context.client.clone(), &namespace);
@@ -82,7 +95,7 @@ pub(super) async fn resize(
         .await
     {
         Ok(patched) => {
-            raise(
+            expect_versions(
                 context,
                 run,
                 version(patched.resource_version().as_deref()),
@@ -91,20 +104,20 @@ pub(super) async fn resize(
             Ok(())
         }
         Err(error) if matches!(status_code(&error), 404 | 409) => {
-            Err(ApplyError::Behind(format!("Job {}", resize.name)))
+            Err(ApplyError::Conflict(format!("Job {}", resize.name)))
         }
-        Err(error) => refused("resize", "Job", &resize.name, error, refusals),
+        Err(error) => record_rejection("resize", "Job", &resize.name, error, rejections),
     }
 }
 
-/// Deletes one very Job. It stays visible until its pods are gone, so that its successor does not begin beside them.
+/// Deletes a Job by uid. With foreground propagation it exists until its pods are gone, so that its successor does not run beside them.
 pub(super) async fn delete(
     context: &Context,
     run: &SynthesisRun,
-    unwanted: &Unwanted,
-    refusals: &mut Vec<Trouble>,
+    deletion: &JobDeletion,
+    rejections: &mut Vec<Degradation>,
 ) -> Result<(), ApplyError> {
-    let Unwanted { name, uid } = unwanted;
+    let JobDeletion { name, uid } = deletion;
     let namespace = run.namespace().unwrap_or_default();
     let params = DeleteParams {
         preconditions: Some(Preconditions {
@@ -121,18 +134,18 @@ pub(super) async fn delete(
     {
         Ok(answer) => {
             let left = answer.left().and_then(|job| job.resource_version());
-            raise(context, run, version(left.as_deref()), 0);
+            expect_versions(context, run, version(left.as_deref()), 0);
             Ok(())
         }
         Err(error) if status_code(&error) == 404 => Ok(()),
-        // Another object by now, or changed in this moment.
-        Err(error) if status_code(&error) == 409 => Err(ApplyError::Behind(name.clone())),
-        Err(error) => refused("delete", "Job", name, error, refusals),
+        // Another object has its name, or it has just changed.
+        Err(error) if status_code(&error) == 409 => Err(ApplyError::Conflict(name.clone())),
+        Err(error) => record_rejection("delete", "Job", name, error, rejections),
     }
 }
 
-/// Deletes the run, whose time after its end is over.
-pub(super) async fn remove_run(context: &Context, run: &SynthesisRun) -> Result<(), ApplyError> {
+/// Deletes a run whose time to live is over.
+pub(super) async fn delete_run(context: &Context, run: &SynthesisRun) -> Result<(), ApplyError> {
     let (name, namespace) = (run.name_any(), run.namespace().unwrap_or_default());
     let api: Api<SynthesisRun> = Api::namespaced(context.client.clone(), &namespace);
     let params = DeleteParams {
@@ -148,13 +161,14 @@ pub(super) async fn remove_run(context: &Context, run: &SynthesisRun) -> Result<
     {
         Ok(_) => Ok(()),
         Err(error) if status_code(&error) == 404 => Ok(()),
-        Err(error) if status_code(&error) == 409 => Err(ApplyError::Behind(name)),
+        Err(error) if status_code(&error) == 409 => Err(ApplyError::Conflict(name)),
         Err(error) => Err(ApplyError::of("delete", &name, error)),
     }
 }
 
-fn raise(context: &Context, run: &SynthesisRun, jobs: u64, maps: u64) {
+/// Records the resource versions that the caches must have observed before the next reconcile.
+fn expect_versions(context: &Context, run: &SynthesisRun, jobs: u64, maps: u64) {
     let uid = run.uid().unwrap_or_default();
     let written = Versions { run: 0, jobs, maps };
-    context.observed.expected.raise(&uid, written);
+    context.caches.expectations.expect(&uid, written);
 }

@@ -8,7 +8,7 @@ use crate::validate::{Environment, ValidRun, check_preflight, validate};
 
 /// A run to simulate, as far as it is varied.
 #[derive(Clone, Debug)]
-pub struct Imagined {
+pub struct FakeRun {
     /// Weight, QFT on, QPO on.
     pub generators: Vec<(i64, bool, bool)>,
     /// Whether a judge filters questions.
@@ -29,9 +29,9 @@ pub struct Imagined {
     pub kept_percent: u64,
 }
 
-impl Default for Imagined {
+impl Default for FakeRun {
     fn default() -> Self {
-        Imagined {
+        FakeRun {
             generators: vec![(1, true, true)],
             judge: true,
             difficulty: true,
@@ -49,7 +49,7 @@ impl Default for Imagined {
 ///
 /// # Panics
 /// If it is not valid.
-pub fn run(what: &Imagined) -> ValidRun {
+pub fn run(what: &FakeRun) -> ValidRun {
     let generators: Vec<String> = what
         .generators
         .iter()
@@ -73,7 +73,7 @@ pub fn run(what: &Imagined) -> ValidRun {
     let text = format!(
         "apiVersion: scalequest.dev/v1alpha1
 kind: SynthesisRun
-metadata: {{name: imagined}}
+metadata: {{name: any_fake_run}}
 spec:
   recipe: Math
   seed: 5

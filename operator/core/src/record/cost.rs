@@ -1,4 +1,4 @@
-//! What a run has cost: hours at the budget's price, and tokens at the prices of the endpoints that were paid for them.
+//! Cost of a run: hours at the budget's price, and tokens at the prices of endpoints.
 
 use rust_decimal::Decimal;
 use scalequest_crds::v1alpha1::Stage;
@@ -9,17 +9,17 @@ use super::{RunRecord, StageRecord};
 const MILLION: i64 = 1_000_000;
 
 impl RunRecord {
-    /// Money for `millis` billed milliseconds at `price` an hour and `tokens` paid to endpoints; none where nothing has a price.
+    /// Returns the cost of `millis` billed milliseconds at `price` an hour and of `tokens`, or `None` if nothing has a price.
     pub fn cost(&self, millis: i64, price: Option<Decimal>, tokens: Decimal) -> Option<Decimal> {
         if price.is_none() && !self.spec.has_token_prices() {
             return None;
         }
-        Some(price.map_or(Decimal::ZERO, |price| money(millis, price)) + tokens)
+        Some(price.map_or(Decimal::ZERO, |price| cost_of_time(millis, price)) + tokens)
     }
 
-    /// Money paid to endpoints for sealed work of the stages that `counts`, rounded to four decimals.
+    /// Returns the cost of tokens of sealed work of the stages that `counts` selects, rounded to four decimals.
     pub fn paid(&self, counts: impl Fn(Stage) -> bool) -> Decimal {
-        // A stage of all waves is summed up in the usage; a rewriter belongs to one generator.
+        // The usage has the totals of a stage; a rewriter belongs to one generator.
         let by_wave = |stage: Stage| stage != Stage::Rewrite;
         let summed = self.usage.iter();
         let summed = summed.filter(|(stage, _)| by_wave(**stage) && counts(**stage));
@@ -54,7 +54,7 @@ impl RunRecord {
     }
 }
 
-/// Money for `millis` at `price` an hour, rounded to four decimals.
-pub fn money(millis: i64, price: Decimal) -> Decimal {
+/// Returns the cost of `millis` at `price` an hour, rounded to four decimals.
+pub fn cost_of_time(millis: i64, price: Decimal) -> Decimal {
     (Decimal::from(millis) * price / Decimal::from(3_600_000)).round_dp(4)
 }

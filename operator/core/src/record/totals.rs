@@ -1,4 +1,4 @@
-//! What can be read off a record: seals by place in the run, counts over all waves, time spent.
+//! Queries and totals of a record: seals by stage, counts over all waves, usage.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use scalequest_crds::v1alpha1::{RejectReason, Stage, StageId};
 
 use super::{RunRecord, SealRecord, StageRecord, StageUsage};
 
-/// A sealed stage, as far as later stages need it.
+/// A sealed stage, for later stages that read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sealed {
     /// Content key.
@@ -21,13 +21,13 @@ pub struct Sealed {
 }
 
 impl RunRecord {
-    /// Whether the stage with content key `key` has its seal on record.
+    /// Whether the seal of the stage with content key `key` is recorded.
     pub fn is_sealed(&self, key: &str) -> bool {
         let sealed = |stage: &StageRecord| stage.key == key && stage.seal.is_some();
         self.stages.iter().any(sealed)
     }
 
-    /// The seal of a stage of the run, if it is sealed. Of Publish: the latest publication's.
+    /// Returns the seal of a stage, if it is sealed; of Publish, that of the latest publication.
     pub fn sealed(&self, id: &StageId) -> Option<Sealed> {
         let each = self.stages.iter().find(|each| each.id == *id)?;
         let seal = each.seal.as_ref()?;
@@ -39,9 +39,8 @@ impl RunRecord {
         })
     }
 
-    /// Whether the output of `task` cannot have been in the workspace when the run came to it: that was empty, or an input was made by this
-    /// very run, and no other stage of it has the same content. A stage that was begun and forgotten is none the worse for it: its workers find
-    /// what is made.
+    /// Whether the workspace cannot hold the output of `task` yet: the workspace was empty, or this run computed an input, and no other stage has
+    /// the same content key. If Jobs of the stage ran and were deleted, its workers still find the committed shards.
     pub fn is_new(&self, task: &StageTask) -> bool {
         let mut sealed = self
             .stages
@@ -53,7 +52,7 @@ impl RunRecord {
         may_be_new && sealed.all(|(key, _)| key != task.key)
     }
 
-    /// Pairs accepted in waves that are over.
+    /// Returns the pairs accepted in finished waves.
     pub fn accepted(&self) -> i64 {
         self.waves
             .iter()
@@ -62,7 +61,7 @@ impl RunRecord {
             .sum()
     }
 
-    /// Questions drawn in waves that are over.
+    /// Returns the questions generated in finished waves.
     pub fn generated(&self) -> i64 {
         self.waves
             .iter()
@@ -71,7 +70,7 @@ impl RunRecord {
             .sum()
     }
 
-    /// Questions of the wave under way.
+    /// Returns the questions of the current wave.
     pub fn pending(&self) -> i64 {
         self.waves
             .iter()
@@ -80,7 +79,7 @@ impl RunRecord {
             .sum()
     }
 
-    /// Rows dropped in waves that are over, by reason: `generated = accepted + sum(rejected)`.
+    /// Returns the rows rejected in finished waves, by reason: `generated = accepted + sum(rejected)`.
     pub fn rejected(&self) -> BTreeMap<RejectReason, i64> {
         let over = |wave: Option<i32>| {
             self.waves
@@ -102,12 +101,12 @@ impl RunRecord {
         rejected
     }
 
-    /// What the run has taken, over all stages.
+    /// Returns the usage of all stages.
     pub fn total_usage(&self) -> StageUsage {
         self.usage.values().copied().sum()
     }
 
-    /// The milliseconds that a budget in hours counts: with a GPU held, or, on a machine without one, of all workers.
+    /// Returns the milliseconds that a budget in hours counts: GPU time, or worker time on machines without a GPU.
     pub fn billed_millis(&self, usage: &StageUsage) -> i64 {
         if self.worker.gpu {
             usage.gpu_millis
@@ -116,14 +115,14 @@ impl RunRecord {
         }
     }
 
-    /// Milliseconds that a row of `stage` has taken so far, failed attempts included, where any was measured.
+    /// Returns the mean milliseconds per row of `stage`, failed attempts included, if any was measured.
     pub fn millis_per_row(&self, stage: Stage) -> Option<f64> {
         let usage = self.usage.get(&stage)?;
         (usage.rows > 0 && usage.worker_millis > 0)
             .then(|| usage.worker_millis as f64 / usage.rows as f64)
     }
 
-    /// What each stage has cost, in run order.
+    /// Returns the usage of each stage, in run order.
     pub fn costs(&self) -> Vec<StageCost> {
         let mut costs: Vec<StageCost> = self.stages.iter().map(cost).collect();
         costs.sort_by(|a, b| a.id.cmp(&b.id));

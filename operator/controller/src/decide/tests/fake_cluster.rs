@@ -1,4 +1,4 @@
-//! A small cluster in memory: an API server that takes the writes of a step one by one and may fail after any of them, a Job controller, and
+//! A small cluster in memory: an API server that takes the writes of a reconcile one by one and may fail after any of them, a Job controller, and
 //! workers whose work is a function of their task.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,19 +14,19 @@ use scalequest_crds::protocol::report::{Outcome, StageReport};
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 
-use crate::decide::{Scene, Step, decide};
+use crate::decide::{Actions, ReconcileInput, decide};
 use crate::indexes;
-use crate::names::{Purpose, TASK_ANNOTATION, Work};
-use crate::observe::Belongings;
-use crate::observe::cache::Kept;
-use crate::observe::job::SeenJob;
-use crate::observe::map::SeenMap;
-use crate::observe::pod::{PodEnd, Said, SeenPod};
+use crate::names::{JobIdentity, Purpose, TASK_ANNOTATION};
+use crate::observe::OwnedObjects;
+use crate::observe::cache::Reduce;
+use crate::observe::config_map::ObservedConfigMap;
+use crate::observe::job::ObservedJob;
+use crate::observe::pod::{ObservedPod, Termination, TerminationMessage};
 use crate::resources::Owner;
-use crate::resources::maps::{TASK, record_map};
+use crate::resources::config_maps::{TASK, record_map};
 use crate::settings::Settings;
 use scalequest_core::parse::parse;
-use scalequest_core::plan::simulation::World as Yield;
+use scalequest_core::plan::simulation::FakeWorkspace as Yield;
 use scalequest_core::record::RunRecord;
 
 /// A run for a cluster, with `more` lines in its spec.
@@ -57,26 +57,26 @@ spec:
 }
 
 /// The cluster.
-pub struct World {
+pub struct FakeCluster {
     pub run: SynthesisRun,
     pub settings: Settings,
     pub jobs: BTreeMap<String, Job>,
-    pub pods: Vec<SeenPod>,
+    pub pods: Vec<ObservedPod>,
     pub maps: BTreeMap<String, ConfigMap>,
     /// Shards in the workspace, by content key.
     pub shards: BTreeMap<String, BTreeSet<i64>>,
     /// Shards that no worker can make, by stage.
     pub poison: BTreeMap<Stage, BTreeSet<i64>>,
-    /// Stages whose workers find a disk full, once.
+    /// StageJobs whose workers find a disk full, once.
     pub disk_full: BTreeSet<Stage>,
-    /// Stages whose reader finds their output damaged, once.
+    /// StageJobs whose reader finds their output damaged, once.
     pub damage: BTreeSet<Stage>,
     /// Whether stages are sealed with their last shard.
     pub seals_last: bool,
     /// Faults that the preflight finds.
     pub errors: Vec<scalequest_crds::protocol::preflight::FieldError>,
     /// Jobs that were made, in order.
-    pub made: Vec<Work>,
+    pub made: Vec<JobIdentity>,
     /// Shards that were computed.
     pub computed: Vec<(String, i64)>,
     pub now_millis: i64,
@@ -88,9 +88,9 @@ pub struct World {
     next: u64,
 }
 
-impl World {
-    pub fn new(run: SynthesisRun) -> World {
-        World {
+impl FakeCluster {
+    pub fn new(run: SynthesisRun) -> FakeCluster {
+        FakeCluster {
             run,
             settings: Settings::default(),
             jobs: BTreeMap::new(),
@@ -113,43 +113,43 @@ impl World {
     }
 
     /// What an operator sees.
-    pub fn belongings(&self) -> Belongings {
+    pub fn owned(&self) -> OwnedObjects {
         let uid = self.run.uid().unwrap();
-        let kept = |job: &Job| SeenJob::keep(job, &uid).map(Arc::new);
+        let kept = |job: &Job| ObservedJob::reduce(job, &uid).map(Arc::new);
         let mut jobs: Vec<_> = self.jobs.values().filter_map(kept).collect();
-        jobs.sort_by_key(|job| job.work.round);
+        jobs.sort_by_key(|job| job.identity.attempt);
         let maps = self
             .maps
             .values()
-            .filter_map(|map| SeenMap::keep(map, &uid).map(Arc::new));
-        Belongings {
+            .filter_map(|map| ObservedConfigMap::reduce(map, &uid).map(Arc::new));
+        OwnedObjects {
             jobs,
-            words: BTreeMap::new(),
-            heard: BTreeMap::new(),
+            warnings: BTreeMap::new(),
+            progress: BTreeMap::new(),
             pods: self.pods.iter().cloned().map(Arc::new).collect(),
             maps: maps.collect(),
         }
     }
 
     /// What an operator decides.
-    pub fn decide(&self) -> Step {
-        decide(&Scene {
+    pub fn decide(&self) -> Actions {
+        decide(&ReconcileInput {
             run: &self.run,
-            belongings: &self.belongings(),
+            owned: &self.owned(),
             settings: &self.settings,
             now_millis: self.now_millis,
         })
     }
 
-    /// Does a step, write by write, and stops after `most` of them.
-    pub fn apply(&mut self, step: &Step, most: usize) {
+    /// Applies actions, write by write, and stops after `most` of them.
+    pub fn apply(&mut self, actions: &Actions, most: usize) {
         let mut left = most;
         let mut may = || {
             let may = left > 0;
             left = left.saturating_sub(1);
             may
         };
-        if let Some(save) = &step.save {
+        if let Some(save) = &actions.save {
             if !may() {
                 return;
             }
@@ -166,16 +166,16 @@ impl World {
             self.stamp(&mut map.metadata);
             self.maps.insert(map.name_any(), map);
         }
-        for unwanted in &step.delete {
+        for deletion in &actions.delete {
             if !may() {
                 return;
             }
             self.writes += 1;
-            let job = self.jobs.remove(&unwanted.name).expect("a Job to delete");
-            assert_eq!(job.uid().as_ref(), Some(&unwanted.uid));
-            self.pods.retain(|pod| pod.job != unwanted.uid);
+            let job = self.jobs.remove(&deletion.name).expect("a Job to delete");
+            assert_eq!(job.uid().as_ref(), Some(&deletion.uid));
+            self.pods.retain(|pod| pod.job != deletion.uid);
         }
-        for creation in &step.create {
+        for creation in &actions.create {
             if let Some(task) = &creation.task {
                 if !may() {
                     return;
@@ -198,11 +198,11 @@ impl World {
             };
             self.stamp(&mut job.metadata);
             self.made
-                .push(Work::read(job.labels(), job.annotations()).expect("labels"));
+                .push(JobIdentity::read(job.labels(), job.annotations()).expect("labels"));
             let was = self.jobs.insert(job.name_any(), job);
             assert!(was.is_none(), "a Job was made twice");
         }
-        for resize in &step.resize {
+        for resize in &actions.resize {
             let job = self.jobs.get_mut(&resize.name).expect("a Job to resize");
             job.spec.as_mut().unwrap().parallelism = Some(resize.parallelism);
             self.writes += 1;
@@ -210,7 +210,7 @@ impl World {
         if !may() {
             return;
         }
-        if let Some(status) = step.shown.status(&self.run, &[], self.now_millis) {
+        if let Some(status) = actions.status.status(&self.run, &[], self.now_millis) {
             self.writes += usize::from(self.run.status.as_ref() != Some(&status));
             self.run.status = Some(status);
         }
@@ -233,9 +233,9 @@ impl World {
         let names: Vec<String> = self.jobs.keys().cloned().collect();
         for name in names {
             let uid = self.run.uid().unwrap();
-            let seen = SeenJob::keep(&self.jobs[&name], &uid);
-            let has_task = |seen: &SeenJob| {
-                let name = seen.work.task_name("math", &uid);
+            let seen = ObservedJob::reduce(&self.jobs[&name], &uid);
+            let has_task = |seen: &ObservedJob| {
+                let name = seen.identity.task_name("math", &uid);
                 carried_task(&self.jobs[&seen.name]).is_some() || self.maps.contains_key(&name)
             };
             if let Some(seen) =
@@ -246,7 +246,7 @@ impl World {
         }
     }
 
-    fn work_off(&mut self, name: &str, job: &SeenJob) {
+    fn work_off(&mut self, name: &str, job: &ObservedJob) {
         let mut failed = BTreeSet::new();
         let mut succeeded = 0;
         for index in 0..i64::from(job.completions) {
@@ -257,25 +257,25 @@ impl World {
                 failed.insert(index);
             }
             self.next += 1;
-            self.pods.push(SeenPod {
+            self.pods.push(ObservedPod {
                 name: format!("{name}-{index}"),
                 uid: format!("pod-{}", self.next),
                 job: job.uid.clone(),
-                work: job.work.clone(),
+                identity: job.identity.clone(),
                 index,
                 node: Some("n".into()),
                 address: None,
                 on_gpu: false,
-                leaving_millis: None,
-                began_millis: Some(self.now_millis),
-                ended: Some(PodEnd {
-                    at_millis: self.now_millis + self.pod_millis,
+                deletion_timestamp_millis: None,
+                started_at_millis: Some(self.now_millis),
+                termination: Some(Termination {
+                    finished_at_millis: self.now_millis + self.pod_millis,
                     code: Some(code),
-                    said,
+                    message: said,
                 }),
-                waits_for: None,
+                waiting_reason: None,
                 is_creating: false,
-                made_millis: self.now_millis,
+                created_at_millis: self.now_millis,
             });
         }
         self.now_millis += self.pod_millis;
@@ -301,10 +301,10 @@ impl World {
     }
 
     /// How the worker of an index ends.
-    fn end(&mut self, job: &SeenJob, index: i64) -> (i32, Said) {
-        if job.work.purpose == Purpose::Inspect {
+    fn end(&mut self, job: &ObservedJob, index: i64) -> (i32, TerminationMessage) {
+        if job.identity.purpose == Purpose::Inspect {
             let part = usize::try_from(index).unwrap();
-            return (0, Said::Found(Box::new(self.found(part))));
+            return (0, TerminationMessage::Preflight(Box::new(self.found(part))));
         }
         let task = self.task(job);
         let shard = job.shard(index);
@@ -324,8 +324,8 @@ impl World {
             gpu_millis: 0,
             warnings: vec![],
         };
-        let said = |report| Said::Report(Box::new(report));
-        match job.work.purpose {
+        let said = |report| TerminationMessage::Report(Box::new(report));
+        match job.identity.purpose {
             Purpose::Seal => {
                 let missing = self.missing(&task);
                 if missing.is_empty() {
@@ -393,11 +393,11 @@ impl World {
         report(Some(shard), Outcome::Done { reused: false })
     }
 
-    pub fn task(&self, job: &SeenJob) -> StageTask {
+    pub fn task(&self, job: &ObservedJob) -> StageTask {
         if let Some(text) = carried_task(&self.jobs[&job.name]) {
             return serde_json::from_str(text).unwrap();
         }
-        let name = job.work.task_name("math", &self.run.uid().unwrap());
+        let name = job.identity.task_name("math", &self.run.uid().unwrap());
         let map = self.maps.get(&name).expect("a task for every Job at work");
         serde_json::from_str(&map.data.as_ref().unwrap()[TASK]).unwrap()
     }
@@ -443,8 +443,8 @@ impl World {
 
     /// The record as it is saved.
     pub fn record(&self) -> Option<RunRecord> {
-        let belongings = self.belongings();
-        let text = belongings.maps.iter().find_map(|map| map.record.clone())?;
+        let owned = self.owned();
+        let text = owned.maps.iter().find_map(|map| map.record.clone())?;
         Some(RunRecord::from_json(&text).unwrap())
     }
 
@@ -457,13 +457,13 @@ impl World {
     }
 
     /// Looks and works until `done`.
-    pub fn until(&mut self, what: &str, done: impl Fn(&World) -> bool) {
+    pub fn until(&mut self, what: &str, done: impl Fn(&FakeCluster) -> bool) {
         for _ in 0..500 {
             if done(self) {
                 return;
             }
-            let step = self.decide();
-            self.apply(&step, usize::MAX);
+            let actions = self.decide();
+            self.apply(&actions, usize::MAX);
             self.work();
         }
         panic!("{what} does not come: {:#?}", self.run.status);

@@ -1,4 +1,4 @@
-//! An operator from its start to its end: it waits for its turn, watches until it is asked to stop, and leaves tidily.
+//! Runs the controller: leader election, watches until shutdown, graceful stop.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,41 +14,41 @@ use scalequest_crds::v1alpha1::SynthesisRun;
 use tokio::sync::watch;
 
 use super::context::Context;
-use super::controller::{control, runs};
-use super::leader_election::{Election, Leadership};
+use super::controller::{run_controller, runs};
+use super::leader_election::{LeaderElection, LeaderElectionConfig};
 use super::metrics::Metrics;
 use super::names::OPERATOR;
-use super::observe::Observed;
-use super::observe::heard::asker;
+use super::observe::Caches;
+use super::observe::progress::progress_client;
 use super::serve::{Ready, serve};
 use super::settings::Settings;
 
-/// Time between two attempts to find the CustomResourceDefinition.
-const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// Time between two checks for the CustomResourceDefinition.
+const CRD_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Time for looks that are under way when the operator is asked to stop.
-const FINISH: Duration = Duration::from_secs(8);
+/// Timeout for active reconciles at shutdown.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How an operator is run.
+/// Options of the controller.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Settings for all runs.
     pub settings: Settings,
-    /// The namespaces to look after; all where there is none.
+    /// The watched namespaces; all if empty.
     pub namespaces: Vec<String>,
     /// Where health and metrics are served.
     pub listen: SocketAddr,
-    /// The election; none where this is the only operator.
-    pub election: Option<Election>,
-    /// Runs that are looked at at once.
+    /// Leader election, `None` if this is the only replica.
+    pub election: Option<LeaderElectionConfig>,
+    /// Maximum number of concurrent reconciles.
     pub concurrency: u16,
 }
 
-/// Looks after runs until `stop`.
+/// Reconciles runs until `stop`.
 ///
 /// # Errors
-/// For a person: why it cannot begin, or cannot go on.
-pub async fn operate(
+/// Why the controller cannot start or continue, for display.
+pub async fn run(
     options: Options,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), String> {
@@ -61,47 +61,44 @@ pub async fn operate(
     };
     let contexts = contexts(&client, &options, &namespaces)?;
     let ready = Ready::new(AtomicBool::new(options.election.is_some()));
-    let first = contexts
-        .first()
-        .cloned()
-        .ok_or("no namespace to look after")?;
+    let first = contexts.first().cloned().ok_or("no namespace to watch")?;
     serve(options.listen, first.clone(), ready.clone())
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
     let stop = stop.shared();
 
     let mut leadership = match &options.election {
-        Some(election) => Some(stand(client.clone(), election).await?),
+        Some(election) => Some(join(client.clone(), election).await?),
         None => None,
     };
     if let Some(leadership) = &mut leadership {
-        tracing::info!("waiting for the lease");
-        let won = Box::pin(leadership.won());
-        if let futures::future::Either::Right(_) = select(won, stop.clone()).await {
+        tracing::info!("waiting for the leader election");
+        let became_leader = Box::pin(leadership.became_leader());
+        if let futures::future::Either::Right(_) = select(became_leader, stop.clone()).await {
             return Ok(());
         }
     }
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?options.namespaces, "looking after runs");
-    first.metrics.lead(true);
-    let asking = Box::pin(wait_for_crd(&client, namespaces[0].as_deref()));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?options.namespaces, "controller started");
+    first.metrics.set_leader(true);
+    let crd = Box::pin(wait_for_crd(&client, namespaces[0].as_deref()));
     let is_served = matches!(
-        select(asking, stop.clone()).await,
+        select(crd, stop.clone()).await,
         futures::future::Either::Left(_)
     );
-    let lost = leadership.as_ref().map(Leadership::lost);
+    let lost = leadership.as_ref().map(LeaderElection::lost);
     let was_lost =
         is_served && watch_all(&contexts, &namespaces, &options, &ready, stop, lost).await;
-    first.metrics.lead(false);
+    first.metrics.set_leader(false);
     if let Some(leadership) = leadership {
-        leadership.give_up().await;
+        leadership.release().await;
     }
     match was_lost {
-        true => Err("the lease was lost: another operator looks after the runs".into()),
+        true => Err("lost the leader election: another replica reconciles the runs".into()),
         false => Ok(()),
     }
 }
 
-/// Watches until asked to stop; whether that is because the lease was lost.
+/// Runs the controllers until shutdown. Returns whether the leadership was lost.
 async fn watch_all(
     contexts: &[Arc<Context>],
     namespaces: &[Option<String>],
@@ -110,15 +107,15 @@ async fn watch_all(
     stop: impl Future<Output = ()> + Clone + Send + Unpin + 'static,
     lost: Option<impl Future<Output = ()> + Send + 'static>,
 ) -> bool {
-    let (tell, told) = watch::channel(false);
-    let controls = contexts.iter().zip(namespaces).map(|(context, namespace)| {
+    let (shutdown, is_shutdown) = watch::channel(false);
+    let controllers = contexts.iter().zip(namespaces).map(|(context, namespace)| {
         let (reader, writer) = runs();
-        contexts[0].metrics.tell_of(reader.clone());
-        let mut told = told.clone();
+        contexts[0].metrics.register_store(reader.clone());
+        let mut is_shutdown = is_shutdown.clone();
         let stop = async move {
-            let _ = told.wait_for(|told| *told).await;
+            let _ = is_shutdown.wait_for(|is_shutdown| *is_shutdown).await;
         };
-        control(
+        run_controller(
             context.clone(),
             namespace.clone(),
             options.concurrency,
@@ -126,7 +123,7 @@ async fn watch_all(
             stop,
         )
     });
-    let mut controls = Box::pin(join_all(controls.collect::<Vec<_>>()));
+    let mut controllers = Box::pin(join_all(controllers.collect::<Vec<_>>()));
     let lost = async move {
         match lost {
             Some(lost) => lost.await,
@@ -138,20 +135,20 @@ async fn watch_all(
     let mut tick = tokio::time::interval(Duration::from_millis(250));
     let was_lost = loop {
         tokio::select! {
-            _ = &mut controls => return false,
+            _ = &mut controllers => return false,
             () = &mut stop => break false,
             () = &mut lost => break true,
             _ = tick.tick() => {
-                let is_ready = |context: &Arc<Context>| context.observed.is_ready();
+                let is_ready = |context: &Arc<Context>| context.caches.is_ready();
                 ready.store(contexts.iter().all(is_ready), Ordering::Relaxed);
             }
         }
     };
     tracing::info!(was_lost, "stopping");
-    // The lease lost, another one may act already: nothing is finished then.
+    // Another leader may act already if the lease was lost: active reconciles are aborted then.
     if !was_lost {
-        let _ = tell.send(true);
-        let _ = tokio::time::timeout(FINISH, controls).await;
+        let _ = shutdown.send(true);
+        let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, controllers).await;
     }
     was_lost
 }
@@ -161,9 +158,10 @@ fn contexts(
     options: &Options,
     namespaces: &[Option<String>],
 ) -> Result<Vec<Arc<Context>>, String> {
-    let metrics = Metrics::new().map_err(|error| format!("cannot count: {error}"))?;
+    let metrics = Metrics::new().map_err(|error| format!("cannot register metrics: {error}"))?;
     let metrics = Arc::new(metrics);
-    let asker = asker().map_err(|error| format!("cannot ask workers: {error}"))?;
+    let progress_client =
+        progress_client().map_err(|error| format!("cannot poll workers: {error}"))?;
     let reporter = Reporter {
         controller: OPERATOR.into(),
         instance: options
@@ -175,37 +173,37 @@ fn contexts(
         Arc::new(Context {
             client: client.clone(),
             settings: options.settings.clone(),
-            observed: Observed::default(),
+            caches: Caches::default(),
             metrics: metrics.clone(),
             repeating: Recorder::new(client.clone(), reporter.clone()),
             reporter: reporter.clone(),
-            asker: asker.clone(),
-            paces: Default::default(),
+            progress_client: progress_client.clone(),
+            status_throttle: Default::default(),
             failures: Default::default(),
         })
     };
     Ok(namespaces.iter().map(context).collect())
 }
 
-async fn stand(client: Client, election: &Election) -> Result<Leadership, String> {
-    let Election {
+async fn join(client: Client, election: &LeaderElectionConfig) -> Result<LeaderElection, String> {
+    let LeaderElectionConfig {
         lease,
         namespace,
         identity: _,
     } = election;
-    Leadership::stand(client, election).await.map_err(|error| {
-        format!("cannot take part in the election for lease {namespace}/{lease}: {error}; may the operator get, create and patch leases there?")
+    LeaderElection::join(client, election).await.map_err(|error| {
+        format!("cannot join the leader election for lease {namespace}/{lease}: {error}; may the operator get, create and patch leases there?")
     })
 }
 
-/// Waits until SynthesisRuns are served.
+/// Waits until the API server serves SynthesisRuns.
 async fn wait_for_crd(client: &Client, namespace: Option<&str>) {
     let api: Api<SynthesisRun> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
     while let Err(error) = api.list(&ListParams::default().limit(1)).await {
-        tracing::warn!(%error, "SynthesisRuns cannot be listed (yet): is the CustomResourceDefinition installed?");
-        tokio::time::sleep(ASK_AGAIN).await;
+        tracing::warn!(%error, "cannot list SynthesisRuns: is the CustomResourceDefinition installed?");
+        tokio::time::sleep(CRD_POLL_INTERVAL).await;
     }
 }

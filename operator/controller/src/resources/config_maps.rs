@@ -7,31 +7,31 @@ use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunSpec};
 
 use super::Owner;
-use crate::names::{KEY, Work, record_name, run_labels};
+use crate::names::{JobIdentity, KEY, record_name, run_labels};
 use scalequest_core::record::RunRecord;
 
 /// Key of a stage task.
 pub const TASK: &str = "task.json";
 
-/// Key of a spec to be inspected.
+/// Key of the spec of a preflight.
 pub const SPEC: &str = "spec.json";
 
 /// Key of a run record.
 pub const RECORD: &str = "record.json";
 
-/// The text of a stage's task.
+/// Returns the text of a stage's task.
 pub fn task_text(task: &StageTask) -> String {
     serde_json::to_string(task).unwrap_or_default()
 }
 
-/// The text of a spec to be inspected, its defaults filled in.
+/// Returns the text of the spec of a preflight, with its defaults.
 pub fn spec_text(name: &str, spec: &SynthesisRunSpec) -> String {
     let resolved = SynthesisRun::new(name, spec.clone());
     serde_json::to_string(&resolved).unwrap_or_default()
 }
 
-/// The task of the stage to which `work` belongs, or the spec that it inspects: never changed once made.
-pub fn task_map(owner: &Owner, work: &Work, text: String) -> ConfigMap {
+/// Returns the immutable ConfigMap with the task of a stage, or with the spec of a preflight.
+pub fn task_map(owner: &Owner, work: &JobIdentity, text: String) -> ConfigMap {
     let annotations = BTreeMap::from([(KEY.into(), work.key.clone())]);
     let labels = work.labels(&owner.name, &owner.uid);
     let file = work.stage().map_or(SPEC, |_| TASK);
@@ -43,7 +43,7 @@ pub fn task_map(owner: &Owner, work: &Work, text: String) -> ConfigMap {
     }
 }
 
-/// The run record. `version`: the resource version it is to replace; none to make it.
+/// Returns the ConfigMap of the record. `version`: the resource version that it replaces, `None` to create it.
 pub fn record_map(owner: &Owner, record: &RunRecord, version: Option<String>) -> ConfigMap {
     let labels = run_labels(&owner.name, &owner.uid);
     let mut metadata = owner.metadata(

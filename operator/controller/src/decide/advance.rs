@@ -1,0 +1,330 @@
+//! Advances an accepted run: records the results of its Jobs, plans, and converges the Jobs to the plan.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use scalequest_crds::protocol::preflight::FieldError;
+use scalequest_crds::v1alpha1::SynthesisRun;
+use scalequest_crds::v1alpha1::conditions::{COMPLETE, FAILED, reason};
+
+use super::persist::{Saved, collect, persist};
+use super::stage_jobs::{NextAction, Start, identity_of};
+use super::{
+    AcceptedRun, Actions, JobCreation, JobResize, ReconcileInput, StatusUpdate, degradations,
+    obsolete_jobs, progress, record_results, usage,
+};
+use crate::names::{JobIdentity, Purpose};
+use crate::observe::job::millis;
+use crate::resources::Owner;
+use crate::resources::config_maps::{task_map, task_text};
+use crate::resources::job::{Common, parallelism, source, stage as stage_job};
+use crate::resources::task::TaskSource;
+use scalequest_core::plan::{End, Observations, Plan, plan};
+use scalequest_core::record::RunRecord;
+use scalequest_core::status::conditions::Degradation;
+use scalequest_core::validate::{Environment, ValidRun, validate};
+
+/// Time after its end when the usage of a Job is recorded even if nothing else changes the record: well before its TTL.
+const COUNT_USAGE_AFTER_MILLIS: i64 = 300_000;
+
+/// Requeue interval of a run with a budget while workers run.
+const BUDGET_REQUEUE_MILLIS: i64 = 30_000;
+
+/// Decides what is done for a run with a record. `saved`: the record as it is persisted, `None` if it is new.
+pub(super) fn advance(
+    input: &ReconcileInput<'_>,
+    mut record: RunRecord,
+    saved: Option<&Saved>,
+    live: Result<ValidRun, Vec<FieldError>>,
+) -> Actions {
+    let mut degradations = amend(input, &mut record, live);
+    let run = SynthesisRun::new(&record.name, record.spec.clone());
+    let run = match validate(&run, Environment::Cluster) {
+        Ok(run) => run,
+        Err(errors) => return unreadable(&errors),
+    };
+    let plan = converged_plan(input, &run, &mut record);
+
+    let deletion = obsolete_jobs::obsolete(input, &record, &plan);
+    charge(
+        input,
+        &mut record,
+        saved.map(|saved| &saved.record),
+        &deletion,
+    );
+    let mut actions = Actions::only(StatusUpdate::Unchanged);
+    actions.delete = deletion.into_iter().map(obsolete_jobs::deletion).collect();
+    start(input, &run, &record, &plan, &mut actions, &mut degradations);
+    actions.resize = resize(input, &run, &actions);
+    actions.delete_run = expire(input, &run, &plan, &mut actions);
+    degradations.extend(degradations::of_pods(input));
+    schedule_requeue(input, &run, &record, &plan, &mut actions);
+
+    actions.save = persist(saved, &record);
+    if let Some(saved) = saved {
+        collect(input, &saved.record, &mut actions);
+    }
+    actions.status = StatusUpdate::Accepted(Box::new(AcceptedRun {
+        progress: progress::progress(input, &record, &plan),
+        run,
+        record,
+        plan,
+        degradations,
+    }));
+    actions
+}
+
+/// Applies edits of mutable fields to the record; returns a degradation for edits of immutable ones.
+fn amend(
+    input: &ReconcileInput<'_>,
+    record: &mut RunRecord,
+    live: Result<ValidRun, Vec<FieldError>>,
+) -> Vec<Degradation> {
+    let errors = match live {
+        Ok(run) => record.amend_what_may_change(&run).1,
+        Err(errors) => {
+            record.spec.suspend = input.run.spec.suspend;
+            errors
+        }
+    };
+    if errors.is_empty() {
+        return Vec::new();
+    }
+    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    vec![Degradation::new(
+        reason::SPEC_DIFFERS_FROM_RECORD,
+        format!(
+            "spec change ignored, continuing with the accepted spec: {}",
+            errors.join("; ")
+        ),
+    )]
+}
+
+fn unreadable(errors: &[FieldError]) -> Actions {
+    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    Actions::only(StatusUpdate::Unreadable(Degradation::new(
+        reason::RECORD_UNREADABLE,
+        format!(
+            "this version of the operator cannot execute the recorded spec: {}; use the version with which the run was accepted",
+            errors.join("; ")
+        ),
+    )))
+}
+
+/// Returns the plan, pinned in the record, once all results of Jobs are recorded.
+fn converged_plan(input: &ReconcileInput<'_>, run: &ValidRun, record: &mut RunRecord) -> Plan {
+    loop {
+        let (worker, gpu) = usage::uncounted(input, record);
+        let observed = Observations {
+            corrupted: record.corrupted(),
+            failed: record.failure().into_iter().collect(),
+            running_millis: if record.worker.gpu { gpu } else { worker },
+        };
+        let next = plan(run, record, &observed, input.now_millis);
+        record.pin(&next.pins);
+        if !record_results::record_results(input, run, &next, record) {
+            return next;
+        }
+    }
+}
+
+/// Adds the usage of ended Jobs to the record: at once if the record is saved anyway, otherwise before they are deleted.
+fn charge(
+    input: &ReconcileInput<'_>,
+    record: &mut RunRecord,
+    before: Option<&RunRecord>,
+    deletion: &[&crate::observe::job::ObservedJob],
+) {
+    for job in deletion {
+        usage::finalize_usage(input, record, job);
+        // What a deleted Job found missing is outdated by then: the stage restarts with a seal.
+        if job.identity.stage().is_some() {
+            record.restart_from(&job.identity.key, job.identity.attempt + 1);
+        }
+    }
+    usage::count_removed_pods(input, record);
+    let is_saved_anyway = before != Some(&*record);
+    for job in &input.owned.jobs {
+        let is_old = job
+            .finished_at_millis
+            .is_some_and(|at| input.now_millis - at > COUNT_USAGE_AFTER_MILLIS);
+        if job.is_terminating || job.has_ended() && (is_old || is_saved_anyway) {
+            usage::finalize_usage(input, record, job);
+        }
+    }
+    if before != Some(&*record) {
+        usage::forget_deleted(input, record);
+    }
+}
+
+/// Adds the next Job of each planned stage to `actions`.
+fn start(
+    input: &ReconcileInput<'_>,
+    run: &ValidRun,
+    record: &RunRecord,
+    plan: &Plan,
+    actions: &mut Actions,
+    degradations: &mut Vec<Degradation>,
+) {
+    let owner = Owner::of(input.run);
+    let common = Common {
+        owner: &owner,
+        spec: run.spec(),
+        worker: &record.worker,
+        settings: input.settings,
+    };
+    let mut keys = BTreeSet::new();
+    for task in &plan.start {
+        // Of two stages with the same content key the first one computes it, and the other one reuses it.
+        if !keys.insert(task.key.as_str()) {
+            continue;
+        }
+        let next = match record_results::next_action(input, record, task) {
+            NextAction::Start(start) => Some(start),
+            NextAction::Backoff {
+                retry_at_millis,
+                message,
+            } => {
+                degradations.push(Degradation::new(
+                    reason::WORKERS_FAILING,
+                    format!("{}: {message}; retrying with backoff", task.id),
+                ));
+                let left = retry_at_millis - input.now_millis;
+                if left > 0 {
+                    actions.requeue_in(left);
+                }
+                (left <= 0).then(|| Start {
+                    purpose: Purpose::Seal,
+                    attempt: record_results::stage_of(input, record, task).next_attempt(),
+                    shard_indexes: None,
+                })
+            }
+            _ => None,
+        };
+        let work = JobIdentity {
+            purpose: next.as_ref().map_or(Purpose::Seal, |next| next.purpose),
+            attempt: next.as_ref().map_or(0, |next| next.attempt),
+            ..identity_of(task)
+        };
+        let map = missing_map(input, common, &work, task_text(task));
+        let is_at_work = || {
+            let jobs = input.owned.jobs.iter();
+            let beside = jobs.filter(|job| job.identity.same_stage(&work));
+            beside
+                .into_iter()
+                .any(|job| !job.has_ended() && !job.is_terminating)
+        };
+        if next.is_none() && (map.is_none() || !is_at_work()) {
+            continue;
+        }
+        actions.create.push(JobCreation {
+            task: map,
+            job: next.map(|next| stage_job(common, &work, task, next.shard_indexes.as_ref())),
+        });
+    }
+}
+
+/// Returns the ConfigMap with the task of `work` if its pods need one and it does not exist.
+pub(super) fn missing_map(
+    input: &ReconcileInput<'_>,
+    common: Common<'_>,
+    work: &JobIdentity,
+    text: String,
+) -> Option<ConfigMap> {
+    match source(common, work, text.clone()) {
+        TaskSource::Annotation(_) => None,
+        TaskSource::ConfigMap(name) => {
+            let mut maps = input.owned.maps.iter();
+            let is_there = maps.any(|map| map.name == name && !map.is_terminating);
+            (!is_there).then(|| task_map(common.owner, work, text))
+        }
+    }
+}
+
+/// Returns the active Jobs whose parallelism is not the spec's. Kueue rejects such changes of queued Jobs.
+fn resize(input: &ReconcileInput<'_>, run: &ValidRun, actions: &Actions) -> Vec<JobResize> {
+    if run.spec().queue_name.is_some() {
+        return Vec::new();
+    }
+    let jobs = input.owned.jobs.iter();
+    jobs.filter(|job| !job.is_terminating && !job.has_ended())
+        .filter(|job| {
+            actions
+                .delete
+                .iter()
+                .all(|deletion| deletion.uid != job.uid)
+        })
+        .filter_map(|job| {
+            let wanted = parallelism(run.spec(), &job.identity).clamp(1, job.completions.max(1));
+            (wanted != job.parallelism).then(|| JobResize {
+                name: job.name.clone(),
+                uid: job.uid.clone(),
+                parallelism: wanted,
+            })
+        })
+        .collect()
+}
+
+/// Whether the time to live of a finished run is over.
+fn expire(input: &ReconcileInput<'_>, run: &ValidRun, plan: &Plan, actions: &mut Actions) -> bool {
+    let is_over = matches!(plan.finished, Some(End::Complete | End::Failed(_)));
+    let Some(ttl) = run.spec().ttl_seconds_after_finished.filter(|_| is_over) else {
+        return false;
+    };
+    let conditions = input
+        .run
+        .status
+        .iter()
+        .flat_map(|status| &status.conditions);
+    let ended = conditions
+        .filter(|each| [COMPLETE, FAILED].contains(&each.type_.as_str()) && each.status == "True")
+        .map(|each| millis(&each.last_transition_time))
+        .min();
+    // It starts with the condition that shows the end.
+    let Some(ended) = ended else { return false };
+    let left = ended + i64::from(ttl) * 1000 - input.now_millis;
+    if left > 0 {
+        actions.requeue_in(left);
+    }
+    left <= 0
+}
+
+/// Requeues the run for what follows from the passing of time: deadline, budget, stuck pods, usage of ended Jobs.
+fn schedule_requeue(
+    input: &ReconcileInput<'_>,
+    run: &ValidRun,
+    record: &RunRecord,
+    plan: &Plan,
+    actions: &mut Actions,
+) {
+    let limits = run.limits();
+    let works = !plan.start.is_empty();
+    if let Some(seconds) = limits.deadline_seconds.filter(|_| works) {
+        let left = record.accepted_at_millis + seconds.saturating_mul(1000) - input.now_millis;
+        if left > 0 {
+            actions.requeue_in(left + 500);
+        }
+    }
+    let has_budget = limits.gpu_hours.is_some() || limits.cost.is_some();
+    let is_waiting = input.owned.pods.iter().any(|pod| {
+        pod.started_at_millis.is_none() && pod.termination.is_none()
+            || pod.deletion_timestamp_millis.is_some()
+    });
+    let has_none =
+        input.owned.jobs.iter().any(|job| {
+            !job.has_ended() && !job.is_suspended && job.active == 0 && job.succeeded == 0
+        });
+    if works && (has_budget || is_waiting || has_none) {
+        actions.requeue_in(BUDGET_REQUEUE_MILLIS);
+    }
+    let uncharged = input
+        .owned
+        .jobs
+        .iter()
+        .filter(|job| job.identity.stage().is_some() && !record.counted.jobs.contains(&job.uid))
+        .filter_map(|job| job.finished_at_millis)
+        .min();
+    if let Some(ended) = uncharged {
+        actions.requeue_in(ended + COUNT_USAGE_AFTER_MILLIS + 1000 - input.now_millis);
+    }
+}
