@@ -290,7 +290,7 @@ table! {
     seeds_that_are_no_json_lines_are_refused_with_file_and_line: setup =>
         setup.seeds("{\"question\": \"How many?\", \"answer\": \"#### 1\"}\nHow much is 1 + 1?\n"), [["spec.seedQuestions[0].path", "mine.jsonl", "line 2", "not JSON"]];
     one_json_document_is_told_from_json_lines: setup =>
-        setup.seeds("[\n{\"question\": \"How many?\"}\n]\n"), [["spec.seedQuestions[0].path", "one object a line"]];
+        setup.seeds("[\n{\"question\": \"How many?\"}\n]\n"), [["spec.seedQuestions[0].path", "one object per line"]];
     compressed_seeds_are_told_from_text: setup => {
         setup.env.write("mine.jsonl", [0x1f, 0x8b, 8, 0]);
         setup.set("/spec/seedQuestions/0/path", "mine.jsonl")

@@ -50,7 +50,7 @@ impl From<StoreError> for FetchError {
     fn from(error: StoreError) -> Self {
         let message = error.to_string();
         match error {
-            StoreError::Full { .. } => FetchError::DiskFull(message),
+            StoreError::DiskFull { .. } => FetchError::DiskFull(message),
             error if error.is_permanent() => FetchError::Permanent(message),
             _ => FetchError::Unavailable(message),
         }

@@ -4,7 +4,7 @@ use scalequest_crds::protocol::preflight::{FileFacts, Part, PreflightReport};
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
 use super::field_error;
-use crate::storage::jsonl::inspect_questions;
+use crate::storage::question_files::check_questions;
 
 /// The member that holds the question if the spec names none.
 const DEFAULT_QUESTION_FIELD: &str = "question";
@@ -62,7 +62,7 @@ fn check_file(
         ));
         return None;
     };
-    match inspect_questions(&location, question, answer) {
+    match check_questions(&location, question, answer) {
         Ok(facts) => Some(facts),
         Err(error) => {
             report

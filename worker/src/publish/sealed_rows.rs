@@ -58,14 +58,14 @@ pub fn read_file(
     let path = dir.object_path(&object.sha256);
     match workspace.get_if_present(&path)? {
         Some(bytes) if sha256_hex(&bytes) == object.sha256 => Ok(Some(bytes)),
-        found => Err(ReadError::Damaged {
+        found => Err(ReadError::Corrupted {
             stage: seal.stage,
             key: seal.key.clone(),
             object: workspace.describe(&path),
             problem: if found.is_some() {
                 "its bytes do not have the digest that is its name"
             } else {
-                "it is gone"
+                "it is missing"
             }
             .into(),
         }),

@@ -60,7 +60,7 @@ fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
             )
         };
-        matches!(error.downcast_ref(), Some(StoreError::Full { .. }))
+        matches!(error.downcast_ref(), Some(StoreError::DiskFull { .. }))
             || error
                 .downcast_ref::<io::Error>()
                 .is_some_and(|error| is_full(error.kind()))
@@ -83,7 +83,7 @@ impl From<crate::storage::workspace::ReadError> for StageError {
         use crate::storage::workspace::ReadError;
         let message = error.to_string();
         match error {
-            ReadError::Damaged { stage, key, .. } => StageError::InputCorrupted {
+            ReadError::Corrupted { stage, key, .. } => StageError::InputCorrupted {
                 stage,
                 key,
                 message,

@@ -12,7 +12,7 @@ use crate::filters::chain::FilterChain;
 use crate::filters::contamination::{BenchmarkQuestion, ContaminationFilter};
 use crate::filters::duplicates::DuplicateFilter;
 use crate::filters::language::LanguageFilter;
-use crate::storage::jsonl::read_questions;
+use crate::storage::question_files::read_questions;
 use crate::storage::table::read_rows;
 
 /// Filters all questions of a wave.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::scratch_dir::ScratchDir;
-use crate::storage::model_files::Kept;
+use crate::storage::model_files::CachedModel;
 
 /// The files of a trained model, which exist as long as its shard runs.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub enum ModelFiles {
         _links: ScratchDir,
     },
     /// Files from an object store, cached for the next worker.
-    Cached(Kept),
+    Cached(CachedModel),
 }
 
 impl ModelFiles {

@@ -53,7 +53,7 @@ pub fn open_model(shard: &Shard<'_>, model: &ModelUse) -> Result<Checkpoint, Sta
                     _links: links,
                 }
             } else {
-                ModelFiles::Cached(model_files::keep(
+                ModelFiles::Cached(model_files::fetch_cached(
                     &shard.store,
                     *stage,
                     key,

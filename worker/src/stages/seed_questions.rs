@@ -5,7 +5,7 @@ use std::ops::Range;
 use scalequest_crds::protocol::task::QuestionFile;
 
 use super::StageError;
-use crate::storage::jsonl::{JsonlError, read_questions};
+use crate::storage::question_files::{QuestionFileError, read_questions};
 
 /// A seed question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,10 +55,10 @@ pub fn read_seeds(
         .collect())
 }
 
-impl From<JsonlError> for StageError {
-    fn from(error: JsonlError) -> Self {
+impl From<QuestionFileError> for StageError {
+    fn from(error: QuestionFileError) -> Self {
         match error {
-            JsonlError::Store(error) => error.into(),
+            QuestionFileError::Store(error) => error.into(),
             error => StageError::Permanent(error.to_string()),
         }
     }

@@ -111,7 +111,7 @@ impl<'a> Shard<'a> {
             task,
             index,
             range: task.range(index),
-            dir: StageDir::of(&store, task),
+            dir: StageDir::for_task(&store, task),
             store,
             cancellation,
             reporter,
@@ -135,7 +135,7 @@ impl Shard<'_> {
                 self.task.inputs.len()
             ))
         })?;
-        Ok(StageDir::input(&self.store, input)?)
+        Ok(StageDir::open_input(&self.store, input)?)
     }
 
     /// Reads rows `range` of a table of input `index`.

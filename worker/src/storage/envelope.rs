@@ -1,5 +1,5 @@
-//! Small JSON documents that carry the digest of their own bytes, so that a flipped or missing byte in a manifest or a seal
-//! is found as surely as one in the data. It does not know what the documents mean.
+//! Small JSON documents with a digest of their own content, so that a corrupt manifest or seal is detected as reliably as corrupt data. It does
+//! not know what the documents mean.
 
 use scalequest_crds::digest::sha256_hex;
 use serde::Serialize;
@@ -9,9 +9,9 @@ const HEAD: &str = r#"{"sha256":""#;
 const MIDDLE: &str = r#"","content":"#;
 const TAIL: &str = "}\n";
 
-/// `{"sha256":"<hex>","content":<value>}` and a line feed, where the digest is that of the bytes of `<value>`.
+/// Serializes `{"sha256":"<hex>","content":<value>}` and a line feed; the digest is that of the bytes of `<value>`.
 pub fn wrap(value: &impl Serialize) -> Vec<u8> {
-    // Our own documents have string keys and finite numbers: they always serialise.
+    // Documents have string keys and finite numbers, so serialization cannot fail.
     let content = serde_json::to_string(value).unwrap_or_default();
     format!(
         "{HEAD}{}{MIDDLE}{content}{TAIL}",
@@ -20,7 +20,10 @@ pub fn wrap(value: &impl Serialize) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The value in `bytes`; an error says how they are damaged.
+/// Returns the value in `bytes`.
+///
+/// # Errors
+/// A message that says how the bytes are corrupt.
 pub fn open<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let parts = || {
         let text = std::str::from_utf8(bytes).ok()?;
@@ -31,7 +34,7 @@ pub fn open<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let (digest, content) =
         parts().ok_or_else(|| format!("its {} bytes are truncated or overwritten", bytes.len()))?;
     if sha256_hex(content.as_bytes()) != digest {
-        return Err("its content does not have the digest that it names".into());
+        return Err("its content does not match its digest".into());
     }
     serde_json::from_str(content).map_err(|e| format!("it is of another version: {e}"))
 }
@@ -42,7 +45,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn a_document_is_valid_json_and_opens_as_it_was() {
+    fn envelope_is_json_and_round_trips() {
         let value = BTreeMap::from([("a".to_string(), 0.1), ("b".to_string(), 2.0)]);
         let bytes = wrap(&value);
         assert!(serde_json::from_slice::<serde_json::Value>(&bytes).is_ok());
@@ -50,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_and_every_truncation_is_found() {
+    fn envelope_detects_flips_and_truncation() {
         let bytes = wrap(&vec!["one", "two", "three"]);
         for position in 0..bytes.len() {
             assert!(

@@ -1,4 +1,4 @@
-//! A stage whose content is known, in a temporary workspace, and ways to damage it.
+//! A stage with known content in a temporary workspace, and ways to corrupt it.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ impl Fixture {
             shard_rows,
             inputs: Vec::new(),
             workspace: store.location().to_string(),
-            // Which parameters is of no matter here.
+            // Any parameters will do.
             params: StageParams::Verify {
                 at_least: 1,
                 answer_format: scalequest_crds::v1alpha1::AnswerFormat::Boxed,
@@ -69,7 +69,7 @@ impl Fixture {
     }
 
     pub(super) fn dir(&self) -> StageDir {
-        StageDir::of(&self.store, &self.task)
+        StageDir::for_task(&self.store, &self.task)
     }
 
     /// Commits rows `range`; whether they had been committed before.
@@ -106,12 +106,12 @@ impl Fixture {
     }
 }
 
-/// A row's text: of different lengths, with a line feed within.
+/// Returns a row's text: of different lengths, with a line feed.
 pub(super) fn text(number: i64) -> String {
     format!("row {number}\n{}", "é".repeat(number as usize % 7))
 }
 
-/// What the stage makes of rows `range`.
+/// Returns the stage's output for rows `range`.
 pub(super) fn output(range: &Range<i64>) -> ShardOutput {
     let kept: Vec<_> = range
         .clone()
@@ -141,7 +141,7 @@ pub(super) fn output(range: &Range<i64>) -> ShardOutput {
         .histogram(histogram)
 }
 
-/// The ways in which a file is damaged.
+/// The ways in which a file is corrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     Delete,
@@ -160,8 +160,8 @@ impl Fault {
         Fault::Flip,
     ];
 
-    /// Damages the file; a file without bytes cannot be flipped.
-    pub(super) fn damage(self, file: &std::path::Path) {
+    /// Corrupts the file; an empty file cannot be flipped.
+    pub(super) fn corrupt(self, file: &std::path::Path) {
         let mut bytes = std::fs::read(file).unwrap();
         match self {
             Fault::Delete => return std::fs::remove_file(file).unwrap(),

@@ -1,5 +1,5 @@
-//! The dataset room: where rows, models and checkpoints lie, how they get there whole or not at all, and how damage is
-//! found. It knows no model and decides nothing about rows.
+//! Storage of a run's workspace: rows, trained models and checkpoints in a directory or an object store, written atomically and verified by
+//! digest when they are read. It knows no model and decides nothing about rows.
 
 pub mod store;
 
@@ -17,7 +17,7 @@ pub mod checkpoint;
 
 pub mod model_files;
 
-pub mod jsonl;
+pub mod question_files;
 
 #[cfg(test)]
 mod fixtures;

@@ -1,4 +1,4 @@
-//! A real S3 server (versitygw) on loopback over a temporary directory, which can be killed and started again.
+//! A real S3 server (versitygw) on loopback over a temporary directory, which can be killed and restarted.
 
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -16,11 +16,10 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts a server with one bucket, `bucket`; `None` where versitygw is not there, which in CI is a failure.
+    /// Starts a server with one bucket, `bucket`; `None` if versitygw is not installed, which is a failure in CI.
     pub(super) fn start() -> Option<Server> {
         let Some(program) = find() else {
-            let hint =
-                "versitygw is not there: run .ci/tools.sh versitygw, or set SCALEQUEST_VERSITYGW";
+            let hint = "versitygw is not installed: run .ci/tools.sh versitygw, or set SCALEQUEST_VERSITYGW";
             assert!(std::env::var_os("CI").is_none(), "{hint}");
             eprintln!("skipped: {hint}");
             return None;
@@ -46,12 +45,12 @@ impl Server {
         Store::open_with(&format!("s3://bucket/{prefix}"), &access).unwrap()
     }
 
-    /// The bucket by way of another port.
-    pub(super) fn store_through(&self, port: u16, patience: Duration) -> Store {
-        Store::open_with("s3://bucket", &self.access(port, patience)).unwrap()
+    /// Opens the bucket through another port.
+    pub(super) fn store_through(&self, port: u16, retry_timeout: Duration) -> Store {
+        Store::open_with("s3://bucket", &self.access(port, retry_timeout)).unwrap()
     }
 
-    pub(super) fn access(&self, port: u16, patience: Duration) -> Access {
+    pub(super) fn access(&self, port: u16, retry_timeout: Duration) -> Access {
         let variables = [
             ("AWS_ACCESS_KEY_ID", "user".to_string()),
             ("AWS_SECRET_ACCESS_KEY", "password".to_string()),
@@ -63,16 +62,16 @@ impl Server {
             variables: variables
                 .map(|(name, value)| (name.to_string(), value))
                 .into(),
-            patience,
+            retry_timeout,
         }
     }
 
-    /// An object's text, read behind the server's back.
+    /// Reads an object's text from the server's directory.
     pub(super) fn read(&self, path: &str) -> String {
         std::fs::read_to_string(self.file(path)).unwrap()
     }
 
-    /// The file in which the server keeps an object.
+    /// Returns the file of an object in the server's directory.
     pub(super) fn file(&self, path: &str) -> PathBuf {
         self.folder.path().join("data/bucket").join(path)
     }
@@ -82,7 +81,7 @@ impl Server {
         self.process.wait().unwrap();
     }
 
-    pub(super) fn start_again(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.process = launch(&self.program, &self.folder, self.port);
     }
 }
@@ -116,7 +115,7 @@ fn launch(program: &PathBuf, folder: &tempfile::TempDir, port: u16) -> Child {
     process
 }
 
-/// By variable, in PATH, or in the cache that the tree's own script fills.
+/// Finds the program by variable, in PATH, or in the cache that `.ci/tools.sh` fills.
 fn find() -> Option<PathBuf> {
     if let Some(program) = std::env::var_os("SCALEQUEST_VERSITYGW") {
         return Some(program.into());

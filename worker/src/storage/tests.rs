@@ -1,4 +1,4 @@
-//! The whole room on a real S3 server: what holds in a directory holds there as well.
+//! Storage on a real S3 server: the same guarantees as in a directory.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ fn fixture(server: &Server, rows: i64, shard_rows: i64) -> Fixture {
 }
 
 #[test]
-fn a_stage_in_an_object_store_is_committed_sealed_read_damaged_and_mended() {
+fn stage_in_object_store_is_repaired() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -33,7 +33,7 @@ fn a_stage_in_an_object_store_is_committed_sealed_read_damaged_and_mended() {
         assert!(!fixture.commit(fixture.task.range(index)));
         assert!(
             fixture.commit(fixture.task.range(index)),
-            "a doubled commit is harmless"
+            "a repeated commit has no effect"
         );
     }
     let sealed = seal(&fixture.store, &fixture.task, true)
@@ -57,10 +57,10 @@ fn a_stage_in_an_object_store_is_committed_sealed_read_damaged_and_mended() {
         let object = fixture
             .dir()
             .object_path(&sealed.shards[1].tables["rows"].object.sha256);
-        fault.damage(&server.file(&format!("workspace/{object}")));
+        fault.corrupt(&server.file(&format!("workspace/{object}")));
         let error = rows().unwrap_err();
         assert!(
-            matches!(error, ReadError::Damaged { .. }),
+            matches!(error, ReadError::Corrupted { .. }),
             "{fault:?}: {error}"
         );
         assert!(
@@ -90,7 +90,7 @@ fn a_stage_in_an_object_store_is_committed_sealed_read_damaged_and_mended() {
 }
 
 #[test]
-fn a_model_in_an_object_store_is_fetched_once_and_again_where_the_copy_is_damaged() {
+fn model_in_object_store_is_cached_and_repaired() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -114,14 +114,14 @@ fn a_model_in_an_object_store_is_fetched_once_and_again_where_the_copy_is_damage
     let file = fetch().unwrap().join("model.safetensors");
     for fault in Fault::ALL {
         assert!(std::fs::read(&file).unwrap() == weights);
-        fault.damage(&file);
+        fault.corrupt(&file);
         fetch().unwrap();
         assert!(std::fs::read(&file).unwrap() == weights, "{fault:?}");
     }
 }
 
 #[test]
-fn a_checkpoint_in_an_object_store_is_saved_loaded_and_removed() {
+fn checkpoint_in_object_store_round_trips() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -130,9 +130,12 @@ fn a_checkpoint_in_an_object_store_is_saved_loaded_and_removed() {
     for step in ["1", "2", "3"] {
         let parts = BTreeMap::from([("step".to_string(), Content::from(step.as_bytes().to_vec()))]);
         checkpoint.save(&parts).unwrap();
-        let saved = checkpoint.load().unwrap().unwrap();
-        assert_eq!(saved.bytes("step").unwrap().unwrap(), step);
-        let file = saved.file("step", fixture.folder.path()).unwrap().unwrap();
+        let snapshot = checkpoint.load().unwrap().unwrap();
+        assert_eq!(snapshot.bytes("step").unwrap().unwrap(), step);
+        let file = snapshot
+            .file("step", fixture.folder.path())
+            .unwrap()
+            .unwrap();
         assert_eq!(std::fs::read_to_string(file).unwrap(), step);
     }
     checkpoint.remove().unwrap();

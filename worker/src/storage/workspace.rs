@@ -1,5 +1,5 @@
-//! Where a stage's output lies in the workspace, and how it is opened for reading: only sealed, and only the very content
-//! that the task means. It does not know what the rows say.
+//! The layout of a stage's output in the workspace, and how it is opened for reading: only if it is sealed and has the content that the task
+//! expects. It does not know what the rows mean.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use scalequest_crds::v1alpha1::Stage;
 use super::envelope;
 use super::store::{Store, StoreError};
 
-/// The name of a stage's seal within its directory.
+/// The file name of a stage's seal within its directory.
 pub const SEAL: &str = "sealed.json";
 
 /// The directory of one stage output: `stages/<stage>-<key>/`.
@@ -25,27 +25,27 @@ pub struct StageDir {
 /// Why an earlier stage's output cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The store does not answer, or refuses.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// An object is gone, cut short or altered: the stage that made it is to be sealed again.
-    #[error("{object} is damaged: {problem}")]
-    Damaged {
-        /// The stage that made it.
+    /// An object is missing, truncated or altered: its stage must be sealed again.
+    #[error("{object} is corrupt: {problem}")]
+    Corrupted {
+        /// The stage of the object.
         stage: Stage,
-        /// Its content key.
+        /// The stage's content key.
         key: String,
         /// Full path or URI.
         object: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// An object is whole but not what this version of the worker expects.
-    #[error("{object}, line {line}: {problem}: the worker that wrote it was of another version")]
+    /// An object is intact but has another format than this version of the worker expects.
+    #[error("{object}, line {line}: {problem}: it was written by another version of the worker")]
     Unexpected {
         /// Full path or URI.
         object: String,
-        /// Line in it, from 1; 0: all of it.
+        /// Line in it, from 1; 0 for the whole object.
         line: u64,
         /// What is wrong with it.
         problem: String,
@@ -53,10 +53,10 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// How a task ends that met this error.
+    /// Returns the outcome of a task that fails with this error.
     pub fn outcome(&self) -> Outcome {
         match self {
-            ReadError::Damaged { stage, key, .. } => Outcome::InputCorrupted {
+            ReadError::Corrupted { stage, key, .. } => Outcome::InputCorrupted {
                 stage: *stage,
                 key: key.clone(),
                 message: self.to_string(),
@@ -67,18 +67,18 @@ impl ReadError {
         }
     }
 
-    /// Whether trying again is of no use.
+    /// Whether no retry can succeed.
     pub fn is_permanent(&self) -> bool {
         match self {
             ReadError::Store(error) => error.is_permanent(),
-            ReadError::Damaged { .. } => false,
+            ReadError::Corrupted { .. } => false,
             ReadError::Unexpected { .. } => true,
         }
     }
 }
 
 impl StageDir {
-    /// The output of `stage` with content key `key`, whether it exists or not.
+    /// The output of `stage` with the content key `key`, which need not exist.
     pub fn new(store: &Store, stage: Stage, key: &str) -> Self {
         StageDir {
             store: store.clone(),
@@ -87,19 +87,21 @@ impl StageDir {
         }
     }
 
-    /// The directory into which `task` writes.
-    pub fn of(store: &Store, task: &StageTask) -> Self {
+    /// The output directory of `task`.
+    pub fn for_task(store: &Store, task: &StageTask) -> Self {
         StageDir::new(store, task.id.stage, &task.key)
     }
 
-    /// Opens an input of a task: its directory and its seal. A seal that is missing, damaged or of other content than the
-    /// task means is [`ReadError::Damaged`].
-    pub fn input(store: &Store, input: &TaskInput) -> Result<(Self, Seal), ReadError> {
+    /// Opens an input of a task: its directory and its seal.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupted`] if the seal is missing, corrupt or of other content than the task expects.
+    pub fn open_input(store: &Store, input: &TaskInput) -> Result<(Self, Seal), ReadError> {
         let dir = StageDir::new(store, input.id.stage, &input.key);
         let seal = dir.sealed()?;
         match seal.digest == input.digest {
             true => Ok((dir, seal)),
-            false => Err(dir.damaged(
+            false => Err(dir.corrupted(
                 SEAL,
                 format!(
                     "its digest is {}, the task expects {}",
@@ -109,56 +111,61 @@ impl StageDir {
         }
     }
 
-    /// The store it lies in.
+    /// Returns its store.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// The stage.
+    /// Returns its stage.
     pub fn stage(&self) -> Stage {
         self.stage
     }
 
-    /// Its content key.
+    /// Returns its content key.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// Store path of `name` in this directory.
+    /// Returns the store path of `name` in this directory.
     pub fn path(&self, name: &str) -> String {
         format!("stages/{}-{}/{name}", self.stage.slug(), self.key)
     }
 
-    /// Store path of the object with that digest.
+    /// Returns the store path of the object with the digest `sha256`.
     pub fn object_path(&self, sha256: &str) -> String {
         self.path(&format!("objects/{sha256}"))
     }
 
-    /// Store path of the manifest of a shard.
+    /// Returns the store path of a shard's manifest.
     pub fn shard_path(&self, range: &Range<i64>) -> String {
         self.path(&format!("shards/{}.json", range_name(range)))
     }
 
-    /// The seal, if the stage is finished.
+    /// Returns the seal; `None` if the stage is not sealed.
     pub fn seal(&self) -> Result<Option<Seal>, ReadError> {
         let Some(bytes) = self.store.get_if_present(&self.path(SEAL))? else {
             return Ok(None);
         };
-        let seal: Seal = envelope::open(&bytes).map_err(|problem| self.damaged(SEAL, problem))?;
+        let seal: Seal = envelope::open(&bytes).map_err(|problem| self.corrupted(SEAL, problem))?;
         match seal.stage == self.stage && seal.key == self.key {
             true => Ok(Some(seal)),
-            false => Err(self.damaged(SEAL, format!("it belongs to {}-{}", seal.stage, seal.key))),
+            false => {
+                Err(self.corrupted(SEAL, format!("it belongs to {}-{}", seal.stage, seal.key)))
+            }
         }
     }
 
-    /// The seal of a stage that must be finished; none there is [`ReadError::Damaged`].
+    /// Returns the seal of a stage that must be sealed.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupted`] if there is none.
     pub fn sealed(&self) -> Result<Seal, ReadError> {
         self.seal()?
-            .ok_or_else(|| self.damaged(SEAL, "it is gone, or the stage was never sealed"))
+            .ok_or_else(|| self.corrupted(SEAL, "it is missing, or the stage was never sealed"))
     }
 
-    /// The manifest of a shard, if it is committed and its objects are there in full length. A damaged manifest counts as
-    /// none: the shard is made again, and its commit puts all right.
+    /// Returns the manifest of a committed shard; `None` if an object is missing or truncated, or the manifest is corrupt: the shard is then
+    /// recomputed, and its commit repairs both.
     pub fn committed(&self, range: &Range<i64>) -> Result<Option<ShardManifest>, StoreError> {
         let Some(manifest) = self.manifest(range)?.and_then(Result::ok) else {
             return Ok(None);
@@ -173,7 +180,7 @@ impl StageDir {
         Ok(Some(manifest))
     }
 
-    /// The manifest of a shard as it lies there: none, whole, or how it is damaged.
+    /// Returns the manifest of a shard; the inner error says how it is corrupt.
     pub(super) fn manifest(
         &self,
         range: &Range<i64>,
@@ -192,7 +199,7 @@ impl StageDir {
         )))
     }
 
-    /// The ranges of all shards that have a manifest, in order; files with other names are passed over.
+    /// Returns the ranges of all shards that have a manifest, in order; files with other names are skipped.
     pub(super) fn shard_ranges(&self) -> Result<Vec<Range<i64>>, StoreError> {
         let entries = self.store.list(&self.path("shards"))?;
         let range = |path: &str| {
@@ -207,9 +214,9 @@ impl StageDir {
             .collect())
     }
 
-    /// The error for a damaged object `name` of this directory.
-    pub(super) fn damaged(&self, name: &str, problem: impl Into<String>) -> ReadError {
-        ReadError::Damaged {
+    /// Returns the error for a corrupt object `name` of this directory.
+    pub(super) fn corrupted(&self, name: &str, problem: impl Into<String>) -> ReadError {
+        ReadError::Corrupted {
             stage: self.stage,
             key: self.key.clone(),
             object: self.store.describe(&self.path(name)),
@@ -218,12 +225,12 @@ impl StageDir {
     }
 }
 
-/// `<start>-<end>`, 12 digits each, so that names sort as ranges do.
+/// Returns `<start>-<end>`, 12 digits each, so that names sort like ranges.
 pub(super) fn range_name(range: &Range<i64>) -> String {
     format!("{:012}-{:012}", range.start, range.end)
 }
 
-/// Every object that a manifest refers to: tables, then files.
+/// Returns every object that a manifest refers to: tables, then files.
 pub(super) fn objects_of(manifest: &ShardManifest) -> impl Iterator<Item = &ObjectRef> {
     manifest
         .tables

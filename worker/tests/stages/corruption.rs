@@ -22,7 +22,8 @@ fn corrupted_input_is_named_and_recomputed() {
         duplicates: None,
     };
     let filter = fixture.task(params, &[&input], fixture.count(&input));
-    let (dir, seal): (StageDir, Seal) = StageDir::input(&fixture.store(), &input).expect("a seal");
+    let (dir, seal): (StageDir, Seal) =
+        StageDir::open_input(&fixture.store(), &input).expect("a seal");
     let object = fixture
         .path("workspace")
         .join(dir.object_path(&seal.shards[0].tables["rows"].object.sha256));
@@ -79,7 +80,7 @@ fn oversized_prompt_is_rejected() {
     let output = scalequest_worker::storage::commit::ShardOutput::new("none")
         .table("rows", encode_rows(&rows))
         .table("rejects", Vec::new());
-    StageDir::of(&fixture.store(), &before)
+    StageDir::for_task(&fixture.store(), &before)
         .commit(&(0..2), &output)
         .expect("committed");
     let input = sealed(&before);

@@ -129,12 +129,12 @@ impl Fixture {
     }
 
     pub fn rows<T: serde::de::DeserializeOwned>(&self, input: &TaskInput, table: &str) -> Vec<T> {
-        let (dir, seal) = StageDir::input(&self.store(), input).expect("a seal");
+        let (dir, seal) = StageDir::open_input(&self.store(), input).expect("a seal");
         read_rows(&dir, &seal, table, 0..i64::MAX).expect("rows")
     }
 
     pub fn count(&self, input: &TaskInput) -> i64 {
-        StageDir::input(&self.store(), input)
+        StageDir::open_input(&self.store(), input)
             .expect("a seal")
             .1
             .rows["rows"]

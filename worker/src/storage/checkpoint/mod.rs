@@ -1,6 +1,5 @@
-//! Progress within a shard that is not yet committed: named parts, saved together. Parts are named by their digest and a
-//! small index is written last, so that a save that is cut short is not seen and the one before it serves. It does not
-//! know what the parts mean.
+//! Checkpoints: the progress of a shard that is not yet committed, as snapshots of named parts. Parts are stored under their digest and a small
+//! index is written last, so that an interrupted save is invisible and the previous snapshot stays valid. It does not know what the parts mean.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -13,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::envelope;
-use super::store::{Content, Created, StoreError};
+use super::store::{Content, PutOutcome, StoreError};
 use super::workspace::{StageDir, range_name};
 
-/// How many saves are kept: the last one, and the one before it in case the last is damaged.
-const KEPT: usize = 2;
+/// Number of retained snapshots: the last one, and the previous one in case the last is corrupt.
+const RETAINED: usize = 2;
 
 /// The checkpoint of one shard of one stage.
 #[derive(Clone, Debug)]
@@ -26,15 +25,15 @@ pub struct Checkpoint {
     range: Range<i64>,
 }
 
-/// A complete save.
+/// A complete snapshot.
 #[derive(Clone, Debug)]
-pub struct Saved {
+pub struct Snapshot {
     dir: StageDir,
     prefix: String,
     parts: BTreeMap<String, ObjectRef>,
 }
 
-/// What a save consists of; written after its parts.
+/// The parts of a snapshot; written after them.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Index {
@@ -42,7 +41,7 @@ struct Index {
 }
 
 impl Checkpoint {
-    /// The checkpoint of the shard `range`, whether it exists or not.
+    /// The checkpoint of the shard `range`, which need not exist.
     pub fn new(dir: &StageDir, range: &Range<i64>) -> Self {
         Checkpoint {
             dir: dir.clone(),
@@ -50,51 +49,51 @@ impl Checkpoint {
         }
     }
 
-    /// Saves `parts` as the whole progress, in place of what was saved before. Parts that did not change since are not
-    /// written again.
+    /// Saves a snapshot of all `parts`. Unchanged parts are not written again.
     pub fn save(&self, parts: &BTreeMap<String, Content>) -> Result<(), StoreError> {
         let store = self.dir.store();
         let mut index = Index {
             parts: BTreeMap::new(),
         };
         for (name, content) in parts {
-            let object = measure(content)?;
+            let object = object_ref(content)?;
             let path = self.path(&object.sha256);
-            if store.put_new(&path, content.clone())? == (Created::AlreadyThere { same: false }) {
+            if store.put_new(&path, content.clone())? == (PutOutcome::AlreadyExists { same: false })
+            {
                 store.put(&path, content.clone())?;
             }
             index.parts.insert(name.clone(), object);
         }
-        let next = self.saves()?.last().map_or(0, |last| last + 1);
+        let next = self.snapshot_numbers()?.last().map_or(0, |last| last + 1);
         store.put(&self.index_path(next), envelope::wrap(&index))?;
-        self.forget_old()
+        self.remove_old()
     }
 
-    /// The last save that is complete; damaged ones are passed over.
-    pub fn load(&self) -> Result<Option<Saved>, StoreError> {
-        for number in self.saves()?.into_iter().rev() {
+    /// Loads the last snapshot that is intact; corrupt ones are skipped.
+    pub fn load(&self) -> Result<Option<Snapshot>, StoreError> {
+        for number in self.snapshot_numbers()?.into_iter().rev() {
             match self.open(number)? {
-                Ok(saved) => return Ok(Some(saved)),
+                Ok(snapshot) => return Ok(Some(snapshot)),
                 Err(problem) => {
                     let object = self.dir.store().describe(&self.index_path(number));
-                    tracing::warn!(object, problem, "passed over a damaged checkpoint");
+                    tracing::warn!(object, problem, "skipped a corrupt checkpoint");
                 }
             }
         }
         Ok(None)
     }
 
-    /// Removes all saves: the shard is committed, or they are of no use.
+    /// Removes all snapshots: the shard is committed, or they are unusable.
     pub fn remove(&self) -> Result<(), StoreError> {
-        // Indices first, so that a removal that is cut short leaves no save with parts missing.
-        for number in self.saves()? {
+        // Indexes first, so that an interrupted removal leaves no snapshot without its parts.
+        for number in self.snapshot_numbers()? {
             self.dir.store().delete(&self.index_path(number))?;
         }
         self.dir.store().delete_below(&self.prefix())
     }
 
-    /// The save `number`, or how it is damaged.
-    fn open(&self, number: u64) -> Result<Result<Saved, String>, StoreError> {
+    /// Opens the snapshot `number`; the inner error says how it is corrupt.
+    fn open(&self, number: u64) -> Result<Result<Snapshot, String>, StoreError> {
         let index = match self.index(number)? {
             Ok(index) => index,
             Err(problem) => return Ok(Err(problem)),
@@ -104,15 +103,15 @@ impl Checkpoint {
             let present = self
                 .dir
                 .store()
-                .scan(&self.path(&part.sha256), &mut |piece| {
-                    hash.update(piece);
-                    bytes += piece.len() as i64;
+                .scan(&self.path(&part.sha256), &mut |chunk| {
+                    hash.update(chunk);
+                    bytes += chunk.len() as i64;
                 })?;
             if !present || bytes != part.bytes || hex(&hash.finalize()) != part.sha256 {
-                return Ok(Err(format!("its part {name} is missing or damaged")));
+                return Ok(Err(format!("its part {name} is missing or corrupt")));
             }
         }
-        Ok(Ok(Saved {
+        Ok(Ok(Snapshot {
             dir: self.dir.clone(),
             prefix: self.prefix(),
             parts: index.parts,
@@ -122,19 +121,19 @@ impl Checkpoint {
     fn index(&self, number: u64) -> Result<Result<Index, String>, StoreError> {
         match self.dir.store().get_if_present(&self.index_path(number))? {
             Some(bytes) => Ok(envelope::open(&bytes)),
-            None => Ok(Err("it is gone".into())),
+            None => Ok(Err("it is missing".into())),
         }
     }
 
-    /// Removes all saves but the last ones, and parts that none of these refers to.
-    fn forget_old(&self) -> Result<(), StoreError> {
-        let saves = self.saves()?;
-        let (old, kept) = saves.split_at(saves.len().saturating_sub(KEPT));
+    /// Removes all but the retained snapshots, and parts that none of these refers to.
+    fn remove_old(&self) -> Result<(), StoreError> {
+        let numbers = self.snapshot_numbers()?;
+        let (old, retained) = numbers.split_at(numbers.len().saturating_sub(RETAINED));
         for number in old {
             self.dir.store().delete(&self.index_path(*number))?;
         }
         let mut used = BTreeSet::new();
-        for number in kept {
+        for number in retained {
             if let Ok(index) = self.index(*number)? {
                 used.extend(
                     index
@@ -152,8 +151,8 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Numbers of the saves that have an index, oldest first.
-    fn saves(&self) -> Result<Vec<u64>, StoreError> {
+    /// Returns the numbers of the snapshots that have an index, oldest first.
+    fn snapshot_numbers(&self) -> Result<Vec<u64>, StoreError> {
         let entries = self.dir.store().list(&self.prefix())?;
         let number = |path: &str| path.rsplit('/').next()?.strip_suffix(".json")?.parse().ok();
         Ok(entries
@@ -176,13 +175,13 @@ impl Checkpoint {
     }
 }
 
-impl Saved {
-    /// Names of the parts.
+impl Snapshot {
+    /// Returns the names of the parts.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.parts.keys().map(String::as_str)
     }
 
-    /// The part `name`, in memory; `None` if the save has no such part.
+    /// Reads the part `name`; `None` if the snapshot has no such part.
     pub fn bytes(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
         self.parts
             .get(name)
@@ -190,8 +189,7 @@ impl Saved {
             .transpose()
     }
 
-    /// The part `name` as a local file, not to be changed: in place, or copied into `folder` where the store is not a
-    /// directory.
+    /// Returns the part `name` as a read-only local file: in place if the store is a directory, otherwise downloaded to `folder`.
     pub fn file(&self, name: &str, folder: &Path) -> Result<Option<PathBuf>, StoreError> {
         let Some(part) = self.parts.get(name) else {
             return Ok(None);
@@ -209,7 +207,7 @@ impl Saved {
     }
 }
 
-fn measure(content: &Content) -> Result<ObjectRef, StoreError> {
+fn object_ref(content: &Content) -> Result<ObjectRef, StoreError> {
     match content {
         Content::Bytes(bytes) => Ok(ObjectRef {
             sha256: sha256_hex(bytes),
@@ -217,9 +215,9 @@ fn measure(content: &Content) -> Result<ObjectRef, StoreError> {
         }),
         Content::File(path) => {
             let (mut hash, mut bytes) = (Sha256::new(), 0);
-            super::store::scan_file(path, &mut |piece| {
-                hash.update(piece);
-                bytes += piece.len() as i64;
+            super::store::scan_file(path, &mut |chunk| {
+                hash.update(chunk);
+                bytes += chunk.len() as i64;
             })?;
             Ok(ObjectRef {
                 sha256: hex(&hash.finalize()),

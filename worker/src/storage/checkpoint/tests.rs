@@ -1,4 +1,4 @@
-//! The last complete save wins, whatever happens to one that is not.
+//! The last intact snapshot is loaded, whatever happens to an incomplete one.
 
 use super::super::fixtures::{Fault, Fixture};
 use super::*;
@@ -11,11 +11,11 @@ fn parts(parts: &[(&str, &str)]) -> BTreeMap<String, Content> {
 }
 
 fn loaded(checkpoint: &Checkpoint) -> Option<Vec<(String, String)>> {
-    let saved = checkpoint.load().unwrap()?;
+    let snapshot = checkpoint.load().unwrap()?;
     let text =
-        |name: &str| String::from_utf8(saved.bytes(name).unwrap().unwrap().to_vec()).unwrap();
+        |name: &str| String::from_utf8(snapshot.bytes(name).unwrap().unwrap().to_vec()).unwrap();
     Some(
-        saved
+        snapshot
             .names()
             .map(|name| (name.to_string(), text(name)))
             .collect(),
@@ -32,7 +32,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Option<Vec<(String, String)>> {
 }
 
 #[test]
-fn the_last_save_is_loaded_and_removal_leaves_nothing() {
+fn checkpoint_loads_last_snapshot() {
     let fixture = Fixture::new(10, 5);
     let checkpoint = Checkpoint::new(&fixture.dir(), &(0..5));
     assert_eq!(loaded(&checkpoint), None);
@@ -45,7 +45,7 @@ fn the_last_save_is_loaded_and_removal_leaves_nothing() {
     assert_eq!(
         fixture.files().len(),
         2 + 3,
-        "two indices, two steps and the weights, once"
+        "two indexes, two steps and the weights, once"
     );
     assert_eq!(
         loaded(&Checkpoint::new(&fixture.dir(), &(5..10))),
@@ -63,7 +63,7 @@ fn the_last_save_is_loaded_and_removal_leaves_nothing() {
 }
 
 #[test]
-fn a_save_that_is_damaged_anywhere_is_passed_over_for_the_one_before() {
+fn corrupt_snapshot_falls_back_to_previous() {
     for fault in Fault::ALL {
         let fixture = Fixture::new(10, 5);
         let checkpoint = Checkpoint::new(&fixture.dir(), &(0..5));
@@ -76,7 +76,7 @@ fn a_save_that_is_damaged_anywhere_is_passed_over_for_the_one_before() {
             .unwrap();
         let whole = fixture.files();
         for (path, _) in whole.iter().filter(|(path, _)| !first.contains(path)) {
-            fault.damage(&fixture.local(path));
+            fault.corrupt(&fixture.local(path));
             assert_eq!(
                 loaded(&checkpoint),
                 pairs(&[("a", "first a"), ("b", "first b")]),
@@ -90,13 +90,13 @@ fn a_save_that_is_damaged_anywhere_is_passed_over_for_the_one_before() {
 }
 
 #[test]
-fn a_save_after_damage_mends_it() {
+fn save_repairs_corrupt_snapshot() {
     for fault in Fault::ALL {
         let fixture = Fixture::new(10, 5);
         let checkpoint = Checkpoint::new(&fixture.dir(), &(0..5));
         checkpoint.save(&parts(&[("a", "text")])).unwrap();
         for (path, _) in fixture.files() {
-            fault.damage(&fixture.local(&path));
+            fault.corrupt(&fixture.local(&path));
         }
         assert_eq!(loaded(&checkpoint), None);
         checkpoint.save(&parts(&[("a", "text")])).unwrap();
@@ -105,7 +105,7 @@ fn a_save_after_damage_mends_it() {
 }
 
 #[test]
-fn parts_may_be_files() {
+fn checkpoint_parts_may_be_files() {
     let fixture = Fixture::new(10, 5);
     let file = fixture.folder.path().join("weights");
     std::fs::write(&file, "weights").unwrap();
@@ -116,12 +116,12 @@ fn parts_may_be_files() {
             Content::from(file),
         )]))
         .unwrap();
-    let saved = checkpoint.load().unwrap().unwrap();
-    let path = saved
+    let snapshot = checkpoint.load().unwrap().unwrap();
+    let path = snapshot
         .file("weights", fixture.folder.path())
         .unwrap()
         .unwrap();
     assert_eq!(std::fs::read_to_string(path).unwrap(), "weights");
-    assert_eq!(saved.file("other", fixture.folder.path()).unwrap(), None);
-    assert_eq!(saved.bytes("other").unwrap(), None);
+    assert_eq!(snapshot.file("other", fixture.folder.path()).unwrap(), None);
+    assert_eq!(snapshot.bytes("other").unwrap(), None);
 }

@@ -1,5 +1,5 @@
-//! Commits a shard: its data objects first, each named by its digest, then one small manifest that is created once and
-//! makes the shard exist. A crash before that leaves nothing that counts; a retried or doubled commit changes nothing.
+//! Commits a shard: first its data objects, each named by its digest, then one small manifest, which is created once and makes the shard exist.
+//! A crash before that has no effect; a repeated or concurrent commit changes nothing.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,23 +11,23 @@ use scalequest_crds::protocol::report::{Counts, Histogram};
 use sha2::{Digest, Sha256};
 
 use super::envelope;
-use super::store::{Content, Created, StoreError};
+use super::store::{Content, PutOutcome, StoreError};
 use super::workspace::StageDir;
 
-/// The whole output of a shard.
+/// The output of a shard.
 #[derive(Clone, Debug, Default)]
 pub struct ShardOutput {
     tables: BTreeMap<String, Content>,
     files: BTreeMap<String, PathBuf>,
-    /// What was counted.
+    /// Counts of rows and tokens.
     pub counts: Counts,
-    /// Small distributions.
+    /// Histograms of row values.
     pub histograms: Vec<Histogram>,
     backend: String,
 }
 
 impl ShardOutput {
-    /// An output without rows, computed by the compute backend `backend` (`none` where nothing was computed).
+    /// An output without rows, computed by the compute backend `backend` (`none` if nothing was computed).
     pub fn new(backend: &str) -> Self {
         ShardOutput {
             backend: backend.to_string(),
@@ -35,25 +35,25 @@ impl ShardOutput {
         }
     }
 
-    /// Adds a table: JSON lines, each with its line feed, in memory ([`super::table::encode_rows`]) or in a local file.
+    /// Adds a table of JSON lines, in memory ([`super::table::encode_rows`]) or in a local file.
     pub fn table(mut self, name: &str, lines: impl Into<Content>) -> Self {
         self.tables.insert(name.to_string(), lines.into());
         self
     }
 
-    /// Adds a file under a relative path: a trained model's.
+    /// Adds a file of a trained model under a relative path.
     pub fn file(mut self, name: &str, path: impl Into<PathBuf>) -> Self {
         self.files.insert(name.to_string(), path.into());
         self
     }
 
-    /// Sets what was counted.
+    /// Sets the counts.
     pub fn counts(mut self, counts: Counts) -> Self {
         self.counts = counts;
         self
     }
 
-    /// Adds a distribution.
+    /// Adds a histogram.
     pub fn histogram(mut self, histogram: Histogram) -> Self {
         self.histograms.push(histogram);
         self
@@ -61,11 +61,11 @@ impl ShardOutput {
 }
 
 impl StageDir {
-    /// Commits the output for global rows `range`: the manifest that now stands, and whether it had been committed before.
+    /// Commits the output for global rows `range`. Returns the valid manifest, and whether it had been committed before.
     ///
-    /// A shard that was committed before with other bytes (by arithmetic that does not repeat) stands as it was, as long
-    /// as its objects are there. A stage that is not sharded may commit its rows in several pieces as well: a seal takes any
-    /// ranges that together cover the rows.
+    /// A shard that was committed before with other bytes (by a backend that is not bit-reproducible) stays as it was, as long as its
+    /// objects exist. A stage that is not sharded may commit its rows in several ranges too: a seal accepts any ranges that
+    /// together cover the rows.
     pub fn commit(
         &self,
         range: &Range<i64>,
@@ -103,35 +103,35 @@ impl StageDir {
         let path = self.shard_path(range);
         let bytes = envelope::wrap(&manifest);
         match self.store().put_new(&path, bytes.clone())? {
-            Created::Created => return Ok((manifest, false)),
-            Created::AlreadyThere { same: true } => return Ok((manifest, true)),
-            Created::AlreadyThere { same: false } => {}
+            PutOutcome::Created => return Ok((manifest, false)),
+            PutOutcome::AlreadyExists { same: true } => return Ok((manifest, true)),
+            PutOutcome::AlreadyExists { same: false } => {}
         }
-        if let Some(standing) = self.committed(range)? {
-            return Ok((standing, true));
+        if let Some(existing) = self.committed(range)? {
+            return Ok((existing, true));
         }
         self.store().put(&path, bytes)?;
         Ok((manifest, false))
     }
 
-    /// Stores `content` under its digest; an object of that name with other bytes is damaged and is written anew.
+    /// Stores `content` under its digest; an object of that name with other bytes is corrupt and is replaced.
     fn store_object(&self, content: &Content) -> Result<(ObjectRef, i64), StoreError> {
-        let (object, rows) = measure(content)?;
+        let (object, rows) = object_ref(content)?;
         let path = self.object_path(&object.sha256);
-        if !self.store().put_new(&path, content.clone())?.holds() {
+        if !self.store().put_new(&path, content.clone())?.has_content() {
             self.store().put(&path, content.clone())?;
         }
         Ok((object, rows))
     }
 }
 
-/// Digest, size and number of lines of `content`.
-fn measure(content: &Content) -> Result<(ObjectRef, i64), StoreError> {
+/// Returns digest, size and number of lines of `content`.
+fn object_ref(content: &Content) -> Result<(ObjectRef, i64), StoreError> {
     let (mut hash, mut bytes, mut lines) = (Sha256::new(), 0_i64, 0_i64);
-    let mut take = |piece: &[u8]| {
-        hash.update(piece);
-        bytes += piece.len() as i64;
-        lines += count_lines(piece);
+    let mut take = |chunk: &[u8]| {
+        hash.update(chunk);
+        bytes += chunk.len() as i64;
+        lines += count_lines(chunk);
     };
     match content {
         Content::Bytes(all) => take(all),
@@ -146,9 +146,9 @@ fn measure(content: &Content) -> Result<(ObjectRef, i64), StoreError> {
     ))
 }
 
-/// Number of line feeds.
-pub(super) fn count_lines(piece: &[u8]) -> i64 {
-    piece.iter().map(|byte| i64::from(*byte == b'\n')).sum()
+/// Returns the number of line feeds.
+pub(super) fn count_lines(chunk: &[u8]) -> i64 {
+    chunk.iter().map(|byte| i64::from(*byte == b'\n')).sum()
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! A shard exists whole or not at all, and committing it twice is harmless.
+//! A shard is committed atomically, and committing it twice has no effect.
 
 use super::super::fixtures::{Fault, Fixture, output};
 use super::*;
 
 #[test]
-fn a_committed_shard_is_found_with_what_was_counted() {
+fn committed_shard_has_its_counts() {
     let fixture = Fixture::new(10, 5);
     assert_eq!(fixture.dir().committed(&(0..5)).unwrap(), None);
     let (manifest, reused) = fixture.dir().commit(&(0..5), &output(&(0..5))).unwrap();
@@ -26,7 +26,7 @@ fn a_committed_shard_is_found_with_what_was_counted() {
 }
 
 #[test]
-fn committing_again_changes_no_file() {
+fn repeated_commit_changes_no_file() {
     let fixture = Fixture::committed(10, 5);
     let before = fixture.files();
     assert!(fixture.commit(0..5));
@@ -34,7 +34,7 @@ fn committing_again_changes_no_file() {
 }
 
 #[test]
-fn an_object_has_its_digest_as_its_name() {
+fn object_names_are_their_digests() {
     let fixture = Fixture::committed(10, 5);
     for (path, bytes) in fixture.files() {
         if let Some((_, name)) = path.split_once("/objects/") {
@@ -44,7 +44,7 @@ fn an_object_has_its_digest_as_its_name() {
 }
 
 #[test]
-fn a_crash_before_the_manifest_leaves_nothing_that_counts() {
+fn commit_without_manifest_does_not_count() {
     let fixture = Fixture::committed(10, 5);
     std::fs::remove_file(fixture.manifest(0..5)).unwrap();
     assert_eq!(fixture.dir().committed(&(0..5)).unwrap(), None);
@@ -53,30 +53,30 @@ fn a_crash_before_the_manifest_leaves_nothing_that_counts() {
 }
 
 #[test]
-fn another_result_for_the_same_rows_does_not_replace_the_first() {
+fn first_committed_result_stays() {
     let fixture = Fixture::new(10, 5);
     let (first, _) = fixture.dir().commit(&(0..5), &output(&(0..5))).unwrap();
-    let (standing, reused) = fixture.dir().commit(&(0..5), &output(&(0..4))).unwrap();
+    let (existing, reused) = fixture.dir().commit(&(0..5), &output(&(0..4))).unwrap();
     assert!(reused);
-    assert_eq!(standing, first);
+    assert_eq!(existing, first);
 }
 
 #[test]
-fn committing_again_mends_damage_to_the_manifest_and_to_objects() {
+fn repeated_commit_repairs_corruption() {
     for fault in Fault::ALL {
         let fixture = Fixture::committed(10, 5);
         let whole = fixture.files();
-        fault.damage(&fixture.manifest(0..5));
+        fault.corrupt(&fixture.manifest(0..5));
         fixture.commit(0..5);
         assert_eq!(fixture.files(), whole, "{fault:?} of a manifest");
-        fault.damage(&fixture.object(0..5, "rows"));
+        fault.corrupt(&fixture.object(0..5, "rows"));
         fixture.commit(0..5);
         assert_eq!(fixture.files(), whole, "{fault:?} of an object");
     }
 }
 
 #[test]
-fn a_shard_whose_object_is_gone_or_cut_is_not_taken_for_committed() {
+fn shard_with_missing_object_is_uncommitted() {
     for fault in [
         Fault::Delete,
         Fault::Truncate,
@@ -84,13 +84,13 @@ fn a_shard_whose_object_is_gone_or_cut_is_not_taken_for_committed() {
         Fault::Lengthen,
     ] {
         let fixture = Fixture::committed(10, 5);
-        fault.damage(&fixture.object(0..5, "rejects"));
+        fault.corrupt(&fixture.object(0..5, "rejects"));
         assert_eq!(fixture.dir().committed(&(0..5)).unwrap(), None, "{fault:?}");
     }
 }
 
 #[test]
-fn a_table_may_come_from_a_file() {
+fn table_may_come_from_a_file() {
     let fixture = Fixture::new(1, 1);
     let path = fixture.folder.path().join("lines");
     std::fs::write(&path, "1\n2\n3\n").unwrap();
@@ -105,7 +105,7 @@ fn a_table_may_come_from_a_file() {
 }
 
 #[test]
-fn twins_that_commit_at_once_agree() {
+fn concurrent_commits_agree() {
     let fixture = Fixture::new(40, 40);
     let dir = fixture.dir();
     let made = std::sync::atomic::AtomicUsize::new(0);

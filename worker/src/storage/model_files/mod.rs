@@ -1,7 +1,7 @@
-//! A trained model from the workspace as a local directory in the Hugging Face layout. Files are linked in place or
-//! fetched, and their digests are checked. It does not know what is in them.
+//! A trained model of the workspace as a local directory in the Hugging Face layout. Files are linked in place or downloaded, and verified by
+//! digest. It does not know what the files contain.
 
-mod keep;
+mod cache;
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -14,11 +14,11 @@ use sha2::{Digest, Sha256};
 use super::store::{Store, StoreError};
 use super::workspace::{ReadError, StageDir};
 
-pub use keep::{KEPT, Kept, keep};
+pub use cache::{CachedModel, MAX_CACHED_MODELS, fetch_cached};
 
-/// Makes the files of the sealed training stage `stage` with content key `key` available in a directory below `cache`, and
-/// returns that directory. Where the store is a directory its files are linked, otherwise they are fetched once. Every
-/// digest is checked each time.
+/// Makes the files of the sealed training stage `stage` with the content key `key` available in a directory below `cache`, and
+/// returns that directory. Files of a directory store are linked, those of an object store are downloaded once. Every digest is verified
+/// each time.
 pub fn fetch(store: &Store, stage: Stage, key: &str, cache: &Path) -> Result<PathBuf, ReadError> {
     let dir = StageDir::new(store, stage, key);
     let seal = dir.sealed()?;
@@ -27,19 +27,19 @@ pub fn fetch(store: &Store, stage: Stage, key: &str, cache: &Path) -> Result<Pat
         let target = folder.join(checked_name(&dir, name)?);
         match store.local_path(&dir.object_path(&file.sha256)) {
             Some(object) => {
-                check(&dir, &object, file)?;
+                verify(&dir, &object, file)?;
                 link(&object, &target).map_err(|e| StoreError::from_io("write", &target, e))?;
             }
             None => {
-                if check(&dir, &target, file).is_err() {
+                if verify(&dir, &target, file).is_err() {
                     let object = dir.object_path(&file.sha256);
                     match store.download(&object, &target) {
                         Err(StoreError::NotFound { .. }) => {
-                            return Err(damaged(&dir, file, "it is gone"));
+                            return Err(corrupted(&dir, file, "it is missing"));
                         }
                         result => result?,
                     }
-                    check(&dir, &target, file)?;
+                    verify(&dir, &target, file)?;
                 }
             }
         }
@@ -47,7 +47,7 @@ pub fn fetch(store: &Store, stage: Stage, key: &str, cache: &Path) -> Result<Pat
     Ok(folder)
 }
 
-/// File names are relative and stay below the model's directory.
+/// Checks that a file name is relative and stays below the model's directory.
 fn checked_name<'a>(dir: &StageDir, name: &'a str) -> Result<&'a Path, ReadError> {
     let path = Path::new(name);
     match path
@@ -60,24 +60,24 @@ fn checked_name<'a>(dir: &StageDir, name: &'a str) -> Result<&'a Path, ReadError
             object: dir.store().describe(&dir.path(super::workspace::SEAL)),
             line: 0,
             problem: format!(
-                "it lists the file {name:?}, which does not lie below the model's directory"
+                "it lists the file {name:?}, which is not below the model's directory"
             ),
         }),
     }
 }
 
-fn check(dir: &StageDir, path: &Path, file: &ObjectRef) -> Result<(), ReadError> {
+fn verify(dir: &StageDir, path: &Path, file: &ObjectRef) -> Result<(), ReadError> {
     let (mut hash, mut bytes) = (Sha256::new(), 0_i64);
-    let scanned = super::store::scan_file(path, &mut |piece| {
-        hash.update(piece);
-        bytes += piece.len() as i64;
+    let scanned = super::store::scan_file(path, &mut |chunk| {
+        hash.update(chunk);
+        bytes += chunk.len() as i64;
     });
     match scanned {
-        Err(StoreError::NotFound { .. }) => return Err(damaged(dir, file, "it is gone")),
+        Err(StoreError::NotFound { .. }) => return Err(corrupted(dir, file, "it is missing")),
         result => result?,
     }
     if bytes != file.bytes {
-        return Err(damaged(
+        return Err(corrupted(
             dir,
             file,
             &format!("it has {bytes} bytes instead of {}", file.bytes),
@@ -85,16 +85,12 @@ fn check(dir: &StageDir, path: &Path, file: &ObjectRef) -> Result<(), ReadError>
     }
     match hex(&hash.finalize()) == file.sha256 {
         true => Ok(()),
-        false => Err(damaged(
-            dir,
-            file,
-            "its bytes do not have the digest that is its name",
-        )),
+        false => Err(corrupted(dir, file, "its bytes do not match its digest")),
     }
 }
 
-fn damaged(dir: &StageDir, file: &ObjectRef, problem: &str) -> ReadError {
-    dir.damaged(&format!("objects/{}", file.sha256), problem)
+fn corrupted(dir: &StageDir, file: &ObjectRef, problem: &str) -> ReadError {
+    dir.corrupted(&format!("objects/{}", file.sha256), problem)
 }
 
 fn link(object: &Path, target: &Path) -> std::io::Result<()> {
@@ -104,18 +100,18 @@ fn link(object: &Path, target: &Path) -> std::io::Result<()> {
     if let Some(folder) = target.parent() {
         fs::create_dir_all(folder)?;
     }
-    // Beside its target, then renamed: two workers may share the cache.
-    let beside = target.with_file_name(format!(
+    // Renamed into place: two workers may share the cache.
+    let temporary = target.with_file_name(format!(
         ".link-{}-{:?}",
         std::process::id(),
         std::thread::current().id()
     ));
-    match fs::remove_file(&beside) {
+    match fs::remove_file(&temporary) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    std::os::unix::fs::symlink(object, &beside)?;
-    fs::rename(&beside, target)
+    std::os::unix::fs::symlink(object, &temporary)?;
+    fs::rename(&temporary, target)
 }
 
 #[cfg(test)]

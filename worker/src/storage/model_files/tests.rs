@@ -1,4 +1,4 @@
-//! A trained model appears as a directory, whole or not at all.
+//! A trained model becomes a directory of verified files.
 
 use super::super::commit::ShardOutput;
 use super::super::fixtures::{Fault, Fixture};
@@ -34,7 +34,7 @@ fn fetched(fixture: &Fixture) -> Result<PathBuf, ReadError> {
 }
 
 #[test]
-fn a_model_in_a_directory_store_is_linked_in_place() {
+fn model_of_directory_store_is_linked() {
     let fixture = trained(&[
         ("config.json", "{}"),
         ("nested/model.safetensors", "weights"),
@@ -54,12 +54,12 @@ fn a_model_in_a_directory_store_is_linked_in_place() {
 }
 
 #[test]
-fn a_damaged_file_is_not_handed_out() {
+fn corrupt_model_file_is_an_error() {
     for fault in Fault::ALL {
         let fixture = trained(&[("config.json", "{}"), ("model.safetensors", "weights")]);
         fetched(&fixture).unwrap();
         let manifest = fixture.dir().sealed().unwrap().shards.remove(0);
-        fault.damage(
+        fault.corrupt(
             &fixture.local(
                 &fixture
                     .dir()
@@ -68,23 +68,23 @@ fn a_damaged_file_is_not_handed_out() {
         );
         let error = fetched(&fixture).unwrap_err();
         assert!(
-            matches!(error, ReadError::Damaged { .. }),
+            matches!(error, ReadError::Corrupted { .. }),
             "{fault:?}: {error}"
         );
     }
 }
 
 #[test]
-fn a_model_that_is_not_sealed_is_not_handed_out() {
+fn unsealed_model_is_an_error() {
     let fixture = Fixture::new(1, 1);
     assert!(matches!(
         fetched(&fixture).unwrap_err(),
-        ReadError::Damaged { .. }
+        ReadError::Corrupted { .. }
     ));
 }
 
 #[test]
-fn a_file_name_that_leads_elsewhere_is_refused() {
+fn file_names_must_stay_below_folder() {
     for name in ["../outside", "/etc/outside", "a/../../outside", ""] {
         let fixture = trained(&[(name, "x")]);
         assert!(
@@ -95,13 +95,13 @@ fn a_file_name_that_leads_elsewhere_is_refused() {
 }
 
 #[test]
-fn of_many_models_the_last_used_are_kept_and_one_in_use_always() {
+fn cache_evicts_least_recently_used() {
     let fixture = trained(&[("config.json", "{}")]);
     let cache = fixture.folder.path().join("cache");
     let stage = fixture.task.id.stage;
     let old = |number: usize| format!("{}-old{number}", stage.slug());
     let mut in_use = None;
-    for number in 0..KEPT + 3 {
+    for number in 0..MAX_CACHED_MODELS + 3 {
         let mark = cache.join(format!("{}.used", old(number)));
         fs::create_dir_all(cache.join(old(number))).unwrap();
         let file = fs::File::create(&mark).unwrap();
@@ -113,17 +113,17 @@ fn of_many_models_the_last_used_are_kept_and_one_in_use_always() {
             in_use = Some(file);
         }
     }
-    let kept = keep(&fixture.store, stage, &fixture.task.key, &cache).unwrap();
-    assert!(kept.folder().join("config.json").exists());
-    let left: Vec<usize> = (0..KEPT + 3)
+    let cached = fetch_cached(&fixture.store, stage, &fixture.task.key, &cache).unwrap();
+    assert!(cached.folder().join("config.json").exists());
+    let left: Vec<usize> = (0..MAX_CACHED_MODELS + 3)
         .filter(|number| cache.join(old(*number)).is_dir())
         .collect();
-    // Four had to go, the four used longest ago; the first of them is in use.
+    // The four least recently used ones are surplus, but the first of them is in use.
     assert_eq!(
         left,
-        [&[0], &(4..KEPT + 3).collect::<Vec<_>>()[..]].concat()
+        [&[0], &(4..MAX_CACHED_MODELS + 3).collect::<Vec<_>>()[..]].concat()
     );
     drop(in_use);
-    keep(&fixture.store, stage, &fixture.task.key, &cache).unwrap();
+    fetch_cached(&fixture.store, stage, &fixture.task.key, &cache).unwrap();
     assert!(!cache.join(old(0)).exists());
 }

@@ -1,4 +1,4 @@
-//! Merges checked shard manifests into a seal: rows, counts and histograms add up, backends are listed once. Pure.
+//! Merges verified shard manifests into a seal: rows, counts and histograms are summed, backends are listed once. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use scalequest_crds::protocol::manifest::{Seal, ShardManifest};
 use scalequest_crds::protocol::report::{Counts, Histogram};
 use scalequest_crds::v1alpha1::Stage;
 
-/// The seal over `shards`, which are in row order and have the content digest `digest`.
+/// Returns the seal over `shards`, which are in row order and have the content digest `digest`.
 pub(super) fn merge(stage: Stage, key: &str, digest: String, shards: Vec<ShardManifest>) -> Seal {
     let mut rows: BTreeMap<String, i64> = BTreeMap::new();
     let mut counts = Counts::default();

@@ -1,9 +1,9 @@
-//! Seals a stage: checks that its committed shards cover its rows and that every object is whole, then merges their
-//! manifests into one. What is damaged is removed, so that it is made again. It does not know what the rows say.
+//! Seals a stage: checks that its committed shards cover its rows and that every object is intact, then merges their manifests into one. Corrupt
+//! objects and the shards that refer to them are removed, so that they are recomputed. It does not know what the rows mean.
 
 mod tiling;
 
-mod examine;
+mod verify;
 
 mod merge;
 
@@ -12,34 +12,34 @@ use scalequest_crds::protocol::report::Outcome;
 use scalequest_crds::protocol::task::StageTask;
 
 use super::envelope;
-use super::store::{Created, Store, StoreError};
+use super::store::{PutOutcome, Store, StoreError};
 use super::workspace::{ReadError, SEAL, StageDir};
-use examine::{Damage, examine, examine_sizes};
 use merge::merge;
 use tiling::tile;
+use verify::{CorruptObject, verify_objects, verify_sizes};
 
-/// Shard indices that a report of missing shards names at most.
-const MISSING_NAMED: usize = 100;
+/// Largest number of missing shards that a report lists.
+const MAX_MISSING_LISTED: usize = 100;
 
-/// How sealing ended.
+/// The result of sealing.
 #[derive(Clone, Debug)]
-pub struct Sealing {
+pub struct SealResult {
     /// [`Outcome::Sealed`] or [`Outcome::Missing`].
     pub outcome: Outcome,
-    /// The seal, where there is one.
+    /// The seal, if the stage is sealed.
     pub seal: Option<Seal>,
-    /// Damage that was found and removed, for a person.
+    /// Corruption that was found and removed, for users.
     pub warnings: Vec<String>,
 }
 
-/// Seals the stage of `task`, or says which of its shards are to be made (again).
+/// Seals the stage of `task`, or reports which of its shards are missing.
 ///
-/// A stage that is sealed already is looked at again: `verify` reads every byte and finds any damage, otherwise only
-/// objects that are gone or have another size are found. A new seal always reads every byte.
-pub fn seal(store: &Store, task: &StageTask, verify: bool) -> Result<Sealing, StoreError> {
-    let dir = StageDir::of(store, task);
+/// A stage that is sealed already is checked again: with `verify` every byte is read and any corruption found, otherwise only missing
+/// objects and wrong sizes. A new seal always reads every byte.
+pub fn seal(store: &Store, task: &StageTask, verify: bool) -> Result<SealResult, StoreError> {
+    let dir = StageDir::for_task(store, task);
     let mut warnings = Warnings::default();
-    if let Some(seal) = standing_seal(&dir, task, verify, &mut warnings)? {
+    if let Some(seal) = existing_seal(&dir, task, verify, &mut warnings)? {
         return Ok(sealed(seal, warnings));
     }
     let grid: Vec<_> = (0..task.shards()).map(|index| task.range(index)).collect();
@@ -49,8 +49,12 @@ pub fn seal(store: &Store, task: &StageTask, verify: bool) -> Result<Sealing, St
         let tiling = tile(task.rows, &grid, &ranges);
         if !tiling.missing.is_empty() {
             let total = tiling.missing.len() as i64;
-            let shards = tiling.missing.into_iter().take(MISSING_NAMED).collect();
-            return Ok(Sealing {
+            let shards = tiling
+                .missing
+                .into_iter()
+                .take(MAX_MISSING_LISTED)
+                .collect();
+            return Ok(SealResult {
                 outcome: Outcome::Missing { shards, total },
                 seal: None,
                 warnings: warnings.0,
@@ -63,19 +67,19 @@ pub fn seal(store: &Store, task: &StageTask, verify: bool) -> Result<Sealing, St
             position.is_ok_and(|index| tiling.ranges[index].end == shard.end)
         };
         let used: Vec<_> = shards.into_iter().filter(is_used).collect();
-        let examination = examine(&dir, &used)?;
-        if examination.damage.is_empty() {
-            let seal = merge(dir.stage(), dir.key(), examination.digest, used);
+        let verification = verify_objects(&dir, &used)?;
+        if verification.corrupt.is_empty() {
+            let seal = merge(dir.stage(), dir.key(), verification.digest, used);
             return Ok(sealed(write(&dir, seal)?, warnings));
         }
-        remove(&dir, &used, &examination.damage, &mut warnings)?;
+        remove(&dir, &used, &verification.corrupt, &mut warnings)?;
     }
 }
 
-/// Whether shards with a manifest cover all rows of `task` and its objects are `most_bytes` at most, as lists of names tell: a seal is
-/// likely to come about, and soon.
-pub fn is_covered(store: &Store, task: &StageTask, most_bytes: u64) -> Result<bool, StoreError> {
-    let dir = StageDir::of(store, task);
+/// Whether shards with a manifest cover all rows of `task` and the stage's objects have at most `max_bytes`, judged by listings only: sealing
+/// will then probably succeed and be fast.
+pub fn is_covered(store: &Store, task: &StageTask, max_bytes: u64) -> Result<bool, StoreError> {
+    let dir = StageDir::for_task(store, task);
     let grid: Vec<_> = (0..task.shards()).map(|index| task.range(index)).collect();
     if !tile(task.rows, &grid, &dir.shard_ranges()?)
         .missing
@@ -85,23 +89,23 @@ pub fn is_covered(store: &Store, task: &StageTask, most_bytes: u64) -> Result<bo
     }
     let objects = store.list(&dir.path("objects"))?;
     let bytes = objects.iter().map(|object| object.bytes);
-    Ok(bytes.fold(0, u64::saturating_add) <= most_bytes)
+    Ok(bytes.fold(0, u64::saturating_add) <= max_bytes)
 }
 
-fn sealed(seal: Seal, warnings: Warnings) -> Sealing {
+fn sealed(seal: Seal, warnings: Warnings) -> SealResult {
     let outcome = Outcome::Sealed {
         digest: seal.digest.clone(),
         rows: seal.rows.clone(),
     };
-    Sealing {
+    SealResult {
         outcome,
         seal: Some(seal),
         warnings: warnings.0,
     }
 }
 
-/// The seal that is there, if it holds. One that does not is removed with what is damaged.
-fn standing_seal(
+/// Returns the existing seal if it is valid. An invalid one is removed with the corrupt objects.
+fn existing_seal(
     dir: &StageDir,
     task: &StageTask,
     verify: bool,
@@ -111,29 +115,29 @@ fn standing_seal(
         Ok(None) => return Ok(None),
         Ok(Some(seal)) => seal,
         Err(ReadError::Store(error)) => return Err(error),
-        Err(damaged) => {
-            warnings.add(format!("{damaged}; sealing again"));
+        Err(corrupted) => {
+            warnings.add(format!("{corrupted}; sealing again"));
             dir.store().delete(&dir.path(SEAL))?;
             return Ok(None);
         }
     };
-    let damage = match verify {
+    let corrupt = match verify {
         true => {
-            let examination = examine(dir, &seal.shards)?;
+            let verification = verify_objects(dir, &seal.shards)?;
             restore_manifests(dir, &seal, warnings)?;
-            match examination.damage.is_empty() && examination.digest != seal.digest {
-                // Every object is whole, so the seal itself is not that of these shards.
+            match verification.corrupt.is_empty() && verification.digest != seal.digest {
+                // All objects are intact, so the seal is not that of these shards.
                 true => None,
-                false => Some(examination.damage),
+                false => Some(verification.corrupt),
             }
         }
-        false => Some(examine_sizes(dir, &seal.shards)?),
+        false => Some(verify_sizes(dir, &seal.shards)?),
     };
-    match damage {
-        Some(damage) if damage.is_empty() && is_consistent(&seal, task) => return Ok(Some(seal)),
-        Some(damage) if !damage.is_empty() => remove(dir, &seal.shards, &damage, warnings)?,
+    match corrupt {
+        Some(corrupt) if corrupt.is_empty() && is_consistent(&seal, task) => return Ok(Some(seal)),
+        Some(corrupt) if !corrupt.is_empty() => remove(dir, &seal.shards, &corrupt, warnings)?,
         _ => warnings.add(format!(
-            "{} does not fit its shards; sealing again",
+            "{} does not match its shards; sealing again",
             dir.store().describe(&dir.path(SEAL))
         )),
     }
@@ -141,7 +145,7 @@ fn standing_seal(
     Ok(None)
 }
 
-/// Whether the seal covers the task's rows and says of its shards what they say themselves.
+/// Whether the seal covers the task's rows and equals the merge of its shards.
 fn is_consistent(seal: &Seal, task: &StageTask) -> bool {
     let mut at = 0;
     for shard in &seal.shards {
@@ -161,7 +165,7 @@ fn is_consistent(seal: &Seal, task: &StageTask) -> bool {
             )
 }
 
-/// Writes again the manifests of a seal's shards that are gone or damaged: the seal holds all they say.
+/// Restores missing and corrupt manifests of a seal's shards: the seal contains them.
 fn restore_manifests(
     dir: &StageDir,
     seal: &Seal,
@@ -171,7 +175,7 @@ fn restore_manifests(
         let range = shard.start..shard.end;
         if dir.manifest(&range)?.and_then(Result::ok).as_ref() != Some(shard) {
             warnings.add(format!(
-                "{} was damaged; restored from the seal",
+                "{} was corrupt; restored from the seal",
                 dir.store().describe(&dir.shard_path(&range))
             ));
             dir.store()
@@ -181,7 +185,7 @@ fn restore_manifests(
     Ok(())
 }
 
-/// All manifests that are whole, in row order; damaged ones are removed.
+/// Loads all intact manifests, in row order; corrupt ones are removed.
 fn load_manifests(
     dir: &StageDir,
     warnings: &mut Warnings,
@@ -194,7 +198,7 @@ fn load_manifests(
             Some(Err(problem)) => {
                 let path = dir.shard_path(&range);
                 warnings.add(format!(
-                    "{} is damaged: {problem}; removed to be made again",
+                    "{} is corrupt: {problem}; removed, its shard is recomputed",
                     dir.store().describe(&path)
                 ));
                 dir.store().delete(&path)?;
@@ -205,23 +209,23 @@ fn load_manifests(
     Ok(manifests)
 }
 
-/// Removes damaged objects and the manifests of the shards that refer to them.
+/// Removes corrupt objects and the manifests of the shards that refer to them.
 fn remove(
     dir: &StageDir,
     shards: &[ShardManifest],
-    damage: &[Damage],
+    corrupt: &[CorruptObject],
     warnings: &mut Warnings,
 ) -> Result<(), StoreError> {
-    for Damage {
+    for CorruptObject {
         shard,
         object,
         problem,
-    } in damage
+    } in corrupt
     {
         let range = shards[*shard].start..shards[*shard].end;
         let path = dir.object_path(object);
         warnings.add(format!(
-            "{} of rows {}..{} of stage {} is damaged: {problem}; removed to be made again",
+            "{} of rows {}..{} of stage {} is corrupt: {problem}; removed, its shard is recomputed",
             dir.store().describe(&path),
             range.start,
             range.end,
@@ -233,13 +237,13 @@ fn remove(
     Ok(())
 }
 
-/// Writes the seal; where a twin has sealed the same content in the meantime, that one stands.
+/// Writes the seal; if a concurrent worker has sealed the same content, its seal stays.
 fn write(dir: &StageDir, seal: Seal) -> Result<Seal, StoreError> {
     let path = dir.path(SEAL);
     let bytes = envelope::wrap(&seal);
-    if let Created::AlreadyThere { same: false } = dir.store().put_new(&path, bytes.clone())? {
+    if let PutOutcome::AlreadyExists { same: false } = dir.store().put_new(&path, bytes.clone())? {
         match dir.seal() {
-            Ok(Some(standing)) if standing.digest == seal.digest => return Ok(standing),
+            Ok(Some(existing)) if existing.digest == seal.digest => return Ok(existing),
             Err(ReadError::Store(error)) => return Err(error),
             _ => dir.store().put(&path, bytes)?,
         }
@@ -247,7 +251,7 @@ fn write(dir: &StageDir, seal: Seal) -> Result<Seal, StoreError> {
     Ok(seal)
 }
 
-/// What a person should know; each is logged as it is found.
+/// Warnings for users; each is logged when it is added.
 #[derive(Default)]
 struct Warnings(Vec<String>);
 

@@ -1,4 +1,4 @@
-//! What a seal promises: the same content has the same digest however it was cut, and no damage goes unseen.
+//! The same content has the same digest for all shard sizes, and all corruption is detected.
 
 use proptest::prelude::*;
 
@@ -6,11 +6,11 @@ use super::super::fixtures::{Fault, Fixture, text};
 use super::super::table::read_rows;
 use super::*;
 
-fn sealing(fixture: &Fixture, verify: bool) -> Sealing {
+fn sealing(fixture: &Fixture, verify: bool) -> SealResult {
     seal(&fixture.store, &fixture.task, verify).unwrap()
 }
 
-fn digest(sealing: &Sealing) -> &str {
+fn digest(sealing: &SealResult) -> &str {
     &sealing
         .seal
         .as_ref()
@@ -18,35 +18,35 @@ fn digest(sealing: &Sealing) -> &str {
         .digest
 }
 
-fn missing(sealing: &Sealing) -> &[i64] {
+fn missing(sealing: &SealResult) -> &[i64] {
     match &sealing.outcome {
         Outcome::Missing { shards, .. } => shards,
         other => panic!("{other:?}"),
     }
 }
 
-/// Runs the missing shards until the stage is sealed, as a runner does.
-fn make_again(fixture: &Fixture, verify: bool) -> (Sealing, Vec<i64>) {
+/// Recomputes the missing shards and seals the stage, as a runner does; with the recomputed shards.
+fn recompute(fixture: &Fixture, verify: bool) -> (SealResult, Vec<i64>) {
     let first = sealing(fixture, verify);
     if first.seal.is_some() {
         return (first, Vec::new());
     }
-    let made = missing(&first).to_vec();
-    for index in &made {
+    let recomputed = missing(&first).to_vec();
+    for index in &recomputed {
         fixture.commit(fixture.task.range(*index));
     }
     let again = sealing(fixture, verify);
     (
-        Sealing {
+        SealResult {
             warnings: [first.warnings, again.warnings.clone()].concat(),
             ..again
         },
-        made,
+        recomputed,
     )
 }
 
 #[test]
-fn a_complete_stage_is_sealed_with_the_sums_of_its_shards() {
+fn seal_sums_its_shards() {
     let fixture = Fixture::committed(23, 5);
     let sealed = sealing(&fixture, false);
     let seal = sealed.seal.clone().unwrap();
@@ -73,7 +73,7 @@ fn a_complete_stage_is_sealed_with_the_sums_of_its_shards() {
 }
 
 #[test]
-fn an_incomplete_stage_is_not_sealed_and_says_what_is_missing() {
+fn incomplete_stage_reports_missing_shards() {
     let fixture = Fixture::new(1000, 5);
     assert_eq!(missing(&sealing(&fixture, false)).len(), 100);
     assert!(matches!(
@@ -87,7 +87,7 @@ fn an_incomplete_stage_is_not_sealed_and_says_what_is_missing() {
 }
 
 #[test]
-fn a_stage_without_rows_is_sealed_once_its_empty_shard_is_there() {
+fn stage_without_rows_needs_empty_shard() {
     let fixture = Fixture::new(0, 5);
     assert_eq!(missing(&sealing(&fixture, false)), [0]);
     fixture.commit(0..0);
@@ -97,7 +97,7 @@ fn a_stage_without_rows_is_sealed_once_its_empty_shard_is_there() {
 }
 
 #[test]
-fn sealing_again_changes_no_file() {
+fn repeated_seal_changes_no_file() {
     let fixture = Fixture::committed(23, 5);
     let first = sealing(&fixture, false);
     let files = fixture.files();
@@ -110,15 +110,15 @@ fn sealing_again_changes_no_file() {
 }
 
 #[test]
-fn damage_before_sealing_is_found_and_made_again() {
+fn corruption_before_sealing_is_recomputed() {
     for table in ["rows", "rejects"] {
         for fault in Fault::ALL {
             let fixture = Fixture::committed(23, 5);
             let whole = fixture.files();
             let object = fixture.object(5..10, table);
-            fault.damage(&object);
-            let (sealed, made) = make_again(&fixture, false);
-            assert_eq!(made, [1], "{fault:?}");
+            fault.corrupt(&object);
+            let (sealed, recomputed) = recompute(&fixture, false);
+            assert_eq!(recomputed, [1], "{fault:?}");
             assert!(
                 sealed.warnings[0].contains(&object.display().to_string()),
                 "{:?}",
@@ -137,20 +137,20 @@ fn damage_before_sealing_is_found_and_made_again() {
 }
 
 #[test]
-fn damage_after_sealing_is_found_and_made_again_with_the_same_digest() {
+fn corruption_after_sealing_is_recomputed() {
     for fault in Fault::ALL {
         let fixture = Fixture::committed(23, 5);
         let first = sealing(&fixture, false);
         let whole = fixture.files();
-        fault.damage(&fixture.object(20..23, "rows"));
+        fault.corrupt(&fixture.object(20..23, "rows"));
         if fault == Fault::Flip {
             assert!(
                 sealing(&fixture, false).seal.is_some(),
-                "a look at sizes does not find a flipped bit"
+                "a check of sizes does not detect a flipped bit"
             );
         }
-        let (again, made) = make_again(&fixture, true);
-        assert_eq!(made, [4], "{fault:?}");
+        let (again, recomputed) = recompute(&fixture, true);
+        assert_eq!(recomputed, [4], "{fault:?}");
         assert_eq!(digest(&again), digest(&first), "{fault:?}");
         assert!(!again.warnings.is_empty());
         assert_eq!(fixture.files(), whole, "{fault:?}");
@@ -158,15 +158,15 @@ fn damage_after_sealing_is_found_and_made_again_with_the_same_digest() {
 }
 
 #[test]
-fn a_damaged_manifest_is_removed_before_sealing_and_restored_from_the_seal_after() {
+fn corrupt_manifest_is_removed_or_restored() {
     for fault in Fault::ALL {
         let fixture = Fixture::committed(23, 5);
-        fault.damage(&fixture.manifest(5..10));
-        let (first, made) = make_again(&fixture, false);
-        assert_eq!(made, [1], "{fault:?}");
+        fault.corrupt(&fixture.manifest(5..10));
+        let (first, recomputed) = recompute(&fixture, false);
+        assert_eq!(recomputed, [1], "{fault:?}");
         let whole = fixture.files();
 
-        fault.damage(&fixture.manifest(5..10));
+        fault.corrupt(&fixture.manifest(5..10));
         let again = sealing(&fixture, true);
         assert_eq!(digest(&again), digest(&first), "{fault:?}");
         assert_eq!(again.warnings.len(), 1, "{:?}", again.warnings);
@@ -175,12 +175,12 @@ fn a_damaged_manifest_is_removed_before_sealing_and_restored_from_the_seal_after
 }
 
 #[test]
-fn a_damaged_seal_is_made_again_from_the_shards() {
+fn corrupt_seal_is_rebuilt_from_shards() {
     for fault in Fault::ALL {
         let fixture = Fixture::committed(23, 5);
         let first = sealing(&fixture, false);
         let whole = fixture.files();
-        fault.damage(&fixture.local(&fixture.dir().path(SEAL)));
+        fault.corrupt(&fixture.local(&fixture.dir().path(SEAL)));
         let again = sealing(&fixture, false);
         assert_eq!(digest(&again), digest(&first), "{fault:?}");
         assert_eq!(
@@ -194,7 +194,7 @@ fn a_damaged_seal_is_made_again_from_the_shards() {
 }
 
 #[test]
-fn a_seal_that_says_something_else_than_its_shards_is_made_again() {
+fn inconsistent_seal_is_rebuilt() {
     type Change = fn(&mut Seal);
     let changes: [(Change, bool); 5] = [
         (|seal| seal.digest = "0".repeat(64), true),
@@ -219,7 +219,7 @@ fn a_seal_that_says_something_else_than_its_shards_is_made_again() {
 }
 
 #[test]
-fn an_object_that_several_shards_share_takes_all_of_them_with_it() {
+fn shared_corrupt_object_removes_all_its_shards() {
     // In shards of one row one of the two tables is empty, and all empty tables are the same object.
     let fixture = Fixture::new(3, 1);
     fixture.commit(0..1);
@@ -227,14 +227,14 @@ fn an_object_that_several_shards_share_takes_all_of_them_with_it() {
     fixture.commit(2..3);
     let shared = fixture.object(0..1, "rejects");
     assert_eq!(shared, fixture.object(2..3, "rejects"));
-    Fault::Lengthen.damage(&shared);
-    let (sealed, made) = make_again(&fixture, false);
-    assert_eq!(made, [0, 1, 2]);
+    Fault::Lengthen.corrupt(&shared);
+    let (sealed, recomputed) = recompute(&fixture, false);
+    assert_eq!(recomputed, [0, 1, 2]);
     assert!(sealed.seal.is_some());
 }
 
 #[test]
-fn shards_of_another_size_are_reused() {
+fn shards_of_other_sizes_are_reused() {
     let mut fixture = Fixture::committed(24, 4);
     fixture.task.shard_rows = 12;
     assert!(
@@ -244,8 +244,8 @@ fn shards_of_another_size_are_reused() {
     fixture.task.rows = 24;
     std::fs::remove_file(fixture.local(&fixture.dir().path(SEAL))).unwrap();
     std::fs::remove_file(fixture.manifest(4..8)).unwrap();
-    let (sealed, made) = make_again(&fixture, true);
-    assert_eq!(made, [0]);
+    let (sealed, recomputed) = recompute(&fixture, true);
+    assert_eq!(recomputed, [0]);
     let ranges: Vec<_> = sealed
         .seal
         .unwrap()
@@ -257,13 +257,13 @@ fn shards_of_another_size_are_reused() {
 }
 
 #[test]
-fn an_input_is_opened_only_with_the_digest_that_the_task_means() {
+fn input_must_have_the_expected_digest() {
     use scalequest_crds::protocol::task::TaskInput;
     use scalequest_crds::v1alpha1::StageId;
     let fixture = Fixture::committed(23, 5);
     let open = |digest: &str| {
         let (stage, key) = (fixture.task.id.stage, fixture.task.key.clone());
-        StageDir::input(
+        StageDir::open_input(
             &fixture.store,
             &TaskInput {
                 id: StageId::once(stage),
@@ -276,7 +276,7 @@ fn an_input_is_opened_only_with_the_digest_that_the_task_means() {
     assert!(
         unsealed
             .to_string()
-            .ends_with("it is gone, or the stage was never sealed"),
+            .ends_with("it is missing, or the stage was never sealed"),
         "{unsealed}"
     );
     let sealed = sealing(&fixture, false);
@@ -285,15 +285,15 @@ fn an_input_is_opened_only_with_the_digest_that_the_task_means() {
         open("0").unwrap_err().outcome(),
         Outcome::InputCorrupted { .. }
     ));
-    Fault::Flip.damage(&fixture.local(&fixture.dir().path(SEAL)));
+    Fault::Flip.corrupt(&fixture.local(&fixture.dir().path(SEAL)));
     assert!(matches!(
         open(digest(&sealed)),
-        Err(ReadError::Damaged { .. })
+        Err(ReadError::Corrupted { .. })
     ));
 }
 
 #[test]
-fn files_count_in_the_digest() {
+fn digest_covers_files() {
     let seal_of = |content: &str| {
         let fixture = Fixture::new(1, 1);
         let file = fixture.folder.path().join("file");
@@ -307,7 +307,7 @@ fn files_count_in_the_digest() {
 }
 
 #[test]
-fn a_stage_is_covered_once_every_shard_is_there_and_not_too_large() {
+fn stage_is_covered_by_all_shards_up_to_size() {
     let fixture = Fixture::new(23, 5);
     for index in [4, 0, 2, 3] {
         fixture.commit(fixture.task.range(index));
@@ -321,16 +321,16 @@ fn a_stage_is_covered_once_every_shard_is_there_and_not_too_large() {
         .filter(is_object)
         .map(|(_, bytes)| bytes.len())
         .sum();
-    let most = u64::try_from(bytes).unwrap();
-    assert!(is_covered(&fixture.store, &fixture.task, most).unwrap());
-    assert!(!is_covered(&fixture.store, &fixture.task, most - 1).unwrap());
+    let max = u64::try_from(bytes).unwrap();
+    assert!(is_covered(&fixture.store, &fixture.task, max).unwrap());
+    assert!(!is_covered(&fixture.store, &fixture.task, max - 1).unwrap());
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn the_digest_does_not_depend_on_the_size_of_shards(rows in 0..40_i64, size in 1..45_i64, other in 1..45_i64) {
+    fn digest_is_independent_of_shard_size(rows in 0..40_i64, size in 1..45_i64, other in 1..45_i64) {
         let (a, b) = (Fixture::committed(rows, size), Fixture::committed(rows, other));
         let (sealed_a, sealed_b) = (sealing(&a, false), sealing(&b, true));
         prop_assert_eq!(digest(&sealed_a), digest(&sealed_b));
@@ -341,14 +341,14 @@ proptest! {
     }
 
     #[test]
-    fn the_digest_depends_on_every_row(rows in 1..40_i64) {
+    fn digest_depends_on_every_row(rows in 1..40_i64) {
         let (a, b) = (Fixture::committed(rows, 7), Fixture::committed(rows + 1, 7));
         let (sealed_a, sealed_b) = (sealing(&a, false), sealing(&b, false));
         prop_assert_ne!(digest(&sealed_a), digest(&sealed_b));
     }
 
     #[test]
-    fn any_damage_anywhere_is_found_and_mended(
+    fn any_corruption_is_detected_and_repaired(
         which in any::<proptest::sample::Index>(), fault in proptest::sample::select(Fault::ALL.to_vec()), is_sealed in any::<bool>()
     ) {
         let fixture = Fixture::committed(23, 5);
@@ -358,8 +358,8 @@ proptest! {
             sealing(&fixture, false);
         }
         let files = fixture.files();
-        fault.damage(&fixture.local(&files[which.index(files.len())].0));
-        let (sealed, _) = make_again(&fixture, true);
+        fault.corrupt(&fixture.local(&files[which.index(files.len())].0));
+        let (sealed, _) = recompute(&fixture, true);
         prop_assert!(sealed.seal.is_some());
         prop_assert_eq!(fixture.files(), reference.files());
     }

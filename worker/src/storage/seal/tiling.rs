@@ -1,20 +1,20 @@
-//! Which committed shards together cover a stage's rows, or which shards are still to be made. Shards of an earlier run
-//! may have had another size; they serve as well, because the same rows have the same content. Pure.
+//! Computes which committed shards together cover a stage's rows, and which shards are missing. Shards of an earlier run may have another size; they
+//! are used too, because the same rows have the same content. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// The outcome.
+/// A cover of a stage's rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tiling {
     /// The committed ranges to use, in order; they cover all rows when nothing is missing.
     pub(super) ranges: Vec<Range<i64>>,
-    /// Indices of the task's own shards that are to be made.
+    /// Indexes of the task's own shards that are missing.
     pub(super) missing: Vec<i64>,
 }
 
-/// Covers `0..rows` with `committed` ranges and as few rows as possible of the task's own shards `grid`, without overlap;
-/// among equals, with as few shards as possible. The grid covers all rows in order, so that a cover always exists.
+/// Covers `0..rows`, without overlap, with `committed` ranges and as few rows as possible of the task's own shards `grid`, then with as few
+/// shards as possible. The grid covers all rows in order, so that a cover always exists.
 pub(super) fn tile(rows: i64, grid: &[Range<i64>], committed: &[Range<i64>]) -> Tiling {
     if rows == 0 {
         let ranges: Vec<_> = committed
@@ -42,14 +42,14 @@ pub(super) fn tile(rows: i64, grid: &[Range<i64>], committed: &[Range<i64>]) -> 
             .push((range.end, Some(index)));
     }
 
-    // Cheapest way from each border to the end: (rows to make, shards, next border, index of the shard to make).
+    // Shortest path from each border to the end: (rows to compute, shards, next border, index of the shard to compute).
     let mut best: BTreeMap<i64, (i64, i64, i64, Option<i64>)> =
         BTreeMap::from([(rows, (0, 0, rows, None))]);
     for (&start, ends) in steps.iter().rev() {
         let ways = ends.iter().filter_map(|&(end, index)| {
-            let (to_make, shards, ..) = best.get(&end)?;
+            let (to_compute, shards, ..) = best.get(&end)?;
             let own = if index.is_some() { end - start } else { 0 };
-            Some((to_make + own, shards + 1, end, index))
+            Some((to_compute + own, shards + 1, end, index))
         });
         if let Some(way) = ways.min() {
             best.insert(start, way);
@@ -88,7 +88,7 @@ mod tests {
         clippy::single_range_in_vec_init,
         reason = "lists of ranges are what is tested"
     )]
-    fn covers_rows_with_what_is_committed() {
+    fn tiling_covers_rows_with_committed_ranges() {
         type Case = (i64, i64, Vec<Range<i64>>, Vec<Range<i64>>, Vec<i64>);
         #[rustfmt::skip]
         let cases: Vec<Case> = vec![
@@ -99,15 +99,15 @@ mod tests {
             (10, 5, vec![5..10], vec![5..10], vec![0]),
             (10, 5, vec![0..5, 5..10], vec![0..5, 5..10], vec![]),
             (12, 5, vec![0..5, 5..10, 10..12], vec![0..5, 5..10, 10..12], vec![]),
-            // Shards of another size serve where they fit the task's own.
+            // Shards of another size are used if they fit the task's own.
             (10, 5, vec![0..10], vec![0..10], vec![]),
             (10, 5, vec![0..2, 2..5], vec![0..2, 2..5], vec![1]),
             (10, 5, vec![0..2, 2..7, 7..10], vec![0..2, 2..7, 7..10], vec![]),
-            // A gap or an overlap does not.
+            // Gaps and overlaps do not fit.
             (10, 5, vec![0..2, 3..5], vec![], vec![0, 1]),
             (10, 5, vec![0..6, 4..10], vec![], vec![0, 1]),
             (10, 5, vec![0..6, 4..10, 0..4], vec![0..4, 4..10], vec![]),
-            // What lies outside the rows is another run's.
+            // Ranges outside the rows belong to another run.
             (10, 5, vec![0..5, 5..15, -1..5], vec![0..5], vec![1]),
         ];
         for (rows, size, committed, ranges, missing) in cases {
@@ -122,7 +122,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn used_and_missing_shards_cover_every_row_once(
+        fn tiling_covers_every_row_once(
             rows in 1..60_i64, size in 1..20_i64, ends in proptest::collection::vec((0..60_i64, 1..20_i64), 0..25)
         ) {
             let committed: Vec<_> = ends.into_iter().map(|(start, length)| start..start + length).collect();

@@ -1,5 +1,4 @@
-//! How object stores are reached: settings from the usual environment variables, and how long to keep trying. It opens
-//! nothing.
+//! Access to object stores: settings from the usual environment variables, and the retry timeout. It opens nothing.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -7,37 +6,37 @@ use std::time::Duration;
 
 use object_store::{BackoffConfig, RetryConfig};
 
-/// Settings for reaching object stores.
+/// Settings of the access to object stores.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// Environment variables: `AWS_*` for `s3://`, `GOOGLE_*` for `gs://`, `AZURE_*` for `az://`, as their own tools know them.
+    /// Environment variables: `AWS_*` for `s3://`, `GOOGLE_*` for `gs://`, `AZURE_*` for `az://`, as for the providers' own tools.
     pub variables: BTreeMap<String, String>,
-    /// How long a request is tried again while the store does not answer or says that it is busy.
-    pub patience: Duration,
+    /// How long a request is retried while the store does not respond or is busy.
+    pub retry_timeout: Duration,
 }
 
 impl Access {
-    /// The variables of this process, and a minute's patience: long enough for a server to start again.
+    /// Returns the variables of this process with a retry timeout of a minute: long enough for a server to restart.
     pub fn from_env() -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
         Access {
             variables: std::env::vars_os().filter_map(text).collect(),
-            patience: Duration::from_secs(60),
+            retry_timeout: Duration::from_secs(60),
         }
     }
 
-    /// The variables of this process, and a few seconds' patience: for a first look, at whose end a person waits and at which a
-    /// wrong endpoint is likelier than a server that starts again.
+    /// Returns the variables of this process with a retry timeout of a few seconds, for probes: a user waits for them, and a wrong endpoint is
+    /// likelier than a server that restarts.
     pub fn for_probe() -> Self {
         Access {
-            patience: Duration::from_secs(4),
+            retry_timeout: Duration::from_secs(4),
             ..Access::from_env()
         }
     }
 
-    /// The variables that begin with `prefix` and that the store knows.
+    /// Returns the variables that begin with `prefix` and that the store supports.
     pub(super) fn options<'a, K: FromStr>(
         &'a self,
         prefix: &'a str,
@@ -51,16 +50,17 @@ impl Access {
         })
     }
 
-    pub(super) fn retry(&self) -> RetryConfig {
+    /// Returns the retry policy: exponential backoff within the retry timeout.
+    pub(super) fn retry_config(&self) -> RetryConfig {
         RetryConfig {
             backoff: BackoffConfig {
                 init_backoff: Duration::from_millis(100),
                 max_backoff: Duration::from_secs(8),
                 base: 2.0,
             },
-            // The time is the limit.
+            // Only the retry timeout limits the number.
             max_retries: 1000,
-            retry_timeout: self.patience,
+            retry_timeout: self.retry_timeout,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A store in a directory. A write goes to a temporary file beside its target, is synced and then renamed, so that a
-//! crash or a full disk leaves either the whole object or none. It knows nothing of stages.
+//! A store in a directory. A write goes to a temporary file, is synced and then renamed to its target, so that a crash or a full disk leaves either
+//! the complete object or none. It knows nothing of stages.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -11,18 +11,18 @@ use std::sync::Mutex;
 use bytes::Bytes;
 
 use super::error::present;
-use super::temporary::{TEMPORARY, Temporary, sweep};
-use super::{Content, Created, Entry, StoreError};
+use super::temporary::{TEMPORARY_PREFIX, TemporaryFile, remove_stale};
+use super::{Content, ObjectEntry, PutOutcome, StoreError};
 
-/// Bytes read at once.
-const PIECE: usize = 1 << 20;
+/// Size of a read.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// See [`super::Store`], which documents each operation.
 #[derive(Debug)]
 pub(super) struct Directory {
     root: PathBuf,
-    /// Folders in which what dead processes left has been looked for.
-    swept: Mutex<HashSet<PathBuf>>,
+    /// Folders whose stale temporary files have been removed.
+    cleaned: Mutex<HashSet<PathBuf>>,
 }
 
 impl Directory {
@@ -37,13 +37,13 @@ impl Directory {
         if root.exists() && !root.is_dir() {
             return Err(StoreError::Location {
                 location,
-                problem: "it is a file: name a directory".into(),
+                problem: "it is a file: give a directory".into(),
             });
         }
         let root = std::path::absolute(root).map_err(|e| StoreError::from_io("find", root, e))?;
         Ok(Directory {
             root,
-            swept: Mutex::default(),
+            cleaned: Mutex::default(),
         })
     }
 
@@ -95,12 +95,12 @@ impl Directory {
         write().map_err(|e| StoreError::from_io("write", &target, e))
     }
 
-    pub(super) fn put_new(&self, path: &str, content: &Content) -> Result<Created, StoreError> {
+    pub(super) fn put_new(&self, path: &str, content: &Content) -> Result<PutOutcome, StoreError> {
         let target = self.file(path);
-        let write = || -> io::Result<Created> {
+        let write = || -> io::Result<PutOutcome> {
             match !target.exists() && self.temporary(&target, content)?.create(&target)? {
-                true => Ok(Created::Created),
-                false => Ok(Created::AlreadyThere {
+                true => Ok(PutOutcome::Created),
+                false => Ok(PutOutcome::AlreadyExists {
                     same: is_same(&target, content)?,
                 }),
             }
@@ -108,7 +108,7 @@ impl Directory {
         write().map_err(|e| StoreError::from_io("write", &target, e))
     }
 
-    pub(super) fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+    pub(super) fn list(&self, prefix: &str) -> Result<Vec<ObjectEntry>, StoreError> {
         let mut entries = Vec::new();
         let mut folders = vec![self.file(prefix)];
         while let Some(folder) = folders.pop() {
@@ -143,7 +143,7 @@ impl Directory {
         &self,
         folder: &Path,
         folders: &mut Vec<PathBuf>,
-        entries: &mut Vec<Entry>,
+        entries: &mut Vec<ObjectEntry>,
     ) -> io::Result<()> {
         let Some(listing) = present(fs::read_dir(folder))? else {
             return Ok(());
@@ -151,16 +151,19 @@ impl Directory {
         for item in listing {
             let item = item?;
             let path = item.path();
-            // A file may vanish between listing and looking: a twin's temporary file, or one that is being removed.
+            // A file may vanish after it was listed: a temporary file of another worker, or one that is being removed.
             let Some(metadata) = present(fs::metadata(&path))? else {
                 continue;
             };
             if metadata.is_dir() {
                 folders.push(path);
-            } else if !item.file_name().to_string_lossy().starts_with(TEMPORARY)
+            } else if !item
+                .file_name()
+                .to_string_lossy()
+                .starts_with(TEMPORARY_PREFIX)
                 && let Ok(relative) = path.strip_prefix(&self.root)
             {
-                entries.push(Entry {
+                entries.push(ObjectEntry {
                     path: relative.to_string_lossy().into_owned(),
                     bytes: metadata.len(),
                 });
@@ -169,17 +172,17 @@ impl Directory {
         Ok(())
     }
 
-    /// A temporary file with `content`, beside `target`.
-    fn temporary(&self, target: &Path, content: &Content) -> io::Result<Temporary> {
+    /// Creates a temporary file with `content` in the folder of `target`.
+    fn temporary(&self, target: &Path, content: &Content) -> io::Result<TemporaryFile> {
         let folder = target.parent().unwrap_or(&self.root);
         if self
-            .swept
+            .cleaned
             .lock()
-            .is_ok_and(|mut swept| swept.insert(folder.to_path_buf()))
+            .is_ok_and(|mut cleaned| cleaned.insert(folder.to_path_buf()))
         {
-            sweep(folder)?;
+            remove_stale(folder)?;
         }
-        let mut temporary = Temporary::beside(target)?;
+        let mut temporary = TemporaryFile::create_for(target)?;
         match content {
             Content::Bytes(bytes) => temporary.write(bytes)?,
             Content::File(path) => temporary.copy(&mut File::open(path)?)?,
@@ -192,11 +195,11 @@ pub(super) fn scan_file(file: &Path, take: &mut dyn FnMut(&[u8])) -> io::Result<
     let Some(mut file) = present(File::open(file))? else {
         return Ok(false);
     };
-    let mut piece = vec![0; PIECE];
+    let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        match file.read(&mut piece) {
+        match file.read(&mut chunk) {
             Ok(0) => return Ok(true),
-            Ok(read) => take(&piece[..read]),
+            Ok(read) => take(&chunk[..read]),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
@@ -214,26 +217,26 @@ fn is_same(target: &Path, content: &Content) -> io::Result<bool> {
     match content {
         Content::Bytes(bytes) => {
             let (mut at, mut same) = (0, true);
-            scan_file(target, &mut |piece| {
-                same &= bytes.get(at..at + piece.len()) == Some(piece);
-                at += piece.len();
+            scan_file(target, &mut |chunk| {
+                same &= bytes.get(at..at + chunk.len()) == Some(chunk);
+                at += chunk.len();
             })?;
             Ok(same && at == bytes.len())
         }
         Content::File(path) => {
-            let mut other = io::BufReader::with_capacity(PIECE, File::open(path)?);
+            let mut other = io::BufReader::with_capacity(CHUNK_BYTES, File::open(path)?);
             let mut buffer = Vec::new();
             let mut same = true;
-            scan_file(target, &mut |piece| {
-                buffer.resize(piece.len(), 0);
-                same = same && other.read_exact(&mut buffer).is_ok() && buffer == piece;
+            scan_file(target, &mut |chunk| {
+                buffer.resize(chunk.len(), 0);
+                same = same && other.read_exact(&mut buffer).is_ok() && buffer == chunk;
             })?;
             Ok(same)
         }
     }
 }
 
-/// Removes `folder` and the folders in it where they hold nothing; true if it is gone.
+/// Removes `folder` and the folders in it if they are empty; returns whether it was removed.
 fn remove_empty(folder: &Path) -> io::Result<bool> {
     let Some(listing) = present(fs::read_dir(folder))? else {
         return Ok(true);
@@ -244,7 +247,7 @@ fn remove_empty(folder: &Path) -> io::Result<bool> {
         empty &= item.file_type()?.is_dir() && remove_empty(&item.path())?;
     }
     if empty {
-        // Somebody may have written there in the meantime: then it stays.
+        // If another process has written to it meanwhile, the folder stays.
         return Ok(present(fs::remove_dir(folder)).is_ok());
     }
     Ok(false)
@@ -266,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_leaves_nothing_behind() {
+    fn failed_write_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let directory = Directory::open(folder.path()).unwrap();
         let missing = Content::File(folder.path().join("missing"));
@@ -276,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn written_files_have_the_permissions_that_the_umask_gives() {
+    fn file_permissions_follow_umask() {
         let folder = tempfile::tempdir().unwrap();
         let directory = Directory::open(folder.path()).unwrap();
         directory

@@ -1,5 +1,4 @@
-//! What can go wrong with a store, said for the person who has to mend it: which object, what happened, what to do.
-//! It knows nothing of stages.
+//! Errors of a store, with the object, the cause and what to do. It knows nothing of stages.
 
 use std::error::Error;
 use std::io;
@@ -7,20 +6,20 @@ use std::path::Path;
 
 use object_store::Error as ObjectError;
 
-use super::repeat::transport;
+use super::retry::transport_error;
 
-/// A store could not do what it was asked.
+/// Why an operation on a store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The location cannot be used at all.
-    #[error("cannot use {location} as a place for data: {problem}")]
+    /// The location is invalid.
+    #[error("cannot use {location} as a storage location: {problem}")]
     Location {
         /// As it was given.
         location: String,
-        /// What is wrong and what to do.
+        /// The problem, with advice.
         problem: String,
     },
-    /// An object is not there.
+    /// An object does not exist.
     #[error("{object} does not exist")]
     NotFound {
         /// Full path or URI.
@@ -35,19 +34,19 @@ pub enum StoreError {
         doing: &'static str,
         /// Full path or URI.
         object: String,
-        /// What the store answered.
+        /// The store's error.
         source: Box<dyn Error + Send + Sync>,
     },
     /// The disk, or the quota on it, is full.
     #[error(
-        "the disk is full: cannot write {object}: make room there and run the same again, nothing is lost"
+        "the disk is full: cannot write {object}: free some space and run the same again; nothing is lost"
     )]
-    Full {
+    DiskFull {
         /// Path of the file.
         object: String,
     },
-    /// The server did not answer, after all retries.
-    #[error("cannot reach the store to {doing} {object} ({}): check the endpoint, the network and that the server runs", root(source.as_ref()))]
+    /// The server did not respond; all retries failed.
+    #[error("cannot reach the store to {doing} {object} ({}): check the endpoint, the network and that the server runs", root_cause(source.as_ref()))]
     NotReachable {
         /// `read`, `write`, `list`, `delete`.
         doing: &'static str,
@@ -56,32 +55,32 @@ pub enum StoreError {
         /// The transport's error.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// Anything else.
+    /// Any other error.
     #[error("cannot {doing} {object}: {source}")]
     Failed {
         /// `read`, `write`, `list`, `delete`.
         doing: &'static str,
         /// Full path or URI.
         object: String,
-        /// What the store answered.
+        /// The store's error.
         source: Box<dyn Error + Send + Sync>,
     },
 }
 
 impl StoreError {
-    /// Whether only a person can mend it, so that trying again is of no use.
+    /// Whether no retry can succeed.
     pub fn is_permanent(&self) -> bool {
         match self {
             StoreError::Location { .. }
             | StoreError::Denied { .. }
             | StoreError::NotFound { .. } => true,
-            StoreError::Full { .. }
+            StoreError::DiskFull { .. }
             | StoreError::NotReachable { .. }
             | StoreError::Failed { .. } => false,
         }
     }
 
-    /// The error of a file operation on `path`.
+    /// Classifies the error of a file operation on `path`.
     pub(crate) fn from_io(doing: &'static str, path: &Path, error: io::Error) -> Self {
         let object = path.display().to_string();
         match error.kind() {
@@ -94,7 +93,7 @@ impl StoreError {
                 }
             }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                StoreError::Full { object }
+                StoreError::DiskFull { object }
             }
             _ => StoreError::Failed {
                 doing,
@@ -104,7 +103,7 @@ impl StoreError {
         }
     }
 
-    /// The error of an object store operation on `object`.
+    /// Classifies the error of an object store operation on `object`.
     pub(super) fn from_object_store(
         doing: &'static str,
         object: String,
@@ -125,7 +124,7 @@ impl StoreError {
                     source: error.into(),
                 }
             }
-            _ if transport(&error).is_some() => StoreError::NotReachable {
+            _ if transport_error(&error).is_some() => StoreError::NotReachable {
                 doing,
                 object,
                 source: error.into(),
@@ -144,8 +143,8 @@ fn bucket_is_missing(source: &(dyn Error + Send + Sync + 'static)) -> bool {
     text.contains("NoSuchBucket") || text.contains("ContainerNotFound")
 }
 
-/// The innermost cause: the outer layers repeat it with URLs and counts.
-fn root(error: &(dyn Error + Send + Sync + 'static)) -> String {
+/// Returns the innermost cause: the outer layers repeat it with URLs and counts.
+fn root_cause(error: &(dyn Error + Send + Sync + 'static)) -> String {
     let mut current: &dyn Error = error;
     while let Some(source) = current.source() {
         current = source;
@@ -174,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_is_reported_as_such_with_the_path() {
+    fn full_disk_names_the_path() {
         for errno in [28, 122] {
             let error = StoreError::from_io(
                 "write",
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_permission_names_the_file() {
+    fn missing_permission_names_the_file() {
         let error = StoreError::from_io(
             "write",
             Path::new("/data/x"),

@@ -1,5 +1,5 @@
-//! One interface to a directory and to object stores (S3, Google Cloud, Azure): small whole objects, listed, created
-//! once, replaced whole, read in pieces. Calls block: the rest of the worker needs no async. It knows nothing of stages.
+//! One interface to a directory and to object stores (S3, Google Cloud, Azure): objects are listed, created once, replaced atomically and read in
+//! chunks. Calls block: the rest of the worker needs no async. It knows nothing of stages.
 
 mod access;
 
@@ -9,7 +9,7 @@ mod error;
 
 mod objects;
 
-mod repeat;
+mod retry;
 
 mod runtime;
 
@@ -24,66 +24,66 @@ use bytes::Bytes;
 pub use access::Access;
 use directory::Directory;
 pub use error::StoreError;
-use objects::Objects;
+use objects::ObjectPrefix;
 
 /// A directory or a prefix of an object store. Cheap to clone.
 ///
-/// Paths are relative, with `/` between their parts. Every write appears whole or not at all.
+/// Paths are relative, with `/` between their parts. Every write is atomic.
 #[derive(Clone, Debug)]
 pub struct Store {
     location: Arc<str>,
-    place: Place,
+    backend: Backend,
 }
 
 #[derive(Clone, Debug)]
-enum Place {
+enum Backend {
     Directory(Arc<Directory>),
-    Objects(Arc<Objects>),
+    ObjectStore(Arc<ObjectPrefix>),
 }
 
-/// What [`Store::put_new`] found.
+/// The outcome of [`Store::put_new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Created {
-    /// The object is new.
+pub enum PutOutcome {
+    /// The object was created.
     Created,
-    /// An object of that name lay there and was left alone.
-    AlreadyThere {
-        /// Whether it holds the very same bytes, as after a lost reply or beside a twin.
+    /// An object of that name existed and was not changed.
+    AlreadyExists {
+        /// Whether it has the same bytes, as after a lost reply or a concurrent write of the same content.
         same: bool,
     },
 }
 
-impl Created {
-    /// Whether the object now holds what was to be written.
-    pub fn holds(self) -> bool {
-        self != Created::AlreadyThere { same: false }
+impl PutOutcome {
+    /// Whether the object now has the content that was to be written.
+    pub fn has_content(self) -> bool {
+        self != PutOutcome::AlreadyExists { same: false }
     }
 }
 
-/// An object found by [`Store::list`].
+/// An object listed by [`Store::list`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
+pub struct ObjectEntry {
     /// Path relative to the store.
     pub path: String,
     /// Size in bytes.
     pub bytes: u64,
 }
 
-/// What is known of an object without reading it.
+/// Metadata of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stat {
+pub struct ObjectStat {
     /// Size in bytes.
     pub bytes: u64,
-    /// What the store calls this version of it; a directory has no versions.
+    /// The store's name for this version of the object; a directory has no versions.
     pub version: Option<String>,
 }
 
-/// What is to be written: bytes in memory, or a local file that is read piece by piece.
+/// Content to write: bytes in memory, or a local file that is read in chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// In memory.
     Bytes(Bytes),
-    /// A local file; it stays.
+    /// A local file; it is not removed.
     File(PathBuf),
 }
 
@@ -106,7 +106,7 @@ impl From<PathBuf> for Content {
 }
 
 impl Store {
-    /// Opens a directory (made when first written to) or an `s3://`, `gs://` or `az://` URI. Credentials and endpoint come
+    /// Opens a directory (created by the first write) or an `s3://`, `gs://` or `az://` URI. Credentials and endpoint come
     /// from the usual environment variables (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP`,
     /// `GOOGLE_APPLICATION_CREDENTIALS`, `AZURE_STORAGE_ACCOUNT_NAME`, ...). Nothing is read or written yet.
     pub fn open(location: &str) -> Result<Store, StoreError> {
@@ -115,24 +115,24 @@ impl Store {
 
     /// Like [`Store::open`], with other settings than those of this process.
     pub fn open_with(location: &str, access: &Access) -> Result<Store, StoreError> {
-        let place = if location.contains("://") && !location.starts_with("file://") {
-            Place::Objects(Arc::new(Objects::open(location, access)?))
+        let backend = if location.contains("://") && !location.starts_with("file://") {
+            Backend::ObjectStore(Arc::new(ObjectPrefix::open(location, access)?))
         } else {
             let path = location.strip_prefix("file://").unwrap_or(location);
-            Place::Directory(Arc::new(Directory::open(Path::new(path))?))
+            Backend::Directory(Arc::new(Directory::open(Path::new(path))?))
         };
         Ok(Store {
             location: location.trim_end_matches('/').into(),
-            place,
+            backend,
         })
     }
 
-    /// The location as it was opened.
+    /// Returns the location as it was opened.
     pub fn location(&self) -> &str {
         &self.location
     }
 
-    /// Full path or URI of the object at `path`, for messages.
+    /// Returns the full path or URI of the object at `path`, for messages.
     pub fn describe(&self, path: &str) -> String {
         match path.is_empty() {
             true => self.location.to_string(),
@@ -140,7 +140,7 @@ impl Store {
         }
     }
 
-    /// The bytes at `path`.
+    /// Reads the object at `path`.
     pub fn get(&self, path: &str) -> Result<Bytes, StoreError> {
         self.get_if_present(path)?
             .ok_or_else(|| StoreError::NotFound {
@@ -148,32 +148,32 @@ impl Store {
             })
     }
 
-    /// The bytes at `path`, if it is there.
+    /// Reads the object at `path`; `None` if it does not exist.
     pub fn get_if_present(&self, path: &str) -> Result<Option<Bytes>, StoreError> {
         self.check(path)?;
-        match &self.place {
-            Place::Directory(directory) => directory.get(path),
-            Place::Objects(objects) => objects.get(path),
+        match &self.backend {
+            Backend::Directory(directory) => directory.get(path),
+            Backend::ObjectStore(objects) => objects.get(path),
         }
     }
 
-    /// Gives the bytes at `path` to `take`, piece by piece; false if there is no such object.
+    /// Passes the object at `path` to `take` in chunks; returns whether it exists.
     pub fn scan(&self, path: &str, take: &mut dyn FnMut(&[u8])) -> Result<bool, StoreError> {
         self.check(path)?;
-        match &self.place {
-            Place::Directory(directory) => directory.scan(path, take),
-            Place::Objects(objects) => objects.scan(path, take),
+        match &self.backend {
+            Backend::Directory(directory) => directory.scan(path, take),
+            Backend::ObjectStore(objects) => objects.scan(path, take),
         }
     }
 
-    /// Copies the object at `path` to the local file `target`, which appears whole or not at all.
+    /// Copies the object at `path` to the local file `target`, atomically.
     pub fn download(&self, path: &str, target: &Path) -> Result<(), StoreError> {
         let fail = |e| StoreError::from_io("write", target, e);
-        let mut download = temporary::Temporary::beside(target).map_err(fail)?;
+        let mut download = temporary::TemporaryFile::create_for(target).map_err(fail)?;
         let mut written = Ok(());
-        let present = self.scan(path, &mut |piece| {
+        let present = self.scan(path, &mut |chunk| {
             if written.is_ok() {
-                written = download.write(piece);
+                written = download.write(chunk);
             }
         })?;
         written.map_err(fail)?;
@@ -185,27 +185,27 @@ impl Store {
         }
     }
 
-    /// Size in bytes of the object at `path`, if it is there.
+    /// Returns the size in bytes of the object at `path`; `None` if it does not exist.
     pub fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
         Ok(self.stat(path)?.map(|stat| stat.bytes))
     }
 
-    /// Size and version of the object at `path`, if it is there.
-    pub fn stat(&self, path: &str) -> Result<Option<Stat>, StoreError> {
+    /// Returns size and version of the object at `path`; `None` if it does not exist.
+    pub fn stat(&self, path: &str) -> Result<Option<ObjectStat>, StoreError> {
         self.check(path)?;
-        match &self.place {
-            Place::Directory(directory) => {
+        match &self.backend {
+            Backend::Directory(directory) => {
                 let bytes = directory.size(path)?;
-                Ok(bytes.map(|bytes| Stat {
+                Ok(bytes.map(|bytes| ObjectStat {
                     bytes,
                     version: None,
                 }))
             }
-            Place::Objects(objects) => objects.stat(path),
+            Backend::ObjectStore(objects) => objects.stat(path),
         }
     }
 
-    /// The bytes at `range` of the object at `path`, if it still has that version; fewer where the object ends before.
+    /// Reads `range` of the object at `path` if it still has that version; fewer bytes if the object is shorter.
     pub fn read_range(
         &self,
         path: &str,
@@ -213,9 +213,9 @@ impl Store {
         version: Option<&str>,
     ) -> Result<Bytes, StoreError> {
         self.check(path)?;
-        match &self.place {
-            Place::Directory(directory) => directory.read_range(path, range),
-            Place::Objects(objects) => objects.read_range(path, range, version),
+        match &self.backend {
+            Backend::Directory(directory) => directory.read_range(path, range),
+            Backend::ObjectStore(objects) => objects.read_range(path, range, version),
         }
     }
 
@@ -224,54 +224,58 @@ impl Store {
         Ok(self.size(path)?.is_some())
     }
 
-    /// Writes `content` to `path`, in place of what may lie there.
+    /// Writes `content` to `path` and replaces an existing object.
     pub fn put(&self, path: &str, content: impl Into<Content>) -> Result<(), StoreError> {
         self.check(path)?;
-        match &self.place {
-            Place::Directory(directory) => directory.put(path, &content.into()),
-            Place::Objects(objects) => objects.put(path, &content.into()),
+        match &self.backend {
+            Backend::Directory(directory) => directory.put(path, &content.into()),
+            Backend::ObjectStore(objects) => objects.put(path, &content.into()),
         }
     }
 
-    /// Writes `content` to `path` unless an object lies there. In an object store a file goes up in parts where it is
-    /// large, which cannot be conditional: then a twin may write at the same time, so name such objects by their digest.
-    pub fn put_new(&self, path: &str, content: impl Into<Content>) -> Result<Created, StoreError> {
+    /// Writes `content` to `path` unless an object exists there. A large file is uploaded to an object store in parts, which cannot be
+    /// conditional: a concurrent writer may write too, so name such objects by their digest.
+    pub fn put_new(
+        &self,
+        path: &str,
+        content: impl Into<Content>,
+    ) -> Result<PutOutcome, StoreError> {
         self.check(path)?;
-        match &self.place {
-            Place::Directory(directory) => directory.put_new(path, &content.into()),
-            Place::Objects(objects) => objects.put_new(path, &content.into()),
+        match &self.backend {
+            Backend::Directory(directory) => directory.put_new(path, &content.into()),
+            Backend::ObjectStore(objects) => objects.put_new(path, &content.into()),
         }
     }
 
-    /// All objects below `prefix` (a path, not the beginning of a name; empty: all), sorted by path.
-    pub fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+    /// Lists all objects below `prefix` (a path, not the beginning of a name; empty for all), sorted by path.
+    pub fn list(&self, prefix: &str) -> Result<Vec<ObjectEntry>, StoreError> {
         let prefix = prefix.trim_end_matches('/');
         if !prefix.is_empty() {
             self.check(prefix)?;
         }
-        let mut entries = match &self.place {
-            Place::Directory(directory) => directory.list(prefix)?,
-            Place::Objects(objects) => objects.list(prefix)?,
+        let mut entries = match &self.backend {
+            Backend::Directory(directory) => directory.list(prefix)?,
+            Backend::ObjectStore(objects) => objects.list(prefix)?,
         };
         entries.sort();
         Ok(entries)
     }
 
-    /// Whether no object lies below `prefix`. A list of one: it takes no longer where there are millions. Folders left empty may count as objects.
+    /// Whether there is no object below `prefix`. Lists at most one object, so it is fast for millions too. Empty folders may count as objects.
     pub fn is_empty_below(&self, prefix: &str) -> Result<bool, StoreError> {
         self.check(prefix)?;
-        match &self.place {
-            Place::Directory(directory) => directory.is_empty_below(prefix),
-            Place::Objects(objects) => objects.is_empty_below(prefix),
+        match &self.backend {
+            Backend::Directory(directory) => directory.is_empty_below(prefix),
+            Backend::ObjectStore(objects) => objects.is_empty_below(prefix),
         }
     }
 
-    /// Removes the object at `path`; none there is fine.
+    /// Removes the object at `path`; it need not exist.
     pub fn delete(&self, path: &str) -> Result<(), StoreError> {
         self.check(path)?;
-        match &self.place {
-            Place::Directory(directory) => directory.delete(path),
-            Place::Objects(objects) => objects.delete(path),
+        match &self.backend {
+            Backend::Directory(directory) => directory.delete(path),
+            Backend::ObjectStore(objects) => objects.delete(path),
         }
     }
 
@@ -280,21 +284,21 @@ impl Store {
         for entry in self.list(prefix)? {
             self.delete(&entry.path)?;
         }
-        match &self.place {
-            Place::Directory(directory) => directory.remove_empty_folders(prefix),
-            Place::Objects(_) => Ok(()),
+        match &self.backend {
+            Backend::Directory(directory) => directory.remove_empty_folders(prefix),
+            Backend::ObjectStore(_) => Ok(()),
         }
     }
 
-    /// Where `path` lies on this machine, if the store is a directory.
+    /// Returns the local path of `path`; `None` if the store is not a directory.
     pub fn local_path(&self, path: &str) -> Option<PathBuf> {
-        match &self.place {
-            Place::Directory(directory) => Some(directory.file(path)),
-            Place::Objects(_) => None,
+        match &self.backend {
+            Backend::Directory(directory) => Some(directory.file(path)),
+            Backend::ObjectStore(_) => None,
         }
     }
 
-    /// Writes and removes a small object, so that a place that cannot be written to is found before work starts.
+    /// Checks that the store is writable by writing and removing a small object.
     pub fn check_writable(&self) -> Result<(), StoreError> {
         let probe = format!(".scalequest-probe-{}", std::process::id());
         self.put(&probe, Bytes::from_static(b"probe"))?;
@@ -315,10 +319,10 @@ impl Store {
     }
 }
 
-/// Reads a whole file given by a path or a URI.
+/// Reads the file at a path or a URI.
 pub fn read_location(location: &str, access: &Access) -> Result<Bytes, StoreError> {
     if location.contains("://") && !location.starts_with("file://") {
-        return Objects::open(location, access)?.get_itself();
+        return ObjectPrefix::open(location, access)?.get_root();
     }
     let path = Path::new(location.strip_prefix("file://").unwrap_or(location));
     std::fs::read(path)
@@ -326,7 +330,7 @@ pub fn read_location(location: &str, access: &Access) -> Result<Bytes, StoreErro
         .map_err(|e| StoreError::from_io("read", path, e))
 }
 
-/// Gives the bytes of a local file to `take`, piece by piece.
+/// Passes the bytes of a local file to `take` in chunks.
 pub fn scan_file(path: &Path, take: &mut dyn FnMut(&[u8])) -> Result<(), StoreError> {
     match directory::scan_file(path, take) {
         Ok(true) => Ok(()),

@@ -1,5 +1,5 @@
-//! A store in S3, Google Cloud Storage or Azure. Requests are tried again with growing pauses; a create whose reply was
-//! lost is told apart from another writer's by its content. It knows nothing of stages.
+//! A store in S3, Google Cloud Storage or Azure. Requests are retried with exponential backoff; a create whose reply was lost is distinguished from
+//! another writer's by its content. It knows nothing of stages.
 
 use std::future::Future;
 use std::ops::Range;
@@ -19,19 +19,19 @@ use tokio::io::AsyncReadExt;
 use url::Url;
 
 use super::access::Access;
-use super::repeat::repeat;
+use super::retry::with_retries;
 use super::runtime::block_on;
-use super::{Content, Created, Entry, Stat, StoreError};
+use super::{Content, ObjectEntry, ObjectStat, PutOutcome, StoreError};
 use crate::http::install_tls_provider;
 
-/// Bytes sent or fetched in one request; larger objects go in parts.
-const PART: u64 = 16 << 20;
+/// Bytes sent or read in one request; larger objects are transferred in parts.
+const PART_BYTES: u64 = 16 << 20;
 
-/// Parts on the way at the same time.
-const PARTS_AT_ONCE: usize = 4;
+/// Parts that are uploaded concurrently.
+const CONCURRENT_PARTS: usize = 4;
 
-/// Pauses between attempts to create what is neither there nor to be created.
-const CREATE_AGAIN: [Duration; 6] = [
+/// Backoff between attempts to create an object that the store reports neither as created nor as existing.
+const CREATE_BACKOFF: [Duration; 6] = [
     Duration::from_millis(20),
     Duration::from_millis(100),
     Duration::from_millis(300),
@@ -42,21 +42,21 @@ const CREATE_AGAIN: [Duration; 6] = [
 
 /// See [`super::Store`], which documents each operation.
 #[derive(Debug)]
-pub(super) struct Objects {
+pub(super) struct ObjectPrefix {
     uri: String,
     store: Arc<dyn ObjectStore>,
     prefix: ObjectPath,
 }
 
-impl Objects {
+impl ObjectPrefix {
     pub(super) fn open(uri: &str, access: &Access) -> Result<Self, StoreError> {
-        let refuse = |problem: String| StoreError::Location {
+        let invalid = |problem: String| StoreError::Location {
             location: uri.to_string(),
             problem,
         };
-        let url = Url::parse(uri).map_err(|e| refuse(format!("not a URI: {e}")))?;
+        let url = Url::parse(uri).map_err(|e| invalid(format!("not a URI: {e}")))?;
         if url.host_str().unwrap_or_default().is_empty() {
-            return Err(refuse(
+            return Err(invalid(
                 "the URI names no bucket: write s3://bucket/prefix".into(),
             ));
         }
@@ -67,7 +67,7 @@ impl Objects {
                 let options = access.options("AWS_");
                 let builder = AmazonS3Builder::new()
                     .with_url(uri)
-                    .with_retry(access.retry());
+                    .with_retry(access.retry_config());
                 let builder = options.fold(builder, |builder, (key, value)| {
                     builder.with_config(key, value)
                 });
@@ -77,7 +77,7 @@ impl Objects {
                 let options = access.options("GOOGLE_");
                 let builder = GoogleCloudStorageBuilder::new()
                     .with_url(uri)
-                    .with_retry(access.retry());
+                    .with_retry(access.retry_config());
                 let builder = options.fold(builder, |builder, (key, value)| {
                     builder.with_config(key, value)
                 });
@@ -87,30 +87,30 @@ impl Objects {
                 let options = access.options("AZURE_");
                 let builder = MicrosoftAzureBuilder::new()
                     .with_url(uri)
-                    .with_retry(access.retry());
+                    .with_retry(access.retry_config());
                 let builder = options.fold(builder, |builder, (key, value)| {
                     builder.with_config(key, value)
                 });
                 builder.build().map(|store| Arc::new(store) as _)
             }
             _ => {
-                return Err(refuse(
+                return Err(invalid(
                     "only directories and s3://, gs:// and az:// URIs are supported".into(),
                 ));
             }
         };
         let store = built
-            .map_err(|e| refuse(format!("{e}: check the environment variables of the store")))?;
-        let prefix = ObjectPath::parse(&prefix).map_err(|e| refuse(e.to_string()))?;
-        Ok(Objects {
+            .map_err(|e| invalid(format!("{e}: check the environment variables of the store")))?;
+        let prefix = ObjectPath::parse(&prefix).map_err(|e| invalid(e.to_string()))?;
+        Ok(ObjectPrefix {
             uri: uri.trim_end_matches('/').to_string(),
             store,
             prefix,
         })
     }
 
-    /// The object that the URI itself names.
-    pub(super) fn get_itself(&self) -> Result<Bytes, StoreError> {
+    /// Reads the object that the URI itself names.
+    pub(super) fn get_root(&self) -> Result<Bytes, StoreError> {
         let found = self.fetch(self.prefix.clone())?;
         found.ok_or_else(|| StoreError::NotFound {
             object: self.uri.clone(),
@@ -127,12 +127,12 @@ impl Objects {
         };
         let mut start = 0;
         while start < size {
-            let end = (start + PART).min(size);
+            let end = (start + PART_BYTES).min(size);
             let (store, object) = (self.store.clone(), self.object(path)?);
-            let piece = self.run("read", path, async move {
-                repeat(|| async { store.get_range(&object, start..end).await }).await
+            let chunk = self.run("read", path, async move {
+                with_retries(|| async { store.get_range(&object, start..end).await }).await
             })?;
-            take(&piece);
+            take(&chunk);
             start = end;
         }
         Ok(true)
@@ -142,12 +142,12 @@ impl Objects {
         Ok(self.stat(path)?.map(|stat| stat.bytes))
     }
 
-    pub(super) fn stat(&self, path: &str) -> Result<Option<Stat>, StoreError> {
+    pub(super) fn stat(&self, path: &str) -> Result<Option<ObjectStat>, StoreError> {
         let (store, object) = (self.store.clone(), self.object(path)?);
         let found = self.run("read", path, async move {
-            repeat(|| async { store.head(&object).await }).await
+            with_retries(|| async { store.head(&object).await }).await
         });
-        absent_is_none(found.map(|meta| Stat {
+        none_if_not_found(found.map(|meta| ObjectStat {
             bytes: meta.size,
             version: meta.e_tag,
         }))
@@ -166,7 +166,7 @@ impl Objects {
             ..GetOptions::default()
         };
         self.run("read", path, async move {
-            repeat(|| async {
+            with_retries(|| async {
                 store
                     .get_opts(&object, options.clone())
                     .await?
@@ -180,16 +180,17 @@ impl Objects {
     pub(super) fn put(&self, path: &str, content: &Content) -> Result<(), StoreError> {
         let (store, object) = (self.store.clone(), self.object(path)?);
         match self.content(content)? {
-            Loaded::Small(bytes) => self.run("write", path, async move {
-                repeat(|| async { store.put(&object, bytes.clone().into()).await.map(drop) }).await
+            Upload::Single(bytes) => self.run("write", path, async move {
+                with_retries(|| async { store.put(&object, bytes.clone().into()).await.map(drop) })
+                    .await
             }),
-            Loaded::Large(file) => self.run("write", path, async move {
+            Upload::Multipart(file) => self.run("write", path, async move {
                 let upload = store.put_multipart(&object).await?;
-                let mut parts = WriteMultipart::new_with_chunk_size(upload, PART as usize);
+                let mut parts = WriteMultipart::new_with_chunk_size(upload, PART_BYTES as usize);
                 match send(&mut parts, &file).await {
                     Ok(()) => parts.finish().await.map(drop),
                     Err(error) => {
-                        // Unfinished parts are billed; where even this fails, the bucket's own rules clean up.
+                        // Unfinished parts are billed; if the abort fails too, the bucket's lifecycle rules remove them.
                         let _ = parts.abort().await;
                         Err(error)
                     }
@@ -198,30 +199,30 @@ impl Objects {
         }
     }
 
-    pub(super) fn put_new(&self, path: &str, content: &Content) -> Result<Created, StoreError> {
+    pub(super) fn put_new(&self, path: &str, content: &Content) -> Result<PutOutcome, StoreError> {
         let bytes = match self.content(content)? {
-            Loaded::Small(bytes) => bytes,
-            Loaded::Large(file) => {
+            Upload::Single(bytes) => bytes,
+            Upload::Multipart(file) => {
                 let length = std::fs::metadata(&file)
                     .map_err(|e| StoreError::from_io("read", &file, e))?
                     .len();
                 if let Some(size) = self.size(path)? {
-                    return Ok(Created::AlreadyThere {
+                    return Ok(PutOutcome::AlreadyExists {
                         same: size == length,
                     });
                 }
-                return self.put(path, content).map(|()| Created::Created);
+                return self.put(path, content).map(|()| PutOutcome::Created);
             }
         };
-        // A server may refuse a creation because another one is under way (S3: 409) that then comes to nothing, and another process
-        // may remove what was there between the two requests: then nothing is there, and it is tried again.
-        for pause in CREATE_AGAIN {
+        // A server may reject a create because of a concurrent one (S3: 409) that then fails, and another process may remove the object
+        // between the two requests: then the object does not exist, and the create is retried.
+        for pause in CREATE_BACKOFF {
             if self.create(path, &bytes)? {
-                return Ok(Created::Created);
+                return Ok(PutOutcome::Created);
             }
-            if let Some(there) = self.get(path)? {
-                return Ok(Created::AlreadyThere {
-                    same: there == bytes,
+            if let Some(existing) = self.get(path)? {
+                return Ok(PutOutcome::AlreadyExists {
+                    same: existing == bytes,
                 });
             }
             std::thread::sleep(pause);
@@ -229,11 +230,11 @@ impl Objects {
         Err(StoreError::Failed {
             doing: "write",
             object: self.describe(path),
-            source: "the store says that it exists, and again and again that it does not".into(),
+            source: "the store repeatedly reports both that it exists and that it does not".into(),
         })
     }
 
-    /// Creates an object; false where the store says that there is one.
+    /// Creates an object; returns false if the store reports that one exists.
     fn create(&self, path: &str, bytes: &Bytes) -> Result<bool, StoreError> {
         let (store, object) = (self.store.clone(), self.object(path)?);
         let payload = bytes.clone();
@@ -243,7 +244,7 @@ impl Objects {
                     .put_opts(&object, payload.clone().into(), PutMode::Create.into())
                     .await
             };
-            match repeat(attempt).await {
+            match with_retries(attempt).await {
                 Ok(_) => Ok(true),
                 Err(ObjectError::AlreadyExists { .. }) => Ok(false),
                 Err(error) => Err(error),
@@ -254,19 +255,20 @@ impl Objects {
     pub(super) fn is_empty_below(&self, prefix: &str) -> Result<bool, StoreError> {
         let (store, below) = (self.store.clone(), self.object(prefix)?);
         self.run("list", prefix, async move {
-            let first = repeat(|| async { store.list(Some(&below)).try_next().await }).await?;
+            let first =
+                with_retries(|| async { store.list(Some(&below)).try_next().await }).await?;
             Ok(first.is_none())
         })
     }
 
-    pub(super) fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+    pub(super) fn list(&self, prefix: &str) -> Result<Vec<ObjectEntry>, StoreError> {
         let (store, below, base) = (
             self.store.clone(),
             self.object(prefix)?,
             self.prefix.clone(),
         );
         self.run("list", prefix, async move {
-            let found = repeat(|| async {
+            let found = with_retries(|| async {
                 let below = Some(&below).filter(|path| !path.as_ref().is_empty());
                 store.list(below).try_collect::<Vec<_>>().await
             })
@@ -280,7 +282,7 @@ impl Objects {
                     .map(str::to_string),
             };
             let entry = |meta: object_store::ObjectMeta| {
-                Some(Entry {
+                Some(ObjectEntry {
                     path: relative(&meta.location)?,
                     bytes: meta.size,
                 })
@@ -292,9 +294,9 @@ impl Objects {
     pub(super) fn delete(&self, path: &str) -> Result<(), StoreError> {
         let (store, object) = (self.store.clone(), self.object(path)?);
         let deleted = self.run("delete", path, async move {
-            repeat(|| async { store.delete(&object).await }).await
+            with_retries(|| async { store.delete(&object).await }).await
         });
-        absent_is_none(deleted).map(drop)
+        none_if_not_found(deleted).map(drop)
     }
 
     fn describe(&self, path: &str) -> String {
@@ -312,14 +314,14 @@ impl Objects {
         })
     }
 
-    fn content(&self, content: &Content) -> Result<Loaded, StoreError> {
+    fn content(&self, content: &Content) -> Result<Upload, StoreError> {
         match content {
-            Content::Bytes(bytes) => Ok(Loaded::Small(bytes.clone())),
+            Content::Bytes(bytes) => Ok(Upload::Single(bytes.clone())),
             Content::File(path) => {
                 let fail = |e| StoreError::from_io("read", path, e);
-                match std::fs::metadata(path).map_err(fail)?.len() > PART {
-                    true => Ok(Loaded::Large(path.clone())),
-                    false => Ok(Loaded::Small(std::fs::read(path).map_err(fail)?.into())),
+                match std::fs::metadata(path).map_err(fail)?.len() > PART_BYTES {
+                    true => Ok(Upload::Multipart(path.clone())),
+                    false => Ok(Upload::Single(std::fs::read(path).map_err(fail)?.into())),
                 }
             }
         }
@@ -334,7 +336,7 @@ impl Objects {
             .trim_matches('/')
             .to_string();
         let found = self.run("read", &path, async move {
-            repeat(|| async {
+            with_retries(|| async {
                 store
                     .get_opts(&object, GetOptions::default())
                     .await?
@@ -343,7 +345,7 @@ impl Objects {
             })
             .await
         });
-        absent_is_none(found)
+        none_if_not_found(found)
     }
 
     fn run<T: Send + 'static>(
@@ -364,25 +366,28 @@ impl Objects {
     }
 }
 
-enum Loaded {
-    Small(Bytes),
-    Large(std::path::PathBuf),
+/// How content is uploaded.
+enum Upload {
+    Single(Bytes),
+    Multipart(std::path::PathBuf),
 }
 
 async fn send(parts: &mut WriteMultipart, file: &std::path::Path) -> Result<(), ObjectError> {
-    let mut file = tokio::fs::File::open(file).await.map_err(local)?;
-    let mut piece = vec![0; 1 << 20];
+    let mut file = tokio::fs::File::open(file)
+        .await
+        .map_err(local_file_error)?;
+    let mut chunk = vec![0; 1 << 20];
     loop {
-        let read = file.read(&mut piece).await.map_err(local)?;
+        let read = file.read(&mut chunk).await.map_err(local_file_error)?;
         if read == 0 {
             return Ok(());
         }
-        parts.wait_for_capacity(PARTS_AT_ONCE).await?;
-        parts.write(&piece[..read]);
+        parts.wait_for_capacity(CONCURRENT_PARTS).await?;
+        parts.write(&chunk[..read]);
     }
 }
 
-fn absent_is_none<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+fn none_if_not_found<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(StoreError::NotFound { .. }) => Ok(None),
@@ -390,7 +395,7 @@ fn absent_is_none<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreEr
     }
 }
 
-fn local(error: std::io::Error) -> ObjectError {
+fn local_file_error(error: std::io::Error) -> ObjectError {
     ObjectError::Generic {
         store: "local file",
         source: error.into(),

@@ -1,5 +1,5 @@
-//! Temporary files beside their targets: synced, then renamed, so that a crash or a full disk leaves either the whole file or
-//! none. What dead processes left behind is swept away; what living ones write is left alone.
+//! Temporary files: written next to their targets, synced, then renamed, so that a crash or a full disk leaves either the complete file or none.
+//! Files of dead processes are removed, those of living ones are not.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -12,42 +12,43 @@ use tempfile::NamedTempFile;
 
 use super::error::present;
 
-/// How temporary files begin. They are followed by host, process and a number of this very process.
-pub(super) const TEMPORARY: &str = ".tmp-";
+/// The prefix of temporary files' names, followed by host, process id and a nonce of the process.
+pub(super) const TEMPORARY_PREFIX: &str = ".tmp-";
 
-/// After this time a temporary file of another host is taken for abandoned.
-const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+/// Age at which a temporary file of another host counts as stale.
+const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// A file beside its target, which removes itself unless it takes its target's name.
-pub(super) struct Temporary(NamedTempFile);
+/// A temporary file in the folder of its target. It is removed when dropped unless it was renamed to its target.
+pub(super) struct TemporaryFile(NamedTempFile);
 
-impl Temporary {
-    pub(super) fn beside(target: &Path) -> io::Result<Self> {
+impl TemporaryFile {
+    /// Creates a temporary file for `target`.
+    pub(super) fn create_for(target: &Path) -> io::Result<Self> {
         let folder = target.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
         let mut builder = tempfile::Builder::new();
         builder
             .prefix(&*OWN_PREFIX)
             .permissions(Permissions::from_mode(0o666));
-        builder.tempfile_in(folder).map(Temporary)
+        builder.tempfile_in(folder).map(TemporaryFile)
     }
 
-    pub(super) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
-        self.0.write_all(piece)
+    pub(super) fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.0.write_all(chunk)
     }
 
     pub(super) fn copy(&mut self, source: &mut File) -> io::Result<()> {
         io::copy(source, self.0.as_file_mut()).map(drop)
     }
 
-    /// Takes the name of `target`, in place of what lies there.
+    /// Renames the file to `target` and replaces an existing file.
     pub(super) fn replace(self, target: &Path) -> io::Result<()> {
         self.0.as_file().sync_all()?;
         self.0.persist(target).map_err(|e| e.error)?;
         sync_parent(target)
     }
 
-    /// Takes the name of `target`; false if something lies there.
+    /// Renames the file to `target`; returns false if that exists.
     pub(super) fn create(self, target: &Path) -> io::Result<bool> {
         self.0.as_file().sync_all()?;
         match self.0.persist_noclobber(target) {
@@ -65,7 +66,7 @@ fn sync_parent(target: &Path) -> io::Result<()> {
     }
 }
 
-/// Host and process, then a number drawn once: in a container that starts again, host and process are the same.
+/// Host and process id, then a nonce: in a restarted container, host and process id are the same.
 static OWN_PREFIX: LazyLock<String> = LazyLock::new(|| {
     let nonce =
         std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
@@ -73,7 +74,7 @@ static OWN_PREFIX: LazyLock<String> = LazyLock::new(|| {
 });
 
 fn process_prefix(process: u32) -> String {
-    format!("{TEMPORARY}{}-{process}-", host())
+    format!("{TEMPORARY_PREFIX}{}-{process}-", host())
 }
 
 fn host() -> String {
@@ -84,17 +85,17 @@ fn host() -> String {
         .collect()
 }
 
-/// Removes the temporary files of dead processes in `folder`.
-pub(super) fn sweep(folder: &Path) -> io::Result<()> {
+/// Removes the stale temporary files of dead processes in `folder`.
+pub(super) fn remove_stale(folder: &Path) -> io::Result<()> {
     let Some(listing) = present(fs::read_dir(folder))? else {
         return Ok(());
     };
     for item in listing {
         let item = item?;
         let name = item.file_name().to_string_lossy().into_owned();
-        if name.starts_with(TEMPORARY)
+        if name.starts_with(TEMPORARY_PREFIX)
             && !name.starts_with(&*OWN_PREFIX)
-            && is_abandoned(&name, &item)
+            && is_stale(&name, &item)
         {
             present(fs::remove_file(item.path()))?;
         }
@@ -102,20 +103,20 @@ pub(super) fn sweep(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn is_abandoned(name: &str, item: &fs::DirEntry) -> bool {
-    let own_host = format!("{TEMPORARY}{}-", host());
+fn is_stale(name: &str, item: &fs::DirEntry) -> bool {
+    let own_host = format!("{TEMPORARY_PREFIX}{}-", host());
     match name
         .strip_prefix(&own_host)
         .and_then(|rest| rest.split('-').next()?.parse::<u32>().ok())
     {
-        // Our own process number with another nonce is an earlier life of this container.
+        // This process's id with another nonce belongs to an earlier start of the container.
         Some(process) => {
             process == std::process::id() || !Path::new(&format!("/proc/{process}")).exists()
         }
         None => item
             .metadata()
             .and_then(|metadata| metadata.modified())
-            .is_ok_and(|written| written.elapsed().is_ok_and(|age| age > ABANDONED)),
+            .is_ok_and(|written| written.elapsed().is_ok_and(|age| age > STALE_AFTER)),
     }
 }
 
@@ -135,16 +136,16 @@ mod tests {
     }
 
     #[test]
-    fn temporary_files_of_dead_processes_are_removed_and_those_of_living_ones_stay() {
+    fn stale_temporary_files_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let living = format!("{}0123456789abcdef-x", process_prefix(1));
         let earlier_life = format!("{}0123456789abcdef-x", process_prefix(std::process::id()));
         let dead = format!("{}0123456789abcdef-x", process_prefix(u32::MAX - 1));
-        let elsewhere = format!("{TEMPORARY}another_host-7-0123456789abcdef-x");
+        let elsewhere = format!("{TEMPORARY_PREFIX}another_host-7-0123456789abcdef-x");
         for name in [&living, &earlier_life, &dead, &elsewhere] {
             fs::write(folder.path().join(name), "torn").unwrap();
         }
-        let old = std::time::SystemTime::now() - ABANDONED - Duration::from_secs(60);
+        let old = std::time::SystemTime::now() - STALE_AFTER - Duration::from_secs(60);
         let forgotten = folder.path().join(format!("{elsewhere}-old"));
         File::create(&forgotten).unwrap().set_modified(old).unwrap();
 

@@ -1,5 +1,5 @@
-//! Tables of rows as JSON lines, read by global row number over the shards of a sealed stage. One object is in memory at a
-//! time, and its digest is checked before its first row is handed out. It does not know what the rows say.
+//! Tables of rows as JSON lines, read by global row number over the shards of a sealed stage. One object is in memory at a time, and its digest is
+//! verified before its first row is returned. It does not know what the rows mean.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -13,18 +13,18 @@ use serde::de::DeserializeOwned;
 use super::commit::count_lines;
 use super::workspace::{ReadError, StageDir};
 
-/// The rows as JSON lines, each with its line feed.
+/// Encodes rows as JSON lines, each with its line feed.
 pub fn encode_rows<'a, T: Serialize + 'a>(rows: impl IntoIterator<Item = &'a T>) -> Vec<u8> {
     let mut lines = Vec::new();
     for row in rows {
-        // Rows are structs of strings and numbers: they always serialise, and a write to memory does not fail.
+        // Rows are structs of strings and numbers, so serialization to memory cannot fail.
         let _ = serde_json::to_writer(&mut lines, row);
         lines.push(b'\n');
     }
     lines
 }
 
-/// Rows `range` of `table`, by global row number, in order. Rows beyond the end do not exist and are left out.
+/// Reads rows `range` of `table`, by global row number, in order. Rows beyond the end are left out.
 pub fn read_rows<T: DeserializeOwned>(
     dir: &StageDir,
     seal: &Seal,
@@ -34,10 +34,10 @@ pub fn read_rows<T: DeserializeOwned>(
     RowReader::new(dir, seal, table, range).collect()
 }
 
-/// Reads the rows of a table in order, an object at a time. After an error it ends.
+/// An iterator over the rows of a table, in order. It reads one object at a time and ends after an error.
 pub struct RowReader<T> {
     dir: StageDir,
-    /// Objects still to be read, last one first, with the rows of each that are wanted.
+    /// Objects that are still to be read, last one first, with the wanted rows of each.
     parts: Vec<(TableRef, Range<i64>)>,
     open: Option<OpenObject>,
     row: PhantomData<fn() -> T>,
@@ -110,7 +110,7 @@ impl<T: DeserializeOwned> RowReader<T> {
                     count_lines(&bytes),
                     table.rows
                 );
-                return Err(self.dir.damaged(&name, problem));
+                return Err(self.dir.corrupted(&name, problem));
             }
             let name = self.dir.store().describe(&self.dir.path(&name));
             self.open = Some(OpenObject {
@@ -148,24 +148,24 @@ impl<T: DeserializeOwned> Iterator for RowReader<T> {
     }
 }
 
-/// The bytes of an object, checked.
+/// Reads an object and verifies it.
 pub(super) fn read_object(dir: &StageDir, object: &ObjectRef) -> Result<Bytes, ReadError> {
     let name = format!("objects/{}", object.sha256);
     let Some(bytes) = dir
         .store()
         .get_if_present(&dir.object_path(&object.sha256))?
     else {
-        return Err(dir.damaged(&name, "it is gone"));
+        return Err(dir.corrupted(&name, "it is missing"));
     };
     if bytes.len() as i64 != object.bytes {
-        return Err(dir.damaged(
+        return Err(dir.corrupted(
             &name,
             format!("it has {} bytes instead of {}", bytes.len(), object.bytes),
         ));
     }
     match sha256_hex(&bytes) == object.sha256 {
         true => Ok(bytes),
-        false => Err(dir.damaged(&name, "its bytes do not have the digest that is its name")),
+        false => Err(dir.corrupted(&name, "its bytes do not match its digest")),
     }
 }
 

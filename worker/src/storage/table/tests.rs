@@ -1,4 +1,4 @@
-//! Rows are read by global number, and never from a damaged object.
+//! Rows are read by global number, and never from a corrupt object.
 
 use scalequest_crds::protocol::report::Outcome;
 
@@ -14,7 +14,7 @@ fn sealed(fixture: &Fixture) -> Seal {
 }
 
 #[test]
-fn rows_are_read_by_global_number_over_all_shards() {
+fn rows_are_read_across_shards() {
     let fixture = Fixture::committed(23, 5);
     let (dir, seal) = (fixture.dir(), sealed(&fixture));
     let all: Vec<String> = (0..23).step_by(2).map(text).collect();
@@ -42,7 +42,7 @@ fn rows_are_read_by_global_number_over_all_shards() {
 }
 
 #[test]
-fn only_the_objects_of_the_rows_that_are_asked_for_are_read() {
+fn only_needed_objects_are_read() {
     let fixture = Fixture::committed(20, 5);
     let seal = sealed(&fixture);
     std::fs::remove_file(fixture.object(15..20, "rows")).unwrap();
@@ -56,18 +56,18 @@ fn only_the_objects_of_the_rows_that_are_asked_for_are_read() {
 }
 
 #[test]
-fn damage_is_an_error_that_names_stage_key_and_object() {
+fn corruption_names_stage_key_and_object() {
     for fault in Fault::ALL {
         let fixture = Fixture::committed(20, 5);
         let seal = sealed(&fixture);
         let object = fixture.object(5..10, "rows");
-        fault.damage(&object);
+        fault.corrupt(&object);
         let mut reader = RowReader::<String>::all(&fixture.dir(), &seal, "rows");
         let before: Vec<_> = reader.by_ref().take(3).map(Result::unwrap).collect();
         assert_eq!(before, [text(0), text(2), text(4)]);
         let error = reader.next().unwrap().unwrap_err();
         assert!(reader.next().is_none(), "after an error it ends");
-        let ReadError::Damaged {
+        let ReadError::Corrupted {
             stage,
             key,
             object: named,
@@ -83,7 +83,7 @@ fn damage_is_an_error_that_names_stage_key_and_object() {
 }
 
 #[test]
-fn a_row_of_another_form_names_object_and_line() {
+fn unexpected_row_names_object_and_line() {
     let fixture = Fixture::committed(20, 5);
     let error = read_rows::<i64>(&fixture.dir(), &sealed(&fixture), "rows", 1..9).unwrap_err();
     let expected = format!(
@@ -95,7 +95,7 @@ fn a_row_of_another_form_names_object_and_line() {
 }
 
 #[test]
-fn rows_are_one_line_each_whatever_they_hold() {
+fn rows_are_one_line_each() {
     let rows = ["plain", "two\nlines", "tab\t\"quotes\" \\ \u{2028}", ""];
     let lines = encode_rows(&rows);
     assert_eq!(count_lines(&lines), 4);

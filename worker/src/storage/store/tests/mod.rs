@@ -1,4 +1,4 @@
-//! The store's promises, kept on a directory and on a real S3 server alike, with faults on the way.
+//! The store's contract, checked on a directory and on a real S3 server, with network faults.
 
 mod proxy;
 
@@ -19,13 +19,13 @@ fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
 
-fn paths(entries: Vec<Entry>) -> Vec<String> {
+fn paths(entries: Vec<ObjectEntry>) -> Vec<String> {
     entries.into_iter().map(|entry| entry.path).collect()
 }
 
-/// All promises that do not depend on where the store is.
-fn keeps_its_promises(store: &Store) {
-    // What is not there.
+/// Checks the contract that all kinds of stores share.
+fn satisfies_contract(store: &Store) {
+    // Missing objects.
     assert_eq!(store.get_if_present("a/b").unwrap(), None);
     assert_eq!(store.size("a/b").unwrap(), None);
     assert!(!store.exists("a/b").unwrap());
@@ -42,19 +42,19 @@ fn keeps_its_promises(store: &Store) {
     // Created once.
     assert_eq!(
         store.put_new("a/b", bytes("first")).unwrap(),
-        Created::Created
+        PutOutcome::Created
     );
     assert_eq!(
         store.put_new("a/b", bytes("first")).unwrap(),
-        Created::AlreadyThere { same: true }
+        PutOutcome::AlreadyExists { same: true }
     );
     assert_eq!(
         store.put_new("a/b", bytes("other")).unwrap(),
-        Created::AlreadyThere { same: false }
+        PutOutcome::AlreadyExists { same: false }
     );
     assert_eq!(store.get("a/b").unwrap(), "first");
 
-    // Replaced whole, empty too.
+    // Replaced, also by empty content.
     store.put("a/b", bytes("second and longer")).unwrap();
     assert_eq!(store.get("a/b").unwrap(), "second and longer");
     store.put("a/empty", bytes("")).unwrap();
@@ -62,7 +62,7 @@ fn keeps_its_promises(store: &Store) {
     assert_eq!(store.size("a/empty").unwrap(), Some(0));
     assert!(store.scan("a/empty", &mut |_| {}).unwrap());
 
-    // Listed by path, not by the beginning of a name; sorted.
+    // Listed by path, not by name prefix; sorted.
     store.put("a/c/d", bytes("d")).unwrap();
     store.put("ab", bytes("ab")).unwrap();
     assert_eq!(
@@ -72,7 +72,7 @@ fn keeps_its_promises(store: &Store) {
     assert_eq!(paths(store.list("a").unwrap()), ["a/b", "a/c/d", "a/empty"]);
     assert_eq!(
         store.list("a/c/").unwrap(),
-        [Entry {
+        [ObjectEntry {
             path: "a/c/d".into(),
             bytes: 1
         }]
@@ -87,16 +87,16 @@ fn keeps_its_promises(store: &Store) {
     std::fs::write(&file, &large).unwrap();
     assert_eq!(
         store.put_new("large", file.clone()).unwrap(),
-        Created::Created
+        PutOutcome::Created
     );
     assert_eq!(
         store.put_new("large", file.clone()).unwrap(),
-        Created::AlreadyThere { same: true }
+        PutOutcome::AlreadyExists { same: true }
     );
     let mut scanned = Vec::new();
     assert!(
         store
-            .scan("large", &mut |piece| scanned.extend_from_slice(piece))
+            .scan("large", &mut |chunk| scanned.extend_from_slice(chunk))
             .unwrap()
     );
     assert!(scanned == large, "the parts come back in order");
@@ -120,9 +120,9 @@ fn keeps_its_promises(store: &Store) {
     assert_eq!(paths(store.list("").unwrap()), ["ab"]);
 }
 
-/// Of many that create the same object at once, exactly one does.
+/// Of concurrent creates of the same object, exactly one succeeds.
 fn creates_once(store: &Store) {
-    for round in 0..8 {
+    for race in 0..8 {
         let created = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for writer in 0..4 {
@@ -130,12 +130,12 @@ fn creates_once(store: &Store) {
                 scope.spawn(move || {
                     let content = format!("writer {writer}");
                     if store
-                        .put_new(&format!("race/{round}"), bytes(&content))
+                        .put_new(&format!("race/{race}"), bytes(&content))
                         .unwrap()
-                        == Created::Created
+                        == PutOutcome::Created
                     {
                         created.fetch_add(1, Ordering::SeqCst);
-                        assert_eq!(store.get(&format!("race/{round}")).unwrap(), content);
+                        assert_eq!(store.get(&format!("race/{race}")).unwrap(), content);
                     }
                 });
             }
@@ -145,19 +145,19 @@ fn creates_once(store: &Store) {
 }
 
 #[test]
-fn a_directory_keeps_its_promises() {
+fn directory_satisfies_contract() {
     let (_folder, store) = directory();
-    keeps_its_promises(&store);
+    satisfies_contract(&store);
     creates_once(&store);
 }
 
 #[test]
-fn an_s3_server_keeps_its_promises() {
+fn s3_server_satisfies_contract() {
     let Some(server) = Server::start() else {
         return;
     };
     let store = server.store("workspace/deep");
-    keeps_its_promises(&store);
+    satisfies_contract(&store);
     creates_once(&store);
     // The root of a bucket holds all of it.
     assert!(server.store("").list("workspace/deep").unwrap().len() > 1);
@@ -165,7 +165,7 @@ fn an_s3_server_keeps_its_promises() {
 }
 
 #[test]
-fn a_server_that_is_killed_and_started_again_loses_nothing() {
+fn restarted_server_loses_nothing() {
     let Some(mut server) = Server::start() else {
         return;
     };
@@ -175,12 +175,12 @@ fn a_server_that_is_killed_and_started_again_loses_nothing() {
         let writer = scope.spawn(|| {
             while !enough.load(Ordering::SeqCst) {
                 let path = format!("shards/{:04}", written.load(Ordering::SeqCst));
-                assert!(store.put_new(&path, bytes(&path)).unwrap().holds());
+                assert!(store.put_new(&path, bytes(&path)).unwrap().has_content());
                 assert_eq!(store.get(&path).unwrap(), path);
                 written.fetch_add(1, Ordering::SeqCst);
             }
         });
-        // Killed while it is written to, however fast or slow that goes: the writer does not end before it is told to.
+        // Killed between two writes or during one: the writer runs until the end of the loop.
         for _ in 0..3 {
             let before = written.load(Ordering::SeqCst);
             while written.load(Ordering::SeqCst) < before + 5 && !writer.is_finished() {
@@ -188,7 +188,7 @@ fn a_server_that_is_killed_and_started_again_loses_nothing() {
             }
             server.kill();
             std::thread::sleep(Duration::from_millis(200));
-            server.start_again();
+            server.restart();
         }
         enough.store(true, Ordering::SeqCst);
     });
@@ -198,7 +198,7 @@ fn a_server_that_is_killed_and_started_again_loses_nothing() {
 }
 
 #[test]
-fn a_create_whose_reply_is_lost_is_recognised_as_done() {
+fn create_with_lost_reply_is_recognized() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -207,18 +207,18 @@ fn a_create_whose_reply_is_lost_is_recognised_as_done() {
 
     proxy.lose_replies(1);
     let created = store.put_new("shards/1", bytes("mine")).unwrap();
-    assert!(created.holds(), "{created:?}");
+    assert!(created.has_content(), "{created:?}");
     assert_eq!(server.read("shards/1"), "mine");
 
-    // Where another has created it, the loss of the reply does not hide that.
+    // A lost reply does not hide that another writer has created the object.
     assert_eq!(
         store.put_new("shards/2", bytes("theirs")).unwrap(),
-        Created::Created
+        PutOutcome::Created
     );
     proxy.lose_replies(1);
     assert_eq!(
         store.put_new("shards/2", bytes("mine")).unwrap(),
-        Created::AlreadyThere { same: false }
+        PutOutcome::AlreadyExists { same: false }
     );
     assert_eq!(server.read("shards/2"), "theirs");
 
@@ -239,7 +239,7 @@ fn a_create_whose_reply_is_lost_is_recognised_as_done() {
 }
 
 #[test]
-fn errors_of_an_s3_server_name_the_object_and_what_to_do() {
+fn s3_errors_name_object_and_advice() {
     let Some(mut server) = Server::start() else {
         return;
     };
@@ -296,14 +296,14 @@ fn errors_of_an_s3_server_name_the_object_and_what_to_do() {
 }
 
 #[test]
-fn locations_that_cannot_serve_are_refused() {
+fn invalid_locations_are_rejected() {
     let (folder, _) = directory();
     let file = folder.path().join("file");
     std::fs::write(&file, "x").unwrap();
     #[rustfmt::skip]
     let cases = [
         ("", "the path is empty"),
-        (file.to_str().unwrap(), "it is a file: name a directory"),
+        (file.to_str().unwrap(), "it is a file: give a directory"),
         ("s3://", "names no bucket"),
         ("ftp://host/x", "only directories and s3://, gs:// and az:// URIs"),
         ("az://container/x", "check the environment variables"),
@@ -311,7 +311,7 @@ fn locations_that_cannot_serve_are_refused() {
     for (location, expected) in cases {
         let access = Access {
             variables: Default::default(),
-            patience: Duration::from_secs(1),
+            retry_timeout: Duration::from_secs(1),
         };
         let error = Store::open_with(location, &access).unwrap_err();
         assert!(error.to_string().contains(expected), "{location}: {error}");
@@ -320,7 +320,7 @@ fn locations_that_cannot_serve_are_refused() {
 }
 
 #[test]
-fn paths_stay_below_the_store() {
+fn paths_must_stay_below_store() {
     let (_folder, store) = directory();
     for path in ["../x", "a/../../x", "/etc/x", "a//b", "", ".", "a/."] {
         assert!(
@@ -338,7 +338,7 @@ fn paths_stay_below_the_store() {
 }
 
 #[test]
-fn a_file_where_a_folder_should_be_is_an_error_that_names_it() {
+fn file_in_place_of_folder_is_named() {
     let (_folder, store) = directory();
     store.put("stages", bytes("a file")).unwrap();
     assert_eq!(store.get_if_present("stages/x").unwrap(), None);
@@ -347,8 +347,8 @@ fn a_file_where_a_folder_should_be_is_an_error_that_names_it() {
 }
 
 #[test]
-fn a_full_disk_is_reported_and_leaves_nothing_torn() {
-    // A small file system of our own needs a mount namespace.
+fn full_disk_leaves_no_partial_file() {
+    // Mounting a small file system needs a mount namespace.
     let small = tempfile::tempdir().unwrap();
     let script = "mount -t tmpfs -o size=256k tmpfs \"$0\" && exec \"$@\"";
     let this = std::env::current_exe().unwrap();
@@ -372,12 +372,12 @@ fn a_full_disk_is_reported_and_leaves_nothing_torn() {
                 String::from_utf8_lossy(&output.stdout)
             );
         }
-        _ => eprintln!("skipped: no file system of its own can be mounted here"),
+        _ => eprintln!("skipped: cannot mount a file system here"),
     }
 }
 
 #[test]
-#[ignore = "run by a_full_disk_is_reported_and_leaves_nothing_torn on a small file system"]
+#[ignore = "run by full_disk_leaves_no_partial_file on a small file system"]
 fn fills_a_small_disk() {
     let Ok(small) = std::env::var("SCALEQUEST_SMALL_DISK") else {
         return;
@@ -389,7 +389,7 @@ fn fills_a_small_disk() {
         store.put("kept", large.clone()).unwrap_err(),
         store.put_new("new", large).unwrap_err(),
     ] {
-        assert!(matches!(error, StoreError::Full { .. }), "{error}");
+        assert!(matches!(error, StoreError::DiskFull { .. }), "{error}");
         assert!(
             error
                 .to_string()
@@ -406,7 +406,7 @@ fn fills_a_small_disk() {
 }
 
 #[test]
-fn may_be_called_from_a_thread_of_an_async_runtime() {
+fn store_works_on_async_threads() {
     let Some(server) = Server::start() else {
         return;
     };

@@ -51,15 +51,15 @@ fn serve(client: TcpStream, server: u16, to_lose: &AtomicUsize) {
         let _ = to_server.shutdown(Shutdown::Write);
     });
     let (mut from_server, mut to_client) = (server, client);
-    let mut piece = [0; 16 << 10];
-    while let Ok(read) = from_server.read(&mut piece) {
+    let mut chunk = [0; 16 << 10];
+    while let Ok(read) = from_server.read(&mut chunk) {
         // The reply is there, so the request was executed.
         let lose = |left: usize| left.checked_sub(1);
         let lost = read > 0
             && to_lose
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, lose)
                 .is_ok();
-        if read == 0 || lost || to_client.write_all(&piece[..read]).is_err() {
+        if read == 0 || lost || to_client.write_all(&chunk[..read]).is_err() {
             break;
         }
     }

@@ -1,4 +1,4 @@
-//! Good files are read whole; every way to be unusable has its own message with file and line.
+//! Valid files are read; every kind of invalid file has its own message with file and line.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn parse(text: &str, answers: bool) -> Result<Vec<FileQuestion>, String> {
 }
 
 #[test]
-fn questions_and_answers_are_read_with_their_lines() {
+fn questions_have_lines_and_answers() {
     let text = "\u{feff}{\"question\": \"one?\", \"answer\": \"1\", \"id\": 7}\r\n\n{\"question\": \"two?\"}\n{\"question\": \" three?\", \"answer\": 3.5}";
     let question = |line, question: &str, answer: Option<&str>| FileQuestion {
         line,
@@ -35,17 +35,17 @@ fn questions_and_answers_are_read_with_their_lines() {
 }
 
 #[test]
-fn an_unusable_file_is_refused_with_file_line_and_cause() {
+fn invalid_file_names_line_and_cause() {
     let good = "{\"question\": \"q\", \"answer\": \"a\"}\n";
     #[rustfmt::skip]
     let cases = [
-        ("", "seeds.jsonl: the file has no questions: write one JSON object a line"),
-        ("\n \n", "seeds.jsonl: the file has no questions: write one JSON object a line"),
+        ("", "seeds.jsonl: the file has no questions: write one JSON object per line"),
+        ("\n \n", "seeds.jsonl: the file has no questions: write one JSON object per line"),
         ("{\"question\": \"q\"", "seeds.jsonl, line 1: not JSON, column 16: EOF while parsing an object"),
         ("question\nq\n", "seeds.jsonl, line 1: not JSON, column 1: expected value"),
         ("[1, 2]\n", "seeds.jsonl, line 1: expected a JSON object, found a list"),
         ("\"q\"\n", "seeds.jsonl, line 1: expected a JSON object, found a string"),
-        ("{\n  \"question\": \"q\"\n}\n", "seeds.jsonl, line 1: the file is one JSON document, not JSON lines: write one object a line"),
+        ("{\n  \"question\": \"q\"\n}\n", "seeds.jsonl, line 1: the file is one JSON document, not JSON lines: write one object per line"),
         ("{\"Question\": \"q\"}\n", "seeds.jsonl, line 1: there is no member \"question\"; did you mean \"Question\"?"),
         ("{\"qestion\": \"q\", \"other\": 1}\n", "seeds.jsonl, line 1: there is no member \"question\"; did you mean \"qestion\"?"),
         ("{\"problem\": \"q\", \"solution\": 1}\n", "seeds.jsonl, line 1: there is no member \"question\"; the members are \"problem\", \"solution\""),
@@ -70,30 +70,30 @@ fn an_unusable_file_is_refused_with_file_line_and_cause() {
 }
 
 #[test]
-fn what_is_not_text_is_refused() {
-    let refused = |bytes: &[u8]| {
+fn binary_files_are_rejected() {
+    let message = |bytes: &[u8]| {
         parse_questions("x", bytes, "question", None)
             .unwrap_err()
             .to_string()
     };
     assert_eq!(
-        refused(b"{\"question\": \"q\"}\n{\"question\": \"\xff\"}"),
+        message(b"{\"question\": \"q\"}\n{\"question\": \"\xff\"}"),
         "x, line 2: not UTF-8 text"
     );
     assert_eq!(
-        refused(&[0x1f, 0x8b, 8, 0]),
+        message(&[0x1f, 0x8b, 8, 0]),
         "x: the file is compressed: unpack it first (gunzip)"
     );
 }
 
 #[test]
-fn a_file_is_inspected_and_must_then_stay_as_it_was() {
+fn file_must_not_change_after_preflight() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("seeds.jsonl");
     let text = "{\"question\": \"one?\", \"answer\": \"1\"}\n{\"question\": \"two?\"}\n";
     std::fs::write(&path, text).unwrap();
     let location = path.to_str().unwrap().to_string();
-    let facts = inspect_questions(&location, "question", Some("answer")).unwrap();
+    let facts = check_questions(&location, "question", Some("answer")).unwrap();
     assert_eq!((facts.rows, facts.with_answers), (2, 1));
     assert_eq!(facts.digest, sha256_hex(text.as_bytes()));
 
@@ -121,7 +121,7 @@ fn a_file_is_inspected_and_must_then_stay_as_it_was() {
 
 proptest::proptest! {
     #[test]
-    fn no_bytes_whatever_make_it_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+    fn parser_never_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
         let _ = parse_questions("x", &bytes, "question", Some("answer"));
     }
 }

@@ -1,5 +1,5 @@
-//! Question files: JSON lines with a question in one member and, where there is one, its reference answer in another. A
-//! file that cannot serve is refused with its name and line. It does not judge the questions.
+//! Question files: JSON lines with a question in one member and optionally its reference answer in another. An invalid file is rejected with its
+//! name and line. It does not judge the questions.
 
 use scalequest_crds::digest::sha256_hex;
 use scalequest_crds::protocol::preflight::FileFacts;
@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use super::store::{Access, StoreError, read_location};
 
-/// Member names whose edit distance is at most this are offered as the nearest.
-const NEAR: usize = 3;
+/// Largest edit distance of a member name that an error suggests.
+const MAX_EDIT_DISTANCE: usize = 3;
 
 /// A question from a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,45 +18,45 @@ pub struct FileQuestion {
     pub line: usize,
     /// The question.
     pub question: String,
-    /// Its reference answer, where the line has one.
+    /// Its reference answer, if the line has one.
     pub answer: Option<String>,
 }
 
 /// Why a question file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum JsonlError {
-    /// It cannot be read.
+pub enum QuestionFileError {
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Its content cannot serve.
+    /// The file is invalid.
     #[error("{location}: {problem}")]
     File {
         /// Path or URI.
         location: String,
-        /// What is wrong and what to do.
+        /// The problem, with advice.
         problem: String,
     },
-    /// A line cannot serve.
+    /// A line is invalid.
     #[error("{location}, line {line}: {problem}")]
     Line {
         /// Path or URI.
         location: String,
         /// Line, from 1.
         line: usize,
-        /// What is wrong and what to do.
+        /// The problem, with advice.
         problem: String,
     },
 }
 
-/// Reads the questions of a task's file, in order, and checks that it is the very file that the run was accepted with.
-pub fn read_questions(file: &QuestionFile) -> Result<Vec<FileQuestion>, JsonlError> {
+/// Reads the questions of a task's file, in order, and checks that the file is the one that the run was accepted with.
+pub fn read_questions(file: &QuestionFile) -> Result<Vec<FileQuestion>, QuestionFileError> {
     let bytes = read_location(&file.location, &Access::from_env())?;
     let digest = sha256_hex(&bytes);
     if digest != file.digest {
-        return Err(JsonlError::File {
+        return Err(QuestionFileError::File {
             location: file.location.clone(),
             problem: format!(
-                "the file changed since the run was accepted: its digest is {digest}, the run knows {}; put the old file back or start a new run",
+                "the file changed since the run was accepted: its digest is {digest}, the accepted one is {}; restore the file or start a new run",
                 file.digest
             ),
         });
@@ -69,12 +69,12 @@ pub fn read_questions(file: &QuestionFile) -> Result<Vec<FileQuestion>, JsonlErr
     )
 }
 
-/// What a question file holds, or why it cannot be used: a first look, which waits for a store only for seconds.
-pub fn inspect_questions(
+/// Checks a question file for the preflight and returns its facts; waits only a few seconds for a store.
+pub fn check_questions(
     location: &str,
     question_field: &str,
     answer_field: Option<&str>,
-) -> Result<FileFacts, JsonlError> {
+) -> Result<FileFacts, QuestionFileError> {
     let bytes = read_location(location, &Access::for_probe())?;
     let questions = parse_questions(location, &bytes, question_field, answer_field)?;
     Ok(FileFacts {
@@ -88,26 +88,26 @@ pub fn inspect_questions(
     })
 }
 
-/// The questions in `bytes`; `location` is for messages. Empty lines are passed over. An answer may be a string or a
-/// number; a line without one has none, but a file in which no line has one is refused.
+/// Parses the questions in `bytes`; `location` is for messages. Empty lines are skipped. An answer may be a string or a number; a line may lack
+/// one, but if no line has one the file is rejected.
 pub fn parse_questions(
     location: &str,
     bytes: &[u8],
     question_field: &str,
     answer_field: Option<&str>,
-) -> Result<Vec<FileQuestion>, JsonlError> {
-    let refuse = |problem: &str| JsonlError::File {
+) -> Result<Vec<FileQuestion>, QuestionFileError> {
+    let reject = |problem: &str| QuestionFileError::File {
         location: location.to_string(),
         problem: problem.to_string(),
     };
     if bytes.starts_with(&[0x1f, 0x8b]) {
-        return Err(refuse("the file is compressed: unpack it first (gunzip)"));
+        return Err(reject("the file is compressed: unpack it first (gunzip)"));
     }
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     let mut questions = Vec::new();
     let mut members = None;
     for (line, text) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
-        let at_line = |problem| JsonlError::Line {
+        let at_line = |problem| QuestionFileError::Line {
             location: location.to_string(),
             line,
             problem,
@@ -131,12 +131,12 @@ pub fn parse_questions(
         members.get_or_insert(object);
     }
     let Some(members) = members else {
-        return Err(refuse(
-            "the file has no questions: write one JSON object a line",
+        return Err(reject(
+            "the file has no questions: write one JSON object per line",
         ));
     };
     match answer_field {
-        Some(field) if questions.iter().all(|question| question.answer.is_none()) => Err(refuse(
+        Some(field) if questions.iter().all(|question| question.answer.is_none()) => Err(reject(
             &format!("no line has an answer: {}", missing(&members, field)),
         )),
         _ => Ok(questions),
@@ -149,7 +149,7 @@ fn parse_line(text: &[u8], line: usize, all: &[u8]) -> Result<Map<String, Value>
         Ok(other) => Err(format!("expected a JSON object, found {}", kind(&other))),
         Err(_) if std::str::from_utf8(text).is_err() => Err("not UTF-8 text".into()),
         Err(_) if line == 1 && serde_json::from_slice::<Value>(all).is_ok() => {
-            Err("the file is one JSON document, not JSON lines: write one object a line".into())
+            Err("the file is one JSON document, not JSON lines: write one object per line".into())
         }
         Err(error) => Err(format!(
             "not JSON, column {}: {}",
@@ -159,7 +159,7 @@ fn parse_line(text: &[u8], line: usize, all: &[u8]) -> Result<Map<String, Value>
     }
 }
 
-/// The parser's message without its own line number, which counts within our line.
+/// Returns the parser's message without its line number, which counts within the line.
 fn reason(error: &serde_json::Error) -> String {
     let message = error.to_string();
     message
@@ -205,7 +205,7 @@ fn missing(object: &Map<String, Value>, field: &str) -> String {
                 name,
             )
         })
-        .filter(|(distance, _)| *distance <= NEAR)
+        .filter(|(distance, _)| *distance <= MAX_EDIT_DISTANCE)
         .min();
     let names: Vec<_> = object
         .keys()

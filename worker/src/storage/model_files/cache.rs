@@ -1,5 +1,5 @@
-//! Trained models fetched from an object store, kept on this machine for the workers to come: a few, those used last. A model
-//! that a process uses is locked and not removed. It does not know what is in them.
+//! The cache of trained models from an object store: the most recently used ones stay on this machine for later workers. A model in use is locked
+//! and not evicted. It does not know what the files contain.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,40 +12,45 @@ use super::fetch;
 use crate::storage::store::{Store, StoreError};
 use crate::storage::workspace::ReadError;
 
-/// Models that stay: two generators after QFT and after QPO, a scorer, and one of another run.
-pub const KEPT: usize = 6;
+/// Number of cached models: two generators after QFT and after QPO, a scorer, and one of another run.
+pub const MAX_CACHED_MODELS: usize = 6;
 
-/// A model in the cache, which stays there as long as this value lives.
+/// A model in the cache, which is not evicted while this value lives.
 #[derive(Debug)]
-pub struct Kept {
+pub struct CachedModel {
     folder: PathBuf,
     _lock: File,
 }
 
-impl Kept {
-    /// The model's directory.
+impl CachedModel {
+    /// Returns the model's directory.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 }
 
-/// Like [`fetch`], for a store that is no directory: the model stays in `cache`, of which the models used longest ago are
-/// removed where there would be more than [`KEPT`].
+/// Like [`fetch`], for an object store: the model stays in `cache`. The least recently used models are evicted if there are more than
+/// [`MAX_CACHED_MODELS`].
 ///
 /// # Errors
 /// As [`fetch`], or the cache cannot be written.
-pub fn keep(store: &Store, stage: Stage, key: &str, cache: &Path) -> Result<Kept, ReadError> {
+pub fn fetch_cached(
+    store: &Store,
+    stage: Stage,
+    key: &str,
+    cache: &Path,
+) -> Result<CachedModel, ReadError> {
     let name = format!("{}-{key}", stage.slug());
     let mark = cache.join(format!("{name}.used"));
     let lock = lock(&mark).map_err(|error| StoreError::from_io("write", &mark, error))?;
-    make_room(cache, &name);
-    Ok(Kept {
+    evict(cache, &name);
+    Ok(CachedModel {
         folder: fetch(store, stage, key, cache)?,
         _lock: lock,
     })
 }
 
-/// The mark of a model that is in use: its time says since when, its lock until when.
+/// Locks a model's marker file while it is in use, and sets the file's time to its last use.
 fn lock(mark: &Path) -> io::Result<File> {
     if let Some(cache) = mark.parent() {
         fs::create_dir_all(cache)?;
@@ -60,8 +65,8 @@ fn lock(mark: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Removes the models used longest ago, except `name` and those in use. What cannot be removed stays: it is only a cache.
-fn make_room(cache: &Path, name: &str) {
+/// Evicts the least recently used models, except `name` and those in use. A failure to remove one is ignored.
+fn evict(cache: &Path, name: &str) {
     let Ok(entries) = fs::read_dir(cache) else {
         return;
     };
@@ -77,16 +82,16 @@ fn make_room(cache: &Path, name: &str) {
         })
         .collect();
     others.sort();
-    let spare = (others.len() + 1).saturating_sub(KEPT);
-    for (_, mark) in others.into_iter().take(spare) {
-        // The mark stays: whoever waits for its lock must not hold that of a file that is gone.
-        let is_free = File::open(&mark).is_ok_and(|file| {
-            let is_free = file.try_lock().is_ok();
-            if is_free {
+    let surplus = (others.len() + 1).saturating_sub(MAX_CACHED_MODELS);
+    for (_, mark) in others.into_iter().take(surplus) {
+        // The marker file stays: another process may be waiting for its lock.
+        let is_unused = File::open(&mark).is_ok_and(|file| {
+            let is_unused = file.try_lock().is_ok();
+            if is_unused {
                 let _ = fs::remove_dir_all(mark.with_extension(""));
             }
-            is_free
+            is_unused
         });
-        tracing::debug!(model = %mark.display(), removed = is_free, "made room in the cache");
+        tracing::debug!(model = %mark.display(), evicted = is_unused, "evicting a cached model");
     }
 }

@@ -1,5 +1,5 @@
-//! Reads every object of a stage's shards once: finds what is gone, cut short or altered, and computes the digest of the
-//! content, which depends on the rows and files alone and not on how they were cut into shards.
+//! Reads every object of a stage's shards once: finds missing, truncated and altered ones, and computes the digest of the content, which depends
+//! only on the rows and files, not on how they are divided into shards.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use super::super::commit::count_lines;
 use super::super::store::StoreError;
 use super::super::workspace::StageDir;
 
-/// A damaged object, and the position of a shard that refers to it.
+/// A corrupt object, and a shard that refers to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Damage {
-    /// Index into the examined shards.
+pub(super) struct CorruptObject {
+    /// Index into the verified shards.
     pub(super) shard: usize,
     /// Digest, and so name, of the object.
     pub(super) object: String,
@@ -22,28 +22,31 @@ pub(super) struct Damage {
     pub(super) problem: String,
 }
 
-/// What was found.
+/// The result of verifying a stage's objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Examination {
-    /// Digest of the content; without meaning where there is damage.
+pub(super) struct Verification {
+    /// Digest of the content; meaningless if an object is corrupt.
     pub(super) digest: String,
-    /// All damage, by shard.
-    pub(super) damage: Vec<Damage>,
+    /// The corrupt objects, by shard.
+    pub(super) corrupt: Vec<CorruptObject>,
 }
 
-/// Examines the objects of `shards`, which are in row order.
-pub(super) fn examine(dir: &StageDir, shards: &[ShardManifest]) -> Result<Examination, StoreError> {
+/// Verifies the objects of `shards`, which are in row order.
+pub(super) fn verify_objects(
+    dir: &StageDir,
+    shards: &[ShardManifest],
+) -> Result<Verification, StoreError> {
     let mut tables: BTreeMap<&str, Sha256> = BTreeMap::new();
     let mut files: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut damage = Vec::new();
+    let mut corrupt = Vec::new();
     for (shard, manifest) in shards.iter().enumerate() {
         for (name, table) in &manifest.tables {
             let content = tables.entry(name).or_default();
-            let found = check_object(dir, &table.object, Some(table.rows), |piece| {
-                content.update(piece)
+            let found = check_object(dir, &table.object, Some(table.rows), |chunk| {
+                content.update(chunk)
             })?;
             let object = table.object.sha256.clone();
-            damage.extend(found.map(|problem| Damage {
+            corrupt.extend(found.map(|problem| CorruptObject {
                 shard,
                 object,
                 problem,
@@ -52,7 +55,7 @@ pub(super) fn examine(dir: &StageDir, shards: &[ShardManifest]) -> Result<Examin
         for (name, file) in &manifest.files {
             files.insert(name, &file.sha256);
             let found = check_object(dir, file, None, |_| {})?;
-            damage.extend(found.map(|problem| Damage {
+            corrupt.extend(found.map(|problem| CorruptObject {
                 shard,
                 object: file.sha256.clone(),
                 problem,
@@ -66,30 +69,30 @@ pub(super) fn examine(dir: &StageDir, shards: &[ShardManifest]) -> Result<Examin
     for (name, sha256) in files {
         content.update(format!("file {name} {sha256}\n"));
     }
-    Ok(Examination {
+    Ok(Verification {
         digest: hex(&content.finalize()),
-        damage,
+        corrupt,
     })
 }
 
-/// Like [`examine`], but looks only whether every object is there in full length.
-pub(super) fn examine_sizes(
+/// Like [`verify_objects`], but checks only the size of every object.
+pub(super) fn verify_sizes(
     dir: &StageDir,
     shards: &[ShardManifest],
-) -> Result<Vec<Damage>, StoreError> {
-    let mut damage = Vec::new();
+) -> Result<Vec<CorruptObject>, StoreError> {
+    let mut corrupt = Vec::new();
     for (shard, manifest) in shards.iter().enumerate() {
         for object in super::super::workspace::objects_of(manifest) {
             let size = dir.store().size(&dir.object_path(&object.sha256))?;
             let problem = wrong_size(object, size.map(|bytes| bytes as i64));
-            damage.extend(problem.map(|problem| Damage {
+            corrupt.extend(problem.map(|problem| CorruptObject {
                 shard,
                 object: object.sha256.clone(),
                 problem,
             }));
         }
     }
-    Ok(damage)
+    Ok(corrupt)
 }
 
 fn check_object(
@@ -101,23 +104,21 @@ fn check_object(
     let (mut hash, mut bytes, mut lines) = (Sha256::new(), 0_i64, 0_i64);
     let present = dir
         .store()
-        .scan(&dir.object_path(&object.sha256), &mut |piece| {
-            hash.update(piece);
-            bytes += piece.len() as i64;
+        .scan(&dir.object_path(&object.sha256), &mut |chunk| {
+            hash.update(chunk);
+            bytes += chunk.len() as i64;
             lines += if rows.is_some() {
-                count_lines(piece)
+                count_lines(chunk)
             } else {
                 0
             };
-            take(piece);
+            take(chunk);
         })?;
     if let Some(problem) = wrong_size(object, present.then_some(bytes)) {
         return Ok(Some(problem));
     }
     if hex(&hash.finalize()) != object.sha256 {
-        return Ok(Some(
-            "its bytes do not have the digest that is its name".into(),
-        ));
+        return Ok(Some("its bytes do not match its digest".into()));
     }
     let wrong_rows = rows.filter(|rows| *rows != lines);
     Ok(wrong_rows.map(|rows| format!("it has {lines} lines, its manifest says {rows}")))
@@ -125,7 +126,7 @@ fn check_object(
 
 fn wrong_size(object: &ObjectRef, bytes: Option<i64>) -> Option<String> {
     match bytes {
-        None => Some("it is gone".into()),
+        None => Some("it is missing".into()),
         Some(bytes) if bytes != object.bytes => {
             Some(format!("it has {bytes} bytes instead of {}", object.bytes))
         }
