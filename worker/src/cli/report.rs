@@ -15,7 +15,7 @@ pub fn write(report: &StageReport, path: &Path) -> io::Result<()> {
     write_json(&report.to_bounded_json(), path)
 }
 
-/// Writes `json` as [`write`] does.
+/// Writes `json` as [`write()`] does.
 ///
 /// # Errors
 /// Neither way works.

@@ -98,7 +98,7 @@ fn serving_profile(
     ServingProfile {
         dtype: name.into(),
         load_seconds,
-        prefill_tokens_per_second: prefill_tokens_per_second,
+        prefill_tokens_per_second,
         score_tokens_per_second,
         steps: steps
             .map(|bench::StepRate { rows, seconds }| DecodeStep { rows, seconds })
