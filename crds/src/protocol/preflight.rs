@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::v1alpha1::SynthesisRunSpec;
+use crate::v1alpha1::{StorageLocation, SynthesisRunSpec};
 
 /// Largest report of one part in bytes: in a cluster it is a container's termination message.
 pub const PART_MAX_BYTES: usize = 4096;
@@ -119,18 +119,10 @@ impl Part {
         Part {
             models: 0..spec.models.len(),
             seed_questions: 0..spec.seed_questions.len(),
-            benchmarks: 0..benchmarks(spec),
+            benchmarks: 0..spec.benchmarks().len(),
             places: true,
         }
     }
-}
-
-fn benchmarks(spec: &SynthesisRunSpec) -> usize {
-    let contamination = spec
-        .filters
-        .as_ref()
-        .and_then(|filters| filters.contamination.as_ref());
-    contamination.map_or(0, |contamination| contamination.benchmarks.len())
 }
 
 /// Returns the parts of preflight for `spec`: one for each model, whose files take long to read, and one for every 16 question files. The
@@ -150,7 +142,7 @@ pub fn parts(spec: &SynthesisRunSpec) -> Vec<Part> {
         .collect();
     let (seeds, all) = (
         spec.seed_questions.len(),
-        spec.seed_questions.len() + benchmarks(spec),
+        spec.seed_questions.len() + spec.benchmarks().len(),
     );
     let chunks = all.div_ceil(FILES_IN_A_PART).max(1);
     for chunk in 0..chunks {
@@ -232,21 +224,16 @@ impl PreflightReport {
             whole.errors.extend(errors);
             whole.warnings.extend(warnings);
         }
-        let contamination = spec
-            .filters
-            .as_ref()
-            .and_then(|filters| filters.contamination.as_ref());
-        let benchmarks = contamination.into_iter().flat_map(|on| &on.benchmarks);
         let seeds = whole.seed_questions.iter_mut().zip(&spec.seed_questions);
-        seeds.for_each(|(facts, file)| fill_in(facts, file.located()));
-        let marks = whole.benchmarks.iter_mut().zip(benchmarks);
-        marks.for_each(|(facts, file)| fill_in(facts, file.located()));
+        seeds.for_each(|(facts, file)| fill_in(facts, &file.location()));
+        let marks = whole.benchmarks.iter_mut().zip(spec.benchmarks());
+        marks.for_each(|(facts, file)| fill_in(facts, &file.location()));
         whole
     }
 }
 
-fn fill_in(facts: &mut FileFacts, located: Option<(&'static str, String)>) {
-    if let Some((_, location)) = located.filter(|_| facts.location.is_empty()) {
+fn fill_in(facts: &mut FileFacts, location: &StorageLocation) {
+    if let Some((_, location)) = location.located().filter(|_| facts.location.is_empty()) {
         facts.location = location;
     }
 }

@@ -11,6 +11,9 @@ use super::model::ClaimSource;
 /// Where claims are mounted in every pod: each at its root, at `/claims/<claim>`.
 pub const CLAIMS: &str = "/claims";
 
+/// Member of a line that holds the question, unless a spec names another.
+pub const DEFAULT_QUESTION_FIELD: &str = "question";
+
 impl ClaimSource {
     /// Returns its path in a pod.
     pub fn location(&self) -> String {
@@ -18,20 +21,6 @@ impl ClaimSource {
             None | Some("") => format!("{CLAIMS}/{}", self.name),
             Some(path) => format!("{CLAIMS}/{}/{path}", self.name),
         }
-    }
-}
-
-/// Returns the member that is set among path, URI and claim, and the path or URI by which a worker reaches it.
-fn located(
-    path: &Option<String>,
-    uri: &Option<String>,
-    claim: &Option<ClaimSource>,
-) -> Option<(&'static str, String)> {
-    match (path, uri, claim) {
-        (Some(path), _, _) => Some(("path", path.clone())),
-        (None, Some(uri), _) => Some(("uri", uri.clone())),
-        (None, None, Some(claim)) => Some(("claim", claim.location())),
-        (None, None, None) => None,
     }
 }
 
@@ -57,7 +46,12 @@ pub struct StorageLocation {
 impl StorageLocation {
     /// Returns the member that is set, and the directory or URI by which a worker reaches it.
     pub fn located(&self) -> Option<(&'static str, String)> {
-        located(&self.path, &self.uri, &self.claim)
+        match (&self.path, &self.uri, &self.claim) {
+            (Some(path), _, _) => Some(("path", path.clone())),
+            (None, Some(uri), _) => Some(("uri", uri.clone())),
+            (None, None, Some(claim)) => Some(("claim", claim.location())),
+            (None, None, None) => None,
+        }
     }
 
     /// Returns the location for display: a path, a URI, or `pvc://<claim>/<sub path>`.
@@ -100,16 +94,24 @@ pub struct SeedQuestions {
 }
 
 impl SeedQuestions {
-    /// Returns the member that is set, and the path or URI by which a worker reaches the file.
-    pub fn located(&self) -> Option<(&'static str, String)> {
-        located(&self.path, &self.uri, &self.claim)
+    /// Returns where the file is.
+    pub fn location(&self) -> StorageLocation {
+        StorageLocation {
+            path: self.path.clone(),
+            uri: self.uri.clone(),
+            claim: self.claim.clone(),
+        }
     }
 }
 
 impl Benchmark {
-    /// Returns the member that is set, and the path or URI by which a worker reaches the file.
-    pub fn located(&self) -> Option<(&'static str, String)> {
-        located(&self.path, &self.uri, &self.claim)
+    /// Returns where the file is.
+    pub fn location(&self) -> StorageLocation {
+        StorageLocation {
+            path: self.path.clone(),
+            uri: self.uri.clone(),
+            claim: self.claim.clone(),
+        }
     }
 }
 

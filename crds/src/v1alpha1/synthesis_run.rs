@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::cel_rules as rules;
 use super::{
-    FailurePolicy, Filters, Generator, Model, ModelCache, PodSettings, Responses, Reward,
-    SeedQuestions, StorageLocation, Store, SynthesisRunStatus, Verification, patterns,
+    Benchmark, FailurePolicy, Filters, Generator, Model, ModelCache, PodSettings, Responses,
+    Reward, SeedQuestions, StorageLocation, Store, SynthesisRunStatus, Verification, patterns,
 };
 
 /// Longest name of a run, in characters: the names of its Jobs and of their pods are derived from it and have at most 63.
@@ -224,6 +224,15 @@ pub struct SynthesisRunSpec {
     /// When failed shards fail the run. Mutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_policy: Option<FailurePolicy>,
+}
+
+impl SynthesisRunSpec {
+    /// Returns the benchmarks of the contamination filter; none if it is off.
+    pub fn benchmarks(&self) -> &[Benchmark] {
+        let filters = self.filters.as_ref();
+        let contamination = filters.and_then(|filters| filters.contamination.as_ref());
+        contamination.map_or(&[], |on| &on.benchmarks)
+    }
 }
 
 /// When the run is complete.

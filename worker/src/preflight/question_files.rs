@@ -2,12 +2,10 @@
 
 use scalequest_crds::protocol::preflight::{FileFacts, Part, PreflightReport};
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
+use scalequest_crds::v1alpha1::storage_location::DEFAULT_QUESTION_FIELD;
 
 use super::field_error;
 use crate::storage::question_files::check_questions;
-
-/// The member that holds the question if the spec names none.
-const DEFAULT_QUESTION_FIELD: &str = "question";
 
 /// Checks the question files of a part of the spec.
 pub(super) fn check(spec: &SynthesisRunSpec, part: &Part, report: &mut PreflightReport) {
@@ -22,18 +20,14 @@ pub(super) fn check(spec: &SynthesisRunSpec, part: &Part, report: &mut Preflight
             .unwrap_or(DEFAULT_QUESTION_FIELD);
         let facts = check_file(
             &at,
-            file.located(),
+            file.location().located(),
             question,
             file.answer_field.as_deref(),
             report,
         );
         report.seed_questions.extend(facts);
     }
-    let contamination = spec
-        .filters
-        .as_ref()
-        .and_then(|filters| filters.contamination.as_ref());
-    let benchmarks = contamination.map_or(&[][..], |contamination| &contamination.benchmarks);
+    let benchmarks = spec.benchmarks();
     for index in part.benchmarks.clone() {
         let Some(file) = benchmarks.get(index) else {
             break;
@@ -43,7 +37,7 @@ pub(super) fn check(spec: &SynthesisRunSpec, part: &Part, report: &mut Preflight
             .question_field
             .as_deref()
             .unwrap_or(DEFAULT_QUESTION_FIELD);
-        let facts = check_file(&at, file.located(), question, None, report);
+        let facts = check_file(&at, file.location().located(), question, None, report);
         report.benchmarks.extend(facts);
     }
 }

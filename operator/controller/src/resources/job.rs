@@ -53,17 +53,19 @@ pub fn preflight(common: Common<'_>, work: &JobIdentity) -> Job {
     let spec = serde_json::to_value(common.spec).unwrap_or_default();
     let mut locations = locations(&spec);
     let models = common.spec.models.iter().map(|model| model.located());
-    let seeds = common.spec.seed_questions.iter().map(|file| file.located());
-    let contamination = common.spec.filters.as_ref();
-    let contamination = contamination.and_then(|filters| filters.contamination.as_ref());
-    let benchmarks = contamination.into_iter().flat_map(|on| &on.benchmarks);
+    let seeds = common
+        .spec
+        .seed_questions
+        .iter()
+        .map(|file| file.location().located());
+    let benchmarks = common.spec.benchmarks().iter();
     let places = [
         common.spec.workspace.located(),
         common.spec.output.located(),
     ];
     let all = models
         .chain(seeds)
-        .chain(benchmarks.map(|file| file.located()))
+        .chain(benchmarks.map(|file| file.location().located()))
         .chain(places);
     locations.extend(all.flatten().map(|(_, location)| location));
     let arguments = ["preflight", "--spec", &format!("{TASK_FOLDER}/{SPEC}")].map(String::from);

@@ -1,8 +1,9 @@
 //! Resolves a model's name to where it lies, or who serves it, and which bytes it is.
 
-use scalequest_crds::protocol::preflight::ModelFacts;
+use scalequest_crds::protocol::preflight::{FileFacts, ModelFacts};
 use scalequest_crds::protocol::task::{ModelLocation, ModelServer, ModelUse, QuestionFile};
-use scalequest_crds::v1alpha1::{Benchmark, Model, Stage, StageId};
+use scalequest_crds::v1alpha1::storage_location::DEFAULT_QUESTION_FIELD;
+use scalequest_crds::v1alpha1::{Benchmark, Model, Stage, StageId, StorageLocation};
 
 use crate::record::RunRecord;
 use crate::record::totals::Sealed;
@@ -72,42 +73,38 @@ pub(super) fn trained(
     }
 }
 
-/// The seed questions, in file order.
+/// Returns the seed questions, in file order.
 pub(super) fn seed_questions(run: &ValidRun, record: &RunRecord) -> Vec<QuestionFile> {
-    let files = run
-        .method()
-        .seed_questions
-        .iter()
-        .zip(&record.preflight.seed_questions);
+    let facts = &record.preflight.seed_questions;
+    let files = run.method().seed_questions.iter().zip(facts);
     files
         .map(|(file, facts)| QuestionFile {
-            location: location(file.located()),
-            question_field: file
-                .question_field
-                .clone()
-                .unwrap_or_else(|| "question".into()),
             answer_field: file.answer_field.clone(),
-            digest: facts.digest.clone(),
+            ..question_file(&file.location(), &file.question_field, facts)
         })
         .collect()
 }
 
-/// The benchmarks to keep out, in order.
+/// Returns the benchmarks to keep out, in order.
 pub(super) fn benchmarks(benchmarks: &[Benchmark], record: &RunRecord) -> Vec<QuestionFile> {
     let files = benchmarks.iter().zip(&record.preflight.benchmarks);
     files
-        .map(|(file, facts)| QuestionFile {
-            location: location(file.located()),
-            question_field: file
-                .question_field
-                .clone()
-                .unwrap_or_else(|| "question".into()),
-            answer_field: None,
-            digest: facts.digest.clone(),
-        })
+        .map(|(file, facts)| question_file(&file.location(), &file.question_field, facts))
         .collect()
 }
 
-fn location(located: Option<(&str, String)>) -> String {
-    located.map(|(_, location)| location).unwrap_or_default()
+fn question_file(
+    location: &StorageLocation,
+    question_field: &Option<String>,
+    facts: &FileFacts,
+) -> QuestionFile {
+    let question_field = question_field.as_deref();
+    QuestionFile {
+        location: location
+            .located()
+            .map_or_else(String::new, |(_, path)| path),
+        question_field: question_field.unwrap_or(DEFAULT_QUESTION_FIELD).into(),
+        answer_field: None,
+        digest: facts.digest.clone(),
+    }
 }

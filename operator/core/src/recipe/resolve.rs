@@ -1,6 +1,7 @@
 //! Fills what a spec leaves open from its recipe's table. What the user sets wins, member by member; a filter that is absent from a
 //! `filters` that is present stays off. It must not judge the spec: that is `validate`'s part.
 
+use scalequest_crds::v1alpha1::storage_location::DEFAULT_QUESTION_FIELD;
 use scalequest_crds::v1alpha1::{
     Engine, EngineType, Filters, Generator, Model, Responses, SynthesisRunSpec, Tuning,
 };
@@ -62,7 +63,7 @@ pub fn resolve(spec: &SynthesisRunSpec) -> Result<SynthesisRunSpec, String> {
 
 /// The member of a line that holds the question, unless a spec names another.
 fn question_field() -> String {
-    "question".into()
+    DEFAULT_QUESTION_FIELD.into()
 }
 
 fn fill_model(model: &mut Model) {

@@ -2,7 +2,7 @@
 
 use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::model::{ClaimSource, HUB_SCHEME};
-use scalequest_crds::v1alpha1::{StorageLocation, SynthesisRunSpec};
+use scalequest_crds::v1alpha1::{Benchmark, SeedQuestions, StorageLocation, SynthesisRunSpec};
 
 use super::Environment;
 use crate::field_error::field_error;
@@ -25,47 +25,12 @@ pub(super) fn check(
     errors: &mut Vec<FieldError>,
     notes: &mut Vec<FieldError>,
 ) {
-    place(&spec.workspace, "spec.workspace", environment, errors);
-    place(&spec.output, "spec.output", environment, errors);
+    for (field, place, content) in places(spec) {
+        check_place(&place, content, &field, environment, errors);
+    }
     let (workspace, output) = (location(&spec.workspace), location(&spec.output));
     if !workspace.is_empty() && workspace.trim_end_matches('/') == output.trim_end_matches('/') {
         errors.push(field_error("spec.output", "is the same place as spec.workspace: the output holds the published dataset and nothing else, name another"));
-    }
-    for (index, file) in spec.seed_questions.iter().enumerate() {
-        let named = [
-            file.path.is_some(),
-            file.uri.is_some(),
-            file.claim.is_some(),
-        ];
-        question_file(
-            file.located(),
-            named,
-            &format!("spec.seedQuestions[{index}]"),
-            environment,
-            errors,
-        );
-    }
-    let contamination = spec
-        .filters
-        .as_ref()
-        .and_then(|filters| filters.contamination.as_ref());
-    for (index, file) in contamination
-        .into_iter()
-        .flat_map(|on| &on.benchmarks)
-        .enumerate()
-    {
-        let named = [
-            file.path.is_some(),
-            file.uri.is_some(),
-            file.claim.is_some(),
-        ];
-        question_file(
-            file.located(),
-            named,
-            &format!("spec.filters.contamination.benchmarks[{index}]"),
-            environment,
-            errors,
-        );
     }
     if environment == Environment::Cluster {
         check_for_pods(spec, errors);
@@ -83,73 +48,79 @@ pub(super) fn check(
     }
 }
 
-fn place(
-    place: &StorageLocation,
-    field: &str,
-    environment: Environment,
-    errors: &mut Vec<FieldError>,
-) {
-    let set = usize::from(place.path.is_some())
-        + usize::from(place.uri.is_some())
-        + usize::from(place.claim.is_some());
-    if set != 1 {
-        errors.push(field_error(
-            field,
-            format!("names {set} places: set exactly one of path, uri and claim"),
-        ));
-        return;
-    }
-    if let Some(uri) = &place.uri {
-        check_uri(uri, &format!("{field}.uri"), errors);
-    }
-    match (environment, place) {
-        (Environment::Local, StorageLocation { claim: Some(claim), .. }) => errors.push(field_error(
-            format!("{field}.claim"),
-            format!("`{}` is a persistent volume claim, which one machine does not have: set path or uri instead", claim.name),
-        )),
-        (Environment::Cluster, StorageLocation { path: Some(path), .. }) => errors
-            .push(field_error(format!("{field}.path"), format!("`{path}` is a directory of one machine, which pods do not have: set uri or claim instead"))),
-        _ => {}
-    }
-    if place.path.as_deref() == Some("") {
-        errors.push(field_error(
-            format!("{field}.path"),
-            "is empty: name a directory",
-        ));
-    }
+/// What lies at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Directory,
+    File,
 }
 
-/// `named`: whether path, uri and claim are set.
-fn question_file(
-    located: Option<(&str, String)>,
-    named: [bool; 3],
+/// Returns every place that the spec names, with the path of its field.
+fn places(spec: &SynthesisRunSpec) -> Vec<(String, StorageLocation, Content)> {
+    let directory = |field: &str, place: &StorageLocation| {
+        (field.to_string(), place.clone(), Content::Directory)
+    };
+    let mut all = vec![
+        directory("spec.workspace", &spec.workspace),
+        directory("spec.output", &spec.output),
+    ];
+    let files = |field: &str, places: Vec<StorageLocation>| {
+        let places = places.into_iter().enumerate();
+        let named = |(index, place)| (format!("{field}[{index}]"), place, Content::File);
+        places.map(named).collect::<Vec<_>>()
+    };
+    let seeds = spec.seed_questions.iter().map(SeedQuestions::location);
+    all.extend(files("spec.seedQuestions", seeds.collect()));
+    let benchmarks = spec.benchmarks().iter();
+    let field = "spec.filters.contamination.benchmarks";
+    all.extend(files(field, benchmarks.map(Benchmark::location).collect()));
+    all
+}
+
+fn check_place(
+    place: &StorageLocation,
+    content: Content,
     field: &str,
     environment: Environment,
     errors: &mut Vec<FieldError>,
 ) {
-    let named = named.into_iter().filter(|is_set| *is_set).count();
-    let Some((member, location)) = located.filter(|_| named == 1) else {
+    let (several, what, name) = match content {
+        Content::Directory => ("places", "directory", "a directory"),
+        Content::File => ("files", "file", "a file of JSON lines"),
+    };
+    let StorageLocation { path, uri, claim } = place;
+    let set = [path.is_some(), uri.is_some(), claim.is_some()];
+    let set = set.into_iter().filter(|is_set| *is_set).count();
+    if set != 1 {
         return errors.push(field_error(
             field,
-            format!("names {named} files: set exactly one of path, uri and claim"),
+            format!("names {set} {several}: set exactly one of path, uri and claim"),
         ));
+    }
+    if let Some(uri) = uri {
+        check_uri(uri, &format!("{field}.uri"), errors);
+    }
+    let mut refuse = |member: &str, message: String| {
+        errors.push(field_error(format!("{field}.{member}"), message));
     };
-    let at = format!("{field}.{member}");
-    match (member, environment) {
-        ("path", Environment::Cluster) => errors.push(field_error(
-            at,
+    match (path, claim) {
+        (Some(path), _) if path.is_empty() => refuse("path", format!("is empty: name {name}")),
+        (Some(path), _) if environment == Environment::Cluster => refuse(
+            "path",
             format!(
-                "`{location}` is a file of one machine, which pods do not have: set uri or claim instead"
+                "`{path}` is a {what} of one machine, which pods do not have: set uri or claim instead"
             ),
-        )),
-        ("path", _) if location.is_empty() => {
-            errors.push(field_error(at, "is empty: name a file of JSON lines"));
-        }
-        ("uri", _) => check_uri(&location, &at, errors),
-        ("claim", Environment::Local) => errors.push(field_error(
-            at,
-            "is a file in a persistent volume claim, which one machine does not have: set path or uri instead",
-        )),
+        ),
+        (_, Some(claim)) if environment == Environment::Local => refuse(
+            "claim",
+            format!(
+                "{}, which one machine does not have: set path or uri instead",
+                match content {
+                    Content::Directory => format!("`{}` is a persistent volume claim", claim.name),
+                    Content::File => "is a file in a persistent volume claim".into(),
+                }
+            ),
+        ),
         _ => {}
     }
 }
@@ -217,47 +188,15 @@ fn check_for_pods(spec: &SynthesisRunSpec, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Every claim that the spec names, with the path of its field.
-fn claims(spec: &SynthesisRunSpec) -> Vec<(String, &ClaimSource)> {
-    let contamination = spec
-        .filters
-        .as_ref()
-        .and_then(|filters| filters.contamination.as_ref());
-    let benchmarks = contamination.map_or(&[][..], |on| &on.benchmarks);
-    let models = spec.models.iter().map(|model| {
-        let source = model.source.as_ref()?;
-        source.claim.as_ref()
+/// Returns every claim that the spec names, with the path of its field.
+fn claims(spec: &SynthesisRunSpec) -> Vec<(String, ClaimSource)> {
+    let models = spec.models.iter().enumerate().filter_map(|(index, model)| {
+        let claim = model.source.as_ref()?.claim.clone()?;
+        Some((format!("spec.models[{index}].source"), claim))
     });
-    let lists = [
-        ("spec.models", ".source", models.collect::<Vec<_>>()),
-        (
-            "spec.seedQuestions",
-            "",
-            spec.seed_questions
-                .iter()
-                .map(|file| file.claim.as_ref())
-                .collect(),
-        ),
-        (
-            "spec.filters.contamination.benchmarks",
-            "",
-            benchmarks.iter().map(|file| file.claim.as_ref()).collect(),
-        ),
-    ];
-    let places = [
-        ("spec.workspace", spec.workspace.claim.as_ref()),
-        (
-            "spec.modelCache",
-            spec.model_cache.as_ref().map(|cache| &cache.claim),
-        ),
-        ("spec.output", spec.output.claim.as_ref()),
-    ];
-    let listed = lists.into_iter().flat_map(|(field, below, claims)| {
-        let named = claims.into_iter().enumerate();
-        named.filter_map(move |(index, claim)| Some((format!("{field}[{index}]{below}"), claim?)))
-    });
-    let placed = places
-        .into_iter()
-        .filter_map(|(field, claim)| Some((field.to_string(), claim?)));
-    listed.chain(placed).collect()
+    let places = places(spec).into_iter();
+    let places = places.filter_map(|(field, place, _)| Some((field, place.claim?)));
+    let cache = spec.model_cache.iter();
+    let cache = cache.map(|cache| ("spec.modelCache".to_string(), cache.claim.clone()));
+    models.chain(places).chain(cache).collect()
 }
