@@ -70,6 +70,7 @@ lint: ## Check format, clippy, documentation and dependencies
 	tests/lint/unused_dependencies.py
 	tests/lint/same_features.py
 	tests/lint/module_circles.py
+	tests/lint/terms.py
 
 .PHONY: audit
 audit: ## Check dependencies against the RustSec advisories (fetches their database)

@@ -2,7 +2,8 @@
 """Maps the field's terms to their definitions, and fails if one has none.
 
 A reader who searches for a term of Kubernetes or of language models finds where it lives: for each term, DEFINITIONS names
-the item (or the module, by its file) whose doc comment contains the term, as whole words. Prints term, place and item.
+the item (or the module, by its file) whose doc comment contains the term, as whole words on one line, where `git grep -w -i`
+finds it. Prints term, place and item.
 
 usage: tests/lint/terms.py [--all]      (with --all every item whose doc comment contains a term)
 """
@@ -53,7 +54,7 @@ def documented(path):
     lines = (ROOT / path).read_text().splitlines()
     inner = [line.strip()[3:].strip() for line in lines if line.startswith("//!")]
     if inner:
-        yield 1, module_name(path), " ".join(inner)
+        yield 1, module_name(path), "\n".join(inner)
     text, first, depth = [], 0, 0
     for number, line in enumerate(lines, 1):
         stripped = line.strip()
@@ -65,7 +66,7 @@ def documented(path):
             depth += stripped.count("[") - stripped.count("]")
         elif text:
             item = ITEM.match(line)
-            yield first, item[1] if item else "?", " ".join(text)
+            yield first, item[1] if item else "?", "\n".join(text)
             text, first = [], 0
 
 
