@@ -446,7 +446,7 @@ fn status_works_beside_the_runner() {
         progressing["status"] == "True"
             && progressing["message"]
                 .as_str()
-                .is_some_and(|message| message.starts_with("at work")),
+                .is_some_and(|message| message.starts_with("running or pending")),
         "{progressing}"
     );
     // In every state that can be caught the funnel adds up, pending questions counted.

@@ -44,7 +44,7 @@ app.kubernetes.io/part-of: scalequest
 {{- end -}}
 {{- end -}}
 
-{{/* What the operator may do in the namespaces that it looks after. Each rule is one that the operator uses. */}}
+{{/* What the operator may do in the namespaces that it watches. Each rule is one that the operator uses. */}}
 {{- define "scalequest.rules" -}}
 - apiGroups: [scalequest.dev]
   resources: [synthesisruns]

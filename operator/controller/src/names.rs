@@ -35,40 +35,40 @@ pub const ATTEMPT: &str = "scalequest.dev/attempt";
 /// Annotation: content key of the stage, or the hash of what a preflight checks.
 pub const KEY: &str = "scalequest.dev/key";
 /// Annotation: the shards of the completion indexes, in order; all if it is missing.
-pub const SHARD_INDEXES: &str = "scalequest.dev/shard_indexes";
+pub const SHARD_INDEXES: &str = "scalequest.dev/shard-indexes";
 
-/// Annotation of a pod: its stage's task; in a preflight's pods, the spec.
+/// Annotation of a pod: its stage's task, or the spec of a preflight.
 pub const TASK_ANNOTATION: &str = "scalequest.dev/task";
 
 /// Purpose of a Job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Purpose {
     /// Checks what the spec refers to.
-    Inspect,
+    Preflight,
     /// Seals a stage.
     Seal,
     /// Computes shards.
     Run,
     /// Commits shards as failed.
-    GiveUp,
+    MarkFailed,
 }
 
 impl Purpose {
     /// Every purpose.
     pub const ALL: [Purpose; 4] = [
-        Purpose::Inspect,
+        Purpose::Preflight,
         Purpose::Seal,
         Purpose::Run,
-        Purpose::GiveUp,
+        Purpose::MarkFailed,
     ];
 
     /// Returns its name in labels and names.
     pub fn slug(self) -> &'static str {
         match self {
-            Purpose::Inspect => "inspect",
+            Purpose::Preflight => "preflight",
             Purpose::Seal => "seal",
             Purpose::Run => "run",
-            Purpose::GiveUp => "give-up",
+            Purpose::MarkFailed => "mark-failed",
         }
     }
 }
@@ -78,7 +78,7 @@ impl Purpose {
 pub struct JobIdentity {
     /// Its purpose.
     pub purpose: Purpose,
-    /// Which stage of the run; none of a preflight.
+    /// The stage of the run, `None` for a preflight.
     pub id: Option<StageId>,
     /// Content key of the stage, or the hash of what a preflight checks.
     pub key: String,
@@ -102,7 +102,7 @@ impl JobIdentity {
         self.id.as_ref()?.wave
     }
 
-    /// Returns whether both are of the same stage of a run, with the same content.
+    /// Whether both belong to the same stage of the run, with the same content key.
     pub fn same_stage(&self, other: &JobIdentity) -> bool {
         self.key == other.key && self.id == other.id
     }
@@ -116,10 +116,14 @@ impl JobIdentity {
             attempt,
         } = self;
         let mut readable = self.readable(run);
-        if *purpose != Purpose::Inspect {
+        if *purpose != Purpose::Preflight {
             readable.push(purpose.slug().into());
         }
-        let hashed = format!("job {uid} {} {} {key} {attempt}", purpose.slug(), shown(id));
+        let hashed = format!(
+            "job {uid} {} {} {key} {attempt}",
+            purpose.slug(),
+            stage_part(id)
+        );
         bounded(&readable.join("-"), &hashed)
     }
 
@@ -131,14 +135,14 @@ impl JobIdentity {
             key,
             attempt: _,
         } = self;
-        let hashed = format!("task {uid} {} {key}", shown(id));
+        let hashed = format!("task {uid} {} {key}", stage_part(id));
         bounded(&self.readable(run).join("-"), &hashed)
     }
 
     fn readable(&self, run: &str) -> Vec<String> {
         let mut parts = vec![run.to_string()];
         match &self.id {
-            None => parts.push("inspect".into()),
+            None => parts.push("preflight".into()),
             Some(id) => {
                 parts.push(id.stage.slug().into());
                 parts.extend(id.generator.clone());
@@ -214,19 +218,19 @@ pub fn record_name(run: &str, uid: &str) -> String {
 }
 
 /// Returns the part of a name's hash that stands for the stage.
-fn shown(id: &Option<StageId>) -> String {
+fn stage_part(id: &Option<StageId>) -> String {
     id.as_ref().map(StageId::to_string).unwrap_or_default()
 }
 
 /// Returns a truncated readable name with a hash of the identity.
 fn bounded(readable: &str, hashed: &str) -> String {
     let hash = &sha256_hex(hashed.as_bytes())[..HASH];
-    let kept: String = readable
+    let truncated: String = readable
         .chars()
         .map(|c| if c == '.' { '-' } else { c })
         .take(MAX_NAME - HASH - 1)
         .collect();
-    format!("{}-{hash}", kept.trim_end_matches('-'))
+    format!("{}-{hash}", truncated.trim_end_matches('-'))
 }
 
 #[cfg(test)]

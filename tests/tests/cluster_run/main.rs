@@ -262,7 +262,7 @@ async fn invalid_run_starts_nothing() {
                 sums
             });
     assert!(
-        purposes.keys().all(|purpose| purpose == "inspect"),
+        purposes.keys().all(|purpose| purpose == "preflight"),
         "{purposes:?}"
     );
 }

@@ -69,7 +69,7 @@ async fn poison_shards_fail_and_parallelism_changes() {
     drop(paused);
     poisoned.complete().await;
     let record = poisoned.record().await.expect("a record");
-    assert!(record["givenUpTotal"].as_i64() >= Some(1), "{record}");
+    assert!(record["failedShardsTotal"].as_i64() >= Some(1), "{record}");
     let told = |run: &SynthesisRun| says(run, reason::SHARDS_FAILED, "cannot be read");
     poisoned.until(told).await;
 }

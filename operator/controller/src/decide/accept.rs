@@ -30,7 +30,7 @@ pub(super) fn accept(
     let run = match live {
         Ok(run) => run,
         Err(errors) => {
-            let mut actions = refuse(errors);
+            let mut actions = reject(errors);
             actions.delete = obsolete_jobs::all(input);
             return actions;
         }
@@ -40,55 +40,57 @@ pub(super) fn accept(
         actions.delete = obsolete_jobs::all(input);
         return actions;
     }
-    let work = JobIdentity {
-        purpose: Purpose::Inspect,
+    let identity = JobIdentity {
+        purpose: Purpose::Preflight,
         id: None,
-        key: subject(&run),
+        key: preflight_key(&run),
         attempt: 0,
     };
     let jobs = &input.owned.jobs;
-    let job = jobs.iter().find(|job| job.identity.same_stage(&work));
+    let job = jobs.iter().find(|job| job.identity.same_stage(&identity));
     let mut actions = match job {
-        None => inspect(input, &run, &work),
+        None => start_preflight(input, &run, &identity),
         Some(job) if job.is_terminating || !job.has_ended() => {
             let mut actions =
                 Actions::only(unchanged_or_waiting(input, degradations::of_pods(input)));
             actions.requeue_in(15_000);
             actions
         }
-        Some(job) => match judge(input, &run, job) {
-            Verdict::Sound(found) => {
+        Some(job) => match outcome_of(input, &run, job) {
+            Outcome::Valid(found) => {
                 let record = RunRecord::new(&run, *found, worker(input, &run), input.now_millis);
                 return advance::advance(input, record, None, Ok(run));
             }
-            Verdict::Faulty(errors) => refuse(errors),
-            Verdict::Unknown(degradation) => {
+            Outcome::Invalid(errors) => reject(errors),
+            Outcome::Failed(degradation) => {
                 Actions::only(unchanged_or_waiting(input, vec![degradation]))
             }
-            Verdict::Lost => {
+            Outcome::Lost => {
                 let mut actions = Actions::only(unchanged_or_waiting(input, Vec::new()));
                 actions.delete.push(obsolete_jobs::deletion(job));
                 actions
             }
         },
     };
-    actions.delete.extend(obsolete_jobs::all_but(input, &work));
+    actions
+        .delete
+        .extend(obsolete_jobs::all_but(input, &identity));
     actions
 }
 
-/// What a preflight has found.
-enum Verdict {
+/// Outcome of a preflight Job.
+enum Outcome {
     /// The run can be accepted.
-    Sound(Box<PreflightReport>),
+    Valid(Box<PreflightReport>),
     /// It has errors.
-    Faulty(Vec<FieldError>),
-    /// The preflight itself did not work.
-    Unknown(Degradation),
+    Invalid(Vec<FieldError>),
+    /// The preflight itself failed.
+    Failed(Degradation),
     /// Its report is lost.
     Lost,
 }
 
-fn judge(input: &ReconcileInput<'_>, run: &ValidRun, job: &ObservedJob) -> Verdict {
+fn outcome_of(input: &ReconcileInput<'_>, run: &ValidRun, job: &ObservedJob) -> Outcome {
     let pods = || {
         let pods = input.owned.pods.iter();
         pods.filter(|pod| pod.job == job.uid)
@@ -99,16 +101,14 @@ fn judge(input: &ReconcileInput<'_>, run: &ValidRun, job: &ObservedJob) -> Verdi
             .filter(|end| end.code != Some(0))
             .max_by_key(|end| end.finished_at_millis);
         let message = last.map_or(message.clone(), |end| end.failure_message());
-        return Verdict::Unknown(Degradation::new(
+        return Outcome::Failed(Degradation::new(
             reason::WORKERS_FAILING,
-            format!(
-                "the preflight of the spec failed: {message}; it is tried again every few minutes"
-            ),
+            format!("preflight failed: {message}; retrying every few minutes"),
         ));
     }
-    let answer = |index: i64| {
-        let answers = pods().filter(|pod: &&std::sync::Arc<ObservedPod>| pod.index == index);
-        answers
+    let report = |index: i64| {
+        let reports = pods().filter(|pod: &&std::sync::Arc<ObservedPod>| pod.index == index);
+        reports
             .filter_map(|pod| pod.termination.as_ref())
             .find_map(|end| match &end.message {
                 TerminationMessage::Preflight(found) if end.code == Some(0) => {
@@ -117,21 +117,21 @@ fn judge(input: &ReconcileInput<'_>, run: &ValidRun, job: &ObservedJob) -> Verdi
                 _ => None,
             })
     };
-    let answers: Option<Vec<PreflightReport>> =
-        (0..i64::from(job.completions)).map(answer).collect();
-    let Some(answers) = answers else {
-        return Verdict::Lost;
+    let reports: Option<Vec<PreflightReport>> =
+        (0..i64::from(job.completions)).map(report).collect();
+    let Some(reports) = reports else {
+        return Outcome::Lost;
     };
-    let found = PreflightReport::of_parts(run.spec(), answers);
+    let found = PreflightReport::of_parts(run.spec(), reports);
     let errors = check_preflight(run, &found);
     if errors.is_empty() {
-        Verdict::Sound(Box::new(found))
+        Outcome::Valid(Box::new(found))
     } else {
-        Verdict::Faulty(errors)
+        Outcome::Invalid(errors)
     }
 }
 
-fn inspect(input: &ReconcileInput<'_>, run: &ValidRun, work: &JobIdentity) -> Actions {
+fn start_preflight(input: &ReconcileInput<'_>, run: &ValidRun, identity: &JobIdentity) -> Actions {
     let owner = Owner::of(input.run);
     let worker = worker(input, run);
     let common = Common {
@@ -142,8 +142,8 @@ fn inspect(input: &ReconcileInput<'_>, run: &ValidRun, work: &JobIdentity) -> Ac
     };
     let mut actions = Actions::only(unchanged_or_waiting(input, Vec::new()));
     actions.create.push(JobCreation {
-        task: advance::missing_map(input, common, work, spec_text(run.name(), run.spec())),
-        job: Some(preflight(common, work)),
+        task: advance::missing_map(input, common, identity, spec_text(run.name(), run.spec())),
+        job: Some(preflight(common, identity)),
     });
     actions
 }
@@ -162,8 +162,8 @@ fn worker(input: &ReconcileInput<'_>, run: &ValidRun) -> WorkerIdentity {
     }
 }
 
-/// The hash of what a preflight looks at: another spec in these fields is looked at anew.
-fn subject(run: &ValidRun) -> String {
+/// Returns the hash of the fields that a preflight checks: an edit of one of them needs a new preflight.
+fn preflight_key(run: &ValidRun) -> String {
     let spec = serde_json::to_value(run.spec()).unwrap_or_default();
     let fields = IMMUTABLE.iter().chain(&["stores", "serviceAccountName"]);
     let fields_checked: serde_json::Map<String, Value> = fields
@@ -172,7 +172,7 @@ fn subject(run: &ValidRun) -> String {
     sha256_hex(canonical(&Value::Object(fields_checked)).as_bytes())
 }
 
-fn refuse(errors: Vec<FieldError>) -> Actions {
+fn reject(errors: Vec<FieldError>) -> Actions {
     Actions::only(StatusUpdate::NotAccepted {
         errors: Some(errors),
         degradations: Vec::new(),
@@ -192,11 +192,11 @@ fn unchanged_or_waiting(
     degradations: Vec<Degradation>,
 ) -> StatusUpdate {
     let status = input.run.status.as_ref();
-    let is_refused = status.is_some_and(|status| {
+    let is_invalid = status.is_some_and(|status| {
         status.observed_generation == input.run.metadata.generation
             && status_of(&status.conditions, ACCEPTED) == Some("False")
     });
-    if is_refused && degradations.is_empty() {
+    if is_invalid && degradations.is_empty() {
         StatusUpdate::Unchanged
     } else {
         waiting(degradations)

@@ -46,7 +46,7 @@ pub(super) fn advance(
     let plan = converged_plan(input, &run, &mut record);
 
     let deletion = obsolete_jobs::obsolete(input, &record, &plan);
-    charge(
+    count_usage(
         input,
         &mut record,
         saved.map(|saved| &saved.record),
@@ -129,7 +129,7 @@ fn converged_plan(input: &ReconcileInput<'_>, run: &ValidRun, record: &mut RunRe
 }
 
 /// Adds the usage of ended Jobs to the record: at once if the record is saved anyway, otherwise before they are deleted.
-fn charge(
+fn count_usage(
     input: &ReconcileInput<'_>,
     record: &mut RunRecord,
     before: Option<&RunRecord>,
@@ -201,16 +201,16 @@ fn start(
             }
             _ => None,
         };
-        let work = JobIdentity {
+        let identity = JobIdentity {
             purpose: next.as_ref().map_or(Purpose::Seal, |next| next.purpose),
             attempt: next.as_ref().map_or(0, |next| next.attempt),
             ..identity_of(task)
         };
-        let map = missing_map(input, common, &work, task_text(task));
+        let map = missing_map(input, common, &identity, task_text(task));
         let is_at_work = || {
             let jobs = input.owned.jobs.iter();
-            let beside = jobs.filter(|job| job.identity.same_stage(&work));
-            beside
+            let same_stage = jobs.filter(|job| job.identity.same_stage(&identity));
+            same_stage
                 .into_iter()
                 .any(|job| !job.has_ended() && !job.is_terminating)
         };
@@ -219,24 +219,24 @@ fn start(
         }
         actions.create.push(JobCreation {
             task: map,
-            job: next.map(|next| stage_job(common, &work, task, next.shard_indexes.as_ref())),
+            job: next.map(|next| stage_job(common, &identity, task, next.shard_indexes.as_ref())),
         });
     }
 }
 
-/// Returns the ConfigMap with the task of `work` if its pods need one and it does not exist.
+/// Returns the ConfigMap with the task of `identity` if its pods need one and it does not exist.
 pub(super) fn missing_map(
     input: &ReconcileInput<'_>,
     common: Common<'_>,
-    work: &JobIdentity,
+    identity: &JobIdentity,
     text: String,
 ) -> Option<ConfigMap> {
-    match source(common, work, text.clone()) {
+    match source(common, identity, text.clone()) {
         TaskSource::Annotation(_) => None,
         TaskSource::ConfigMap(name) => {
             let mut maps = input.owned.maps.iter();
             let is_there = maps.any(|map| map.name == name && !map.is_terminating);
-            (!is_there).then(|| task_map(common.owner, work, text))
+            (!is_there).then(|| task_map(common.owner, identity, text))
         }
     }
 }
@@ -317,14 +317,14 @@ fn schedule_requeue(
     if works && (has_budget || is_waiting || has_none) {
         actions.requeue_in(BUDGET_REQUEUE_MILLIS);
     }
-    let uncharged = input
+    let uncounted = input
         .owned
         .jobs
         .iter()
         .filter(|job| job.identity.stage().is_some() && !record.counted.jobs.contains(&job.uid))
         .filter_map(|job| job.finished_at_millis)
         .min();
-    if let Some(ended) = uncharged {
+    if let Some(ended) = uncounted {
         actions.requeue_in(ended + COUNT_USAGE_AFTER_MILLIS + 1000 - input.now_millis);
     }
 }

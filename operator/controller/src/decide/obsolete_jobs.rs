@@ -32,9 +32,9 @@ pub(super) fn all(input: &ReconcileInput<'_>) -> Vec<JobDeletion> {
     other_than(input, |_| false)
 }
 
-/// Returns the deletions of all active Jobs but those of `work`'s stage.
-pub(super) fn all_but(input: &ReconcileInput<'_>, work: &JobIdentity) -> Vec<JobDeletion> {
-    other_than(input, |job| job.identity.same_stage(work))
+/// Returns the deletions of all active Jobs but those of `identity`'s stage.
+pub(super) fn all_but(input: &ReconcileInput<'_>, identity: &JobIdentity) -> Vec<JobDeletion> {
+    other_than(input, |job| job.identity.same_stage(identity))
 }
 
 fn other_than(

@@ -105,10 +105,10 @@ impl<'a> StageJobs<'a> {
         failed_shards: BTreeSet<i64>,
         is_new: bool,
     ) -> StageJobs<'a> {
-        let work = identity_of(task);
+        let identity = identity_of(task);
         let jobs: Vec<_> = jobs
             .iter()
-            .filter(|job| job.identity.same_stage(&work))
+            .filter(|job| job.identity.same_stage(&identity))
             .collect();
         let is_ours = |pod: &&Arc<ObservedPod>| jobs.iter().any(|job| job.uid == pod.job);
         let pods = pods.iter().filter(is_ours).collect();
@@ -127,8 +127,8 @@ impl<'a> StageJobs<'a> {
         if self.jobs.iter().any(|job| job.is_terminating) {
             return NextAction::Wait;
         }
-        if let Some(damaged) = self.input_corrupted() {
-            return damaged;
+        if let Some(corrupted) = self.input_corrupted() {
+            return corrupted;
         }
         let Some(job) = self.latest() else {
             // The output of a publication is outside the workspace and may be gone: it is computed again.
@@ -147,9 +147,9 @@ impl<'a> StageJobs<'a> {
             return NextAction::Failed(Failure::stage(end.failure_message()));
         }
         match job.identity.purpose {
-            Purpose::Seal | Purpose::Inspect => self.after_seal(job),
+            Purpose::Seal | Purpose::Preflight => self.after_seal(job),
             Purpose::Run if !job.failed_indexes.is_empty() => self.after_failures(job, is_recorded),
-            Purpose::Run | Purpose::GiveUp => match self.seal_of(job) {
+            Purpose::Run | Purpose::MarkFailed => match self.seal_of(job) {
                 Some(seal) => NextAction::Sealed(Box::new(seal.clone())),
                 // Its workers did not seal it, or their reports are lost.
                 None => self.start(Purpose::Seal, None),
@@ -188,7 +188,7 @@ impl<'a> StageJobs<'a> {
     /// Whether an observed Job has computed part of the stage.
     pub fn has_run(&self) -> bool {
         let makes = |job: &&Arc<ObservedJob>| {
-            matches!(job.identity.purpose, Purpose::Run | Purpose::GiveUp)
+            matches!(job.identity.purpose, Purpose::Run | Purpose::MarkFailed)
         };
         self.jobs.iter().any(makes)
     }
@@ -274,7 +274,7 @@ impl<'a> StageJobs<'a> {
             return self.start(Purpose::Seal, None);
         }
         if missing.is_empty() {
-            return self.start(Purpose::GiveUp, Some(lost));
+            return self.start(Purpose::MarkFailed, Some(lost));
         }
         let is_all = i64::try_from(missing.len()) == Ok(all);
         self.start(Purpose::Run, (!is_all).then_some(missing))
@@ -286,7 +286,7 @@ impl<'a> StageJobs<'a> {
             return self.backoff(job);
         }
         if is_recorded(&job.uid) {
-            return self.start(Purpose::GiveUp, Some(shards));
+            return self.start(Purpose::MarkFailed, Some(shards));
         }
         let message = |shard: i64| {
             let last = self.last_end(job, shard);

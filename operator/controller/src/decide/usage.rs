@@ -75,11 +75,11 @@ pub(super) fn count_removed_pods(input: &ReconcileInput<'_>, record: &mut RunRec
 /// Drops the uids of deleted objects: they never come back.
 pub(super) fn forget_deleted(input: &ReconcileInput<'_>, record: &mut RunRecord) {
     let owned = input.owned;
-    let charged = &mut record.counted;
-    charged
+    let counted = &mut record.counted;
+    counted
         .jobs
         .retain(|uid| owned.jobs.iter().any(|job| job.uid == *uid));
-    charged
+    counted
         .pods
         .retain(|uid| owned.pods.iter().any(|pod| pod.uid == *uid));
 }
@@ -96,11 +96,11 @@ fn pods<'a>(
 }
 
 fn mark_computed(record: &mut RunRecord, job: &ObservedJob) {
-    let work = &job.identity;
+    let identity = &job.identity;
     let stage = record
         .stages
         .iter_mut()
-        .find(|stage| stage.key == work.key && Some(&stage.id) == work.id.as_ref());
+        .find(|stage| stage.key == identity.key && Some(&stage.id) == identity.id.as_ref());
     if let Some(stage) = stage {
         stage.computed = true;
     }

@@ -1,11 +1,11 @@
-//! Whether a stage or a pod holds an accelerator: the one test for images, budgets and usage.
+//! Accelerators of stages and pods: the one test for images, budgets and usage.
 
 use k8s_openapi::api::core::v1::PodSpec;
 use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
 
 use super::pod_settings;
 
-/// Whether the containers of a stage's pods ask for an accelerator.
+/// Whether a stage's pods request an accelerator.
 pub fn stage_holds_accelerator(spec: &SynthesisRunSpec, stage: Stage) -> bool {
     let resources = pod_settings(spec, stage).and_then(|pods| pods.resources.as_ref());
     resources.is_some_and(|resources| {

@@ -1,4 +1,4 @@
-//! ConfigMaps: the task of a stage, the spec for a preflight, the run record.
+//! ConfigMaps: the task of a stage, the spec of a preflight, the run record.
 
 use std::collections::BTreeMap;
 
@@ -31,12 +31,16 @@ pub fn spec_text(name: &str, spec: &SynthesisRunSpec) -> String {
 }
 
 /// Returns the immutable ConfigMap with the task of a stage, or with the spec of a preflight.
-pub fn task_map(owner: &Owner, work: &JobIdentity, text: String) -> ConfigMap {
-    let annotations = BTreeMap::from([(KEY.into(), work.key.clone())]);
-    let labels = work.labels(&owner.name, &owner.uid);
-    let file = work.stage().map_or(SPEC, |_| TASK);
+pub fn task_map(owner: &Owner, identity: &JobIdentity, text: String) -> ConfigMap {
+    let annotations = BTreeMap::from([(KEY.into(), identity.key.clone())]);
+    let labels = identity.labels(&owner.name, &owner.uid);
+    let file = identity.stage().map_or(SPEC, |_| TASK);
     ConfigMap {
-        metadata: owner.metadata(work.task_name(&owner.name, &owner.uid), labels, annotations),
+        metadata: owner.metadata(
+            identity.task_name(&owner.name, &owner.uid),
+            labels,
+            annotations,
+        ),
         data: Some(BTreeMap::from([(file.into(), text)])),
         immutable: Some(true),
         ..ConfigMap::default()

@@ -1,5 +1,5 @@
-//! The Job of a preflight, of a stage's seal, of its shards: Indexed, each index tried again by itself, and what an exit code means said
-//! in terms that the Job controller acts on without the operator.
+//! The Jobs of a preflight, of a stage's seal and of its shards: Indexed, with a retry budget for each index (`backoffLimitPerIndex`) and a pod
+//! failure policy by exit code, so that the Job controller retries without the operator.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,7 @@ use crate::settings::Settings;
 use scalequest_core::record::WorkerIdentity;
 use scalequest_core::retry::SEAL_RETRIES;
 
-/// Seconds for which an ended preflight is kept; a spec that was refused is looked at again afterwards.
+/// Time to live of an ended preflight Job in seconds; an invalid spec is checked again afterwards.
 const PREFLIGHT_TTL_SECONDS: i32 = 300;
 
 /// The label of a Job's Kueue queue.
@@ -40,16 +40,16 @@ const QUEUE: &str = "kueue.x-k8s.io/queue-name";
 pub struct Common<'a> {
     /// The run that owns them.
     pub owner: &'a Owner,
-    /// Its spec, everything filled in.
+    /// Its resolved spec.
     pub spec: &'a SynthesisRunSpec,
-    /// The worker that was pinned.
+    /// The pinned worker.
     pub worker: &'a WorkerIdentity,
-    /// The operator's settings.
+    /// Settings of the controller.
     pub settings: &'a Settings,
 }
 
 /// Returns the preflight Job, with a completion index for each part.
-pub fn preflight(common: Common<'_>, work: &JobIdentity) -> Job {
+pub fn preflight(common: Common<'_>, identity: &JobIdentity) -> Job {
     let spec = serde_json::to_value(common.spec).unwrap_or_default();
     let mut locations = locations(&spec);
     let models = common.spec.models.iter().map(|model| model.located());
@@ -69,7 +69,7 @@ pub fn preflight(common: Common<'_>, work: &JobIdentity) -> Job {
         .chain(places);
     locations.extend(all.flatten().map(|(_, location)| location));
     let arguments = ["preflight", "--spec", &format!("{TASK_FOLDER}/{SPEC}")].map(String::from);
-    let shape = Shape {
+    let shape = JobShape {
         completions: count(parts(common.spec).len()),
         parallelism: i32::MAX,
         retries: SEAL_RETRIES,
@@ -79,31 +79,33 @@ pub fn preflight(common: Common<'_>, work: &JobIdentity) -> Job {
         server: None,
     };
     let text = spec_text(&common.owner.name, common.spec);
-    let task = source(common, work, text);
+    let task = source(common, identity, text);
     let fetches = common
         .spec
         .models
         .iter()
         .any(|model| model.fetched().is_some());
     let uses = Uses { locations, fetches };
-    job(common, work, &shape, arguments.into(), uses, task)
+    job(common, identity, &shape, arguments.into(), uses, task)
 }
 
-/// Returns the Job of `work`, for the stage of `task`. `shard_indexes`: its shards, `None` for all.
+/// Returns the Job of `identity`, for the stage of `task`. `shard_indexes`: its shards, `None` for all.
 pub fn stage(
     common: Common<'_>,
-    work: &JobIdentity,
+    identity: &JobIdentity,
     task: &StageTask,
     shard_indexes: Option<&BTreeSet<i64>>,
 ) -> Job {
-    let is_seal = work.purpose == Purpose::Seal;
+    let is_seal = identity.purpose == Purpose::Seal;
     let mut locations = match is_seal {
         true => BTreeSet::new(),
         false => locations(&serde_json::to_value(&task.params).unwrap_or_default()),
     };
     locations.insert(task.workspace.clone());
     let mut params = task.params.clone();
-    let model = params.model_mut().filter(|_| work.purpose == Purpose::Run);
+    let model = params
+        .model_mut()
+        .filter(|_| identity.purpose == Purpose::Run);
     let uses = Uses {
         locations,
         fetches: model.is_some_and(|model| model.location.is_fetched()),
@@ -117,13 +119,13 @@ pub fn stage(
     if let Some(shard_indexes) = shard_indexes {
         arguments.extend(["--shards".into(), indexes::format(shard_indexes)]);
     }
-    if work.purpose == Purpose::GiveUp {
+    if identity.purpose == Purpose::MarkFailed {
         arguments.push("--mark-failed".into());
     }
     if !is_seal {
         arguments.push("--seal-if-complete".into());
     }
-    if work.purpose == Purpose::Run {
+    if identity.purpose == Purpose::Run {
         arguments.extend(["--progress-port".into(), PORT.to_string()]);
     }
     let shards = match (is_seal, shard_indexes) {
@@ -133,27 +135,27 @@ pub fn stage(
     };
     let percent = common.spec.failure_policy.as_ref();
     let percent = percent.and_then(|policy| policy.max_failed_shards_percent);
-    let shape = Shape {
+    let shape = JobShape {
         completions: shards,
-        parallelism: parallelism(common.spec, work),
+        parallelism: parallelism(common.spec, identity),
         retries: if is_seal {
             SEAL_RETRIES
         } else {
             common.settings.shard_retries
         },
-        max_failed: (work.purpose == Purpose::Run)
+        max_failed: (identity.purpose == Purpose::Run)
             .then(|| allowed(task.shards(), percent.unwrap_or(DEFAULT_PERCENT))),
         ttl_seconds: common.settings.job_ttl_seconds,
         shard_indexes: shard_indexes.map(indexes::format),
-        server: server::of(task).filter(|_| work.purpose == Purpose::Run),
+        server: server::of(task).filter(|_| identity.purpose == Purpose::Run),
     };
-    let task = source(common, work, task_text(task));
-    job(common, work, &shape, arguments, uses, task)
+    let task = source(common, identity, task_text(task));
+    job(common, identity, &shape, arguments, uses, task)
 }
 
-/// Returns from where the pods of `work` mount their task.
-pub fn source(common: Common<'_>, work: &JobIdentity, text: String) -> TaskSource {
-    let name = || work.task_name(&common.owner.name, &common.owner.uid);
+/// Returns from where the pods of `identity` mount their task.
+pub fn source(common: Common<'_>, identity: &JobIdentity, text: String) -> TaskSource {
+    let name = || identity.task_name(&common.owner.name, &common.owner.uid);
     TaskSource::of(text, common.settings, name)
 }
 
@@ -165,18 +167,19 @@ fn allowed(total: i64, percent: i32) -> i32 {
     i32::try_from(i128::from(total.max(0)) * i128::from(percent.max(0)) / 100).unwrap_or(i32::MAX)
 }
 
-/// Returns the parallelism of `work` by the spec.
-pub fn parallelism(spec: &SynthesisRunSpec, work: &JobIdentity) -> i32 {
-    match (work.purpose, work.stage()) {
+/// Returns the parallelism of `identity` by the spec.
+pub fn parallelism(spec: &SynthesisRunSpec, identity: &JobIdentity) -> i32 {
+    match (identity.purpose, identity.stage()) {
         (Purpose::Run, Some(stage)) => pod_settings(spec, stage)
             .and_then(|pods| pods.parallelism)
             .unwrap_or(1),
-        (Purpose::GiveUp, _) => 8,
+        (Purpose::MarkFailed, _) => 8,
         _ => i32::MAX,
     }
 }
 
-struct Shape {
+/// Parameters by which the Jobs of a run differ.
+struct JobShape {
     completions: i32,
     parallelism: i32,
     retries: u32,
@@ -195,8 +198,8 @@ struct Uses {
 
 fn job(
     common: Common<'_>,
-    work: &JobIdentity,
-    shape: &Shape,
+    identity: &JobIdentity,
+    shape: &JobShape,
     mut arguments: Vec<String>,
     uses: Uses,
     task: TaskSource,
@@ -208,8 +211,8 @@ fn job(
         settings,
     } = common;
     arguments.extend(["--report".into(), REPORT.into()]);
-    let labels = work.labels(&owner.name, &owner.uid);
-    let mut annotations = BTreeMap::from([(KEY.to_string(), work.key.clone())]);
+    let labels = identity.labels(&owner.name, &owner.uid);
+    let mut annotations = BTreeMap::from([(KEY.to_string(), identity.key.clone())]);
     annotations.extend(
         shape
             .shard_indexes
@@ -217,14 +220,14 @@ fn job(
             .map(|shard_indexes| (SHARD_INDEXES.into(), shard_indexes)),
     );
     let mut pod_annotations = annotations.clone();
-    pod_annotations.extend(disruption_annotations(work));
+    pod_annotations.extend(disruption_annotations(identity));
     if let TaskSource::Annotation(text) = &task {
         pod_annotations.insert(TASK_ANNOTATION.into(), text.clone());
     }
     let mut job_labels = labels.clone();
     job_labels.extend(spec.queue_name.clone().map(|queue| (QUEUE.into(), queue)));
     let pod_work = PodWork {
-        work,
+        identity,
         task,
         arguments,
         locations: uses.locations,
@@ -237,7 +240,7 @@ fn job(
     };
     Job {
         metadata: owner.metadata(
-            work.job_name(&owner.name, &owner.uid),
+            identity.job_name(&owner.name, &owner.uid),
             job_labels,
             annotations,
         ),

@@ -38,7 +38,7 @@ const GRACE_SECONDS_WITH_SERVER: i64 = 45;
 #[derive(Clone, Debug)]
 pub struct PodWork<'a> {
     /// Identity of its Job.
-    pub work: &'a JobIdentity,
+    pub identity: &'a JobIdentity,
     /// Source of its task.
     pub task: TaskSource,
     /// Arguments of the worker.
@@ -61,7 +61,7 @@ impl PodWork<'_> {
     }
 }
 
-/// The pod for `work`.
+/// Returns the pod of `work`.
 pub fn pod(
     spec: &SynthesisRunSpec,
     worker: &WorkerIdentity,
@@ -70,9 +70,9 @@ pub fn pod(
 ) -> PodSpec {
     // Jobs with another purpose than Run are small and need no accelerator: they are placed like Publish.
     let at = work
-        .work
+        .identity
         .stage()
-        .filter(|_| work.work.purpose == Purpose::Run);
+        .filter(|_| work.identity.purpose == Purpose::Run);
     let placed = pod_settings(spec, at.unwrap_or(Stage::Publish));
     // With a server sidecar the worker only sends requests.
     let asks_server = work.server.is_some();
@@ -83,10 +83,10 @@ pub fn pod(
         .filter(|_| on_gpu)
         .or(worker.image.as_ref())
         .unwrap_or(&settings.worker_image);
-    let file = work.work.stage().map_or(SPEC, |_| TASK);
+    let file = work.identity.stage().map_or(SPEC, |_| TASK);
     let (mut volumes, mounts) = volumes(spec, (&work.task, file), &work.places(spec));
     let mut env = variables(spec);
-    let asked = |model: &str| asks(spec, work.work, model);
+    let asked = |model: &str| asks(spec, work.identity, model);
     env.extend(keys(spec, asked));
     if work.fetches {
         env.extend(tokens(spec, asked));
@@ -153,20 +153,21 @@ pub fn pod(
     }
 }
 
-/// Whether `work` may use the endpoint, or the hub, of the model called `model`.
-fn asks(spec: &SynthesisRunSpec, work: &JobIdentity, model: &str) -> bool {
-    match (work.purpose, work.stage()) {
-        (Purpose::Inspect, _) => true,
+/// Whether `identity` may use the endpoint, or the hub, of the model called `model`.
+fn asks(spec: &SynthesisRunSpec, identity: &JobIdentity, model: &str) -> bool {
+    match (identity.purpose, identity.stage()) {
+        (Purpose::Preflight, _) => true,
         (Purpose::Run, Some(stage)) => spec
-            .model_of(stage, work.generator())
+            .model_of(stage, identity.generator())
             .is_some_and(|used| used.name == model),
         _ => false,
     }
 }
 
 /// Returns annotations that keep autoscalers from evicting a training pod, which would lose its progress since the last checkpoint.
-pub fn disruption_annotations(work: &JobIdentity) -> BTreeMap<String, String> {
-    let trains = work.purpose == Purpose::Run && work.stage().is_some_and(Stage::makes_a_model);
+pub fn disruption_annotations(identity: &JobIdentity) -> BTreeMap<String, String> {
+    let trains =
+        identity.purpose == Purpose::Run && identity.stage().is_some_and(Stage::makes_a_model);
     let kept = [
         ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
         ("karpenter.sh/do-not-disrupt", "true"),

@@ -4,10 +4,10 @@ use k8s_openapi::api::core::v1::{
     Capabilities, PodSecurityContext, SeccompProfile, SecurityContext,
 };
 
-/// User and group of the worker: nobody in particular, and not root.
+/// User and group of the worker, not root.
 const USER: i64 = 65532;
 
-/// Returns what the profile wants of every pod, and whose user and group the worker's image names.
+/// Returns the security context of a pod, with the user and group of the worker's image.
 pub(super) fn restricted_pod() -> PodSecurityContext {
     PodSecurityContext {
         run_as_non_root: Some(true),
@@ -23,7 +23,7 @@ pub(super) fn restricted_pod() -> PodSecurityContext {
     }
 }
 
-/// Returns what the profile wants of every container.
+/// Returns the security context of a container.
 pub(super) fn restricted() -> SecurityContext {
     SecurityContext {
         allow_privilege_escalation: Some(false),

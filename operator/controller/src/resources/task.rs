@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 use crate::names::TASK_ANNOTATION;
 use crate::settings::Settings;
 
-/// Where a pod's task is; of a preflight, the spec.
+/// Where a pod's task is; or the spec of a preflight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TaskSource {
     /// This text, in the annotation [`TASK_ANNOTATION`] of the pod.

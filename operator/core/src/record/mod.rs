@@ -171,15 +171,12 @@ pub struct SealRecord {
     pub digest: String,
     /// Rows of its table `rows`.
     pub rows: i64,
-    /// Whether the workspace held it already and nothing was computed.
-    #[serde(default)]
+    /// Whether it is reused from the workspace: nothing was computed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reused: bool,
     /// What was counted.
     #[serde(default)]
     pub counts: Counts,
-    /// Compute backends that made it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub backends: Vec<String>,
 }
 
 /// Usage of a stage, over all generators and waves.

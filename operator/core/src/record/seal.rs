@@ -109,7 +109,6 @@ impl RunRecord {
             rows,
             reused,
             counts: report.counts.clone(),
-            backends: report.backends.clone(),
         });
         if !reused {
             let usage = self.usage.entry(task.id.stage).or_default();

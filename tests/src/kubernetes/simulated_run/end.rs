@@ -15,7 +15,7 @@ pub struct End {
     pub waves: Value,
     /// Digest of the dataset.
     pub publication: Value,
-    /// Jobs by stage, generator, wave, purpose and round.
+    /// Jobs by stage, generator, wave, purpose and attempt.
     pub jobs: BTreeMap<String, usize>,
     /// How often each shard was made.
     pub made: Vec<usize>,
@@ -26,9 +26,7 @@ impl End {
     /// found made.
     pub fn outcome(&self) -> (Value, Value, Value) {
         let mut stages = self.stages.clone();
-        strip(&mut stages, &|name| {
-            matches!(name, "reused" | "computed" | "firstRound")
-        });
+        strip(&mut stages, &|name| matches!(name, "reused" | "computed"));
         (stages, self.waves.clone(), self.publication.clone())
     }
 
@@ -46,10 +44,10 @@ impl End {
     }
 }
 
-/// Stage, generator, wave, purpose and round of a Job.
+/// Stage, generator, wave, purpose and attempt of a Job.
 pub fn place(job: &Job) -> String {
     let label = |name: &str| job.labels().get(name).cloned().unwrap_or_default();
-    let place = ["stage", "generator", "wave", "purpose", "round"]
+    let place = ["stage", "generator", "wave", "purpose", "attempt"]
         .map(|name| label(&format!("scalequest.dev/{name}")));
     place.join(" ")
 }

@@ -63,7 +63,7 @@ impl SimulatedStore {
         let label = |name: &str| pod.labels().get(name).cloned().unwrap_or_default();
         let index = index(pod)?;
         let message = match label("scalequest.dev/purpose").as_str() {
-            "inspect" => {
+            "preflight" => {
                 let spec = carried(client, pod, "spec.json").await?;
                 serde_json::to_string(&self.preflight(&spec, index)?).ok()?
             }

@@ -4,7 +4,7 @@ use scalequest_crds::v1alpha1::Stage;
 use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::fake_cluster::{FakeCluster, run};
-use super::{completed, outcome, same};
+use super::{assert_same, completed, outcome};
 use crate::decide::StatusUpdate;
 use crate::names::Purpose;
 
@@ -13,9 +13,11 @@ fn suspended_run_resumes() {
     let mut whole = FakeCluster::new(run(""));
     let reference = outcome(completed(&mut whole));
     let jobs_in_all = whole.made.len();
-    for hold_after in 0..jobs_in_all {
+    for suspend_after in 0..jobs_in_all {
         let mut cluster = FakeCluster::new(run(""));
-        cluster.until("a Job to hold", |cluster| cluster.made.len() >= hold_after);
+        cluster.until("a Job to suspend", |cluster| {
+            cluster.made.len() >= suspend_after
+        });
         cluster.run.spec.suspend = true;
         let actions = cluster.decide();
         cluster.apply(&actions, usize::MAX);
@@ -26,16 +28,16 @@ fn suspended_run_resumes() {
             .filter(|job| !job.has_ended())
             .count();
         let made = cluster.made.len();
-        assert_eq!(live, 0, "a held run has Jobs");
+        assert_eq!(live, 0, "a suspended run has Jobs");
         let actions = cluster.decide();
         assert!(actions.create.is_empty() && actions.save.is_none());
         assert!(matches!(cluster.condition("Suspended").as_str(), "True"));
         assert_eq!(cluster.made.len(), made);
         cluster.run.spec.suspend = false;
-        same(
+        assert_same(
             &outcome(completed(&mut cluster)),
             &reference,
-            &format!("held after {hold_after} Jobs"),
+            &format!("suspended after {suspend_after} Jobs"),
         );
     }
 }
@@ -56,7 +58,7 @@ fn corrected_spec_starts() {
         cluster
             .made
             .iter()
-            .all(|work| work.purpose == Purpose::Inspect)
+            .all(|work| work.purpose == Purpose::Preflight)
             && cluster.record().is_none()
     );
     let actions = cluster.decide();

@@ -1,11 +1,11 @@
-//! Operators killed after any write; Jobs, pods, tasks and records lost, held or damaged.
+//! Crashes of the controller after any write; lost Jobs, pods, tasks and records.
 
 use std::collections::BTreeSet;
 
 use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::fake_cluster::{FakeCluster, run};
-use super::{completed, outcome, same};
+use super::{assert_same, completed, outcome};
 
 #[test]
 fn crash_after_any_write_keeps_outcome() {
@@ -29,7 +29,7 @@ fn crash_after_any_write_keeps_outcome() {
                 break;
             }
         }
-        same(
+        assert_same(
             &outcome(cluster.record().expect("a record")),
             &reference,
             &format!("killed after write {crash}"),
@@ -51,7 +51,7 @@ fn crash_after_every_write_keeps_outcome() {
                 break;
             }
         }
-        same(
+        assert_same(
             &outcome(cluster.record().expect("a record")),
             &reference,
             "killed again and again",
@@ -112,18 +112,18 @@ fn deleted_objects_recompute_nothing() {
             cluster.apply(&actions, usize::MAX);
             cluster.work();
         }
-        same(
+        assert_same(
             &outcome(cluster.record().expect("a record")),
             &reference,
             &format!("lost every {every}"),
         );
         let distinct: BTreeSet<_> = cluster.computed.iter().collect();
         let again = cluster.computed.len() - distinct.len();
-        // A publication lies outside the workspace: whether it is whole is not known, so it is written again.
+        // The output of a publication is outside the workspace, so it is written again.
         let publication = cluster.record().and_then(|record| record.publication);
         let key = publication.expect("a publication").key;
         let published = cluster.computed.iter().filter(|(of, _)| *of == key).count();
-        assert_eq!(again, published - 1, "a finished shard was made again");
+        assert_eq!(again, published - 1, "a committed shard was computed again");
     }
 }
 

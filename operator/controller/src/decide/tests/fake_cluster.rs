@@ -1,5 +1,5 @@
-//! A small cluster in memory: an API server that takes the writes of a reconcile one by one and may fail after any of them, a Job controller, and
-//! workers whose work is a function of their task.
+//! A fake cluster in memory: an API server that applies the writes of a reconcile one by one and may crash after any of them, a Job controller,
+//! and workers whose results are a function of their task.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::resources::Owner;
 use crate::resources::config_maps::{TASK, record_map};
 use crate::settings::Settings;
 use scalequest_core::parse::parse;
-use scalequest_core::plan::simulation::FakeWorkspace as Yield;
+use scalequest_core::plan::simulation::FakeWorkspace as Results;
 use scalequest_core::record::RunRecord;
 
 /// A run for a cluster, with `more` lines in its spec.
@@ -67,10 +67,10 @@ pub struct FakeCluster {
     pub shards: BTreeMap<String, BTreeSet<i64>>,
     /// Shards that no worker can make, by stage.
     pub poison: BTreeMap<Stage, BTreeSet<i64>>,
-    /// StageJobs whose workers find a disk full, once.
+    /// Stages whose workers find a disk full, once.
     pub disk_full: BTreeSet<Stage>,
-    /// StageJobs whose reader finds their output damaged, once.
-    pub damage: BTreeSet<Stage>,
+    /// Stages whose output is found corrupt by its reader, once.
+    pub corruption: BTreeSet<Stage>,
     /// Whether stages are sealed with their last shard.
     pub seals_last: bool,
     /// Faults that the preflight finds.
@@ -99,7 +99,7 @@ impl FakeCluster {
             shards: BTreeMap::new(),
             poison: BTreeMap::new(),
             disk_full: BTreeSet::new(),
-            damage: BTreeSet::new(),
+            corruption: BTreeSet::new(),
             seals_last: true,
             errors: Vec::new(),
             made: Vec::new(),
@@ -112,7 +112,7 @@ impl FakeCluster {
         }
     }
 
-    /// What an operator sees.
+    /// Returns the objects that the controller observes.
     pub fn owned(&self) -> OwnedObjects {
         let uid = self.run.uid().unwrap();
         let kept = |job: &Job| ObservedJob::reduce(job, &uid).map(Arc::new);
@@ -131,7 +131,7 @@ impl FakeCluster {
         }
     }
 
-    /// What an operator decides.
+    /// Returns the actions that the controller decides.
     pub fn decide(&self) -> Actions {
         decide(&ReconcileInput {
             run: &self.run,
@@ -227,7 +227,7 @@ impl FakeCluster {
         Time(Timestamp::from_millisecond(self.now_millis).unwrap())
     }
 
-    /// Time passes and every Job that may is worked off.
+    /// Advances the time and runs every active Job to its end.
     pub fn work(&mut self) {
         self.now_millis += 1_000;
         let names: Vec<String> = self.jobs.keys().cloned().collect();
@@ -241,12 +241,12 @@ impl FakeCluster {
             if let Some(seen) =
                 seen.filter(|seen| !seen.has_ended() && !seen.is_suspended && has_task(seen))
             {
-                self.work_off(&name, &seen);
+                self.run_job(&name, &seen);
             }
         }
     }
 
-    fn work_off(&mut self, name: &str, job: &ObservedJob) {
+    fn run_job(&mut self, name: &str, job: &ObservedJob) {
         let mut failed = BTreeSet::new();
         let mut succeeded = 0;
         for index in 0..i64::from(job.completions) {
@@ -300,9 +300,9 @@ impl FakeCluster {
         self.jobs.get_mut(name).unwrap().status = Some(status);
     }
 
-    /// How the worker of an index ends.
+    /// Returns exit code and termination message of an index's worker.
     fn end(&mut self, job: &ObservedJob, index: i64) -> (i32, TerminationMessage) {
-        if job.identity.purpose == Purpose::Inspect {
+        if job.identity.purpose == Purpose::Preflight {
             let part = usize::try_from(index).unwrap();
             return (0, TerminationMessage::Preflight(Box::new(self.found(part))));
         }
@@ -329,7 +329,7 @@ impl FakeCluster {
             Purpose::Seal => {
                 let missing = self.missing(&task);
                 if missing.is_empty() {
-                    return (0, said(Yield::new(60).outcome(&task)));
+                    return (0, said(Results::new(60).outcome(&task)));
                 }
                 let total = i64::try_from(missing.len()).unwrap();
                 let shards = missing.into_iter().take(100).collect();
@@ -337,7 +337,7 @@ impl FakeCluster {
             }
             Purpose::Run => {
                 if let Some(input) = task.inputs.first()
-                    && self.damage.remove(&input.id.stage)
+                    && self.corruption.remove(&input.id.stage)
                 {
                     self.shards
                         .get_mut(&input.key)
@@ -368,8 +368,8 @@ impl FakeCluster {
                 self.computed.push((task.key.clone(), shard));
                 (0, said(self.commit(&task, shard, report)))
             }
-            Purpose::GiveUp => (0, said(self.commit(&task, shard, report))),
-            Purpose::Inspect => unreachable!("inspections end above"),
+            Purpose::MarkFailed => (0, said(self.commit(&task, shard, report))),
+            Purpose::Preflight => unreachable!("handled above"),
         }
     }
 
@@ -388,7 +388,7 @@ impl FakeCluster {
         let there = self.shards.entry(task.key.clone()).or_default();
         there.insert(shard);
         if self.seals_last && self.missing(task).is_empty() {
-            return Yield::new(60).outcome(task);
+            return Results::new(60).outcome(task);
         }
         report(Some(shard), Outcome::Done { reused: false })
     }
@@ -441,14 +441,14 @@ impl FakeCluster {
         }
     }
 
-    /// The record as it is saved.
+    /// Returns the saved record.
     pub fn record(&self) -> Option<RunRecord> {
         let owned = self.owned();
         let text = owned.maps.iter().find_map(|map| map.record.clone())?;
         Some(RunRecord::from_json(&text).unwrap())
     }
 
-    /// The status of a condition.
+    /// Returns the status of a condition.
     pub fn condition(&self, kind: &str) -> String {
         let status = self.run.status.clone().unwrap_or_default();
         scalequest_core::status::conditions::status_of(&status.conditions, kind)
@@ -456,7 +456,7 @@ impl FakeCluster {
             .to_string()
     }
 
-    /// Looks and works until `done`.
+    /// Reconciles and runs Jobs until `done`.
     pub fn until(&mut self, what: &str, done: impl Fn(&FakeCluster) -> bool) {
         for _ in 0..500 {
             if done(self) {

@@ -1,4 +1,4 @@
-//! Whole runs on a cluster in memory: interrupted after every write, with Jobs and reports lost, held, damaged and poisoned.
+//! Whole runs on a fake cluster: crashes after every write, lost Jobs and reports, suspension, corruption, poison shards.
 
 mod edits;
 mod failures;
@@ -13,9 +13,9 @@ use self::fake_cluster::{FakeCluster, run};
 use crate::names::Purpose;
 use scalequest_core::record::RunRecord;
 
-/// Whether two records tell of the same run; only the first difference is told.
+/// Asserts that two records are equal; shows the first difference.
 #[track_caller]
-fn same(a: &RunRecord, b: &RunRecord, when: &str) {
+fn assert_same(a: &RunRecord, b: &RunRecord, when: &str) {
     let (a, b) = (a.to_json(), b.to_json());
     let at = a.bytes().zip(b.bytes()).position(|(a, b)| a != b);
     let shown = |text: &str| {
@@ -30,7 +30,7 @@ fn completed(cluster: &mut FakeCluster) -> RunRecord {
     cluster.record().expect("a record")
 }
 
-/// The record without what depends on how often something was tried.
+/// Returns the record without what depends on the number of attempts.
 fn outcome(mut record: RunRecord) -> RunRecord {
     record.usage.clear();
     record.counted = Default::default();
@@ -56,7 +56,7 @@ fn finished_run_writes_nothing() {
     assert_eq!(
         stages.len(),
         cluster.computed.len(),
-        "a shard was made twice"
+        "a shard was computed twice"
     );
     assert!(record.total_usage().worker_millis > 0);
     let actions = cluster.decide();
@@ -71,10 +71,7 @@ fn finished_run_writes_nothing() {
                 && actions.resize.is_empty()
         );
         cluster.apply(&actions, usize::MAX);
-        assert_eq!(
-            cluster.writes, writes,
-            "something was written though nothing changed"
-        );
+        assert_eq!(cluster.writes, writes, "a write without a change");
     }
 }
 
@@ -136,7 +133,7 @@ fn seal_jobs_and_large_tasks_keep_outcome() {
     let reference = outcome(completed(&mut whole));
     let mut cluster = FakeCluster::new(run(""));
     cluster.seals_last = false;
-    same(
+    assert_same(
         &outcome(completed(&mut cluster)),
         &reference,
         "sealed by Jobs",
@@ -148,7 +145,7 @@ fn seal_jobs_and_large_tasks_keep_outcome() {
     assert!(sealed.count() > 10);
     let mut cluster = FakeCluster::new(run(""));
     cluster.settings.task_in_pod_bytes = 0;
-    same(
+    assert_same(
         &outcome(completed(&mut cluster)),
         &reference,
         "tasks in ConfigMaps",

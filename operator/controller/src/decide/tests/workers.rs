@@ -1,4 +1,4 @@
-//! Workers that fail, lie, or are not counted yet.
+//! Workers that fail, report garbage, or are not counted yet.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use scalequest_crds::v1alpha1::Stage;
 use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::fake_cluster::{FakeCluster, run};
-use super::{completed, outcome, same};
+use super::{assert_same, completed, outcome};
 use crate::names::Purpose;
 use crate::observe::pod::TerminationMessage;
 
@@ -59,7 +59,7 @@ fn corrupt_output_is_recomputed() {
         Stage::Respond,
     ] {
         let mut cluster = FakeCluster::new(run(""));
-        cluster.damage.insert(stage);
+        cluster.corruption.insert(stage);
         let record = completed(&mut cluster);
         assert!(
             record
@@ -69,7 +69,7 @@ fn corrupt_output_is_recomputed() {
             "{stage}: {:?}",
             record.corruptions
         );
-        same(&outcome(record), &reference, stage.slug());
+        assert_same(&outcome(record), &reference, stage.slug());
     }
 }
 
@@ -159,5 +159,5 @@ fn full_disk_fails_no_shard() {
     });
     let record = completed(&mut cluster);
     assert_eq!(record.failed_shards_total, 0);
-    same(&outcome(record), &reference, "after a full disk");
+    assert_same(&outcome(record), &reference, "after a full disk");
 }

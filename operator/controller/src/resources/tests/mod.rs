@@ -89,14 +89,14 @@ impl Built {
         let mut jobs = vec![preflight(
             self.common(),
             &JobIdentity {
-                purpose: Purpose::Inspect,
+                purpose: Purpose::Preflight,
                 id: None,
                 key: "k".into(),
                 attempt: 0,
             },
         )];
         for of in Stage::ALL {
-            for purpose in [Purpose::Seal, Purpose::Run, Purpose::GiveUp] {
+            for purpose in [Purpose::Seal, Purpose::Run, Purpose::MarkFailed] {
                 jobs.push(self.job(purpose, of, Some(&BTreeSet::from([1, 2]))));
             }
         }
@@ -209,11 +209,11 @@ fn worker_arguments_name_task_and_shards() {
         ]
     );
     assert_eq!(job.spec.unwrap().completions, Some(4));
-    let gives_up = pod(&built.job(Purpose::GiveUp, Stage::Judge, Some(&shard_indexes))).containers
-        [0]
-    .args
-    .clone()
-    .unwrap();
+    let gives_up = pod(&built.job(Purpose::MarkFailed, Stage::Judge, Some(&shard_indexes)))
+        .containers[0]
+        .args
+        .clone()
+        .unwrap();
     assert!(gives_up.contains(&"--mark-failed".to_string()));
 }
 

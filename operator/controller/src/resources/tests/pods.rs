@@ -169,7 +169,7 @@ fn endpoint_keys_reach_users_only() {
         let labels = job.metadata.labels.clone().unwrap();
         let [purpose, stage] =
             ["purpose", "stage"].map(|name| labels.get(&format!("scalequest.dev/{name}")).cloned());
-        let asks = purpose.as_deref() == Some("inspect")
+        let asks = purpose.as_deref() == Some("preflight")
             || (purpose.as_deref() == Some("run") && stage.as_deref() == Some("judge"));
         assert_eq!(
             holders(&job),

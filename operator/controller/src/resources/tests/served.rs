@@ -112,7 +112,7 @@ fn server_runs_as_sidecar() {
 #[test]
 fn other_jobs_have_no_server() {
     let built = served();
-    for purpose in [Purpose::Seal, Purpose::GiveUp] {
+    for purpose in [Purpose::Seal, Purpose::MarkFailed] {
         assert!(pod(&judged(&built, purpose)).init_containers.is_none());
     }
     assert!(pod(&built.all()[0]).init_containers.is_none());
