@@ -40,7 +40,7 @@ watch_run() {
 watch_run &
 watch=$!
 trap 'kill $watch 2>/dev/null || true' EXIT
-# Complete, or stopped short with what was accepted published.
+# Complete, or ended early with what was accepted published.
 until kubectl get synthesisrun quickstart \
     -o jsonpath='{range .status.conditions[*]}{.type}={.status}/{.reason} {end}' |
     grep -qE 'Complete=True|Failed=True|Progressing=False/(MaxWavesReached|BudgetExhausted)'; do

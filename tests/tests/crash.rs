@@ -245,7 +245,10 @@ fn interrupted_run_resumes_to_same_bytes() {
         });
         let log = std::fs::read_to_string(env.path().join("run.log")).expect("a log");
         assert_eq!(status.code(), Some(130), "{log}");
-        assert!(log.contains("the same command goes on"), "{log}");
+        assert!(
+            log.contains("run the same command again to resume"),
+            "{log}"
+        );
         assert!(
             workers_below(env.path()).is_empty(),
             "a worker outlived its runner"

@@ -1,5 +1,5 @@
 //! A file system that fills up in the midst of a run: a clear message that names the path, no half-written anything, and once there
-//! is room the same command goes on to the same bytes.
+//! is room run the same command again to resume to the same bytes.
 
 use std::fs;
 use std::sync::LazyLock;
@@ -60,7 +60,7 @@ fn fills_up_at(share: f64) {
         "no line names the path and the cause:\n{said}"
     );
     assert!(
-        said.contains("the same command goes on"),
+        said.contains("run the same command again to resume"),
         "nothing says how to go on:\n{said}"
     );
     assert!(!said.contains("panicked"), "{said}");

@@ -87,7 +87,7 @@ fn hub_model_matches_folder_and_resumes() {
     let interrupted = Finished::from(output).exits_with(130);
     interrupted.says(&[
         "interrupted before anything was started",
-        "the same command goes on",
+        "run the same command again to resume",
     ]);
     assert!(!env.path().join("workspace").exists());
 

@@ -444,7 +444,7 @@ fn lost_endpoint_stops_and_resumes_run() {
     finished.exits_with(1).says(&[
         "no answer in 2 s",
         "out of memory",
-        "the same command goes on",
+        "run the same command again to resume",
     ]);
     server.every(usize::MAX, &[]);
     env.run().exits_with(0);

@@ -299,7 +299,7 @@ fn raised_max_waves_resumes_the_run() {
     run(1).write(&env);
     env.run()
         .exits_with(3)
-        .says(&["stopped short", "maxWaves (1)", "is published"]);
+        .says(&["ended early", "maxWaves (1)", "is published"]);
     let short = FinishedRun::read(env.path(), "short");
     short.funnel_adds_up(&env.status());
     let dataset = short.dataset();
@@ -379,7 +379,7 @@ fn raised_budget_resumes_the_run() {
     let finished = env
         .run()
         .exits_with(3)
-        .says(&["stopped short", "spec.budget.gpuHours"]);
+        .says(&["ended early", "spec.budget.gpuHours"]);
     assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
     let status = env.status();
     assert!(
@@ -426,13 +426,13 @@ fn status_works_beside_the_runner() {
     // A second runner of the same run is refused and names the first.
     env.run().exits_with(1).says(&[
         "watched",
-        "driven already",
+        "running already",
         &format!("process {}", runner.id()),
     ]);
     let live = wait_until("a status of the run under way", patience, || {
         let finished = env.scalequest(&["status", "workspace", "--output", "json"]);
         let status: Value = serde_json::from_str(&finished.stdout).ok()?;
-        (status["driven"] == true
+        (status["running"] == true
             && status["pid"] == runner.id()
             && !status["status"]["stages"].as_array()?.is_empty())
         .then_some(status)

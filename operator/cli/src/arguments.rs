@@ -1,9 +1,10 @@
-//! What may be typed, and the help that teaches it. It only parses.
+//! Arguments of the command line, and their help. It only parses.
 
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use scalequest_controller::names::OPERATOR;
 use scalequest_core::estimate::assume;
 use scalequest_core::retry::SHARD_RETRIES;
 use scalequest_runner::progress::LogFormat;
@@ -13,24 +14,24 @@ const ABOUT: &str = "Makes datasets of reasoning questions and responses, as a S
 const AFTER: &str = "\
 Exit codes:
   0    done: the dataset holds what was asked for
-  1    failed; the message says what to mend
-  2    what you gave is wrong; nothing was started or written
-  3    stopped short by budget or maxWaves; what was accepted is published
-  130  interrupted; the same command goes on
+  1    failed; the message says what to fix
+  2    invalid input; nothing was started or written
+  3    incomplete: ended early by budget or maxWaves; what was accepted is published
+  130  interrupted; the same command resumes
 
 Examples:
-  scalequest validate -f examples/quickstart.yaml    is it right? all errors at once
+  scalequest validate -f examples/quickstart.yaml    check it: all errors at once
   scalequest plan -f examples/quickstart.yaml        what would run, and what it takes
-  scalequest run -f examples/quickstart.yaml         make the dataset, or go on making it
+  scalequest run -f examples/quickstart.yaml         make the dataset, or resume
   scalequest status demo/workspace                   how far it is, in another terminal
   scalequest operator --help                         the same in a Kubernetes cluster";
 
 const RUN_HELP: &str = "\
-Makes the dataset that FILE describes, or goes on making it.
+Makes the dataset that FILE describes, or resumes.
 
-The run may be interrupted at any moment, by Ctrl-C, kill -9 or a power cut: the same command goes on from the last finished \
+The run may be interrupted at any moment, by Ctrl-C, kill -9 or a power cut: the same command resumes from the last finished \
 shard or checkpoint, and the dataset's data files are the same bytes as those of an uninterrupted run. One Ctrl-C lets the \
-workers save what they have; a second one ends them at once. A finished run that is started again recomputes nothing.
+workers save their progress; a second one ends them at once. A finished run that is started again recomputes nothing.
 
 Target, budget, maxWaves and failurePolicy may be changed between two commands; to change anything else, give the run another \
 name. On the same workspace, whatever did not change is reused.
@@ -50,9 +51,9 @@ For a workspace in an object store, runs/<run>/ lies in $XDG_STATE_HOME/scaleque
 (default: ~/.local/state/scalequest).
 
 Environment:
-  SCALEQUEST_WORKER  the scalequest-worker program, where it is not beside this one
+  SCALEQUEST_WORKER  the scalequest-worker program, if it is not beside this one
   SCALEQUEST_API_KEY_<MODEL>  key of the endpoint that serves a model (engine OpenAI), <MODEL> in
-                     capitals with _ for -; where it is not set: OPENAI_API_KEY
+                     capitals with _ for -; if it is not set: OPENAI_API_KEY
   SCALEQUEST_ENDPOINT_TIMEOUT_SECONDS, SCALEQUEST_ENDPOINT_RETRY_TIMEOUT_SECONDS  how long to wait for
                      one answer of an endpoint, and for any at all (default: 600 each)
   CUDA_VISIBLE_DEVICES  the GPUs that the workers share [default: all]; each worker gets one of its own
@@ -66,8 +67,8 @@ Examples:
 const VALIDATE_HELP: &str = "\
 Checks FILE as `run` would, and names everything that is wrong at once, each with the field's path and what to do.
 
-Models and question files are looked at too (architecture, tensors, tokenizer, chat template; each line of the seeds), unless \
---spec-only is given. Nothing is written. Exit code 0: it is right; 2: it is not.";
+Models and question files are checked too (architecture, tensors, tokenizer, chat template; each line of the seeds), unless \
+--spec-only is given. Nothing is written. Exit code 0: it is valid; 2: it is not.";
 
 const PLAN_HELP: &str = "\
 Shows which stages would run, in which order, over how many rows, and what they are expected to take: GPU-hours per stage, from \
@@ -78,7 +79,7 @@ With --profile the time is that of this machine: measure each model once, in abo
 `scalequest-worker bench --model PATH --save FILE`. A model without a file of its own takes the rates of the nearest one, scaled by \
 parameters, and the answer says so.
 
-The estimate assumes yields and tokens. Where the workspace holds the record of an earlier or half-finished run of the same spec, it takes \
+The estimate assumes yields and tokens. If the workspace holds the record of an earlier or half-finished run of the same spec, it takes \
 what that has measured; what --assume states goes before both. The run itself measures them in its first wave (the pilot) and writes the \
 better estimate into its status.";
 
@@ -102,14 +103,14 @@ Examples:
 const STATUS_HELP: &str = "\
 Shows how far a run is: the funnel, the stages, usage and the time left; while it runs and afterwards.
 
-DIR is a run's workspace (with --run where it holds several runs), or a run's directory in it (<workspace>/runs/<run>).";
+DIR is a run's workspace (with --run if it holds several runs), or a run's directory in it (<workspace>/runs/<run>).";
 
 const OPERATOR_HELP: &str = "\
-Looks after the SynthesisRuns of a cluster: makes each one's dataset by Jobs, as `scalequest run` makes it by processes. It is made for \
+Reconciles the SynthesisRuns of a cluster: makes each one's dataset with Jobs, as `scalequest run` makes it with processes. It runs in \
 a Deployment; charts/scalequest-operator installs one.
 
-What a run is, is on record in a ConfigMap that the run owns; Jobs, pods, status and the operator itself may be lost at any moment, and \
-the run goes on from what the workspace holds. Several operators may run: one acts, the others wait.";
+A run's record is a ConfigMap that the run owns. Jobs, pods, status and the operator itself may be lost at any moment: the run resumes \
+from its record and workspace. Of several replicas one is the leader, the others stay on standby.";
 
 const OPERATOR_AFTER: &str = "\
 Access that it needs:
@@ -120,24 +121,24 @@ Access that it needs:
 
 Served over HTTP:
   /healthz   200 as long as the process lives
-  /readyz    200 once its first lists are complete, or while it waits for its turn
+  /readyz    200 once its first lists are complete, or while it is on standby
   /metrics   for Prometheus: scalequest_operator_* and scalequest_run_*
 
 Examples:
   kubectl apply --server-side -f crds.yaml                    install the CustomResourceDefinition (scalequest crd)
   scalequest operator --worker-image registry/worker:0.2.0 --leader-election false     on your own machine, with your KUBECONFIG
   kubectl get srun -w                                         watch runs
-  kubectl describe srun math                                  why a run does what it does";
+  kubectl describe srun math                                  conditions and events of a run";
 
 const PRUNE_HELP: &str = "\
 Removes from a workspace what no kept run refers to: stages whose key no run's record names, and files that a crash left \
-behind. Without --yes it only shows what it would remove. What a run that is being driven now works on is never removed.
+behind. Without --yes it only shows what it would remove. What a run under way uses is never removed.
 
 A run is kept as long as its record is in <workspace>/runs/<run>/; --forget removes the record, so that what only this run used \
 becomes removable. Published datasets are never touched. Workspaces in object stores are not pruned: use the store's lifecycle \
 rules.";
 
-/// What is typed.
+/// The command line.
 #[derive(Debug, Parser)]
 #[command(name = "scalequest", version, about = ABOUT, after_help = AFTER, max_term_width = 120, propagate_version = true)]
 pub(super) struct Cli {
@@ -151,7 +152,7 @@ pub(super) struct Cli {
     )]
     pub(super) log_format: LogFormat,
 
-    /// Say more: -v what is decided, -vv every detail
+    /// Verbosity: -v logs decisions, -vv every detail
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(super) verbose: u8,
 
@@ -161,7 +162,7 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Make a dataset, or go on making it
+    /// Make a dataset, or resume
     #[command(long_about = RUN_HELP, after_long_help = RUN_AFTER)]
     Run(RunArguments),
     /// Check a SynthesisRun: all errors at once
@@ -183,7 +184,7 @@ pub(super) enum Command {
     /// Remove from a workspace what no kept run refers to
     #[command(long_about = PRUNE_HELP)]
     Prune(PruneArguments),
-    /// Look after the SynthesisRuns of a cluster
+    /// Reconcile the SynthesisRuns of a cluster
     #[command(long_about = OPERATOR_HELP, after_long_help = OPERATOR_AFTER)]
     Operator(OperatorArguments),
     /// Print a completion script for a shell
@@ -224,7 +225,7 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "N")]
     pub(super) gpus: Option<u32>,
 
-    /// Take finished stages on trust instead of checking their digests first
+    /// Use finished stages without verifying their digests first
     #[arg(long)]
     pub(super) no_check: bool,
 }
@@ -234,7 +235,7 @@ pub(super) struct ValidateArguments {
     #[command(flatten)]
     pub(super) spec: SpecArgument,
 
-    /// Check the file alone: look at no model and no question file
+    /// Check the file alone, without models and question files
     #[arg(long)]
     pub(super) spec_only: bool,
 }
@@ -266,7 +267,7 @@ pub(super) struct StatusArguments {
     /// Workspace, or a run's directory in it
     pub(super) dir: PathBuf,
 
-    /// Name of the run, where the workspace holds several
+    /// Name of the run, if the workspace holds several
     #[arg(long, value_name = "NAME")]
     pub(super) run: Option<String>,
 
@@ -318,7 +319,7 @@ pub(super) struct OperatorArguments {
     )]
     pub(super) worker_image_pull_secrets: Vec<String>,
 
-    /// Namespaces to look after [default: all]
+    /// Namespaces to watch [default: all]
     #[arg(
         long,
         value_name = "NAMES",
@@ -327,7 +328,7 @@ pub(super) struct OperatorArguments {
     )]
     pub(super) watch_namespaces: Vec<String>,
 
-    /// Where /healthz, /readyz and /metrics are served
+    /// Address of /healthz, /readyz and /metrics
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -336,7 +337,7 @@ pub(super) struct OperatorArguments {
     )]
     pub(super) listen: std::net::SocketAddr,
 
-    /// Whether of several operators one acts: the holder of a lease
+    /// Whether replicas elect a leader, which holds a lease
     #[arg(long, value_name = "BOOL", env = "SCALEQUEST_LEADER_ELECTION", default_value = "true", action = ArgAction::Set)]
     pub(super) leader_election: bool,
 
@@ -345,7 +346,7 @@ pub(super) struct OperatorArguments {
         long,
         value_name = "NAME",
         env = "SCALEQUEST_LEASE_NAME",
-        default_value = "scalequest-operator"
+        default_value = OPERATOR
     )]
     pub(super) lease_name: String,
 
@@ -353,7 +354,7 @@ pub(super) struct OperatorArguments {
     #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE")]
     pub(super) lease_namespace: Option<String>,
 
-    /// Who this operator is [default: the host's name]
+    /// Identity in the leader election [default: the host's name]
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     pub(super) identity: Option<String>,
 
@@ -361,15 +362,15 @@ pub(super) struct OperatorArguments {
     #[arg(long, value_name = "N", env = "SCALEQUEST_JOB_TTL_SECONDS", default_value = "3600", value_parser = clap::value_parser!(i32).range(60..))]
     pub(super) job_ttl_seconds: i32,
 
-    /// Failed attempts at a shard that are repeated before it is given up
+    /// Number of retries per shard
     #[arg(long, value_name = "N", env = "SCALEQUEST_SHARD_RETRIES", default_value_t = SHARD_RETRIES, value_parser = clap::value_parser!(u32).range(0..100))]
     pub(super) shard_retries: u32,
 
-    /// Seconds after which everything is listed anew, in case a watch has kept something back
-    #[arg(long, value_name = "N", env = "SCALEQUEST_RELIST_SECONDS", default_value = "600", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(super) relist_seconds: u64,
+    /// Full resync period in seconds
+    #[arg(long, value_name = "N", env = "SCALEQUEST_RESYNC_SECONDS", default_value = "600", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) resync_seconds: u64,
 
-    /// Runs that are looked at at once
+    /// Maximum number of concurrent reconciles
     #[arg(long, value_name = "N", env = "SCALEQUEST_CONCURRENCY", default_value = "16", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) concurrency: u16,
 }
@@ -380,7 +381,7 @@ pub(super) enum PullPolicy {
     /// Before every start.
     #[value(name = "Always")]
     Always,
-    /// Where the node does not have it.
+    /// If the node does not have it.
     #[value(name = "IfNotPresent")]
     IfNotPresent,
     /// Never: the node has it.
@@ -437,12 +438,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_is_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn sizes_are_read_in_the_usual_units() {
+    fn sizes_are_parsed_with_units() {
         for (text, bytes) in [
             ("6GiB", 6 << 30),
             ("500M", 500_000_000),

@@ -2,10 +2,10 @@
 
 use scalequest_crds::protocol::exit_codes;
 
-use super::{Refusal, text};
+use super::{CliError, text};
 
 /// Prints the CustomResourceDefinition.
-pub fn crd() -> Result<i32, Refusal> {
+pub fn crd() -> Result<i32, CliError> {
     text::print(&scalequest_crds::v1alpha1::crd_yaml())?;
     Ok(exit_codes::run::DONE)
 }

@@ -22,11 +22,13 @@ mod prune;
 
 mod completions;
 
+mod runtime;
+
 mod spec_file;
 
 mod summary;
 
-mod refusal;
+mod error;
 
 mod text;
 
@@ -34,7 +36,7 @@ use std::process::ExitCode;
 
 use arguments::{Cli, Command};
 use clap::Parser;
-use refusal::Refusal;
+use error::CliError;
 
 /// Executes the command; the exit code is one of [`scalequest_crds::protocol::exit_codes::run`].
 fn main() -> ExitCode {
@@ -47,8 +49,8 @@ fn main() -> ExitCode {
         }
     };
     match cli.command {
-        Command::Operator(_) => text::log_of_a_service(cli.log_format, cli.verbose),
-        _ => text::log_to_stderr(cli.log_format, cli.verbose),
+        Command::Operator(_) => text::init_service_log(cli.log_format, cli.verbose),
+        _ => text::init_log(cli.log_format, cli.verbose),
     }
     let code = match cli.command {
         Command::Run(arguments) => run::run(&arguments, cli.log_format, cli.verbose),
@@ -61,6 +63,6 @@ fn main() -> ExitCode {
         Command::Prune(arguments) => prune::prune(&arguments),
         Command::Completions { shell } => completions::completions(shell),
     };
-    let code = code.unwrap_or_else(|refusal| refusal.tell(cli.log_format));
+    let code = code.unwrap_or_else(|error| error.report(cli.log_format));
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }

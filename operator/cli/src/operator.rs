@@ -1,39 +1,38 @@
-//! `scalequest operator`: looks after the SynthesisRuns of a cluster.
+//! `scalequest operator`: reconciles the SynthesisRuns of a cluster.
 
 use std::time::Duration;
 
 use scalequest_crds::protocol::exit_codes;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Refusal;
+use super::CliError;
 use super::arguments::{OperatorArguments, PullPolicy};
+use super::runtime::{runtime, signal_error};
 use scalequest_controller::leader_election::LeaderElectionConfig;
+use scalequest_controller::names::OPERATOR;
 use scalequest_controller::run::{Options, run};
 use scalequest_controller::settings::Settings;
 
-/// Looks after runs until it is asked to stop.
-pub fn operator(arguments: OperatorArguments) -> Result<i32, Refusal> {
+/// Reconciles runs until a shutdown is requested.
+pub fn operator(arguments: OperatorArguments) -> Result<i32, CliError> {
     let options = options(arguments)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|error| Refusal::Failed(format!("cannot start: {error}")))?;
+    let runtime = runtime(Builder::new_multi_thread())?;
     runtime.block_on(async {
-        let cannot = |error| Refusal::Failed(format!("cannot listen to signals: {error}"));
-        let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(signal_error)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(signal_error)?;
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
         };
-        run(options, stop).await.map_err(Refusal::Failed)
+        run(options, stop).await.map_err(CliError::Failed)
     })?;
     Ok(exit_codes::run::DONE)
 }
 
-fn options(arguments: OperatorArguments) -> Result<Options, Refusal> {
+fn options(arguments: OperatorArguments) -> Result<Options, CliError> {
     let OperatorArguments {
         worker_image,
         worker_gpu_image,
@@ -47,7 +46,7 @@ fn options(arguments: OperatorArguments) -> Result<Options, Refusal> {
         identity,
         job_ttl_seconds,
         shard_retries,
-        relist_seconds,
+        resync_seconds,
         concurrency,
     } = arguments;
     let given = |names: Vec<String>| -> Vec<String> {
@@ -61,10 +60,10 @@ fn options(arguments: OperatorArguments) -> Result<Options, Refusal> {
             namespace,
             identity: identity
                 .or_else(host_name)
-                .unwrap_or_else(|| "scalequest-operator".into()),
+                .unwrap_or_else(|| OPERATOR.into()),
         }),
         (true, None) => {
-            return Err(Refusal::input(
+            return Err(CliError::input(
                 "--lease-namespace",
                 "is needed with leader election: name the operator's namespace (POD_NAMESPACE), or give --leader-election false",
             ));
@@ -83,7 +82,7 @@ fn options(arguments: OperatorArguments) -> Result<Options, Refusal> {
             image_pull_secrets: given(worker_image_pull_secrets),
             job_ttl_seconds,
             shard_retries,
-            resync_interval: Duration::from_secs(relist_seconds),
+            resync_interval: Duration::from_secs(resync_seconds),
             ..Settings::default()
         },
         namespaces: given(watch_namespaces),

@@ -5,20 +5,20 @@ use std::fmt::Write;
 use scalequest_crds::protocol::exit_codes;
 
 use super::arguments::PruneArguments;
-use super::{Refusal, text};
-use scalequest_runner::machine::show_bytes;
-use scalequest_runner::prune::{remove, survey};
+use super::{CliError, text};
+use scalequest_runner::machine::format_bytes;
+use scalequest_runner::prune::{plan_gc, remove};
 
 /// Shows what may be removed from a workspace; removes it with `--yes`.
-pub fn prune(arguments: &PruneArguments) -> Result<i32, Refusal> {
+pub fn prune(arguments: &PruneArguments) -> Result<i32, CliError> {
     let PruneArguments { dir, yes, forget } = arguments;
     if dir.to_string_lossy().contains("://") {
-        return Err(Refusal::input(
+        return Err(CliError::input(
             "DIR",
             "is an object store: remove what is old there by the store's lifecycle rules",
         ));
     }
-    let found = survey(dir, forget).map_err(|message| Refusal::input("DIR", message))?;
+    let found = plan_gc(dir, forget).map_err(|message| CliError::input("DIR", message))?;
     let mut out = String::new();
     for each in &found.removable {
         let _ = writeln!(
@@ -51,7 +51,7 @@ pub fn prune(arguments: &PruneArguments) -> Result<i32, Refusal> {
         let again = if found.removable.is_empty() && forget.is_empty() {
             ""
         } else {
-            "; say --yes to remove it"
+            "; use --yes to remove it"
         };
         let _ = writeln!(
             out,
@@ -61,21 +61,21 @@ pub fn prune(arguments: &PruneArguments) -> Result<i32, Refusal> {
         text::print(&out)?;
         return Ok(exit_codes::run::DONE);
     }
-    let left = remove(dir, &found, forget).map_err(Refusal::Failed)?;
-    for path in &left {
-        let _ = writeln!(out, "left, since a run works on it: {}", path.display());
+    let outcome = remove(dir, &found, forget).map_err(CliError::Failed)?;
+    for path in &outcome {
+        let _ = writeln!(out, "skipped, since a run uses it: {}", path.display());
     }
     let _ = writeln!(
         out,
         "removed {total} in {}; {kept}",
-        places(found.removable.len() - left.len())
+        places(found.removable.len() - outcome.len())
     );
     text::print(&out)?;
     Ok(exit_codes::run::DONE)
 }
 
 fn show(bytes: u64) -> String {
-    show_bytes(i64::try_from(bytes).unwrap_or(i64::MAX))
+    format_bytes(i64::try_from(bytes).unwrap_or(i64::MAX))
 }
 
 fn places(count: usize) -> String {

@@ -4,12 +4,12 @@ use std::fmt::Write;
 
 use scalequest_crds::protocol::exit_codes;
 
-use super::{Refusal, text};
+use super::{CliError, text};
 use scalequest_core::nearest::nearest;
 use scalequest_core::recipe::recipes as tables;
 
 /// Lists the recipes, or prints the table of one.
-pub fn recipes(name: Option<&str>) -> Result<i32, Refusal> {
+pub fn recipes(name: Option<&str>) -> Result<i32, CliError> {
     match name {
         None => text::print(&list())?,
         Some(name) => {
@@ -37,12 +37,12 @@ fn list() -> String {
     out
 }
 
-fn unknown(name: &str) -> Refusal {
+fn unknown(name: &str) -> CliError {
     let names: Vec<_> = tables().iter().map(|table| table.name).collect();
     let hint = nearest(name, names.iter().copied())
         .map(|near| format!("; did you mean `{near}`?"))
         .unwrap_or_default();
-    Refusal::input(
+    CliError::input(
         "NAME",
         format!(
             "`{name}` is no recipe: the recipes are {}{hint}",

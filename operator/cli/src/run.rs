@@ -1,16 +1,18 @@
-//! `scalequest run`: makes a dataset, or goes on making it.
+//! `scalequest run`: makes a dataset, or resumes.
 
 use scalequest_crds::protocol::exit_codes;
+use tokio::runtime::Builder;
 
 use super::arguments::RunArguments;
-use super::{Refusal, spec_file, summary};
-use scalequest_runner::accept::{Options, Refused, Watcher, accept};
-use scalequest_runner::drive::{Driver, Left};
+use super::runtime::{runtime, signal_error};
+use super::{CliError, spec_file, summary};
+use scalequest_runner::accept::{AcceptContext, AcceptError, Options, accept};
 use scalequest_runner::progress::{LogFormat, display};
-use scalequest_runner::stop;
+use scalequest_runner::run_loop::{RunLoop, RunOutcome};
+use scalequest_runner::shutdown;
 
-/// Drives the run in a file to its end, or until it is stopped.
-pub fn run(arguments: &RunArguments, format: LogFormat, verbose: u8) -> Result<i32, Refusal> {
+/// Runs the run in a file to its end, or until it is stopped.
+pub fn run(arguments: &RunArguments, format: LogFormat, verbose: u8) -> Result<i32, CliError> {
     let RunArguments {
         spec,
         workers,
@@ -27,44 +29,40 @@ pub fn run(arguments: &RunArguments, format: LogFormat, verbose: u8) -> Result<i
         cores: wide(*cores),
         memory: *memory,
         gpus: wide(*gpus),
-        trust: *no_check,
+        skip_verification: *no_check,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|error| Refusal::Failed(format!("cannot start: {error}")))?;
-    let (output, left, status) = runtime.block_on(async {
-        let stop = stop::listen()
-            .map_err(|error| Refusal::Failed(format!("cannot listen to signals: {error}")))?;
+    let runtime = runtime(Builder::new_current_thread())?;
+    let (output, outcome, status) = runtime.block_on(async {
+        let shutdown = shutdown::listen().map_err(signal_error)?;
         let mut display = display(format, verbose > 0);
-        let watcher = Watcher {
-            stop: stop.clone(),
+        let context = AcceptContext {
+            shutdown: shutdown.clone(),
             display: display.as_mut(),
         };
-        let session = accept(&run, options, watcher).await.map_err(refusal)?;
+        let session = accept(&run, options, context).await.map_err(accept_error)?;
         let output = session.run.output().to_string();
-        let (left, status) = Driver::new(session, display, stop).drive().await;
-        Ok::<_, Refusal>((output, left, status))
+        let (outcome, status) = RunLoop::new(session, display, shutdown).run().await;
+        Ok::<_, CliError>((output, outcome, status))
     })?;
-    summary::tell(&left, &status, &output, format)?;
-    Ok(exit_code(&left))
+    summary::print_summary(&outcome, &status, &output, format)?;
+    Ok(exit_code(&outcome))
 }
 
-/// A refusal to take up a run, as the command line says it.
-pub(super) fn refusal(refused: Refused) -> Refusal {
-    match refused {
-        Refused::BadInput(errors) => Refusal::BadInput(errors),
-        Refused::World(message) => Refusal::Failed(message),
-        Refused::Interrupted => Refusal::Interrupted,
+/// Converts why a run was not accepted.
+pub(super) fn accept_error(error: AcceptError) -> CliError {
+    match error {
+        AcceptError::InvalidInput(errors) => CliError::InvalidInput(errors),
+        AcceptError::Infrastructure(message) => CliError::Failed(message),
+        AcceptError::Interrupted => CliError::Interrupted,
     }
 }
 
-fn exit_code(left: &Left) -> i32 {
+fn exit_code(outcome: &RunOutcome) -> i32 {
     use scalequest_core::plan::End;
-    match left {
-        Left::Ended(End::Complete) => exit_codes::run::DONE,
-        Left::Ended(End::Incomplete(_)) => exit_codes::run::INCOMPLETE,
-        Left::Ended(End::Failed(_)) | Left::Broken(_) => exit_codes::run::FAILED,
-        Left::Interrupted | Left::Held(_) => exit_codes::run::INTERRUPTED,
+    match outcome {
+        RunOutcome::Ended(End::Complete) => exit_codes::run::DONE,
+        RunOutcome::Ended(End::Incomplete(_)) => exit_codes::run::INCOMPLETE,
+        RunOutcome::Ended(End::Failed(_)) | RunOutcome::Aborted(_) => exit_codes::run::FAILED,
+        RunOutcome::Interrupted | RunOutcome::Suspended(_) => exit_codes::run::INTERRUPTED,
     }
 }

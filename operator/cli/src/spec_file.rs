@@ -5,15 +5,15 @@ use std::path::Path;
 
 use scalequest_crds::v1alpha1::SynthesisRun;
 
-use super::Refusal;
+use super::CliError;
 use scalequest_core::parse::{MAX_BYTES, parse};
 
 /// The run that `file` describes; `-` is standard input.
-pub fn read(file: &Path) -> Result<SynthesisRun, Refusal> {
-    parse(&text(file)?).map_err(Refusal::BadInput)
+pub fn read(file: &Path) -> Result<SynthesisRun, CliError> {
+    parse(&text(file)?).map_err(CliError::InvalidInput)
 }
 
-fn text(file: &Path) -> Result<String, Refusal> {
+fn text(file: &Path) -> Result<String, CliError> {
     let name = file.display().to_string();
     let cannot = |error: std::io::Error| {
         let advice = if error.kind() == std::io::ErrorKind::NotFound {
@@ -21,7 +21,7 @@ fn text(file: &Path) -> Result<String, Refusal> {
         } else {
             ""
         };
-        Refusal::input(&name, format!("cannot be read: {error}{advice}"))
+        CliError::input(&name, format!("cannot be read: {error}{advice}"))
     };
     // One byte more than is allowed tells a file that is too large from one that is just not.
     let limit = MAX_BYTES as u64 + 1;
@@ -37,7 +37,7 @@ fn text(file: &Path) -> Result<String, Refusal> {
             .map_err(cannot)?;
     }
     String::from_utf8(bytes).map_err(|error| {
-        Refusal::input(
+        CliError::input(
             &name,
             format!(
                 "is no text: byte {} is not UTF-8",

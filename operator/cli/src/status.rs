@@ -1,4 +1,4 @@
-//! `scalequest status`: how far a run is, while it is driven and afterwards.
+//! `scalequest status`: how far a run is, while it runs and afterwards.
 
 use std::fmt::Write;
 use std::fs;
@@ -11,59 +11,62 @@ use serde_json::{Value, json};
 
 use super::arguments::{OutputFormat, StatusArguments};
 use super::summary::numbers;
-use super::{Refusal, text};
+use super::{CliError, text};
 use scalequest_core::plan::{Observations, plan};
 use scalequest_core::record::RunRecord;
 use scalequest_core::status::{StatusInput, status as project};
 use scalequest_core::validate::{Environment, validate};
-use scalequest_runner::drive::live::Live;
+use scalequest_runner::locations::state_directory;
 use scalequest_runner::lock::Lock;
 use scalequest_runner::machine::now_millis;
-use scalequest_runner::places::state_directory;
-use scalequest_runner::progress::sentence::show_seconds;
+use scalequest_runner::progress::sentence::format_duration;
 use scalequest_runner::record_file::{self, RECORD};
+use scalequest_runner::status_file::StatusFile;
 
 /// Prints how far a run is.
-pub fn status(arguments: &StatusArguments) -> Result<i32, Refusal> {
+pub fn status(arguments: &StatusArguments) -> Result<i32, CliError> {
     let directory = run_directory(&arguments.dir, arguments.run.as_deref())?;
-    let loaded = record_file::load(&directory).map_err(Refusal::Failed)?;
+    let loaded = record_file::load(&directory).map_err(CliError::Failed)?;
     let record = loaded.record.ok_or_else(|| {
         let why = loaded
-            .damage
+            .corruption
             .unwrap_or_else(|| format!("{} is not there", directory.join(RECORD).display()));
-        Refusal::input(
+        CliError::input(
             "DIR",
             format!("holds no record of a run that can be read: {why}"),
         )
     })?;
-    let is_driven = Lock::is_held(&directory.join("lock"));
-    let live = Live::read(&directory).filter(|_| is_driven);
-    let status = match &live {
-        Some(live) => live.status.clone(),
-        None => projected(&record, Live::read(&directory).as_ref())?,
+    let is_running = Lock::is_held(&directory.join("lock"));
+    let status_file = StatusFile::read(&directory).filter(|_| is_running);
+    let status = match &status_file {
+        Some(status_file) => status_file.status.clone(),
+        None => projected(&record, StatusFile::read(&directory).as_ref())?,
     };
     let answer = match arguments.output {
         OutputFormat::Json => {
-            let active = live
+            let active = status_file
                 .as_ref()
-                .map(|live| live.active.clone())
+                .map(|status_file| status_file.active.clone())
                 .unwrap_or_default();
-            let pid = live.as_ref().map(|live| live.pid);
+            let pid = status_file.as_ref().map(|status_file| status_file.pid);
             format!(
                 "{:#}\n",
-                json!({"run": record.name, "driven": is_driven, "pid": pid, "status": status, "active": active})
+                json!({"run": record.name, "running": is_running, "pid": pid, "status": status, "active": active})
             )
         }
-        OutputFormat::Text => as_text(&record.name, is_driven, &status, live.as_ref()),
+        OutputFormat::Text => as_text(&record.name, is_running, &status, status_file.as_ref()),
     };
     text::print(&answer)?;
     Ok(exit_codes::run::DONE)
 }
 
 /// The status that the record alone tells.
-fn projected(record: &RunRecord, last: Option<&Live>) -> Result<SynthesisRunStatus, Refusal> {
+fn projected(
+    record: &RunRecord,
+    last: Option<&StatusFile>,
+) -> Result<SynthesisRunStatus, CliError> {
     let run = SynthesisRun::new(&record.name, record.spec.clone());
-    let valid = validate(&run, Environment::Local).map_err(Refusal::BadInput)?;
+    let valid = validate(&run, Environment::Local).map_err(CliError::InvalidInput)?;
     let next = plan(&valid, record, &Observations::default(), now_millis());
     Ok(project(&StatusInput {
         run: &valid,
@@ -72,7 +75,7 @@ fn projected(record: &RunRecord, last: Option<&Live>) -> Result<SynthesisRunStat
         progress: &[],
         degradations: &[],
         previous: last
-            .map(|live| live.status.conditions.as_slice())
+            .map(|status_file| status_file.status.conditions.as_slice())
             .unwrap_or_default(),
         generation: None,
         now_millis: now_millis(),
@@ -80,7 +83,7 @@ fn projected(record: &RunRecord, last: Option<&Live>) -> Result<SynthesisRunStat
 }
 
 /// The run's directory: `dir` itself, or the one run, or the named one, in the workspace `dir`.
-fn run_directory(dir: &Path, run: Option<&str>) -> Result<PathBuf, Refusal> {
+fn run_directory(dir: &Path, run: Option<&str>) -> Result<PathBuf, CliError> {
     let name = dir.to_string_lossy();
     let workspace = match name.contains("://") {
         true => state_directory(&StorageLocation {
@@ -106,19 +109,19 @@ fn run_directory(dir: &Path, run: Option<&str>) -> Result<PathBuf, Refusal> {
         .collect();
     runs.sort();
     match (run, runs.as_slice()) {
-        (_, []) => Err(Refusal::input(
+        (_, []) => Err(CliError::input(
             "DIR",
             format!("{name} holds no run: name a run's workspace, or <workspace>/runs/<run>"),
         )),
         (Some(run), _) if runs.iter().any(|known| known == run) => {
             Ok(workspace.join("runs").join(run))
         }
-        (Some(run), _) => Err(Refusal::input(
+        (Some(run), _) => Err(CliError::input(
             "--run",
             format!("{name} holds no run `{run}`; it holds: {}", runs.join(", ")),
         )),
         (None, [only]) => Ok(workspace.join("runs").join(only)),
-        (None, _) => Err(Refusal::input(
+        (None, _) => Err(CliError::input(
             "DIR",
             format!(
                 "{name} holds several runs: choose one with --run: {}",
@@ -130,16 +133,16 @@ fn run_directory(dir: &Path, run: Option<&str>) -> Result<PathBuf, Refusal> {
 
 fn as_text(
     name: &str,
-    is_driven: bool,
+    is_running: bool,
     status: &SynthesisRunStatus,
-    live: Option<&Live>,
+    status_file: Option<&StatusFile>,
 ) -> String {
     let mut out = String::new();
     let phase = status.phase.clone().unwrap_or_default();
-    let driver = match live {
-        Some(live) => format!("driven by process {}", live.pid),
-        None if is_driven => "being started".into(),
-        None => "not being driven now; `scalequest run -f FILE` goes on".into(),
+    let driver = match status_file {
+        Some(status_file) => format!("running in process {}", status_file.pid),
+        None if is_running => "starting".into(),
+        None => "not running; resume with `scalequest run -f FILE`".into(),
     };
     let _ = match phase.as_str() {
         "Complete" => writeln!(out, "run {name}: {phase}"),
@@ -168,7 +171,9 @@ fn as_text(
             text::number(dataset.rows)
         );
     }
-    let active = live.map(|live| live.active.as_slice()).unwrap_or_default();
+    let active = status_file
+        .map(|status_file| status_file.active.as_slice())
+        .unwrap_or_default();
     let mut rows = vec![
         ["stage", "generator", "wave", "state", "shards", ""]
             .map(String::from)
@@ -211,7 +216,7 @@ fn row(stage: &StageStatus, active: &[Value]) -> Vec<String> {
     ]
 }
 
-/// `generate 12/50, 3.1/s, about 12s left`.
+/// `generate 12/50, 3.1/s, about 12s outcome`.
 fn progress(event: &Value) -> String {
     let number = |name: &str| event[name].as_i64().unwrap_or(0);
     let mut text = event["activity"].as_str().unwrap_or_default().to_string();
@@ -222,7 +227,7 @@ fn progress(event: &Value) -> String {
         let _ = write!(text, ", {rate:.1}/s");
     }
     if let Some(seconds) = event["etaSeconds"].as_i64() {
-        let _ = write!(text, ", about {} left", show_seconds(seconds));
+        let _ = write!(text, ", about {} left", format_duration(seconds));
     }
     text
 }

@@ -1,23 +1,23 @@
-//! What is said when a run is left: where the dataset and the report are, the funnel, what it took, and how to go on.
+//! Summary of a run at its end: dataset and report, funnel, usage, and how to resume.
 
 use std::fmt::Write;
 
 use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
 
-use super::{Refusal, text};
+use super::{CliError, text};
 use scalequest_core::plan::End;
-use scalequest_runner::drive::Left;
-use scalequest_runner::progress::sentence::show_seconds;
+use scalequest_runner::progress::sentence::format_duration;
 use scalequest_runner::progress::{Event, LogFormat, display};
+use scalequest_runner::run_loop::RunOutcome;
 
-/// Says how a run was left: on standard output for people, as an event for machines.
-pub fn tell(
-    left: &Left,
+/// Prints the outcome of a run: on standard output for people, as an event for machines.
+pub fn print_summary(
+    outcome: &RunOutcome,
     status: &SynthesisRunStatus,
     output: &str,
     format: LogFormat,
-) -> Result<(), Refusal> {
-    let (outcome, message) = outcome(left);
+) -> Result<(), CliError> {
+    let (outcome, message) = describe(outcome);
     let report = status
         .dataset
         .as_ref()
@@ -48,29 +48,29 @@ pub fn tell(
     Ok(())
 }
 
-fn outcome(left: &Left) -> (&'static str, String) {
-    match left {
-        Left::Ended(End::Complete) => ("complete", "done".into()),
-        Left::Ended(End::Incomplete(why)) => (
+fn describe(outcome: &RunOutcome) -> (&'static str, String) {
+    match outcome {
+        RunOutcome::Ended(End::Complete) => ("complete", "done".into()),
+        RunOutcome::Ended(End::Incomplete(why)) => (
             "incomplete",
             format!(
-                "stopped short: {why}; what was accepted is published; {}",
+                "ended early: {why}; what was accepted is published; {}",
                 why.advice()
                     .unwrap_or("raise the limit and run the same command again to resume")
             ),
         ),
-        Left::Ended(End::Failed(why)) => (
+        RunOutcome::Ended(End::Failed(why)) => (
             "failed",
             format!(
-                "error: {why}\nfinished work is kept: mend the cause, then the same command goes on"
+                "error: {why}\nfinished work is kept: fix the cause, then run the same command again to resume"
             ),
         ),
-        Left::Interrupted => (
+        RunOutcome::Interrupted => (
             "interrupted",
-            "stopped; everything finished is kept: the same command goes on".into(),
+            "interrupted; finished work is kept: run the same command again to resume".into(),
         ),
-        Left::Held(why) => ("interrupted", format!("suspended: {why}")),
-        Left::Broken(why) => ("failed", format!("error: {why}")),
+        RunOutcome::Suspended(why) => ("interrupted", format!("suspended: {why}")),
+        RunOutcome::Aborted(why) => ("failed", format!("error: {why}")),
     }
 }
 
@@ -118,7 +118,7 @@ pub fn numbers(status: &SynthesisRunStatus) -> String {
             .unwrap_or_default();
         lines.push(format!(
             "usage     {} of workers, {} tokens read, {} tokens made{cost}",
-            show_seconds(usage.worker_seconds),
+            format_duration(usage.worker_seconds),
             text::number(usage.input_tokens),
             text::number(usage.output_tokens)
         ));
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_funnel_is_written_as_the_sum_it_is() {
+    fn funnel_is_printed_as_sum() {
         let rejected = vec![
             Rejected {
                 reason: RejectReason::Language,

@@ -5,14 +5,14 @@ use std::io::{ErrorKind, Write};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::Refusal;
+use super::CliError;
 use scalequest_runner::progress::LogFormat;
 
 /// Prints `text`. A reader that has gone away (`| head`) is no error.
-pub fn print(text: &str) -> Result<(), Refusal> {
+pub fn print(text: &str) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Refusal::Failed(format!(
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(CliError::Failed(format!(
             "cannot write to standard output: {error}"
         ))),
         _ => Ok(()),
@@ -63,8 +63,8 @@ pub fn number(value: i64) -> String {
     if value < 0 { format!("-{text}") } else { text }
 }
 
-/// Sends the program's own log to standard error: warnings, or more with each `-v`.
-pub fn log_to_stderr(format: LogFormat, verbose: u8) {
+/// Sets up the log of a command on standard error: warnings, or more with each `-v`.
+pub fn init_log(format: LogFormat, verbose: u8) {
     let level = match verbose {
         0 => LevelFilter::WARN,
         1 => LevelFilter::INFO,
@@ -80,8 +80,8 @@ pub fn log_to_stderr(format: LogFormat, verbose: u8) {
     };
 }
 
-/// Sends the log of a program that runs for long to standard error, with times: what `RUST_LOG` says, or what happens.
-pub fn log_of_a_service(format: LogFormat, verbose: u8) {
+/// Sets up the log of a service on standard error, with times: by `RUST_LOG`, or informative.
+pub fn init_service_log(format: LogFormat, verbose: u8) {
     let level = if verbose > 0 { "debug" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new(format!("{level},kube_client=off,hyper=warn,tower=warn"))
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up() {
+    fn table_columns_line_up() {
         let rows = [
             vec!["stage".to_string(), "rows".into()],
             vec!["qft".into(), "12".into()],
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_are_set_apart() {
+    fn thousands_are_separated() {
         for (value, expected) in [
             (0, "0"),
             (999, "999"),

@@ -108,7 +108,7 @@ impl Fixture {
 }
 
 #[test]
-fn help_teaches_exit_codes_and_examples() {
+fn help_lists_exit_codes_and_examples() {
     let said = Fixture::new().run(&["--help"]);
     assert_eq!(said.code, Some(0));
     for word in [
@@ -134,7 +134,7 @@ fn help_teaches_exit_codes_and_examples() {
     // Where the lines break depends on the width of the terminal.
     let help = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
     for word in [
-        "same command goes on",
+        "same command resumes",
         "record.json",
         "report.html",
         "manifest.json",
@@ -146,7 +146,7 @@ fn help_teaches_exit_codes_and_examples() {
 }
 
 #[test]
-fn a_wrong_command_line_is_bad_input() {
+fn unknown_flags_are_invalid_input() {
     let fixture = Fixture::new();
     for arguments in [
         &["fly"][..],
@@ -159,7 +159,7 @@ fn a_wrong_command_line_is_bad_input() {
 }
 
 #[test]
-fn a_valid_spec_is_said_to_be_valid_and_nothing_is_written() {
+fn validate_accepts_and_writes_nothing() {
     let fixture = Fixture::new();
     let said = fixture.run(&["validate", "--spec-only", "-f", "run.yaml"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
@@ -171,7 +171,7 @@ fn a_valid_spec_is_said_to_be_valid_and_nothing_is_written() {
 }
 
 #[test]
-fn every_mistake_is_named_at_once() {
+fn validate_lists_all_errors() {
     let wrong = SPEC
         .replace("name: g, model: m}", "name: g, model: mm}")
         .replace("responses: {model: m}", "responses: {model: mmm}")
@@ -197,14 +197,14 @@ fn every_mistake_is_named_at_once() {
 }
 
 #[test]
-fn mistakes_are_one_object_for_machines() {
+fn json_errors_are_one_object() {
     let fixture =
         Fixture::new().write("wrong.yaml", &SPEC.replace("seedQuestions", "seedQuestion"));
     let said = fixture.run(&["--log-format", "json", "validate", "-f", "wrong.yaml"]);
     let value: serde_json::Value = serde_json::from_str(&said.err).unwrap();
     assert_eq!(
         (said.code, value["event"].as_str()),
-        (Some(2), Some("refused"))
+        (Some(2), Some("invalid"))
     );
     assert!(
         value["errors"]
@@ -217,7 +217,7 @@ fn mistakes_are_one_object_for_machines() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn missing_file_is_named() {
     let said = Fixture::new().run(&["validate", "-f", "gone.yaml"]);
     assert_eq!(said.code, Some(2));
     assert!(
@@ -228,7 +228,7 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 #[test]
-fn the_spec_may_come_from_standard_input() {
+fn spec_is_read_from_stdin() {
     let fixture = Fixture::new();
     let file = fs::File::open(fixture.path().join("run.yaml")).unwrap();
     let status = Command::new(env!("CARGO_BIN_EXE_scalequest"))
@@ -240,7 +240,7 @@ fn the_spec_may_come_from_standard_input() {
 }
 
 #[test]
-fn a_plan_lists_the_stages_in_order_with_their_hours() {
+fn plan_lists_stages_with_hours() {
     let fixture = Fixture::new();
     let said = fixture.run(&["plan", "-f", "run.yaml"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
@@ -275,14 +275,14 @@ fn a_plan_lists_the_stages_in_order_with_their_hours() {
 }
 
 #[test]
-fn an_unknown_device_gets_the_nearest_name() {
+fn unknown_device_suggests_nearest() {
     let said = Fixture::new().run(&["plan", "-f", "run.yaml", "--device", "h10"]);
     assert_eq!(said.code, Some(2));
     assert!(said.err.contains("did you mean h100?"), "{}", said.err);
 }
 
 #[test]
-fn a_million_examples_of_the_paper_are_planned_in_under_a_second() {
+fn million_examples_plan_within_second() {
     let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join("../math.yaml");
     let started = std::time::Instant::now();
     let said = Fixture::new().run(&["plan", "-f", &spec.display().to_string()]);
@@ -300,7 +300,7 @@ fn a_million_examples_of_the_paper_are_planned_in_under_a_second() {
 }
 
 #[test]
-fn recipes_are_listed_and_shown() {
+fn recipes_are_listed_and_printed() {
     let fixture = Fixture::new();
     let list = fixture.run(&["recipes"]).out;
     let names: Vec<_> = list
@@ -321,7 +321,7 @@ fn recipes_are_listed_and_shown() {
 }
 
 #[test]
-fn the_crd_is_yaml_of_the_right_kind() {
+fn crd_is_printed_as_yaml() {
     let said = Fixture::new().run(&["crd"]);
     let crd: serde_json::Value = serde_saphyr::from_str(&said.out).unwrap();
     assert_eq!(crd["kind"], "CustomResourceDefinition");
@@ -329,7 +329,7 @@ fn the_crd_is_yaml_of_the_right_kind() {
 }
 
 #[test]
-fn every_shell_gets_a_completion_script() {
+fn completions_exist_for_every_shell() {
     let fixture = Fixture::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let said = fixture.run(&["completions", shell]);
@@ -341,14 +341,13 @@ fn every_shell_gets_a_completion_script() {
 }
 
 #[test]
-fn the_status_of_a_stopped_run_is_read_from_its_record() {
+fn status_of_stopped_run_reads_record() {
     let fixture = Fixture::new().accepted();
     for place in ["ws", "ws/runs/tiny"] {
         let said = fixture.run(&["status", place]);
         assert_eq!(said.code, Some(0), "{}", said.err);
         assert!(
-            said.out.contains("accepted  0 of 10 pairs (0%)")
-                && said.out.contains("not being driven"),
+            said.out.contains("accepted  0 of 10 pairs (0%)") && said.out.contains("not running"),
             "{}",
             said.out
         );
@@ -358,7 +357,7 @@ fn the_status_of_a_stopped_run_is_read_from_its_record() {
     assert_eq!(
         (
             &value["run"],
-            &value["driven"],
+            &value["running"],
             &value["status"]["progress"]["target"]
         ),
         (&"tiny".into(), &false.into(), &10.into())
@@ -366,14 +365,14 @@ fn the_status_of_a_stopped_run_is_read_from_its_record() {
 }
 
 #[test]
-fn the_status_of_no_run_says_where_to_look() {
+fn status_without_run_gives_advice() {
     let said = Fixture::new().run(&["status", "."]);
     assert_eq!(said.code, Some(2));
     assert!(said.err.contains("<workspace>/runs/<run>"), "{}", said.err);
 }
 
 #[test]
-fn a_run_that_another_process_drives_is_left_to_it() {
+fn run_of_other_process_is_rejected() {
     let fixture = Fixture::new().accepted();
     let _held = Lock::take(&fixture.run_directory().join("lock"), "run tiny").unwrap();
     let said = fixture.run(&["run", "-f", "run.yaml"]);
@@ -388,12 +387,12 @@ fn a_run_that_another_process_drives_is_left_to_it() {
         fixture
             .run(&["status", "ws", "--output", "json"])
             .out
-            .contains("\"driven\": true")
+            .contains("\"running\": true")
     );
 }
 
 #[test]
-fn what_cannot_change_is_refused_with_its_field() {
+fn immutable_field_edit_is_rejected() {
     let fixture = Fixture::new().accepted().write(
         "other.yaml",
         &SPEC.replace("recipe: MathSimple", "recipe: MathSimple\n  seed: 7"),
@@ -409,7 +408,7 @@ fn what_cannot_change_is_refused_with_its_field() {
 }
 
 #[test]
-fn prune_shows_first_and_removes_when_told() {
+fn prune_removes_only_with_yes() {
     let fixture = Fixture::new().accepted();
     let loose = fixture
         .path()

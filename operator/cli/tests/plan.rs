@@ -116,7 +116,7 @@ fn hours(plan: &Value, stage: &str) -> f64 {
 }
 
 #[test]
-fn profiles_make_a_plan_of_this_machine_and_it_says_whose_they_are() {
+fn profiles_plan_for_this_machine() {
     let desk = Desk::new();
     fs::write(desk.path().join("r.json"), desk.profile(true)).unwrap();
     let (code, out, err) = desk.plan(&["--profile", "r.json"]);
@@ -138,7 +138,7 @@ fn profiles_make_a_plan_of_this_machine_and_it_says_whose_they_are() {
 }
 
 #[test]
-fn every_profile_that_cannot_be_used_is_named_with_what_to_do() {
+fn unusable_profiles_are_named() {
     let desk = Desk::new();
     let whole = desk.profile(true);
     fs::write(desk.path().join("half.json"), &whole[..whole.len() / 2]).unwrap();
@@ -169,7 +169,7 @@ fn every_profile_that_cannot_be_used_is_named_with_what_to_do() {
 }
 
 #[test]
-fn what_is_stated_changes_the_plan_and_is_said() {
+fn assumptions_change_the_plan() {
     let desk = Desk::new();
     let (usual, stated) = (desk.json(&[]), desk.json(&["--assume", "yield=0.1"]));
     assert_eq!(stated["yield"], json!(0.1));
@@ -193,7 +193,7 @@ fn what_is_stated_changes_the_plan_and_is_said() {
 }
 
 #[test]
-fn an_earlier_run_of_the_same_spec_replaces_what_is_assumed_and_one_of_another_does_not() {
+fn earlier_run_replaces_assumptions() {
     let desk = Desk::new();
     let run = validate(&parse(SPEC).unwrap(), Environment::Local).unwrap();
     let mut record = RunRecord::new(

@@ -1,5 +1,5 @@
-//! First contact with a spec: everything that can be wrong is found before anything is written, then the run's directory is
-//! made, locked, and the record begun or taken up. It starts no stage.
+//! Acceptance of a spec: everything that can be wrong is found before anything is written, then the run's directory is
+//! created and locked, and the record created or loaded. It starts no stage.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -13,41 +13,41 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::gpus::{self, Gpu};
-use super::inspect::{Look, Unseen, inspect};
+use super::locations::{check_locations, run_directory, state_directory};
 use super::lock::{Lock, LockError};
 use super::machine::{Machine, now_millis};
-use super::memory::{Available, OnGpus, too_large};
-use super::places::{check_places, run_directory, state_directory};
+use super::memory::{AvailableMemory, GpuUse, check_memory};
+use super::preflight::{PreflightError, PreflightOptions, run_preflight};
 use super::program::{find_worker, is_built_for_gpus};
 use super::progress::{Display, Event};
 use super::record_file;
-use super::stop::Stop;
+use super::shutdown::Shutdown;
 use scalequest_core::plan::{Observations, plan};
 use scalequest_core::record::{RunRecord, WorkerIdentity};
 use scalequest_core::validate::{
     Environment, ValidRun, check_preflight, check_unfetched, validate,
 };
 
-/// Why a run was not taken up.
+/// Why a run was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// What the person gave is wrong: all of it, at once.
-    BadInput(Vec<FieldError>),
-    /// Something outside does not work; for a person.
-    World(String),
-    /// A person stopped it.
+pub enum AcceptError {
+    /// The input is invalid: all errors at once.
+    InvalidInput(Vec<FieldError>),
+    /// Something outside the run does not work; for users.
+    Infrastructure(String),
+    /// A user stopped it.
     Interrupted,
 }
 
-/// Who takes up a run, as far as it may take long: models are fetched meanwhile.
-pub struct Watcher<'a> {
-    /// Whether to stop.
-    pub stop: watch::Receiver<Stop>,
-    /// Where it is shown how far a fetch is.
+/// How a long acceptance, which may download models, is shown and stopped.
+pub struct AcceptContext<'a> {
+    /// Stops the acceptance.
+    pub shutdown: watch::Receiver<Shutdown>,
+    /// Shows the progress of downloads.
     pub display: &'a mut dyn Display,
 }
 
-/// What a person may set for one execution.
+/// Settings of one execution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Most workers at once.
@@ -58,8 +58,8 @@ pub struct Options {
     pub memory: Option<i64>,
     /// GPUs that they share.
     pub gpus: Option<usize>,
-    /// Take finished stages on trust.
-    pub trust: bool,
+    /// Whether finished stages are used without verification.
+    pub skip_verification: bool,
 }
 
 /// The GPUs that workers share, and what computes on them.
@@ -68,34 +68,34 @@ pub struct Gpus {
     /// The GPUs.
     pub all: Vec<Gpu>,
     /// What computes on them.
-    pub on: OnGpus,
-    /// Whether workers are told which one is theirs, or that none is: where there are some, and where a person says how many.
-    pub told: bool,
+    pub on: GpuUse,
+    /// Whether each worker is assigned one, or none: if there are some, and if their number is set.
+    pub are_assigned: bool,
 }
 
 impl Gpus {
-    fn find(program: &Path, options: Options) -> Result<Gpus, Refused> {
+    fn find(program: &Path, options: Options) -> Result<Gpus, AcceptError> {
         let all = gpus::find(options.gpus).map_err(|message| {
-            Refused::BadInput(vec![FieldError {
+            AcceptError::InvalidInput(vec![FieldError {
                 field: "--gpus".into(),
                 message,
             }])
         })?;
         let some = !all.is_empty();
         let version = some.then(|| worker_version(program)).transpose()?;
-        let on = OnGpus {
+        let on = GpuUse {
             training: version.is_some_and(|version| is_built_for_gpus(&version)),
             servers: some,
         };
         Ok(Gpus {
-            told: some || options.gpus.is_some(),
+            are_assigned: some || options.gpus.is_some(),
             all,
             on,
         })
     }
 
-    fn available(&self, machine: Machine) -> Available {
-        Available {
+    fn available(&self, machine: Machine) -> AvailableMemory {
+        AvailableMemory {
             memory: machine.memory,
             gpu: self.all.iter().map(|gpu| gpu.memory).max(),
             on: self.on,
@@ -103,9 +103,9 @@ impl Gpus {
     }
 }
 
-/// A run that is locked and may be driven.
+/// An accepted run, locked by this process.
 #[derive(Debug)]
-pub struct Session {
+pub struct RunSession {
     /// The run.
     pub run: ValidRun,
     /// What is known of it.
@@ -120,131 +120,135 @@ pub struct Session {
     pub gpus: Gpus,
     /// Most workers at once.
     pub limit: usize,
-    /// Whether finished stages are taken on trust.
-    pub trust: bool,
+    /// Whether finished stages are used without verification.
+    pub skip_verification: bool,
     /// The directory that holds `runs/` and `locks/`.
     pub state: PathBuf,
     /// The run's own directory.
     pub directory: PathBuf,
-    /// What a person should know, no obstacle.
+    /// Warnings for users.
     pub warnings: Vec<String>,
     _lock: Lock,
 }
 
-/// A run that was looked at and may be accepted.
+/// A run that passed its preflight.
 #[derive(Debug)]
-pub struct Examined {
+pub struct PreflightResult {
     /// The run.
     pub run: ValidRun,
     /// What its models and files are.
     pub found: PreflightReport,
 }
 
-/// Looks at `run` and at everything it refers to, as [`accept`] does for a run that is not known yet, and writes nothing. Models that would have
-/// to be fetched first are not looked at.
+/// Checks `run` and everything that it refers to, as [`accept`] does for a new run, and writes nothing. Models that would have to be
+/// downloaded first are not checked.
 ///
 /// # Errors
-/// [`Refused`].
-pub async fn examine(run: &SynthesisRun, options: Options) -> Result<Examined, Refused> {
-    let valid = validate(run, Environment::Local).map_err(Refused::BadInput)?;
-    let program = find_worker().map_err(Refused::World)?;
+/// [`AcceptError`].
+pub async fn preflight_only(
+    run: &SynthesisRun,
+    options: Options,
+) -> Result<PreflightResult, AcceptError> {
+    let valid = validate(run, Environment::Local).map_err(AcceptError::InvalidInput)?;
+    let program = find_worker().map_err(AcceptError::Infrastructure)?;
     let machine = Machine::measure(options.cores, options.memory);
     let gpus = Gpus::find(&program, options)?;
     let available = gpus.available(machine);
-    let mut errors = check_places(valid.name(), &valid.spec().workspace, &valid.spec().output);
-    let (_sender, stop) = watch::channel(Stop::No);
-    let look = Look {
+    let mut errors = check_locations(valid.name(), &valid.spec().workspace, &valid.spec().output);
+    let (_sender, shutdown) = watch::channel(Shutdown::None);
+    let options = PreflightOptions {
         cores: machine.cores,
         fetch: false,
-        stop,
+        shutdown,
         progress: &mut |_| {},
     };
-    let found = inspect_all(&program, run, &valid, available, None, look, &mut errors).await?;
+    let found =
+        check_references(&program, run, &valid, available, None, options, &mut errors).await?;
     if errors.is_empty() {
-        Ok(Examined { run: valid, found })
+        Ok(PreflightResult { run: valid, found })
     } else {
-        Err(Refused::BadInput(errors))
+        Err(AcceptError::InvalidInput(errors))
     }
 }
 
-/// Takes up `run`: checks everything, then locks the run and begins or loads its record.
+/// Accepts `run`: checks everything, then locks the run and creates or loads its record.
 ///
 /// # Errors
-/// [`Refused`]; unless a record was there before, nothing is written then.
+/// [`AcceptError`]; unless a record was there before, nothing is written then.
 pub async fn accept(
     run: &SynthesisRun,
     options: Options,
-    watcher: Watcher<'_>,
-) -> Result<Session, Refused> {
-    let valid = validate(run, Environment::Local).map_err(Refused::BadInput)?;
-    let program = find_worker().map_err(Refused::World)?;
+    context: AcceptContext<'_>,
+) -> Result<RunSession, AcceptError> {
+    let valid = validate(run, Environment::Local).map_err(AcceptError::InvalidInput)?;
+    let program = find_worker().map_err(AcceptError::Infrastructure)?;
     let machine = Machine::measure(options.cores, options.memory);
     let gpus = Gpus::find(&program, options)?;
     let state = state_directory(&valid.spec().workspace);
     let directory = run_directory(&state, valid.name());
     let mut warnings: Vec<String> = valid.notes().iter().map(ToString::to_string).collect();
 
-    // A run that exists is locked first: its record must not move while it is looked at.
+    // A run that exists is locked first: its record must not change meanwhile.
     let mut lock = if directory.is_dir() {
         Some(take_lock(&directory, valid.name())?)
     } else {
         None
     };
-    let loaded = record_file::load(&directory).map_err(Refused::World)?;
-    warnings.extend(loaded.damage.clone());
+    let loaded = record_file::load(&directory).map_err(AcceptError::Infrastructure)?;
+    warnings.extend(loaded.corruption.clone());
     let mut known = loaded.record;
     if let Some(record) = &mut known {
-        record.amend(&valid).map_err(Refused::BadInput)?;
+        record.amend(&valid).map_err(AcceptError::InvalidInput)?;
     }
 
-    let is_over = known.as_ref().is_some_and(|record| {
+    let is_finished = known.as_ref().is_some_and(|record| {
         plan(&valid, record, &Observations::default(), now_millis())
             .finished
             .is_some()
     });
-    let mut errors = check_places(valid.name(), &valid.spec().workspace, &valid.spec().output);
-    let found = match is_over {
+    let mut errors = check_locations(valid.name(), &valid.spec().workspace, &valid.spec().output);
+    let found = match is_finished {
         true => PreflightReport::default(),
         false => {
-            let display = watcher.display;
-            let look = Look {
+            let display = context.display;
+            let options = PreflightOptions {
                 cores: machine.cores,
                 fetch: true,
-                stop: watcher.stop,
-                progress: &mut |progress| display.show(&Event::Inspecting { progress }),
+                shutdown: context.shutdown,
+                progress: &mut |progress| display.show(&Event::Preflight { progress }),
             };
-            inspect_all(
+            check_references(
                 &program,
                 run,
                 &valid,
                 gpus.available(machine),
                 known.as_ref(),
-                look,
+                options,
                 &mut errors,
             )
             .await?
         }
     };
     if !errors.is_empty() {
-        return Err(Refused::BadInput(errors));
+        return Err(AcceptError::InvalidInput(errors));
     }
     warnings.extend(found.warnings.iter().map(ToString::to_string));
 
-    let world = |what: &Path, error: io::Error| {
-        Refused::World(format!("cannot write {}: {error}", what.display()))
+    let write_error = |what: &Path, error: io::Error| {
+        AcceptError::Infrastructure(format!("cannot write {}: {error}", what.display()))
     };
     for name in ["tasks", "reports", "logs"] {
         let path = directory.join(name);
-        fs::create_dir_all(&path).map_err(|error| world(&path, error))?;
+        fs::create_dir_all(&path).map_err(|error| write_error(&path, error))?;
     }
     let locks = state.join("locks");
-    fs::create_dir_all(&locks).map_err(|error| world(&locks, error))?;
+    fs::create_dir_all(&locks).map_err(|error| write_error(&locks, error))?;
     let lock = match lock.take() {
         Some(lock) => lock,
         None => take_lock(&directory, valid.name())?,
     };
-    if loaded.damage.is_some() {
-        record_file::put_aside(&directory).map_err(|error| world(&directory, error))?;
+    if loaded.corruption.is_some() {
+        record_file::quarantine(&directory).map_err(|error| write_error(&directory, error))?;
     }
     let identity = identify(&program)?;
     let resumed = known.is_some();
@@ -256,9 +260,9 @@ pub async fn accept(
             identity.version, record.worker.version
         ));
     }
-    record_file::save(&directory, &record).map_err(|error| world(&directory, error))?;
+    record_file::save(&directory, &record).map_err(|error| write_error(&directory, error))?;
     let limit = options.workers.unwrap_or(usize::MAX);
-    Ok(Session {
+    Ok(RunSession {
         run: valid,
         record,
         resumed,
@@ -266,7 +270,7 @@ pub async fn accept(
         machine,
         gpus,
         limit,
-        trust: options.trust,
+        skip_verification: options.skip_verification,
         state,
         directory,
         warnings,
@@ -274,29 +278,29 @@ pub async fn accept(
     })
 }
 
-/// Has everything looked at that the spec refers to; what is wrong goes to `errors`.
-async fn inspect_all(
+/// Runs the preflight of everything that the spec refers to; what is wrong goes to `errors`.
+async fn check_references(
     program: &Path,
     run: &SynthesisRun,
     valid: &ValidRun,
-    available: Available,
+    available: AvailableMemory,
     known: Option<&RunRecord>,
-    look: Look<'_>,
+    options: PreflightOptions<'_>,
     errors: &mut Vec<FieldError>,
-) -> Result<PreflightReport, Refused> {
+) -> Result<PreflightReport, AcceptError> {
     let mut resolved = SynthesisRun::new(valid.name(), valid.spec().clone());
     resolved.metadata = run.metadata.clone();
-    let check = match look.fetch {
+    let check = match options.fetch {
         true => check_preflight,
         false => check_unfetched,
     };
-    let found = inspect(program, &resolved, look).await;
-    let found = found.map_err(|unseen| match unseen {
-        Unseen::Stopped => Refused::Interrupted,
-        Unseen::Broken(message) => Refused::World(message),
+    let found = run_preflight(program, &resolved, options).await;
+    let found = found.map_err(|error| match error {
+        PreflightError::Stopped => AcceptError::Interrupted,
+        PreflightError::Failed(message) => AcceptError::Infrastructure(message),
     })?;
     errors.extend(check(valid, &found));
-    errors.extend(too_large(valid.spec(), &found.models, available));
+    errors.extend(check_memory(valid.spec(), &found.models, available));
     if let Some(record) = known {
         errors.extend(changed_since(&record.preflight, &found));
     }
@@ -345,19 +349,19 @@ fn changed_since(accepted: &PreflightReport, found: &PreflightReport) -> Vec<Fie
     errors
 }
 
-fn take_lock(directory: &Path, run: &str) -> Result<Lock, Refused> {
+fn take_lock(directory: &Path, run: &str) -> Result<Lock, AcceptError> {
     Lock::take(&directory.join("lock"), &format!("run {run}")).map_err(|error| match error {
         LockError::Held { holder } => {
-            Refused::World(format!("run `{run}` is being driven already, by {holder}: wait for it, or stop that process first (its work is kept)"))
+            AcceptError::Infrastructure(format!("run `{run}` is running already, in {holder}: wait for it, or stop that process first (its work is kept)"))
         }
-        error @ LockError::Io { .. } => Refused::World(error.to_string()),
+        error @ LockError::Io { .. } => AcceptError::Infrastructure(error.to_string()),
     })
 }
 
-/// What the worker says of its version.
-fn worker_version(program: &Path) -> Result<String, Refused> {
+/// Returns the worker's version.
+fn worker_version(program: &Path) -> Result<String, AcceptError> {
     let cannot = |error: io::Error| {
-        Refused::World(format!(
+        AcceptError::Infrastructure(format!(
             "cannot run {} --version: {error}",
             program.display()
         ))
@@ -366,16 +370,17 @@ fn worker_version(program: &Path) -> Result<String, Refused> {
         .arg("--version")
         .output()
         .map_err(cannot)?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let version = said.split_whitespace().last();
+    let output_text = String::from_utf8_lossy(&output.stdout);
+    let version = output_text.split_whitespace().last();
     Ok(version.unwrap_or("unknown").to_string())
 }
 
 /// Which worker this is.
-fn identify(program: &Path) -> Result<WorkerIdentity, Refused> {
+fn identify(program: &Path) -> Result<WorkerIdentity, AcceptError> {
     let version = worker_version(program)?;
-    let digest = digest_file(program)
-        .map_err(|error| Refused::World(format!("cannot read {}: {error}", program.display())))?;
+    let digest = digest_file(program).map_err(|error| {
+        AcceptError::Infrastructure(format!("cannot read {}: {error}", program.display()))
+    })?;
     Ok(WorkerIdentity {
         version,
         image: None,

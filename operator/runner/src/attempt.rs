@@ -1,6 +1,6 @@
 //! One attempt at a shard or a seal: a child process from its start to its end. The child's standard input is a pipe that
 //! this process holds: when the runner dies, however it dies, the kernel closes it and the worker saves and ends, so that no
-//! orphan works on. The child's log file is locked as long as the child lives, which tells the next runner of leftovers.
+//! orphan continues. The child's log file is locked as long as the child lives, by which the next runner finds orphaned processes.
 //! It must not know what the outcome means for the run.
 
 use std::fs::{self, File};
@@ -17,13 +17,13 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::gpus::VISIBLE_VARIABLE;
-use super::stop::Stop;
+use super::shutdown::Shutdown;
 
-/// How long a worker may take to save what it has after it was asked to stop; it is killed afterwards, which loses no more
+/// Grace period of a worker between the request to stop and its kill; the kill loses no more
 /// than the time since its last checkpoint.
-const GRACE: Duration = Duration::from_secs(60);
+const GRACE_PERIOD: Duration = Duration::from_secs(60);
 
-/// What a child process is started with.
+/// The program, arguments and resources of a child process.
 #[derive(Clone, Debug)]
 pub struct Attempt {
     /// The worker's program.
@@ -40,17 +40,17 @@ pub struct Attempt {
     pub gpu: Option<String>,
 }
 
-/// How an attempt ended.
+/// The result of an attempt.
 #[derive(Clone, Debug)]
-pub struct Ended {
-    /// Exit code; absent where a signal ended it.
+pub struct AttemptResult {
+    /// Exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// What it reported, where it did.
+    /// Its report; `None` if it wrote none.
     pub report: Option<StageReport>,
     /// The last lines of its log.
-    pub last_words: String,
+    pub log_tail: String,
     /// Wall time.
     pub millis: i64,
 }
@@ -59,9 +59,9 @@ impl Attempt {
     /// Runs the child to its end. `progress` is called for each progress line. An error means that no child was started.
     pub async fn run(
         &self,
-        mut stop: watch::Receiver<Stop>,
+        mut shutdown: watch::Receiver<Shutdown>,
         mut progress: impl FnMut(Progress),
-    ) -> io::Result<Ended> {
+    ) -> io::Result<AttemptResult> {
         if let Err(error) = fs::remove_file(&self.report)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -71,7 +71,7 @@ impl Attempt {
         let mut child = self.spawn()?;
         // Held here, because waiting for the child would close it.
         let mut stdin = child.stdin.take();
-        let mut kill = stop.clone();
+        let mut kill = shutdown.clone();
         let mut lines = child
             .stdout
             .take()
@@ -85,14 +85,14 @@ impl Attempt {
                     }
                 }
                 status = child.wait() => break status?,
-                Ok(()) = stop.changed(), if deadline.is_none() => {
+                Ok(()) = shutdown.changed(), if deadline.is_none() => {
                     drop(stdin.take());
-                    deadline = Some(tokio::time::Instant::now() + GRACE);
+                    deadline = Some(tokio::time::Instant::now() + GRACE_PERIOD);
                 }
-                () = urgent(&mut kill, deadline), if deadline.is_some() => child.start_kill()?,
+                () = kill_requested(&mut kill, deadline), if deadline.is_some() => child.start_kill()?,
             }
         };
-        Ok(self.ended(status, started.elapsed()))
+        Ok(self.result(status, started.elapsed()))
     }
 
     fn spawn(&self) -> io::Result<Child> {
@@ -122,16 +122,16 @@ impl Attempt {
         })
     }
 
-    fn ended(&self, status: ExitStatus, took: Duration) -> Ended {
+    fn result(&self, status: ExitStatus, took: Duration) -> AttemptResult {
         let report = fs::read(&self.report)
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let millis = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
-        Ended {
+        AttemptResult {
             code: status.code(),
             signal: status.signal(),
             report,
-            last_words: last_lines(&self.log, 5),
+            log_tail: last_lines(&self.log, 5),
             millis,
         }
     }
@@ -151,9 +151,16 @@ async fn next_line<R: AsyncRead + Unpin>(
 }
 
 /// Returns when the child is to be killed: at the second request to stop, or when its time to save is over.
-async fn urgent(stop: &mut watch::Receiver<Stop>, deadline: Option<tokio::time::Instant>) {
+async fn kill_requested(
+    shutdown: &mut watch::Receiver<Shutdown>,
+    deadline: Option<tokio::time::Instant>,
+) {
     let at_once = async {
-        if stop.wait_for(|stop| *stop == Stop::AtOnce).await.is_err() {
+        if shutdown
+            .wait_for(|shutdown| *shutdown == Shutdown::Immediate)
+            .await
+            .is_err()
+        {
             std::future::pending::<()>().await;
         }
     };
@@ -183,8 +190,8 @@ pub fn last_lines(path: &Path, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
-impl Ended {
-    /// What went wrong, for a person: the report's message, or the end of the log, or how the process ended.
+impl AttemptResult {
+    /// Returns what went wrong, for users: the report's message, or the end of the log, or how the process ended.
     pub fn message(&self) -> String {
         use scalequest_crds::protocol::report::Outcome;
         if let Some(Outcome::Failed { message }) =
@@ -200,10 +207,10 @@ impl Ended {
             (Some(code), None) => format!("it ended with exit code {code}"),
             (None, None) => "it ended for an unknown cause".to_string(),
         };
-        if self.last_words.is_empty() {
+        if self.log_tail.is_empty() {
             end
         } else {
-            format!("{end}; the end of its log:\n{}", self.last_words)
+            format!("{end}; the end of its log:\n{}", self.log_tail)
         }
     }
 }
@@ -230,66 +237,66 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn progress_code_and_last_words_come_back() {
+    async fn attempt_returns_progress_code_and_log() {
         let directory = tempfile::tempdir().unwrap();
         let script = r#"echo '{"activity":"train","done":1,"total":2,"tokens":3}'; echo noise; echo "threads $RAYON_NUM_THREADS on $CUDA_VISIBLE_DEVICES" >&2; exit 7"#;
         let attempt = attempt(directory.path(), script);
-        let (_sender, stop) = watch::channel(Stop::No);
+        let (_sender, shutdown) = watch::channel(Shutdown::None);
         let mut seen = Vec::new();
-        let ended = attempt
-            .run(stop, |progress| seen.push(progress.activity))
+        let result = attempt
+            .run(shutdown, |progress| seen.push(progress.activity))
             .await
             .unwrap();
         assert_eq!(
-            (ended.code, ended.last_words.as_str()),
+            (result.code, result.log_tail.as_str()),
             (Some(7), "threads 3 on GPU-5d1c")
         );
-        assert!(ended.message().contains("exit code 7"));
+        assert!(result.message().contains("exit code 7"));
         assert!(seen.is_empty() || seen == ["train"]);
     }
 
     #[tokio::test]
-    async fn a_gentle_stop_closes_the_standard_input() {
+    async fn graceful_shutdown_closes_stdin() {
         let directory = tempfile::tempdir().unwrap();
         let attempt = attempt(directory.path(), "cat >/dev/null; exit 75");
-        let (sender, stop) = watch::channel(Stop::No);
-        let running = tokio::spawn(async move { attempt.run(stop, |_| ()).await });
+        let (sender, shutdown) = watch::channel(Shutdown::None);
+        let running = tokio::spawn(async move { attempt.run(shutdown, |_| ()).await });
         tokio::task::yield_now().await;
-        sender.send(Stop::Gently).unwrap();
+        sender.send(Shutdown::Graceful).unwrap();
         assert_eq!(running.await.unwrap().unwrap().code, Some(75));
     }
 
     #[tokio::test]
-    async fn a_second_stop_kills_and_the_log_is_locked_until_then() {
+    async fn immediate_shutdown_kills_and_unlocks_log() {
         let directory = tempfile::tempdir().unwrap();
         let attempt = attempt(
             directory.path(),
             "echo '{\"activity\":\"up\",\"done\":0,\"total\":0,\"tokens\":0}'; exec sleep 600",
         );
         let log = attempt.log.clone();
-        let (sender, stop) = watch::channel(Stop::No);
+        let (sender, shutdown) = watch::channel(Shutdown::None);
         let (up, mut is_up) = tokio::sync::mpsc::unbounded_channel();
         let running =
-            tokio::spawn(async move { attempt.run(stop, move |_| up.send(()).unwrap()).await });
+            tokio::spawn(async move { attempt.run(shutdown, move |_| up.send(()).unwrap()).await });
         is_up.recv().await.unwrap();
         assert!(Lock::is_held(&log));
-        sender.send(Stop::Gently).unwrap();
-        sender.send(Stop::AtOnce).unwrap();
+        sender.send(Shutdown::Graceful).unwrap();
+        sender.send(Shutdown::Immediate).unwrap();
         assert_eq!(running.await.unwrap().unwrap().signal, Some(9));
         assert!(!Lock::is_held(&log));
     }
 
     #[tokio::test]
-    async fn a_program_that_is_not_there_is_named() {
+    async fn missing_program_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let attempt = Attempt {
             program: directory.path().join("gone"),
             ..attempt(directory.path(), "")
         };
-        let (_sender, stop) = watch::channel(Stop::No);
+        let (_sender, shutdown) = watch::channel(Shutdown::None);
         assert!(
             attempt
-                .run(stop, |_| ())
+                .run(shutdown, |_| ())
                 .await
                 .unwrap_err()
                 .to_string()

@@ -1,4 +1,4 @@
-//! Files that are either the old or the new one, whole, whatever happens: written aside, flushed to the disk, renamed. It
+//! Files that are either the old or the new one, whole, whatever happens: written to a temporary file, flushed to the disk, renamed. It
 //! must not know what is in them.
 
 use std::fs::{self, File};
@@ -10,12 +10,12 @@ use std::path::Path;
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
-    let aside = path.with_extension(format!("tmp-{}", std::process::id()));
-    let written = write_synced(&aside, bytes)
-        .and_then(|()| fs::rename(&aside, path))
+    let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
+    let written = write_synced(&temporary, bytes)
+        .and_then(|()| fs::rename(&temporary, path))
         .and_then(|()| File::open(directory)?.sync_all());
     if written.is_err() {
-        let _ = fs::remove_file(&aside);
+        let _ = fs::remove_file(&temporary);
     }
     written
 }
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_and_nothing_is_left_aside() {
+    fn replaced_file_leaves_no_temporary() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("deep/er/record.json");
         replace_file(&path, b"one").unwrap();
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_leaves_the_old_file() {
+    fn failed_write_keeps_old_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("record.json");
         fs::create_dir(&path).unwrap();

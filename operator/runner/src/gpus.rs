@@ -1,4 +1,4 @@
-//! The machine's GPUs, as `nvidia-smi` tells them. It looks once, before the first worker starts, and must not know what they are used for.
+//! The machine's GPUs, as `nvidia-smi` lists them. It reads them once, before the first worker starts, and must not know what they are used for.
 
 use std::process::Command;
 
@@ -63,7 +63,7 @@ pub fn parse(text: &str) -> Result<Vec<Gpu>, String> {
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
         let fields: Vec<&str> = line.split(',').map(str::trim).collect();
         let unclear =
-            || format!("{PROGRAM} says `{line}`, which is no GPU: say --gpus 0 to use none");
+            || format!("{PROGRAM} says `{line}`, which is no GPU: set --gpus 0 to use none");
         let [index, uuid, memory, free] = fields[..] else {
             return Err(unclear());
         };
@@ -90,20 +90,20 @@ pub fn visible(gpus: &[Gpu], named: Option<&str>) -> Vec<Gpu> {
     let Some(named) = named else {
         return gpus.to_vec();
     };
-    let meant = |name: &str| {
+    let named_gpu = |name: &str| {
         let of_number = |gpu: &&Gpu| name.parse() == Ok(gpu.index);
         let of_uuid = |gpu: &&Gpu| name.len() > 4 && gpu.uuid.starts_with(name);
         let mut fitting = gpus.iter().filter(|gpu| of_number(gpu) || of_uuid(gpu));
         fitting.next().filter(|_| fitting.next().is_none())
     };
-    let mut left: Vec<Gpu> = Vec::new();
-    for gpu in named.split(',').map(|name| meant(name.trim())) {
+    let mut selected: Vec<Gpu> = Vec::new();
+    for gpu in named.split(',').map(|name| named_gpu(name.trim())) {
         match gpu {
-            Some(gpu) if !left.contains(gpu) => left.push(gpu.clone()),
+            Some(gpu) if !selected.contains(gpu) => selected.push(gpu.clone()),
             _ => break,
         }
     }
-    left
+    selected
 }
 
 #[cfg(test)]
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn gpus_are_read_with_their_memory() {
+    fn listed_gpus_are_parsed() {
         let gpus = parse(TWO).unwrap();
         assert_eq!(uuids(&gpus), ["GPU-5d1c", "GPU-5d2e"]);
         assert_eq!((gpus[0].memory, gpus[1].free), (81_559 << 20, 300 << 20));
@@ -130,22 +130,22 @@ mod tests {
     }
 
     #[test]
-    fn what_the_environment_names_is_left_in_its_order() {
+    fn visible_variable_selects_in_order() {
         let gpus = parse(TWO).unwrap();
-        let left = |named| uuids(&visible(&gpus, named)).join(" ");
-        assert_eq!(left(None), "GPU-5d1c GPU-5d2e");
-        assert_eq!(left(Some("1,0")), "GPU-5d2e GPU-5d1c");
-        assert_eq!(left(Some("GPU-5d2, 0")), "GPU-5d2e GPU-5d1c");
+        let selected = |named| uuids(&visible(&gpus, named)).join(" ");
+        assert_eq!(selected(None), "GPU-5d1c GPU-5d2e");
+        assert_eq!(selected(Some("1,0")), "GPU-5d2e GPU-5d1c");
+        assert_eq!(selected(Some("GPU-5d2, 0")), "GPU-5d2e GPU-5d1c");
         for nothing in ["", "-1", "7", "NoDevFiles", "GPU-5d", "GPU-"] {
-            assert_eq!(left(Some(nothing)), "", "{nothing}");
+            assert_eq!(selected(Some(nothing)), "", "{nothing}");
         }
-        assert_eq!(left(Some("1,-1,0")), "GPU-5d2e");
-        assert_eq!(left(Some("1,1")), "GPU-5d2e");
+        assert_eq!(selected(Some("1,-1,0")), "GPU-5d2e");
+        assert_eq!(selected(Some("1,1")), "GPU-5d2e");
     }
 
     proptest! {
         #[test]
-        fn any_text_is_survived(text in "\\PC{0,80}", named in "[-0-9A-Za-z,]{0,20}") {
+        fn any_text_is_parsed_safely(text in "\\PC{0,80}", named in "[-0-9A-Za-z,]{0,20}") {
             let _ = parse(&text);
             let gpus = parse(TWO).unwrap();
             prop_assert!(visible(&gpus, Some(&named)).len() <= gpus.len());

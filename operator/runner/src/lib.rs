@@ -1,9 +1,9 @@
-//! A run on this machine: the planner's plan, executed by child processes of the worker. It starts, watches, repeats
+//! A run on this machine: the planner's plan, executed by child processes of the worker. It starts, watches, retries
 //! and stops them; it decides nothing about the run.
 
 pub mod machine;
 
-pub mod share;
+pub mod allocation;
 
 pub mod memory;
 
@@ -11,9 +11,9 @@ pub mod gpus;
 
 pub mod program;
 
-pub mod places;
+pub mod locations;
 
-pub mod inspect;
+pub mod preflight;
 
 pub mod lock;
 
@@ -21,15 +21,17 @@ pub mod durable;
 
 pub mod record_file;
 
+pub mod status_file;
+
 pub mod accept;
 
-pub mod stop;
+pub mod shutdown;
 
 pub mod attempt;
 
-pub mod stage_work;
+pub mod stage_state;
 
-pub mod drive;
+pub mod run_loop;
 
 pub mod prune;
 

@@ -1,4 +1,4 @@
-//! Locks on files, which the kernel releases when their holder dies, however it dies: one runner drives a run, one run makes
+//! Locks on files, which the kernel releases when their holder dies, however it dies: one runner runs a run, one run computes
 //! a stage. A lock must never need hand work.
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -17,7 +17,7 @@ pub enum LockError {
     /// Somebody else holds it.
     #[error("held by {holder}")]
     Held {
-        /// What the holder says of itself: `process 1234`, and what it drives.
+        /// What the holder says of itself: `process 1234`, and which run it runs.
         holder: String,
     },
     /// The file could not be used.
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_held_lock_names_its_holder() {
+    fn held_lock_names_holder() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
         let held = Lock::take(&path, "run a").unwrap();
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_dies_with_the_process_that_holds_it() {
+    fn lock_ends_with_its_process() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
         let file = File::create(&path).unwrap();

@@ -54,13 +54,13 @@ fn available_memory() -> i64 {
     i64::try_from(available).unwrap_or(i64::MAX)
 }
 
-/// The time now, in milliseconds since 1970.
+/// Returns the time now, in milliseconds since 1970.
 pub fn now_millis() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
-/// `bytes` for people: `1.5 GiB`.
-pub fn show_bytes(bytes: i64) -> String {
+/// Formats `bytes` for people: `1.5 GiB`.
+pub fn format_bytes(bytes: i64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let (mut value, mut unit) = (bytes as f64, 0);
     while value.abs() >= 1024.0 && unit + 1 < UNITS.len() {
@@ -79,14 +79,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_machine_has_a_core_and_some_memory() {
+    fn measured_machine_has_resources() {
         let machine = Machine::measure(None, None);
         assert!(machine.cores >= 1);
         assert!(machine.memory > 1 << 20, "{machine:?}");
     }
 
     #[test]
-    fn what_the_user_says_wins() {
+    fn settings_override_measurement() {
         assert_eq!(
             Machine::measure(Some(3), Some(5)),
             Machine {
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_shown_in_the_unit_that_fits() {
+    fn bytes_are_formatted_in_fitting_unit() {
         let table = [
             (0, "0 B"),
             (1023, "1023 B"),
@@ -106,7 +106,7 @@ mod tests {
             (3 << 50, "3072.0 TiB"),
         ];
         for (bytes, expected) in table {
-            assert_eq!(show_bytes(bytes), expected);
+            assert_eq!(format_bytes(bytes), expected);
         }
     }
 }

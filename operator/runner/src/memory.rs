@@ -3,36 +3,36 @@
 use scalequest_crds::protocol::preflight::{FieldError, ModelFacts};
 use scalequest_crds::v1alpha1::{Sampling, Stage, SynthesisRunSpec, Tuning};
 
-use super::machine::show_bytes;
+use super::machine::format_bytes;
 
 /// What a worker takes beside its model: program, rows, tokenizer, buffers.
-const BASE: i64 = 192 << 20;
+const BASE_BYTES: i64 = 192 << 20;
 
 /// Tokens around what a model makes or scores: template, instructions, question.
 const PROMPT_TOKENS: i64 = 256;
 
-/// What a stage does with which model. The frozen reference of QPO takes no memory of its own: it is read off the model before
+/// The model of a stage, and its use. The frozen reference of QPO takes no memory of its own: it is read off the model before
 /// the first step.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct ModelPart<'a> {
+struct StageModel<'a> {
     model: &'a str,
-    does: Does,
+    model_use: ModelUse,
 }
 
-/// What is done with a model.
+/// The use of a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Does {
+enum ModelUse {
     Train(Tuning),
     /// With so many tokens of each text under way, at most.
     Serve(i64),
 }
 
 /// The model that `stage` holds in memory, by the (resolved) spec; none for stages without one, or whose part is not filled.
-fn model_part<'a>(
+fn stage_model<'a>(
     stage: Stage,
     generator: Option<&str>,
     spec: &'a SynthesisRunSpec,
-) -> Option<ModelPart<'a>> {
+) -> Option<StageModel<'a>> {
     let model = spec.model_of(stage, generator)?.name.as_str();
     let own = spec
         .generators
@@ -42,17 +42,17 @@ fn model_part<'a>(
     let filters = spec.filters.as_ref();
     let serve = |sampling: Option<&Sampling>| {
         let made = sampling.and_then(|sampling| sampling.max_new_tokens);
-        Does::Serve(PROMPT_TOKENS + i64::from(made.unwrap_or(0)))
+        ModelUse::Serve(PROMPT_TOKENS + i64::from(made.unwrap_or(0)))
     };
-    let does = match stage {
-        Stage::Qft => Does::Train(
+    let model_use = match stage {
+        Stage::Qft => ModelUse::Train(
             own?.qft
                 .as_ref()
                 .and_then(|qft| qft.tuning)
                 .unwrap_or_default(),
         ),
-        Stage::Qpo => Does::Train(qpo().and_then(|qpo| qpo.tuning).unwrap_or_default()),
-        Stage::TrainScorer => Does::Train(Tuning::Full),
+        Stage::Qpo => ModelUse::Train(qpo().and_then(|qpo| qpo.tuning).unwrap_or_default()),
+        Stage::TrainScorer => ModelUse::Train(Tuning::Full),
         Stage::Sample | Stage::Generate => serve(own?.sampling.as_ref()),
         Stage::Rewrite => serve(qpo()?.rewriting.as_ref()),
         Stage::Label => serve(filters?.difficulty.as_ref()?.sampling.as_ref()),
@@ -62,17 +62,17 @@ fn model_part<'a>(
         Stage::Respond | Stage::Reward => serve(spec.responses.sampling.as_ref()),
         Stage::Filter | Stage::Verify | Stage::Publish => return None,
     };
-    Some(ModelPart { model, does })
+    Some(StageModel { model, model_use })
 }
 
-fn bytes(part: &ModelPart<'_>, facts: &ModelFacts) -> i64 {
-    match part.does {
-        Does::Serve(tokens) => {
+fn bytes(part: &StageModel<'_>, facts: &ModelFacts) -> i64 {
+    match part.model_use {
+        ModelUse::Serve(tokens) => {
             facts.serving_bytes + facts.context_token_bytes * tokens.min(facts.context_length)
         }
-        Does::Train(Tuning::Full) => facts.training_bytes,
+        ModelUse::Train(Tuning::Full) => facts.training_bytes,
         // Adapters need no gradients and no optimizer state for the model's own weights, a third of what a full training holds.
-        Does::Train(Tuning::Lora) => facts.serving_bytes.max(facts.training_bytes / 3),
+        ModelUse::Train(Tuning::Lora) => facts.serving_bytes.max(facts.training_bytes / 3),
     }
 }
 
@@ -83,23 +83,23 @@ pub fn stage_memory(
     spec: &SynthesisRunSpec,
     facts: &[ModelFacts],
 ) -> i64 {
-    let part = model_part(stage, generator, spec);
+    let part = stage_model(stage, generator, spec);
     let model = part.and_then(|part| {
         Some(bytes(
             &part,
             facts.iter().find(|facts| facts.name == part.model)?,
         ))
     });
-    BASE + model.unwrap_or(0)
+    BASE_BYTES + model.unwrap_or(0)
 }
 
 /// Bytes that a parameter takes in the machine's memory while it is trained on a GPU: weights on their way, and the optimizer's gradient and two
 /// moments, which stay on the CPU.
-const TRAINED_ELSEWHERE: i64 = 20;
+const HOST_BYTES_PER_TRAINED_PARAMETER: i64 = 20;
 
-/// What computes on a GPU where the machine has some.
+/// What computes on the machine's GPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OnGpus {
+pub struct GpuUse {
     /// Training: the worker is built for GPUs.
     pub training: bool,
     /// The servers that stages start for themselves.
@@ -112,12 +112,12 @@ pub fn stage_gpu_memory(
     generator: Option<&str>,
     spec: &SynthesisRunSpec,
     facts: &[ModelFacts],
-    on: OnGpus,
+    on: GpuUse,
 ) -> Option<i64> {
-    let part = model_part(stage, generator, spec)?;
-    let is_on = match part.does {
-        Does::Train(_) => on.training,
-        Does::Serve(_) => on.servers && spec.model_of(stage, generator)?.own_server().is_some(),
+    let part = stage_model(stage, generator, spec)?;
+    let is_on = match part.model_use {
+        ModelUse::Train(_) => on.training,
+        ModelUse::Serve(_) => on.servers && spec.model_of(stage, generator)?.own_server().is_some(),
     };
     is_on.then(|| stage_memory(stage, generator, spec, facts))
 }
@@ -128,51 +128,56 @@ pub fn stage_host_memory(
     generator: Option<&str>,
     spec: &SynthesisRunSpec,
     facts: &[ModelFacts],
-    on: OnGpus,
+    on: GpuUse,
 ) -> i64 {
     let all = stage_memory(stage, generator, spec, facts);
-    let trained = model_part(stage, generator, spec)
-        .filter(|part| on.training && matches!(part.does, Does::Train(_)))
+    let trained = stage_model(stage, generator, spec)
+        .filter(|part| on.training && matches!(part.model_use, ModelUse::Train(_)))
         .and_then(|part| facts.iter().find(|facts| facts.name == part.model));
     trained.map_or(all, |facts| {
-        all.min(BASE + facts.parameters.saturating_mul(TRAINED_ELSEWHERE))
+        all.min(
+            BASE_BYTES
+                + facts
+                    .parameters
+                    .saturating_mul(HOST_BYTES_PER_TRAINED_PARAMETER),
+        )
     })
 }
 
 /// Memory that workers may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Available {
+pub struct AvailableMemory {
     /// Bytes of the machine's own.
     pub memory: i64,
     /// Bytes that the largest GPU has, in use or not, where there are GPUs.
     pub gpu: Option<i64>,
     /// What computes there.
-    pub on: OnGpus,
+    pub on: GpuUse,
 }
 
-/// Every model that takes more memory than is available in some stage, with the numbers.
-pub fn too_large(
+/// Checks that every model fits into the available memory in each stage; returns those that do not, with the numbers.
+pub fn check_memory(
     spec: &SynthesisRunSpec,
     facts: &[ModelFacts],
-    available: Available,
+    available: AvailableMemory,
 ) -> Vec<FieldError> {
     let on = available.on;
     let host = |stage, name: Option<&str>| Some(stage_host_memory(stage, name, spec, facts, on));
-    let mut errors = over(spec, available.memory, host, |stage, needed| {
+    let mut errors = models_over(spec, available.memory, host, |stage, needed| {
         format!(
-            "takes {} of memory in stage {stage}, and {} are available: free some, choose a smaller model{}, or say --memory if you know better",
-            show_bytes(needed),
-            show_bytes(available.memory),
+            "takes {} of memory in stage {stage}, and {} are available: free some, choose a smaller model{}, or set --memory if you know better",
+            format_bytes(needed),
+            format_bytes(available.memory),
             lora(stage),
         )
     });
     if let Some(memory) = available.gpu {
         let gpu = |stage, name: Option<&str>| stage_gpu_memory(stage, name, spec, facts, on);
-        errors.extend(over(spec, memory, gpu, |stage, needed| {
+        errors.extend(models_over(spec, memory, gpu, |stage, needed| {
             format!(
-                "takes {} of a GPU's memory in stage {stage}, and the largest has {}: choose a smaller model{}, or say --gpus 0 to do without GPUs",
-                show_bytes(needed),
-                show_bytes(memory),
+                "takes {} of a GPU's memory in stage {stage}, and the largest has {}: choose a smaller model{}, or set --gpus 0 to do without GPUs",
+                format_bytes(needed),
+                format_bytes(memory),
                 lora(stage),
             )
         }));
@@ -188,11 +193,11 @@ fn lora(stage: Stage) -> &'static str {
 }
 
 /// An error for every model that needs more than `available` in some stage, by the stage in which it needs most.
-fn over(
+fn models_over(
     spec: &SynthesisRunSpec,
     available: i64,
-    need: impl Fn(Stage, Option<&str>) -> Option<i64>,
-    say: impl Fn(Stage, i64) -> String,
+    bytes_of: impl Fn(Stage, Option<&str>) -> Option<i64>,
+    describe: impl Fn(Stage, i64) -> String,
 ) -> Vec<FieldError> {
     let generators = || {
         spec.generators
@@ -207,7 +212,7 @@ fn over(
     });
     let mut worst: Vec<(usize, i64, Stage)> = Vec::new();
     for (stage, name) in stages {
-        let Some(part) = model_part(stage, name, spec) else {
+        let Some(part) = stage_model(stage, name, spec) else {
             continue;
         };
         let Some(position) = spec
@@ -217,7 +222,7 @@ fn over(
         else {
             continue;
         };
-        let Some(needed) = need(stage, name) else {
+        let Some(needed) = bytes_of(stage, name) else {
             continue;
         };
         match worst.iter_mut().find(|(known, ..)| *known == position) {
@@ -226,18 +231,19 @@ fn over(
             None => worst.push((position, needed, stage)),
         }
     }
-    let over = worst
+    let models_over = worst
         .into_iter()
         .filter(|(_, needed, _)| *needed > available);
-    over.map(|(position, needed, stage)| FieldError {
-        field: format!("spec.models[{position}]"),
-        message: format!(
-            "model `{}` {}",
-            spec.models[position].name,
-            say(stage, needed)
-        ),
-    })
-    .collect()
+    models_over
+        .map(|(position, needed, stage)| FieldError {
+            field: format!("spec.models[{position}]"),
+            message: format!(
+                "model `{}` {}",
+                spec.models[position].name,
+                describe(stage, needed)
+            ),
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -277,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_takes_the_memory_of_its_model_and_its_part() {
+    fn memory_follows_model_and_use() {
         let table = [
             (Stage::Qft, Some("g"), 6 * GIB),
             // 256 tokens around the question, and the question's 256.
@@ -294,7 +300,7 @@ mod tests {
         ];
         for (stage, generator, expected) in table {
             assert_eq!(
-                stage_memory(stage, generator, &spec(), &facts()) - BASE,
+                stage_memory(stage, generator, &spec(), &facts()) - BASE_BYTES,
                 expected,
                 "{stage}"
             );
@@ -302,14 +308,14 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_said_once_a_model_with_the_numbers() {
-        let available = |gib: i64| Available {
+    fn oversized_model_is_reported_once() {
+        let available = |gib: i64| AvailableMemory {
             memory: gib * GIB,
             gpu: None,
-            on: OnGpus::default(),
+            on: GpuUse::default(),
         };
-        assert!(too_large(&spec(), &facts(), available(8)).is_empty());
-        let errors = too_large(&spec(), &facts(), available(2));
+        assert!(check_memory(&spec(), &facts(), available(8)).is_empty());
+        let errors = check_memory(&spec(), &facts(), available(2));
         assert_eq!(errors.len(), 2, "{errors:?}");
         assert_eq!(errors[0].field, "spec.models[0]");
         assert!(
@@ -327,42 +333,43 @@ mod tests {
     }
 
     #[test]
-    fn what_trains_on_a_gpu_takes_its_memory_there_and_what_the_optimizer_keeps_here() {
-        let on = OnGpus {
+    fn gpu_training_splits_memory() {
+        let on = GpuUse {
             training: true,
             servers: true,
         };
         let mut facts = facts();
         facts[0].parameters = GIB / 20;
         let gpu = |stage, name, on| stage_gpu_memory(stage, name, &spec(), &facts, on);
-        assert_eq!(gpu(Stage::Qft, Some("g"), on), Some(BASE + 6 * GIB));
-        assert_eq!(gpu(Stage::Qft, Some("g"), OnGpus::default()), None);
+        assert_eq!(gpu(Stage::Qft, Some("g"), on), Some(BASE_BYTES + 6 * GIB));
+        assert_eq!(gpu(Stage::Qft, Some("g"), GpuUse::default()), None);
         assert_eq!(
             gpu(Stage::Generate, Some("g"), on),
             None,
             "our engine serves on the CPU"
         );
         assert_eq!(gpu(Stage::Filter, None, on), None);
-        let host = |stage, name, on| stage_host_memory(stage, name, &spec(), &facts, on) - BASE;
+        let host =
+            |stage, name, on| stage_host_memory(stage, name, &spec(), &facts, on) - BASE_BYTES;
         assert_eq!(host(Stage::Qft, Some("g"), on) / (1 << 20), 1023);
-        assert_eq!(host(Stage::Qft, Some("g"), OnGpus::default()), 6 * GIB);
+        assert_eq!(host(Stage::Qft, Some("g"), GpuUse::default()), 6 * GIB);
         assert_eq!(host(Stage::Judge, None, on), 4 * GIB + GIB / 4);
     }
 
     #[test]
-    fn a_model_that_no_gpu_has_room_for_is_refused_with_the_numbers() {
+    fn model_too_large_for_gpus() {
         let mut facts = facts();
         facts[0].parameters = GIB / 20;
-        let available = |gpu: i64| Available {
+        let available = |gpu: i64| AvailableMemory {
             memory: 64 * GIB,
             gpu: Some(gpu * GIB),
-            on: OnGpus {
+            on: GpuUse {
                 training: true,
                 servers: true,
             },
         };
-        assert!(too_large(&spec(), &facts, available(8)).is_empty());
-        let errors = too_large(&spec(), &facts, available(4));
+        assert!(check_memory(&spec(), &facts, available(8)).is_empty());
+        let errors = check_memory(&spec(), &facts, available(4));
         assert_eq!(errors.len(), 1, "{errors:?}");
         let message = &errors[0].message;
         for words in [
@@ -376,18 +383,18 @@ mod tests {
     }
 
     #[test]
-    fn a_server_of_a_stage_has_a_gpu_whatever_the_worker_is_built_for() {
+    fn model_server_gets_gpu() {
         let mut spec = spec();
         spec.models[1].engine = serde_json::from_value(
             serde_json::json!({"type": "Server", "server": {"command": ["serve"]}}),
         )
         .unwrap();
-        let on = OnGpus {
+        let on = GpuUse {
             training: false,
             servers: true,
         };
         let gpu = |stage, name| stage_gpu_memory(stage, name, &spec, &facts(), on);
-        assert_eq!(gpu(Stage::Respond, None), Some(BASE + 5 * GIB));
+        assert_eq!(gpu(Stage::Respond, None), Some(BASE_BYTES + 5 * GIB));
         assert_eq!(gpu(Stage::Qft, Some("g")), None);
     }
 }

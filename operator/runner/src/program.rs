@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_worker_beside_the_program_is_found() {
+    fn worker_beside_program_is_found() {
         let directory = tempfile::tempdir().unwrap();
         let own = directory.path().join("scalequest");
         let error = choose(None, &own).unwrap_err();
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_says_by_its_version_that_it_is_built_for_gpus() {
+    fn version_metadata_marks_gpu_build() {
         for (version, expected) in [
             ("0.1.0+cuda", true),
             ("0.1.0-rc.1+dirty.cuda", true),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_worker_wins_and_must_exist() {
+    fn named_worker_wins_and_exists() {
         let directory = tempfile::tempdir().unwrap();
         let own = directory.path().join("scalequest");
         let named = directory.path().join("mine");

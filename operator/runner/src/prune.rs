@@ -1,5 +1,5 @@
-//! What may be removed from a workspace: stages to which no kept run's record refers, and checkpoints of sealed stages. It
-//! finds first and removes afterwards, and touches nothing whose name it does not know.
+//! Garbage collection of a workspace: stages to which no kept run's record refers, and checkpoints of sealed stages. It
+//! plans first and removes afterwards, and touches nothing whose name it does not know.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,9 +25,9 @@ pub struct Removable {
     lock: PathBuf,
 }
 
-/// What a workspace holds.
+/// What a workspace holds, and what of it may be removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Survey {
+pub struct GcPlan {
     /// Names of kept runs.
     pub runs: Vec<String>,
     /// What may be removed, by path.
@@ -44,15 +44,15 @@ pub fn stage_lock(state: &Path, stage: Stage, key: &str) -> PathBuf {
 /// Finds what may be removed from `workspace`, without the runs in `forget`.
 ///
 /// # Errors
-/// No workspace, or a run whose record cannot be read, so that it is not known what it needs; for a person.
-pub fn survey(workspace: &Path, forget: &[String]) -> Result<Survey, String> {
+/// No workspace, or a run whose record cannot be read, so that it is not known what it needs; for users.
+pub fn plan_gc(workspace: &Path, forget: &[String]) -> Result<GcPlan, String> {
     if !workspace.join("stages").is_dir() && !workspace.join("runs").is_dir() {
         return Err(format!(
             "{} is no workspace: it holds neither stages/ nor runs/",
             workspace.display()
         ));
     }
-    let mut survey = Survey::default();
+    let mut plan = GcPlan::default();
     let mut kept = BTreeSet::new();
     let names = list(&workspace.join("runs"))?;
     if let Some(unknown) = forget.iter().find(|name| !names.contains(name)) {
@@ -67,21 +67,21 @@ pub fn survey(workspace: &Path, forget: &[String]) -> Result<Survey, String> {
         if forget.contains(&name) {
             if Lock::is_held(&directory.join("lock")) {
                 return Err(format!(
-                    "run `{name}` is being driven now: stop it before it is forgotten"
+                    "run `{name}` is running: stop it before it is forgotten"
                 ));
             }
             continue;
         }
         let loaded = record_file::load(&directory)?;
-        match (loaded.record, loaded.damage) {
+        match (loaded.record, loaded.corruption) {
             (Some(record), None) => {
                 kept.extend(keys(&record));
-                survey.runs.push(name);
+                plan.runs.push(name);
             }
             (None, None) => {}
-            (_, Some(damage)) => {
+            (_, Some(corruption)) => {
                 return Err(format!(
-                    "{damage}: run it again first, which mends the record, or forget it with --forget {name}"
+                    "{corruption}: run it again first, which repairs the record, or forget it with --forget {name}"
                 ));
             }
         }
@@ -93,7 +93,7 @@ pub fn survey(workspace: &Path, forget: &[String]) -> Result<Survey, String> {
         };
         let lock = stage_lock(workspace, stage, key);
         if !kept.contains(&name) {
-            survey.removable.push(Removable {
+            plan.removable.push(Removable {
                 bytes: size(&path),
                 path,
                 reason: "no kept run refers to it".into(),
@@ -102,11 +102,11 @@ pub fn survey(workspace: &Path, forget: &[String]) -> Result<Survey, String> {
             continue;
         }
         let checkpoint = path.join("checkpoint");
-        survey.kept_bytes += size(&path);
+        plan.kept_bytes += size(&path);
         if path.join("sealed.json").is_file() && checkpoint.is_dir() {
             let bytes = size(&checkpoint);
-            survey.kept_bytes -= bytes;
-            survey.removable.push(Removable {
+            plan.kept_bytes -= bytes;
+            plan.removable.push(Removable {
                 bytes,
                 path: checkpoint,
                 reason: "checkpoint of a finished stage".into(),
@@ -114,18 +114,14 @@ pub fn survey(workspace: &Path, forget: &[String]) -> Result<Survey, String> {
             });
         }
     }
-    Ok(survey)
+    Ok(plan)
 }
 
-/// Removes what a survey found; the paths that were left because somebody works on them.
+/// Removes what is planned; returns the paths that were skipped because a run uses them.
 ///
 /// # Errors
-/// A directory could not be removed; for a person.
-pub fn remove(
-    workspace: &Path,
-    survey: &Survey,
-    forget: &[String],
-) -> Result<Vec<PathBuf>, String> {
+/// A directory could not be removed; for users.
+pub fn remove(workspace: &Path, plan: &GcPlan, forget: &[String]) -> Result<Vec<PathBuf>, String> {
     let failed =
         |path: &Path, error: io::Error| format!("cannot remove {}: {error}", path.display());
     for name in forget {
@@ -134,17 +130,17 @@ pub fn remove(
     }
     let locks = workspace.join("locks");
     fs::create_dir_all(&locks).map_err(|error| failed(&locks, error))?;
-    let mut left = Vec::new();
-    for Removable { path, lock, .. } in &survey.removable {
+    let mut skipped = Vec::new();
+    for Removable { path, lock, .. } in &plan.removable {
         let Ok(held) = Lock::take(lock, "prune") else {
-            left.push(path.clone());
+            skipped.push(path.clone());
             continue;
         };
         fs::remove_dir_all(path).map_err(|error| failed(path, error))?;
         drop(held);
         let _ = fs::remove_file(lock);
     }
-    Ok(left)
+    Ok(skipped)
 }
 
 /// Directory names `<stage>-<key>` of every stage that a record refers to.
@@ -242,18 +238,17 @@ mod tests {
         directory
     }
 
-    fn names(survey: &Survey, root: &Path) -> Vec<String> {
-        survey
-            .removable
+    fn names(plan: &GcPlan, root: &Path) -> Vec<String> {
+        plan.removable
             .iter()
             .map(|each| each.path.strip_prefix(root).unwrap().display().to_string())
             .collect()
     }
 
     #[test]
-    fn what_no_run_refers_to_is_removable_and_what_is_not_ours_is_not() {
+    fn only_unreferenced_stages_are_removable() {
         let directory = workspace();
-        let found = survey(directory.path(), &[]).unwrap();
+        let found = plan_gc(directory.path(), &[]).unwrap();
         assert_eq!(
             names(&found, directory.path()),
             [
@@ -266,7 +261,7 @@ mod tests {
             (&["r".to_string()][..], 5)
         );
         remove(directory.path(), &found, &[]).unwrap();
-        assert!(survey(directory.path(), &[]).unwrap().removable.is_empty());
+        assert!(plan_gc(directory.path(), &[]).unwrap().removable.is_empty());
         assert!(
             directory
                 .path()
@@ -277,49 +272,49 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_run_keeps_nothing() {
+    fn forgotten_run_keeps_nothing() {
         let directory = workspace();
         let forget = ["r".to_string()];
-        let found = survey(directory.path(), &forget).unwrap();
+        let found = plan_gc(directory.path(), &forget).unwrap();
         assert_eq!(found.removable.len(), 2);
         remove(directory.path(), &found, &forget).unwrap();
         assert!(!directory.path().join("runs/r").exists());
         assert!(
-            survey(directory.path(), &["q".into()])
+            plan_gc(directory.path(), &["q".into()])
                 .unwrap_err()
                 .contains("no run `q`")
         );
     }
 
     #[test]
-    fn a_stage_that_somebody_works_on_stays() {
+    fn locked_stage_is_skipped() {
         let directory = workspace();
-        let found = survey(directory.path(), &[]).unwrap();
+        let found = plan_gc(directory.path(), &[]).unwrap();
         fs::create_dir_all(directory.path().join("locks")).unwrap();
         let _held =
             Lock::take(&stage_lock(directory.path(), Stage::Score, LOOSE), "run q").unwrap();
-        let left = remove(directory.path(), &found, &[]).unwrap();
+        let skipped = remove(directory.path(), &found, &[]).unwrap();
         assert_eq!(
-            left,
+            skipped,
             [directory.path().join(format!("stages/score-{LOOSE}"))]
         );
-        assert!(left[0].is_dir());
+        assert!(skipped[0].is_dir());
     }
 
     #[test]
-    fn a_damaged_record_stops_the_survey() {
+    fn corrupt_record_stops_gc() {
         let directory = workspace();
         fs::write(directory.path().join("runs/r/record.json"), "garbage").unwrap();
-        let error = survey(directory.path(), &[]).unwrap_err();
+        let error = plan_gc(directory.path(), &[]).unwrap_err();
         assert!(error.contains("--forget r"), "{error}");
-        assert!(survey(directory.path(), &["r".into()]).is_ok());
+        assert!(plan_gc(directory.path(), &["r".into()]).is_ok());
     }
 
     #[test]
-    fn a_directory_that_is_no_workspace_is_refused() {
+    fn other_directory_is_rejected() {
         let directory = tempfile::tempdir().unwrap();
         assert!(
-            survey(directory.path(), &[])
+            plan_gc(directory.path(), &[])
                 .unwrap_err()
                 .contains("is no workspace")
         );

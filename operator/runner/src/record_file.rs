@@ -1,5 +1,5 @@
-//! The run record on this machine's disk: `record.json`, and the one before it. A damaged record is put aside, never
-//! deleted, and the one before it serves; what that lacks is found again in the workspace's seals. It must not decide what the
+//! The run record on this machine's disk: `record.json`, and the one before it. A corrupt record is quarantined, never
+//! deleted, and the one before it is used; what that lacks is found again in the workspace's seals. It must not decide what the
 //! record says.
 
 use std::fs;
@@ -21,7 +21,7 @@ const PREVIOUS: &str = "record.previous.json";
 /// can be had without reading numbers anew.
 const ENVELOPE: [&str; 3] = ["{\"sha256\":\"", "\",\"record\":", "}\n"];
 
-/// The record's JSON with its digest, so that a bit that has flipped on the disk is told from what was decided.
+/// The record's JSON with its digest, so that a bit that has flipped on the disk is detected.
 fn wrap(record: &str) -> String {
     let [before, between, behind] = ENVELOPE;
     format!(
@@ -38,19 +38,19 @@ fn open(text: &str) -> Option<&str> {
     (sha256_hex(record.as_bytes()) == digest).then_some(record)
 }
 
-/// What was found.
+/// The result of loading a record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// The record, or the one before it.
     pub record: Option<RunRecord>,
-    /// What was damaged, and what is done about it; for a person.
-    pub damage: Option<String>,
+    /// What was corrupt, and what is done about it; for users.
+    pub corruption: Option<String>,
 }
 
-/// Reads the record in `directory`; none there is no error. Puts nothing aside: see [`put_aside`].
+/// Reads the record in `directory`; none there is no error. It moves nothing: see [`quarantine`].
 ///
 /// # Errors
-/// The file is there and cannot be read, or another version of this program wrote it; for a person.
+/// The file is there and cannot be read, or another version of this program wrote it; for users.
 pub fn load(directory: &Path) -> Result<Loaded, String> {
     let path = directory.join(RECORD);
     let problem = match read(&path)? {
@@ -58,30 +58,30 @@ pub fn load(directory: &Path) -> Result<Loaded, String> {
         Some(Ok(record)) => {
             return Ok(Loaded {
                 record: Some(record),
-                damage: None,
+                corruption: None,
             });
         }
         Some(Err(problem)) => Some(problem),
     };
     let before = read(&directory.join(PREVIOUS))?.and_then(Result::ok);
-    let damage = match (problem, before.is_some()) {
+    let corruption = match (problem, before.is_some()) {
         (None, false) => None,
         (None, true) => Some(format!(
-            "{} is gone; going on from the record before it",
+            "{} is gone; resuming from the record before it",
             path.display()
         )),
         (Some(problem), true) => Some(format!(
-            "{} is damaged ({problem}); going on from the record before it",
+            "{} is corrupt ({problem}); resuming from the record before it",
             path.display()
         )),
         (Some(problem), false) => Some(format!(
-            "{} is damaged ({problem}); it is made again from the spec and from what the workspace holds",
+            "{} is corrupt ({problem}); it is rebuilt from the spec and the workspace",
             path.display()
         )),
     };
     Ok(Loaded {
         record: before,
-        damage,
+        corruption,
     })
 }
 
@@ -108,28 +108,28 @@ fn read(path: &Path) -> Result<Option<Result<RunRecord, String>>, String> {
     }
 }
 
-/// Puts a damaged record aside as `record.damaged-<n>.json`.
-pub fn put_aside(directory: &Path) -> io::Result<Option<PathBuf>> {
+/// Moves a corrupt record out of the way, to `record.corrupt-<n>.json`.
+pub fn quarantine(directory: &Path) -> io::Result<Option<PathBuf>> {
     let path = directory.join(RECORD);
     if !path.exists() {
         return Ok(None);
     }
     let free = (1..)
-        .map(|n| directory.join(format!("record.damaged-{n}.json")))
+        .map(|n| directory.join(format!("record.corrupt-{n}.json")))
         .find(|path| !path.exists());
-    let aside = free.unwrap_or_else(|| directory.join("record.damaged.json"));
-    fs::rename(&path, &aside)?;
-    Ok(Some(aside))
+    let quarantined = free.unwrap_or_else(|| directory.join("record.corrupt.json"));
+    fs::rename(&path, &quarantined)?;
+    Ok(Some(quarantined))
 }
 
 /// Writes the record; the one that was there becomes the one before it.
 pub fn save(directory: &Path, record: &RunRecord) -> io::Result<()> {
     let path = directory.join(RECORD);
     let previous = directory.join(PREVIOUS);
-    let aside = directory.join("record.previous.tmp");
-    let _ = fs::remove_file(&aside);
-    match fs::hard_link(&path, &aside) {
-        Ok(()) => fs::rename(&aside, &previous)?,
+    let quarantined = directory.join("record.previous.tmp");
+    let _ = fs::remove_file(&quarantined);
+    match fs::hard_link(&path, &quarantined) {
+        Ok(()) => fs::rename(&quarantined, &previous)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         // A file system without links: the record alone has to do.
         Err(_) => {}
@@ -154,13 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_saved_is_loaded() {
+    fn saved_record_is_loaded() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(
             load(directory.path()),
             Ok(Loaded {
                 record: None,
-                damage: None
+                corruption: None
             })
         );
         save(directory.path(), &record(1)).unwrap();
@@ -169,13 +169,13 @@ mod tests {
             load(directory.path()),
             Ok(Loaded {
                 record: Some(record(2)),
-                damage: None
+                corruption: None
             })
         );
     }
 
     #[test]
-    fn a_truncated_or_garbled_record_gives_way_to_the_one_before() {
+    fn corrupt_record_falls_back_to_previous() {
         let directory = tempfile::tempdir().unwrap();
         for garbage in [&b""[..], b"{\"version\": 1", b"\xff\xfe", b"{}"] {
             save(directory.path(), &record(1)).unwrap();
@@ -183,12 +183,12 @@ mod tests {
             fs::write(directory.path().join(RECORD), garbage).unwrap();
             let found = load(directory.path()).unwrap();
             assert_eq!(found.record, Some(record(1)));
-            assert!(found.damage.unwrap().contains("record.json is damaged"));
+            assert!(found.corruption.unwrap().contains("record.json is corrupt"));
         }
     }
 
     #[test]
-    fn a_record_in_which_any_bit_has_flipped_is_damaged() {
+    fn any_flipped_bit_is_detected() {
         let directory = tempfile::tempdir().unwrap();
         save(directory.path(), &record(1)).unwrap();
         let whole = fs::read(directory.path().join(RECORD)).unwrap();
@@ -198,31 +198,31 @@ mod tests {
             bytes[at] ^= 1 << (at % 8);
             fs::write(directory.path().join(RECORD), bytes).unwrap();
             let found = load(directory.path()).unwrap();
-            assert!(found.record.is_none() && found.damage.is_some(), "{at}");
+            assert!(found.record.is_none() && found.corruption.is_some(), "{at}");
         }
     }
 
     #[test]
-    fn a_damaged_record_without_one_before_is_said_and_kept_aside() {
+    fn corrupt_only_record_is_quarantined() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(RECORD), "garbage").unwrap();
         let found = load(directory.path()).unwrap();
         assert!(
-            found.record.is_none() && found.damage.unwrap().contains("made again from the spec")
+            found.record.is_none() && found.corruption.unwrap().contains("rebuilt from the spec")
         );
-        let aside = put_aside(directory.path()).unwrap().unwrap();
-        assert_eq!(fs::read_to_string(aside).unwrap(), "garbage");
+        let quarantined = quarantine(directory.path()).unwrap().unwrap();
+        assert_eq!(fs::read_to_string(quarantined).unwrap(), "garbage");
         assert_eq!(
             load(directory.path()),
             Ok(Loaded {
                 record: None,
-                damage: None
+                corruption: None
             })
         );
     }
 
     #[test]
-    fn a_record_of_another_version_is_refused_and_left_alone() {
+    fn other_record_version_is_rejected() {
         let directory = tempfile::tempdir().unwrap();
         for (version, message) in [(99, "version 99"), (1, "made by ScaleQuest 0.1")] {
             let text = wrap(&format!("{{\"version\": {version}}}"));

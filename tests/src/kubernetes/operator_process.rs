@@ -19,7 +19,7 @@ impl Namespace {
         let arguments = [
             "--watch-namespaces",
             self.name(),
-            "--relist-seconds",
+            "--resync-seconds",
             "8",
             "--leader-election",
             "false",

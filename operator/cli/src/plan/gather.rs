@@ -9,12 +9,12 @@ use scalequest_crds::protocol::preflight::{FieldError, PreflightReport};
 use scalequest_crds::protocol::profile::{ModelProfile, PROFILE_MAX_BYTES};
 use scalequest_crds::v1alpha1::SeedQuestions;
 
-use super::super::Refusal;
+use super::super::CliError;
 use super::super::arguments::PlanArguments;
 use scalequest_core::estimate::profile::{MachineProfile, ModelIdentity, ProfileFile};
 use scalequest_core::estimate::{Assumptions, Measurements, assume, model_sizes};
 use scalequest_core::validate::ValidRun;
-use scalequest_runner::places::{run_directory, state_directory};
+use scalequest_runner::locations::{run_directory, state_directory};
 use scalequest_runner::record_file::{self, RECORD};
 
 /// What is known.
@@ -35,7 +35,7 @@ pub struct PlanInputs {
 ///
 /// # Errors
 /// What the person stated makes no sense, or a profile cannot be used.
-pub fn gather(run: &ValidRun, arguments: &PlanArguments) -> Result<PlanInputs, Refusal> {
+pub fn gather(run: &ValidRun, arguments: &PlanArguments) -> Result<PlanInputs, CliError> {
     let mut sources = Vec::new();
     let mut assumptions = counted(run);
     let (preflight, measured) = earlier(run, &mut sources);
@@ -49,7 +49,7 @@ pub fn gather(run: &ValidRun, arguments: &PlanArguments) -> Result<PlanInputs, R
     }
     let mut stated = Vec::new();
     for text in &arguments.assume {
-        let overrides = assume(text).map_err(Refusal::BadInput)?;
+        let overrides = assume(text).map_err(CliError::InvalidInput)?;
         assumptions.state(&overrides);
         stated.extend(overrides.names());
     }
@@ -139,7 +139,7 @@ fn earlier(
 }
 
 /// The profiles that `--profile` names, or everything that is wrong with them.
-fn profiles(paths: &[std::path::PathBuf]) -> Result<Vec<ProfileFile>, Refusal> {
+fn profiles(paths: &[std::path::PathBuf]) -> Result<Vec<ProfileFile>, CliError> {
     let mut errors = Vec::new();
     let mut files = Vec::new();
     for path in paths {
@@ -159,7 +159,7 @@ fn profiles(paths: &[std::path::PathBuf]) -> Result<Vec<ProfileFile>, Refusal> {
     }
     match errors.is_empty() {
         true => Ok(files),
-        false => Err(Refusal::BadInput(errors)),
+        false => Err(CliError::InvalidInput(errors)),
     }
 }
 

@@ -12,7 +12,7 @@ use scalequest_crds::protocol::exit_codes;
 use scalequest_crds::v1alpha1::{Engine, EngineType, SynthesisRun, SynthesisRunSpec};
 
 use super::arguments::{OutputFormat, PlanArguments};
-use super::{Refusal, spec_file, text};
+use super::{CliError, spec_file, text};
 use gather::gather;
 use scalequest_core::estimate::{
     CostEstimate, Device, EstimateInput, Machine, StageEstimate, devices, estimate, processors,
@@ -22,7 +22,7 @@ use scalequest_core::validate::{Environment, ValidRun, validate};
 use show::PlanReport;
 
 /// Prints the plan of the run in a file.
-pub fn plan(arguments: &PlanArguments) -> Result<i32, Refusal> {
+pub fn plan(arguments: &PlanArguments) -> Result<i32, CliError> {
     let mut run = spec_file::read(&arguments.spec.file)?;
     forget_servers(&mut run);
     let local = validate(&run, Environment::Local);
@@ -35,7 +35,7 @@ pub fn plan(arguments: &PlanArguments) -> Result<i32, Refusal> {
         },
     };
     let valid = local.or_else(|errors| {
-        validate(&run, Environment::Cluster).map_err(|_| Refusal::BadInput(errors))
+        validate(&run, Environment::Cluster).map_err(|_| CliError::InvalidInput(errors))
     })?;
     let elsewhere = served_elsewhere(&valid);
     let known = gather(&valid, arguments)?;
@@ -109,7 +109,7 @@ fn paid(spec: &SynthesisRunSpec, stage: &StageEstimate) -> Option<Decimal> {
     Some((read + made) / Decimal::from(1_000_000))
 }
 
-fn device(name: &str) -> Result<&'static Device, Refusal> {
+fn device(name: &str) -> Result<&'static Device, CliError> {
     let names = || devices().iter().map(|device| device.name.as_str());
     devices()
         .iter()
@@ -118,7 +118,7 @@ fn device(name: &str) -> Result<&'static Device, Refusal> {
             let hint = nearest(name, names())
                 .map(|near| format!("; did you mean {near}?"))
                 .unwrap_or_default();
-            Refusal::input(
+            CliError::input(
                 "--device",
                 format!(
                     "`{name}` is no device: the devices are {}{hint}",

@@ -15,8 +15,8 @@ pub struct Bars {
     all: MultiProgress,
     stages: BTreeMap<StageId, ProgressBar>,
     accepted: Option<ProgressBar>,
-    /// What comes before the run.
-    before: Option<ProgressBar>,
+    /// The bar of the preflight.
+    preflight: Option<ProgressBar>,
 }
 
 impl Bars {
@@ -26,7 +26,7 @@ impl Bars {
             all: MultiProgress::new(),
             stages: BTreeMap::new(),
             accepted: None,
-            before: None,
+            preflight: None,
         }
     }
 
@@ -42,7 +42,7 @@ impl Bars {
         })
     }
 
-    fn say(&self, event: &Event) {
+    fn print_line(&self, event: &Event) {
         if let Some(line) = sentence(event)
             && self.all.println(&line).is_err()
         {
@@ -54,7 +54,7 @@ impl Bars {
         for bar in std::mem::take(&mut self.stages)
             .into_values()
             .chain(self.accepted.take())
-            .chain(self.before.take())
+            .chain(self.preflight.take())
         {
             bar.finish_and_clear();
         }
@@ -64,9 +64,9 @@ impl Bars {
 impl Display for Bars {
     fn show(&mut self, event: &Event) {
         match event {
-            Event::Inspecting { progress } => {
+            Event::Preflight { progress } => {
                 let all = &self.all;
-                let bar = self.before.get_or_insert_with(|| {
+                let bar = self.preflight.get_or_insert_with(|| {
                     let bar = all.add(ProgressBar::new(1));
                     bar.set_style(style("{prefix:>26} {bar:24.cyan/blue} {pos}/{len} {msg}"));
                     bar
@@ -77,10 +77,10 @@ impl Display for Bars {
                 bar.set_position(unsigned(progress.done));
             }
             Event::RunStarted { .. } => {
-                if let Some(bar) = self.before.take() {
+                if let Some(bar) = self.preflight.take() {
                     bar.finish_and_clear();
                 }
-                self.say(event);
+                self.print_line(event);
             }
             Event::StageStarted { name, rows, .. } => {
                 self.bar(name, *rows).set_message("starts");
@@ -95,7 +95,7 @@ impl Display for Bars {
                 if let Some(bar) = self.stages.remove(name) {
                     bar.finish_and_clear();
                 }
-                self.say(event);
+                self.print_line(event);
             }
             Event::Status { status } => {
                 if let Some(progress) = &status.progress {
@@ -117,7 +117,7 @@ impl Display for Bars {
                 }
             }
             Event::Ended { .. } => self.clear(),
-            _ => self.say(event),
+            _ => self.print_line(event),
         }
     }
 }

@@ -29,7 +29,7 @@ impl Display for Json {
             time: jiff::Timestamp::now(),
             event,
         }) {
-            // Nobody reads any more: the run goes on all the same.
+            // If nobody reads any more, the run continues all the same.
             let _ = writeln!(std::io::stderr(), "{line}");
         }
     }
@@ -41,7 +41,7 @@ mod tests {
     use scalequest_crds::v1alpha1::{Stage, StageId};
 
     #[test]
-    fn an_event_is_one_flat_object() {
+    fn event_is_flat_object() {
         let name = StageId::in_wave(Stage::Judge, 2);
         let event = Event::StageStarted {
             name,

@@ -1,4 +1,4 @@
-//! Events as plain lines, for a pipe or a file: what happened is told at once, what goes on at a bounded rate.
+//! Events as plain lines, for a pipe or a file: what happened is printed at once, progress at a bounded rate.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -10,47 +10,49 @@ use scalequest_crds::v1alpha1::StageId;
 use super::{Display, Event};
 
 /// Least time between two progress lines of a stage.
-const PACE: Duration = Duration::from_secs(15);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Writes lines to standard error.
 pub struct Lines {
-    told: BTreeMap<StageId, Instant>,
-    /// What was said last of what comes before the run, and when.
-    before: Option<(String, Instant)>,
+    printed_at: BTreeMap<StageId, Instant>,
+    /// The activity of the preflight that was printed last, and when.
+    preflight: Option<(String, Instant)>,
 }
 
 impl Lines {
     /// A display that writes plain lines.
     pub fn new() -> Self {
         Lines {
-            told: BTreeMap::new(),
-            before: None,
+            printed_at: BTreeMap::new(),
+            preflight: None,
         }
     }
 
     fn is_too_soon(&mut self, event: &Event) -> bool {
         match event {
-            Event::Inspecting { progress } => {
-                let told = self.before.as_ref();
+            Event::Preflight { progress } => {
+                let printed_at = self.preflight.as_ref();
                 let at_end = progress.total > 0 && progress.done >= progress.total;
-                let soon = told.is_some_and(|(activity, told)| {
-                    *activity == progress.activity && told.elapsed() < PACE && !at_end
+                let soon = printed_at.is_some_and(|(activity, printed_at)| {
+                    *activity == progress.activity
+                        && printed_at.elapsed() < PROGRESS_INTERVAL
+                        && !at_end
                 });
                 if !soon {
-                    self.before = Some((progress.activity.clone(), Instant::now()));
+                    self.preflight = Some((progress.activity.clone(), Instant::now()));
                 }
                 soon
             }
             Event::StageStarted { name, .. } => {
-                self.told.insert(name.clone(), Instant::now());
+                self.printed_at.insert(name.clone(), Instant::now());
                 false
             }
             Event::StageProgressed { name, .. } => {
                 let now = Instant::now();
-                let told = self.told.entry(name.clone()).or_insert(now);
-                let soon = now.duration_since(*told) < PACE;
+                let printed_at = self.printed_at.entry(name.clone()).or_insert(now);
+                let soon = now.duration_since(*printed_at) < PROGRESS_INTERVAL;
                 if !soon {
-                    *told = now;
+                    *printed_at = now;
                 }
                 soon
             }
@@ -64,7 +66,7 @@ impl Display for Lines {
         if !self.is_too_soon(event)
             && let Some(line) = sentence(event)
         {
-            // Nobody reads any more: the run goes on all the same.
+            // If nobody reads any more, the run continues all the same.
             let _ = writeln!(std::io::stderr(), "{line}");
         }
     }

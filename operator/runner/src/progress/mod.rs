@@ -1,4 +1,4 @@
-//! What a run tells the person who watches it: one event type, three ways of showing it. It must not decide anything.
+//! Progress of a run for whoever watches it: one event type, three displays. It must not decide anything.
 
 mod bars;
 
@@ -67,13 +67,13 @@ impl StageProgress {
     rename_all_fields = "camelCase"
 )]
 pub enum Event {
-    /// What the spec refers to is looked at, and what is fetched for that.
-    Inspecting {
+    /// Preflight checks run, and download what they need.
+    Preflight {
         /// How far a fetch is.
         #[serde(flatten)]
         progress: Progress,
     },
-    /// The run is driven from here on.
+    /// The run loop starts.
     RunStarted {
         /// Its name.
         run: String,
@@ -121,7 +121,7 @@ pub enum Event {
         /// Wall time of the stage.
         millis: i64,
     },
-    /// An attempt failed; it will be repeated, or its shard given up.
+    /// An attempt failed; it is retried, or its shard is marked failed.
     AttemptFailed {
         /// Which stage.
         #[serde(flatten)]
@@ -139,7 +139,7 @@ pub enum Event {
         /// Where the whole log is.
         log: String,
     },
-    /// Something a person should know.
+    /// A warning for users.
     Warning {
         /// What.
         message: String,

@@ -6,12 +6,12 @@ use scalequest_crds::protocol::report::Counts;
 use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
 
 use super::{Event, StageProgress};
-use crate::machine::show_bytes;
+use crate::machine::format_bytes;
 
-/// The sentence for `event`; none for what is only of use as a bar.
+/// Returns the sentence for `event`; `None` if it is only of use as a bar.
 pub fn sentence(event: &Event) -> Option<String> {
     Some(match event {
-        Event::Inspecting { progress } => {
+        Event::Preflight { progress } => {
             let mut shown = StageProgress::default();
             shown.add(progress);
             format!("before the run: {}", progress_sentence(&shown))
@@ -25,10 +25,10 @@ pub fn sentence(event: &Event) -> Option<String> {
             memory,
             gpus,
         } => {
-            let verb = if *resumed { "goes on" } else { "starts" };
+            let verb = if *resumed { "resumes" } else { "starts" };
             format!(
                 "run {run} {verb}: workspace {workspace}, output {output}, {cores} cores, {} of memory{}",
-                show_bytes(*memory),
+                format_bytes(*memory),
                 match gpus {
                     0 => String::new(),
                     gpus => format!(
@@ -58,7 +58,7 @@ pub fn sentence(event: &Event) -> Option<String> {
             ..
         } => format!(
             "{name}: done in {}{}",
-            show_seconds(millis / 1000),
+            format_duration(millis / 1000),
             counts_phrase(counts)
         ),
         Event::AttemptFailed {
@@ -70,8 +70,8 @@ pub fn sentence(event: &Event) -> Option<String> {
             log,
         } => {
             let what = shard.map_or("seal".to_string(), |shard| format!("shard {shard}"));
-            let next = retry_seconds.map_or("not repeated".to_string(), |seconds| {
-                format!("repeated in {seconds} s")
+            let next = retry_seconds.map_or("not retried".to_string(), |seconds| {
+                format!("retried in {seconds} s")
             });
             format!(
                 "warning: {name}: {what}, attempt {attempt} failed, {next}: {message} (log: {log})"
@@ -120,16 +120,16 @@ pub fn progress_sentence(progress: &StageProgress) -> String {
         let _ = write!(text, ", shard {shards_done}/{shards}");
     }
     if *per_second > 0.0 {
-        let _ = write!(text, ", {}/s", show_rate(*per_second));
+        let _ = write!(text, ", {}/s", format_rate(*per_second));
     }
     if *tokens_per_second > 0.0 {
-        let _ = write!(text, ", {} tokens/s", show_rate(*tokens_per_second));
+        let _ = write!(text, ", {} tokens/s", format_rate(*tokens_per_second));
     }
     if let Some(loss) = loss {
         let _ = write!(text, ", loss {loss:.4}");
     }
     if let Some(seconds) = eta_seconds {
-        let _ = write!(text, ", about {} left", show_seconds(*seconds));
+        let _ = write!(text, ", about {} left", format_duration(*seconds));
     }
     text
 }
@@ -176,7 +176,7 @@ fn counts_phrase(counts: &Counts) -> String {
     text
 }
 
-fn show_rate(rate: f64) -> String {
+fn format_rate(rate: f64) -> String {
     if rate >= 100.0 {
         format!("{rate:.0}")
     } else {
@@ -184,8 +184,8 @@ fn show_rate(rate: f64) -> String {
     }
 }
 
-/// Seconds for people: `45s`, `12m05s`, `3h07m`, `2d04h`.
-pub fn show_seconds(seconds: i64) -> String {
+/// Formats seconds for people: `45s`, `12m05s`, `3h07m`, `2d04h`.
+pub fn format_duration(seconds: i64) -> String {
     let seconds = seconds.max(0);
     match seconds {
         0..60 => format!("{seconds}s"),
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_are_shown_with_two_units_at_most() {
+    fn durations_have_two_units_at_most() {
         let table = [
             (0, "0s"),
             (59, "59s"),
@@ -215,12 +215,12 @@ mod tests {
             (-5, "0s"),
         ];
         for (seconds, expected) in table {
-            assert_eq!(show_seconds(seconds), expected);
+            assert_eq!(format_duration(seconds), expected);
         }
     }
 
     #[test]
-    fn a_sealed_stage_says_what_became_of_its_rows() {
+    fn sealed_stage_lists_row_counts() {
         let name = StageId::in_wave(Stage::Filter, 1);
         let dropped = BTreeMap::from([
             (RejectReason::Language, 2),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_says_only_what_is_known() {
+    fn progress_omits_unknown_values() {
         let nothing = StageProgress {
             activity: "load model".into(),
             shards: 1,

@@ -1,9 +1,9 @@
-//! Shares out the machine: which waiting workers may start now, and with how many cores each. Pure: it must not know what a
-//! worker does, and asks neither the clock nor the machine.
+//! Allocates the machine's resources: which waiting workers may start now, with how many cores and which GPU each. Pure: it must not
+//! know what a worker does, and asks neither the clock nor the machine.
 
-/// What of the machine is free.
+/// Resources that no worker holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Free {
+pub struct AvailableResources {
     /// Cores that no worker holds.
     pub cores: usize,
     /// Bytes of memory that no worker holds.
@@ -14,9 +14,9 @@ pub struct Free {
     pub idle: bool,
 }
 
-/// What a waiting worker wants.
+/// Resources that a waiting worker requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Need {
+pub struct ResourceRequest {
     /// Bytes of memory it takes.
     pub memory: i64,
     /// The most cores that it can use; at least 1.
@@ -25,9 +25,9 @@ pub struct Need {
     pub gpu: Option<i64>,
 }
 
-/// What a worker that starts now is given.
+/// Resources of a worker that starts now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct Allocation {
     /// Cores.
     pub cores: usize,
     /// Which GPU.
@@ -38,11 +38,15 @@ pub struct Share {
 /// the memory and half the loading of two workers with one core each.
 pub const CORES_PER_WORKER: usize = 2;
 
-/// What each of the waiting workers that may start now is given: a prefix of `waiting`, which is in the order of the run, so
+/// Allocates resources to the waiting workers that may start now: a prefix of `waiting`, which is in the order of the run, so
 /// that a large worker is never starved by small ones behind it. The sum never exceeds the free cores or memory, and no GPU is given twice
 /// or to a worker that takes more than is free on it, with one exception: on an idle machine the first one starts whatever it needs, since
 /// waiting longer cannot help it. Of the GPUs that have room a worker gets the one with the least, so that a larger one finds room too.
-pub fn share(free: &Free, waiting: &[Need], limit: usize) -> Vec<Share> {
+pub fn allocate(
+    free: &AvailableResources,
+    waiting: &[ResourceRequest],
+    limit: usize,
+) -> Vec<Allocation> {
     if free.cores == 0 {
         return Vec::new();
     }
@@ -50,10 +54,10 @@ pub fn share(free: &Free, waiting: &[Need], limit: usize) -> Vec<Share> {
     let (mut admitted, mut given) = (Vec::new(), Vec::new());
     let (mut memory, mut narrow) = (free.memory, 0);
     let mut gpus = free.gpus.clone();
-    for need in waiting {
+    for request in waiting {
         let first = free.idle && admitted.is_empty();
-        let fits = need.memory <= memory || first;
-        let is_narrow = need.max_cores < CORES_PER_WORKER;
+        let fits = request.memory <= memory || first;
+        let is_narrow = request.max_cores < CORES_PER_WORKER;
         let wide = admitted.len() - narrow;
         let room = if is_narrow {
             admitted.len() < limit && admitted.len() < free.cores
@@ -63,49 +67,51 @@ pub fn share(free: &Free, waiting: &[Need], limit: usize) -> Vec<Share> {
         if !fits || !room || admitted.len() >= free.cores {
             break;
         }
-        match need.gpu.map(|bytes| take(&mut gpus, bytes, first)) {
+        match request.gpu.map(|bytes| take_gpu(&mut gpus, bytes, first)) {
             Some(None) if !first => break,
             gpu => given.push(gpu.flatten()),
         }
-        memory -= need.memory;
+        memory -= request.memory;
         narrow += usize::from(is_narrow);
-        admitted.push(need.max_cores.max(1));
+        admitted.push(request.max_cores.max(1));
     }
     let cores = divide(free.cores, &admitted);
-    let shares = cores.into_iter().zip(given);
-    shares.map(|(cores, gpu)| Share { cores, gpu }).collect()
+    let allocations = cores.into_iter().zip(given);
+    allocations
+        .map(|(cores, gpu)| Allocation { cores, gpu })
+        .collect()
 }
 
-/// Takes the GPU with the least room for `bytes` out of `gpus`; with `whatever`, the one with the most room where none has enough.
-fn take(gpus: &mut Vec<(usize, i64)>, bytes: i64, whatever: bool) -> Option<usize> {
+/// Takes the GPU with the least room for `bytes` out of `gpus`; with `force`, the one with the most room where none has enough.
+fn take_gpu(gpus: &mut Vec<(usize, i64)>, bytes: i64, force: bool) -> Option<usize> {
     let enough = |gpu: &&(usize, i64)| gpu.1 >= bytes;
     let least = gpus.iter().filter(enough).min_by_key(|gpu| (gpu.1, gpu.0));
     let most = || {
         gpus.iter()
             .max_by_key(|gpu| (gpu.1, std::cmp::Reverse(gpu.0)))
     };
-    let (taken, _) = *least.or_else(|| most().filter(|_| whatever))?;
+    let (taken, _) = *least.or_else(|| most().filter(|_| force))?;
     gpus.retain(|gpu| gpu.0 != taken);
     Some(taken)
 }
 
 /// Divides `cores` as evenly as the limits `most` of each allow; everyone gets one at least (`most.len() <= cores`).
 fn divide(cores: usize, most: &[usize]) -> Vec<usize> {
-    let mut shares = vec![1; most.len()];
+    let mut allocations = vec![1; most.len()];
     let mut left = cores - most.len().min(cores);
     while left > 0 {
-        let Some((position, _)) = shares
+        let Some((position, _)) = allocations
             .iter()
             .enumerate()
-            .filter(|(i, share)| **share < most[*i])
-            .min_by_key(|(_, share)| **share)
+            .filter(|(i, allocation)| **allocation < most[*i])
+            .min_by_key(|(_, allocation)| **allocation)
         else {
             break;
         };
-        shares[position] += 1;
+        allocations[position] += 1;
         left -= 1;
     }
-    shares
+    allocations
 }
 
 #[cfg(test)]
@@ -116,9 +122,9 @@ mod tests {
 
     const GIB: i64 = 1 << 30;
 
-    fn needs(list: &[(i64, usize)]) -> Vec<Need> {
+    fn needs(list: &[(i64, usize)]) -> Vec<ResourceRequest> {
         list.iter()
-            .map(|(gib, max_cores)| Need {
+            .map(|(gib, max_cores)| ResourceRequest {
                 memory: gib * GIB,
                 max_cores: *max_cores,
                 gpu: None,
@@ -126,8 +132,8 @@ mod tests {
             .collect()
     }
 
-    fn free(cores: usize, gib: i64, idle: bool) -> Free {
-        Free {
+    fn free(cores: usize, gib: i64, idle: bool) -> AvailableResources {
+        AvailableResources {
             cores,
             memory: gib * GIB,
             gpus: Vec::new(),
@@ -136,10 +142,10 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_shares_holds() {
+    fn cores_and_memory_are_allocated() {
         type Case = (
             &'static str,
-            Free,
+            AvailableResources,
             &'static [(i64, usize)],
             usize,
             &'static [usize],
@@ -235,13 +241,20 @@ mod tests {
         }
     }
 
-    fn cores_of(free: &Free, waiting: &[Need], limit: usize) -> Vec<usize> {
-        let shares = share(free, waiting, limit);
-        shares.iter().map(|share| share.cores).collect()
+    fn cores_of(
+        free: &AvailableResources,
+        waiting: &[ResourceRequest],
+        limit: usize,
+    ) -> Vec<usize> {
+        let allocations = allocate(free, waiting, limit);
+        allocations
+            .iter()
+            .map(|allocation| allocation.cores)
+            .collect()
     }
 
     #[test]
-    fn the_table_of_gpus_holds() {
+    fn gpus_are_allocated() {
         type Case = (
             &'static str,
             bool,
@@ -283,64 +296,67 @@ mod tests {
             ("none is free", false, &[], &[Some(1)], &[]),
         ];
         for (name, idle, gpus, waiting, expected) in table {
-            let free = Free {
+            let free = AvailableResources {
                 gpus: gpus.to_vec(),
                 ..free(16, 64, *idle)
             };
-            let need = |gpu: &Option<i64>| Need {
+            let request = |gpu: &Option<i64>| ResourceRequest {
                 memory: GIB,
                 max_cores: 2,
                 gpu: *gpu,
             };
-            let waiting: Vec<Need> = waiting.iter().map(need).collect();
-            let shares = share(&free, &waiting, 99);
-            let given: Vec<_> = shares.iter().map(|share| share.gpu).collect();
+            let waiting: Vec<ResourceRequest> = waiting.iter().map(request).collect();
+            let allocations = allocate(&free, &waiting, 99);
+            let given: Vec<_> = allocations
+                .iter()
+                .map(|allocation| allocation.gpu)
+                .collect();
             assert_eq!(&given, expected, "{name}");
         }
     }
 
     proptest! {
         #[test]
-        fn what_is_shared_out_never_exceeds_what_is_free(
+        fn allocations_never_exceed_free_resources(
             cores in 0usize..70, memory in 0i64..64, idle: bool, limit in 1usize..9,
             waiting in proptest::collection::vec((0i64..32, 1usize..9), 0..12),
         ) {
             let waiting = needs(&waiting);
             let free = free(cores, memory, idle);
-            let shares = cores_of(&free, &waiting, limit);
-            prop_assert!(shares.iter().sum::<usize>() <= cores);
-            prop_assert!(shares.len() <= limit && shares.len() <= waiting.len());
-            prop_assert!(shares.iter().zip(&waiting).all(|(share, need)| *share >= 1 && *share <= need.max_cores));
-            let memory: i64 = waiting.iter().take(shares.len()).map(|need| need.memory).sum();
+            let allocations = cores_of(&free, &waiting, limit);
+            prop_assert!(allocations.iter().sum::<usize>() <= cores);
+            prop_assert!(allocations.len() <= limit && allocations.len() <= waiting.len());
+            prop_assert!(allocations.iter().zip(&waiting).all(|(allocation, request)| *allocation >= 1 && *allocation <= request.max_cores));
+            let memory: i64 = waiting.iter().take(allocations.len()).map(|request| request.memory).sum();
             prop_assert!(memory <= free.memory || (idle && memory - waiting[0].memory <= free.memory.max(0)));
         }
 
         #[test]
-        fn an_idle_machine_never_stands_still(cores in 1usize..70, memory in 0i64..64, waiting in proptest::collection::vec((0i64..128, 1usize..9), 1..12)) {
-            prop_assert!(!share(&free(cores, memory, true), &needs(&waiting), 4).is_empty());
+        fn idle_machine_always_starts(cores in 1usize..70, memory in 0i64..64, waiting in proptest::collection::vec((0i64..128, 1usize..9), 1..12)) {
+            prop_assert!(!allocate(&free(cores, memory, true), &needs(&waiting), 4).is_empty());
         }
 
         #[test]
-        fn no_gpu_is_given_twice_or_to_a_worker_that_has_no_room_on_it(
+        fn gpus_are_exclusive_and_large_enough(
             idle: bool, free_bytes in proptest::collection::vec(0i64..64, 0..9),
             waiting in proptest::collection::vec(proptest::option::of(0i64..64), 0..12),
         ) {
             let gpus: Vec<(usize, i64)> = free_bytes.into_iter().enumerate().collect();
-            let free = Free { gpus: gpus.clone(), ..free(64, 64, idle) };
-            let needs: Vec<Need> = waiting.iter().map(|gpu| Need { memory: 0, max_cores: 2, gpu: *gpu }).collect();
-            let shares = share(&free, &needs, 99);
-            let mut given: Vec<usize> = shares.iter().filter_map(|share| share.gpu).collect();
-            for (place, (share, need)) in shares.iter().zip(&needs).enumerate() {
-                let whatever = idle && place == 0;
-                prop_assert!(need.gpu.is_some() || share.gpu.is_none());
-                prop_assert!(whatever || need.gpu.is_some() == share.gpu.is_some());
-                if let (Some(gpu), Some(bytes), false) = (share.gpu, need.gpu, whatever) {
+            let free = AvailableResources { gpus: gpus.clone(), ..free(64, 64, idle) };
+            let needs: Vec<ResourceRequest> = waiting.iter().map(|gpu| ResourceRequest { memory: 0, max_cores: 2, gpu: *gpu }).collect();
+            let allocations = allocate(&free, &needs, 99);
+            let mut given: Vec<usize> = allocations.iter().filter_map(|allocation| allocation.gpu).collect();
+            for (place, (allocation, request)) in allocations.iter().zip(&needs).enumerate() {
+                let force = idle && place == 0;
+                prop_assert!(request.gpu.is_some() || allocation.gpu.is_none());
+                prop_assert!(force || request.gpu.is_some() == allocation.gpu.is_some());
+                if let (Some(gpu), Some(bytes), false) = (allocation.gpu, request.gpu, force) {
                     prop_assert!(gpus[gpu].1 >= bytes);
                 }
             }
             given.sort_unstable();
             given.dedup();
-            prop_assert_eq!(given.len(), shares.iter().filter(|share| share.gpu.is_some()).count());
+            prop_assert_eq!(given.len(), allocations.iter().filter(|allocation| allocation.gpu.is_some()).count());
         }
     }
 }

@@ -1,22 +1,22 @@
-//! Ctrl-C: the first asks the workers to save and end, the second ends them at once. It must not know what they do.
+//! Shutdown by signals: the first one is graceful, the second one immediate. It must not know what workers do.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// How urgently the run is to stop.
+/// A requested shutdown, in the order of urgency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stop {
-    /// Not at all.
-    No,
-    /// Workers save what they have and end.
-    Gently,
+pub enum Shutdown {
+    /// None is requested.
+    None,
+    /// Workers save their progress and exit.
+    Graceful,
     /// Workers are killed.
-    AtOnce,
+    Immediate,
 }
 
 /// Listens for SIGINT, SIGTERM and SIGHUP: each one raises the urgency by a step.
-pub fn listen() -> std::io::Result<watch::Receiver<Stop>> {
-    let (sender, receiver) = watch::channel(Stop::No);
+pub fn listen() -> std::io::Result<watch::Receiver<Shutdown>> {
+    let (sender, receiver) = watch::channel(Shutdown::None);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -27,10 +27,10 @@ pub fn listen() -> std::io::Result<watch::Receiver<Stop>> {
                 _ = terminate.recv() => {}
                 _ = hang_up.recv() => {}
             }
-            let next = if *sender.borrow() == Stop::No {
-                Stop::Gently
+            let next = if *sender.borrow() == Shutdown::None {
+                Shutdown::Graceful
             } else {
-                Stop::AtOnce
+                Shutdown::Immediate
             };
             if sender.send(next).is_err() {
                 return;

@@ -1,5 +1,5 @@
-//! Before a run goes on: waits for workers that a killed runner left behind, and checks what is finished, so that damage is
-//! found and mended now rather than when something reads it, or never.
+//! Before a run resumes: waits for orphaned workers of a killed runner, and verifies finished stages, so that corruption is
+//! found and repaired now and not when something reads it, or never.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,70 +10,72 @@ use scalequest_crds::protocol::task::StageTask;
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
-use super::Driver;
+use super::RunLoop;
 use crate::accept::digest_file;
-use crate::attempt::{Attempt, Ended};
+use crate::attempt::{Attempt, AttemptResult};
 use crate::lock::Lock;
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
 
-/// How long a leftover worker may take to save and end; afterwards the run goes on beside it, which is safe (a shard is
-/// committed once, whoever is first) but slow.
-const LEFTOVER_GRACE: Duration = Duration::from_secs(60);
+/// Grace period of orphaned workers; the run then continues beside them, which is safe (a shard is committed once, whoever is
+/// first) but slow.
+const ORPHAN_GRACE_PERIOD: Duration = Duration::from_secs(60);
 
-impl Driver {
+impl RunLoop {
     /// Waits for the workers of a runner that was killed: each holds the lock of its log until it ends.
-    pub(super) async fn wait_for_leftovers(&mut self) {
+    pub(super) async fn wait_for_orphans(&mut self) {
         let logs = self.session.directory.join("logs");
-        let began = Instant::now();
-        let mut told = false;
-        while began.elapsed() < LEFTOVER_GRACE && *self.stop.borrow() == Stop::No {
-            let left = held_logs(&logs);
-            if left.is_empty() {
+        let started_at = Instant::now();
+        let mut has_warned = false;
+        while started_at.elapsed() < ORPHAN_GRACE_PERIOD
+            && *self.shutdown.borrow() == Shutdown::None
+        {
+            let orphans = locked_logs(&logs);
+            if orphans.is_empty() {
                 return;
             }
-            if !told {
-                told = true;
+            if !has_warned {
+                has_warned = true;
                 self.warn(format!(
                     "{} of a runner that was killed still save what they have; waiting for them",
-                    count(left.len(), "worker")
+                    count(orphans.len(), "worker")
                 ));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// Checks every finished stage of the record, byte by byte, and whether the published dataset is there. What is damaged
-    /// goes to the plan, which has it made again.
-    pub(super) async fn check_finished_stages(&mut self) {
-        self.check_publication();
-        // Reading everything out of an object store would cost more than finding damage late.
-        if self.session.trust || self.session.run.spec().workspace.path.is_none() {
+    /// Verifies every finished stage of the record, byte by byte, and the published dataset. Corrupt output goes to the plan,
+    /// which has it recomputed.
+    pub(super) async fn verify_finished_stages(&mut self) {
+        self.verify_publication();
+        // Reading everything out of an object store would cost more than finding corruption late.
+        if self.session.skip_verification || self.session.run.spec().workspace.path.is_none() {
             return;
         }
         let mut waiting: Vec<(StageTask, PathBuf)> = self.finished_tasks();
         waiting.reverse();
-        let mut checks: JoinSet<(StageTask, std::io::Result<Ended>)> = JoinSet::new();
+        let mut attempts: JoinSet<(StageTask, std::io::Result<AttemptResult>)> = JoinSet::new();
         loop {
-            while checks.len() < self.session.machine.cores
+            while attempts.len() < self.session.machine.cores
                 && let Some((task, file)) = waiting.pop()
             {
-                let attempt = self.check(&task, &file);
-                let stop = self.stop.clone();
-                checks.spawn(async move { (task, attempt.run(stop, |_| ()).await) });
+                let attempt = self.verify_attempt(&task, &file);
+                let shutdown = self.shutdown.clone();
+                attempts.spawn(async move { (task, attempt.run(shutdown, |_| ()).await) });
             }
-            let Some(joined) = checks.join_next().await else {
+            let Some(joined) = attempts.join_next().await else {
                 return;
             };
-            if *self.stop.borrow() != Stop::No {
+            if *self.shutdown.borrow() != Shutdown::None {
                 return;
             }
             if let Ok((task, Ok(ended))) = joined {
-                self.checked(&task, &ended);
+                self.verified(&task, &ended);
             }
         }
     }
 
-    fn check(&self, task: &StageTask, file: &Path) -> Attempt {
+    fn verify_attempt(&self, task: &StageTask, file: &Path) -> Attempt {
         let directory = &self.session.directory;
         let stem = format!(
             "{}-{}-check",
@@ -86,11 +88,11 @@ impl Driver {
             report: directory.join("reports").join(format!("{stem}.json")),
             log: directory.join("logs").join(format!("{stem}.log")),
             cores: 1,
-            gpu: self.session.gpus.told.then(String::new),
+            gpu: self.session.gpus.are_assigned.then(String::new),
         }
     }
 
-    fn checked(&mut self, task: &StageTask, ended: &Ended) {
+    fn verified(&mut self, task: &StageTask, ended: &AttemptResult) {
         let Some(report) = &ended.report else {
             return tracing::warn!(stage = %task.id, message = ended.message(), "a finished stage could not be checked");
         };
@@ -134,8 +136,8 @@ impl Driver {
         tasks
     }
 
-    /// Whether the published dataset is where it was published, whole.
-    fn check_publication(&mut self) {
+    /// Verifies that the published dataset is complete.
+    fn verify_publication(&mut self) {
         let output = self
             .session
             .run
@@ -145,10 +147,10 @@ impl Driver {
             .as_deref()
             .map(Path::new);
         if let (Some(publication), Some(output)) = (&self.session.record.publication, output)
-            && let Err(problem) = check_dataset(output, self.session.trust)
+            && let Err(problem) = verify_dataset(output, self.session.skip_verification)
         {
             let message = format!(
-                "the published dataset in {} is not whole: {problem}; it is published again",
+                "the published dataset in {} is not complete: {problem}; it is published again",
                 output.display()
             );
             self.observed.corrupted.insert(publication.key.clone());
@@ -157,8 +159,8 @@ impl Driver {
     }
 }
 
-/// Whether every file that a dataset's manifest names is there, with its bytes unless they are taken on trust.
-fn check_dataset(output: &Path, trust: bool) -> Result<(), String> {
+/// Verifies that every file of a dataset's manifest exists, and its bytes unless verification is skipped.
+fn verify_dataset(output: &Path, skip_verification: bool) -> Result<(), String> {
     let manifest = fs::read(output.join("manifest.json"))
         .map_err(|error| format!("manifest.json: {error}"))?;
     let manifest: Manifest =
@@ -175,12 +177,12 @@ fn check_dataset(output: &Path, trust: bool) -> Result<(), String> {
         if i64::try_from(length) != Ok(*bytes) {
             return Err(format!("{path} has {length} bytes instead of {bytes}"));
         }
-        if !trust
+        if !skip_verification
             && digest_file(&output.join(path)).map_err(|error| format!("{path}: {error}"))?
                 != *sha256
         {
             return Err(format!(
-                "{path} is damaged: its digest is not the one in manifest.json"
+                "{path} is corrupt: its digest is not the one in manifest.json"
             ));
         }
     }
@@ -208,7 +210,7 @@ struct PublishedFile {
     sha256: String,
 }
 
-fn held_logs(logs: &Path) -> Vec<PathBuf> {
+fn locked_logs(logs: &Path) -> Vec<PathBuf> {
     files(logs)
         .into_iter()
         .filter(|path| Lock::is_held(path))
@@ -237,10 +239,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dataset_is_whole_only_with_every_byte_of_every_file() {
+    fn dataset_needs_every_byte() {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path();
-        let check = || check_dataset(output, false).err().unwrap_or_default();
+        let check = || verify_dataset(output, false).err().unwrap_or_default();
         assert!(check().contains("manifest.json"));
         let file = serde_json::json!({"path": "a.parquet", "table": "data", "rows": 1, "bytes": 3, "sha256": sha256_hex(b"abc")});
         let manifest =
@@ -250,7 +252,7 @@ mod tests {
         fs::write(output.join("a.parquet"), "ab").unwrap();
         assert_eq!(check(), "a.parquet has 2 bytes instead of 3");
         fs::write(output.join("a.parquet"), "abd").unwrap();
-        assert!(check().contains("a.parquet is damaged"));
+        assert!(check().contains("a.parquet is corrupt"));
         fs::write(output.join("a.parquet"), "abc").unwrap();
         assert_eq!(check(), "README.md is gone");
         fs::write(output.join("README.md"), "").unwrap();

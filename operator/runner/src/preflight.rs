@@ -1,5 +1,5 @@
-//! Asks a worker to look at everything that a spec refers to: models, seed questions, benchmarks, endpoints, stores. The
-//! worker reads, and fetches models to the cache of this machine where it may; nothing else is written.
+//! Preflight checks: a worker reads everything that a spec refers to (models, seed questions, benchmarks, endpoints, stores). It
+//! fetches models to the cache of this machine if it may; nothing else is written.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -12,47 +12,47 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-use super::stop::Stop;
+use super::shutdown::Shutdown;
 
-/// Why there are no findings.
+/// Why a preflight has no report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unseen {
-    /// A stop was asked for.
+pub enum PreflightError {
+    /// A shutdown was requested.
     Stopped,
-    /// The worker could not be started, or did not answer; for a person.
-    Broken(String),
+    /// The worker could not be started, or did not answer; for users.
+    Failed(String),
 }
 
-/// How to look.
-pub struct Look<'a> {
+/// Options of a preflight.
+pub struct PreflightOptions<'a> {
     /// Threads that the worker may use.
     pub cores: usize,
     /// Whether models are fetched that are not on this machine.
     pub fetch: bool,
-    /// Whether to stop.
-    pub stop: watch::Receiver<Stop>,
-    /// Hears how far the fetching of a model is.
+    /// Ends the preflight.
+    pub shutdown: watch::Receiver<Shutdown>,
+    /// Is called with the progress of a download.
     pub progress: &'a mut dyn FnMut(Progress),
 }
 
-/// The facts and errors that the worker at `program` finds for `run`, whose spec is resolved. The worker ends with this process, however
-/// that ends: its standard input does.
+/// Runs the worker at `program` on `run`, whose spec is resolved, and returns the facts and errors that it finds. The worker ends with
+/// this process, however that ends: its standard input is closed then.
 ///
 /// # Errors
-/// [`Unseen`].
-pub async fn inspect(
+/// [`PreflightError`].
+pub async fn run_preflight(
     program: &Path,
     run: &SynthesisRun,
-    look: Look<'_>,
-) -> Result<PreflightReport, Unseen> {
+    options: PreflightOptions<'_>,
+) -> Result<PreflightReport, PreflightError> {
     let mut spec = serde_json::to_vec(run)
-        .map_err(|error| broken(format!("cannot write the spec for the worker: {error}")))?;
+        .map_err(|error| failed(format!("cannot write the spec for the worker: {error}")))?;
     spec.push(b'\n');
     let mut command = Command::new(program);
     command
         .args(["preflight", "--spec", "-"])
-        .args((!look.fetch).then_some("--no-fetch"))
-        .env("RAYON_NUM_THREADS", look.cores.to_string());
+        .args((!options.fetch).then_some("--no-fetch"))
+        .env("RAYON_NUM_THREADS", options.cores.to_string());
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -61,18 +61,18 @@ pub async fn inspect(
     command.process_group(0).kill_on_drop(true);
     let child = command
         .spawn()
-        .map_err(|error| broken(format!("cannot start {}: {error}", program.display())))?;
-    let (output, answer) = listen(child, spec, look.stop, look.progress)
+        .map_err(|error| failed(format!("cannot start {}: {error}", program.display())))?;
+    let (output, answer) = listen(child, spec, options.shutdown, options.progress)
         .await
-        .map_err(|error| broken(format!("cannot wait for {}: {error}", program.display())))?;
+        .map_err(|error| failed(format!("cannot wait for {}: {error}", program.display())))?;
     if output.status.code() == Some(STOPPED) {
-        return Err(Unseen::Stopped);
+        return Err(PreflightError::Stopped);
     }
     serde_json::from_str(&answer).map_err(|error| {
         let stderr = String::from_utf8_lossy(&output.stderr);
         let lines: Vec<&str> = stderr.lines().collect();
         let words = lines[lines.len().saturating_sub(5)..].join("\n");
-        broken(format!(
+        failed(format!(
             "{} inspect ended with {} and no answer ({error}): {words}",
             program.display(),
             output.status
@@ -80,19 +80,19 @@ pub async fn inspect(
     })
 }
 
-fn broken(message: String) -> Unseen {
-    Unseen::Broken(message)
+fn failed(message: String) -> PreflightError {
+    PreflightError::Failed(message)
 }
 
-/// Hears a worker to its end: how it ended, and the last line that was no progress.
+/// Waits for a worker and returns how it ended, and the last line that was no progress.
 async fn listen(
     mut child: Child,
     spec: Vec<u8>,
-    mut stop: watch::Receiver<Stop>,
+    mut shutdown: watch::Receiver<Shutdown>,
     progress: &mut dyn FnMut(Progress),
 ) -> std::io::Result<(Output, String)> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let said = async {
+    let answer_text = async {
         let mut answer = String::new();
         if let Some(stdout) = stdout {
             let mut lines = BufReader::new(stdout).lines();
@@ -113,24 +113,28 @@ async fn listen(
         Ok::<_, std::io::Error>(words)
     };
     // Its input stays open until it ends, or until it is to end.
-    let told = async {
+    let input = async {
         let Some(mut stdin) = stdin else { return };
         // A worker that did not read to the end says why in its exit code.
         let _ = stdin.write_all(&spec).await;
         let _ = stdin.flush().await;
-        if stop.wait_for(|stop| *stop != Stop::No).await.is_err() {
+        if shutdown
+            .wait_for(|shutdown| *shutdown != Shutdown::None)
+            .await
+            .is_err()
+        {
             std::future::pending::<()>().await;
         }
         drop(stdin);
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        both = async { tokio::try_join!(said, words) } => {
+        both = async { tokio::try_join!(answer_text, words) } => {
             let (answer, stderr) = both?;
             let status = child.wait().await?;
             Ok((Output { status, stdout: Vec::new(), stderr }, answer))
         }
-        () = told => Err(std::io::Error::other("its input was closed")),
+        () = input => Err(std::io::Error::other("its input was closed")),
     }
 }
 
@@ -141,55 +145,58 @@ mod tests {
 
     use super::*;
 
-    /// What comes of a worker that is this script.
-    async fn inspected(
+    /// Runs a preflight whose worker is this script.
+    async fn preflight_of(
         script: &str,
         stops: bool,
-    ) -> (Result<PreflightReport, Unseen>, Vec<String>) {
+    ) -> (Result<PreflightReport, PreflightError>, Vec<String>) {
         let directory = tempfile::tempdir().unwrap();
         let program = directory.path().join("worker");
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let run = scalequest_core::plan::simulation::run(&Default::default());
         let run = SynthesisRun::new(run.name(), run.spec().clone());
-        let (sender, stop) = watch::channel(Stop::No);
-        let mut heard = Vec::new();
+        let (sender, shutdown) = watch::channel(Shutdown::None);
+        let mut activities = Vec::new();
         let mut progress = |progress: Progress| {
-            heard.push(progress.activity);
+            activities.push(progress.activity);
             if stops {
-                sender.send(Stop::Gently).unwrap();
+                sender.send(Shutdown::Graceful).unwrap();
             }
         };
-        let look = Look {
+        let options = PreflightOptions {
             cores: 1,
             fetch: true,
-            stop,
+            shutdown,
             progress: &mut progress,
         };
-        let found = tokio::time::timeout(Duration::from_secs(60), inspect(&program, &run, look));
-        (found.await.expect("an end"), heard)
+        let found = tokio::time::timeout(
+            Duration::from_secs(60),
+            run_preflight(&program, &run, options),
+        );
+        (found.await.expect("an end"), activities)
     }
 
     const PROGRESS: &str = r#"echo '{"activity":"fetch","done":1,"total":2,"tokens":0}'"#;
 
     #[tokio::test]
-    async fn findings_come_after_progress_and_noise() {
+    async fn report_follows_progress_and_noise() {
         let answer = r#"echo '{"models":[],"seedQuestions":[],"benchmarks":[],"errors":[]}'"#;
         let script = format!("read spec; {PROGRESS}; echo noise; {answer}");
-        let (found, heard) = inspected(&script, false).await;
+        let (found, activities) = preflight_of(&script, false).await;
         assert_eq!(found, Ok(PreflightReport::default()));
-        assert_eq!(heard, ["fetch"]);
-        let (found, _) = inspected("echo words >&2; exit 3", false).await;
+        assert_eq!(activities, ["fetch"]);
+        let (found, _) = preflight_of("echo words >&2; exit 3", false).await;
         assert!(
-            matches!(&found, Err(Unseen::Broken(said)) if said.contains("words")),
+            matches!(&found, Err(PreflightError::Failed(answer_text)) if answer_text.contains("words")),
             "{found:?}"
         );
     }
 
     #[tokio::test]
-    async fn a_stop_closes_the_workers_input() {
+    async fn shutdown_closes_worker_input() {
         let script = format!("read spec; {PROGRESS}; cat >/dev/null; exit 75");
-        let (found, _) = inspected(&script, true).await;
-        assert_eq!(found, Err(Unseen::Stopped));
+        let (found, _) = preflight_of(&script, true).await;
+        assert_eq!(found, Err(PreflightError::Stopped));
     }
 }

@@ -1,5 +1,5 @@
-//! Where things lie on this machine, and whether they can: the run's own directory, the workspace, the output. It checks before
-//! anything is made, and must not make anything itself.
+//! Locations on this machine, and whether they can be used: the run's own directory, the workspace, the output. It checks before
+//! anything is created, and must not create anything itself.
 
 use std::fs;
 use std::io;
@@ -42,8 +42,8 @@ pub fn run_directory(state: &Path, run: &str) -> PathBuf {
     state.join("runs").join(run)
 }
 
-/// What is wrong with workspace and output, for a run of this name.
-pub fn check_places(
+/// Checks workspace and output of a run of this name.
+pub fn check_locations(
     run: &str,
     workspace: &StorageLocation,
     output: &StorageLocation,
@@ -131,7 +131,7 @@ fn check_writable(path: &Path) -> Result<(), String> {
                     error.kind(),
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
                 ) => {}
-            Err(error) => return Err(format!("cannot look at {}: {error}", ancestor.display())),
+            Err(error) => return Err(format!("cannot read {}: {error}", ancestor.display())),
         }
     }
     Err(format!("no part of {} exists", absolute.display()))
@@ -226,7 +226,7 @@ mod tests {
     }
 
     fn errors(workspace: &Path, output: &Path) -> String {
-        let errors = check_places("mine", &place(workspace), &place(output));
+        let errors = check_locations("mine", &place(workspace), &place(output));
         errors
             .iter()
             .map(ToString::to_string)
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_that_do_not_exist_yet_are_fine_and_are_not_made() {
+    fn missing_directories_are_accepted() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(
             errors(&directory.path().join("a/b"), &directory.path().join("c/d")),
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_way_is_named() {
+    fn file_in_the_way_is_named() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("file"), "").unwrap();
         let text = errors(
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_cannot_be_written_to_is_refused() {
+    fn read_only_location_is_rejected() {
         let directory = tempfile::tempdir().unwrap();
         let text = errors(
             &directory.path().join("w"),
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_files_in_the_output_are_refused() {
+    fn foreign_output_files_are_rejected() {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("o");
         fs::create_dir(&output).unwrap();
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dataset_of_another_run_is_refused_and_our_own_is_not() {
+    fn only_own_dataset_is_accepted() {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("o");
         fs::create_dir_all(output.join("data")).unwrap();
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_inside_the_workspace_is_refused() {
+    fn output_inside_workspace_is_rejected() {
         let directory = tempfile::tempdir().unwrap();
         let workspace = directory.path().join("w");
         let text = errors(&workspace, &workspace.join("o"));
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workspace_in_a_store_has_its_runs_elsewhere() {
+    fn store_workspace_uses_state_directory() {
         let uri = |uri: &str| {
             state_directory(&StorageLocation {
                 uri: Some(uri.into()),

@@ -1,4 +1,4 @@
-//! Takes up the stages of a plan and starts as many workers as the machine has room for.
+//! Registers the stages of a plan and starts as many workers as the machine has room for.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -7,127 +7,131 @@ use scalequest_crds::protocol::progress::Progress;
 use scalequest_crds::v1alpha1::Stage;
 use tokio::sync::watch;
 
-use super::{Driver, Running, Work};
+use super::{RunLoop, StageRun, WorkerProcess};
+use crate::allocation::{Allocation, AvailableResources, ResourceRequest, allocate};
 use crate::attempt::Attempt;
 use crate::durable::replace_file;
 use crate::lock::{Lock, LockError};
 use crate::memory::{stage_gpu_memory, stage_host_memory, stage_memory};
 use crate::prune::stage_lock;
-use crate::share::{Free, Need, Share, share};
-use crate::stage_work::{Job, StageWork};
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
+use crate::stage_state::{StageState, WorkItem};
 
-/// Waiting workers that are looked at: more than any machine starts at once.
-const LOOK_AHEAD: usize = 256;
+/// Most candidates for the next workers: more than any machine starts at once.
+const MAX_CANDIDATES: usize = 256;
 
-impl Driver {
-    /// Makes the plan's stages known here, and locks those that nobody else works on.
-    pub(super) fn take_up(&mut self) {
+impl RunLoop {
+    /// Registers the plan's stages, and locks those that no other run computes.
+    pub(super) fn register_stages(&mut self) {
         for task in self.last_plan.start.clone() {
             let name = task.id.clone();
             if self
-                .works
+                .stages
                 .iter()
-                .any(|work| work.name == name && work.state.task().key == task.key)
+                .any(|stage| stage.name == name && stage.state.task().key == task.key)
             {
                 continue;
             }
             let percent = i64::from(self.session.run.limits().max_failed_shards_percent);
             let writes_elsewhere = task.id.stage == Stage::Publish;
-            let state = StageWork::new(task, percent);
+            let state = StageState::new(task, percent);
             let state = if writes_elsewhere {
-                state.make_again()
+                state.rerun()
             } else {
                 state
             };
-            self.works.push(Work {
+            self.stages.push(StageRun {
                 state,
                 name,
                 lock: None,
-                told_wait: false,
-                began: Instant::now(),
-                dropped: false,
-                shown: None,
+                has_reported_wait: false,
+                started_at: Instant::now(),
+                is_unplanned: false,
+                reported_at: None,
                 baseline: None,
                 tokens: 0,
             });
         }
         // In the order of the plan, whatever order they became known in.
-        let order = |work: &Work| {
+        let order = |stage: &StageRun| {
             self.last_plan
                 .start
                 .iter()
-                .position(|task| task.id == work.name)
+                .position(|task| task.id == stage.name)
                 .unwrap_or(usize::MAX)
         };
-        self.works.sort_by_key(order);
-        for index in 0..self.works.len() {
-            if self.works[index].lock.is_none() && !self.works[index].dropped {
+        self.stages.sort_by_key(order);
+        for index in 0..self.stages.len() {
+            if self.stages[index].lock.is_none() && !self.stages[index].is_unplanned {
                 self.lock_stage(index);
             }
         }
     }
 
-    /// Locks a stage, so that two runs on one workspace that need the same stage do not both make it.
+    /// Locks a stage, so that two runs on one workspace that need the same stage do not both compute it.
     fn lock_stage(&mut self, index: usize) {
-        let work = &self.works[index];
-        let task = work.state.task();
+        let stage = &self.stages[index];
+        let task = stage.state.task();
         let path = stage_lock(&self.session.state, task.id.stage, &task.key);
         match Lock::take(&path, &format!("run {}", self.session.run.name())) {
             Ok(lock) => {
-                self.works[index].lock = Some(lock);
-                self.works[index].began = Instant::now();
+                self.stages[index].lock = Some(lock);
+                self.stages[index].started_at = Instant::now();
             }
             Err(LockError::Held { holder }) => {
                 // A stage of our own with the same content (two generators alike): its turn comes by itself.
                 let is_ours = self
-                    .works
+                    .stages
                     .iter()
                     .any(|other| other.lock.is_some() && other.state.task().key == task.key);
-                if !is_ours && !work.told_wait {
+                if !is_ours && !stage.has_reported_wait {
                     let message = format!(
-                        "{}: waiting for {holder}, which makes the same stage",
-                        work.name
+                        "{}: waiting for {holder}, which computes the same stage",
+                        stage.name
                     );
-                    self.works[index].told_wait = true;
+                    self.stages[index].has_reported_wait = true;
                     self.warn(message);
                 }
             }
             Err(LockError::Io { path, source }) => {
-                self.broken
+                self.abort_reason
                     .get_or_insert(format!("cannot lock {path}: {source}"));
             }
         }
     }
 
-    /// Starts what is ready and fits.
+    /// Starts the work items that are ready and fit.
     pub(super) fn start_ready(&mut self) {
         let now = Instant::now();
-        let mut waiting: Vec<(usize, Job, Need)> = Vec::new();
-        for (index, work) in self.works.iter().enumerate() {
-            if work.lock.is_some() && !work.dropped && waiting.len() < LOOK_AHEAD {
-                let jobs = work.state.ready(now);
+        let mut waiting: Vec<(usize, WorkItem, ResourceRequest)> = Vec::new();
+        for (index, stage) in self.stages.iter().enumerate() {
+            if stage.lock.is_some() && !stage.is_unplanned && waiting.len() < MAX_CANDIDATES {
+                let items = stage.state.ready(now);
                 waiting.extend(
-                    jobs.into_iter()
-                        .take(LOOK_AHEAD)
-                        .map(|job| (index, job, self.need(work, job))),
+                    items
+                        .into_iter()
+                        .take(MAX_CANDIDATES)
+                        .map(|item| (index, item, self.request(stage, item))),
                 );
             }
         }
-        let held: (usize, i64) = self.running.values().fold((0, 0), |sum, running| {
-            (sum.0 + running.cores, sum.1 + running.memory)
+        let in_use: (usize, i64) = self.workers.values().fold((0, 0), |sum, worker| {
+            (sum.0 + worker.cores, sum.1 + worker.memory)
         });
-        let free = Free {
-            cores: self.session.machine.cores.saturating_sub(held.0),
-            memory: self.session.machine.memory - held.1,
+        let free = AvailableResources {
+            cores: self.session.machine.cores.saturating_sub(in_use.0),
+            memory: self.session.machine.memory - in_use.1,
             gpus: self.free_gpus(),
-            idle: self.running.is_empty(),
+            idle: self.workers.is_empty(),
         };
-        let room = self.session.limit.saturating_sub(self.running.len());
-        let needs: Vec<Need> = waiting.iter().map(|(_, _, need)| *need).collect();
-        for ((index, job, need), given) in waiting.into_iter().zip(share(&free, &needs, room)) {
-            if let Err(message) = self.start(index, job, need, given) {
-                self.broken.get_or_insert(message);
+        let room = self.session.limit.saturating_sub(self.workers.len());
+        let requests: Vec<ResourceRequest> =
+            waiting.iter().map(|(_, _, request)| *request).collect();
+        for ((index, item, request), given) in
+            waiting.into_iter().zip(allocate(&free, &requests, room))
+        {
+            if let Err(message) = self.start(index, item, request, given) {
+                self.abort_reason.get_or_insert(message);
                 return;
             }
         }
@@ -135,24 +139,24 @@ impl Driver {
 
     /// The GPUs that no worker holds, with the memory that was free on each at the beginning.
     fn free_gpus(&self) -> Vec<(usize, i64)> {
-        let is_held = |place: usize| self.running.values().any(|each| each.gpu == Some(place));
+        let is_in_use = |place: usize| self.workers.values().any(|each| each.gpu == Some(place));
         let gpus = self.session.gpus.all.iter().map(|gpu| gpu.free).enumerate();
-        gpus.filter(|(place, _)| !is_held(*place)).collect()
+        gpus.filter(|(place, _)| !is_in_use(*place)).collect()
     }
 
-    fn need(&self, work: &Work, job: Job) -> Need {
-        let task = work.state.task();
+    fn request(&self, stage: &StageRun, item: WorkItem) -> ResourceRequest {
+        let task = stage.state.task();
         let spec = self.session.run.spec();
         let facts = &self.session.record.preflight.models;
         let (generator, on) = (task.id.generator.as_deref(), self.session.gpus.on);
-        match job {
-            Job::Shard(_) => Need {
+        match item {
+            WorkItem::Shard(_) => ResourceRequest {
                 memory: stage_host_memory(task.id.stage, generator, spec, facts, on),
                 max_cores: usize::MAX,
                 gpu: stage_gpu_memory(task.id.stage, generator, spec, facts, on),
             },
             // Checking digests and writing rejects: a core each, next to no memory.
-            Job::Seal | Job::GiveUp(_) => Need {
+            WorkItem::Seal | WorkItem::MarkFailed(_) => ResourceRequest {
                 memory: stage_memory(Stage::Filter, None, spec, facts),
                 max_cores: 1,
                 gpu: None,
@@ -161,21 +165,27 @@ impl Driver {
     }
 
     /// Starts one worker.
-    fn start(&mut self, index: usize, job: Job, need: Need, given: Share) -> Result<(), String> {
-        let Share { cores, gpu } = given;
-        let visible = self.session.gpus.told.then(|| self.uuid(gpu));
+    fn start(
+        &mut self,
+        index: usize,
+        item: WorkItem,
+        request: ResourceRequest,
+        given: Allocation,
+    ) -> Result<(), String> {
+        let Allocation { cores, gpu } = given;
+        let visible = self.session.gpus.are_assigned.then(|| self.uuid(gpu));
         let task_file = self.write_task(index)?;
-        let work = &mut self.works[index];
-        let task = work.state.task().clone();
-        let number = work.state.started(job);
+        let stage = &mut self.stages[index];
+        let task = stage.state.task().clone();
+        let number = stage.state.begin_attempt(item);
         let stem = format!(
             "{}-{}",
-            work.name.file_stem(),
+            stage.name.file_stem(),
             &task.key[..task.key.len().min(8)]
         );
-        let (what, mut arguments) = match job {
-            Job::Seal => ("seal".to_string(), vec!["seal".to_string()]),
-            Job::Shard(shard) | Job::GiveUp(shard) => {
+        let (what, mut arguments) = match item {
+            WorkItem::Seal => ("seal".to_string(), vec!["seal".to_string()]),
+            WorkItem::Shard(shard) | WorkItem::MarkFailed(shard) => {
                 let stop_with_us = "--stop-on-stdin-eof".to_string();
                 (
                     format!("shard-{shard}"),
@@ -188,10 +198,10 @@ impl Driver {
                 )
             }
         };
-        match job {
-            Job::GiveUp(_) => arguments.push("--mark-failed".into()),
-            Job::Shard(_) => mark_begun(&task_file),
-            Job::Seal => {}
+        match item {
+            WorkItem::MarkFailed(_) => arguments.push("--mark-failed".into()),
+            WorkItem::Shard(_) => mark_started(&task_file),
+            WorkItem::Seal => {}
         }
         arguments.extend(["--task".to_string(), task_file.display().to_string()]);
         let directory = &self.session.directory;
@@ -209,29 +219,29 @@ impl Driver {
         };
         let id = self.next_id;
         self.next_id += 1;
-        let (stop, asked) = watch::channel(Stop::No);
-        self.running.insert(
+        let (shutdown, asked) = watch::channel(Shutdown::None);
+        self.workers.insert(
             id,
-            Running {
+            WorkerProcess {
                 key: task.key,
-                name: work.name.clone(),
-                job,
+                name: stage.name.clone(),
+                item,
                 number,
                 cores,
-                memory: need.memory,
+                memory: request.memory,
                 gpu,
-                began: Instant::now(),
+                started_at: Instant::now(),
                 charged: Duration::ZERO,
                 progress: Progress::default(),
-                stop,
+                shutdown,
                 log: attempt.log.display().to_string(),
             },
         );
-        tracing::info!(stage = %work.name, ?job, cores, gpu, attempt = number, "worker started");
-        let said = self.said.0.clone();
+        tracing::info!(stage = %stage.name, ?item, cores, gpu, attempt = number, "worker started");
+        let progress_channel = self.progress_channel.0.clone();
         self.attempts.spawn(async move {
-            // The driver lives as long as its workers do.
-            let tell = |progress| drop(said.send((id, progress)));
+            // The run loop lives as long as its workers do.
+            let tell = |progress| drop(progress_channel.send((id, progress)));
             (id, attempt.run(asked, tell).await)
         });
         Ok(())
@@ -245,10 +255,10 @@ impl Driver {
 
     /// Writes the stage's task where workers read it.
     fn write_task(&self, index: usize) -> Result<PathBuf, String> {
-        let task = self.works[index].state.task();
+        let task = self.stages[index].state.task();
         let path = self.session.directory.join("tasks").join(format!(
             "{}-{}.json",
-            self.works[index].name.file_stem(),
+            self.stages[index].name.file_stem(),
             task.key
         ));
         let json =
@@ -258,7 +268,7 @@ impl Driver {
         }
         replace_file(&path, &json).map_err(|error| {
             format!(
-                "cannot write {}: {error}; mend that, then the same command goes on",
+                "cannot write {}: {error}; fix that, then run the same command again to resume",
                 path.display()
             )
         })?;
@@ -266,13 +276,13 @@ impl Driver {
     }
 }
 
-/// Notes that this run has begun to compute a stage: what it finds finished later is then its own, not reused.
-fn mark_begun(task_file: &std::path::Path) {
+/// Notes that this run has started to compute a stage: what it finds finished later is then its own, not reused.
+fn mark_started(task_file: &std::path::Path) {
     // Lost, it would only make the usage of a resumed stage look reused.
-    let _ = std::fs::File::create(begun_marker(task_file));
+    let _ = std::fs::File::create(started_marker(task_file));
 }
 
 /// The file that says that this run has computed part of a stage.
-pub(super) fn begun_marker(task_file: &std::path::Path) -> PathBuf {
-    task_file.with_extension("begun")
+pub(super) fn started_marker(task_file: &std::path::Path) -> PathBuf {
+    task_file.with_extension("started")
 }

@@ -1,4 +1,4 @@
-//! What is told while a run is driven: progress with rates, the status, and what is written for `scalequest status`.
+//! Reports of a run under way: progress with rates, the status, and the status file.
 
 use std::time::{Duration, Instant};
 
@@ -6,21 +6,21 @@ use scalequest_crds::protocol::progress::Progress;
 use scalequest_crds::v1alpha1::conditions::reason;
 use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
 
-use super::live::Live;
-use super::{Driver, Work};
+use super::{RunLoop, StageRun};
 use crate::machine::now_millis;
 use crate::progress::{Event, StageProgress};
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
+use crate::status_file::StatusFile;
 use scalequest_core::status::conditions::Degradation;
 use scalequest_core::status::{
-    ShardProgress, StageProgress as AtWork, StatusInput, status as project,
+    ShardProgress, StageProgress as AtWork, StatusInput, status as status_of,
 };
 
 /// Least time between two progress events of a stage.
-const PACE: Duration = Duration::from_millis(250);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
-impl Driver {
-    pub(super) fn tell_start(&mut self) {
+impl RunLoop {
+    pub(super) fn report_start(&mut self) {
         let session = &self.session;
         let event = Event::RunStarted {
             run: session.run.name().to_string(),
@@ -37,15 +37,15 @@ impl Driver {
         }
     }
 
-    pub(super) fn tell_stopping(&mut self) {
-        if *self.stop.borrow() == Stop::Gently {
-            let workers = self.running.len();
+    pub(super) fn report_stopping(&mut self) {
+        if *self.shutdown.borrow() == Shutdown::Graceful {
+            let workers = self.workers.len();
             self.show(&Event::Stopping { workers });
         }
     }
 
-    /// Tells how far the dataset is, when that changed.
-    pub(super) fn tell_status(&mut self) {
+    /// Reports how far the dataset is, if that changed.
+    pub(super) fn report_status(&mut self) {
         let accepted = self
             .session
             .record
@@ -53,76 +53,76 @@ impl Driver {
             .iter()
             .any(|wave| wave.end.is_some())
             .then(|| self.session.record.accepted());
-        if accepted.is_some() && accepted != self.told_accepted {
-            self.told_accepted = accepted;
+        if accepted.is_some() && accepted != self.reported_accepted {
+            self.reported_accepted = accepted;
             let status = Box::new(self.status());
             self.show(&Event::Status { status });
         }
     }
 
-    /// Takes up what a worker says of itself.
+    /// Handles the progress of a worker.
     pub(super) fn progressed(&mut self, id: u64, progress: Progress) {
-        let Some(running) = self.running.get_mut(&id) else {
+        let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        running.progress = progress;
-        let (name, key) = (running.name.clone(), running.key.clone());
+        worker.progress = progress;
+        let (name, key) = (worker.name.clone(), worker.key.clone());
         let now = Instant::now();
         let Some(index) = self
-            .works
+            .stages
             .iter()
-            .position(|work| work.name == name && work.state.task().key == key)
+            .position(|stage| stage.name == name && stage.state.task().key == key)
         else {
             return;
         };
-        if self.works[index]
-            .shown
-            .is_some_and(|shown| now.duration_since(shown) < PACE)
+        if self.stages[index]
+            .reported_at
+            .is_some_and(|reported_at| now.duration_since(reported_at) < PROGRESS_INTERVAL)
         {
             return;
         }
         let progress = self.stage_progress(index, now);
-        let work = &mut self.works[index];
-        work.shown = Some(now);
-        if work.baseline.is_none() && progress.done > 0 {
-            work.baseline = Some((now, progress.done, progress.tokens));
+        let stage = &mut self.stages[index];
+        stage.reported_at = Some(now);
+        if stage.baseline.is_none() && progress.done > 0 {
+            stage.baseline = Some((now, progress.done, progress.tokens));
         }
         self.show(&Event::StageProgressed { name, progress });
     }
 
-    /// How far a stage is: its committed shards and what its workers say.
+    /// Returns how far a stage is: its committed shards and the progress of its workers.
     fn stage_progress(&self, index: usize, now: Instant) -> StageProgress {
-        let work = &self.works[index];
-        let task = work.state.task();
-        let committed = (work.state.committed() * task.shard_rows).min(task.rows);
+        let stage = &self.stages[index];
+        let task = stage.state.task();
+        let committed = (stage.state.committed() * task.shard_rows).min(task.rows);
         let mut progress = StageProgress {
-            tokens: work.tokens,
-            shards_done: work.state.committed(),
+            tokens: stage.tokens,
+            shards_done: stage.state.committed(),
             shards: task.shards(),
             ..StageProgress::default()
         };
-        for running in self
-            .running
+        for worker in self
+            .workers
             .values()
-            .filter(|running| running.name == work.name && running.key == task.key)
+            .filter(|worker| worker.name == stage.name && worker.key == task.key)
         {
-            progress.add(&running.progress);
+            progress.add(&worker.progress);
         }
         if task.id.stage.is_sharded() {
             progress.done = (progress.done + committed).min(task.rows);
             progress.total = task.rows;
         }
-        rates(&mut progress, work, now);
+        rates(&mut progress, stage, now);
         progress
     }
 
     /// The status of the run, projected from its record.
     pub(super) fn status(&mut self) -> SynthesisRunStatus {
-        let status = project(&StatusInput {
+        let status = status_of(&StatusInput {
             run: &self.session.run,
             record: &self.session.record,
             plan: &self.last_plan,
-            progress: &self.at_work(),
+            progress: &self.active_stages(),
             degradations: &self.degradations(),
             previous: &self.conditions,
             generation: None,
@@ -132,90 +132,90 @@ impl Driver {
         status
     }
 
-    /// What needs a person's eye while the run goes on.
+    /// Returns what needs attention while the run continues.
     fn degradations(&self) -> Vec<Degradation> {
         let damaged = (!self.observed.corrupted.is_empty()).then(|| {
             Degradation::new(
                 reason::OUTPUT_CORRUPTED,
-                "finished work was found damaged or gone and is made again; the run's log names it",
+                "finished work was found corrupt or gone and is recomputed; the run's log names it",
             )
         });
         damaged.into_iter().collect()
     }
 
-    /// What is known of the stages at work.
-    fn at_work(&self) -> Vec<AtWork> {
-        let shards = |work: &Work| {
-            let mine = |running: &&super::Running| {
-                running.name == work.name && running.key == work.state.task().key
+    /// Returns the progress of the stages under way.
+    fn active_stages(&self) -> Vec<AtWork> {
+        let shards = |stage: &StageRun| {
+            let mine = |worker: &&super::WorkerProcess| {
+                worker.name == stage.name && worker.key == stage.state.task().key
             };
-            let shard = |running: &super::Running| {
-                let since_millis = now_millis() - super::millis(running.began.elapsed());
+            let shard = |worker: &super::WorkerProcess| {
+                let since_millis = now_millis() - super::millis(worker.started_at.elapsed());
                 Some(ShardProgress {
-                    shard: running.job.shard()?,
+                    shard: worker.item.shard()?,
                     since_millis,
-                    latest: running.progress.clone(),
+                    latest: worker.progress.clone(),
                 })
             };
-            self.running
+            self.workers
                 .values()
                 .filter(mine)
                 .filter_map(shard)
                 .collect::<Vec<_>>()
         };
-        let at_work = |work: &Work| {
-            let shards = shards(work);
+        let active_stages = |stage: &StageRun| {
+            let shards = shards(stage);
             AtWork {
-                key: work.state.task().key.clone(),
-                committed: work.state.committed(),
-                failed: work.state.given_up(),
+                key: stage.state.task().key.clone(),
+                committed: stage.state.committed(),
+                failed: stage.state.failed_shards(),
                 has_started: !shards.is_empty(),
                 shards,
                 job: None,
             }
         };
-        self.works.iter().map(at_work).collect()
+        self.stages.iter().map(active_stages).collect()
     }
 
-    pub(super) fn write_live(&mut self) {
+    pub(super) fn write_status_file(&mut self) {
         let now = Instant::now();
         let event = |index: usize| {
             let (name, progress) = (
-                self.works[index].name.clone(),
+                self.stages[index].name.clone(),
                 self.stage_progress(index, now),
             );
             serde_json::to_value(Event::StageProgressed { name, progress }).ok()
         };
-        let is_active = |index: &usize| self.works[*index].state.active() > 0;
-        let active = (0..self.works.len())
+        let is_active = |index: &usize| self.stages[*index].state.active() > 0;
+        let active = (0..self.stages.len())
             .filter(is_active)
             .filter_map(event)
             .collect();
-        let live = Live {
+        let status_file = StatusFile {
             pid: std::process::id(),
             at_millis: now_millis(),
             status: self.status(),
             active,
         };
-        live.write(&self.session.directory);
+        status_file.write(&self.session.directory);
     }
 
-    /// The last status, written for those who look later.
+    /// Returns the last status, and writes it for later readers.
     pub(super) fn finish(&mut self) -> SynthesisRunStatus {
         let status = self.status();
-        let live = Live {
+        let status_file = StatusFile {
             pid: std::process::id(),
             at_millis: now_millis(),
             status: status.clone(),
             active: Vec::new(),
         };
-        live.write(&self.session.directory);
+        status_file.write(&self.session.directory);
         status
     }
 }
 
-fn rates(progress: &mut StageProgress, work: &Work, now: Instant) {
-    let Some((since, done, tokens)) = work.baseline else {
+fn rates(progress: &mut StageProgress, stage: &StageRun, now: Instant) {
+    let Some((since, done, tokens)) = stage.baseline else {
         return;
     };
     let seconds = now.duration_since(since).as_secs_f64();

@@ -1,4 +1,4 @@
-//! What a running run shows to `scalequest status`: a small file, written every second or so, that nothing is decided from.
+//! The status file of a run for `scalequest status`, written every second or so. Nothing is decided from it.
 
 use std::fs;
 use std::path::Path;
@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Name of the file within a run's directory.
-const LIVE: &str = "status.json";
+const STATUS_FILE: &str = "status.json";
 
-/// What a runner last wrote.
+/// The status that a runner wrote last.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Live {
+pub struct StatusFile {
     /// The runner's process.
     pub pid: u32,
     /// When this was written, in milliseconds since 1970.
@@ -24,18 +24,19 @@ pub struct Live {
     pub active: Vec<Value>,
 }
 
-impl Live {
+impl StatusFile {
     /// Writes the file. A reader sees the old or the new one.
     pub fn write(&self, directory: &Path) {
-        let aside = directory.join("status.tmp");
-        // For display only: where it cannot be written, the record cannot either, and that is said.
+        let temporary = directory.join("status.tmp");
+        // For display only: if it cannot be written, the record cannot either, which is an error.
         let _ = serde_json::to_vec(self).map(|json| {
-            fs::write(&aside, json).and_then(|()| fs::rename(&aside, directory.join(LIVE)))
+            fs::write(&temporary, json)
+                .and_then(|()| fs::rename(&temporary, directory.join(STATUS_FILE)))
         });
     }
 
-    /// Reads the file; none where there is none that can be read.
-    pub fn read(directory: &Path) -> Option<Live> {
-        serde_json::from_slice(&fs::read(directory.join(LIVE)).ok()?).ok()
+    /// Reads the file; `None` if there is none that can be read.
+    pub fn read(directory: &Path) -> Option<StatusFile> {
+        serde_json::from_slice(&fs::read(directory.join(STATUS_FILE)).ok()?).ok()
     }
 }
