@@ -101,7 +101,7 @@ fn llama_cpp_serves_judge_responder_reward() {
             .next()
             .and_then(|each| each.seal.clone())
             .expect("a seal");
-        assert_eq!(seal.backends, ["endpoint:qwen"], "{stage}");
+        assert_eq!(run.backends(stage)[0], ["endpoint:qwen"], "{stage}");
         assert!(
             seal.counts.rows_in > 0 && seal.counts.tokens_in > 0,
             "{stage}: {:?}",

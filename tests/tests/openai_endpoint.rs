@@ -297,14 +297,9 @@ fn killed_run_pays_no_answer_twice() {
     let undisturbed = FinishedRun::read(quiet.path(), "served");
     let once = server.answered();
     assert_eq!(once.values().sum::<usize>(), server.requests());
-    let backends: Vec<_> = undisturbed
-        .stages(Stage::Respond)
-        .filter_map(|stage| stage.seal.clone())
-        .collect();
+    let backends = undisturbed.backends(Stage::Respond);
     assert!(
-        backends
-            .iter()
-            .all(|seal| seal.backends == ["endpoint:tiny-chat"]),
+        backends.iter().all(|each| each == &["endpoint:tiny-chat"]),
         "{backends:?}"
     );
 
@@ -388,9 +383,7 @@ fn endpoint_rewards_match_the_engine() {
         TinyRun::rewarded("rewarded", model).write(&env);
         env.run().exits_with(0);
         let run = FinishedRun::read(env.path(), "rewarded");
-        let seals = run.stages(Stage::Reward);
-        let seals = seals.filter_map(|each| each.seal.as_ref());
-        let backends: Vec<String> = seals.flat_map(|seal| seal.backends.clone()).collect();
+        let backends = run.backends(Stage::Reward).concat();
         let rows: Vec<AnsweredRow> = run.rows(Stage::Reward, "rows");
         (rows, backends)
     };

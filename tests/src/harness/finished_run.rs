@@ -34,7 +34,7 @@ impl FinishedRun {
     pub fn read(root: &Path, name: &str) -> Self {
         let directory = root.join("workspace/runs").join(name);
         let loaded = load(&directory).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(loaded.damage, None, "the record is damaged");
+        assert_eq!(loaded.corruption, None, "the record is corrupt");
         let record = loaded
             .record
             .unwrap_or_else(|| panic!("{} holds no record", directory.display()));
@@ -77,6 +77,24 @@ impl FinishedRun {
                     .unwrap_or_else(|error| panic!("{stage}: {error:?}"));
                 let rows: Result<Vec<T>, _> = RowReader::all(&dir, &seal, table).collect();
                 rows.unwrap_or_else(|error| panic!("{stage}: {error:?}"))
+            })
+            .collect()
+    }
+
+    /// Returns the compute backends of each sealed output of a stage, as its seal in the workspace lists them.
+    ///
+    /// # Panics
+    /// If a seal cannot be read.
+    #[track_caller]
+    pub fn backends(&self, stage: Stage) -> Vec<Vec<String>> {
+        let workspace = self.root.join("workspace");
+        let store = Store::open(&workspace.display().to_string()).expect("a workspace");
+        self.stages(stage)
+            .filter(|each| each.seal.is_some())
+            .map(|each| {
+                let seal = StageDir::new(&store, stage, &each.key).sealed();
+                seal.unwrap_or_else(|error| panic!("{stage}: {error:?}"))
+                    .backends
             })
             .collect()
     }
