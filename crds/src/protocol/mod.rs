@@ -20,3 +20,6 @@ pub mod progress;
 pub mod exit_codes;
 
 pub mod content_key;
+
+/// File name of the worker's program.
+pub const WORKER_PROGRAM: &str = "scalequest-worker";

@@ -55,4 +55,6 @@ pub use stage::Stage;
 pub use stage_id::StageId;
 pub use status::SynthesisRunStatus;
 pub use storage_location::{SeedQuestions, StorageLocation, Store};
-pub use synthesis_run::{Budget, Domain, MAX_NAME, Recipe, SynthesisRun, SynthesisRunSpec, Target};
+pub use synthesis_run::{
+    API_VERSION, Budget, Domain, KIND, MAX_NAME, Recipe, SynthesisRun, SynthesisRunSpec, Target,
+};

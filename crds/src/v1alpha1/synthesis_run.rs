@@ -11,6 +11,12 @@ use super::{
     Reward, SeedQuestions, StorageLocation, Store, SynthesisRunStatus, Verification, patterns,
 };
 
+/// `apiVersion` of a SynthesisRun.
+pub const API_VERSION: &str = "scalequest.dev/v1alpha1";
+
+/// `kind` of a SynthesisRun.
+pub const KIND: &str = "SynthesisRun";
+
 /// Longest name of a run, in characters: the names of its Jobs and of their pods are derived from it and have at most 63.
 pub const MAX_NAME: usize = 40;
 

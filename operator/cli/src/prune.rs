@@ -7,6 +7,7 @@ use scalequest_crds::protocol::exit_codes;
 use super::arguments::PruneArguments;
 use super::{CliError, text};
 use scalequest_runner::machine::format_bytes;
+use scalequest_runner::progress::sentence::plural;
 use scalequest_runner::prune::{plan_gc, remove};
 
 /// Shows what may be removed from a workspace; removes it with `--yes`.
@@ -56,7 +57,7 @@ pub fn prune(arguments: &PruneArguments) -> Result<i32, CliError> {
         let _ = writeln!(
             out,
             "would remove {total} in {}{again}; {kept}",
-            places(found.removable.len())
+            plural(found.removable.len() as i64, "place")
         );
         text::print(&out)?;
         return Ok(exit_codes::run::DONE);
@@ -68,7 +69,7 @@ pub fn prune(arguments: &PruneArguments) -> Result<i32, CliError> {
     let _ = writeln!(
         out,
         "removed {total} in {}; {kept}",
-        places(found.removable.len() - outcome.len())
+        plural((found.removable.len() - outcome.len()) as i64, "place")
     );
     text::print(&out)?;
     Ok(exit_codes::run::DONE)
@@ -76,12 +77,4 @@ pub fn prune(arguments: &PruneArguments) -> Result<i32, CliError> {
 
 fn show(bytes: u64) -> String {
     format_bytes(i64::try_from(bytes).unwrap_or(i64::MAX))
-}
-
-fn places(count: usize) -> String {
-    if count == 1 {
-        "1 place".into()
-    } else {
-        format!("{count} places")
-    }
 }

@@ -13,14 +13,14 @@ use super::arguments::{OutputFormat, StatusArguments};
 use super::summary::numbers;
 use super::{CliError, text};
 use scalequest_core::plan::{Observations, plan};
-use scalequest_core::record::RunRecord;
+use scalequest_core::record::{RECORD_FILE, RunRecord};
 use scalequest_core::status::{StatusInput, status as project};
 use scalequest_core::validate::{Environment, validate};
 use scalequest_runner::locations::state_directory;
 use scalequest_runner::lock::Lock;
 use scalequest_runner::machine::now_millis;
 use scalequest_runner::progress::sentence::format_duration;
-use scalequest_runner::record_file::{self, RECORD};
+use scalequest_runner::record_file;
 use scalequest_runner::status_file::StatusFile;
 
 /// Prints how far a run is.
@@ -30,7 +30,7 @@ pub fn status(arguments: &StatusArguments) -> Result<i32, CliError> {
     let record = loaded.record.ok_or_else(|| {
         let why = loaded
             .corruption
-            .unwrap_or_else(|| format!("{} is not there", directory.join(RECORD).display()));
+            .unwrap_or_else(|| format!("{} is not there", directory.join(RECORD_FILE).display()));
         CliError::input(
             "DIR",
             format!("holds no record of a run that can be read: {why}"),
@@ -92,7 +92,7 @@ fn run_directory(dir: &Path, run: Option<&str>) -> Result<PathBuf, CliError> {
         }),
         false => dir.to_path_buf(),
     };
-    if workspace.join(RECORD).is_file() {
+    if workspace.join(RECORD_FILE).is_file() {
         return Ok(workspace);
     }
     let mut runs: Vec<String> = fs::read_dir(workspace.join("runs"))

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use scalequest_crds::digest::sha256_hex;
+use scalequest_crds::protocol::WORKER_PROGRAM;
 use scalequest_crds::v1alpha1::{Stage, StageId};
 
 /// Maximum length of a Job's name: its pods' host names contain it, and have at most 63 characters.
@@ -202,7 +203,7 @@ impl JobIdentity {
 /// Returns the labels of all objects of a run.
 pub fn run_labels(run: &str, uid: &str) -> BTreeMap<String, String> {
     let labels = [
-        ("app.kubernetes.io/name", "scalequest-worker"),
+        ("app.kubernetes.io/name", WORKER_PROGRAM),
         ("app.kubernetes.io/managed-by", OPERATOR),
         (RUN, run),
         (RUN_UID, uid),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use scalequest_core::retry::SHARD_RETRIES;
+use scalequest_crds::protocol::WORKER_PROGRAM;
 
 /// The value of `spec.managedBy` of runs that this controller reconciles, and its default.
 pub const MANAGED_BY: &str = "scalequest.dev/operator";
@@ -31,7 +32,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
-            worker_image: "scalequest-worker".into(),
+            worker_image: WORKER_PROGRAM.into(),
             worker_gpu_image: None,
             image_pull_policy: "IfNotPresent".into(),
             image_pull_secrets: Vec::new(),

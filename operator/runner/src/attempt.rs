@@ -17,6 +17,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::gpus::VISIBLE_VARIABLE;
+use super::program::{THREADS_VARIABLE, start_error};
 use super::shutdown::Shutdown;
 
 /// Grace period of a worker between the request to stop and its kill; the kill loses no more
@@ -104,7 +105,7 @@ impl Attempt {
             .args(&self.arguments)
             .arg("--report")
             .arg(&self.report);
-        command.env("RAYON_NUM_THREADS", self.cores.to_string());
+        command.env(THREADS_VARIABLE, self.cores.to_string());
         if let Some(gpu) = &self.gpu {
             command.env(VISIBLE_VARIABLE, gpu);
         }
@@ -114,12 +115,9 @@ impl Attempt {
             .stderr(log);
         // A terminal's Ctrl-C goes to a whole process group: workers are asked by the runner, not by the terminal.
         command.process_group(0).kill_on_drop(true);
-        command.spawn().map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("cannot start {}: {error}", self.program.display()),
-            )
-        })
+        command
+            .spawn()
+            .map_err(|error| io::Error::new(error.kind(), start_error(&self.program, &error)))
     }
 
     fn result(&self, status: ExitStatus, took: Duration) -> AttemptResult {

@@ -98,9 +98,6 @@ fn whole(path: &Path) -> PathBuf {
 /// Whether the directory is there, or could be made, and can be written to. A file is made in the nearest directory that
 /// exists and removed at once, since permissions alone do not tell (read-only file systems, root).
 fn check_writable(path: &Path) -> Result<(), String> {
-    if path.as_os_str().is_empty() {
-        return Err("is empty: name a directory".into());
-    }
     let absolute = std::path::absolute(path)
         .map_err(|error| format!("{} is no usable path: {error}", path.display()))?;
     for ancestor in absolute.ancestors() {

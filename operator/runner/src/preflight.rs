@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
+use super::program::{THREADS_VARIABLE, start_error};
 use super::shutdown::Shutdown;
 
 /// Why a preflight has no report.
@@ -52,7 +53,7 @@ pub async fn run_preflight(
     command
         .args(["preflight", "--spec", "-"])
         .args((!options.fetch).then_some("--no-fetch"))
-        .env("RAYON_NUM_THREADS", options.cores.to_string());
+        .env(THREADS_VARIABLE, options.cores.to_string());
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -61,7 +62,7 @@ pub async fn run_preflight(
     command.process_group(0).kill_on_drop(true);
     let child = command
         .spawn()
-        .map_err(|error| failed(format!("cannot start {}: {error}", program.display())))?;
+        .map_err(|error| failed(start_error(program, &error)))?;
     let (output, answer) = listen(child, spec, options.shutdown, options.progress)
         .await
         .map_err(|error| failed(format!("cannot wait for {}: {error}", program.display())))?;

@@ -9,10 +9,7 @@ use std::path::{Path, PathBuf};
 use scalequest_crds::digest::sha256_hex;
 
 use super::durable::replace_file;
-use scalequest_core::record::{RecordError, RunRecord};
-
-/// Name of the record within a run's directory.
-pub const RECORD: &str = "record.json";
+use scalequest_core::record::{RECORD_FILE, RecordError, RunRecord};
 
 /// Name of the record before it.
 const PREVIOUS: &str = "record.previous.json";
@@ -52,7 +49,7 @@ pub struct Loaded {
 /// # Errors
 /// The file is there and cannot be read, or another version of this program wrote it; for users.
 pub fn load(directory: &Path) -> Result<Loaded, String> {
-    let path = directory.join(RECORD);
+    let path = directory.join(RECORD_FILE);
     let problem = match read(&path)? {
         None => None,
         Some(Ok(record)) => {
@@ -110,7 +107,7 @@ fn read(path: &Path) -> Result<Option<Result<RunRecord, String>>, String> {
 
 /// Moves a corrupt record out of the way, to `record.corrupt-<n>.json`.
 pub fn quarantine(directory: &Path) -> io::Result<Option<PathBuf>> {
-    let path = directory.join(RECORD);
+    let path = directory.join(RECORD_FILE);
     if !path.exists() {
         return Ok(None);
     }
@@ -124,7 +121,7 @@ pub fn quarantine(directory: &Path) -> io::Result<Option<PathBuf>> {
 
 /// Writes the record; the one that was there becomes the one before it.
 pub fn save(directory: &Path, record: &RunRecord) -> io::Result<()> {
-    let path = directory.join(RECORD);
+    let path = directory.join(RECORD_FILE);
     let previous = directory.join(PREVIOUS);
     let quarantined = directory.join("record.previous.tmp");
     let _ = fs::remove_file(&quarantined);
@@ -180,7 +177,7 @@ mod tests {
         for garbage in [&b""[..], b"{\"version\": 1", b"\xff\xfe", b"{}"] {
             save(directory.path(), &record(1)).unwrap();
             save(directory.path(), &record(2)).unwrap();
-            fs::write(directory.path().join(RECORD), garbage).unwrap();
+            fs::write(directory.path().join(RECORD_FILE), garbage).unwrap();
             let found = load(directory.path()).unwrap();
             assert_eq!(found.record, Some(record(1)));
             assert!(found.corruption.unwrap().contains("record.json is corrupt"));
@@ -191,12 +188,12 @@ mod tests {
     fn any_flipped_bit_is_detected() {
         let directory = tempfile::tempdir().unwrap();
         save(directory.path(), &record(1)).unwrap();
-        let whole = fs::read(directory.path().join(RECORD)).unwrap();
+        let whole = fs::read(directory.path().join(RECORD_FILE)).unwrap();
         serde_json::from_slice::<serde_json::Value>(&whole).unwrap();
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] ^= 1 << (at % 8);
-            fs::write(directory.path().join(RECORD), bytes).unwrap();
+            fs::write(directory.path().join(RECORD_FILE), bytes).unwrap();
             let found = load(directory.path()).unwrap();
             assert!(found.record.is_none() && found.corruption.is_some(), "{at}");
         }
@@ -205,7 +202,7 @@ mod tests {
     #[test]
     fn corrupt_only_record_is_quarantined() {
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join(RECORD), "garbage").unwrap();
+        fs::write(directory.path().join(RECORD_FILE), "garbage").unwrap();
         let found = load(directory.path()).unwrap();
         assert!(
             found.record.is_none() && found.corruption.unwrap().contains("rebuilt from the spec")
@@ -226,7 +223,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for (version, message) in [(99, "version 99"), (1, "made by ScaleQuest 0.1")] {
             let text = wrap(&format!("{{\"version\": {version}}}"));
-            fs::write(directory.path().join(RECORD), text).unwrap();
+            fs::write(directory.path().join(RECORD_FILE), text).unwrap();
             assert!(load(directory.path()).unwrap_err().contains(message));
         }
     }

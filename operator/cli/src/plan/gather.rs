@@ -13,9 +13,10 @@ use super::super::CliError;
 use super::super::arguments::PlanArguments;
 use scalequest_core::estimate::profile::{MachineProfile, ModelIdentity, ProfileFile};
 use scalequest_core::estimate::{Assumptions, Measurements, assume, model_sizes};
+use scalequest_core::record::RECORD_FILE;
 use scalequest_core::validate::ValidRun;
 use scalequest_runner::locations::{run_directory, state_directory};
-use scalequest_runner::record_file::{self, RECORD};
+use scalequest_runner::record_file;
 
 /// What is known.
 pub struct PlanInputs {
@@ -98,7 +99,7 @@ fn earlier(
     sources: &mut Vec<String>,
 ) -> (Option<PreflightReport>, Option<Measurements>) {
     let directory = run_directory(&state_directory(&run.spec().workspace), run.name());
-    let place = directory.join(RECORD);
+    let place = directory.join(RECORD_FILE);
     let record = match record_file::load(&directory) {
         Ok(loaded) => loaded.record,
         Err(problem) => {

@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use super::cache::Reduce;
 use super::is_controlled;
 use crate::names::{JobIdentity, record_name};
-use crate::resources::config_maps::RECORD;
+use scalequest_core::record::RECORD_FILE;
 
 /// A ConfigMap of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Reduce<ConfigMap> for ObservedConfigMap {
         let name = map.name_any();
         let run = map.labels().get(crate::names::RUN)?;
         let is_record = name == record_name(run, uid);
-        let text = map.data.as_ref().and_then(|data| data.get(RECORD));
+        let text = map.data.as_ref().and_then(|data| data.get(RECORD_FILE));
         Some(ObservedConfigMap {
             uid: map.uid()?,
             version: map.resource_version().unwrap_or_default(),

@@ -8,16 +8,13 @@ use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunSpec};
 
 use super::Owner;
 use crate::names::{JobIdentity, KEY, record_name, run_labels};
-use scalequest_core::record::RunRecord;
+use scalequest_core::record::{RECORD_FILE, RunRecord};
 
 /// Key of a stage task.
 pub const TASK: &str = "task.json";
 
 /// Key of the spec of a preflight.
 pub const SPEC: &str = "spec.json";
-
-/// Key of a run record.
-pub const RECORD: &str = "record.json";
 
 /// Returns the text of a stage's task.
 pub fn task_text(task: &StageTask) -> String {
@@ -58,7 +55,7 @@ pub fn record_map(owner: &Owner, record: &RunRecord, version: Option<String>) ->
     metadata.resource_version = version;
     ConfigMap {
         metadata,
-        data: Some(BTreeMap::from([(RECORD.into(), record.to_json())])),
+        data: Some(BTreeMap::from([(RECORD_FILE.into(), record.to_json())])),
         ..ConfigMap::default()
     }
 }

@@ -19,7 +19,9 @@ pub mod task;
 mod volumes;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use scalequest_crds::v1alpha1::{PodSettings, Stage, SynthesisRun, SynthesisRunSpec};
+use scalequest_crds::v1alpha1::{
+    API_VERSION, KIND, PodSettings, Stage, SynthesisRun, SynthesisRunSpec,
+};
 use std::collections::BTreeMap;
 
 use super::names::OPERATOR;
@@ -65,8 +67,8 @@ impl Owner {
 
     fn reference(&self) -> OwnerReference {
         OwnerReference {
-            api_version: "scalequest.dev/v1alpha1".into(),
-            kind: "SynthesisRun".into(),
+            api_version: API_VERSION.into(),
+            kind: KIND.into(),
             name: self.name.clone(),
             uid: self.uid.clone(),
             controller: Some(true),

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{
     Container, LocalObjectReference, PodSpec, ResourceRequirements, SecurityContext, Toleration,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use scalequest_crds::protocol::WORKER_PROGRAM;
 use scalequest_crds::protocol::task::ModelServer;
 use scalequest_crds::v1alpha1::pods::{PodSettings, Quantity as Amount};
 use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
@@ -103,7 +104,7 @@ pub fn pod(
         name: CONTAINER.into(),
         image: Some(image.clone()),
         image_pull_policy: Some(settings.image_pull_policy.clone()),
-        command: Some(vec!["scalequest-worker".into()]),
+        command: Some(vec![WORKER_PROGRAM.into()]),
         args: Some(work.arguments),
         env: Some(env),
         env_from: Some(secrets(spec)).filter(|secrets| !secrets.is_empty()),

@@ -31,6 +31,9 @@ use crate::record::{Failure, Pins, RunRecord, StageFailure, StageRecord, WaveRec
 use crate::validate::ValidRun;
 use chain::{setup, wave_stages};
 
+/// Why a suspended run starts nothing.
+pub const SUSPENDED_BY_SPEC: &str = "spec.suspend is true";
+
 /// What an executor observes beyond the record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observations {
@@ -111,7 +114,7 @@ pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observations, now_mil
     }
     if run.spec().suspend {
         return Plan {
-            suspended: Some("spec.suspend is true".into()),
+            suspended: Some(SUSPENDED_BY_SPEC.into()),
             estimate,
             ..Plan::default()
         };

@@ -36,6 +36,9 @@ pub use seal::RecordError;
 pub use size::RECORD_MAX_BYTES;
 pub use usage::CountedUsage;
 
+/// File name of a record: in a run's directory, and in its ConfigMap.
+pub const RECORD_FILE: &str = "record.json";
+
 /// Version of the record's layout. A record of another version is rejected, not migrated.
 pub const RECORD_VERSION: u32 = 2;
 

@@ -10,7 +10,7 @@ use scalequest_crds::v1alpha1::conditions::{
     ACCEPTED, COMPLETE, DEGRADED, FAILED, PROGRESSING, SUSPENDED, reason,
 };
 
-use crate::plan::{End, Plan};
+use crate::plan::{End, Plan, SUSPENDED_BY_SPEC};
 
 /// Maximum length of a condition's message, in characters; the API server accepts 32,768 bytes.
 const MESSAGE_MAX: usize = 4096;
@@ -168,13 +168,13 @@ fn suspended_fields() -> ConditionFields {
     (
         FALSE,
         reason::SUSPENDED,
-        "spec.suspend is true; set it to false to resume the run".into(),
+        format!("{SUSPENDED_BY_SPEC}; set it to false to resume the run"),
     )
 }
 
 fn suspended(inputs: &ConditionInputs<'_>) -> ConditionFields {
     if inputs.suspended {
-        (TRUE, reason::SUSPENDED, "spec.suspend is true".into())
+        (TRUE, reason::SUSPENDED, SUSPENDED_BY_SPEC.into())
     } else {
         (FALSE, reason::AS_EXPECTED, "spec.suspend is false".into())
     }

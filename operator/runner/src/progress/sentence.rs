@@ -31,10 +31,7 @@ pub fn sentence(event: &Event) -> Option<String> {
                 format_bytes(*memory),
                 match gpus {
                     0 => String::new(),
-                    gpus => format!(
-                        ", {}",
-                        plural(i64::try_from(*gpus).unwrap_or(i64::MAX), "GPU")
-                    ),
+                    gpus => format!(", {}", plural(*gpus as i64, "GPU")),
                 }
             )
         }
@@ -88,7 +85,8 @@ pub fn sentence(event: &Event) -> Option<String> {
     })
 }
 
-fn plural(count: i64, noun: &str) -> String {
+/// Returns a number with its noun: `1 shard`, `2 shards`.
+pub fn plural(count: i64, noun: &str) -> String {
     if count == 1 {
         format!("1 {noun}")
     } else {

@@ -93,9 +93,8 @@ impl RunLoop {
                     self.warn(message);
                 }
             }
-            Err(LockError::Io { path, source }) => {
-                self.abort_reason
-                    .get_or_insert(format!("cannot lock {path}: {source}"));
+            Err(error @ LockError::Io { .. }) => {
+                self.abort_reason.get_or_insert(error.to_string());
             }
         }
     }

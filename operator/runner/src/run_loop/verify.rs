@@ -14,6 +14,7 @@ use super::RunLoop;
 use crate::accept::digest_file;
 use crate::attempt::{Attempt, AttemptResult};
 use crate::lock::Lock;
+use crate::progress::sentence::plural;
 use crate::shutdown::Shutdown;
 
 /// Grace period of orphaned workers; the run then continues beside them, which is safe (a shard is committed once, whoever is
@@ -37,7 +38,7 @@ impl RunLoop {
                 has_warned = true;
                 self.warn(format!(
                     "{} of a runner that was killed still save what they have; waiting for them",
-                    count(orphans.len(), "worker")
+                    plural(orphans.len() as i64, "worker")
                 ));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -222,14 +223,6 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .collect()
-}
-
-fn count(number: usize, noun: &str) -> String {
-    if number == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{number} {noun}s")
-    }
 }
 
 #[cfg(test)]

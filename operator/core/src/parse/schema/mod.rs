@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use scalequest_crds::protocol::preflight::FieldError;
-use scalequest_crds::v1alpha1::SynthesisRunStatus;
+use scalequest_crds::v1alpha1::{API_VERSION, KIND, SynthesisRunStatus};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -57,13 +57,8 @@ pub fn check_schema(value: &Value) -> Vec<FieldError> {
             ),
         )];
     };
-    expect(
-        members,
-        "apiVersion",
-        "scalequest.dev/v1alpha1",
-        &mut errors,
-    );
-    expect(members, "kind", "SynthesisRun", &mut errors);
+    expect(members, "apiVersion", API_VERSION, &mut errors);
+    expect(members, "kind", KIND, &mut errors);
     check_metadata(members.get("metadata"), &mut errors);
     let known = ["apiVersion", "kind", "metadata", "spec", "status"];
     for name in members
