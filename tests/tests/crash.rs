@@ -17,7 +17,7 @@ use scalequest_tests::harness::processes::{signal, wait_until, workers_below};
 use scalequest_tests::harness::{FinishedRun, TestEnv, TinyRun};
 
 /// Longest wait for a stage to come, or a run to end, on a machine that has other work.
-const PATIENCE: Duration = Duration::from_secs(180);
+const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Seed of the moments.
 const SEED: i64 = 20_241_024;
@@ -102,7 +102,7 @@ fn disturbed(env: &TestEnv, moments: &[Moment]) -> Vec<Struck> {
     let mut runner = env.start(&["run", "-f", "run.yaml"], "run.log");
     let mut struck = Vec::new();
     for (number, moment) in moments.iter().enumerate() {
-        let what = strike(&mut runner, env.path(), moment, PATIENCE, || {
+        let what = strike(&mut runner, env.path(), moment, TIMEOUT, || {
             is_over(env, moment)
         });
         if what == Struck::Killed && moment.victim == Victim::Runner {
@@ -114,7 +114,7 @@ fn disturbed(env: &TestEnv, moments: &[Moment]) -> Vec<Struck> {
         }
         struck.push(what);
     }
-    let status = wait_until("the end of the run", PATIENCE, || {
+    let status = wait_until("the end of the run", TIMEOUT, || {
         runner.try_wait().expect("a child")
     });
     let log = std::fs::read_to_string(env.path().join("run.log")).unwrap_or_default();
@@ -233,14 +233,14 @@ fn interrupted_run_resumes_to_same_bytes() {
                 .any(|a| a.contains(&format!("/{}-", stage.slug())))
                 && worker.get(1).is_some_and(|a| a == "run")
         };
-        wait_until(stage.slug(), PATIENCE, || {
+        wait_until(stage.slug(), TIMEOUT, || {
             workers_below(env.path())
                 .into_iter()
                 .find(|worker| sees(&worker.arguments))
         });
         std::thread::sleep(duration_of(stage).mul_f64(0.4));
         signal(runner.id(), "INT");
-        let status = wait_until("the end of the runner", PATIENCE, || {
+        let status = wait_until("the end of the runner", TIMEOUT, || {
             runner.try_wait().expect("a child")
         });
         let log = std::fs::read_to_string(env.path().join("run.log")).expect("a log");

@@ -12,7 +12,7 @@ use scalequest_tests::harness::processes::{signal, wait_until, workers_below};
 use scalequest_tests::harness::{Finished, FinishedRun, TestEnv, TinyRun};
 use serde_json::json;
 
-const PATIENCE: Duration = Duration::from_secs(240);
+const TIMEOUT: Duration = Duration::from_secs(240);
 
 fn server_program() -> Option<PathBuf> {
     let found = find_program();
@@ -57,7 +57,7 @@ fn start(env: &TestEnv, server: &ObjectServer) -> Child {
 
 #[track_caller]
 fn ends_well(env: &TestEnv, mut runner: Child) {
-    let status = wait_until("the end of the run", PATIENCE, || {
+    let status = wait_until("the end of the run", TIMEOUT, || {
         runner.try_wait().expect("a child")
     });
     let log = std::fs::read_to_string(env.path().join("run.log")).expect("a log");
@@ -96,7 +96,7 @@ fn object_store_run_matches_directories() {
     in_a_store().write(&troubled);
     let mut runner = start(&troubled, &server);
     for stage in ["qft", "label", "generate"] {
-        wait_until(stage, PATIENCE, || {
+        wait_until(stage, TIMEOUT, || {
             workers_below(troubled.path()).into_iter().find(|worker| {
                 worker
                     .arguments
@@ -106,7 +106,7 @@ fn object_store_run_matches_directories() {
         });
         server.restart(Duration::from_millis(1500));
     }
-    wait_until("respond", PATIENCE, || {
+    wait_until("respond", TIMEOUT, || {
         workers_below(troubled.path())
             .into_iter()
             .find(|worker| worker.arguments.iter().any(|a| a.contains("/respond-")))

@@ -142,11 +142,11 @@ fn silent_server_and_poison_request_are_distinguished() {
         retry: Duration::from_secs(2),
     };
     server.about("poison", Fault::Broken);
-    let patient = Timeouts {
+    let long = Timeouts {
         retry: Duration::from_secs(600),
         ..TIMEOUTS
     };
-    let client = Client::of(&server, patient);
+    let client = Client::of(&server, long);
     assert_eq!(client.ask(questions(1)).1, Ok(()), "it answers others");
     server.every(1, &[Fault::Silent]);
     let (answered, end) = Client::of(&server, short).ask(questions(2));

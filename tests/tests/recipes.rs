@@ -417,8 +417,8 @@ fn status_works_beside_the_runner() {
     let env = TestEnv::new();
     TinyRun::full("watched").write(&env);
     let mut runner = env.start(&["run", "-f", "run.yaml"], "run.log");
-    let patience = Duration::from_secs(120);
-    wait_until("a worker", patience, || {
+    let timeout = Duration::from_secs(120);
+    wait_until("a worker", timeout, || {
         workers_below(env.path())
             .into_iter()
             .find(|worker| worker.arguments.get(1).is_some_and(|a| a == "run"))
@@ -429,7 +429,7 @@ fn status_works_beside_the_runner() {
         "running already",
         &format!("process {}", runner.id()),
     ]);
-    let live = wait_until("a status of the run under way", patience, || {
+    let live = wait_until("a status of the run under way", timeout, || {
         let finished = env.scalequest(&["status", "workspace", "--output", "json"]);
         let status: Value = serde_json::from_str(&finished.stdout).ok()?;
         (status["running"] == true

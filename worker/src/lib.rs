@@ -1,5 +1,6 @@
-//! The worker: executes one stage task of a synthesis run. `stages` drives the modules below it, which do not know each other: `openai`,
-//! `hub`; `storage`, `filters`, `publish`; `prompts` and `answers`; and the crate `scalequest-engine`.
+//! The worker: executes one stage task of a synthesis run. `cli` reads the task; `stages` drives the modules below it and the crate
+//! `scalequest-engine`; `preflight` checks a spec before a run. The lower modules know neither stages nor tasks: `openai` and `hub` (over `http`),
+//! `publish` and `hub` (over `storage`), `filters`, `answers` and `prompts`.
 
 pub mod cli;
 

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use super::measure::{first_jobs, unix_seconds};
 
 /// How long all runs may take.
-const PATIENCE: Duration = Duration::from_secs(4 * 3600);
+const TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 
 /// What was seen of all runs. Times in seconds, one a run, in the order in which they were made.
 pub struct Made {
@@ -88,7 +88,7 @@ pub async fn make_runs(space: &Namespace, runs: usize, audit: &Path, user: &str)
             );
         }
         assert!(
-            begun.elapsed() < PATIENCE,
+            begun.elapsed() < TIMEOUT,
             "{count} of {runs} runs have ended"
         );
         tokio::time::sleep(Duration::from_millis(200)).await;

@@ -53,20 +53,20 @@ pub enum Struck {
 /// more.
 ///
 /// # Panics
-/// If no worker is seen at the stage within `patience`.
+/// If no worker is seen at the stage within `timeout`.
 pub fn strike(
     runner: &mut Child,
     directory: &Path,
     moment: &Moment,
-    patience: Duration,
+    timeout: Duration,
     is_past: impl Fn() -> bool,
 ) -> Struck {
     let begun = Instant::now();
     let is_there = |worker: &Worker| is_at(worker, moment);
     let first = loop {
         assert!(
-            begun.elapsed() < patience,
-            "no worker at {moment:?} was seen within {patience:?}"
+            begun.elapsed() < timeout,
+            "no worker at {moment:?} was seen within {timeout:?}"
         );
         if matches!(runner.try_wait(), Ok(Some(_))) {
             return Struck::Ended;

@@ -53,17 +53,17 @@ pub fn signal(pid: u32, name: &str) {
 /// Looks every few milliseconds until `look` finds something.
 ///
 /// # Panics
-/// If it finds nothing within `patience`.
+/// If it finds nothing within `timeout`.
 #[track_caller]
-pub fn wait_until<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_until<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
         assert!(
-            begun.elapsed() < patience,
-            "{what} did not happen within {patience:?}"
+            begun.elapsed() < timeout,
+            "{what} did not happen within {timeout:?}"
         );
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -24,7 +24,7 @@ use super::{network, volumes};
 use crate::harness::processes::wait_until;
 
 /// How long a server may take to be ready.
-const PATIENCE: Duration = Duration::from_secs(180);
+const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A cluster.
 pub struct Cluster {
@@ -82,7 +82,7 @@ impl Cluster {
         let kubeconfig = credentials.kubeconfig("admin");
         let background = background();
         let answers = |server: &mut Server| {
-            wait_until("an answer of the API server", PATIENCE, || {
+            wait_until("an answer of the API server", TIMEOUT, || {
                 server.assert_runs();
                 wait_on(&background, is_answering(&kubeconfig)).then_some(())
             });
@@ -149,7 +149,7 @@ impl Cluster {
     /// Waits until the API server answers, controllers work and every namespace gets its service account.
     #[track_caller]
     pub fn wait_until_ready(&self) {
-        wait_until("a ready cluster", PATIENCE, || {
+        wait_until("a ready cluster", TIMEOUT, || {
             self.control_plane().assert_runs();
             self.block_on(is_ready(&self.kubeconfig)).then_some(())
         });

@@ -13,7 +13,7 @@ use super::slot::{SLOTS, Slot};
 use crate::harness::binaries::binary;
 
 /// How long to wait for a free slot.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A slot that is ours until this is dropped.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ pub fn keep() {
 /// Waits for a free slot and locks it.
 fn first_free() -> (Slot, File) {
     let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
+    while begun.elapsed() < TIMEOUT {
         for slot in (0..SLOTS).map(Slot::new) {
             let file = File::create(slot.lock()).expect("a lock file");
             match file.try_lock() {
@@ -90,5 +90,5 @@ fn first_free() -> (Slot, File) {
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-    panic!("all {SLOTS} places for clusters were taken for {PATIENCE:?}");
+    panic!("all {SLOTS} places for clusters were taken for {TIMEOUT:?}");
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::cluster::Cluster;
 
 /// How long anything in a cluster may take before a test gives up on it.
-pub const PATIENCE: Duration = Duration::from_secs(600);
+pub const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A namespace. Deleted when dropped.
 pub struct Namespace {
@@ -108,13 +108,13 @@ impl Namespace {
         K: Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Serialize + Clone + Debug,
         K::DynamicType: Default,
     {
-        self.wait_within(PATIENCE, name, is_wanted).await
+        self.wait_within(TIMEOUT, name, is_wanted).await
     }
 
-    /// The same with a patience of one's own.
+    /// The same with another timeout.
     pub async fn wait_within<K>(
         &self,
-        patience: Duration,
+        timeout: Duration,
         name: &str,
         is_wanted: impl Fn(&K) -> bool,
     ) -> K
@@ -131,8 +131,8 @@ impl Namespace {
                 return object.clone();
             }
             assert!(
-                begun.elapsed() < patience,
-                "{name} did not become what was waited for within {patience:?}: {}",
+                begun.elapsed() < timeout,
+                "{name} did not become what was waited for within {timeout:?}: {}",
                 serde_json::to_string_pretty(&found).unwrap_or_default()
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -156,15 +156,15 @@ pub async fn eventually<T, F>(what: &str, look: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
-    eventually_within(PATIENCE, what, look).await
+    eventually_within(TIMEOUT, what, look).await
 }
 
-/// The same with a patience of one's own.
+/// The same with another timeout.
 ///
 /// # Panics
 /// If it finds nothing in time.
 pub async fn eventually_within<T, F>(
-    patience: Duration,
+    timeout: Duration,
     what: &str,
     mut look: impl FnMut() -> F,
 ) -> T
@@ -177,8 +177,8 @@ where
             return found;
         }
         assert!(
-            begun.elapsed() < patience,
-            "{what} did not happen within {patience:?}"
+            begun.elapsed() < timeout,
+            "{what} did not happen within {timeout:?}"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -22,7 +22,7 @@ use scalequest_tests::kubernetes::{Cluster, Namespace};
 use serde_json::{Value, json};
 
 /// How long a whole run may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(900);
+const TIMEOUT: Duration = Duration::from_secs(900);
 
 /// What `scalequest run` makes of a run.
 fn on_one_machine(run: &TinyRun) -> Dataset {
@@ -52,7 +52,7 @@ async fn apply(space: &Namespace, manifest: &Value) {
 async fn complete(space: &Namespace, name: &str) -> SynthesisRun {
     let ended = |run: &SynthesisRun| is(run, "Complete") || is(run, "Failed");
     let run = space
-        .wait_within::<SynthesisRun>(PATIENCE, name, ended)
+        .wait_within::<SynthesisRun>(TIMEOUT, name, ended)
         .await;
     assert!(
         is(&run, "Complete"),

@@ -4,7 +4,7 @@
 use futures::StreamExt;
 use scalequest_tests::kubernetes::Cluster;
 use scalequest_tests::kubernetes::api_proxy::Treatment;
-use scalequest_tests::kubernetes::simulated_run::{End, PATIENCE, SimulatedRun, run};
+use scalequest_tests::kubernetes::simulated_run::{End, SimulatedRun, TIMEOUT, run};
 use scalequest_tests::kubernetes::simulated_worker::FaultPlan;
 
 use crate::{SERVERS, reference};
@@ -18,7 +18,7 @@ async fn crash_at(n: u64) -> Option<End> {
     let mut crashed = SimulatedRun::begin(Cluster::shared(), "crash", treatment, fault_plan).await;
     crashed.proxy.cut_at(n);
     crashed.make(run()).await;
-    let cut = tokio::time::timeout(PATIENCE, crashed.proxy.is_cut()).await;
+    let cut = tokio::time::timeout(TIMEOUT, crashed.proxy.is_cut()).await;
     cut.ok()?;
     crashed.operator.kill();
     crashed.proxy.open();
@@ -49,7 +49,7 @@ async fn operator_crashes_change_no_result() {
         match ended {
             Ok(Some(end)) if end == *reference => {}
             Ok(Some(end)) => wrong.push(format!("write {n}: {end:#?}")),
-            Ok(None) => wrong.push(format!("write {n} is not made in {PATIENCE:?}")),
+            Ok(None) => wrong.push(format!("write {n} is not made in {TIMEOUT:?}")),
             Err(error) => wrong.push(format!("write {n}: {error}")),
         }
     }

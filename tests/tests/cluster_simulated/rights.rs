@@ -12,7 +12,7 @@ use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 use scalequest_tests::kubernetes::api_proxy::{ApiProxy, Asked, Call, Treatment};
 use scalequest_tests::kubernetes::namespace::{eventually, eventually_within};
 use scalequest_tests::kubernetes::simulated_run::{
-    NAME, PATIENCE, SimulatedRun, install, is, run, run_in_pieces, says,
+    NAME, SimulatedRun, TIMEOUT, install, is, run, run_in_pieces, says,
 };
 use scalequest_tests::kubernetes::simulated_worker::{FaultPlan, PausedWorker};
 use scalequest_tests::kubernetes::{Cluster, Namespace};
@@ -91,7 +91,7 @@ async fn whole_script(
     };
     simulated_run
         .space
-        .wait_within::<Job>(PATIENCE, name, has_two)
+        .wait_within::<Job>(TIMEOUT, name, has_two)
         .await;
 
     // Twice, so that an event is told again: in this stage, and in the one that follows.
@@ -106,7 +106,7 @@ async fn whole_script(
     drop(paused);
 
     let runs = simulated_run.space.api::<SynthesisRun>();
-    eventually_within(PATIENCE, "the end of the run's time", || async {
+    eventually_within(TIMEOUT, "the end of the run's time", || async {
         let there = runs.get_opt(NAME).await.ok()?;
         there.is_none().then_some(())
     })
@@ -114,7 +114,7 @@ async fn whole_script(
     let told = |run: &SynthesisRun| says(run, reason::PODS_WAITING, "missing");
     let space = &simulated_run.space;
     space
-        .wait_within::<SynthesisRun>(PATIENCE, "stuck", told)
+        .wait_within::<SynthesisRun>(TIMEOUT, "stuck", told)
         .await;
 }
 

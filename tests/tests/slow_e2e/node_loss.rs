@@ -16,7 +16,7 @@ use scalequest_tests::kubernetes::simulated_run::{install_account, is, says};
 use scalequest_tests::kubernetes::{Cluster, Namespace, Options, image};
 
 /// How long Kubernetes, and then the run, may take.
-const PATIENCE: Duration = Duration::from_secs(900);
+const TIMEOUT: Duration = Duration::from_secs(900);
 
 /// A worker that makes a shard, and its node.
 async fn at_work(space: &Namespace, stage: &str) -> Option<(String, String)> {
@@ -63,7 +63,7 @@ async fn node_loss_moves_work_to_another_node() {
             && says(run, reason::NODE_LOST, taint)
     };
     let told = space
-        .wait_within::<SynthesisRun>(PATIENCE, "lost", said)
+        .wait_within::<SynthesisRun>(TIMEOUT, "lost", said)
         .await;
     assert!(is(&told, "Degraded"));
     eprintln!("said after {:.0} s", begun.elapsed().as_secs_f64());
@@ -72,7 +72,7 @@ async fn node_loss_moves_work_to_another_node() {
     cluster.kubectl(&arguments).exits_with(0);
     let ended = |run: &SynthesisRun| is(run, "Complete") || is(run, "Failed");
     let done = space
-        .wait_within::<SynthesisRun>(PATIENCE, "lost", ended)
+        .wait_within::<SynthesisRun>(TIMEOUT, "lost", ended)
         .await;
     assert!(
         is(&done, "Complete") && !is(&done, "Degraded"),

@@ -27,7 +27,7 @@ use end::strip;
 pub use end::{End, place};
 
 /// How long a run may take with many beside it on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+pub const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Name of the run.
 pub const NAME: &str = "simulated";
@@ -198,7 +198,7 @@ impl SimulatedRun {
     /// Waits until the run is as wanted.
     pub async fn until(&self, is_wanted: impl Fn(&SynthesisRun) -> bool) -> SynthesisRun {
         let space = &self.space;
-        space.wait_within(PATIENCE, NAME, is_wanted).await
+        space.wait_within(TIMEOUT, NAME, is_wanted).await
     }
 
     /// Waits until the run has ended, which is to be well, and nothing is written any more; what is left.

@@ -3,7 +3,7 @@
 use scalequest_crds::v1alpha1::SynthesisRun;
 use tokio::sync::mpsc;
 
-use super::{NAME, PATIENCE, SimulatedRun};
+use super::{NAME, SimulatedRun, TIMEOUT};
 use crate::kubernetes::simulated_worker::PausedWorker;
 
 impl SimulatedRun {
@@ -25,13 +25,13 @@ impl SimulatedRun {
             }
             panic!("there are no workers any more, and none was {what}")
         };
-        match tokio::time::timeout(PATIENCE, wanted).await {
+        match tokio::time::timeout(TIMEOUT, wanted).await {
             Ok(worker) => worker,
             Err(_) => {
                 let run = self.space.api::<SynthesisRun>().get_opt(NAME).await;
                 let run = run.ok().flatten().and_then(|run| run.status);
                 let conditions = run.map(|status| status.conditions);
-                panic!("no worker was {what} within {PATIENCE:?}; the run: {conditions:?}")
+                panic!("no worker was {what} within {TIMEOUT:?}; the run: {conditions:?}")
             }
         }
     }
