@@ -55,7 +55,7 @@ mod tests {
         let json = serde_json::to_string(&line).unwrap();
         assert_eq!(
             json,
-            r#"{"time":"1970-01-01T00:00:00Z","event":"stageStarted","wave":2,"stage":"Judge","rows":5,"shards":1}"#
+            r#"{"time":"1970-01-01T00:00:00Z","event":"stageStarted","stage":"Judge","wave":2,"rows":5,"shards":1}"#
         );
     }
 }

@@ -73,7 +73,7 @@ pub fn run(what: &FakeRun) -> ValidRun {
     let text = format!(
         "apiVersion: scalequest.dev/v1alpha1
 kind: SynthesisRun
-metadata: {{name: any_fake_run}}
+metadata: {{name: fake-run}}
 spec:
   recipe: Math
   seed: 5
