@@ -69,6 +69,7 @@ lint: ## Check format, clippy, documentation and dependencies
 	charts/generate.py --check
 	tests/lint/unused_dependencies.py
 	tests/lint/same_features.py
+	tests/lint/walls.py
 	tests/lint/module_circles.py
 	tests/lint/terms.py
 
