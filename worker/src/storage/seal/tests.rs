@@ -125,7 +125,7 @@ fn corruption_before_sealing_is_recomputed() {
                 sealed.warnings
             );
             assert!(
-                sealed.warnings[0].contains("rows 5..10 of stage rate"),
+                sealed.warnings[0].contains("rows 5..10 of stage score"),
                 "{:?}",
                 sealed.warnings
             );
