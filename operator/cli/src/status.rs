@@ -60,7 +60,7 @@ pub fn status(arguments: &StatusArguments) -> Result<i32, CliError> {
     Ok(exit_codes::run::DONE)
 }
 
-/// The status that the record alone tells.
+/// Returns the status that follows from the record alone.
 fn projected(
     record: &RunRecord,
     last: Option<&StatusFile>,

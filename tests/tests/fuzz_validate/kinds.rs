@@ -58,7 +58,7 @@ pub const KINDS: &[FaultKind] = &[
     kind("", "is no model of this spec"),
     kind("", "is no generator of this spec"),
     kind("", "is declared twice"),
-    kind("", "is no language that the filter can tell apart"),
+    kind("", "is no language that the filter can distinguish"),
     // Models.
     kind("engine.server", "is set, but the engine's type is"),
     kind("engine.openAI", "is set, but the engine's type is"),

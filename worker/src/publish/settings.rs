@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn locations_are_reduced_to_file_names() {
         let mut settings = Vec::new();
-        let value = serde_json::json!({"benchmarks": [{"path": "/home/somebody/test.jsonl", "questionField": "q"}], "keep": ["en", "de"]});
+        let value = serde_json::json!({"benchmarks": [{"path": "/home/user/test.jsonl", "questionField": "q"}], "keep": ["en", "de"]});
         flatten("filters", &value, &mut settings);
         let lines: Vec<_> = settings
             .iter()

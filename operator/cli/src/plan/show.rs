@@ -13,7 +13,7 @@ use scalequest_core::estimate::{
 use scalequest_core::plan::size::pilot;
 use scalequest_core::validate::ValidRun;
 
-/// Hours below which a machine's time is told in seconds.
+/// Hours below which a machine's time is shown in seconds.
 const FEW_HOURS: f64 = 2.0;
 
 /// What is shown.
@@ -249,7 +249,7 @@ fn show_time(hours: f64, in_seconds: bool) -> String {
     }
 }
 
-/// Hours with as many places as tell something.
+/// Formats hours with the decimals that are significant.
 fn show_hours(hours: f64) -> String {
     match hours {
         h if h >= 10.0 => format!("{h:.1}"),

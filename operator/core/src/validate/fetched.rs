@@ -63,7 +63,7 @@ pub(super) fn cache(
         (Environment::Cluster, None) => notes.extend(fetched().map(|(index, member)| {
             field_error(
                 format!("spec.models[{index}].source.{member}"),
-                "is fetched anew by every pod that uses it, to its own scratch volume: set spec.modelCache to have it fetched once",
+                "is fetched again by every pod that uses it, to its own scratch volume: set spec.modelCache to have it fetched once",
             )
         })),
         _ => {}

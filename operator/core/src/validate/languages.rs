@@ -1,4 +1,4 @@
-//! Languages to keep: each is one that the filter can tell apart, and named once.
+//! Languages to keep: each is one that the filter can distinguish, and named once.
 
 use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::{LANGUAGES, SynthesisRunSpec, language_codes};
@@ -22,7 +22,7 @@ pub(super) fn check(spec: &SynthesisRunSpec, errors: &mut Vec<FieldError>) {
         errors.push(field_error(
             format!("spec.filters.language.keep[{index}]"),
             format!(
-                "`{code}` is no language that the filter can tell apart{} (there are: {})",
+                "`{code}` is no language that the filter can distinguish{} (there are: {})",
                 meant(code),
                 known.join(", ")
             ),

@@ -261,7 +261,7 @@ fn invalid_specs_name_field_and_fix() {
         (
             "  responses:",
             "  filters: {language: {keep: [en, jp]}}\n  responses:",
-            "spec.filters.language.keep[1]: `jp` is no language that the filter can tell apart; did you mean ja? (there are: bn Bengali, de German",
+            "spec.filters.language.keep[1]: `jp` is no language that the filter can distinguish; did you mean ja? (there are: bn Bengali, de German",
         ),
         (
             "output: {path: out}",
