@@ -9,6 +9,7 @@ use std::time::Duration;
 use scalequest_crds::v1alpha1::Stage;
 use scalequest_tests::harness::corruption::{Corruption, largest_file};
 use scalequest_tests::harness::dataset::{files_below, published};
+use scalequest_tests::harness::finished_run::stage_of_file;
 use scalequest_tests::harness::processes::{signal, wait_until};
 use scalequest_tests::harness::{Finished, FinishedRun, TestEnv, TinyRun};
 
@@ -35,13 +36,12 @@ fn copy() -> (TestEnv, FinishedRun) {
     (env, run)
 }
 
-/// Stages, by their names in paths, of which a worker made a shard; sorted, each once.
-fn made_again(run: &FinishedRun) -> Vec<String> {
+/// Returns the stages of which a worker computed a shard; sorted, each once.
+fn recomputed(run: &FinishedRun) -> Vec<Stage> {
     let logs = files_below(&run.root.join("workspace/runs").join(NAME).join("logs"));
     let shards = logs.iter().filter(|log| log.contains("-shard-"));
-    let mut stages: Vec<String> = shards
-        .filter_map(|log| log.split('-').next().map(str::to_owned))
-        .collect();
+    let mut stages: Vec<Stage> = shards.filter_map(|log| stage_of_file(log)).collect();
+    stages.sort();
     stages.dedup();
     stages
 }
@@ -58,7 +58,7 @@ fn ends_the_same(finished: Finished, run: &FinishedRun) {
 }
 
 /// Damages the largest object of a stage and runs again: the damage is named, and that stage alone is made again.
-fn an_object_is_made_again(stage: Stage, damage: Corruption) {
+fn corrupted_object_is_recomputed(stage: Stage, damage: Corruption) {
     let (env, run) = copy();
     let object = largest_file(&directory(&run, stage).join("objects"));
     let name = object
@@ -69,12 +69,7 @@ fn an_object_is_made_again(stage: Stage, damage: Corruption) {
     let before = fs::read(&object).expect("an object");
     damage.apply(&object);
     let finished = env.run().says(&["warning", &name]);
-    assert_eq!(
-        made_again(&run),
-        [stage.slug()],
-        "{damage:?}: {}",
-        finished.stderr
-    );
+    assert_eq!(recomputed(&run), [stage], "{damage:?}: {}", finished.stderr);
     assert!(
         fs::read(&object).is_ok_and(|now| now == before),
         "{damage:?}: the object of {stage} is not what it was"
@@ -84,9 +79,9 @@ fn an_object_is_made_again(stage: Stage, damage: Corruption) {
 
 #[test]
 fn corrupted_trained_model_is_retrained() {
-    an_object_is_made_again(Stage::Qft, Corruption::FlipBit);
-    an_object_is_made_again(Stage::Qpo, Corruption::Truncate);
-    an_object_is_made_again(Stage::TrainScorer, Corruption::Delete);
+    corrupted_object_is_recomputed(Stage::Qft, Corruption::FlipBit);
+    corrupted_object_is_recomputed(Stage::Qpo, Corruption::Truncate);
+    corrupted_object_is_recomputed(Stage::TrainScorer, Corruption::Delete);
 }
 
 #[test]
@@ -102,7 +97,7 @@ fn corrupted_rows_are_recomputed() {
     .into_iter()
     .zip(Corruption::ALL.into_iter().cycle())
     {
-        an_object_is_made_again(stage, damage);
+        corrupted_object_is_recomputed(stage, damage);
     }
 }
 
@@ -159,7 +154,7 @@ fn corrupted_manifests_and_seals_are_rewritten() {
         damage.apply(&manifest);
         let finished = env.run();
         assert!(
-            !made_again(&run).contains(&"judge".to_string()),
+            !recomputed(&run).contains(&Stage::Judge),
             "{damage:?}: a seal alone needs no work: {}",
             finished.stderr
         );
@@ -180,9 +175,11 @@ fn corrupted_record_falls_back_to_previous() {
         damage.apply(&record);
         ends_the_same(env.run().says(&["warning", "record.json"]), &run);
         assert!(
-            made_again(&run).iter().all(|stage| stage == "publish"),
+            recomputed(&run)
+                .iter()
+                .all(|stage| *stage == Stage::Publish),
             "{damage:?}: {:?}",
-            made_again(&run)
+            recomputed(&run)
         );
     }
 }
@@ -195,9 +192,11 @@ fn lost_record_is_rebuilt_from_workspace() {
     }
     ends_the_same(env.run(), &run);
     assert!(
-        made_again(&run).iter().all(|stage| stage == "publish"),
+        recomputed(&run)
+            .iter()
+            .all(|stage| *stage == Stage::Publish),
         "{:?}",
-        made_again(&run)
+        recomputed(&run)
     );
 }
 
@@ -219,9 +218,11 @@ fn corrupted_publication_is_republished() {
         damage.apply(&path);
         let finished = env.run().says(&["warning", "dataset"]);
         assert!(
-            made_again(&run).iter().all(|stage| stage == "publish"),
+            recomputed(&run)
+                .iter()
+                .all(|stage| *stage == Stage::Publish),
             "{file} {damage:?}: {:?}",
-            made_again(&run)
+            recomputed(&run)
         );
         ends_the_same(finished, &run);
     }
@@ -244,7 +245,7 @@ fn removed_output_is_republished() {
     let (env, run) = copy();
     fs::remove_dir_all(run.root.join("dataset")).expect("the dataset");
     ends_the_same(env.run(), &run);
-    assert_eq!(made_again(&run), ["publish"]);
+    assert_eq!(recomputed(&run), [Stage::Publish]);
 }
 
 #[test]

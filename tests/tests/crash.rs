@@ -68,7 +68,7 @@ fn moment(stage: Stage, doing: Doing, victim: Victim, round: u64) -> Moment {
         Doing::Seal => 0.0,
     };
     Moment {
-        stage: stage.slug(),
+        stage,
         doing,
         victim,
         after: duration_of(stage).mul_f64(share),
@@ -85,7 +85,7 @@ fn is_over(env: &TestEnv, moment: &Moment) -> bool {
         let of_it: Vec<_> = record
             .stages
             .iter()
-            .filter(|stage| stage.id.stage.slug() == moment.stage)
+            .filter(|stage| stage.id.stage == moment.stage)
             .collect();
         let is_setup = of_it
             .first()
@@ -133,7 +133,7 @@ fn no_worker_is_left(directory: &Path) {
 
 #[test]
 fn runs_killed_anywhere_end_in_same_bytes() {
-    let killed: Mutex<BTreeSet<(Doing, Victim, &str)>> = Mutex::default();
+    let killed: Mutex<BTreeSet<(Doing, Victim, Stage)>> = Mutex::default();
     let count: Mutex<usize> = Mutex::default();
     let campaign = |moments: Vec<Moment>| {
         let env = TestEnv::new();
@@ -194,10 +194,10 @@ fn runs_killed_anywhere_end_in_same_bytes() {
         let known = killed.lock().expect("no panic").clone();
         let stages = Stage::ALL
             .into_iter()
-            .filter(move |stage| !known.contains(&(Doing::Shard, victim, stage.slug())));
+            .filter(move |stage| !known.contains(&(Doing::Shard, victim, *stage)));
         stages
             .map(move |stage| Moment {
-                stage: stage.slug(),
+                stage,
                 doing: Doing::Shard,
                 victim,
                 after: Duration::ZERO,

@@ -115,6 +115,6 @@ fn too_many_gpus_are_rejected() {
         "2",
         "1 can be used (nvidia-smi finds 2, CUDA_VISIBLE_DEVICES is `1`)",
     );
-    refused("echo none", None, "1", "say --gpus 0 to use none");
+    refused("echo none", None, "1", "set --gpus 0 to use none");
     assert!(!env.path().join("workspace").exists());
 }

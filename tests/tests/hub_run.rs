@@ -58,13 +58,13 @@ fn hub_model_matches_folder_and_resumes() {
     let (env, _) = written(HubServer::source(CHAT));
     let endpoint = [("HF_ENDPOINT", hub.endpoint())];
 
-    // Looking at a spec fetches nothing.
+    // Validating a spec fetches nothing.
     let mut validate = env.command(&["validate", "-f", "run.yaml"]);
     validate.envs(endpoint.iter().map(|(name, value)| (*name, value)));
     let validated: Finished = validate.output().expect("scalequest starts").into();
     validated
         .exits_with(0)
-        .says(&["spec.models[0].source.hub", "not here yet", "MiB"]);
+        .says(&["spec.models[0].source.hub", "not cached yet", "MiB"]);
     assert!(hub.sent().is_empty());
 
     // Ctrl-C while the model is fetched.

@@ -5,6 +5,9 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use scalequest_crds::v1alpha1::Stage;
+
+use super::finished_run::stage_of_file;
 use super::processes::{Worker, signal, workers_below};
 
 /// Whom to kill.
@@ -28,8 +31,8 @@ pub enum Doing {
 /// A moment of a run: this long after a worker at the stage is first seen.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
-    /// The stage's name in paths.
-    pub stage: &'static str,
+    /// The stage.
+    pub stage: Stage,
     /// What the worker does there.
     pub doing: Doing,
     /// Whom to kill.
@@ -115,8 +118,7 @@ fn is_at(worker: &Worker, moment: &Moment) -> bool {
         .skip_while(|a| *a != "--task")
         .nth(1);
     let file = task.and_then(|path| Path::new(path).file_name()?.to_str());
-    let is_stage = file.is_some_and(|file| file.split('-').next() == Some(moment.stage));
-    is_stage
+    file.and_then(stage_of_file) == Some(moment.stage)
         && worker.arguments.get(1).is_some_and(|a| a == verb)
         && !worker.arguments.iter().any(|a| a == "--verify")
 }

@@ -199,3 +199,12 @@ impl FinishedRun {
         );
     }
 }
+
+/// Returns the stage that a task or log file belongs to: the one whose slug begins the file's name, as in
+/// `train-scorer-da784c28-shard-0-1.log`. `None` if there is none.
+pub fn stage_of_file(name: &str) -> Option<Stage> {
+    Stage::ALL.into_iter().find(|stage| {
+        name.strip_prefix(stage.slug())
+            .is_some_and(|rest| rest.starts_with('-'))
+    })
+}

@@ -111,7 +111,7 @@ pub const KINDS: &[FaultKind] = &[
     kind("", "0 draws the same question"),
     kind("", "0 draws the same response"),
     kind("qpo.epochs", "0 would train nothing"),
-    kind("spec", "the run's record of"),
+    kind("spec", "fit into the run's record"),
     // The form again, where nothing more can be said.
     kind("", "is missing"),
 ];
