@@ -216,7 +216,7 @@ fn crashing_servers_are_restarted() {
     // The command is part of what a stage is addressed by: the same one, with a third argument that changes nothing.
     let (other, dying) = finish(&[&program, "{model}", "{port}", "25"]);
     assert_eq!(undisturbed.dataset().parquet, dying.dataset().parquet);
-    assert!(logs(&other).contains("the model's server ended and is started again"));
+    assert!(logs(&other).contains("the model's server ended, restarting it"));
 }
 
 #[test]
