@@ -107,6 +107,32 @@ impl Fixture {
     }
 }
 
+/// Every command's help equals its reviewed golden file; `INSTA_UPDATE=always cargo test` rewrites the files.
+#[test]
+fn help_matches_golden_files() {
+    let help = |command: &[&str]| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_scalequest"));
+        let done = program.args(command).arg("--help").env_clear().output();
+        let Output { status, stdout, .. } = done.unwrap();
+        assert!(status.success());
+        String::from_utf8(stdout).unwrap()
+    };
+    insta::assert_snapshot!("help", help(&[]));
+    for command in [
+        "run",
+        "operator",
+        "validate",
+        "plan",
+        "status",
+        "recipes",
+        "crd",
+        "prune",
+        "completions",
+    ] {
+        insta::assert_snapshot!(format!("help_{command}"), help(&[command]));
+    }
+}
+
 #[test]
 fn help_lists_exit_codes_and_examples() {
     let said = Fixture::new().run(&["--help"]);

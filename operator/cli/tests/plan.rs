@@ -116,6 +116,20 @@ fn hours(plan: &Value, stage: &str) -> f64 {
 }
 
 #[test]
+fn plan_table_matches_golden_files() {
+    let desk = Desk::new();
+    fs::write(desk.path().join("r.json"), desk.profile(true)).unwrap();
+    let table = |more: &[&str]| {
+        let (code, out, err) = desk.plan(more);
+        assert_eq!(code, Some(0), "{err}");
+        out
+    };
+    insta::assert_snapshot!("plan", table(&[]));
+    insta::assert_snapshot!("plan_for_device", table(&["--device", "h100"]));
+    insta::assert_snapshot!("plan_with_profile", table(&["--profile", "r.json"]));
+}
+
+#[test]
 fn profiles_plan_for_this_machine() {
     let desk = Desk::new();
     fs::write(desk.path().join("r.json"), desk.profile(true)).unwrap();

@@ -180,6 +180,22 @@ mod tests {
     }
 
     #[test]
+    fn help_matches_golden_files() {
+        let whole = Arguments::command().term_width(100);
+        let mut whole = whole.mut_subcommands(|command| {
+            command
+                .term_width(100)
+                .mut_args(|argument| argument.hide_env_values(true))
+        });
+        whole.build();
+        insta::assert_snapshot!("help", whole.render_long_help().to_string());
+        for command in whole.get_subcommands_mut() {
+            let name = format!("help_{}", command.get_name());
+            insta::assert_snapshot!(name, command.render_long_help().to_string());
+        }
+    }
+
+    #[test]
     fn profile_accepts_several_dtypes() {
         let words = [
             "scalequest-worker",

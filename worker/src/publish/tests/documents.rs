@@ -63,6 +63,12 @@ fn header(card: &str) -> serde_json::Value {
 }
 
 #[test]
+fn card_matches_golden_file() {
+    let (card, ..) = published(&FakeRun::default());
+    insta::assert_snapshot!("card", card);
+}
+
+#[test]
 fn card_header_is_the_hubs_yaml() {
     let (card, _, output) = published(&FakeRun::default());
     let header = header(&card);
