@@ -146,7 +146,7 @@ pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observations, now_mil
     let mut intact = true;
     for position in &wanted {
         match record.sealed(position) {
-            Some(sealed) if !observed.corrupted.contains(&sealed.key) => continue,
+            Some((stage, _)) if !observed.corrupted.contains(&stage.key) => continue,
             Some(_) => intact = false,
             None => {}
         }

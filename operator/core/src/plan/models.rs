@@ -1,12 +1,13 @@
 //! Resolves a model's name to where it lies, or who serves it, and which bytes it is.
 
 use scalequest_crds::protocol::preflight::{FileFacts, ModelFacts};
-use scalequest_crds::protocol::task::{ModelLocation, ModelServer, ModelUse, QuestionFile};
+use scalequest_crds::protocol::task::{
+    ModelLocation, ModelServer, ModelUse, QuestionFile, TaskInput,
+};
 use scalequest_crds::v1alpha1::storage_location::DEFAULT_QUESTION_FIELD;
-use scalequest_crds::v1alpha1::{Benchmark, Model, Stage, StageId, StorageLocation};
+use scalequest_crds::v1alpha1::{Benchmark, Model, StageId, StorageLocation};
 
 use crate::record::RunRecord;
-use crate::record::totals::Sealed;
 use crate::validate::ValidRun;
 
 /// The model declared as `name`. Validation has seen to it that it is declared, and acceptance that it was inspected.
@@ -51,23 +52,17 @@ pub(super) fn server(run: &ValidRun, position: &StageId) -> Option<ModelServer> 
     })
 }
 
-/// The model that `stage` trained from the one declared as `base`, whose dtype serves it too.
-pub(super) fn trained(
-    run: &ValidRun,
-    base: &str,
-    name: &str,
-    stage: Stage,
-    sealed: Sealed,
-) -> ModelUse {
+/// The model of the stage `input`, trained from the one declared as `base`, whose dtype serves it too.
+pub(super) fn trained(run: &ValidRun, base: &str, name: &str, input: TaskInput) -> ModelUse {
     let mut models = run.method().models.iter();
     let base = models.find(|model| model.name == base);
     ModelUse {
         name: name.into(),
         location: ModelLocation::Trained {
-            stage,
-            key: sealed.key,
+            stage: input.id.stage,
+            key: input.key,
         },
-        digest: sealed.digest,
+        digest: input.digest,
         dtype: base.map(Model::dtype).unwrap_or_default(),
         server: None,
     }

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::protocol::task::{
-    Publication, PublishedModel, StageParams, StageTask, TaskInput,
-};
+use scalequest_crds::protocol::task::{Publication, PublishedModel, StageParams, StageTask};
 use scalequest_crds::v1alpha1::{ModelSource, Stage, StageId, SynthesisRun};
 
 use super::chain::published;
@@ -14,17 +12,9 @@ use crate::validate::ValidRun;
 
 /// The publication of what is sealed now; `incomplete` says why it is less than was asked for.
 pub(super) fn build(run: &ValidRun, record: &RunRecord, incomplete: Option<String>) -> StageTask {
-    let sealed = |position: StageId| {
-        let sealed = record.sealed(&position)?;
-        Some(TaskInput {
-            id: position,
-            key: sealed.key,
-            digest: sealed.digest,
-        })
-    };
     let inputs = published(run.method(), record)
-        .into_iter()
-        .filter_map(sealed)
+        .iter()
+        .filter_map(|position| Some(record.output(position)?.0))
         .collect();
     let publication = Publication {
         location: run.output().into(),

@@ -26,7 +26,8 @@ pub(super) fn build(
         observed,
     };
     let inputs = builder.inputs(position)?;
-    let (rows, mut params) = builder.work(position, &inputs)?;
+    let rows = builder.rows(position, &inputs)?;
+    let mut params = builder.params(position)?;
     if let Some(model) = params.model_mut() {
         model.server = models::server(run, position);
     }
@@ -57,15 +58,9 @@ pub(super) fn finish(
     };
     task.key = task_key(&task);
     let known = record.stages.iter().find(|stage| stage.id == task.id);
-    if task.id.stage == Stage::Publish {
-        return task;
-    }
-    if let Some(known) = known {
+    if let Some(known) = known.filter(|_| task.id.stage != Stage::Publish) {
         task.key = known.key.clone();
         task.shard_rows = known.shard_rows;
-    } else if let Some(sealed) = record.sealed(&task.id) {
-        task.key = sealed.key;
-        task.shard_rows = sealed.shard_rows;
     }
     task
 }
@@ -79,16 +74,8 @@ struct Builder<'a> {
 impl Builder<'_> {
     /// The sealed stage at a position, with its rows, unless it is damaged.
     fn input(&self, position: StageId) -> Option<(TaskInput, i64)> {
-        let sealed = self.record.sealed(&position)?;
-        if self.observed.corrupted.contains(&sealed.key) {
-            return None;
-        }
-        let input = TaskInput {
-            id: position,
-            key: sealed.key,
-            digest: sealed.digest,
-        };
-        Some((input, sealed.rows))
+        let output = self.record.output(&position);
+        output.filter(|(input, _)| !self.observed.corrupted.contains(&input.key))
     }
 
     fn inputs(&self, position: &StageId) -> Option<Vec<(TaskInput, i64)>> {
@@ -119,172 +106,123 @@ impl Builder<'_> {
         }
     }
 
-    /// Rows of work and parameters of the stage at `position`.
-    fn work(&self, position: &StageId, inputs: &[(TaskInput, i64)]) -> Option<(i64, StageParams)> {
+    fn generator(&self, position: &StageId) -> Option<&GeneratorMethod> {
+        let mut generators = self.run.method().generators.iter();
+        generators.find(|each| Some(&each.name) == position.generator.as_ref())
+    }
+
+    /// The id of the generator's first question in a wave, and the number of its questions.
+    fn questions(&self, position: &StageId) -> Option<(i64, i64)> {
+        let mut waves = self.record.waves.iter();
+        let wave = waves.find(|wave| Some(wave.wave) == position.wave)?;
+        let mut generators = self.run.method().generators.iter();
+        let index = generators.position(|each| Some(&each.name) == position.generator.as_ref())?;
+        let before: i64 = wave.questions.iter().take(index).sum();
+        Some((wave.first_id + before, *wave.questions.get(index)?))
+    }
+
+    /// Rows of work of the stage at `position`.
+    fn rows(&self, position: &StageId, inputs: &[(TaskInput, i64)]) -> Option<i64> {
+        match position.stage {
+            Stage::Qft | Stage::Label => {
+                let files = self.record.preflight.seed_questions.iter();
+                Some(files.map(|file| file.rows).sum())
+            }
+            Stage::Sample => Some(self.generator(position)?.qpo.as_ref()?.pairs),
+            Stage::Generate => Some(self.questions(position)?.1),
+            Stage::Filter => {
+                let of_wave = |(input, _): &&(TaskInput, i64)| input.id.stage == Stage::Generate;
+                Some(inputs.iter().filter(of_wave).map(|(_, rows)| rows).sum())
+            }
+            _ => Some(inputs.first().map_or(0, |(_, rows)| *rows)),
+        }
+    }
+
+    /// Parameters of the stage at `position`.
+    fn params(&self, position: &StageId) -> Option<StageParams> {
         let method = self.run.method();
         let domain = method.domain;
-        let before = inputs.first().map_or(0, |(_, rows)| *rows);
-        let generator = || {
-            method
-                .generators
-                .iter()
-                .find(|each| Some(&each.name) == position.generator.as_ref())
-        };
+        let generator = || self.generator(position);
+        let difficulty = || method.difficulty.as_ref();
         let declared = |name: &str| models::declared(self.run, self.record, name);
         let seeds = || models::seed_questions(self.run, self.record);
-        let seed_rows = || {
-            self.record
-                .preflight
-                .seed_questions
-                .iter()
-                .map(|file| file.rows)
-                .sum()
-        };
         Some(match position.stage {
-            Stage::Qft => {
-                let generator = generator()?;
-                let params = StageParams::Qft {
-                    model: declared(&generator.model)?.to_train(),
-                    system_prompt: generator.system_prompt.clone(),
-                    seed_questions: seeds(),
-                    training: generator.qft.clone()?,
-                };
-                (seed_rows(), params)
-            }
-            Stage::Sample => {
-                let generator = generator()?;
-                let params = StageParams::Sample {
-                    model: self.fine_tuned(generator)?,
-                    system_prompt: generator.system_prompt.clone(),
-                    sampling: generator.sampling.clone(),
-                };
-                (generator.qpo.as_ref()?.pairs, params)
-            }
+            Stage::Qft => StageParams::Qft {
+                model: declared(&generator()?.model)?.to_train(),
+                system_prompt: generator()?.system_prompt.clone(),
+                seed_questions: seeds(),
+                training: generator()?.qft.clone()?,
+            },
+            Stage::Sample => StageParams::Sample {
+                model: self.fine_tuned(generator()?)?,
+                system_prompt: generator()?.system_prompt.clone(),
+                sampling: generator()?.sampling.clone(),
+            },
             Stage::Rewrite => {
                 let qpo = generator()?.qpo.as_ref()?;
-                (
-                    before,
-                    StageParams::Rewrite {
-                        model: declared(&qpo.rewriter)?,
-                        sampling: qpo.rewriting.clone(),
-                        domain,
-                    },
-                )
+                StageParams::Rewrite {
+                    model: declared(&qpo.rewriter)?,
+                    sampling: qpo.rewriting.clone(),
+                    domain,
+                }
             }
             Stage::Qpo => {
-                let generator = generator()?;
-                let qpo = generator.qpo.as_ref()?;
-                let params = StageParams::Qpo {
-                    model: self.fine_tuned(generator)?.to_train(),
-                    system_prompt: generator.system_prompt.clone(),
+                let qpo = generator()?.qpo.as_ref()?;
+                StageParams::Qpo {
+                    model: self.fine_tuned(generator()?)?.to_train(),
+                    system_prompt: generator()?.system_prompt.clone(),
                     beta: qpo.beta,
                     training: qpo.training.clone(),
-                };
-                (before, params)
+                }
             }
-            Stage::Label => {
-                let difficulty = method.difficulty.as_ref()?;
-                let params = StageParams::Label {
-                    model: declared(&difficulty.solver)?,
-                    seed_questions: seeds(),
-                    samples: difficulty.samples,
-                    sampling: difficulty.sampling.clone(),
-                    answer_format: method.answer_format,
-                    domain,
-                };
-                (seed_rows(), params)
-            }
-            Stage::TrainScorer => {
-                let difficulty = method.difficulty.as_ref()?;
-                (
-                    before,
-                    StageParams::TrainScorer {
-                        model: declared(&difficulty.base)?.to_train(),
-                        training: difficulty.training.clone(),
-                    },
-                )
-            }
-            Stage::Generate => {
-                let generator = generator()?;
-                let wave = self
-                    .record
-                    .waves
-                    .iter()
-                    .find(|wave| Some(wave.wave) == position.wave)?;
-                let index = method
-                    .generators
-                    .iter()
-                    .position(|each| each.name == generator.name)?;
-                let params = StageParams::Generate {
-                    model: self.trained_generator(generator)?,
-                    system_prompt: generator.system_prompt.clone(),
-                    sampling: generator.sampling.clone(),
-                    first_id: wave.first_id + wave.questions.iter().take(index).sum::<i64>(),
-                };
-                (*wave.questions.get(index)?, params)
-            }
-            Stage::Filter => {
-                let generated = inputs
-                    .iter()
-                    .filter(|(input, _)| input.id.stage == Stage::Generate)
-                    .map(|(_, rows)| rows)
-                    .sum();
-                (generated, self.filter())
-            }
-            Stage::Judge => {
-                let judge = method.judge.as_ref()?;
-                (
-                    before,
-                    StageParams::Judge {
-                        model: declared(&judge.model)?,
-                        sampling: judge.sampling.clone(),
-                        domain,
-                    },
-                )
-            }
+            Stage::Label => StageParams::Label {
+                model: declared(&difficulty()?.solver)?,
+                seed_questions: seeds(),
+                samples: difficulty()?.samples,
+                sampling: difficulty()?.sampling.clone(),
+                answer_format: method.answer_format,
+                domain,
+            },
+            Stage::TrainScorer => StageParams::TrainScorer {
+                model: declared(&difficulty()?.base)?.to_train(),
+                training: difficulty()?.training.clone(),
+            },
+            Stage::Generate => StageParams::Generate {
+                model: self.trained_generator(generator()?)?,
+                system_prompt: generator()?.system_prompt.clone(),
+                sampling: generator()?.sampling.clone(),
+                first_id: self.questions(position)?.0,
+            },
+            Stage::Filter => self.filter(),
+            Stage::Judge => StageParams::Judge {
+                model: declared(&method.judge.as_ref()?.model)?,
+                sampling: method.judge.as_ref()?.sampling.clone(),
+                domain,
+            },
             Stage::Score => {
-                let difficulty = method.difficulty.as_ref()?;
-                let id = StageId::once(Stage::TrainScorer);
-                let (scorer, _) = self.input(id.clone())?;
-                let model = self.record.sealed(&id).map(|sealed| {
-                    let base = &difficulty.base;
-                    models::trained(self.run, base, base, Stage::TrainScorer, sealed)
-                })?;
-                debug_assert_eq!(scorer.digest, model.digest);
-                (
-                    before,
-                    StageParams::Score {
-                        model,
-                        minimum: difficulty.minimum,
-                        generators: difficulty.generators.clone(),
-                    },
-                )
+                let base = &difficulty()?.base;
+                StageParams::Score {
+                    model: self.trained(StageId::once(Stage::TrainScorer), base, base)?,
+                    minimum: difficulty()?.minimum,
+                    generators: difficulty()?.generators.clone(),
+                }
             }
-            Stage::Respond => {
-                let params = StageParams::Respond {
-                    model: declared(&method.responder)?,
-                    samples: method.samples,
-                    sampling: method.sampling.clone(),
-                    answer_format: method.answer_format,
-                    domain,
-                };
-                (before, params)
-            }
-            Stage::Reward => (
-                before,
-                StageParams::Reward {
-                    model: declared(&method.reward)?,
-                    domain,
-                    pooled: models::is_pooled(self.run, self.record, &method.reward),
-                },
-            ),
-            Stage::Verify => (
-                before,
-                StageParams::Verify {
-                    at_least: method.at_least,
-                    answer_format: method.answer_format,
-                },
-            ),
+            Stage::Respond => StageParams::Respond {
+                model: declared(&method.responder)?,
+                samples: method.samples,
+                sampling: method.sampling.clone(),
+                answer_format: method.answer_format,
+                domain,
+            },
+            Stage::Reward => StageParams::Reward {
+                model: declared(&method.reward)?,
+                domain,
+                pooled: models::is_pooled(self.run, self.record, &method.reward),
+            },
+            Stage::Verify => StageParams::Verify {
+                at_least: method.at_least,
+                answer_format: method.answer_format,
+            },
             Stage::Publish => return None,
         })
     }
@@ -305,10 +243,10 @@ impl Builder<'_> {
         }
     }
 
-    /// The generator after QFT, or as declared where QFT is off.
+    /// The generator after QFT, or as declared if QFT is off.
     fn fine_tuned(&self, generator: &GeneratorMethod) -> Option<ModelUse> {
         match generator.qft {
-            Some(_) => self.trained(Stage::Qft, generator),
+            Some(_) => self.trained_by(Stage::Qft, generator),
             None => models::declared(self.run, self.record, &generator.model),
         }
     }
@@ -316,17 +254,19 @@ impl Builder<'_> {
     /// The generator after all its training.
     fn trained_generator(&self, generator: &GeneratorMethod) -> Option<ModelUse> {
         match generator.qpo {
-            Some(_) => self.trained(Stage::Qpo, generator),
+            Some(_) => self.trained_by(Stage::Qpo, generator),
             None => self.fine_tuned(generator),
         }
     }
 
-    fn trained(&self, stage: Stage, generator: &GeneratorMethod) -> Option<ModelUse> {
-        let (name, base) = (&generator.name, &generator.model);
-        let id = StageId::of_generator(stage, name);
-        self.input(id.clone())?;
-        self.record
-            .sealed(&id)
-            .map(|sealed| models::trained(self.run, base, name, stage, sealed))
+    fn trained_by(&self, stage: Stage, generator: &GeneratorMethod) -> Option<ModelUse> {
+        let GeneratorMethod { name, model, .. } = generator;
+        self.trained(StageId::of_generator(stage, name), model, name)
+    }
+
+    /// The model `name` that the stage `id` trained from `base`.
+    fn trained(&self, id: StageId, base: &str, name: &str) -> Option<ModelUse> {
+        let (input, _) = self.input(id)?;
+        Some(models::trained(self.run, base, name, input))
     }
 }

@@ -86,24 +86,21 @@ impl RunRecord {
         };
         let rows = rows.get("rows").copied().unwrap_or(0);
         check_counts(task, report, rows)?;
-        if let Some(known) = self.sealed(&task.id).filter(|known| known.key == task.key) {
+        let mut stages = self.stages.iter_mut();
+        let Some(stage) = stages.find(|stage| stage.key == task.key && stage.id == task.id) else {
+            return Err(RecordError::NotPlanned(task.id.stage, task.key.clone()));
+        };
+        if let Some(known) = &stage.seal {
             if known.digest != *digest {
                 return Err(RecordError::Changed {
                     stage: task.id.stage,
                     key: task.key.clone(),
-                    was: known.digest,
+                    was: known.digest.clone(),
                     is: digest.clone(),
                 });
             }
             return Ok(());
         }
-        let Some(stage) = self
-            .stages
-            .iter_mut()
-            .find(|stage| stage.key == task.key && stage.id == task.id)
-        else {
-            return Err(RecordError::NotPlanned(task.id.stage, task.key.clone()));
-        };
         stage.seal = Some(SealRecord {
             digest: digest.clone(),
             rows,

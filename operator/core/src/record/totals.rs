@@ -2,23 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::protocol::task::{StageCost, StageTask};
+use scalequest_crds::protocol::task::{StageCost, StageTask, TaskInput};
 use scalequest_crds::v1alpha1::{RejectReason, Stage, StageId};
 
 use super::{RunRecord, SealRecord, StageRecord, StageUsage};
-
-/// A sealed stage, for later stages that read it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sealed {
-    /// Content key.
-    pub key: String,
-    /// Digest of its content.
-    pub digest: String,
-    /// Rows of its table `rows`.
-    pub rows: i64,
-    /// Rows in a shard.
-    pub shard_rows: i64,
-}
 
 impl RunRecord {
     /// Whether the seal of the stage with content key `key` is recorded.
@@ -27,16 +14,21 @@ impl RunRecord {
         self.stages.iter().any(sealed)
     }
 
-    /// Returns the seal of a stage, if it is sealed; of Publish, that of the latest publication.
-    pub fn sealed(&self, id: &StageId) -> Option<Sealed> {
-        let each = self.stages.iter().find(|each| each.id == *id)?;
-        let seal = each.seal.as_ref()?;
-        Some(Sealed {
-            key: each.key.clone(),
+    /// Returns a stage with its seal, if it is sealed; of Publish, the latest publication.
+    pub fn sealed(&self, id: &StageId) -> Option<(&StageRecord, &SealRecord)> {
+        let stage = self.stages.iter().find(|each| each.id == *id)?;
+        Some((stage, stage.seal.as_ref()?))
+    }
+
+    /// Returns a sealed stage as an input of later ones, with the rows of its table.
+    pub fn output(&self, id: &StageId) -> Option<(TaskInput, i64)> {
+        let (stage, seal) = self.sealed(id)?;
+        let input = TaskInput {
+            id: id.clone(),
+            key: stage.key.clone(),
             digest: seal.digest.clone(),
-            rows: seal.rows,
-            shard_rows: each.shard_rows,
-        })
+        };
+        Some((input, seal.rows))
     }
 
     /// Whether the workspace cannot hold the output of `task` yet: the workspace was empty, or this run computed an input, and no other stage has

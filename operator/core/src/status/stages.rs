@@ -73,55 +73,42 @@ fn stage(
     let planned = record.stages.iter().find(|each| each.id == position);
     let task = plan.start.iter().find(|task| task.id == position);
     let active_stage = task.and_then(|task| progress.iter().find(|each| each.key == task.key));
-    let sealed = record.sealed(&position);
-    let total = match (task, planned, &sealed) {
-        (Some(task), ..) => task.shards(),
-        (None, Some(planned), _) => shards(position.stage, planned.work, planned.shard_rows),
-        (None, None, Some(sealed)) => shards(position.stage, sealed.rows, sealed.shard_rows),
-        (None, None, None) => 0,
+    let seal = planned.and_then(|planned| planned.seal.as_ref());
+    let total = match (task, planned) {
+        (Some(task), _) => task.shards(),
+        (None, Some(planned)) => shards(position.stage, planned.work, planned.shard_rows),
+        (None, None) => 0,
     };
-    let reused = planned
-        .and_then(|planned| planned.seal.as_ref())
-        .is_some_and(|seal| seal.reused);
     let active = active_stage.map_or(0, |each| i64::try_from(each.shards.len()).unwrap_or(0));
     let failed = active_stage.map_or(0, |each| each.failed);
     let succeeded = active_stage.map_or(0, |each| each.committed);
     // A stage stays running between two shards, and between the end of its worker and the Job controller's count of it.
     let has_started =
         active > 0 || succeeded > 0 || active_stage.is_some_and(|each| each.has_started);
-    let (state, shards) = match (task, &sealed) {
-        (Some(_), _) => (
-            if has_started { "Running" } else { "Waiting" },
-            ShardStatus {
-                total,
-                succeeded,
-                active,
-                failed,
-            },
-        ),
-        (None, Some(_)) => (
-            if reused { "Reused" } else { "Sealed" },
-            ShardStatus {
-                total,
-                succeeded: total,
-                active: 0,
-                failed: 0,
-            },
-        ),
-        (None, None) if matches!(plan.finished, Some(End::Failed(_))) && planned.is_some() => (
-            "Failed",
-            ShardStatus {
-                total,
-                ..ShardStatus::default()
-            },
-        ),
-        (None, None) => (
-            "Waiting",
-            ShardStatus {
-                total,
-                ..ShardStatus::default()
-            },
-        ),
+    let is_failed = matches!(plan.finished, Some(End::Failed(_))) && planned.is_some();
+    let state = match (task, seal) {
+        (Some(_), _) if has_started => "Running",
+        (None, Some(seal)) if seal.reused => "Reused",
+        (None, Some(_)) => "Sealed",
+        (None, None) if is_failed => "Failed",
+        _ => "Waiting",
+    };
+    let shards = match (task, seal) {
+        (None, None) => ShardStatus {
+            total,
+            ..ShardStatus::default()
+        },
+        (None, Some(_)) => ShardStatus {
+            total,
+            succeeded: total,
+            ..ShardStatus::default()
+        },
+        (Some(_), _) => ShardStatus {
+            total,
+            succeeded,
+            active,
+            failed,
+        },
     };
     StageStatus {
         name: position.stage,

@@ -182,7 +182,7 @@ impl RunLoop {
             .session
             .record
             .sealed(&task.id)
-            .is_some_and(|known| known.key == task.key);
+            .is_some_and(|(stage, _)| stage.key == task.key);
         if let Err(error) = self.session.record.seal(&task, report, reused) {
             return self.fail_stage(index, Failure::stage(error.to_string()));
         }

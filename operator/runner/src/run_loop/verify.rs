@@ -116,7 +116,7 @@ impl RunLoop {
         let record = &self.session.record;
         let is_sealed = |task: &StageTask| {
             let sealed = record.sealed(&task.id);
-            sealed.is_some_and(|sealed| sealed.key == task.key)
+            sealed.is_some_and(|(stage, _)| stage.key == task.key)
                 && task.id.stage != scalequest_crds::v1alpha1::Stage::Publish
         };
         let mut tasks: Vec<_> = files(&self.session.directory.join("tasks"))
