@@ -14,13 +14,20 @@ pub fn field_error(field: impl Into<String>, message: impl Into<String>) -> Fiel
 const LONGEST_WORD: usize = 200;
 
 fn readable(message: &str) -> String {
-    let line: String = message
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    let cut = |word: &str| match word.char_indices().nth(LONGEST_WORD) {
-        Some((end, _)) => format!("{}…", &word[..end]),
-        None => word.to_string(),
-    };
-    line.split(' ').map(cut).collect::<Vec<_>>().join(" ")
+    let line = one_line(message);
+    let words = line.split(' ').map(|word| shortened(word, LONGEST_WORD));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// `text` on one line.
+pub(crate) fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+/// The first `longest` characters of `text`, with an ellipsis if there are more.
+pub(crate) fn shortened(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_string(),
+    }
 }

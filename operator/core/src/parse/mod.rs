@@ -3,8 +3,6 @@
 
 mod schema;
 
-mod shown;
-
 use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::SynthesisRun;
 use serde_json::Value;
@@ -47,32 +45,26 @@ fn read_yaml(text: &str) -> Result<Value, FieldError> {
                 || "(document)".to_string(),
                 |at| format!("line {}, column {}", at.line(), at.column()),
             );
-            field_error(
-                place,
-                format!("is no valid YAML: {}", one_line(&e.to_string())),
-            )
+            let message = e.to_string();
+            let lines = message
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty());
+            let lines: Vec<&str> = lines.collect();
+            field_error(place, format!("is no valid YAML: {}", lines.join(", ")))
         })?;
     let count = documents.len();
-    match (documents.into_iter().next(), count) {
-        (Some(Value::Null) | None, _) => Err(field_error(
+    match documents.into_iter().next() {
+        Some(Value::Null) | None => Err(field_error(
             "(document)",
             "is empty: write a SynthesisRun, or start from one of the examples",
         )),
-        (Some(value), 1) => Ok(value),
-        (Some(_), _) => Err(field_error(
+        Some(value) if count == 1 => Ok(value),
+        Some(_) => Err(field_error(
             "(document)",
             format!("holds {count} documents: a file describes one run, remove all but one"),
         )),
     }
-}
-
-fn one_line(message: &str) -> String {
-    message
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 #[cfg(test)]

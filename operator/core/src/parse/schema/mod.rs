@@ -8,17 +8,14 @@ use std::sync::LazyLock;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use scalequest_crds::protocol::preflight::FieldError;
-use scalequest_crds::v1alpha1::{API_VERSION, KIND, SynthesisRunStatus};
+use scalequest_crds::v1alpha1::{API_VERSION, KIND, MAX_NAME, SynthesisRunStatus};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::shown::{short, shown};
 use crate::field_error::field_error;
 use crate::nearest::did_you_mean;
-use walk::walk;
-
-/// Deepest nesting that is walked; the schema is shallower.
-const MAX_DEPTH: usize = 32;
+use value::{short, shown};
+use walk::Walk;
 
 /// Most errors that are reported; beyond, more would not help.
 const MAX_ERRORS: usize = 100;
@@ -47,7 +44,6 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(scalequest_crds::v1alpha1::schema
 
 /// Every error of the form of `value`, in the order of its fields; at most 100.
 pub fn check_schema(value: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
     let Value::Object(members) = value else {
         return vec![field_error(
             "(document)",
@@ -57,97 +53,79 @@ pub fn check_schema(value: &Value) -> Vec<FieldError> {
             ),
         )];
     };
-    expect(members, "apiVersion", API_VERSION, &mut errors);
-    expect(members, "kind", KIND, &mut errors);
-    check_metadata(members.get("metadata"), &mut errors);
+    let mut walk = Walk::default();
+    for (name, wanted) in [("apiVersion", API_VERSION), ("kind", KIND)] {
+        match members.get(name) {
+            Some(value) if value == wanted => {}
+            Some(other) => walk.error(name, format!("is {}, not {wanted}", shown(other))),
+            None => walk.error(name, format!("is missing: write {name}: {wanted}")),
+        }
+    }
+    check_metadata(members.get("metadata"), &mut walk);
     let known = ["apiVersion", "kind", "metadata", "spec", "status"];
     for name in members
         .keys()
         .filter(|name| !known.contains(&name.as_str()))
     {
-        errors.push(field_error(
-            short(name),
-            format!("is no field of a SynthesisRun{}", did_you_mean(name, known)),
-        ));
+        let hint = did_you_mean(name, known);
+        walk.error(short(name), format!("is no field of a SynthesisRun{hint}"));
     }
     if let Some(status) = members.get("status")
         && SynthesisRunStatus::deserialize(status).is_err()
     {
-        errors.push(field_error(
+        walk.error(
             "status",
             "is none: the operator writes it, remove it from the file",
-        ));
+        );
     }
     match members.get("spec") {
-        None => errors.push(field_error("spec", "is missing")),
-        Some(spec) => walk(&SCHEMA["properties"]["spec"], spec, "spec", 0, &mut errors),
+        None => walk.error("spec", "is missing"),
+        Some(spec) => walk.check(&SCHEMA["properties"]["spec"], spec, "spec"),
     }
-    errors.truncate(MAX_ERRORS);
-    errors
+    walk.errors.truncate(MAX_ERRORS);
+    walk.errors
 }
 
 /// Returns every error of the form of `value` by `schema`, each with its path below `path`; at most 100.
 pub fn check_value(schema: &Value, value: &Value, path: &str) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    walk(schema, value, path, 0, &mut errors);
-    errors.truncate(MAX_ERRORS);
-    errors
+    let mut walk = Walk::default();
+    walk.check(schema, value, path);
+    walk.errors.truncate(MAX_ERRORS);
+    walk.errors
 }
 
-fn expect(members: &Map<String, Value>, name: &str, wanted: &str, errors: &mut Vec<FieldError>) {
-    match members.get(name) {
-        Some(Value::String(text)) if text == wanted => {}
-        None => errors.push(field_error(
-            name,
-            format!("is missing: write {name}: {wanted}"),
-        )),
-        Some(other) => errors.push(field_error(
-            name,
-            format!("is {}, not {wanted}", shown(other)),
-        )),
-    }
-}
-
-fn check_metadata(metadata: Option<&Value>, errors: &mut Vec<FieldError>) {
+fn check_metadata(metadata: Option<&Value>, walk: &mut Walk) {
     let Some(Value::Object(members)) = metadata else {
-        errors.push(field_error(
+        return walk.error(
             "metadata",
             "is missing: a run needs a name, write metadata: {name: my-run}",
-        ));
-        return;
+        );
     };
     for name in members
         .keys()
         .filter(|name| !METADATA.contains(&name.as_str()))
     {
-        errors.push(field_error(
+        walk.error(
             format!("metadata.{}", short(name)),
             format!("is no field of metadata{}", did_you_mean(name, METADATA)),
-        ));
+        );
     }
     for (name, value) in members.iter().filter(|(name, _)| *name != "name") {
         let alone = Map::from_iter([(name.clone(), value.clone())]);
         if let Err(error) = ObjectMeta::deserialize(Value::Object(alone)) {
-            errors.push(field_error(
+            walk.error(
                 format!("metadata.{}", short(name)),
                 format!("is {}, which does not fit: {error}", shown(value)),
-            ));
+            );
         }
     }
-    match members.get("name") {
-        Some(Value::String(name)) => {
-            if let Some(message) = name_error(name, scalequest_crds::v1alpha1::MAX_NAME) {
-                errors.push(field_error("metadata.name", message));
-            }
-        }
-        Some(other) => errors.push(field_error(
-            "metadata.name",
-            format!("is {}, not a text", shown(other)),
-        )),
-        None => errors.push(field_error(
-            "metadata.name",
-            "is missing: a run needs a name",
-        )),
+    let message = match members.get("name") {
+        Some(Value::String(name)) => name_error(name, MAX_NAME),
+        Some(other) => Some(format!("is {}, not a text", shown(other))),
+        None => Some("is missing: a run needs a name".into()),
+    };
+    if let Some(message) = message {
+        walk.error("metadata.name", message);
     }
 }
 

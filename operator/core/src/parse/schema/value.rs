@@ -1,201 +1,169 @@
-//! Single values against their schema: texts, numbers, bounds, counts.
+//! Single values against their schema (texts, numbers, bounds, counts), and how messages show them.
 
-use scalequest_crds::protocol::preflight::FieldError;
 use serde_json::Value;
 
-use super::super::shown::{short, shown};
 use super::name_error;
-use crate::field_error::field_error;
+use super::walk::Walk;
+use crate::field_error::{one_line, shortened};
 use crate::nearest::did_you_mean;
 
-pub(super) fn check_string(
-    schema: &Value,
-    value: &Value,
-    path: &str,
-    errors: &mut Vec<FieldError>,
-) {
-    let Value::String(text) = value else {
-        let hint = if value.is_number() || value.is_boolean() {
-            ": put it in quotes"
-        } else {
-            ""
-        };
-        errors.push(field_error(
-            path,
-            format!("is {}, not a text{hint}", shown(value)),
-        ));
-        return;
-    };
-    if let Some(allowed) = schema["enum"].as_array() {
-        let names: Vec<&str> = allowed.iter().filter_map(Value::as_str).collect();
-        if !names.contains(&text.as_str()) {
-            let hint = did_you_mean(text, names.iter().copied());
-            errors.push(field_error(
-                path,
-                format!("\"{}\" is none of {}{hint}", short(text), names.join(", ")),
-            ));
-        }
-        return;
+/// Longest part of a value that is repeated.
+const SHOWN: usize = 60;
+
+/// `the text "abc"`, `the number 3`, `a list of 2`, ...
+pub(super) fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".into(),
+        Value::Bool(value) => format!("{value}"),
+        Value::Number(value) => format!("the number {value}"),
+        Value::String(text) => format!("the text \"{}\"", short(text)),
+        Value::Array(items) => format!("a list of {}", items.len()),
+        Value::Object(members) => format!("a mapping of {}", members.len()),
     }
-    check_count(
-        schema,
-        text.chars().count(),
-        "characters",
-        ("minLength", "maxLength"),
-        path,
-        errors,
-    );
-    if let Some(pattern) = schema["pattern"].as_str()
-        && let Some(message) = pattern_fault(pattern, text)
-    {
-        errors.push(field_error(path, message));
+}
+
+/// The beginning of `text`, on one line.
+pub(super) fn short(text: &str) -> String {
+    shortened(&one_line(text), SHOWN)
+}
+
+impl Walk {
+    pub(super) fn check_quantity(&mut self, value: &Value, path: &str) {
+        let number = value.as_i64();
+        let is_small = number.is_some_and(|number| i32::try_from(number).is_ok());
+        if !(is_small || value.is_string()) {
+            self.error(
+                path,
+                format!(
+                    "is {}, not a whole number below 2147483648 or a quantity such as 500m or 16Gi",
+                    shown(value)
+                ),
+            );
+        }
+    }
+
+    pub(super) fn check_string(&mut self, schema: &Value, value: &Value, path: &str) {
+        let Value::String(text) = value else {
+            let hint = match value {
+                Value::Number(_) | Value::Bool(_) => ": put it in quotes",
+                _ => "",
+            };
+            return self.error(path, format!("is {}, not a text{hint}", shown(value)));
+        };
+        if let Some(allowed) = schema["enum"].as_array() {
+            let names: Vec<&str> = allowed.iter().filter_map(Value::as_str).collect();
+            if !names.contains(&text.as_str()) {
+                let hint = did_you_mean(text, names.iter().copied());
+                self.error(
+                    path,
+                    format!("\"{}\" is none of {}{hint}", short(text), names.join(", ")),
+                );
+            }
+            return;
+        }
+        self.check_count(schema, text.chars().count(), "Length", path);
+        let pattern = schema["pattern"].as_str();
+        if let Some(message) = pattern.and_then(|pattern| pattern_error(pattern, text)) {
+            self.error(path, message);
+        }
+    }
+
+    pub(super) fn check_integer(&mut self, schema: &Value, value: &Value, path: &str) {
+        let is_whole = |number: &f64| number.fract() == 0.0 && number.abs() < 9e15;
+        match (value.as_i64(), value.as_f64().filter(is_whole)) {
+            (Some(number), _) => self.check_bounds(schema, number as f64, value, path),
+            (None, Some(number)) => self.error(
+                path,
+                format!("is {}: write {}", shown(value), number as i64),
+            ),
+            (None, None) => self.error(
+                path,
+                format!("is {}, not a whole number{}", shown(value), unquote(value)),
+            ),
+        }
+    }
+
+    pub(super) fn check_number(&mut self, schema: &Value, value: &Value, path: &str) {
+        match value.as_f64() {
+            Some(number) if number.is_finite() => self.check_bounds(schema, number, value, path),
+            _ => self.error(
+                path,
+                format!("is {}, not a number{}", shown(value), unquote(value)),
+            ),
+        }
+    }
+
+    fn check_bounds(&mut self, schema: &Value, number: f64, value: &Value, path: &str) {
+        let (low, high) = (schema["minimum"].as_f64(), schema["maximum"].as_f64());
+        if low.is_some_and(|low| number < low) || high.is_some_and(|high| number > high) {
+            let from = low.map(|low| format!("at least {low}"));
+            let to = high.map(|high| format!("at most {high}"));
+            let allowed: Vec<String> = [from, to].into_iter().flatten().collect();
+            self.error(
+                path,
+                format!("is {value}, it must be {}", allowed.join(" and ")),
+            );
+        }
+    }
+
+    /// Checks the size of a text, list or mapping by the bounds on its `Length`, `Items` or `Properties`.
+    pub(super) fn check_count(&mut self, schema: &Value, count: usize, bounded: &str, path: &str) {
+        let count = count as u64;
+        let bound = |which: &str| schema[format!("{which}{bounded}")].as_u64();
+        let what = match bounded {
+            "Length" => "characters",
+            _ => "entries",
+        };
+        match bound("min").filter(|least| count < *least) {
+            Some(least) if count == 0 => {
+                self.error(path, format!("is empty: at least {least} {what} needed"));
+            }
+            Some(least) => self.error(
+                path,
+                format!("has {count} {what}, at least {least} are needed"),
+            ),
+            None => {}
+        }
+        if let Some(most) = bound("max").filter(|most| count > *most) {
+            self.error(
+                path,
+                format!("has {count} {what}, at most {most} are allowed"),
+            );
+        }
     }
 }
 
 /// What is wrong with `text` by one of the patterns that the schema uses.
-fn pattern_fault(pattern: &str, text: &str) -> Option<String> {
+fn pattern_error(pattern: &str, text: &str) -> Option<String> {
     use scalequest_crds::v1alpha1::patterns;
-    let fits_decimal = || {
-        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-        [whole, fraction]
-            .iter()
-            .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+    let is = |length: usize, allowed: fn(&u8) -> bool| {
+        text.len() == length && text.as_bytes().iter().all(allowed)
     };
-    match pattern {
-        patterns::NAME => name_error(text, usize::MAX),
-        patterns::DECIMAL if !fits_decimal() => Some(format!(
-            "\"{}\" is no decimal number such as \"800\" or \"1.30\"",
-            short(text)
-        )),
-        patterns::COMMIT
-            if !(text.len() == 40
-                && text
-                    .bytes()
-                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))) =>
-        {
-            Some(format!(
-                "\"{}\" is no commit: write its 40 hex digits, so that the same spec means the same weights",
-                short(text)
-            ))
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let (fits, what) = match pattern {
+        patterns::NAME => return name_error(text, usize::MAX),
+        patterns::DECIMAL => {
+            let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+            (
+                is_digits(whole) && is_digits(fraction),
+                "decimal number such as \"800\" or \"1.30\"",
+            )
         }
-        patterns::CURRENCY
-            if !(text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase())) =>
-        {
-            Some(format!(
-                "\"{}\" is no currency code such as USD",
-                short(text)
-            ))
-        }
-        patterns::LANGUAGE
-            if !(text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_lowercase())) =>
-        {
-            Some(format!(
-                "\"{}\" is no language code such as en",
-                short(text)
-            ))
-        }
-        _ => None,
-    }
-}
-
-pub(super) fn check_integer(
-    schema: &Value,
-    value: &Value,
-    path: &str,
-    errors: &mut Vec<FieldError>,
-) {
-    let whole = value.as_i64().or_else(|| {
-        value
-            .as_f64()
-            .filter(|number| number.fract() == 0.0 && number.abs() < 9e15)
-            .map(|number| number as i64)
-    });
-    match whole {
-        Some(number) if value.is_i64() => {
-            check_bounds(schema, number as f64, &number.to_string(), path, errors)
-        }
-        Some(number) => errors.push(field_error(
-            path,
-            format!("is {}: write {number}", shown(value)),
-        )),
-        None => errors.push(field_error(
-            path,
-            format!("is {}, not a whole number{}", shown(value), unquote(value)),
-        )),
-    }
-}
-
-pub(super) fn check_number(
-    schema: &Value,
-    value: &Value,
-    path: &str,
-    errors: &mut Vec<FieldError>,
-) {
-    match value.as_f64() {
-        Some(number) if number.is_finite() => {
-            check_bounds(schema, number, &value.to_string(), path, errors)
-        }
-        _ => errors.push(field_error(
-            path,
-            format!("is {}, not a number{}", shown(value), unquote(value)),
-        )),
-    }
+        patterns::COMMIT => (
+            is(40, |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+            "commit: write its 40 hex digits, so that the same spec means the same weights",
+        ),
+        patterns::CURRENCY => (is(3, u8::is_ascii_uppercase), "currency code such as USD"),
+        patterns::LANGUAGE => (is(2, u8::is_ascii_lowercase), "language code such as en"),
+        _ => return None,
+    };
+    (!fits).then(|| format!("\"{}\" is no {what}", short(text)))
 }
 
 fn unquote(value: &Value) -> &'static str {
-    if value
-        .as_str()
-        .is_some_and(|text| text.trim().parse::<f64>().is_ok())
-    {
-        ": remove the quotes"
-    } else {
-        ""
-    }
-}
-
-fn check_bounds(
-    schema: &Value,
-    number: f64,
-    written: &str,
-    path: &str,
-    errors: &mut Vec<FieldError>,
-) {
-    let bound = |name: &str| schema[name].as_f64();
-    let (low, high) = (bound("minimum"), bound("maximum"));
-    let below = low.is_some_and(|low| number < low);
-    let above = high.is_some_and(|high| number > high);
-    if below || above {
-        let from = low.map(|low| format!("at least {low}"));
-        let to = high.map(|high| format!("at most {high}"));
-        let allowed: Vec<String> = [from, to].into_iter().flatten().collect();
-        errors.push(field_error(
-            path,
-            format!("is {written}, it must be {}", allowed.join(" and ")),
-        ));
-    }
-}
-
-pub(super) fn check_count(
-    schema: &Value,
-    count: usize,
-    what: &str,
-    bounds: (&str, &str),
-    path: &str,
-    errors: &mut Vec<FieldError>,
-) {
-    let count = count as u64;
-    if let Some(least) = schema[bounds.0].as_u64().filter(|least| count < *least) {
-        let message = if count == 0 {
-            format!("is empty: at least {least} {what} needed")
-        } else {
-            format!("has {count} {what}, at least {least} are needed")
-        };
-        errors.push(field_error(path, message));
-    }
-    if let Some(most) = schema[bounds.1].as_u64().filter(|most| count > *most) {
-        errors.push(field_error(
-            path,
-            format!("has {count} {what}, at most {most} are allowed"),
-        ));
+    let number = value.as_str().map(|text| text.trim().parse::<f64>());
+    match number {
+        Some(Ok(_)) => ": remove the quotes",
+        _ => "",
     }
 }
