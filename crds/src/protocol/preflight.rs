@@ -36,6 +36,13 @@ pub struct PreflightReport {
     pub warnings: Vec<FieldError>,
 }
 
+impl PreflightReport {
+    /// Returns the facts about the model `name`, if it could be read.
+    pub fn model(&self, name: &str) -> Option<&ModelFacts> {
+        self.models.iter().find(|facts| facts.name == name)
+    }
+}
+
 /// What a model is, from its headers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -1,10 +1,8 @@
 //! What stops a run: target, waves, money, hours, deadline, failures.
 
 use rust_decimal::Decimal;
-use scalequest_crds::protocol::preflight::FieldError;
-use scalequest_crds::v1alpha1::SynthesisRunSpec;
 
-use crate::field_error::field_error;
+use super::Validator;
 
 /// What stops a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,40 +25,37 @@ pub struct Limits {
     pub max_failed_shards_percent: i32,
 }
 
-/// Reads the limits of a resolved spec.
-pub(super) fn read(spec: &SynthesisRunSpec, errors: &mut Vec<FieldError>) -> Limits {
-    let budget = spec.budget.clone().unwrap_or_default();
-    let mut money = |text: &Option<String>, name: &str| {
-        let text = text.as_deref()?;
-        let field = format!("spec.budget.{name}");
-        match text.parse::<Decimal>() {
-            Ok(value) if value > Decimal::ZERO => Some(value),
-            _ => {
-                errors.push(field_error(field, format!("`{text}` is no amount of money: write a decimal number above 0 in quotes, such as \"800\" or \"1.30\"")));
-                None
-            }
+impl Validator<'_> {
+    /// Reads the limits.
+    pub(super) fn read_limits(&mut self) -> Limits {
+        let spec = self.spec;
+        let budget = spec.budget.clone().unwrap_or_default();
+        let cost = self.read_money(budget.cost.as_deref(), "cost");
+        let price = self.read_money(budget.price_per_gpu_hour.as_deref(), "pricePerGpuHour");
+        if budget.cost.is_some() && budget.price_per_gpu_hour.is_none() && !spec.has_token_prices()
+        {
+            self.error("spec.budget.cost", "cannot be kept without a price: set spec.budget.pricePerGpuHour as well, or the prices of the endpoints that serve models");
         }
-    };
-    let cost = money(&budget.cost, "cost");
-    let price_per_gpu_hour = money(&budget.price_per_gpu_hour, "pricePerGpuHour");
-    if budget.cost.is_some() && budget.price_per_gpu_hour.is_none() && !spec.has_token_prices() {
-        errors.push(field_error(
-            "spec.budget.cost",
-            "cannot be kept without a price: set spec.budget.pricePerGpuHour as well, or the prices of the endpoints that serve models",
-        ));
+        let policy = spec.failure_policy.as_ref();
+        let max_failed = policy.and_then(|policy| policy.max_failed_shards_percent);
+        Limits {
+            target: spec.target.examples,
+            max_waves: spec.target.max_waves.unwrap_or(20),
+            gpu_hours: budget.gpu_hours,
+            cost,
+            price_per_gpu_hour: price,
+            currency: budget.currency.unwrap_or_else(|| "USD".into()),
+            deadline_seconds: budget.deadline_seconds,
+            max_failed_shards_percent: max_failed.unwrap_or(5),
+        }
     }
-    Limits {
-        target: spec.target.examples,
-        max_waves: spec.target.max_waves.unwrap_or(20),
-        gpu_hours: budget.gpu_hours,
-        cost,
-        price_per_gpu_hour,
-        currency: budget.currency.unwrap_or_else(|| "USD".into()),
-        deadline_seconds: budget.deadline_seconds,
-        max_failed_shards_percent: spec
-            .failure_policy
-            .as_ref()
-            .and_then(|policy| policy.max_failed_shards_percent)
-            .unwrap_or(5),
+
+    fn read_money(&mut self, text: Option<&str>, name: &str) -> Option<Decimal> {
+        let text = text?;
+        let money = text.parse().ok().filter(|value| *value > Decimal::ZERO);
+        if money.is_none() {
+            self.error(format!("spec.budget.{name}"), format!("`{text}` is no amount of money: write a decimal number above 0 in quotes, such as \"800\" or \"1.30\""));
+        }
+        money
     }
 }

@@ -49,6 +49,13 @@ pub struct Method {
     pub at_least: i32,
 }
 
+impl Method {
+    /// Returns the model that is declared as `name`.
+    pub fn model(&self, name: &str) -> Option<&Model> {
+        self.models.iter().find(|model| model.name == name)
+    }
+}
+
 /// A generator.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GeneratorMethod {

@@ -3,21 +3,17 @@
 
 pub mod method;
 
-mod models;
-
-mod fetched;
-
 mod references;
 
-mod limits;
-
-mod languages;
+mod models;
 
 mod places;
 
 mod pods;
 
 mod record_size;
+
+mod limits;
 
 mod preflight;
 
@@ -87,35 +83,61 @@ impl ValidRun {
     }
 }
 
+/// Checks a resolved spec for one environment. Each step of [`validate`] adds what it finds.
+struct Validator<'a> {
+    spec: &'a SynthesisRunSpec,
+    environment: Environment,
+    errors: Vec<FieldError>,
+    notes: Vec<FieldError>,
+}
+
+impl Validator<'_> {
+    fn error(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.errors.push(field_error(field, message));
+    }
+
+    fn note(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.notes.push(field_error(field, message));
+    }
+
+    fn is_local(&self) -> bool {
+        self.environment == Environment::Local
+    }
+}
+
 /// Fills in the recipe's defaults and checks the run as a whole; all errors at once.
 ///
 /// # Errors
 /// Every error, in the order of the spec's fields.
 pub fn validate(run: &SynthesisRun, environment: Environment) -> Result<ValidRun, Vec<FieldError>> {
-    let value = serde_json::to_value(run).map_err(|e| vec![field_error("spec", e.to_string())])?;
-    let mut errors = crate::parse::check_schema(&value);
-    let spec = crate::recipe::resolve(&run.spec).map_err(|e| vec![field_error("spec", e)])?;
-    let mut notes = Vec::new();
-
-    errors.extend(references::check(&spec));
-    models::check(&spec, environment, &mut errors, &mut notes);
-    places::check(&spec, environment, &mut errors, &mut notes);
-    pods::check(&spec, environment, &mut errors, &mut notes);
-    languages::check(&spec, &mut errors);
-    record_size::check(&spec, &mut errors);
-    let limits = limits::read(&spec, &mut errors);
+    let at_once = |field, message: String| vec![field_error(field, message)];
+    let value = serde_json::to_value(run).map_err(|e| at_once("spec", e.to_string()))?;
+    let spec = crate::recipe::resolve(&run.spec).map_err(|e| at_once("spec", e))?;
+    let method = method::read(&spec).ok_or_else(|| {
+        let message = "has no default for a value that is absent";
+        at_once("spec.recipe", message.into())
+    })?;
+    let mut validator = Validator {
+        spec: &spec,
+        environment,
+        errors: crate::parse::check_schema(&value),
+        notes: Vec::new(),
+    };
+    validator.check_references();
+    validator.check_amounts(&method);
+    validator.check_models();
+    validator.check_places();
+    validator.check_pods();
+    validator.check_languages();
+    validator.check_record_size();
+    let limits = validator.read_limits();
+    let Validator { errors, notes, .. } = validator;
     if !errors.is_empty() {
         return Err(errors);
     }
-    let no_default = || {
-        vec![field_error(
-            "spec.recipe",
-            "has no default for a value that is absent",
-        )]
-    };
     Ok(ValidRun {
         name: run.metadata.name.clone().unwrap_or_default(),
-        method: method::read(&spec).ok_or_else(no_default)?,
+        method,
         limits,
         notes,
         workspace: places::location(&spec.workspace),

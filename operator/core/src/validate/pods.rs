@@ -2,50 +2,47 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::protocol::preflight::FieldError;
+use scalequest_crds::v1alpha1::pods::Quantity;
 use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
 
-use super::Environment;
-use crate::field_error::field_error;
+use super::Validator;
 
-/// Checks a resolved spec's pods and names what this environment does not use.
-pub(super) fn check(
-    spec: &SynthesisRunSpec,
-    environment: Environment,
-    errors: &mut Vec<FieldError>,
-    notes: &mut Vec<FieldError>,
-) {
-    let mut owners: BTreeMap<Stage, &str> = BTreeMap::new();
-    for (index, pods) in spec.pods.iter().enumerate() {
-        for stage in &pods.stages {
-            if let Some(other) = owners.insert(*stage, &pods.name) {
-                errors.push(field_error(
-                    format!("spec.pods[{index}].stages"),
-                    format!(
-                        "{stage:?} is named by `{other}` and by `{}`: a stage belongs to one entry",
-                        pods.name
-                    ),
-                ));
-            }
-            let gpus = pods
-                .resources
-                .iter()
-                .flat_map(|resources| &resources.limits)
-                .filter(|(name, _)| name.ends_with("/gpu"));
-            let is_one_workers = !is_served(spec, *stage);
-            for (name, count) in gpus.filter(|(_, count)| amount(count) > 1 && is_one_workers) {
-                errors.push(field_error(
-                    format!("spec.pods[{index}].resources.limits[{name}]"),
-                    format!(
-                        "{} GPUs for {stage:?}: a worker uses one, ask for 1 and raise parallelism",
-                        amount(count)
-                    ),
-                ));
+impl Validator<'_> {
+    /// Checks the pods and names what this environment does not use.
+    pub(super) fn check_pods(&mut self) {
+        let spec = self.spec;
+        let mut owners: BTreeMap<Stage, &str> = BTreeMap::new();
+        for (index, pods) in spec.pods.iter().enumerate() {
+            for stage in &pods.stages {
+                if let Some(other) = owners.insert(*stage, &pods.name) {
+                    self.error(
+                        format!("spec.pods[{index}].stages"),
+                        format!(
+                            "{stage:?} is named by `{other}` and by `{}`: a stage belongs to one entry",
+                            pods.name
+                        ),
+                    );
+                }
+                if is_served(spec, *stage) {
+                    continue;
+                }
+                let limits = pods.resources.iter();
+                let limits = limits.flat_map(|resources| &resources.limits);
+                for (name, count) in limits.filter(|(name, _)| name.ends_with("/gpu")) {
+                    let count = amount(count);
+                    if count > 1 {
+                        self.error(
+                            format!("spec.pods[{index}].resources.limits[{name}]"),
+                            format!("{count} GPUs for {stage:?}: a worker uses one, ask for 1 and raise parallelism"),
+                        );
+                    }
+                }
             }
         }
-    }
-    if environment == Environment::Local {
-        let set = [
+        if !self.is_local() {
+            return;
+        }
+        let members = [
             ("queueName", spec.queue_name.is_some()),
             ("managedBy", spec.managed_by.is_some()),
             ("priorityClassName", spec.priority_class_name.is_some()),
@@ -56,17 +53,13 @@ pub(super) fn check(
             ),
             ("pods", !spec.pods.is_empty()),
         ];
-        for (name, _) in set.iter().filter(|(_, is_set)| *is_set) {
-            notes.push(field_error(
-                format!("spec.{name}"),
-                "is not used on one machine",
-            ));
+        for (name, _) in members.iter().filter(|(_, is_set)| *is_set) {
+            self.note(format!("spec.{name}"), "is not used on one machine");
         }
     }
 }
 
-fn amount(quantity: &scalequest_crds::v1alpha1::pods::Quantity) -> i64 {
-    use scalequest_crds::v1alpha1::pods::Quantity;
+fn amount(quantity: &Quantity) -> i64 {
     match quantity {
         Quantity::Int(value) => i64::from(*value),
         Quantity::String(text) => text.parse().unwrap_or(0),

@@ -22,56 +22,35 @@ fn check_but(run: &ValidRun, preflight: &PreflightReport, unknown: &[String]) ->
         return errors;
     }
     for (index, model) in run.spec().models.iter().enumerate() {
-        let is_known = preflight
-            .models
-            .iter()
-            .any(|facts| facts.name == model.name);
-        if !is_known && !unknown.contains(&model.name) {
+        if preflight.model(&model.name).is_none() && !unknown.contains(&model.name) {
             errors.push(field_error(
                 format!("spec.models[{index}]"),
                 format!("`{}` was not found by the preflight", model.name),
             ));
         }
     }
-    let files = run.spec().seed_questions.len();
-    if preflight.seed_questions.len() != files {
-        errors.push(field_error(
-            "spec.seedQuestions",
-            format!(
-                "{} of {files} files were read by the preflight",
-                preflight.seed_questions.len()
-            ),
-        ));
+    let spec = run.spec();
+    let (seeds, benchmarks) = (&preflight.seed_questions, &preflight.benchmarks);
+    let files = [
+        ("seedQuestions", seeds.len(), spec.seed_questions.len()),
+        (
+            "filters.contamination.benchmarks",
+            benchmarks.len(),
+            spec.benchmarks().len(),
+        ),
+    ];
+    for (name, read, named) in files {
+        if read != named {
+            let message = format!("{read} of {named} files were read by the preflight");
+            errors.push(field_error(format!("spec.{name}"), message));
+        }
     }
-    let benchmarks = run
-        .method()
-        .filter
-        .contamination
-        .as_ref()
-        .map_or(0, |(_, benchmarks)| benchmarks.len());
-    if preflight.benchmarks.len() != benchmarks {
-        errors.push(field_error(
-            "spec.filters.contamination.benchmarks",
-            format!(
-                "{} of {benchmarks} files were read by the preflight",
-                preflight.benchmarks.len()
-            ),
-        ));
-    }
-    if run.method().difficulty.is_some()
-        && preflight
-            .seed_questions
-            .iter()
-            .all(|file| file.with_answers == 0)
-    {
+    if run.method().difficulty.is_some() && seeds.iter().all(|file| file.with_answers == 0) {
         errors.push(field_error("spec.filters.difficulty", "needs seed questions with known answers, and none of spec.seedQuestions has any: set answerField, or remove the filter"));
     }
-    let is_trained = run
-        .method()
-        .generators
-        .iter()
-        .any(|generator| generator.qft.is_some());
-    if is_trained && preflight.seed_questions.iter().all(|file| file.rows == 0) {
+    let mut generators = run.method().generators.iter();
+    let is_trained = generators.any(|generator| generator.qft.is_some());
+    if is_trained && seeds.iter().all(|file| file.rows == 0) {
         errors.push(field_error(
             "spec.seedQuestions",
             "hold no question: the generators have nothing to learn from",

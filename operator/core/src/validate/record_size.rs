@@ -1,36 +1,26 @@
 //! Checks the size of the resolved spec, which the run's record holds beside what happens: a spec that leaves too little of the record is
 //! rejected before anything starts.
 
-use scalequest_crds::protocol::preflight::FieldError;
-use scalequest_crds::v1alpha1::SynthesisRunSpec;
-
-use crate::field_error::field_error;
+use super::Validator;
 
 /// Largest spec in bytes, its defaults filled in, as compact JSON: what it leaves of the record is for what happens.
 pub const SPEC_MAX_BYTES: usize = 128 * 1024;
 
-/// Checks that the resolved spec has at most [`SPEC_MAX_BYTES`].
-pub(super) fn check(spec: &SynthesisRunSpec, errors: &mut Vec<FieldError>) {
-    let Ok(value) = serde_json::to_value(spec) else {
-        return;
-    };
-    let taken = value.to_string().len();
-    if taken <= SPEC_MAX_BYTES {
-        return;
+impl Validator<'_> {
+    /// Checks that the resolved spec has at most [`SPEC_MAX_BYTES`].
+    pub(super) fn check_record_size(&mut self) {
+        let Ok(value) = serde_json::to_value(self.spec) else {
+            return;
+        };
+        let taken = value.to_string().len();
+        if taken <= SPEC_MAX_BYTES {
+            return;
+        }
+        let parts = value.as_object().into_iter().flatten();
+        let sizes = parts.map(|(name, part)| (part.to_string().len(), name.as_str()));
+        let (size, name) = sizes.max().unwrap_or_default();
+        self.error("spec", format!("takes {taken} bytes with its recipe's defaults, at most {SPEC_MAX_BYTES} fit into the run's record: shorten it; the largest part is spec.{name} with {size} bytes"));
     }
-    let largest = value
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, part)| (part.to_string().len(), name))
-        .max();
-    let (size, name) = largest.map_or((0, ""), |(size, name)| (size, name.as_str()));
-    errors.push(field_error(
-        "spec",
-        format!(
-            "takes {taken} bytes with its recipe's defaults, at most {SPEC_MAX_BYTES} fit into the run's record: shorten it; the largest part is spec.{name} with {size} bytes"
-        ),
-    ));
 }
 
 #[cfg(test)]

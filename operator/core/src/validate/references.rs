@@ -1,46 +1,13 @@
-//! References: every name that the spec refers to is declared, and declared once.
+//! References: every name that the spec refers to is declared, and declared once; languages are those that the filter knows; amounts fit
+//! together.
 
 use std::collections::BTreeSet;
 
-use scalequest_crds::protocol::preflight::FieldError;
-use scalequest_crds::v1alpha1::SynthesisRunSpec;
+use scalequest_crds::v1alpha1::{LANGUAGES, SynthesisRunSpec, language_codes};
 
-use crate::field_error::field_error;
+use super::Validator;
+use super::method::Method;
 use crate::nearest::did_you_mean;
-
-/// Checks all names of a resolved spec.
-pub(super) fn check(spec: &SynthesisRunSpec) -> Vec<FieldError> {
-    let models: Vec<&str> = spec
-        .models
-        .iter()
-        .map(|model| model.name.as_str())
-        .collect();
-    let generators: Vec<&str> = spec
-        .generators
-        .iter()
-        .map(|generator| generator.name.as_str())
-        .collect();
-    let mut errors = Vec::new();
-    declared_once(&models, "spec.models", &mut errors);
-    declared_once(&generators, "spec.generators", &mut errors);
-
-    for (field, name, kind) in references(spec) {
-        let names = match kind {
-            Kind::Model => &models,
-            Kind::Generator => &generators,
-        };
-        if !names.contains(&name) {
-            let (hint, known) = (did_you_mean(name, names.iter().copied()), names.join(", "));
-            let kind = format!("{kind:?}").to_lowercase();
-            errors.push(field_error(
-                field,
-                format!("`{name}` is no {kind} of this spec{hint} (there are: {known})"),
-            ));
-        }
-    }
-    amounts(spec, &mut errors);
-    errors
-}
 
 /// What a name refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,99 +49,139 @@ pub(super) fn references(spec: &SynthesisRunSpec) -> Vec<(String, &str, Kind)> {
     named.collect()
 }
 
-/// What compares two fields of the spec with each other.
-fn amounts(spec: &SynthesisRunSpec, errors: &mut Vec<FieldError>) {
-    if spec
-        .generators
-        .iter()
-        .all(|generator| generator.weight == Some(0))
-    {
-        errors.push(field_error(
-            "spec.generators",
-            "every generator has weight 0: give at least one a share",
-        ));
-    }
-    let (samples, agreement) = (
-        spec.responses.samples,
-        spec.verification
-            .as_ref()
-            .and_then(|v| v.agreement.as_ref()),
-    );
-    if let (Some(samples), Some(agreement)) = (samples, agreement)
-        && agreement.at_least > samples
-    {
-        errors.push(field_error(
-            "spec.verification.agreement.atLeast",
-            format!("{} responses can never agree where spec.responses.samples is {samples}: lower it, or ask for more samples", agreement.at_least),
-        ));
-    }
-    let filters = spec.filters.clone().unwrap_or_default();
-    if filters
-        .contamination
-        .is_some_and(|on| on.benchmarks.is_empty())
-    {
-        errors.push(field_error(
-            "spec.filters.contamination.benchmarks",
-            "is empty: name the benchmarks to keep out, or remove the filter",
-        ));
-    }
-    if filters.difficulty.is_some()
-        && spec
-            .seed_questions
-            .iter()
-            .all(|file| file.answer_field.is_none())
-    {
-        errors.push(field_error(
-            "spec.filters.difficulty",
-            "needs seed questions with known answers: set answerField on a file of spec.seedQuestions, or remove the filter",
-        ));
-    }
-    for (index, generator) in spec.generators.iter().enumerate() {
-        let qpo = generator.qpo.as_ref();
-        let is_greedy = |temperature: Option<f64>| temperature == Some(0.0);
-        if is_greedy(
-            generator
-                .sampling
-                .as_ref()
-                .and_then(|sampling| sampling.temperature),
-        ) {
-            errors.push(field_error(
-                format!("spec.generators[{index}].sampling.temperature"),
-                "0 draws the same question every time: set it above 0",
-            ));
+impl Validator<'_> {
+    /// Checks all names.
+    pub(super) fn check_references(&mut self) {
+        let spec = self.spec;
+        let models: Vec<&str> = spec.models.iter().map(|each| each.name.as_str()).collect();
+        let generators = spec.generators.iter();
+        let generators: Vec<&str> = generators.map(|each| each.name.as_str()).collect();
+        self.check_declared_once(&models, "spec.models");
+        self.check_declared_once(&generators, "spec.generators");
+
+        for (field, name, kind) in references(spec) {
+            let names = match kind {
+                Kind::Model => &models,
+                Kind::Generator => &generators,
+            };
+            if !names.contains(&name) {
+                let (hint, known) = (did_you_mean(name, names.iter().copied()), names.join(", "));
+                let kind = format!("{kind:?}").to_lowercase();
+                let message =
+                    format!("`{name}` is no {kind} of this spec{hint} (there are: {known})");
+                self.error(field, message);
+            }
         }
-        if qpo.and_then(|qpo| qpo.pairs).is_some_and(|pairs| pairs > 0)
-            && qpo.and_then(|qpo| qpo.epochs) == Some(0)
+    }
+
+    fn check_declared_once(&mut self, names: &[&str], field: &str) {
+        let mut seen = BTreeSet::new();
+        for (index, name) in names.iter().enumerate() {
+            if !seen.insert(*name) {
+                self.error(
+                    format!("{field}[{index}].name"),
+                    format!("`{name}` is declared twice: give one of the two another name"),
+                );
+            }
+        }
+    }
+
+    /// Checks values that depend on each other.
+    pub(super) fn check_amounts(&mut self, method: &Method) {
+        let spec = self.spec;
+        if method.generators.iter().all(|each| each.weight == 0) {
+            let message = "every generator has weight 0: give at least one a share";
+            self.error("spec.generators", message);
+        }
+        let verification = spec.verification.as_ref();
+        let agreement = verification.and_then(|verification| verification.agreement.as_ref());
+        if let Some(agreement) = agreement
+            && agreement.at_least > method.samples
         {
-            errors.push(field_error(
-                format!("spec.generators[{index}].qpo.epochs"),
-                "0 would train nothing: set pairs: 0 to turn QPO off",
-            ));
+            self.error(
+                "spec.verification.agreement.atLeast",
+                format!("{} responses can never agree where spec.responses.samples is {}: lower it, or ask for more samples", agreement.at_least, method.samples),
+            );
+        }
+        let contamination = method.filter.contamination.as_ref();
+        if contamination.is_some_and(|(_, benchmarks)| benchmarks.is_empty()) {
+            self.error(
+                "spec.filters.contamination.benchmarks",
+                "is empty: name the benchmarks to keep out, or remove the filter",
+            );
+        }
+        let mut files = spec.seed_questions.iter();
+        if method.difficulty.is_some() && files.all(|file| file.answer_field.is_none()) {
+            self.error("spec.filters.difficulty", "needs seed questions with known answers: set answerField on a file of spec.seedQuestions, or remove the filter");
+        }
+        for (index, generator) in method.generators.iter().enumerate() {
+            if generator.sampling.temperature == Some(0.0) {
+                self.error(
+                    format!("spec.generators[{index}].sampling.temperature"),
+                    "0 draws the same question every time: set it above 0",
+                );
+            }
+            let qpo = generator.qpo.as_ref();
+            if qpo.is_some_and(|qpo| qpo.pairs > 0 && qpo.training.epochs == 0) {
+                self.error(
+                    format!("spec.generators[{index}].qpo.epochs"),
+                    "0 would train nothing: set pairs: 0 to turn QPO off",
+                );
+            }
+        }
+        if method.samples > 1 && method.sampling.temperature == Some(0.0) {
+            self.error(
+                "spec.responses.sampling.temperature",
+                "0 draws the same response every time: set it above 0, or samples to 1",
+            );
         }
     }
-    if spec.responses.samples.is_some_and(|samples| samples > 1)
-        && spec
-            .responses
-            .sampling
-            .as_ref()
-            .and_then(|sampling| sampling.temperature)
-            == Some(0.0)
-    {
-        errors.push(field_error(
-            "spec.responses.sampling.temperature",
-            "0 draws the same response every time: set it above 0, or samples to 1",
-        ));
+
+    /// Checks that each language to keep is one that the filter can distinguish.
+    pub(super) fn check_languages(&mut self) {
+        let filters = self.spec.filters.as_ref();
+        let language = filters.and_then(|filters| filters.language.as_ref());
+        let keep = language.and_then(|language| language.keep.as_ref());
+        for (index, code) in keep.into_iter().flatten().enumerate() {
+            if language_codes().any(|known| known == code) {
+                continue;
+            }
+            let known = LANGUAGES
+                .iter()
+                .map(|(code, name)| format!("{code} {name}"));
+            let known: Vec<String> = known.collect();
+            self.error(
+                format!("spec.filters.language.keep[{index}]"),
+                format!(
+                    "`{code}` is no language that the filter can distinguish{} (there are: {})",
+                    language_hint(code),
+                    known.join(", ")
+                ),
+            );
+        }
     }
 }
 
-fn declared_once(names: &[&str], field: &str, errors: &mut Vec<FieldError>) {
-    let mut seen = BTreeSet::new();
-    for (index, name) in names.iter().enumerate() {
-        if !seen.insert(*name) {
-            errors.push(field_error(
-                format!("{field}[{index}].name"),
-                format!("`{name}` is declared twice: give one of the two another name"),
-            ));
-        }
-    }
+/// Codes of countries that are taken for those of their languages, with the latter.
+const COUNTRIES: [(&str, &str); 7] = [
+    ("cn", "zh"),
+    ("gb", "en"),
+    ("gr", "el"),
+    ("il", "he"),
+    ("jp", "ja"),
+    ("kr", "ko"),
+    ("us", "en"),
+];
+
+/// `; did you mean x?` if that is plain: two letters that differ in one are no sign of it.
+fn language_hint(code: &str) -> String {
+    let country = COUNTRIES.iter().find(|(country, _)| *country == code);
+    let turned = || {
+        let turned: String = code.chars().rev().collect();
+        language_codes().find(|known| *known == turned)
+    };
+    let meant = country.map(|(_, language)| *language).or_else(turned);
+    meant.map_or_else(String::new, |language| {
+        format!("; did you mean {language}?")
+    })
 }
