@@ -7,7 +7,7 @@ use scalequest_crds::protocol::profile::{ModelProfile, ServingProfile, TrainingP
 use scalequest_crds::v1alpha1::{Dtype, Stage};
 
 use super::{ModelSize, StageWork, Throughput, batches, processors};
-use crate::plan::shard::{SHARD_MILLIS, unmeasured};
+use crate::plan::size::{SHARD_MILLIS, unmeasured};
 
 /// A profile.
 #[derive(Clone, Debug, PartialEq)]

@@ -30,24 +30,38 @@ pub fn setup(method: &Method) -> Vec<StageId> {
 
 /// The stages of a wave, in order.
 pub fn wave_stages(method: &Method, wave: &WaveRecord) -> Vec<StageId> {
-    let number = wave.wave;
-    let mut positions: Vec<StageId> = asked(method, wave)
-        .map(|(generator, _)| StageId {
-            wave: Some(number),
-            ..StageId::of_generator(Stage::Generate, &generator.name)
-        })
-        .collect();
-    positions.push(StageId::in_wave(Stage::Filter, number));
-    if method.judge.is_some() {
-        positions.push(StageId::in_wave(Stage::Judge, number));
+    let generate = asked(method, wave).map(|(generator, _)| StageId {
+        wave: Some(wave.wave),
+        ..StageId::of_generator(Stage::Generate, &generator.name)
+    });
+    let shared = shared_stages(method).map(|stage| StageId::in_wave(stage, wave.wave));
+    generate.chain(shared).collect()
+}
+
+/// The stages of a wave that follow Generate, in order: each reads the rows of the one before it.
+fn shared_stages(method: &Method) -> impl Iterator<Item = Stage> {
+    [
+        Some(Stage::Filter),
+        method.judge.as_ref().map(|_| Stage::Judge),
+        method.difficulty.as_ref().map(|_| Stage::Score),
+        Some(Stage::Respond),
+        Some(Stage::Reward),
+        Some(Stage::Verify),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// The stages of the setup and of `waves`, in run order.
+pub fn stages<'a>(
+    method: &Method,
+    waves: impl IntoIterator<Item = &'a WaveRecord>,
+) -> Vec<StageId> {
+    let mut stages = setup(method);
+    for wave in waves {
+        stages.extend(wave_stages(method, wave));
     }
-    if method.difficulty.is_some() {
-        positions.push(StageId::in_wave(Stage::Score, number));
-    }
-    positions.extend(
-        [Stage::Respond, Stage::Reward, Stage::Verify].map(|stage| StageId::in_wave(stage, number)),
-    );
-    positions
+    stages
 }
 
 /// The generators that are asked for questions in `wave`, each with its number of questions.
@@ -64,34 +78,22 @@ pub fn asked<'a>(
 
 /// What a publication holds: sealed stages of the setup and all stages of waves that are over, in run order.
 pub fn published(method: &Method, record: &RunRecord) -> Vec<StageId> {
-    let is_sealed = |position: &StageId| record.sealed(position).is_some();
     let over = record.waves.iter().filter(|wave| wave.end.is_some());
-    setup(method)
-        .into_iter()
-        .filter(is_sealed)
-        .chain(over.flat_map(|wave| wave_stages(method, wave)))
-        .collect()
+    let mut published = stages(method, over);
+    published.retain(|id| id.wave.is_some() || record.sealed(id).is_some());
+    published
 }
 
-/// The stage whose rows `stage` reads within a wave.
+/// The stage whose rows `stage` reads, within a wave or before the first one.
 pub fn before(method: &Method, stage: Stage) -> Option<Stage> {
     match stage {
         Stage::Rewrite => Some(Stage::Sample),
         Stage::Qpo => Some(Stage::Rewrite),
         Stage::TrainScorer => Some(Stage::Label),
-        Stage::Judge => Some(Stage::Filter),
-        Stage::Score if method.judge.is_some() => Some(Stage::Judge),
-        Stage::Score => Some(Stage::Filter),
-        Stage::Respond if method.difficulty.is_some() => Some(Stage::Score),
-        Stage::Respond if method.judge.is_some() => Some(Stage::Judge),
-        Stage::Respond => Some(Stage::Filter),
-        Stage::Reward => Some(Stage::Respond),
-        Stage::Verify => Some(Stage::Reward),
-        Stage::Qft
-        | Stage::Sample
-        | Stage::Label
-        | Stage::Generate
-        | Stage::Filter
-        | Stage::Publish => None,
+        _ => {
+            let stages: Vec<Stage> = shared_stages(method).collect();
+            let index = stages.iter().position(|each| *each == stage)?;
+            Some(stages[index.checked_sub(1)?])
+        }
     }
 }

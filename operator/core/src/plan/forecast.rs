@@ -5,7 +5,6 @@ use rust_decimal::Decimal;
 use scalequest_crds::v1alpha1::Stage;
 use scalequest_crds::v1alpha1::status::Estimate;
 
-use super::chain::wave_stages;
 use super::size::next_wave;
 use crate::record::{RunRecord, StageRecord, StageUsage, WaveEnd, WaveRecord};
 use crate::validate::ValidRun;
@@ -47,7 +46,7 @@ impl Forecast {
         let yield_ratio = record.accepted() as f64 / generated as f64;
         let expected = waves(limits.target, limits.max_waves, &record.waves, yield_ratio);
         let over = record.waves.iter().filter(|wave| wave.end.is_some());
-        let (all, current) = (usage(run, record), current(record));
+        let (all, current) = (usage(record), current(record));
         Some(Forecast {
             generated,
             yield_ratio,
@@ -107,36 +106,28 @@ pub fn estimate(run: &ValidRun, record: &RunRecord) -> Option<Estimate> {
 }
 
 /// Returns what the waves have taken, failed attempts included.
-fn usage(run: &ValidRun, record: &RunRecord) -> WaveUsage {
-    let first = record.waves.first().into_iter();
-    let stages: Vec<Stage> = first
-        .flat_map(|wave| wave_stages(run.method(), wave))
-        .map(|position| position.stage)
-        .collect();
-    let of_waves = record.usage.iter();
-    let of_waves = of_waves.filter(|(stage, _)| stages.contains(stage));
+fn usage(record: &RunRecord) -> WaveUsage {
+    let in_waves = |stage: &Stage| (Stage::Generate..=Stage::Verify).contains(stage);
+    let of_waves = record.usage.iter().filter(|(stage, _)| in_waves(stage));
     let usage: StageUsage = of_waves.map(|(_, usage)| *usage).sum();
     WaveUsage {
         billed_millis: record.billed_millis(&usage),
         worker_millis: usage.worker_millis,
-        paid: record.paid(|stage| stages.contains(&stage)),
+        paid: record.paid(|stage| in_waves(&stage)),
     }
 }
 
 /// Returns what the wave under way has taken.
 fn current(record: &RunRecord) -> WaveUsage {
     let current = record.waves.iter().find(|wave| wave.end.is_none());
-    let stages = || {
-        let stages = record.stages.iter();
-        stages.filter(|stage| {
-            stage.id.wave.is_some() && stage.id.wave == current.map(|wave| wave.wave)
-        })
-    };
-    let usage: StageUsage = stages().map(StageRecord::usage).sum();
+    let number = current.map(|wave| wave.wave);
+    let stages = record.stages.iter();
+    let stages = stages.filter(|stage| stage.id.wave.is_some() && stage.id.wave == number);
+    let usage: StageUsage = stages.clone().map(StageRecord::usage).sum();
     WaveUsage {
         billed_millis: record.billed_millis(&usage),
         worker_millis: usage.worker_millis,
-        paid: stages().filter_map(|stage| record.price(stage)).sum(),
+        paid: stages.filter_map(|stage| record.price(stage)).sum(),
     }
 }
 
@@ -146,7 +137,15 @@ pub fn waves(target: i64, max_waves: i32, done: &[WaveRecord], yield_ratio: f64)
     let most = usize::try_from(max_waves).unwrap_or(0);
     let mut waves: Vec<WaveRecord> = Vec::with_capacity(done.len());
     let (mut accepted, mut expected) = (0, 0.0);
-    let mut ended = |mut wave: WaveRecord| {
+    loop {
+        let wave = match done.get(waves.len()) {
+            Some(wave) => wave.clone(),
+            None if accepted < target && waves.len() < most => WaveRecord {
+                questions: vec![next_wave(target, &waves)],
+                ..WaveRecord::default()
+            },
+            None => return waves.iter().map(WaveRecord::total).collect(),
+        };
         let generated = wave.total();
         let end = wave.end.unwrap_or_else(|| {
             expected += generated as f64 * yield_ratio;
@@ -158,25 +157,12 @@ pub fn waves(target: i64, max_waves: i32, done: &[WaveRecord], yield_ratio: f64)
                 accepted: whole as i64,
             }
         });
-        wave.end = Some(end);
         accepted += end.accepted;
-        (wave, accepted)
-    };
-    let mut so_far = 0;
-    for wave in done {
-        let (wave, all) = ended(wave.clone());
-        waves.push(wave);
-        so_far = all;
-    }
-    while so_far < target && waves.len() < most {
-        let (wave, all) = ended(WaveRecord {
-            questions: vec![next_wave(target, &waves)],
-            ..WaveRecord::default()
+        waves.push(WaveRecord {
+            end: Some(end),
+            ..wave
         });
-        waves.push(wave);
-        so_far = all;
     }
-    waves.iter().map(WaveRecord::total).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Limits that end a run before its target: waves, cost, hours, deadline, size of the record. Each has a message for display, without numbers
 //! that still change, since it is published.
 
+use std::cmp::Ordering;
+
 use rust_decimal::Decimal;
 use scalequest_crds::v1alpha1::conditions::reason;
 
@@ -16,115 +18,79 @@ pub(super) fn reached(
     observed: &Observations,
     now_millis: i64,
 ) -> Option<Incomplete> {
-    let limits = run.limits();
-    let billed = record
-        .billed_millis(&record.total_usage())
-        .saturating_add(observed.running_millis.max(0));
-    if let Some(hours) = limits
-        .gpu_hours
-        .filter(|hours| billed as f64 >= hours * 3_600_000.0)
-    {
-        return incomplete(
-            reason::BUDGET_EXHAUSTED,
-            format!(
-                "spec.budget.gpuHours ({hours}) is used up{}",
-                so_far(run, record)
-            ),
-        );
-    }
-    if let Some(cost) = limits.cost
-        && record
-            .cost(billed, limits.price_per_gpu_hour, record.paid(|_| true))
-            .is_some_and(|spent| spent >= cost)
-    {
-        return incomplete(
-            reason::BUDGET_EXHAUSTED,
-            format!(
-                "spec.budget.cost ({cost} {}) is used up{}",
-                limits.currency,
-                so_far(run, record)
-            ),
-        );
-    }
-    if let Some(seconds) = limits.deadline_seconds.filter(|seconds| {
-        now_millis.saturating_sub(record.accepted_at_millis) >= seconds.saturating_mul(1000)
-    }) {
-        return incomplete(
-            reason::BUDGET_EXHAUSTED,
-            format!(
-                "spec.budget.deadlineSeconds ({seconds}) have passed since the run was accepted{}",
-                so_far(run, record)
-            ),
-        );
-    }
-    None
+    let billed = record.billed_millis(&record.total_usage());
+    let billed = billed.saturating_add(observed.running_millis.max(0));
+    let tokens = record.paid(|_| true);
+    let used_up = budget(run, record, billed, tokens, Ordering::is_ge);
+    let used_up = used_up.map(|limit| format!("{limit} is used up"));
+    let elapsed = now_millis.saturating_sub(record.accepted_at_millis);
+    let is_late = |seconds: &i64| elapsed >= seconds.saturating_mul(1000);
+    let late = || {
+        let seconds = run.limits().deadline_seconds.filter(is_late)?;
+        Some(format!(
+            "spec.budget.deadlineSeconds ({seconds}) have passed since the run was accepted"
+        ))
+    };
+    let message = used_up.or_else(late)? + &so_far(run, record);
+    Some(Incomplete {
+        reason: reason::BUDGET_EXHAUSTED,
+        message,
+    })
 }
 
 /// The limit that another wave of `questions` questions would break, if any.
 pub(super) fn refused(run: &ValidRun, record: &RunRecord, questions: i64) -> Option<Incomplete> {
-    let limits = run.limits();
+    let max_waves = run.limits().max_waves;
     let done = record.waves.len();
-    if done >= usize::try_from(limits.max_waves).unwrap_or(0) {
-        let hint = if record.accepted() == 0 {
-            most_dropped(record)
-        } else {
-            String::new()
+    let so_far = so_far(run, record);
+    let (reason, message) = if done >= usize::try_from(max_waves).unwrap_or(0) {
+        let hint = match record.accepted() {
+            0 => most_dropped(record),
+            _ => String::new(),
         };
-        return incomplete(
+        (
             reason::MAX_WAVES_REACHED,
-            format!(
-                "spec.target.maxWaves ({}) waves are done{}{hint}",
-                limits.max_waves,
-                so_far(run, record)
-            ),
-        );
-    }
-    if !record.has_room_for_wave() {
-        return incomplete(
+            format!("spec.target.maxWaves ({max_waves}) waves are done{so_far}{hint}"),
+        )
+    } else if !record.has_room_for_wave() {
+        let hint = most_dropped(record);
+        (
             reason::RECORD_FULL,
-            format!(
-                "the run record is full after {done} waves{}{}",
-                so_far(run, record),
-                most_dropped(record)
-            ),
-        );
-    }
-    let wave = Forecast::of(run, record)?.take(questions);
-    let after = record
-        .billed_millis(&record.total_usage())
-        .saturating_add(wave.billed_millis);
-    if let Some(hours) = limits
-        .gpu_hours
-        .filter(|hours| after as f64 > hours * 3_600_000.0)
-    {
-        return incomplete(
+            format!("the run record is full after {done} waves{so_far}{hint}"),
+        )
+    } else {
+        let wave = Forecast::of(run, record)?.take(questions);
+        let billed = record.billed_millis(&record.total_usage());
+        let billed = billed.saturating_add(wave.billed_millis);
+        let tokens = record.paid(|_| true) + wave.paid;
+        let limit = budget(run, record, billed, tokens, Ordering::is_gt)?;
+        (
             reason::BUDGET_EXHAUSTED,
-            format!(
-                "another wave of {questions} questions would exceed spec.budget.gpuHours ({hours}){}",
-                so_far(run, record)
-            ),
-        );
-    }
-    let tokens = record.paid(|_| true) + wave.paid;
-    if let Some(cost) = limits.cost
-        && record
-            .cost(after, limits.price_per_gpu_hour, tokens)
-            .is_some_and(|spent| spent > cost.max(Decimal::ZERO))
-    {
-        return incomplete(
-            reason::BUDGET_EXHAUSTED,
-            format!(
-                "another wave of {questions} questions would exceed spec.budget.cost ({cost} {}){}",
-                limits.currency,
-                so_far(run, record)
-            ),
-        );
-    }
-    None
+            format!("another wave of {questions} questions would exceed {limit}{so_far}"),
+        )
+    };
+    Some(Incomplete { reason, message })
 }
 
-fn incomplete(reason: &'static str, message: String) -> Option<Incomplete> {
-    Some(Incomplete { reason, message })
+/// The limit of the budget that `billed` milliseconds or their cost with that of `tokens` meets, by `is_met`, which compares the amount with
+/// its limit.
+fn budget(
+    run: &ValidRun,
+    record: &RunRecord,
+    billed: i64,
+    tokens: Decimal,
+    is_met: fn(Ordering) -> bool,
+) -> Option<String> {
+    let limits = run.limits();
+    if let Some(hours) = limits.gpu_hours
+        && is_met((billed as f64).total_cmp(&(hours * 3_600_000.0)))
+    {
+        return Some(format!("spec.budget.gpuHours ({hours})"));
+    }
+    let limit = limits.cost?;
+    let cost = record.cost(billed, limits.price_per_gpu_hour, tokens)?;
+    let currency = &limits.currency;
+    is_met(cost.cmp(&limit)).then(|| format!("spec.budget.cost ({limit} {currency})"))
 }
 
 fn so_far(run: &ValidRun, record: &RunRecord) -> String {

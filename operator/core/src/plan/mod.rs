@@ -14,8 +14,6 @@ mod models;
 
 mod publish;
 
-pub(crate) mod shard;
-
 mod task;
 
 pub mod simulation;
@@ -25,11 +23,9 @@ use std::collections::BTreeSet;
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::conditions::reason;
 use scalequest_crds::v1alpha1::status::Estimate;
-use scalequest_crds::v1alpha1::{Stage, StageId};
 
 use crate::record::{Failure, Pins, RunRecord, StageFailure, StageRecord, WaveRecord};
 use crate::validate::ValidRun;
-use chain::{setup, wave_stages};
 
 /// Why a suspended run starts nothing.
 pub const SUSPENDED_BY_SPEC: &str = "spec.suspend is true";
@@ -131,16 +127,8 @@ pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observations, now_mil
         Decision::Continue => None,
         Decision::Publish(incomplete) => Some(incomplete),
     };
-    let wanted: Vec<StageId> = match &over {
-        None => setup(run.method())
-            .into_iter()
-            .chain(
-                record
-                    .waves
-                    .iter()
-                    .flat_map(|wave| wave_stages(run.method(), wave)),
-            )
-            .collect(),
+    let wanted = match &over {
+        None => chain::stages(run.method(), &record.waves),
         Some(_) => chain::published(run.method(), &record),
     };
     let mut intact = true;
@@ -156,17 +144,12 @@ pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observations, now_mil
         }
     }
     if let Some(incomplete) = over.filter(|_| intact) {
-        let task = publish::build(
-            run,
-            &record,
-            incomplete
-                .as_ref()
-                .map(|incomplete| incomplete.message.clone()),
-        );
-        let is_published = record
-            .publication
+        let message = incomplete
             .as_ref()
-            .is_some_and(|published| published.key == task.key);
+            .map(|incomplete| incomplete.message.clone());
+        let task = publish::build(run, &record, message);
+        let published = record.publication.as_ref();
+        let is_published = published.is_some_and(|published| published.key == task.key);
         if is_published && !observed.corrupted.contains(&task.key) {
             return ended(incomplete.map_or(End::Complete, End::Incomplete));
         }
@@ -207,12 +190,8 @@ fn decide(
     if record.waves.last().is_some_and(|wave| wave.end.is_none()) {
         return Decision::Continue;
     }
-    let weights: Vec<i64> = run
-        .method()
-        .generators
-        .iter()
-        .map(|generator| i64::from(generator.weight))
-        .collect();
+    let generators = run.method().generators.iter();
+    let weights: Vec<i64> = generators.map(|each| i64::from(each.weight)).collect();
     let total = size::next_wave(run.limits().target, &record.waves);
     if let Some(incomplete) = limit::refused(run, record, total) {
         return Decision::Publish(Some(incomplete));
@@ -227,10 +206,10 @@ fn decide(
     })
 }
 
+/// Pins the stage of `task` unless it is on record.
 fn pin_stage(record: &RunRecord, task: &StageTask, pins: &mut Pins) {
     let is_pinned = |stage: &StageRecord| stage.key == task.key && stage.id == task.id;
-    let is_sealed = task.id.stage != Stage::Publish && record.sealed(&task.id).is_some();
-    if is_sealed || record.stages.iter().any(is_pinned) {
+    if record.stages.iter().any(is_pinned) {
         return;
     }
     pins.stages.push(StageRecord {

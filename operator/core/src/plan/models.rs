@@ -12,16 +12,8 @@ use crate::validate::ValidRun;
 
 /// The model declared as `name`. Validation has seen to it that it is declared, and acceptance that it was inspected.
 pub(super) fn declared(run: &ValidRun, record: &RunRecord, name: &str) -> Option<ModelUse> {
-    let model = run
-        .method()
-        .models
-        .iter()
-        .find(|model| model.name == name)?;
-    let facts = record
-        .preflight
-        .models
-        .iter()
-        .find(|facts| facts.name == name)?;
+    let model = run.method().model(name)?;
+    let facts = record.preflight.model(name)?;
     Some(ModelUse {
         name: name.into(),
         location: ModelLocation::declared(model)?,
@@ -33,12 +25,11 @@ pub(super) fn declared(run: &ValidRun, record: &RunRecord, name: &str) -> Option
 
 /// Whether the reward model declared as `name` is served, here or by somebody else, and has a head that gives numbers.
 pub(super) fn is_pooled(run: &ValidRun, record: &RunRecord, name: &str) -> bool {
-    let mut models = run.method().models.iter();
-    let is_served = models.any(|model| {
-        model.name == name && (model.served().is_some() || model.own_server().is_some())
-    });
-    let mut facts = record.preflight.models.iter();
-    is_served && facts.any(|facts| facts.name == name && facts.head != ModelFacts::LANGUAGE_MODEL)
+    let model = run.method().model(name);
+    let is_served =
+        model.is_some_and(|model| model.served().is_some() || model.own_server().is_some());
+    let facts = record.preflight.model(name);
+    is_served && facts.is_some_and(|facts| facts.head != ModelFacts::LANGUAGE_MODEL)
 }
 
 /// The server that the stage at a position starts for its model.
@@ -54,8 +45,7 @@ pub(super) fn server(run: &ValidRun, position: &StageId) -> Option<ModelServer> 
 
 /// The model of the stage `input`, trained from the one declared as `base`, whose dtype serves it too.
 pub(super) fn trained(run: &ValidRun, base: &str, name: &str, input: TaskInput) -> ModelUse {
-    let mut models = run.method().models.iter();
-    let base = models.find(|model| model.name == base);
+    let base = run.method().model(base);
     ModelUse {
         name: name.into(),
         location: ModelLocation::Trained {

@@ -1,21 +1,19 @@
 //! The task that writes the dataset: everything sealed, in run order, and what the dataset says of itself.
 
-use std::collections::BTreeMap;
-
 use scalequest_crds::protocol::task::{Publication, PublishedModel, StageParams, StageTask};
-use scalequest_crds::v1alpha1::{ModelSource, Stage, StageId, SynthesisRun};
+use scalequest_crds::v1alpha1::{Model, ModelSource, Stage, StageId, SynthesisRun};
 
 use super::chain::published;
 use super::task::finish;
 use crate::record::RunRecord;
-use crate::validate::ValidRun;
+use crate::validate::{Method, ValidRun};
 
 /// The publication of what is sealed now; `incomplete` says why it is less than was asked for.
 pub(super) fn build(run: &ValidRun, record: &RunRecord, incomplete: Option<String>) -> StageTask {
-    let inputs = published(run.method(), record)
-        .iter()
-        .filter_map(|position| Some(record.output(position)?.0))
-        .collect();
+    let sealed = published(run.method(), record);
+    let inputs = sealed.iter().filter_map(|id| Some(record.output(id)?.0));
+    let mut costs = record.costs();
+    costs.retain(|cost| cost.id.stage != Stage::Publish);
     let publication = Publication {
         location: run.output().into(),
         name: run.name().into(),
@@ -23,18 +21,13 @@ pub(super) fn build(run: &ValidRun, record: &RunRecord, incomplete: Option<Strin
         incomplete,
         resolved_spec: resolved_yaml(run),
         models: models(run, record),
-        costs: record
-            .costs()
-            .into_iter()
-            .filter(|cost| cost.id.stage != Stage::Publish)
-            .collect(),
+        costs,
     };
-    let position = StageId::once(Stage::Publish);
     finish(
         run,
         record,
-        &position,
-        inputs,
+        &StageId::once(Stage::Publish),
+        inputs.collect(),
         record.accepted(),
         StageParams::Publish { publication },
     )
@@ -48,57 +41,45 @@ fn resolved_yaml(run: &ValidRun) -> String {
 
 /// Every declared model with the parts it plays.
 fn models(run: &ValidRun, record: &RunRecord) -> Vec<PublishedModel> {
-    let roles = roles(run);
-    let facts = |name: &str| {
-        record
-            .preflight
-            .models
-            .iter()
-            .find(|facts| facts.name == name)
-    };
-    run.method()
-        .models
-        .iter()
-        .filter_map(|model| {
-            let facts = facts(&model.name)?;
-            Some(PublishedModel {
-                name: model.name.clone(),
-                source: match (model.served(), &model.source) {
-                    (Some(served), _) => format!("{} at {}", served.model, served.base_url),
-                    (None, place) => place.as_ref().map(source).unwrap_or_default(),
-                },
-                digest: facts.digest.clone(),
-                license: facts.license.clone(),
-                roles: roles.get(model.name.as_str()).cloned().unwrap_or_default(),
-            })
+    let published = |model: &Model| {
+        let facts = record.preflight.model(&model.name)?;
+        Some(PublishedModel {
+            name: model.name.clone(),
+            source: match (model.served(), &model.source) {
+                (Some(served), _) => format!("{} at {}", served.model, served.base_url),
+                (None, place) => place.as_ref().map(source).unwrap_or_default(),
+            },
+            digest: facts.digest.clone(),
+            license: facts.license.clone(),
+            roles: roles(run.method(), &model.name),
         })
-        .collect()
+    };
+    run.method().models.iter().filter_map(published).collect()
 }
 
-fn roles(run: &ValidRun) -> BTreeMap<&str, Vec<String>> {
-    let method = run.method();
-    let mut roles: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let mut plays = |name, role: &str| {
-        let parts: &mut Vec<String> = roles.entry(name).or_default();
-        if !parts.iter().any(|known| known == role) {
-            parts.push(role.into());
+/// The parts that the model `name` plays, each once.
+fn roles(method: &Method, name: &str) -> Vec<String> {
+    let generators = method.generators.iter().flat_map(|generator| {
+        let qpo = generator.qpo.as_ref();
+        [
+            (Some(&generator.model), "generator"),
+            (qpo.map(|qpo| &qpo.rewriter), "rewriter"),
+        ]
+    });
+    let (judge, difficulty) = (method.judge.as_ref(), method.difficulty.as_ref());
+    let others = [
+        (judge.map(|judge| &judge.model), "judge"),
+        (difficulty.map(|on| &on.base), "difficulty scorer"),
+        (difficulty.map(|on| &on.solver), "solver"),
+        (Some(&method.responder), "responder"),
+        (Some(&method.reward), "reward"),
+    ];
+    let mut roles: Vec<String> = Vec::new();
+    for (model, role) in generators.chain(others) {
+        if model.is_some_and(|model| model == name) && !roles.iter().any(|known| known == role) {
+            roles.push(role.into());
         }
-    };
-    for generator in &method.generators {
-        plays(&generator.model, "generator");
-        if let Some(qpo) = &generator.qpo {
-            plays(&qpo.rewriter, "rewriter");
-        }
     }
-    if let Some(judge) = &method.judge {
-        plays(&judge.model, "judge");
-    }
-    if let Some(difficulty) = &method.difficulty {
-        plays(&difficulty.base, "difficulty scorer");
-        plays(&difficulty.solver, "solver");
-    }
-    plays(&method.responder, "responder");
-    plays(&method.reward, "reward");
     roles
 }
 

@@ -8,7 +8,7 @@ use scalequest_crds::protocol::task::{
 use scalequest_crds::v1alpha1::{Stage, StageId};
 
 use super::chain::{asked, before};
-use super::{Observations, models, shard};
+use super::{Observations, models, size};
 use crate::record::RunRecord;
 use crate::validate::ValidRun;
 use crate::validate::method::GeneratorMethod;
@@ -51,7 +51,7 @@ pub(super) fn finish(
         key: String::new(),
         seed: run.method().seed,
         rows,
-        shard_rows: shard::rows_per_shard(record, position.stage, rows),
+        shard_rows: size::rows_per_shard(record, position.stage, rows),
         inputs,
         workspace: run.workspace().into(),
         params,
