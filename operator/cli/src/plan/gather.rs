@@ -12,7 +12,7 @@ use scalequest_crds::v1alpha1::SeedQuestions;
 use super::super::CliError;
 use super::super::arguments::PlanArguments;
 use scalequest_core::estimate::profile::{MachineProfile, ModelIdentity, ProfileFile};
-use scalequest_core::estimate::{Assumptions, Measurements, assume, model_sizes};
+use scalequest_core::estimate::{Assumptions, Measurements, model_sizes};
 use scalequest_core::record::RECORD_FILE;
 use scalequest_core::validate::ValidRun;
 use scalequest_runner::locations::{run_directory, state_directory};
@@ -41,18 +41,14 @@ pub fn gather(run: &ValidRun, arguments: &PlanArguments) -> Result<PlanInputs, C
     let mut assumptions = counted(run);
     let (preflight, measured) = earlier(run, &mut sources);
     if let Some(measured) = &measured {
-        let overrides = measured.overrides(run.method().samples);
-        assumptions.replace(&overrides);
-        let names = overrides.names();
+        let names = measured.replace(&mut assumptions, run.method().samples);
         if !names.is_empty() {
             sources.push(format!("measured by that run: {}", names.join(", ")));
         }
     }
     let mut stated = Vec::new();
     for text in &arguments.assume {
-        let overrides = assume(text).map_err(CliError::InvalidInput)?;
-        assumptions.state(&overrides);
-        stated.extend(overrides.names());
+        stated.extend(assumptions.state(text).map_err(CliError::InvalidInput)?);
     }
     if !stated.is_empty() {
         sources.push(format!("stated by --assume: {}", stated.join(", ")));
@@ -182,7 +178,7 @@ fn read(path: &Path) -> Result<ModelProfile, String> {
 
 /// What the profile of each model can be found by.
 fn known(run: &ValidRun, preflight: Option<&PreflightReport>) -> BTreeMap<String, ModelIdentity> {
-    let facts = |name: &str| preflight?.models.iter().find(|facts| facts.name == name);
+    let facts = |name: &str| preflight?.model(name);
     let sizes = model_sizes(run.method(), preflight);
     let of = |model: &scalequest_crds::v1alpha1::Model| {
         let path = model

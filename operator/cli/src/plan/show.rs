@@ -6,9 +6,8 @@ use std::fmt::Write;
 use serde_json::json;
 
 use super::super::text;
-use scalequest_core::estimate::paper::paper_cost;
 use scalequest_core::estimate::{
-    CostEstimate, Machine, MachineProfile, ProfileMatch, StageEstimate,
+    CostEstimate, Machine, MachineProfile, ProfileMatch, StageEstimate, paper_cost,
 };
 use scalequest_core::plan::size::pilot;
 use scalequest_core::validate::ValidRun;

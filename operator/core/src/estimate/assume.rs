@@ -1,4 +1,5 @@
-//! Values that take the place of what is assumed: what an earlier run has measured, and what a person states (`--assume`).
+//! What the cost model assumes, and the values that take the place of it: what an earlier run has measured, and what a person states
+//! (`--assume`).
 
 use std::sync::LazyLock;
 
@@ -7,156 +8,149 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Assumptions;
 use crate::field_error::field_error;
 use crate::parse::check_value;
 
-/// Values in the place of assumptions. `plan --help` prints the names and descriptions.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// What the model assumes. Token counts are means; those of generated texts are never above the stage's `maxNewTokens`. The documented
+/// members can be stated: `plan --help` prints their names and descriptions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Overrides {
+pub struct Assumptions {
     /// accepted pairs per question
+    // If stated, it goes before what of the shares is not stated.
     #[serde(rename = "yield")]
     #[schemars(range(min = 0.000001, max = 1.0))]
     pub yield_ratio: Option<f64>,
     /// tokens in a question
     #[schemars(range(min = 1.0, max = 1e6))]
-    pub question_tokens: Option<f64>,
+    pub question_tokens: f64,
     /// tokens in a prompt around a question
+    // Instructions and template.
     #[schemars(range(min = 1.0, max = 1e6))]
-    pub prompt_tokens: Option<f64>,
+    pub prompt_tokens: f64,
     /// tokens in a response
     #[schemars(range(min = 1.0, max = 1e6))]
-    pub response_tokens: Option<f64>,
+    pub response_tokens: f64,
     /// tokens of a judge's reasons and verdict
     #[schemars(range(min = 1.0, max = 1e6))]
-    pub judgement_tokens: Option<f64>,
+    pub judgement_tokens: f64,
     /// share of rewrites that make a pair
+    // Not in the paper.
     #[schemars(range(min = 0.000001, max = 1.0))]
-    pub rewrite_kept: Option<f64>,
+    pub rewrite_kept: f64,
     /// share that the language filter keeps
+    // The paper: 20.1% dropped.
     #[schemars(range(min = 0.000001, max = 1.0))]
-    pub language_kept: Option<f64>,
+    pub language_kept: f64,
     /// share that all rule-based filters together keep
     #[schemars(range(min = 0.000001, max = 1.0))]
     pub filter_kept: Option<f64>,
     /// share that the judge keeps
+    // The paper: 19.4% of all dropped, of those that the language filter left.
     #[schemars(range(min = 0.000001, max = 1.0))]
-    pub judge_kept: Option<f64>,
+    pub judge_kept: f64,
     /// share that difficulty sampling keeps
+    // The paper: 9.2% of all dropped.
     #[schemars(range(min = 0.000001, max = 1.0))]
-    pub difficulty_kept: Option<f64>,
+    pub difficulty_kept: f64,
     /// share of answered questions that are accepted
+    // Not in the paper.
     #[schemars(range(min = 0.000001, max = 1.0))]
-    pub verified: Option<f64>,
+    pub verified: f64,
     /// seed questions
+    // Of files that nobody has counted (the paper: about 15,000).
     #[schemars(range(min = 0, max = 1000000000000_i64))]
-    pub seed_questions: Option<i64>,
+    pub seed_questions: i64,
     /// seed questions with an answer
+    // From which difficulty is learnt; all if `None`.
     #[schemars(range(min = 0, max = 1000000000000_i64))]
     pub seed_answers: Option<i64>,
+    /// Whether the judge's share is stated.
+    #[serde(skip)]
+    pub judge_is_stated: bool,
+    /// Whether any number of tokens is stated, which then goes before what a run has measured.
+    #[serde(skip)]
+    pub tokens_are_stated: bool,
 }
 
-static SCHEMA: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(Overrides).to_value());
+impl Default for Assumptions {
+    fn default() -> Self {
+        Assumptions {
+            yield_ratio: None,
+            question_tokens: 80.0,
+            prompt_tokens: 60.0,
+            response_tokens: 450.0,
+            judgement_tokens: 350.0,
+            rewrite_kept: 1.0,
+            language_kept: 0.799,
+            filter_kept: None,
+            judge_kept: 0.757,
+            difficulty_kept: 0.848,
+            verified: 0.9,
+            seed_questions: 15_000,
+            seed_answers: None,
+            judge_is_stated: false,
+            tokens_are_stated: false,
+        }
+    }
+}
+
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(Assumptions).to_value());
 
 /// Returns the names that may be stated, each with its description.
 pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
     let properties = SCHEMA["properties"].as_object().into_iter().flatten();
     properties.map(|(name, property)| {
-        (
-            name.as_str(),
-            property["description"].as_str().unwrap_or(""),
-        )
+        let description = property["description"].as_str();
+        (name.as_str(), description.unwrap_or_default())
     })
 }
 
-/// Reads overrides from `NAME=VALUE,...` or from a mapping in YAML or JSON.
-///
-/// # Errors
-/// Every unknown name, with the nearest one, and every value out of bounds.
-pub fn assume(text: &str) -> Result<Overrides, Vec<FieldError>> {
-    let mapping = match text.trim_start().starts_with('{') {
-        true => text.to_string(),
-        false => format!("{{{}}}", text.replace('=', ": ")),
-    };
-    let members: Map<String, Value> = serde_saphyr::from_str(&mapping).map_err(|_| {
-        vec![field_error(
-            "--assume",
-            format!("`{text}` is no NAME=VALUE,..."),
-        )]
-    })?;
-    let value = Value::Object(members);
-    let errors = check_value(&SCHEMA, &value, "--assume");
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    serde_json::from_value(value).map_err(|e| vec![field_error("--assume", e.to_string())])
-}
-
-impl Overrides {
-    /// Returns the names of what is set.
-    pub fn names(&self) -> Vec<String> {
-        let value = serde_json::to_value(self).unwrap_or_default();
-        let members = value.as_object().into_iter().flatten();
-        let set = members.filter(|(_, value)| !value.is_null());
-        set.map(|(name, _)| name.clone()).collect()
-    }
-
-    /// Whether any number of tokens is set.
-    pub fn has_tokens(&self) -> bool {
-        let tokens = [
-            self.question_tokens,
-            self.prompt_tokens,
-            self.response_tokens,
-            self.judgement_tokens,
-        ];
-        tokens.iter().any(Option::is_some)
-    }
-}
-
 impl Assumptions {
-    /// Puts what `overrides` sets in the place of what is assumed.
-    pub fn replace(&mut self, overrides: &Overrides) {
-        let Overrides {
-            yield_ratio,
-            question_tokens,
-            prompt_tokens,
-            response_tokens,
-            judgement_tokens,
-            rewrite_kept,
-            language_kept,
-            filter_kept,
-            judge_kept,
-            difficulty_kept,
-            verified,
-            seed_questions,
-            seed_answers,
-        } = *overrides;
-        let means = [
-            (&mut self.question_tokens, question_tokens),
-            (&mut self.prompt_tokens, prompt_tokens),
-            (&mut self.response_tokens, response_tokens),
-            (&mut self.judgement_tokens, judgement_tokens),
-            (&mut self.rewrite_kept, rewrite_kept),
-            (&mut self.language_kept, language_kept),
-            (&mut self.judge_kept, judge_kept),
-            (&mut self.difficulty_kept, difficulty_kept),
-            (&mut self.verified, verified),
-        ];
-        for (place, value) in means {
-            *place = value.unwrap_or(*place);
+    /// Takes up what a person states, as `NAME=VALUE,...` or as a mapping in YAML or JSON; it goes before what a run has measured. Returns
+    /// the names of what is stated.
+    ///
+    /// # Errors
+    /// Every unknown name, with the nearest one, and every value out of bounds.
+    pub fn state(&mut self, text: &str) -> Result<Vec<&'static str>, Vec<FieldError>> {
+        let error = |message: String| vec![field_error("--assume", message)];
+        let mapping = match text.trim_start().starts_with('{') {
+            true => text.to_string(),
+            false => format!("{{{}}}", text.replace('=', ": ")),
+        };
+        let stated: Map<String, Value> = serde_saphyr::from_str(&mapping)
+            .map_err(|_| error(format!("`{text}` is no NAME=VALUE,...")))?;
+        let errors = check_value(&SCHEMA, &Value::Object(stated.clone()), "--assume");
+        if !errors.is_empty() {
+            return Err(errors);
         }
-        self.yield_ratio = yield_ratio.or(self.yield_ratio);
-        self.filter_kept = filter_kept.or(self.filter_kept);
-        self.seed_questions = seed_questions.unwrap_or(self.seed_questions);
-        self.seed_answers = seed_answers.or(self.seed_answers);
+        let names = self.replace(stated).map_err(|e| error(e.to_string()))?;
+        self.tokens_are_stated |= names.iter().any(|name| name.ends_with("Tokens"));
+        self.judge_is_stated |= names.contains(&"judgeKept");
+        Ok(names)
     }
 
-    /// Takes up what a person states, which goes before what a run has measured.
-    pub fn state(&mut self, stated: &Overrides) {
-        self.replace(stated);
-        self.tokens_are_stated |= stated.has_tokens();
-        self.judge_is_stated |= stated.judge_kept.is_some();
+    /// Puts `values` in the place of what is assumed. Returns their names, in the order of the members.
+    ///
+    /// # Errors
+    /// A name that no member has, or a value of another type.
+    pub(super) fn replace(
+        &mut self,
+        values: Map<String, Value>,
+    ) -> Result<Vec<&'static str>, serde_json::Error> {
+        let names = names().map(|(name, _)| name);
+        let names = names.filter(|name| values.contains_key(*name)).collect();
+        let mut all = serde_json::to_value(&*self)?;
+        for (name, value) in values {
+            all[name] = value;
+        }
+        let replaced: Assumptions = serde_json::from_value(all)?;
+        *self = Assumptions {
+            judge_is_stated: self.judge_is_stated,
+            tokens_are_stated: self.tokens_are_stated,
+            ..replaced
+        };
+        Ok(names)
     }
 }
 
@@ -171,10 +165,9 @@ mod tests {
             "{yield: 0.09, questionTokens: 40, seedAnswers: 24}",
             r#"{"yield":0.09,"questionTokens":40,"seedAnswers":24}"#,
         ] {
-            let stated = assume(text).unwrap();
-            assert_eq!(stated.names(), ["yield", "questionTokens", "seedAnswers"]);
             let mut a = Assumptions::default();
-            a.state(&stated);
+            let names = a.state(text).unwrap();
+            assert_eq!(names, ["yield", "questionTokens", "seedAnswers"]);
             assert_eq!(
                 (a.yield_ratio, a.question_tokens, a.seed_answers),
                 (Some(0.09), 40.0, Some(24))
@@ -187,7 +180,9 @@ mod tests {
     fn every_name_can_be_stated_once_and_changes_something() {
         for (name, description) in names() {
             let mut a = Assumptions::default();
-            a.replace(&assume(&format!("{name}=1")).unwrap());
+            assert_eq!(a.state(&format!("{name}=1")), Ok(vec![name]));
+            a.tokens_are_stated = false;
+            a.judge_is_stated = false;
             let changed = a != Assumptions::default();
             assert!(changed || name == "rewriteKept", "{name}");
             assert!(!description.is_empty(), "{name}");
@@ -198,7 +193,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_with_what_would() {
         let refused = |text: &str, words: &str| {
-            let errors = assume(text).unwrap_err();
+            let errors = Assumptions::default().state(text).unwrap_err();
             let message = format!("{}: {}", errors[0].field, errors[0].message);
             assert!(message.contains(words), "{message}");
         };

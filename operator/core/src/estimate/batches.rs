@@ -47,10 +47,7 @@ pub fn seconds(texts: usize, mean: f64, longest: f64, steps: &[DecodeStep]) -> f
 /// Seconds of a step of so many rows: between two that were measured on the line between them; beyond the largest in proportion.
 fn step(rows: usize, steps: &[DecodeStep]) -> f64 {
     let after = steps.partition_point(|step| step.rows < rows);
-    match (
-        after.checked_sub(1).and_then(|before| steps.get(before)),
-        steps.get(after),
-    ) {
+    match (steps[..after].last(), steps.get(after)) {
         (Some(a), Some(b)) => {
             let share = (rows - a.rows) as f64 / (b.rows - a.rows) as f64;
             a.seconds + share * (b.seconds - a.seconds)

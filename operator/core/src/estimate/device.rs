@@ -1,7 +1,8 @@
-//! Devices as data.
+//! Devices, and the paper's own cost table (8 x A100-40G), as data: the latter is printed beside an estimate and marked as the paper's.
 
 use std::sync::LazyLock;
 
+use scalequest_crds::v1alpha1::Stage;
 use serde::Deserialize;
 
 /// What a worker computes on.
@@ -22,7 +23,7 @@ pub struct Device {
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Throughput {
-    /// By its maker's data sheet, of which a share is reached ([`super::Assumptions`]): an accelerator.
+    /// By its maker's data sheet, of which a share is reached (see the constants of [`super`]): an accelerator.
     Datasheet {
         /// Dense bf16 FLOP/s.
         flops: f64,
@@ -60,7 +61,28 @@ pub fn devices() -> &'static [Device] {
 
 /// The processors of one machine: what runs there without a GPU.
 pub fn processors() -> Option<&'static Device> {
-    DEVICES
-        .iter()
-        .find(|device| matches!(device.throughput, Throughput::Measured { .. }))
+    let is_measured = |device: &&Device| matches!(device.throughput, Throughput::Measured { .. });
+    DEVICES.iter().find(is_measured)
+}
+
+/// A phase of the paper's cost table.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PaperPhase {
+    /// Name in the paper.
+    pub phase: String,
+    /// The stages it covers.
+    pub stages: Vec<Stage>,
+    /// GPU hours on A100-40G; none where the paper used an API.
+    pub gpu_hours: Option<f64>,
+    /// What it was measured for.
+    pub samples: String,
+}
+
+static PHASES: LazyLock<Vec<PaperPhase>> =
+    LazyLock::new(|| serde_saphyr::from_str(include_str!("paper.yaml")).unwrap_or_default());
+
+/// Returns the table; a test checks that it can be read.
+pub fn paper_cost() -> &'static [PaperPhase] {
+    &PHASES
 }

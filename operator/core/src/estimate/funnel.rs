@@ -42,6 +42,27 @@ pub struct StageWork {
     pub steps: (f64, f64),
 }
 
+impl StageWork {
+    /// Rows of a stage outside the waves whose tokens are not known yet.
+    fn new(stage: Stage, generator: Option<&str>, model: &str, rows: i64) -> StageWork {
+        StageWork {
+            stage,
+            generator: generator.map(String::from),
+            model: model.into(),
+            rows,
+            rows_per_wave: vec![rows],
+            prefill_tokens: 0.0,
+            cached_tokens: 0.0,
+            decode_tokens: 0.0,
+            train_tokens: 0.0,
+            sequence_tokens: 0.0,
+            samples: 1.0,
+            max_tokens: 0.0,
+            steps: (0.0, 0.0),
+        }
+    }
+}
+
 /// The shares that the steps of the funnel keep, 1 for what a run leaves out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PassRates {
@@ -133,49 +154,55 @@ impl Funnel<'_> {
         });
         let mut stages = Vec::new();
         for generator in self.method.generators.iter().filter(|each| each.weight > 0) {
-            let of =
-                |stage, model: &str, rows| self.rows(stage, Some(&generator.name), model, rows);
+            let of = |stage, model: &str, rows| {
+                StageWork::new(stage, Some(&generator.name), model, rows)
+            };
             if let Some(training) = &generator.qft {
-                stages.push(
-                    of(Stage::Qft, &generator.model, seeds).train(a.question_tokens, training),
-                );
+                let qft = of(Stage::Qft, &generator.model, seeds);
+                stages.push(self.train(qft, a.question_tokens, training));
             }
             if let Some(qpo) = &generator.qpo {
                 let question = mean_tokens(a.question_tokens, &generator.sampling);
                 let pairs = (qpo.pairs as f64 * self.kept.rewrite).round() as i64;
-                stages.push(of(Stage::Sample, &generator.model, qpo.pairs).decode(
-                    a.prompt_tokens,
-                    question,
-                    1.0,
-                    &generator.sampling,
-                ));
-                stages.push(of(Stage::Rewrite, &qpo.rewriter, qpo.pairs).decode(
-                    a.prompt_tokens + question,
-                    mean_tokens(a.question_tokens, &qpo.rewriting),
-                    1.0,
-                    &qpo.rewriting,
-                ));
-                stages.push(
-                    of(Stage::Qpo, &generator.model, pairs).train(2.0 * question, &qpo.training),
-                );
+                let sample = of(Stage::Sample, &generator.model, qpo.pairs);
+                let rewrite = of(Stage::Rewrite, &qpo.rewriter, qpo.pairs);
+                let train = of(Stage::Qpo, &generator.model, pairs);
+                stages.extend([
+                    self.decode(
+                        sample,
+                        a.prompt_tokens,
+                        a.question_tokens,
+                        1,
+                        &generator.sampling,
+                    ),
+                    self.decode(
+                        rewrite,
+                        a.prompt_tokens + question,
+                        a.question_tokens,
+                        1,
+                        &qpo.rewriting,
+                    ),
+                    self.train(train, 2.0 * question, &qpo.training),
+                ]);
             }
         }
         if let Some(difficulty) = &self.method.difficulty {
-            let response = mean_tokens(a.response_tokens, &difficulty.sampling);
-            let mut label = self
-                .rows(Stage::Label, None, &difficulty.solver, answered)
-                .decode(
-                    a.prompt_tokens + a.question_tokens,
-                    response,
-                    f64::from(difficulty.samples),
+            let label = StageWork {
+                rows_per_wave: vec![seeds],
+                ..StageWork::new(Stage::Label, None, &difficulty.solver, answered)
+            };
+            let scorer = StageWork::new(Stage::TrainScorer, None, &difficulty.base, answered);
+            let prompt = a.prompt_tokens + a.question_tokens;
+            stages.extend([
+                self.decode(
+                    label,
+                    prompt,
+                    a.response_tokens,
+                    difficulty.samples,
                     &difficulty.sampling,
-                );
-            label.rows_per_wave = vec![seeds];
-            stages.push(label);
-            stages.push(
-                self.rows(Stage::TrainScorer, None, &difficulty.base, answered)
-                    .train(a.question_tokens, &difficulty.training),
-            );
+                ),
+                self.train(scorer, a.question_tokens, &difficulty.training),
+            ]);
         }
         stages
     }
@@ -185,69 +212,58 @@ impl Funnel<'_> {
         let (method, a) = (self.method, self.a);
         let questions: i64 = waves.iter().sum();
         let mut stages = Vec::new();
-        let weights: Vec<i64> = method
-            .generators
-            .iter()
-            .map(|generator| i64::from(generator.weight))
-            .collect();
-        for (index, (generator, rows)) in method
-            .generators
-            .iter()
-            .zip(share(questions, &weights))
-            .enumerate()
-            .filter(|(_, (_, rows))| *rows > 0)
-        {
-            let mut asked = self
-                .rows(
-                    Stage::Generate,
-                    Some(&generator.name),
-                    &generator.model,
-                    rows,
-                )
-                .decode(
-                    a.prompt_tokens,
-                    mean_tokens(a.question_tokens, &generator.sampling),
-                    1.0,
-                    &generator.sampling,
-                );
-            asked.rows_per_wave = waves
-                .iter()
-                .map(|wave| share(*wave, &weights)[index])
-                .collect();
-            stages.push(asked);
+        let generators = method.generators.iter();
+        let weights: Vec<i64> = generators.map(|each| i64::from(each.weight)).collect();
+        let shares = share(questions, &weights);
+        for (index, generator) in method.generators.iter().enumerate() {
+            if shares[index] == 0 {
+                continue;
+            }
+            let (name, model) = (Some(generator.name.as_str()), &generator.model);
+            let in_wave = |wave: &i64| share(*wave, &weights)[index];
+            let generate = StageWork {
+                rows_per_wave: waves.iter().map(in_wave).collect(),
+                ..StageWork::new(Stage::Generate, name, model, shares[index])
+            };
+            stages.push(self.decode(
+                generate,
+                a.prompt_tokens,
+                a.question_tokens,
+                1,
+                &generator.sampling,
+            ));
         }
-        let left = |stage, model: &str, share: f64| StageRows {
-            rows_per_wave: waves
-                .iter()
-                .map(|wave| (*wave as f64 * share) as i64)
-                .collect(),
-            ..self.rows(stage, None, model, (questions as f64 * share) as i64)
+        let left = |stage, model: &str, share: f64| {
+            let of = |questions: i64| (questions as f64 * share) as i64;
+            StageWork {
+                rows_per_wave: waves.iter().map(|wave| of(*wave)).collect(),
+                ..StageWork::new(stage, None, model, of(questions))
+            }
         };
+        let prompt = a.prompt_tokens + a.question_tokens;
         let mut share = self.kept.filter;
         if let Some(judge) = &method.judge {
-            stages.push(left(Stage::Judge, &judge.model, share).decode(
-                a.prompt_tokens + a.question_tokens,
-                mean_tokens(a.judgement_tokens, &judge.sampling),
-                1.0,
-                &judge.sampling,
-            ));
+            let work = left(Stage::Judge, &judge.model, share);
+            stages.push(self.decode(work, prompt, a.judgement_tokens, 1, &judge.sampling));
             share *= self.kept.judge;
         }
         if let Some(difficulty) = &method.difficulty {
-            stages.push(left(Stage::Score, &difficulty.base, share).prefill(a.question_tokens));
+            let work = left(Stage::Score, &difficulty.base, share);
+            stages.push(self.prefill(work, a.question_tokens));
             share *= self.kept.difficulty;
         }
-        let samples = f64::from(method.samples);
-        let prompt = a.prompt_tokens + a.question_tokens;
-        let response = mean_tokens(a.response_tokens, &method.sampling);
-        stages.push(left(Stage::Respond, &method.responder, share).decode(
+        let respond = left(Stage::Respond, &method.responder, share);
+        stages.push(self.decode(
+            respond,
             prompt,
-            response,
-            samples,
+            a.response_tokens,
+            method.samples,
             &method.sampling,
         ));
-        let mut reward =
-            left(Stage::Reward, &method.reward, share).prefill(samples * (prompt + response));
+        let samples = f64::from(method.samples);
+        let response = mean_tokens(a.response_tokens, &method.sampling);
+        let reward = left(Stage::Reward, &method.reward, share);
+        let mut reward = self.prefill(reward, samples * (prompt + response));
         // The responses to a question are scored one after the other, and begin with it.
         let again = (samples - 1.0) * prompt * reward.rows as f64;
         reward.cached_tokens = again.min(reward.prefill_tokens);
@@ -255,99 +271,76 @@ impl Funnel<'_> {
         stages
     }
 
-    fn rows(&self, stage: Stage, generator: Option<&str>, model: &str, rows: i64) -> StageRows {
-        let measured = |measured: &&Measurements| measured.tokens_per_row(stage, generator);
-        StageRows {
-            stage,
-            generator: generator.map(String::from),
-            model: model.into(),
-            rows,
-            rows_per_wave: vec![rows],
-            question: self.a.question_tokens,
-            measured: self.measurements.as_ref().and_then(measured),
+    /// Tokens read and made by row, if they were measured: they go before what is assumed.
+    fn measured(&self, work: &StageWork) -> Option<(f64, f64)> {
+        let generator = work.generator.as_deref();
+        self.measurements?.tokens_per_row(work.stage, generator)
+    }
+
+    /// Each row of `work` reads `read` tokens.
+    fn prefill(&self, work: StageWork, read: f64) -> StageWork {
+        let read = self.measured(&work).map_or(read, |measured| measured.0);
+        StageWork {
+            prefill_tokens: work.rows.max(0) as f64 * read,
+            sequence_tokens: read,
+            ..work
+        }
+    }
+
+    /// Each row of `work` reads a prompt of `read` tokens and makes `samples` texts of `mean` tokens, or of fewer if `sampling` limits them.
+    fn decode(
+        &self,
+        work: StageWork,
+        read: f64,
+        mean: f64,
+        samples: i32,
+        sampling: &Sampling,
+    ) -> StageWork {
+        let rows = work.rows.max(0) as f64;
+        let samples = f64::from(samples).max(1.0);
+        let assumed = (read, samples * mean_tokens(mean, sampling));
+        let (read, made) = self.measured(&work).unwrap_or(assumed);
+        // Every question is asked for in the same words; of the words around a question about half come before it.
+        let shared = match work.stage {
+            Stage::Sample | Stage::Generate => read,
+            _ => (read - self.a.question_tokens).max(0.0) / 2.0,
+        };
+        StageWork {
+            prefill_tokens: rows * read,
+            cached_tokens: rows * shared,
+            decode_tokens: rows * made,
+            sequence_tokens: read + made / samples / 2.0,
+            samples,
+            max_tokens: sampling.max_new_tokens.map_or(f64::INFINITY, f64::from),
+            ..work
+        }
+    }
+
+    /// Each row of `work` is trained on in every epoch.
+    fn train(&self, work: StageWork, tokens: f64, training: &Training) -> StageWork {
+        let rows = work.rows.max(0) as f64;
+        let epochs = f64::from(training.epochs);
+        let measured = self.measured(&work);
+        let train_tokens = rows * measured.map_or(tokens * epochs, |measured| measured.0);
+        // Only QFT packs questions into rows, which it fills almost.
+        let sequences = match work.stage {
+            Stage::Qft => {
+                train_tokens / epochs.max(1.0) / (0.95 * f64::from(training.max_length.max(1)))
+            }
+            _ => rows,
+        };
+        let steps = (sequences / f64::from(training.batch_size.max(1))).ceil() * epochs;
+        let kept = (steps - 1.0).max(0.0) / f64::from(training.checkpoint_steps.max(1));
+        StageWork {
+            train_tokens,
+            steps: (steps, kept.floor()),
+            ..work
         }
     }
 }
 
 /// Mean tokens of a text, never above its limit.
 fn mean_tokens(mean: f64, sampling: &Sampling) -> f64 {
-    sampling
-        .max_new_tokens
-        .map_or(mean, |limit| mean.min(f64::from(limit)))
-}
-
-/// Rows of a stage whose tokens are still to be said.
-struct StageRows {
-    stage: Stage,
-    generator: Option<String>,
-    model: String,
-    rows: i64,
-    rows_per_wave: Vec<i64>,
-    /// Tokens in a question.
-    question: f64,
-    /// Tokens read and made by row, where they were measured: they go before what is assumed.
-    measured: Option<(f64, f64)>,
-}
-
-impl StageRows {
-    fn with(self, prefilled: f64, decoded: f64, trained: f64) -> StageWork {
-        let all = self.rows.max(0) as f64;
-        StageWork {
-            stage: self.stage,
-            generator: self.generator,
-            model: self.model,
-            rows: self.rows,
-            rows_per_wave: self.rows_per_wave,
-            prefill_tokens: all * prefilled,
-            cached_tokens: 0.0,
-            decode_tokens: all * decoded,
-            train_tokens: all * trained,
-            sequence_tokens: prefilled + decoded / 2.0,
-            samples: 1.0,
-            max_tokens: 0.0,
-            steps: (0.0, 0.0),
-        }
-    }
-
-    fn prefill(self, read: f64) -> StageWork {
-        let read = self.measured.map_or(read, |measured| measured.0);
-        self.with(read, 0.0, 0.0)
-    }
-
-    /// Each row reads a prompt and makes `samples` texts of `each` tokens.
-    fn decode(self, read: f64, each: f64, samples: f64, sampling: &Sampling) -> StageWork {
-        let samples = samples.max(1.0);
-        let (read, made) = self.measured.unwrap_or((read, samples * each));
-        let question = self.question;
-        let mut work = self.with(read, made, 0.0);
-        work.samples = samples;
-        work.max_tokens = sampling.max_new_tokens.map_or(f64::INFINITY, f64::from);
-        work.sequence_tokens = read + made / samples / 2.0;
-        // Every question is asked for in the same words; of the words around a question about half come before it.
-        let around = (read - question).max(0.0);
-        let shared = match work.stage {
-            Stage::Sample | Stage::Generate => read,
-            _ => around / 2.0,
-        };
-        work.cached_tokens = shared * work.rows.max(0) as f64;
-        work
-    }
-
-    /// Each row is trained on in every epoch.
-    fn train(self, tokens: f64, training: &Training) -> StageWork {
-        let epochs = f64::from(training.epochs);
-        let trained = self.measured.map_or(tokens * epochs, |measured| measured.0);
-        let mut work = self.with(0.0, 0.0, trained);
-        // Only QFT packs questions into rows, which it fills almost.
-        let sequences = match work.stage {
-            Stage::Qft => {
-                work.train_tokens / epochs.max(1.0) / (0.95 * f64::from(training.max_length.max(1)))
-            }
-            _ => work.rows.max(0) as f64,
-        };
-        let steps = (sequences / f64::from(training.batch_size.max(1))).ceil() * epochs;
-        let kept = (steps - 1.0).max(0.0) / f64::from(training.checkpoint_steps.max(1));
-        work.steps = (steps, kept.floor());
-        work
-    }
+    let limit = sampling.max_new_tokens;
+    limit.map_or(mean, |limit| mean.min(f64::from(limit)))
 }

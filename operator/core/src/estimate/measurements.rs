@@ -1,12 +1,10 @@
 //! What an earlier or half-finished run of the same spec has measured: shares that were kept and tokens by row, from the seals on its
 //! record. It knows no file.
 
-use std::collections::BTreeMap;
+use scalequest_crds::v1alpha1::{Stage, StageId};
 
-use scalequest_crds::v1alpha1::Stage;
-
-use super::Overrides;
-use crate::record::{RunRecord, StageRecord, WaveRecord};
+use super::Assumptions;
+use crate::record::{RunRecord, SealRecord, StageRecord, WaveRecord};
 use crate::validate::ValidRun;
 
 /// What the seals of a run say.
@@ -14,17 +12,8 @@ use crate::validate::ValidRun;
 pub struct Measurements {
     /// The waves that were planned, in order.
     pub waves: Vec<WaveRecord>,
-    totals: BTreeMap<(Stage, Option<String>), StageTotals>,
-}
-
-/// The sums over a stage's seals.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct StageTotals {
-    work: i64,
-    rows_in: i64,
-    rows_out: i64,
-    tokens_in: i64,
-    tokens_out: i64,
+    /// The sealed stages.
+    stages: Vec<StageRecord>,
 }
 
 impl Measurements {
@@ -40,77 +29,75 @@ impl Measurements {
             let fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
             return Err(fields.join(", "));
         }
-        let mut totals: BTreeMap<_, StageTotals> = BTreeMap::new();
-        for stage in &record.stages {
-            let Some(seal) = &stage.seal else { continue };
-            let sum = totals
-                .entry((stage.id.stage, stage.id.generator.clone()))
-                .or_default();
-            sum.work += work(stage, seal.rows);
-            sum.rows_in += seal.counts.rows_in;
-            sum.rows_out += seal.counts.rows_out;
-            sum.tokens_in += seal.counts.tokens_in;
-            sum.tokens_out += seal.counts.tokens_out;
-        }
-        Ok((!totals.is_empty()).then(|| Measurements {
-            waves: record.waves.clone(),
-            totals,
-        }))
+        let sealed = record.stages.iter().filter(|stage| stage.seal.is_some());
+        let stages: Vec<StageRecord> = sealed.cloned().collect();
+        let waves = record.waves.clone();
+        Ok((!stages.is_empty()).then_some(Measurements { waves, stages }))
+    }
+
+    /// The sum of `count` over the stages that `of` selects.
+    fn sum(
+        &self,
+        of: impl Fn(&StageId) -> bool,
+        count: impl Fn(&StageRecord, &SealRecord) -> i64,
+    ) -> f64 {
+        let stages = self.stages.iter().filter(|stage| of(&stage.id));
+        let seals = stages.filter_map(|stage| Some((stage, stage.seal.as_ref()?)));
+        seals.map(|(stage, seal)| count(stage, seal)).sum::<i64>() as f64
     }
 
     /// Tokens read and made (or learnt) by row of a stage, where any was sealed.
     pub fn tokens_per_row(&self, stage: Stage, generator: Option<&str>) -> Option<(f64, f64)> {
-        let totals = self.totals.get(&(stage, generator.map(String::from)))?;
-        let rows = totals.work as f64;
-        (totals.work > 0).then(|| {
-            (
-                totals.tokens_in as f64 / rows,
-                totals.tokens_out as f64 / rows,
-            )
-        })
+        let of = |id: &StageId| id.stage == stage && id.generator.as_deref() == generator;
+        let rows = self.sum(of, work);
+        let read = self.sum(of, |_, seal| seal.counts.tokens_in);
+        let made = self.sum(of, |_, seal| seal.counts.tokens_out);
+        (rows > 0.0).then(|| (read / rows, made / rows))
     }
 
     /// The share of its rows that a stage let out, over all generators; none where nothing came out, since a share of 0 tells too little.
     fn pass_rate(&self, stage: Stage) -> Option<f64> {
-        let of_stage = self.totals.iter().filter(|((each, _), _)| *each == stage);
-        let (into, out) = of_stage.fold((0, 0), |(into, out), (_, totals)| {
-            (into + totals.rows_in, out + totals.rows_out)
-        });
-        (into > 0 && out > 0).then(|| (out as f64 / into as f64).min(1.0))
+        let into = self.sum(|id| id.stage == stage, |_, seal| seal.counts.rows_in);
+        let out = self.sum(|id| id.stage == stage, |_, seal| seal.counts.rows_out);
+        (into > 0.0 && out > 0.0).then(|| (out / into).min(1.0))
     }
 
     /// Tokens made by row of a stage, over all generators.
     fn decoded(&self, stage: Stage) -> Option<f64> {
-        let of_stage = self.totals.iter().filter(|((each, _), _)| *each == stage);
-        let (work, tokens) = of_stage.fold((0, 0), |(work, tokens), (_, totals)| {
-            (work + totals.work, tokens + totals.tokens_out)
-        });
-        (work > 0 && tokens > 0).then(|| tokens as f64 / work as f64)
+        let rows = self.sum(|id| id.stage == stage, work);
+        let tokens = self.sum(|id| id.stage == stage, |_, seal| seal.counts.tokens_out);
+        (rows > 0.0 && tokens > 0.0).then(|| tokens / rows)
     }
 
-    /// Returns what takes the place of what is assumed, for `samples` responses a question.
-    pub fn overrides(&self, samples: i32) -> Overrides {
+    /// Puts what was measured in the place of what `a` assumes, for `samples` responses a question. Returns the names of what was replaced.
+    pub fn replace(&self, a: &mut Assumptions, samples: i32) -> Vec<&'static str> {
         let questions = self.decoded(Stage::Generate);
+        let questions = questions.or_else(|| self.decoded(Stage::Sample));
         let responses = self.decoded(Stage::Respond);
+        let response = responses.map(|tokens| tokens / f64::from(samples.max(1)));
         let drawn = self.pass_rate(Stage::Generate);
-        Overrides {
-            question_tokens: questions.or_else(|| self.decoded(Stage::Sample)),
-            judgement_tokens: self.decoded(Stage::Judge),
-            response_tokens: responses.map(|tokens| tokens / f64::from(samples.max(1))),
-            rewrite_kept: self.pass_rate(Stage::Rewrite),
-            judge_kept: self.pass_rate(Stage::Judge),
-            difficulty_kept: self.pass_rate(Stage::Score),
-            verified: self.pass_rate(Stage::Verify),
-            filter_kept: drawn.and_then(|drawn| Some(drawn * self.pass_rate(Stage::Filter)?)),
-            ..Overrides::default()
-        }
+        let filtered = drawn.and_then(|drawn| Some(drawn * self.pass_rate(Stage::Filter)?));
+        let measured = [
+            ("questionTokens", questions),
+            ("responseTokens", response),
+            ("judgementTokens", self.decoded(Stage::Judge)),
+            ("rewriteKept", self.pass_rate(Stage::Rewrite)),
+            ("filterKept", filtered),
+            ("judgeKept", self.pass_rate(Stage::Judge)),
+            ("difficultyKept", self.pass_rate(Stage::Score)),
+            ("verified", self.pass_rate(Stage::Verify)),
+        ];
+        let measured = measured.into_iter();
+        let measured = measured.filter_map(|(name, value)| Some((name.into(), value?.into())));
+        // Numbers under these names always fit, as a test checks.
+        a.replace(measured.collect()).unwrap_or_default()
     }
 }
 
 /// Rows that were work: of Label those with an answer, which are the ones that came out.
-fn work(stage: &StageRecord, rows: i64) -> i64 {
+fn work(stage: &StageRecord, seal: &SealRecord) -> i64 {
     match stage.id.stage {
-        Stage::Label => rows,
+        Stage::Label => seal.rows,
         _ => stage.work,
     }
 }
@@ -176,22 +163,56 @@ spec:
     fn what_the_seals_say_takes_the_place_of_what_is_assumed() {
         let run = run(|text| text.to_owned());
         let measured = Measurements::of(&record(), &run).unwrap().unwrap();
-        let expected = Overrides {
-            question_tokens: Some(921.0 / 32.0),
-            response_tokens: Some(3086.0 / 16.0),
-            judgement_tokens: Some(2598.0 / 32.0),
+        let mut a = Assumptions::default();
+        // Of none accepted no share is known.
+        let names = measured.replace(&mut a, 4);
+        assert_eq!(
+            names,
+            [
+                "questionTokens",
+                "responseTokens",
+                "judgementTokens",
+                "filterKept",
+                "judgeKept"
+            ]
+        );
+        let expected = Assumptions {
+            question_tokens: 921.0 / 32.0,
+            response_tokens: 3086.0 / 16.0,
+            judgement_tokens: 2598.0 / 32.0,
             filter_kept: Some(1.0),
-            judge_kept: Some(0.125),
-            // Of none accepted no share is known.
-            verified: None,
-            ..Overrides::default()
+            judge_kept: 0.125,
+            ..Assumptions::default()
         };
-        assert_eq!(measured.overrides(4), expected);
+        assert_eq!(a, expected);
         assert_eq!(
             measured.tokens_per_row(Stage::Reward, None),
             Some((4417.0 / 4.0, 0.0))
         );
         assert_eq!(measured.tokens_per_row(Stage::Generate, None), None);
+    }
+
+    #[test]
+    fn every_measured_value_replaces_an_assumption() {
+        let run = run(|text| text.to_owned());
+        let mut record = record();
+        let sealed = record.stages[0].clone();
+        let stages = [
+            Stage::Rewrite,
+            Stage::Generate,
+            Stage::Filter,
+            Stage::Judge,
+            Stage::Score,
+            Stage::Respond,
+            Stage::Verify,
+        ];
+        record.stages = stages.iter().map(|_| sealed.clone()).collect();
+        for (each, stage) in record.stages.iter_mut().zip(stages) {
+            each.id.stage = stage;
+        }
+        let measured = Measurements::of(&record, &run).unwrap().unwrap();
+        let names = measured.replace(&mut Assumptions::default(), 4);
+        assert_eq!(names.len(), 8, "{names:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::protocol::profile::{ModelProfile, ServingProfile, TrainingProfile};
+use scalequest_crds::protocol::profile::{ModelProfile, ServingProfile};
 use scalequest_crds::v1alpha1::{Dtype, Stage};
 
 use super::{ModelSize, StageWork, Throughput, batches, processors};
@@ -71,11 +71,6 @@ impl MachineProfile {
         MachineProfile { files, matched }
     }
 
-    /// The files.
-    pub fn files(&self) -> &[ProfileFile] {
-        &self.files
-    }
-
     /// The models with their profiles: name, what is matched, and from which file.
     pub fn matched(&self) -> impl Iterator<Item = (&str, &MatchedProfile, &ProfileFile)> {
         self.matched
@@ -85,14 +80,12 @@ impl MachineProfile {
 
     /// Puts the sizes of models that were measured in the place of guesses.
     pub fn correct(&self, models: &mut BTreeMap<String, ModelSize>) {
-        for (name, matched) in self
-            .matched
-            .iter()
-            .filter(|(_, matched)| matched.quality == ProfileMatch::Exact)
-        {
-            if let Some(size) = models.get_mut(name) {
+        for (name, matched, file) in self.matched() {
+            if matched.quality == ProfileMatch::Exact
+                && let Some(size) = models.get_mut(name)
+            {
                 *size = ModelSize {
-                    parameters: self.files[matched.file].profile.model.parameters,
+                    parameters: file.profile.model.parameters,
                     guessed: false,
                 };
             }
@@ -101,18 +94,15 @@ impl MachineProfile {
 
     /// Whether the training of the model was measured, with itself or another one.
     pub fn has_training(&self) -> bool {
-        self.files
-            .iter()
-            .any(|file| file.profile.training.is_some())
+        let mut files = self.files.iter();
+        files.any(|file| file.profile.training.is_some())
     }
 
     /// Whether the model's profile is of another dtype than the one in which it is served.
     pub fn in_another_dtype(&self, model: &str, dtype: Dtype) -> bool {
-        let profile = self
-            .matched
-            .get(model)
-            .map(|matched| &self.files[matched.file].profile);
-        profile.is_some_and(|profile| profile.serving(dtype).is_some_and(|(_, same)| !same))
+        let matched = self.matched.get(model);
+        let serving = matched.and_then(|matched| self.files[matched.file].profile.serving(dtype));
+        serving.is_some_and(|(_, same)| !same)
     }
 
     /// Seconds that one worker after the other needs for `work`, each with the whole machine.
@@ -133,40 +123,25 @@ impl MachineProfile {
     /// By the model's own file, otherwise by the one with training that is nearest in size; where none has it, by what is known of
     /// processors.
     fn training(&self, work: &StageWork, matched: &MatchedProfile, parameters: f64) -> f64 {
-        let size = |file: &ProfileFile| file.profile.model.parameters as f64;
-        let passes = if work.stage == Stage::Qpo {
-            8.0 / 6.0
-        } else {
-            1.0
+        let passes = match work.stage {
+            Stage::Qpo => 8.0 / 6.0,
+            _ => 1.0,
         };
-        let own = self.files[matched.file]
-            .profile
-            .training
-            .map(|profile| (profile, matched.scale));
-        let other = || {
-            let having = self
-                .files
-                .iter()
-                .filter_map(|file| Some((file, file.profile.training?)));
-            having
-                .min_by(|(a, _), (b, _)| {
-                    let far = |file| (size(file) / parameters.max(1.0)).ln().abs();
-                    far(a).total_cmp(&far(b))
-                })
-                .map(|(file, profile)| (profile, parameters / size(file)))
+        let scale = |file: &ProfileFile| parameters / file.profile.model.parameters as f64;
+        let own = self.files[matched.file].profile.training;
+        let own = own.map(|profile| (profile, matched.scale));
+        let nearest = || {
+            let files = self.files.iter();
+            let trained = files.filter_map(|file| Some((file.profile.training?, scale(file))));
+            trained.min_by(|(_, a), (_, b)| a.ln().abs().total_cmp(&b.ln().abs()))
         };
-        if let Some((profile, scale)) = own.or_else(other) {
-            let TrainingProfile {
-                load_seconds,
-                token_seconds,
-                step_seconds,
-                save_seconds,
-            } = profile;
+        if let Some((profile, scale)) = own.or_else(nearest) {
             let (steps, checkpoints) = work.steps;
             // A checkpoint holds the weights and two moments.
-            let saved = save_seconds * (1.0 + 3.0 * checkpoints);
-            let learnt = passes * work.train_tokens * token_seconds + steps * step_seconds;
-            return scale * (load_seconds + learnt + saved);
+            let saved = profile.save_seconds * (1.0 + 3.0 * checkpoints);
+            let tokens = passes * work.train_tokens * profile.token_seconds;
+            let learnt = tokens + steps * profile.step_seconds;
+            return scale * (profile.load_seconds + learnt + saved);
         }
         match processors().map(|device| device.throughput) {
             Some(Throughput::Measured { train, .. }) => {
@@ -254,7 +229,9 @@ fn batch_rows(stage: Stage) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use scalequest_crds::protocol::profile::{DecodeStep, PROFILE_FORMAT, ProfiledModel};
+    use scalequest_crds::protocol::profile::{
+        DecodeStep, PROFILE_FORMAT, ProfiledModel, TrainingProfile,
+    };
 
     use super::*;
 

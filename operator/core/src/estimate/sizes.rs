@@ -24,16 +24,9 @@ pub fn model_sizes(
     method: &Method,
     preflight: Option<&PreflightReport>,
 ) -> BTreeMap<String, ModelSize> {
-    let inspected = |name: &str| {
-        preflight?
-            .models
-            .iter()
-            .find(|facts| facts.name == name)
-            .map(|facts| facts.parameters)
-    };
-    let size = |model: &Model| match inspected(&model.name) {
-        Some(parameters) => ModelSize {
-            parameters,
+    let size = |model: &Model| match preflight.and_then(|found| found.model(&model.name)) {
+        Some(facts) => ModelSize {
+            parameters: facts.parameters,
             guessed: false,
         },
         None => ModelSize {

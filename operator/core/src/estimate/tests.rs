@@ -75,7 +75,7 @@ fn it_is_within_a_factor_of_three_of_the_papers_inference_phases() {
             .map(|stage| hours(&run, &devices()[0], *stage))
             .sum::<f64>()
     };
-    for phase in paper::paper_cost()
+    for phase in paper_cost()
         .iter()
         .filter(|phase| phase.stages.iter().all(|stage| *stage >= Stage::Generate))
     {
@@ -88,7 +88,7 @@ fn it_is_within_a_factor_of_three_of_the_papers_inference_phases() {
     }
     let total = on(&run, &devices()[0]).hours;
     assert!(total > 522.9 / 2.0 && total < 522.9 * 2.0, "{total}");
-    let papers: f64 = paper::paper_cost()
+    let papers: f64 = paper_cost()
         .iter()
         .filter_map(|phase| phase.gpu_hours)
         .sum();
@@ -209,7 +209,7 @@ fn processors_take_about_as_long_as_the_quickstart_did() {
             max_tokens: f64::INFINITY,
             steps: (1.0, 0.0),
         };
-        let estimate = seconds(&work, parameters, cpu, &Assumptions::default());
+        let estimate = seconds(&work, parameters, cpu);
         assert!(
             estimate < 1.6 * took && estimate > took / 1.6,
             "{stage}: {estimate:.1} s, it took {took} s"
