@@ -117,7 +117,7 @@ fn converged_plan(input: &ReconcileInput<'_>, run: &ValidRun, record: &mut RunRe
         let (worker, gpu) = usage::uncounted(input, record);
         let observed = Observations {
             corrupted: record.corrupted(),
-            failed: record.failure().into_iter().collect(),
+            failed: record.failed.clone().into_iter().collect(),
             running_millis: if record.worker.gpu { gpu } else { worker },
         };
         let next = plan(run, record, &observed, input.now_millis);

@@ -27,16 +27,13 @@ impl RunRecord {
     /// Makes the mutable fields of the record's spec those of `run`, whatever its other fields say: whether anything changed, and an error for
     /// every field that differs and must not. A target that shrank is left as it was.
     pub fn amend_what_may_change(&mut self, run: &ValidRun) -> (bool, Vec<FieldError>) {
-        let errors = match self.amend(run) {
-            Ok(changed) => return (changed, Vec::new()),
-            Err(errors) => errors,
-        };
         let (Ok(old), Ok(mut new)) = (
             serde_json::to_value(&self.spec),
             serde_json::to_value(run.spec()),
         ) else {
-            return (false, errors);
+            return (false, Vec::new());
         };
+        let errors = self.differences(run, &old, &new);
         for field in IMMUTABLE {
             match old.get(field) {
                 Some(value) => new[field] = value.clone(),
@@ -57,12 +54,17 @@ impl RunRecord {
     /// # Errors
     /// An error for every field that differs and must not, and for a target that shrank.
     pub fn amend(&mut self, run: &ValidRun) -> Result<bool, Vec<FieldError>> {
-        let (Ok(old), Ok(new)) = (
-            serde_json::to_value(&self.spec),
-            serde_json::to_value(run.spec()),
-        ) else {
-            return Ok(false);
-        };
+        let before = self.spec.clone();
+        let (changed, errors) = self.amend_what_may_change(run);
+        if !errors.is_empty() {
+            self.spec = before;
+            return Err(errors);
+        }
+        Ok(changed)
+    }
+
+    /// Returns an error for every field of `run` that differs and must not; `old` and `new` are the specs as JSON.
+    fn differences(&self, run: &ValidRun, old: &Value, new: &Value) -> Vec<FieldError> {
         let mut errors: Vec<FieldError> = IMMUTABLE
             .iter()
             .filter_map(|field| {
@@ -83,12 +85,7 @@ impl RunRecord {
                 ),
             });
         }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        let changed = self.spec != *run.spec();
-        self.spec = run.spec().clone();
-        Ok(changed)
+        errors
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::RunRecord;
 
 /// A sealed output that was found corrupt or missing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CorruptionRecord {
     /// Content key of its stage.
@@ -25,11 +25,7 @@ impl RunRecord {
     /// Marks the output of the stage `key` as corrupt; `next_attempt`: the first attempt that counts from now on. Returns how often it was
     /// found corrupt, or `None` if the run has no such sealed stage.
     pub fn mark_corrupted(&mut self, key: &str, next_attempt: i32) -> Option<i32> {
-        let is_ours = self
-            .stages
-            .iter()
-            .any(|stage| stage.key == key && stage.seal.is_some());
-        if !is_ours {
+        if !self.is_sealed(key) {
             return None;
         }
         let corruption = self.entry(key);
@@ -52,9 +48,7 @@ impl RunRecord {
         let at = at.unwrap_or_else(|| {
             self.corruptions.push(CorruptionRecord {
                 key: key.into(),
-                times: 0,
-                open: false,
-                from_attempt: 0,
+                ..CorruptionRecord::default()
             });
             self.corruptions.len() - 1
         });
@@ -82,10 +76,8 @@ impl RunRecord {
 
     /// Returns the first attempt of the stage `key` that counts.
     pub fn first_attempt(&self, key: &str) -> i32 {
-        let known = self
-            .corruptions
-            .iter()
-            .find(|corruption| corruption.key == key);
+        let mut known = self.corruptions.iter();
+        let known = known.find(|corruption| corruption.key == key);
         known.map_or(0, |corruption| corruption.from_attempt)
     }
 }

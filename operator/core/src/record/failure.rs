@@ -2,17 +2,28 @@
 
 use scalequest_crds::v1alpha1::Stage;
 use scalequest_crds::v1alpha1::conditions::reason;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::RunRecord;
 
+/// A reason of [`scalequest_crds::v1alpha1::conditions::reason`].
+type Reason = &'static str;
+
 /// Why something can never work.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// For machines: one of [`scalequest_crds::v1alpha1::conditions::reason`].
-    pub reason: &'static str,
+    #[serde(deserialize_with = "known_reason")]
+    pub reason: Reason,
     /// For a person: what is wrong, from the worker.
     pub message: String,
+}
+
+/// Reads a reason; one that this version does not know is that of any failed stage.
+fn known_reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Reason, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let known = reason::ALL.into_iter().find(|known| *known == text);
+    Ok(known.unwrap_or(reason::STAGE_FAILED))
 }
 
 impl std::fmt::Display for Failure {
@@ -55,65 +66,27 @@ impl Failure {
 }
 
 /// A permanent failure of a stage.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StageFailure {
     /// Its content key.
     pub key: String,
     /// The stage, with generator and wave, for a person.
     pub name: String,
     /// Why it cannot work.
+    #[serde(flatten)]
     pub failure: Failure,
 }
 
-/// A stage that can never work, as it is on record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct FailureRecord {
-    /// Its content key.
-    pub key: String,
-    /// The stage, with generator and wave, for a person.
-    pub name: String,
-    /// For machines.
-    pub reason: String,
-    /// For a person.
-    pub message: String,
-}
-
-/// Maximum length of a message, in characters.
+/// Maximum length of a recorded message, in characters.
 const MESSAGE_MAX_CHARS: usize = 1024;
 
 impl RunRecord {
     /// Records the permanent failure of a stage. The first one stays.
     pub fn fail(&mut self, failure: &StageFailure) {
-        let StageFailure {
-            key,
-            name,
-            failure: Failure { reason, message },
-        } = failure;
-        self.failed.get_or_insert_with(|| FailureRecord {
-            key: key.clone(),
-            name: name.clone(),
-            reason: (*reason).into(),
-            message: message.chars().take(MESSAGE_MAX_CHARS).collect(),
-        });
-    }
-
-    /// Returns the recorded failure for the planner.
-    pub fn failure(&self) -> Option<StageFailure> {
-        let FailureRecord {
-            key,
-            name,
-            reason,
-            message,
-        } = self.failed.clone()?;
-        let known = reason::ALL.into_iter().find(|known| *known == reason);
-        Some(StageFailure {
-            key,
-            name,
-            failure: Failure {
-                reason: known.unwrap_or(reason::STAGE_FAILED),
-                message,
-            },
-        })
+        let failed = self.failed.get_or_insert_with(|| failure.clone());
+        if let Some((end, _)) = failed.failure.message.char_indices().nth(MESSAGE_MAX_CHARS) {
+            failed.failure.message.truncate(end);
+        }
     }
 }

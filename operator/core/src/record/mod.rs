@@ -10,10 +10,6 @@ pub mod corruption;
 
 pub mod failure;
 
-pub mod pin;
-
-pub mod cost;
-
 pub mod seal;
 
 pub mod size;
@@ -30,8 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::validate::ValidRun;
 
 pub use corruption::CorruptionRecord;
-pub use failure::{Failure, FailureRecord, StageFailure};
-pub use pin::Pins;
+pub use failure::{Failure, StageFailure};
 pub use seal::RecordError;
 pub use size::RECORD_MAX_BYTES;
 pub use usage::CountedUsage;
@@ -81,7 +76,7 @@ pub struct RunRecord {
     pub corruptions: Vec<CorruptionRecord>,
     /// The permanent failure of the run. Cluster only: on one machine the same command retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failed: Option<FailureRecord>,
+    pub failed: Option<StageFailure>,
     /// Jobs and pods whose usage is counted, as far as they still exist. Cluster only.
     #[serde(default, skip_serializing_if = "CountedUsage::is_empty")]
     pub counted: CountedUsage,
@@ -227,6 +222,23 @@ pub struct PublicationRecord {
     pub incomplete: Option<String>,
 }
 
+/// What a plan fixes for good: the questions of the next wave, content key and shard size of each new stage. Executors save the record
+/// between pinning and acting, so that a crash at any moment repeats the same work.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pins {
+    /// The next wave.
+    pub wave: Option<WaveRecord>,
+    /// Stages planned for the first time.
+    pub stages: Vec<StageRecord>,
+}
+
+impl Pins {
+    /// Whether there is nothing to record.
+    pub fn is_empty(&self) -> bool {
+        self.wave.is_none() && self.stages.is_empty()
+    }
+}
+
 impl RunRecord {
     /// The record of a run that has just been accepted. `preflight` is one that [`crate::validate::check_preflight`] finds no error in.
     pub fn new(
@@ -252,6 +264,29 @@ impl RunRecord {
             failed: None,
             counted: CountedUsage::default(),
         }
+    }
+
+    /// Records `pins`. Returns whether anything changed; idempotent.
+    pub fn pin(&mut self, pins: &Pins) -> bool {
+        let Pins { wave, stages } = pins;
+        let mut changed = false;
+        let is_new = |wave: &&WaveRecord| self.waves.iter().all(|known| known.wave != wave.wave);
+        if let Some(wave) = wave.as_ref().filter(is_new) {
+            self.waves.push(wave.clone());
+            changed = true;
+        }
+        for stage in stages {
+            let is_same = |known: &StageRecord| known.key == stage.key && known.id == stage.id;
+            if self.stages.iter().any(is_same) {
+                continue;
+            }
+            if stage.id.stage == Stage::Publish {
+                self.stages.retain(|known| known.id.stage != Stage::Publish);
+            }
+            self.stages.push(stage.clone());
+            changed = true;
+        }
+        changed
     }
 
     /// Returns the record as JSON, byte for byte the same for the same record.

@@ -1,10 +1,10 @@
 //! Records the report of a seal after checking that it is consistent: reports are untrusted input.
 
-use scalequest_crds::protocol::report::{Outcome, StageReport};
+use scalequest_crds::protocol::report::{Counts, Outcome, StageReport};
 use scalequest_crds::protocol::task::{StageParams, StageTask};
 use scalequest_crds::v1alpha1::Stage;
 
-use super::{PublicationRecord, RECORD_VERSION, RunRecord, SealRecord, WaveEnd};
+use super::{PublicationRecord, RECORD_VERSION, RunRecord, SealRecord, StageUsage, WaveEnd};
 
 /// Why a report or a record is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,10 +108,12 @@ impl RunRecord {
             counts: report.counts.clone(),
         });
         if !reused {
-            let usage = self.usage.entry(task.id.stage).or_default();
-            usage.rows = usage.rows.saturating_add(task.rows);
-            usage.tokens_in = usage.tokens_in.saturating_add(report.counts.tokens_in);
-            usage.tokens_out = usage.tokens_out.saturating_add(report.counts.tokens_out);
+            *self.usage.entry(task.id.stage).or_default() += StageUsage {
+                rows: task.rows,
+                tokens_in: report.counts.tokens_in,
+                tokens_out: report.counts.tokens_out,
+                ..StageUsage::default()
+            };
         }
         match (&task.params, task.id.wave) {
             (StageParams::Verify { .. }, Some(number)) => {
@@ -144,17 +146,17 @@ fn check_counts(task: &StageTask, report: &StageReport, rows: i64) -> Result<(),
             message,
         })
     };
-    let counts = &report.counts;
-    let all = [
-        rows,
-        counts.rows_in,
-        counts.rows_out,
-        counts.tokens_in,
-        counts.tokens_out,
-    ];
+    let Counts {
+        rows_in,
+        rows_out,
+        dropped,
+        tokens_in,
+        tokens_out,
+    } = &report.counts;
+    let all = [&rows, rows_in, rows_out, tokens_in, tokens_out];
     if all
-        .iter()
-        .chain(counts.dropped.values())
+        .into_iter()
+        .chain(dropped.values())
         .any(|count| *count < 0)
     {
         return fail("a count is negative".into());
@@ -162,27 +164,22 @@ fn check_counts(task: &StageTask, report: &StageReport, rows: i64) -> Result<(),
     if !(Stage::Generate..=Stage::Verify).contains(&task.id.stage) {
         return Ok(());
     }
-    let dropped = counts
-        .dropped
+    let dropped = dropped
         .values()
-        .fold(0i64, |sum, count| sum.saturating_add(*count));
-    if counts.rows_in != task.rows {
+        .fold(0, |sum: i64, count| sum.saturating_add(*count));
+    if *rows_in != task.rows {
         return fail(format!(
-            "{} rows went in, the task has {}",
-            counts.rows_in, task.rows
+            "{rows_in} rows went in, the task has {}",
+            task.rows
         ));
     }
-    if counts.rows_out.saturating_add(dropped) != counts.rows_in {
+    if rows_out.saturating_add(dropped) != *rows_in {
         return fail(format!(
-            "{} rows went in, {} came out and {dropped} were dropped",
-            counts.rows_in, counts.rows_out
+            "{rows_in} rows went in, {rows_out} came out and {dropped} were dropped"
         ));
     }
-    if counts.rows_out != rows {
-        return fail(format!(
-            "{} rows came out, the table has {rows}",
-            counts.rows_out
-        ));
+    if *rows_out != rows {
+        return fail(format!("{rows_out} rows came out, the table has {rows}"));
     }
     Ok(())
 }

@@ -1,11 +1,16 @@
-//! Queries and totals of a record: seals by stage, counts over all waves, usage.
+//! Queries and totals of a record: seals by stage, counts over all waves, usage, and its cost: hours at the budget's price, and tokens at the
+//! prices of endpoints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use rust_decimal::Decimal;
 use scalequest_crds::protocol::task::{StageCost, StageTask, TaskInput};
 use scalequest_crds::v1alpha1::{RejectReason, Stage, StageId};
 
-use super::{RunRecord, SealRecord, StageRecord, StageUsage};
+use super::{RunRecord, SealRecord, StageRecord, StageUsage, WaveEnd, WaveRecord};
+
+/// Tokens that prices are given for.
+const MILLION: i64 = 1_000_000;
 
 impl RunRecord {
     /// Whether the seal of the stage with content key `key` is recorded.
@@ -44,50 +49,40 @@ impl RunRecord {
         may_be_new && sealed.all(|(key, _)| key != task.key)
     }
 
+    /// Returns the outcomes of the finished waves.
+    pub fn ends(&self) -> impl Iterator<Item = WaveEnd> {
+        self.waves.iter().filter_map(|wave| wave.end)
+    }
+
     /// Returns the pairs accepted in finished waves.
     pub fn accepted(&self) -> i64 {
-        self.waves
-            .iter()
-            .filter_map(|wave| wave.end)
-            .map(|end| end.accepted)
-            .sum()
+        self.ends().map(|end| end.accepted).sum()
     }
 
     /// Returns the questions generated in finished waves.
     pub fn generated(&self) -> i64 {
-        self.waves
-            .iter()
-            .filter_map(|wave| wave.end)
-            .map(|end| end.generated)
-            .sum()
+        self.ends().map(|end| end.generated).sum()
     }
 
     /// Returns the questions of the current wave.
     pub fn pending(&self) -> i64 {
-        self.waves
-            .iter()
-            .filter(|wave| wave.end.is_none())
-            .map(|wave| wave.total())
-            .sum()
+        let current = self.waves.iter().filter(|wave| wave.end.is_none());
+        current.map(WaveRecord::total).sum()
     }
 
     /// Returns the rows rejected in finished waves, by reason: `generated = accepted + sum(rejected)`.
     pub fn rejected(&self) -> BTreeMap<RejectReason, i64> {
-        let over = |wave: Option<i32>| {
-            self.waves
-                .iter()
-                .any(|known| Some(known.wave) == wave && known.end.is_some())
-        };
-        let mut rejected = BTreeMap::<RejectReason, i64>::new();
-        for seal in self
+        let over = self.waves.iter().filter(|wave| wave.end.is_some());
+        let over: BTreeSet<i32> = over.map(|wave| wave.wave).collect();
+        let is_over = |stage: &&StageRecord| stage.id.wave.is_some_and(|wave| over.contains(&wave));
+        let seals = self
             .stages
             .iter()
-            .filter(|stage| over(stage.id.wave))
-            .filter_map(|stage| stage.seal.as_ref())
-        {
-            for (reason, count) in &seal.counts.dropped {
-                *rejected.entry(*reason).or_default() += count;
-            }
+            .filter(is_over)
+            .filter_map(|stage| stage.seal.as_ref());
+        let mut rejected = BTreeMap::<RejectReason, i64>::new();
+        for (reason, count) in seals.flat_map(|seal| &seal.counts.dropped) {
+            *rejected.entry(*reason).or_default() += count;
         }
         rejected.retain(|_, count| *count > 0);
         rejected
@@ -116,13 +111,62 @@ impl RunRecord {
 
     /// Returns the usage of each stage, in run order.
     pub fn costs(&self) -> Vec<StageCost> {
-        let mut costs: Vec<StageCost> = self.stages.iter().map(cost).collect();
+        let mut costs: Vec<StageCost> = self.stages.iter().map(stage_cost).collect();
         costs.sort_by(|a, b| a.id.cmp(&b.id));
         costs
     }
+
+    /// Returns the cost of `millis` billed milliseconds at `price` an hour and of `tokens`, or `None` if nothing has a price.
+    pub fn cost(&self, millis: i64, price: Option<Decimal>, tokens: Decimal) -> Option<Decimal> {
+        if price.is_none() && !self.spec.has_token_prices() {
+            return None;
+        }
+        Some(price.map_or(Decimal::ZERO, |price| cost_of_time(millis, price)) + tokens)
+    }
+
+    /// Returns the cost of tokens of sealed work of the stages that `counts` selects, rounded to four decimals.
+    pub fn paid(&self, counts: impl Fn(Stage) -> bool) -> Decimal {
+        // The usage has the totals of a stage; a rewriter belongs to one generator.
+        let summed = self
+            .usage
+            .iter()
+            .filter(|(stage, _)| **stage != Stage::Rewrite);
+        let summed = summed
+            .filter(|(stage, _)| counts(**stage))
+            .filter_map(|(stage, usage)| {
+                self.price_of(*stage, None, (usage.tokens_in, usage.tokens_out))
+            });
+        let rewrites = self
+            .stages
+            .iter()
+            .filter(|each| each.id.stage == Stage::Rewrite);
+        let rewrites = rewrites
+            .filter(|_| counts(Stage::Rewrite))
+            .filter_map(|each| self.price(each));
+        summed.chain(rewrites).sum::<Decimal>().round_dp(4)
+    }
+
+    /// Returns the price of the tokens of a sealed stage; `None` if no endpoint is paid for it.
+    pub fn price(&self, stage: &StageRecord) -> Option<Decimal> {
+        let seal = stage.seal.as_ref().filter(|seal| !seal.reused)?;
+        let tokens = (seal.counts.tokens_in, seal.counts.tokens_out);
+        self.price_of(stage.id.stage, stage.id.generator.as_deref(), tokens)
+    }
+
+    fn price_of(
+        &self,
+        stage: Stage,
+        generator: Option<&str>,
+        (read, made): (i64, i64),
+    ) -> Option<Decimal> {
+        let prices = self.spec.token_prices(stage, generator)?;
+        let [input, output] = [&prices.input_per_million, &prices.output_per_million]
+            .map(|text| text.parse().unwrap_or(Decimal::ZERO));
+        Some((Decimal::from(read) * input + Decimal::from(made) * output) / Decimal::from(MILLION))
+    }
 }
 
-fn cost(stage: &StageRecord) -> StageCost {
+fn stage_cost(stage: &StageRecord) -> StageCost {
     let seal = stage.seal.as_ref().filter(|seal| !seal.reused);
     StageCost {
         id: stage.id.clone(),
@@ -130,6 +174,11 @@ fn cost(stage: &StageRecord) -> StageCost {
         tokens_in: seal.map_or(0, |seal| seal.counts.tokens_in),
         tokens_out: seal.map_or(0, |seal| seal.counts.tokens_out),
     }
+}
+
+/// Returns the cost of `millis` at `price` an hour, rounded to four decimals.
+fn cost_of_time(millis: i64, price: Decimal) -> Decimal {
+    (Decimal::from(millis) * price / Decimal::from(3_600_000)).round_dp(4)
 }
 
 impl StageRecord {
@@ -143,14 +192,20 @@ impl StageRecord {
     }
 }
 
+impl std::ops::AddAssign for StageUsage {
+    fn add_assign(&mut self, more: StageUsage) {
+        self.worker_millis = self.worker_millis.saturating_add(more.worker_millis);
+        self.gpu_millis = self.gpu_millis.saturating_add(more.gpu_millis);
+        self.rows = self.rows.saturating_add(more.rows);
+        self.tokens_in = self.tokens_in.saturating_add(more.tokens_in);
+        self.tokens_out = self.tokens_out.saturating_add(more.tokens_out);
+    }
+}
+
 impl std::iter::Sum for StageUsage {
     fn sum<I: Iterator<Item = StageUsage>>(usages: I) -> StageUsage {
-        usages.fold(StageUsage::default(), |sum, usage| StageUsage {
-            worker_millis: sum.worker_millis.saturating_add(usage.worker_millis),
-            gpu_millis: sum.gpu_millis.saturating_add(usage.gpu_millis),
-            rows: sum.rows.saturating_add(usage.rows),
-            tokens_in: sum.tokens_in.saturating_add(usage.tokens_in),
-            tokens_out: sum.tokens_out.saturating_add(usage.tokens_out),
-        })
+        let mut sum = StageUsage::default();
+        usages.for_each(|usage| sum += usage);
+        sum
     }
 }

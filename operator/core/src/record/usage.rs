@@ -6,7 +6,7 @@ use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::Stage;
 use serde::{Deserialize, Serialize};
 
-use super::{FailedShard, RunRecord};
+use super::{FailedShard, RunRecord, StageUsage};
 
 /// Uids of Jobs and pods whose usage is counted, so that each is counted once. Bounded, since uids of deleted objects are dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,9 +48,11 @@ impl RunRecord {
         gpu_millis: i64,
     ) {
         let (worker_millis, gpu_millis) = (worker_millis.max(0), gpu_millis.max(0));
-        let usage = self.usage.entry(stage).or_default();
-        usage.worker_millis = usage.worker_millis.saturating_add(worker_millis);
-        usage.gpu_millis = usage.gpu_millis.saturating_add(gpu_millis);
+        *self.usage.entry(stage).or_default() += StageUsage {
+            worker_millis,
+            gpu_millis,
+            ..StageUsage::default()
+        };
         if let Some(stage) = self.stages.iter_mut().find(|stage| stage.key == key) {
             stage.worker_millis = stage.worker_millis.saturating_add(worker_millis);
             stage.gpu_millis = stage.gpu_millis.saturating_add(gpu_millis);
@@ -59,11 +61,8 @@ impl RunRecord {
 
     /// Records that a shard of `task` exhausted its retry budget.
     pub fn add_failed_shard(&mut self, task: &StageTask, shard: i64, message: &str) {
-        if self
-            .failed_shards
-            .iter()
-            .any(|each| each.key == task.key && each.shard == shard)
-        {
+        let is_same = |each: &FailedShard| each.key == task.key && each.shard == shard;
+        if self.failed_shards.iter().any(is_same) {
             return;
         }
         self.failed_shards_total += 1;

@@ -34,7 +34,7 @@ fn failed_shards_follow_failure_policy() {
         cluster.condition("Failed") == "True"
     });
     let failed = cluster.record().unwrap().failed.unwrap();
-    assert_eq!(failed.reason, reason::TOO_MANY_FAILED_SHARDS);
+    assert_eq!(failed.failure.reason, reason::TOO_MANY_FAILED_SHARDS);
     // What showed it is gone; the end stays the end.
     cluster.jobs.clear();
     cluster.pods.clear();
