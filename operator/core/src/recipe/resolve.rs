@@ -7,30 +7,22 @@ use scalequest_crds::v1alpha1::{
 };
 
 use super::fill::{Fill, filled};
-use super::{Defaults, DifficultyDefaults, FilterDefaults, GeneratorDefaults, recipes};
+use super::{DifficultyDefaults, FilterDefaults, GeneratorDefaults, recipes};
 
 /// Returns `spec` with everything filled in. Resolving a resolved spec changes nothing.
 ///
 /// # Errors
 /// The recipe has no table; the tables are tested, so this means a damaged program.
 pub fn resolve(spec: &SynthesisRunSpec) -> Result<SynthesisRunSpec, String> {
-    let Defaults {
-        domain,
-        target,
-        generator,
-        when_no_filters,
-        filters,
-        responses,
-        verification,
-        failure_policy,
-    } = recipes()
-        .iter()
+    let mut tables = recipes().iter();
+    let defaults = tables
         .find(|table| table.recipe == spec.recipe)
         .map(|table| &table.defaults)
         .ok_or_else(|| format!("recipe {:?} has no table", spec.recipe))?;
     let mut spec = spec.clone();
-    spec.domain.get_or_insert(*domain);
-    spec.target.max_waves.get_or_insert(target.max_waves);
+    spec.domain.get_or_insert(defaults.domain);
+    let max_waves = defaults.target.max_waves;
+    spec.target.max_waves.get_or_insert(max_waves);
     spec.models.iter_mut().for_each(fill_model);
     for file in &mut spec.seed_questions {
         file.question_field.get_or_insert_with(question_field);
@@ -41,23 +33,25 @@ pub fn resolve(spec: &SynthesisRunSpec) -> Result<SynthesisRunSpec, String> {
         sampling,
         answer_format,
     } = &mut spec.responses;
-    samples.get_or_insert(responses.samples);
-    answer_format.get_or_insert(responses.answer_format);
-    let sampling = filled(sampling, &responses.sampling);
+    samples.get_or_insert(defaults.responses.samples);
+    answer_format.get_or_insert(defaults.responses.answer_format);
+    let sampling = filled(sampling, &defaults.responses.sampling);
     let reward = spec.reward.get_or_insert_default();
     filled(&mut reward.model, responder);
     for each in &mut spec.generators {
-        fill_generator(each, generator, responder);
+        fill_generator(each, &defaults.generator, responder);
     }
-    let on = spec.filters.get_or_insert_with(|| when_no_filters.clone());
-    fill_filters(on, filters, responder);
+    let on = spec
+        .filters
+        .get_or_insert_with(|| defaults.when_no_filters.clone());
+    fill_filters(on, &defaults.filters, responder);
     if let Some(difficulty) = &mut on.difficulty {
         filled(&mut difficulty.sampling, sampling);
         let all = || spec.generators.iter().map(|each| each.name.clone());
         difficulty.generators.get_or_insert_with(|| all().collect());
     }
-    filled(&mut spec.verification, verification);
-    filled(&mut spec.failure_policy, failure_policy);
+    filled(&mut spec.verification, &defaults.verification);
+    filled(&mut spec.failure_policy, &defaults.failure_policy);
     Ok(spec)
 }
 
@@ -79,23 +73,16 @@ fn fill_model(model: &mut Model) {
 }
 
 fn fill_generator(each: &mut Generator, defaults: &GeneratorDefaults, responder: &String) {
-    let GeneratorDefaults {
-        weight,
-        qft,
-        qpo,
-        sampling,
-        lora,
-    } = defaults;
-    each.weight.get_or_insert(*weight);
-    filled(&mut each.sampling, sampling);
-    let qft = filled(&mut each.qft, qft);
+    each.weight.get_or_insert(defaults.weight);
+    filled(&mut each.sampling, &defaults.sampling);
+    let qft = filled(&mut each.qft, &defaults.qft);
     if qft.tuning == Some(Tuning::Lora) {
-        filled(&mut qft.lora, lora);
+        filled(&mut qft.lora, &defaults.lora);
     }
-    let qpo = filled(&mut each.qpo, qpo);
+    let qpo = filled(&mut each.qpo, &defaults.qpo);
     filled(&mut qpo.rewriter, responder);
     if qpo.tuning == Some(Tuning::Lora) {
-        filled(&mut qpo.lora, lora);
+        filled(&mut qpo.lora, &defaults.lora);
     }
 }
 
