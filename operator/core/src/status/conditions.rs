@@ -10,10 +10,11 @@ use scalequest_crds::v1alpha1::conditions::{
     ACCEPTED, COMPLETE, DEGRADED, FAILED, PROGRESSING, SUSPENDED, reason,
 };
 
+use crate::field_error::shortened;
 use crate::plan::{End, Plan, SUSPENDED_BY_SPEC};
 
-/// Maximum length of a condition's message, in characters; the API server accepts 32,768 bytes.
-const MESSAGE_MAX: usize = 4096;
+/// Maximum length of a condition's message before the ellipsis, in characters; the API server accepts 32,768 bytes.
+const MESSAGE_MAX: usize = 4095;
 
 /// Maximum number of stages in a message.
 const NAMED: usize = 3;
@@ -101,7 +102,10 @@ fn accepted(inputs: &ConditionInputs<'_>) -> ConditionFields {
             reason::VALID,
             "the spec is valid and recorded with its defaults".into(),
         ),
-        Acceptance::Invalid(errors) => (FALSE, reason::INVALID, listed(errors)),
+        Acceptance::Invalid(errors) => {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            (FALSE, reason::INVALID, errors.join("; "))
+        }
         Acceptance::Validating if inputs.suspended => (
             UNKNOWN,
             reason::PREFLIGHT_RUNNING,
@@ -236,11 +240,6 @@ fn activity(plan: &Plan) -> String {
     format!("running or pending: {}{more}", named.join("; "))
 }
 
-fn listed(errors: &[FieldError]) -> String {
-    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    lines.join("; ")
-}
-
 fn set(
     kind: &str,
     (status, reason, message): ConditionFields,
@@ -260,21 +259,10 @@ fn set(
         type_: kind.into(),
         status: status.into(),
         reason: reason.into(),
-        message: bounded(message),
+        message: shortened(&message, MESSAGE_MAX),
         observed_generation: generation,
         last_transition_time: since.unwrap_or_else(now),
     }
-}
-
-fn bounded(message: String) -> String {
-    if message.chars().count() <= MESSAGE_MAX {
-        return message;
-    }
-    message
-        .chars()
-        .take(MESSAGE_MAX - 1)
-        .chain("…".chars())
-        .collect()
 }
 
 #[cfg(test)]

@@ -42,17 +42,9 @@ pub struct StatusInput<'a> {
 /// Returns the status of an accepted run.
 pub fn status(input: &StatusInput<'_>) -> SynthesisRunStatus {
     let StatusInput {
-        run,
-        record,
-        plan,
-        progress,
-        degradations,
-        previous,
-        generation,
-        now_millis,
+        run, record, plan, ..
     } = *input;
-    let stages = stages::stages(run, record, plan, progress);
-    let mut degradations = degradations.to_vec();
+    let mut degradations = input.degradations.to_vec();
     degradations.extend(failed_shards(record));
     let inputs = ConditionInputs {
         acceptance: Acceptance::Accepted,
@@ -64,12 +56,12 @@ pub fn status(input: &StatusInput<'_>) -> SynthesisRunStatus {
     let target = run.limits().target;
     let eta_seconds = match plan.finished {
         Some(_) => None,
-        None => eta::seconds(run, record, progress, now_millis),
+        None => eta::seconds(run, record, input.progress, input.now_millis),
     };
     SynthesisRunStatus {
-        observed_generation: generation,
+        observed_generation: input.generation,
         phase: Some(phase(record, plan)),
-        conditions: conditions(&inputs, previous, generation, now_millis),
+        conditions: conditions(&inputs, input.previous, input.generation, input.now_millis),
         progress: Some(RunProgress {
             accepted,
             target,
@@ -82,7 +74,7 @@ pub fn status(input: &StatusInput<'_>) -> SynthesisRunStatus {
         funnel: Some(funnel(record)),
         estimate: plan.estimate.clone(),
         usage: Some(usage(run, record)),
-        stages,
+        stages: stages::stages(run, record, plan, input.progress),
         dataset: record.publication.as_ref().map(|published| Dataset {
             uri: run.spec().output.shown(),
             digest: format!("sha256:{}", published.digest),

@@ -4,8 +4,7 @@ use scalequest_crds::protocol::progress::Progress;
 use scalequest_crds::v1alpha1::status::{ShardStatus, StageStatus};
 use scalequest_crds::v1alpha1::{Stage, StageId};
 
-use crate::plan::chain::{setup, wave_stages};
-use crate::plan::{End, Plan};
+use crate::plan::{End, Plan, chain};
 use crate::record::RunRecord;
 use crate::validate::ValidRun;
 
@@ -47,21 +46,13 @@ pub(super) fn stages(
     plan: &Plan,
     progress: &[StageProgress],
 ) -> Vec<StageStatus> {
-    let publish = StageId::once(Stage::Publish);
-    let waves = record
-        .waves
-        .iter()
-        .flat_map(|wave| wave_stages(run.method(), wave));
-    let positions = setup(run.method())
-        .into_iter()
-        .chain(waves)
-        .chain(std::iter::once(publish));
-    let mut stages: Vec<StageStatus> = positions
+    let mut positions = chain::stages(run.method(), &record.waves);
+    positions.push(StageId::once(Stage::Publish));
+    let surplus = positions.len().saturating_sub(LISTED);
+    let positions = positions.into_iter().skip(surplus);
+    positions
         .map(|position| stage(position, record, plan, progress))
-        .collect();
-    let surplus = stages.len().saturating_sub(LISTED);
-    stages.drain(..surplus);
-    stages
+        .collect()
 }
 
 fn stage(
@@ -72,19 +63,17 @@ fn stage(
 ) -> StageStatus {
     let planned = record.stages.iter().find(|each| each.id == position);
     let task = plan.start.iter().find(|task| task.id == position);
-    let active_stage = task.and_then(|task| progress.iter().find(|each| each.key == task.key));
+    let idle = StageProgress::default();
+    let progress = task.and_then(|task| progress.iter().find(|each| each.key == task.key));
+    let progress = progress.unwrap_or(&idle);
     let seal = planned.and_then(|planned| planned.seal.as_ref());
     let total = match (task, planned) {
         (Some(task), _) => task.shards(),
         (None, Some(planned)) => shards(position.stage, planned.work, planned.shard_rows),
         (None, None) => 0,
     };
-    let active = active_stage.map_or(0, |each| i64::try_from(each.shards.len()).unwrap_or(0));
-    let failed = active_stage.map_or(0, |each| each.failed);
-    let succeeded = active_stage.map_or(0, |each| each.committed);
     // A stage stays running between two shards, and between the end of its worker and the Job controller's count of it.
-    let has_started =
-        active > 0 || succeeded > 0 || active_stage.is_some_and(|each| each.has_started);
+    let has_started = progress.has_started || progress.committed > 0 || !progress.shards.is_empty();
     let is_failed = matches!(plan.finished, Some(End::Failed(_))) && planned.is_some();
     let state = match (task, seal) {
         (Some(_), _) if has_started => "Running",
@@ -93,37 +82,24 @@ fn stage(
         (None, None) if is_failed => "Failed",
         _ => "Waiting",
     };
-    let shards = match (task, seal) {
-        (None, None) => ShardStatus {
-            total,
-            ..ShardStatus::default()
-        },
-        (None, Some(_)) => ShardStatus {
-            total,
-            succeeded: total,
-            ..ShardStatus::default()
-        },
-        (Some(_), _) => ShardStatus {
-            total,
-            succeeded,
-            active,
-            failed,
-        },
-    };
+    let mut activities = progress.shards.iter().map(|shard| &shard.latest.activity);
     StageStatus {
         name: position.stage,
         wave: position.wave,
         generator: position.generator,
         state: state.into(),
-        job: active_stage.and_then(|each| each.job.clone()),
-        percent: active_stage.and_then(|each| percent(each, shards.total)),
-        activity: active_stage.and_then(|each| {
-            let said = each.shards.iter().map(|shard| &shard.latest.activity);
-            said.into_iter()
-                .find(|activity| !activity.is_empty())
-                .cloned()
-        }),
-        shards,
+        job: progress.job.clone(),
+        percent: percent(progress, total),
+        activity: activities.find(|activity| !activity.is_empty()).cloned(),
+        shards: ShardStatus {
+            total,
+            succeeded: match (task, seal) {
+                (None, Some(_)) => total,
+                _ => progress.committed,
+            },
+            active: i64::try_from(progress.shards.len()).unwrap_or(0),
+            failed: progress.failed,
+        },
     }
 }
 
