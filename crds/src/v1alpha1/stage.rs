@@ -90,6 +90,15 @@ impl Stage {
         )
     }
 
+    /// Returns the number of shards of `rows` rows with `shard_rows` in each: at least one.
+    pub fn shards(self, rows: i64, shard_rows: i64) -> i64 {
+        let (rows, shard_rows) = (rows.max(1), shard_rows.max(1));
+        match self.is_sharded() {
+            true => rows / shard_rows + i64::from(rows % shard_rows != 0),
+            false => 1,
+        }
+    }
+
     /// Returns whether the stage trains a model, rather than writing rows.
     pub fn makes_a_model(self) -> bool {
         matches!(self, Stage::Qft | Stage::Qpo | Stage::TrainScorer)

@@ -65,12 +65,7 @@ impl StageTask {
 
     /// Returns the number of shards: at least one, so that a stage without rows still has a manifest.
     pub fn shards(&self) -> i64 {
-        if self.id.stage.is_sharded() {
-            self.rows.max(1).div_euclid(self.shard_rows.max(1))
-                + i64::from(self.rows.max(1) % self.shard_rows.max(1) != 0)
-        } else {
-            1
-        }
+        self.id.stage.shards(self.rows, self.shard_rows)
     }
 
     /// Returns the global row range of shard `index`.

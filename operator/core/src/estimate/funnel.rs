@@ -212,8 +212,7 @@ impl Funnel<'_> {
         let (method, a) = (self.method, self.a);
         let questions: i64 = waves.iter().sum();
         let mut stages = Vec::new();
-        let generators = method.generators.iter();
-        let weights: Vec<i64> = generators.map(|each| i64::from(each.weight)).collect();
+        let weights = method.weights();
         let shares = share(questions, &weights);
         for (index, generator) in method.generators.iter().enumerate() {
             if shares[index] == 0 {

@@ -154,30 +154,27 @@ impl MachineProfile {
 
 /// The best profile for a model: its own by digest or path, that of a model of its size, or a scaled one.
 fn best_match(files: &[ProfileFile], known: &ModelIdentity) -> Option<MatchedProfile> {
-    let quality = |file: &ProfileFile| {
-        let model = &file.profile.model;
-        let same = known.digest.as_ref().map(|digest| *digest == model.digest);
-        // A file that was replaced since is another model.
-        let same = same.unwrap_or_else(|| known.path.as_ref() == Some(&model.path));
+    let matched = files.iter().enumerate().map(|(file, candidate)| {
+        let model = &candidate.profile.model;
+        let is_same = match &known.digest {
+            // A file that was replaced since is another model.
+            Some(digest) => *digest == model.digest,
+            None => known.path.as_ref() == Some(&model.path),
+        };
         let scale = known.parameters.max(1) as f64 / model.parameters.max(1) as f64;
-        match (same, (scale - 1.0).abs() <= 0.05) {
+        let (quality, scale) = match (is_same, (scale - 1.0).abs() <= 0.05) {
             (true, _) => (ProfileMatch::Exact, 1.0),
             (false, true) => (ProfileMatch::SameSize, 1.0),
             (false, false) => (ProfileMatch::Scaled, scale),
-        }
-    };
-    let all = files.iter().enumerate().map(|(file, profile)| {
-        let (quality, scale) = quality(profile);
+        };
         MatchedProfile {
             file,
             quality,
             scale,
         }
     });
-    all.min_by(|a, b| {
-        let far = |matched: &MatchedProfile| matched.scale.ln().abs();
-        a.quality.cmp(&b.quality).then(far(a).total_cmp(&far(b)))
-    })
+    let far = |matched: &MatchedProfile| matched.scale.ln().abs();
+    matched.min_by(|a, b| a.quality.cmp(&b.quality).then(far(a).total_cmp(&far(b))))
 }
 
 /// Seconds of a stage that generates or scores: its workers' starts and loading, and their rows.

@@ -190,8 +190,6 @@ fn decide(
     if record.waves.last().is_some_and(|wave| wave.end.is_none()) {
         return Decision::Continue;
     }
-    let generators = run.method().generators.iter();
-    let weights: Vec<i64> = generators.map(|each| i64::from(each.weight)).collect();
     let total = size::next_wave(run.limits().target, &record.waves);
     if let Some(incomplete) = limit::refused(run, record, total) {
         return Decision::Publish(Some(incomplete));
@@ -201,7 +199,7 @@ fn decide(
     Decision::NextWave(WaveRecord {
         wave,
         first_id,
-        questions: size::share(total, &weights),
+        questions: size::share(total, &run.method().weights()),
         end: None,
     })
 }

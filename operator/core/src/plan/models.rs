@@ -8,7 +8,7 @@ use scalequest_crds::v1alpha1::storage_location::DEFAULT_QUESTION_FIELD;
 use scalequest_crds::v1alpha1::{Benchmark, Model, StageId, StorageLocation};
 
 use crate::record::RunRecord;
-use crate::validate::ValidRun;
+use crate::validate::{ValidRun, location};
 
 /// The model declared as `name`. Validation has seen to it that it is declared, and acceptance that it was inspected.
 pub(super) fn declared(run: &ValidRun, record: &RunRecord, name: &str) -> Option<ModelUse> {
@@ -79,15 +79,13 @@ pub(super) fn benchmarks(benchmarks: &[Benchmark], record: &RunRecord) -> Vec<Qu
 }
 
 fn question_file(
-    location: &StorageLocation,
+    place: &StorageLocation,
     question_field: &Option<String>,
     facts: &FileFacts,
 ) -> QuestionFile {
     let question_field = question_field.as_deref();
     QuestionFile {
-        location: location
-            .located()
-            .map_or_else(String::new, |(_, path)| path),
+        location: location(place),
         question_field: question_field.unwrap_or(DEFAULT_QUESTION_FIELD).into(),
         answer_field: None,
         digest: facts.digest.clone(),

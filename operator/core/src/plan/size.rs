@@ -19,7 +19,8 @@ const MARGIN: f64 = 1.02;
 
 /// Questions of the first wave: a sixteenth of the target, at least 32 and at most 2,048. It measures the yield.
 pub fn pilot(target: i64) -> i64 {
-    ceil_div(target, 16).clamp(PILOT.0, PILOT.1)
+    let sixteenth = target / 16 + i64::from(target % 16 != 0);
+    sixteenth.clamp(PILOT.0, PILOT.1)
 }
 
 /// Most questions in one wave: what is lost where a limit stops a run in the midst of one.
@@ -106,11 +107,6 @@ pub(crate) fn unmeasured(stage: Stage) -> i64 {
         | Stage::Verify
         | Stage::Publish => i64::MAX,
     }
-}
-
-/// `a / b`, rounded up.
-pub(crate) fn ceil_div(a: i64, b: i64) -> i64 {
-    a.div_euclid(b) + i64::from(a.rem_euclid(b) != 0)
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ fn stage(
     let seal = planned.and_then(|planned| planned.seal.as_ref());
     let total = match (task, planned) {
         (Some(task), _) => task.shards(),
-        (None, Some(planned)) => shards(position.stage, planned.work, planned.shard_rows),
+        (None, Some(planned)) => position.stage.shards(planned.work, planned.shard_rows),
         (None, None) => 0,
     };
     // A stage stays running between two shards, and between the end of its worker and the Job controller's count of it.
@@ -117,14 +117,6 @@ fn percent(active_stage: &StageProgress, total: i64) -> Option<i32> {
     let under_way: f64 = words().map(|latest| share(latest).clamp(0.0, 1.0)).sum();
     let done = (active_stage.committed + active_stage.failed) as f64 + under_way;
     Some((100.0 * done / total.max(1) as f64).clamp(0.0, 99.0) as i32)
-}
-
-fn shards(stage: Stage, work: i64, shard_rows: i64) -> i64 {
-    if stage.is_sharded() {
-        crate::plan::size::ceil_div(work.max(1), shard_rows.max(1))
-    } else {
-        1
-    }
 }
 
 #[cfg(test)]

@@ -54,6 +54,12 @@ impl Method {
     pub fn model(&self, name: &str) -> Option<&Model> {
         self.models.iter().find(|model| model.name == name)
     }
+
+    /// Returns the share of each generator, in order.
+    pub fn weights(&self) -> Vec<i64> {
+        let generators = self.generators.iter();
+        generators.map(|each| i64::from(each.weight)).collect()
+    }
 }
 
 /// A generator.

@@ -23,6 +23,7 @@ use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunSpec};
 
 pub use limits::Limits;
 pub use method::Method;
+pub(crate) use places::location;
 pub use preflight::{check_preflight, check_unfetched};
 
 /// Where a run is to be executed.
@@ -140,8 +141,8 @@ pub fn validate(run: &SynthesisRun, environment: Environment) -> Result<ValidRun
         method,
         limits,
         notes,
-        workspace: places::location(&spec.workspace),
-        output: places::location(&spec.output),
+        workspace: location(&spec.workspace),
+        output: location(&spec.output),
         spec,
     })
 }

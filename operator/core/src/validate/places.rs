@@ -9,7 +9,7 @@ use super::{Environment, Validator};
 const SCHEMES: [&str; 4] = ["s3://", "gs://", "az://", "http"];
 
 /// Directory or URI by which a worker reaches a place.
-pub(super) fn location(place: &StorageLocation) -> String {
+pub(crate) fn location(place: &StorageLocation) -> String {
     let located = place.located();
     located.map(|(_, location)| location).unwrap_or_default()
 }
