@@ -1,7 +1,7 @@
 //! Cache of a watch: each object reduced to a value, indexed by the run that owns it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
@@ -22,94 +22,69 @@ pub struct Cache<V> {
     inner: RwLock<Inner<V>>,
 }
 
-/// The values of a run by the uids of their objects, and the reference of the run.
-#[derive(Debug)]
-struct OfRun<V> {
-    run: ObjectRef<SynthesisRun>,
-    values: BTreeMap<String, Version<V>>,
-}
-
-/// A value with its resource version.
-#[derive(Debug)]
-struct Version<V> {
-    version: u64,
-    value: Arc<V>,
-}
-
-/// All values of a list, kept current by a watch.
-#[derive(Debug)]
-struct Snapshot<V> {
-    runs: HashMap<String, OfRun<V>>,
-    latest: u64,
-}
-
 #[derive(Debug)]
 struct Inner<V> {
-    snapshot: Snapshot<V>,
-    /// The incomplete result of a list in progress.
-    listed: Option<Snapshot<V>>,
+    runs: Runs<V>,
+    /// The latest observed resource version.
+    latest: u64,
+    /// The incomplete result of a list in progress, and its latest resource version.
+    listed: (Runs<V>, u64),
     is_ready: bool,
 }
 
-impl<V> Default for Snapshot<V> {
-    fn default() -> Self {
-        Snapshot {
-            runs: HashMap::new(),
-            latest: 0,
-        }
-    }
+/// The objects of each run, by its uid.
+type Runs<V> = HashMap<String, OfRun<V>>;
+
+/// The values of a run by the uids of their objects, each with its resource version, and the reference of the run.
+#[derive(Debug)]
+struct OfRun<V> {
+    run: ObjectRef<SynthesisRun>,
+    values: BTreeMap<String, (u64, Arc<V>)>,
 }
 
 impl<V> Default for Cache<V> {
     fn default() -> Self {
         Cache {
             inner: RwLock::new(Inner {
-                snapshot: Snapshot::default(),
-                listed: None,
+                runs: Runs::new(),
+                latest: 0,
+                listed: Default::default(),
                 is_ready: false,
             }),
         }
     }
 }
 
-impl<V> Snapshot<V> {
-    /// Applies the change or deletion of an object. Returns the run that owns it.
-    fn apply<K: ResourceExt>(
-        &mut self,
-        object: &K,
-        is_there: bool,
-    ) -> Option<ObjectRef<SynthesisRun>>
-    where
-        V: Reduce<K>,
-    {
-        let seen = version(object.resource_version().as_deref());
-        self.latest = self.latest.max(seen);
-        let (uid, run) = run_of(object)?;
-        let id = object.uid()?;
-        match V::reduce(object, &uid).filter(|_| is_there) {
-            Some(value) => {
-                let of_run = self.runs.entry(uid).or_insert_with(|| OfRun {
-                    run: run.clone(),
-                    values: BTreeMap::new(),
-                });
-                // A late event does not undo a newer one.
-                let is_late = |known: &Version<V>| known.version > seen;
-                if !of_run.values.get(&id).is_some_and(is_late) {
-                    let (version, value) = (seen, Arc::new(value));
-                    of_run.values.insert(id, Version { version, value });
-                }
-            }
-            None => {
-                if let Some(of_run) = self.runs.get_mut(&uid) {
-                    of_run.values.remove(&id);
-                    if of_run.values.is_empty() {
-                        self.runs.remove(&uid);
-                    }
-                }
-            }
+/// Applies the change or deletion of an object to `runs`. Returns the run that owns it.
+fn change<K: ResourceExt, V: Reduce<K>>(
+    (runs, latest): (&mut Runs<V>, &mut u64),
+    object: &K,
+    is_there: bool,
+) -> Option<ObjectRef<SynthesisRun>> {
+    let seen = version(object.resource_version().as_deref());
+    *latest = seen.max(*latest);
+    let (uid, run) = run_of(object)?;
+    let id = object.uid()?;
+    if let Some(value) = V::reduce(object, &uid).filter(|_| is_there) {
+        let of_run = runs.entry(uid).or_insert_with(|| OfRun {
+            run: run.clone(),
+            values: BTreeMap::new(),
+        });
+        // A late event does not undo a newer one.
+        if of_run
+            .values
+            .get(&id)
+            .is_none_or(|(known, _)| *known <= seen)
+        {
+            of_run.values.insert(id, (seen, Arc::new(value)));
         }
-        Some(run)
+    } else if let Some(of_run) = runs.get_mut(&uid) {
+        of_run.values.remove(&id);
+        if of_run.values.is_empty() {
+            runs.remove(&uid);
+        }
     }
+    Some(run)
 }
 
 impl<V> Cache<V> {
@@ -119,70 +94,62 @@ impl<V> Cache<V> {
         V: Reduce<K>,
     {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let Inner {
+            runs,
+            latest,
+            listed,
+            is_ready,
+        } = &mut *inner;
         match event {
-            Event::Init => {
-                inner.listed = Some(Snapshot::default());
-                Vec::new()
-            }
+            Event::Init => *listed = Default::default(),
             Event::InitApply(object) => {
-                inner.listed.get_or_insert_default().apply(object, true);
-                Vec::new()
+                change((&mut listed.0, &mut listed.1), object, true);
             }
             Event::InitDone => {
-                let listed = inner.listed.take().unwrap_or_default();
-                let before = std::mem::replace(&mut inner.snapshot, listed);
-                inner.snapshot.latest = inner.snapshot.latest.max(before.latest);
-                inner.is_ready = true;
-                let all = before.runs.values().chain(inner.snapshot.runs.values());
-                all.map(|of_run| of_run.run.clone()).collect()
+                let (now, seen) = std::mem::take(listed);
+                let before = std::mem::replace(runs, now);
+                *latest = seen.max(*latest);
+                *is_ready = true;
+                let all = before.values().chain(runs.values());
+                return all.map(|of_run| of_run.run.clone()).collect();
             }
-            Event::Apply(object) => inner.snapshot.apply(object, true).into_iter().collect(),
-            Event::Delete(object) => inner.snapshot.apply(object, false).into_iter().collect(),
+            Event::Apply(object) => return Vec::from_iter(change((runs, latest), object, true)),
+            Event::Delete(object) => return Vec::from_iter(change((runs, latest), object, false)),
         }
+        Vec::new()
     }
 
     /// Returns the values of the run with `uid`.
     pub fn of_run(&self, uid: &str) -> Vec<Arc<V>> {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let of_run = inner.snapshot.runs.get(uid);
-        of_run
-            .map(|of_run| {
-                let values = of_run.values.values();
-                values.map(|known| known.value.clone()).collect()
-            })
-            .unwrap_or_default()
+        let inner = self.read();
+        let values = inner
+            .runs
+            .get(uid)
+            .into_iter()
+            .flat_map(|of_run| of_run.values.values());
+        values.map(|(_, value)| value.clone()).collect()
     }
 
     /// Drops values of the run with `uid` until they change, or until the next resync.
     pub fn drop_values(&self, uid: &str, is_unneeded: impl Fn(&V) -> bool) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(of_run) = inner.snapshot.runs.get_mut(uid) {
-            of_run.values.retain(|_, known| !is_unneeded(&known.value));
+        if let Some(of_run) = inner.runs.get_mut(uid) {
+            of_run.values.retain(|_, (_, value)| !is_unneeded(value));
         }
     }
 
     /// Returns the latest observed resource version.
     pub fn latest(&self) -> u64 {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        inner.snapshot.latest
+        self.read().latest
     }
 
     /// Whether the first list is complete.
     pub fn is_ready(&self) -> bool {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        inner.is_ready
+        self.read().is_ready
     }
 
-    /// Number of values.
-    pub fn len(&self) -> usize {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let runs = inner.snapshot.runs.values();
-        runs.map(|of_run| of_run.values.len()).sum()
-    }
-
-    /// Whether the cache is empty.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    fn read(&self) -> RwLockReadGuard<'_, Inner<V>> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -239,7 +206,7 @@ mod tests {
             (names(&cache, "x"), names(&cache, "y")),
             (vec!["a".to_string()], vec!["b".to_string()])
         );
-        assert_eq!((cache.latest(), cache.len()), (7, 2));
+        assert_eq!(cache.latest(), 7);
         cache.apply(&Event::Delete(map("b", "y", 9)));
         assert_eq!((names(&cache, "y").len(), cache.latest()), (0, 9));
     }

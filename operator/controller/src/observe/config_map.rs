@@ -5,7 +5,7 @@ use kube::ResourceExt;
 
 use super::cache::Reduce;
 use super::is_controlled;
-use crate::names::{JobIdentity, record_name};
+use crate::names::{RUN, record_name};
 use scalequest_core::record::RECORD_FILE;
 
 /// A ConfigMap of a run.
@@ -13,14 +13,10 @@ use scalequest_core::record::RECORD_FILE;
 pub struct ObservedConfigMap {
     /// Its name.
     pub name: String,
-    /// Its uid.
-    pub uid: String,
     /// Its resource version.
     pub version: String,
     /// Whether it is being deleted.
     pub is_terminating: bool,
-    /// Identity of the Job that its task belongs to, `None` of a record.
-    pub identity: Option<JobIdentity>,
     /// The text of the record, if it is one.
     pub record: Option<String>,
 }
@@ -31,14 +27,12 @@ impl Reduce<ConfigMap> for ObservedConfigMap {
             return None;
         }
         let name = map.name_any();
-        let run = map.labels().get(crate::names::RUN)?;
+        let run = map.labels().get(RUN)?;
         let is_record = name == record_name(run, uid);
         let text = map.data.as_ref().and_then(|data| data.get(RECORD_FILE));
         Some(ObservedConfigMap {
-            uid: map.uid()?,
             version: map.resource_version().unwrap_or_default(),
             is_terminating: map.metadata.deletion_timestamp.is_some(),
-            identity: JobIdentity::read(map.labels(), map.annotations()),
             record: is_record.then(|| text.cloned().unwrap_or_default()),
             name,
         })

@@ -29,16 +29,13 @@ impl Expectations {
     /// Adds an expectation for the run with `uid`; kinds that were not written are 0.
     pub fn expect(&self, uid: &str, written: Versions) {
         let mut by_run = self.by_run.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let (versions, since) = by_run
-            .entry(uid.to_string())
-            .or_insert((Versions::default(), now));
-        *versions = Versions {
-            run: versions.run.max(written.run),
-            jobs: versions.jobs.max(written.jobs),
-            maps: versions.maps.max(written.maps),
+        let expected = by_run.get(uid).map_or(Versions::default(), |known| known.0);
+        let latest = Versions {
+            run: expected.run.max(written.run),
+            jobs: expected.jobs.max(written.jobs),
+            maps: expected.maps.max(written.maps),
         };
-        *since = now;
+        by_run.insert(uid.to_string(), (latest, Instant::now()));
     }
 
     /// Whether the caches, which have observed `seen`, satisfy the expectations of the run.
