@@ -1,8 +1,6 @@
 //! Errors of applying actions. All are transient from the run's point of view: the run is requeued with backoff.
 
-use scalequest_crds::v1alpha1::conditions::reason;
-
-use scalequest_core::status::conditions::Degradation;
+use crate::api_requests::status_code;
 
 /// Why actions were not applied.
 #[derive(Debug, thiserror::Error)]
@@ -36,38 +34,15 @@ impl ApplyError {
         }
     }
 
-    /// Creates the error of a failed request.
+    /// Creates the error of a failed request. `NotFound` and `Conflict` mean that the decision came from a stale cache.
     pub(super) fn of(verb: &'static str, object: &str, source: kube::Error) -> ApplyError {
-        ApplyError::Request {
-            verb,
-            object: object.into(),
-            source: Box::new(source),
+        match status_code(&source) {
+            404 | 409 => ApplyError::Conflict(object.into()),
+            _ => ApplyError::Request {
+                verb,
+                object: object.into(),
+                source: Box::new(source),
+            },
         }
-    }
-}
-
-/// Adds a rejected request to `rejections`, which the condition Degraded shows; the remaining actions are applied.
-///
-/// # Errors
-/// A failure other than a rejection.
-pub(super) fn record_rejection(
-    verb: &'static str,
-    kind: &str,
-    name: &str,
-    error: kube::Error,
-    rejections: &mut Vec<Degradation>,
-) -> Result<(), ApplyError> {
-    match &error {
-        kube::Error::Api(status) if status.code != 429 => {
-            rejections.push(Degradation::new(
-                reason::API_REQUEST_REJECTED,
-                format!(
-                    "the API server rejected the request to {verb} {kind} {name}: {}",
-                    status.message
-                ),
-            ));
-            Ok(())
-        }
-        _ => Err(ApplyError::of(verb, name, error)),
     }
 }

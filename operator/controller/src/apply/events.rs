@@ -103,13 +103,14 @@ fn of_stage(stage: &StageStatus) -> Option<Event> {
     // Events of the same reason and action are aggregated, which would drop all notes but the first.
     let action = name.replace(", ", "-").replace(' ', "-");
     let (reason, note) = match stage.state.as_str() {
-        "Running" => (
-            STAGE_STARTED,
-            match &stage.job {
-                Some(job) => format!("{name}: {} shards, Job {job}", stage.shards.total),
-                None => format!("{name}: {} shards", stage.shards.total),
-            },
-        ),
+        "Running" => {
+            let job = stage.job.iter().map(|job| format!(", Job {job}"));
+            let job: String = job.collect();
+            (
+                STAGE_STARTED,
+                format!("{name}: {} shards{job}", stage.shards.total),
+            )
+        }
         "Reused" => (STAGE_REUSED, format!("{name}: reused from the workspace")),
         _ => return None,
     };
@@ -118,7 +119,7 @@ fn of_stage(stage: &StageStatus) -> Option<Event> {
 
 fn event(type_: EventType, reason: &str, action: &str, note: String) -> Event {
     let note = match note.chars().count() > NOTE_MAX {
-        true => note.chars().take(NOTE_MAX - 1).chain("…".chars()).collect(),
+        true => note.chars().take(NOTE_MAX - 1).chain(['…']).collect(),
         false => note,
     };
     Event {

@@ -1,13 +1,11 @@
 //! Applies the decided actions in a fixed order: save the record, delete obsolete Jobs, create and resize Jobs, patch the status, emit events.
 //! Every write is idempotent: names of objects are deterministic, a save names the record's resource version, a deletion names a uid.
 
-mod jobs;
+mod writer;
 
 pub mod error;
 
 pub mod events;
-
-mod record;
 
 mod status;
 
@@ -17,7 +15,9 @@ use scalequest_crds::v1alpha1::SynthesisRun;
 
 use super::context::Context;
 use super::decide::Actions;
+use super::resources::Owner;
 pub use error::ApplyError;
+use writer::Writer;
 
 /// Applies `actions` to `run`. Returns after which time to requeue it.
 ///
@@ -28,25 +28,30 @@ pub async fn apply(
     run: &SynthesisRun,
     actions: &Actions,
 ) -> Result<Duration, ApplyError> {
-    let mut rejections = Vec::new();
+    let mut writer = Writer {
+        context,
+        owner: Owner::of(run),
+        rejections: Vec::new(),
+    };
     if let Some(save) = &actions.save {
-        record::save(context, run, save, &mut rejections).await?;
+        writer.save(save).await?;
     }
     // Nothing follows from a record that is not persisted.
-    if rejections.is_empty() {
-        for deletion in &actions.delete {
-            jobs::delete(context, run, deletion, &mut rejections).await?;
+    if writer.rejections.is_empty() {
+        for job in &actions.delete {
+            writer.delete(job).await?;
         }
         for creation in &actions.create {
-            jobs::create(context, run, creation, &mut rejections).await?;
+            writer.create(creation).await?;
         }
-        for resize in &actions.resize {
-            jobs::resize(context, run, resize, &mut rejections).await?;
+        for (job, parallelism) in &actions.resize {
+            writer.resize(job, *parallelism).await?;
         }
     }
+    let rejections = writer.rejections;
     let throttled = status::patch(context, run, actions, &rejections).await?;
     if actions.delete_run {
-        jobs::delete_run(context, run).await?;
+        writer::delete_run(context, run).await?;
     }
     match rejections.into_iter().next() {
         Some(rejection) => Err(ApplyError::Rejected(rejection.message)),

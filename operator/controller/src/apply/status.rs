@@ -11,7 +11,6 @@ use serde_json::json;
 
 use super::ApplyError;
 use super::events::{events, is_one_shot};
-use crate::api_requests::status_code;
 use crate::clock::now_millis;
 use crate::context::Context;
 use crate::decide::Actions;
@@ -36,11 +35,8 @@ pub(super) async fn patch(
         return Ok(Duration::MAX);
     }
     let is_progress_only = is_same(&before.conditions, &status.conditions);
-    if let Some(left) = context
-        .status_throttle
-        .wait(&uid)
-        .filter(|_| is_progress_only)
-    {
+    let wait = context.status_throttle.wait(&uid);
+    if let Some(left) = wait.filter(|_| is_progress_only) {
         return Ok(left);
     }
     let (name, namespace) = (run.name_any(), run.namespace().unwrap_or_default());
@@ -52,31 +48,19 @@ pub(super) async fn patch(
         "status": status,
     });
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    let patched = context
-        .timed(
-            "patch",
-            "synthesisruns",
-            api.patch_status(&name, &params, &Patch::Apply(&status_patch)),
-        )
-        .await;
-    match patched {
-        Ok(patched) => {
-            match actions.status.is_idle() {
-                true => context.status_throttle.forget(&uid),
-                false => context.status_throttle.note(&uid, Instant::now()),
-            }
-            let written = Versions {
-                run: version(patched.resource_version().as_deref()),
-                ..Versions::default()
-            };
-            context.caches.expectations.expect(&uid, written);
-        }
-        // Deleted meanwhile, or another run has its name.
-        Err(error) if matches!(status_code(&error), 404 | 409) => {
-            return Err(ApplyError::Conflict(name));
-        }
-        Err(error) => return Err(ApplyError::of("patch the status of", &name, error)),
+    let patch = Patch::Apply(&status_patch);
+    let request = api.patch_status(&name, &params, &patch);
+    let patched = context.timed("patch", "synthesisruns", request).await;
+    let patched = patched.map_err(|error| ApplyError::of("patch the status of", &name, error))?;
+    match actions.status.is_idle() {
+        true => context.status_throttle.forget(&uid),
+        false => context.status_throttle.note(&uid, Instant::now()),
     }
+    let written = Versions {
+        run: version(patched.resource_version().as_deref()),
+        ..Versions::default()
+    };
+    context.caches.expectations.expect(&uid, written);
     for event in events(&before, &status) {
         let recorder = context.recorder(is_one_shot(&event));
         let published = recorder.publish(&event, &run.object_ref(&())).await;

@@ -4,15 +4,15 @@
 use scalequest_crds::digest::sha256_hex;
 use scalequest_crds::protocol::content_key::canonical;
 use scalequest_crds::protocol::preflight::{FieldError, PreflightReport};
+use scalequest_crds::v1alpha1::Stage;
 use scalequest_crds::v1alpha1::conditions::{ACCEPTED, reason};
 use serde_json::Value;
 
-use super::{
-    Actions, JobCreation, ReconcileInput, StatusUpdate, advance, degradations, obsolete_jobs,
-};
+use super::obsolete_jobs::obsolete;
+use super::{Actions, JobCreation, ReconcileInput, StatusUpdate, advance, degradations};
 use crate::names::{JobIdentity, Purpose};
 use crate::observe::job::{JobState, ObservedJob};
-use crate::observe::pod::{ObservedPod, TerminationMessage};
+use crate::observe::pod::{Termination, TerminationMessage, last_failure};
 use crate::resources::Owner;
 use crate::resources::accelerator::stage_holds_accelerator;
 use crate::resources::config_maps::spec_text;
@@ -28,116 +28,89 @@ pub(super) fn accept(
     live: Result<ValidRun, Vec<FieldError>>,
 ) -> Actions {
     let run = match live {
+        Ok(run) if run.spec().suspend => return stop(input, waiting(Vec::new())),
         Ok(run) => run,
-        Err(errors) => {
-            let mut actions = reject(errors);
-            actions.delete = obsolete_jobs::all(input);
-            return actions;
-        }
+        Err(errors) => return stop(input, rejected(errors)),
     };
-    if run.spec().suspend {
-        let mut actions = Actions::only(waiting(Vec::new()));
-        actions.delete = obsolete_jobs::all(input);
-        return actions;
-    }
     let identity = JobIdentity {
         purpose: Purpose::Preflight,
         id: None,
         key: preflight_key(&run),
         attempt: 0,
     };
-    let jobs = &input.owned.jobs;
-    let job = jobs.iter().find(|job| job.identity.same_stage(&identity));
-    let mut actions = match job {
+    let mut jobs = input.owned.jobs.iter();
+    let mut actions = match jobs.find(|job| job.identity.same_stage(&identity)) {
         None => start_preflight(input, &run, &identity),
         Some(job) if job.is_terminating || !job.has_ended() => {
-            let mut actions =
-                Actions::only(unchanged_or_waiting(input, degradations::of_pods(input)));
+            let degradations = degradations::of_pods(input);
+            let mut actions = Actions::only(unchanged_or_waiting(input, degradations));
             actions.requeue_in(15_000);
             actions
         }
-        Some(job) => match outcome_of(input, &run, job) {
-            Outcome::Valid(found) => {
-                let record = RunRecord::new(&run, *found, worker(input, &run), input.now_millis);
-                return advance::advance(input, record, None, Ok(run));
-            }
-            Outcome::Invalid(errors) => reject(errors),
-            Outcome::Failed(degradation) => {
+        Some(job) => match (&job.state, reports(input, job)) {
+            (JobState::Failed { message }, _) => {
+                let degradation = failed_preflight(input, job, message);
                 Actions::only(unchanged_or_waiting(input, vec![degradation]))
             }
-            Outcome::Lost => {
+            (_, Some(reports)) => {
+                let found = PreflightReport::of_parts(run.spec(), reports);
+                let errors = check_preflight(&run, &found);
+                if errors.is_empty() {
+                    let worker = worker(input, &run);
+                    let record = RunRecord::new(&run, found, worker, input.now_millis);
+                    return advance::advance(input, record, None, Ok(run));
+                }
+                Actions::only(rejected(errors))
+            }
+            // A report is lost.
+            (_, None) => {
                 let mut actions = Actions::only(unchanged_or_waiting(input, Vec::new()));
-                actions.delete.push(obsolete_jobs::deletion(job));
+                actions.delete.push(job.clone());
                 actions
             }
         },
     };
-    actions
-        .delete
-        .extend(obsolete_jobs::all_but(input, &identity));
+    let others = obsolete(input, |job| job.identity.same_stage(&identity));
+    actions.delete.extend(others);
     actions
 }
 
-/// Outcome of a preflight Job.
-enum Outcome {
-    /// The run can be accepted.
-    Valid(Box<PreflightReport>),
-    /// It has errors.
-    Invalid(Vec<FieldError>),
-    /// The preflight itself failed.
-    Failed(Degradation),
-    /// Its report is lost.
-    Lost,
-}
-
-fn outcome_of(input: &ReconcileInput<'_>, run: &ValidRun, job: &ObservedJob) -> Outcome {
-    let pods = || {
-        let pods = input.owned.pods.iter();
-        pods.filter(|pod| pod.job == job.uid)
-    };
-    if let JobState::Failed { message, .. } = &job.state {
-        let last = pods()
-            .filter_map(|pod| pod.termination.as_ref())
-            .filter(|end| end.code != Some(0))
-            .max_by_key(|end| end.finished_at_millis);
-        let message = last.map_or(message.clone(), |end| end.failure_message());
-        return Outcome::Failed(Degradation::new(
-            reason::WORKERS_FAILING,
-            format!("preflight failed: {message}; retrying every few minutes"),
-        ));
+/// Returns the actions for a run that needs no Job.
+fn stop(input: &ReconcileInput<'_>, status: StatusUpdate) -> Actions {
+    Actions {
+        delete: obsolete(input, |_| false),
+        ..Actions::only(status)
     }
+}
+
+/// Returns the degradation of a preflight that itself failed. `message`: that of the Job controller, if no worker has one.
+fn failed_preflight(input: &ReconcileInput<'_>, job: &ObservedJob, message: &str) -> Degradation {
+    let last = last_failure(input.owned.pods_of(job));
+    let message = last.map_or(message.into(), Termination::failure_message);
+    Degradation::new(
+        reason::WORKERS_FAILING,
+        format!("preflight failed: {message}; retrying every few minutes"),
+    )
+}
+
+/// Returns the reports of all parts of a preflight, or `None` if one is lost.
+fn reports(input: &ReconcileInput<'_>, job: &ObservedJob) -> Option<Vec<PreflightReport>> {
     let report = |index: i64| {
-        let reports = pods().filter(|pod: &&std::sync::Arc<ObservedPod>| pod.index == index);
-        reports
-            .filter_map(|pod| pod.termination.as_ref())
-            .find_map(|end| match &end.message {
-                TerminationMessage::Preflight(found) if end.code == Some(0) => {
-                    Some((**found).clone())
-                }
-                _ => None,
-            })
+        let pods = input.owned.pods_of(job).filter(|pod| pod.index == index);
+        let mut ends = pods.filter_map(|pod| pod.termination.as_ref());
+        ends.find_map(|end| match &end.message {
+            TerminationMessage::Preflight(found) if end.code == Some(0) => Some((**found).clone()),
+            _ => None,
+        })
     };
-    let reports: Option<Vec<PreflightReport>> =
-        (0..i64::from(job.completions)).map(report).collect();
-    let Some(reports) = reports else {
-        return Outcome::Lost;
-    };
-    let found = PreflightReport::of_parts(run.spec(), reports);
-    let errors = check_preflight(run, &found);
-    if errors.is_empty() {
-        Outcome::Valid(Box::new(found))
-    } else {
-        Outcome::Invalid(errors)
-    }
+    (0..i64::from(job.completions)).map(report).collect()
 }
 
 fn start_preflight(input: &ReconcileInput<'_>, run: &ValidRun, identity: &JobIdentity) -> Actions {
-    let owner = Owner::of(input.run);
-    let worker = worker(input, run);
     let common = Common {
-        owner: &owner,
+        owner: &Owner::of(input.run),
         spec: run.spec(),
-        worker: &worker,
+        worker: &worker(input, run),
         settings: input.settings,
     };
     let mut actions = Actions::only(unchanged_or_waiting(input, Vec::new()));
@@ -150,15 +123,13 @@ fn start_preflight(input: &ReconcileInput<'_>, run: &ValidRun, identity: &JobIde
 
 /// Returns the worker that an accepted run is pinned to.
 fn worker(input: &ReconcileInput<'_>, run: &ValidRun) -> WorkerIdentity {
-    let settings = input.settings;
+    let holds_accelerator = |stage: &Stage| stage_holds_accelerator(run.spec(), *stage);
     WorkerIdentity {
         version: env!("CARGO_PKG_VERSION").into(),
-        image: Some(settings.worker_image.clone()),
-        gpu_image: settings.worker_gpu_image.clone(),
+        image: Some(input.settings.worker_image.clone()),
+        gpu_image: input.settings.worker_gpu_image.clone(),
         digest: None,
-        gpu: scalequest_crds::v1alpha1::Stage::ALL
-            .iter()
-            .any(|stage| stage_holds_accelerator(run.spec(), *stage)),
+        gpu: Stage::ALL.iter().any(holds_accelerator),
     }
 }
 
@@ -166,17 +137,17 @@ fn worker(input: &ReconcileInput<'_>, run: &ValidRun) -> WorkerIdentity {
 fn preflight_key(run: &ValidRun) -> String {
     let spec = serde_json::to_value(run.spec()).unwrap_or_default();
     let fields = IMMUTABLE.iter().chain(&["stores", "serviceAccountName"]);
-    let fields_checked: serde_json::Map<String, Value> = fields
+    let checked: Value = fields
         .map(|field| ((*field).to_string(), spec[*field].clone()))
         .collect();
-    sha256_hex(canonical(&Value::Object(fields_checked)).as_bytes())
+    sha256_hex(canonical(&checked).as_bytes())
 }
 
-fn reject(errors: Vec<FieldError>) -> Actions {
-    Actions::only(StatusUpdate::NotAccepted {
+fn rejected(errors: Vec<FieldError>) -> StatusUpdate {
+    StatusUpdate::NotAccepted {
         errors: Some(errors),
         degradations: Vec::new(),
-    })
+    }
 }
 
 fn waiting(degradations: Vec<Degradation>) -> StatusUpdate {

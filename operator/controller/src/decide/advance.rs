@@ -1,20 +1,21 @@
 //! Advances an accepted run: records the results of its Jobs, plans, and converges the Jobs to the plan.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::SynthesisRun;
 use scalequest_crds::v1alpha1::conditions::{COMPLETE, FAILED, reason};
 
-use super::persist::{Saved, collect, persist};
-use super::stage_jobs::{NextAction, Start, identity_of};
+use super::obsolete_jobs::{collect, obsolete};
+use super::stage_jobs::{NextAction, StageJobs, identity_of};
 use super::{
-    AcceptedRun, Actions, JobCreation, JobResize, ReconcileInput, StatusUpdate, degradations,
-    obsolete_jobs, progress, record_results, usage,
+    AcceptedRun, Actions, JobCreation, ReconcileInput, StatusUpdate, VersionedRecord, degradations,
+    progress, record_results, usage,
 };
-use crate::names::{JobIdentity, Purpose};
-use crate::observe::job::millis;
+use crate::names::JobIdentity;
+use crate::observe::job::{ObservedJob, millis};
 use crate::resources::Owner;
 use crate::resources::config_maps::{task_map, task_text};
 use crate::resources::job::{Common, parallelism, source, stage as stage_job};
@@ -31,10 +32,13 @@ const COUNT_USAGE_AFTER_MILLIS: i64 = 300_000;
 const BUDGET_REQUEUE_MILLIS: i64 = 30_000;
 
 /// Decides what is done for a run with a record. `saved`: the record as it is persisted, `None` if it is new.
+///
+/// A reconcile that changes the record saves it, once, before anything that follows from the change is created. So no Job depends on a seal that
+/// is not persisted, and an operator that crashes after any write decides the same again from the saved record and the Jobs.
 pub(super) fn advance(
     input: &ReconcileInput<'_>,
     mut record: RunRecord,
-    saved: Option<&Saved>,
+    saved: Option<&VersionedRecord>,
     live: Result<ValidRun, Vec<FieldError>>,
 ) -> Actions {
     let mut degradations = amend(input, &mut record, live);
@@ -44,26 +48,22 @@ pub(super) fn advance(
         Err(errors) => return unreadable(&errors),
     };
     let plan = converged_plan(input, &run, &mut record);
-
-    let deletion = obsolete_jobs::obsolete(input, &record, &plan);
-    count_usage(
-        input,
-        &mut record,
-        saved.map(|saved| &saved.record),
-        &deletion,
-    );
     let mut actions = Actions::only(StatusUpdate::Unchanged);
-    actions.delete = deletion.into_iter().map(obsolete_jobs::deletion).collect();
+    actions.delete = obsolete(input, |job| is_planned(&plan, &record, job));
+    let before = saved.map(|saved| &saved.record);
+    count_usage(input, &mut record, before, &actions.delete);
     start(input, &run, &record, &plan, &mut actions, &mut degradations);
     actions.resize = resize(input, &run, &actions);
     actions.delete_run = expire(input, &run, &plan, &mut actions);
     degradations.extend(degradations::of_pods(input));
     schedule_requeue(input, &run, &record, &plan, &mut actions);
-
-    actions.save = persist(saved, &record);
-    if let Some(saved) = saved {
-        collect(input, &saved.record, &mut actions);
+    if let Some(before) = before {
+        collect(input, before, &mut actions);
     }
+    actions.save = (before != Some(&record)).then(|| VersionedRecord {
+        record: record.clone(),
+        version: saved.and_then(|saved| saved.version.clone()),
+    });
     actions.status = StatusUpdate::Accepted(Box::new(AcceptedRun {
         progress: progress::progress(input, &record, &plan),
         run,
@@ -72,6 +72,13 @@ pub(super) fn advance(
         degradations,
     }));
     actions
+}
+
+/// Whether the plan contains the stage of a Job whose attempt counts.
+fn is_planned(plan: &Plan, record: &RunRecord, job: &ObservedJob) -> bool {
+    let mut planned = plan.start.iter();
+    job.identity.attempt >= record.first_attempt(&job.identity.key)
+        && planned.any(|task| identity_of(task).same_stage(&job.identity))
 }
 
 /// Applies edits of mutable fields to the record; returns a degradation for edits of immutable ones.
@@ -90,25 +97,25 @@ fn amend(
     if errors.is_empty() {
         return Vec::new();
     }
-    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    vec![Degradation::new(
-        reason::SPEC_DIFFERS_FROM_RECORD,
-        format!(
-            "spec change ignored, continuing with the accepted spec: {}",
-            errors.join("; ")
-        ),
-    )]
+    let message = format!(
+        "spec change ignored, continuing with the accepted spec: {}",
+        joined(&errors)
+    );
+    vec![Degradation::new(reason::SPEC_DIFFERS_FROM_RECORD, message)]
 }
 
 fn unreadable(errors: &[FieldError]) -> Actions {
+    let message = format!(
+        "this version of the operator cannot execute the recorded spec: {}; use the version with which the run was accepted",
+        joined(errors)
+    );
+    let degradation = Degradation::new(reason::RECORD_UNREADABLE, message);
+    Actions::only(StatusUpdate::Unreadable(degradation))
+}
+
+fn joined(errors: &[FieldError]) -> String {
     let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    Actions::only(StatusUpdate::Unreadable(Degradation::new(
-        reason::RECORD_UNREADABLE,
-        format!(
-            "this version of the operator cannot execute the recorded spec: {}; use the version with which the run was accepted",
-            errors.join("; ")
-        ),
-    )))
+    errors.join("; ")
 }
 
 /// Returns the plan, pinned in the record, once all results of Jobs are recorded.
@@ -133,9 +140,9 @@ fn count_usage(
     input: &ReconcileInput<'_>,
     record: &mut RunRecord,
     before: Option<&RunRecord>,
-    deletion: &[&crate::observe::job::ObservedJob],
+    deleted: &[Arc<ObservedJob>],
 ) {
-    for job in deletion {
+    for job in deleted {
         usage::finalize_usage(input, record, job);
         // What a deleted Job found missing is outdated by then: the stage restarts with a seal.
         if job.identity.stage().is_some() {
@@ -145,9 +152,8 @@ fn count_usage(
     usage::count_removed_pods(input, record);
     let is_saved_anyway = before != Some(&*record);
     for job in &input.owned.jobs {
-        let is_old = job
-            .finished_at_millis
-            .is_some_and(|at| input.now_millis - at > COUNT_USAGE_AFTER_MILLIS);
+        let ended = job.finished_at_millis;
+        let is_old = ended.is_some_and(|at| input.now_millis - at > COUNT_USAGE_AFTER_MILLIS);
         if job.is_terminating || job.has_ended() && (is_old || is_saved_anyway) {
             usage::finalize_usage(input, record, job);
         }
@@ -166,9 +172,8 @@ fn start(
     actions: &mut Actions,
     degradations: &mut Vec<Degradation>,
 ) {
-    let owner = Owner::of(input.run);
     let common = Common {
-        owner: &owner,
+        owner: &Owner::of(input.run),
         spec: run.spec(),
         worker: &record.worker,
         settings: input.settings,
@@ -179,48 +184,41 @@ fn start(
         if !keys.insert(task.key.as_str()) {
             continue;
         }
-        let next = match record_results::next_action(input, record, task) {
-            NextAction::Start(start) => Some(start),
+        let stage = StageJobs::new(input, record, task);
+        let next = match stage.next_action(record) {
+            NextAction::Start {
+                identity,
+                shard_indexes,
+            } => Some((identity, shard_indexes)),
             NextAction::Backoff {
                 retry_at_millis,
                 message,
             } => {
-                degradations.push(Degradation::new(
-                    reason::WORKERS_FAILING,
-                    format!("{}: {message}; retrying with backoff", task.id),
-                ));
+                let message = format!("{}: {message}; retrying with backoff", task.id);
+                degradations.push(Degradation::new(reason::WORKERS_FAILING, message));
                 let left = retry_at_millis - input.now_millis;
                 if left > 0 {
                     actions.requeue_in(left);
                 }
-                (left <= 0).then(|| Start {
-                    purpose: Purpose::Seal,
-                    attempt: record_results::stage_of(input, record, task).next_attempt(),
-                    shard_indexes: None,
-                })
+                let retry = JobIdentity {
+                    attempt: stage.next_attempt(),
+                    ..identity_of(task)
+                };
+                (left <= 0).then_some((retry, None))
             }
             _ => None,
         };
-        let identity = JobIdentity {
-            purpose: next.as_ref().map_or(Purpose::Seal, |next| next.purpose),
-            attempt: next.as_ref().map_or(0, |next| next.attempt),
-            ..identity_of(task)
-        };
-        let map = missing_map(input, common, &identity, task_text(task));
-        let is_at_work = || {
-            let jobs = input.owned.jobs.iter();
-            let same_stage = jobs.filter(|job| job.identity.same_stage(&identity));
-            same_stage
-                .into_iter()
-                .any(|job| !job.has_ended() && !job.is_terminating)
-        };
-        if next.is_none() && (map.is_none() || !is_at_work()) {
-            continue;
+        let is_active = stage.jobs.iter().any(|job| job.is_active());
+        let identity = next.as_ref().map(|(identity, _)| identity.clone());
+        let identity = identity.unwrap_or_else(|| identity_of(task));
+        // The pods of an active Job wait for its task if that was deleted.
+        let map = missing_map(input, common, &identity, task_text(task))
+            .filter(|_| next.is_some() || is_active);
+        let job =
+            next.map(|(identity, shards)| stage_job(common, &identity, task, shards.as_ref()));
+        if map.is_some() || job.is_some() {
+            actions.create.push(JobCreation { task: map, job });
         }
-        actions.create.push(JobCreation {
-            task: map,
-            job: next.map(|next| stage_job(common, &identity, task, next.shard_indexes.as_ref())),
-        });
     }
 }
 
@@ -241,27 +239,20 @@ pub(super) fn missing_map(
     }
 }
 
-/// Returns the active Jobs whose parallelism is not the spec's. Kueue rejects such changes of queued Jobs.
-fn resize(input: &ReconcileInput<'_>, run: &ValidRun, actions: &Actions) -> Vec<JobResize> {
-    if run.spec().queue_name.is_some() {
-        return Vec::new();
-    }
-    let jobs = input.owned.jobs.iter();
-    jobs.filter(|job| !job.is_terminating && !job.has_ended())
-        .filter(|job| {
-            actions
-                .delete
-                .iter()
-                .all(|deletion| deletion.uid != job.uid)
-        })
-        .filter_map(|job| {
+/// Returns the active Jobs whose parallelism is not the spec's, with the latter. Kueue rejects such changes of queued Jobs.
+fn resize(
+    input: &ReconcileInput<'_>,
+    run: &ValidRun,
+    actions: &Actions,
+) -> Vec<(Arc<ObservedJob>, i32)> {
+    let jobs = input.owned.jobs.iter().cloned();
+    jobs.filter(|job| run.spec().queue_name.is_none() && job.is_active())
+        .filter(|job| actions.delete.iter().all(|other| other.uid != job.uid))
+        .map(|job| {
             let wanted = parallelism(run.spec(), &job.identity).clamp(1, job.completions.max(1));
-            (wanted != job.parallelism).then(|| JobResize {
-                name: job.name.clone(),
-                uid: job.uid.clone(),
-                parallelism: wanted,
-            })
+            (job, wanted)
         })
+        .filter(|(job, wanted)| *wanted != job.parallelism)
         .collect()
 }
 
@@ -271,11 +262,8 @@ fn expire(input: &ReconcileInput<'_>, run: &ValidRun, plan: &Plan, actions: &mut
     let Some(ttl) = run.spec().ttl_seconds_after_finished.filter(|_| is_over) else {
         return false;
     };
-    let conditions = input
-        .run
-        .status
-        .iter()
-        .flat_map(|status| &status.conditions);
+    let status = input.run.status.iter();
+    let conditions = status.flat_map(|status| &status.conditions);
     let ended = conditions
         .filter(|each| [COMPLETE, FAILED].contains(&each.type_.as_str()) && each.status == "True")
         .map(|each| millis(&each.last_transition_time))
@@ -306,25 +294,20 @@ fn schedule_requeue(
         }
     }
     let has_budget = limits.gpu_hours.is_some() || limits.cost.is_some();
-    let is_waiting = input.owned.pods.iter().any(|pod| {
+    let mut pods = input.owned.pods.iter();
+    let is_waiting = pods.any(|pod| {
         pod.started_at_millis.is_none() && pod.termination.is_none()
             || pod.deletion_timestamp_millis.is_some()
     });
-    let has_none =
-        input.owned.jobs.iter().any(|job| {
-            !job.has_ended() && !job.is_suspended && job.active == 0 && job.succeeded == 0
-        });
+    let jobs = || input.owned.jobs.iter();
+    let has_none = jobs()
+        .any(|job| !job.has_ended() && !job.is_suspended && job.active == 0 && job.succeeded == 0);
     if works && (has_budget || is_waiting || has_none) {
         actions.requeue_in(BUDGET_REQUEUE_MILLIS);
     }
-    let uncounted = input
-        .owned
-        .jobs
-        .iter()
-        .filter(|job| job.identity.stage().is_some() && !record.counted.jobs.contains(&job.uid))
-        .filter_map(|job| job.finished_at_millis)
-        .min();
-    if let Some(ended) = uncounted {
+    let uncounted = jobs()
+        .filter(|job| job.identity.stage().is_some() && !record.counted.jobs.contains(&job.uid));
+    if let Some(ended) = uncounted.filter_map(|job| job.finished_at_millis).min() {
         actions.requeue_in(ended + COUNT_USAGE_AFTER_MILLIS + 1000 - input.now_millis);
     }
 }

@@ -19,16 +19,11 @@ pub(super) fn of_pods(input: &ReconcileInput<'_>) -> Vec<Degradation> {
     let now = input.now_millis;
     let mut lost = BTreeSet::new();
     let mut waiting = BTreeSet::new();
-    for pod in input
-        .owned
-        .pods
-        .iter()
-        .filter(|pod| pod.termination.is_none())
-    {
-        let is_late = pod
-            .deletion_timestamp_millis
-            .is_some_and(|at| now - at > TERMINATION_GRACE_MILLIS);
-        if is_late {
+    let warnings = &input.owned.warnings;
+    let pods = input.owned.pods.iter();
+    for pod in pods.filter(|pod| pod.termination.is_none()) {
+        let deleted_at = pod.deletion_timestamp_millis;
+        if deleted_at.is_some_and(|at| now - at > TERMINATION_GRACE_MILLIS) {
             let node = pod.node.as_deref().unwrap_or("an unknown node");
             lost.insert(format!(
                 "pod {} is stuck terminating on the unreachable node {node}; it is replaced once the node is deleted (kubectl delete node {node}) or tainted node.kubernetes.io/out-of-service",
@@ -39,25 +34,23 @@ pub(super) fn of_pods(input: &ReconcileInput<'_>) -> Vec<Degradation> {
         {
             waiting.insert(not_starting(input, &pod.job, message));
         } else if is_stuck(pod, now) {
-            let message = input.owned.warnings.get(&pod.uid);
+            let message = warnings.get(&pod.uid);
             let message = message.map_or("its container is not created", String::as_str);
             waiting.insert(not_starting(input, &pod.job, message));
         }
     }
     for job in &input.owned.jobs {
         if has_no_pod(job, input.owned, now) {
-            let message = input.owned.warnings.get(&job.uid).cloned();
-            let message =
-                message.unwrap_or_else(|| format!("see kubectl describe job {}", job.name));
+            let message = warnings.get(&job.uid).cloned();
+            let advice = || format!("see kubectl describe job {}", job.name);
+            let message = message.unwrap_or_else(advice);
             waiting.insert(format!("Job {} has no pod: {message}", job.name));
         }
     }
     let summarize = |messages: BTreeSet<String>, reason: &'static str| {
-        let more = messages.len().saturating_sub(MAX_MESSAGES);
-        let mut messages: Vec<String> = messages.into_iter().take(MAX_MESSAGES).collect();
-        if more > 0 {
-            messages.push("and more".into());
-        }
+        let more = (messages.len() > MAX_MESSAGES).then(|| "and more".to_string());
+        let messages = messages.into_iter().take(MAX_MESSAGES).chain(more);
+        let messages: Vec<String> = messages.collect();
         (!messages.is_empty()).then(|| Degradation::new(reason, messages.join("; ")))
     };
     let degradations = [
@@ -67,14 +60,8 @@ pub(super) fn of_pods(input: &ReconcileInput<'_>) -> Vec<Degradation> {
     degradations.into_iter().flatten().collect()
 }
 
-fn not_starting(input: &ReconcileInput<'_>, job: &str, message: &str) -> String {
-    format!(
-        "a pod of Job {} does not start: {message}",
-        job_name(input, job)
-    )
-}
-
-fn job_name<'a>(input: &ReconcileInput<'a>, uid: &'a str) -> &'a str {
+fn not_starting(input: &ReconcileInput<'_>, uid: &str, message: &str) -> String {
     let job = input.owned.jobs.iter().find(|job| job.uid == uid);
-    job.map_or(uid, |job| job.name.as_str())
+    let job = job.map_or(uid, |job| job.name.as_str());
+    format!("a pod of Job {job} does not start: {message}")
 }

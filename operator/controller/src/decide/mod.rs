@@ -9,8 +9,6 @@ mod usage;
 
 mod advance;
 
-mod persist;
-
 mod progress;
 
 mod record_results;
@@ -32,11 +30,8 @@ use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::conditions::reason;
 use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunStatus};
 
-use self::persist::Saved;
-use super::names::record_name;
 use super::observe::OwnedObjects;
-use super::observe::config_map::ObservedConfigMap;
-use super::resources::Owner;
+use super::observe::job::ObservedJob;
 use super::settings::Settings;
 use scalequest_core::plan::Plan;
 use scalequest_core::record::{RecordError, RunRecord};
@@ -64,13 +59,13 @@ pub struct ReconcileInput<'a> {
 #[derive(Clone, Debug)]
 pub struct Actions {
     /// The save of the record, before all other actions.
-    pub save: Option<RecordSave>,
-    /// Deletions of obsolete Jobs.
-    pub delete: Vec<JobDeletion>,
+    pub save: Option<VersionedRecord>,
+    /// Obsolete Jobs to delete, with their pods.
+    pub delete: Vec<Arc<ObservedJob>>,
     /// Jobs to create, each with its task.
     pub create: Vec<JobCreation>,
-    /// Jobs whose number of pods changes.
-    pub resize: Vec<JobResize>,
+    /// Jobs whose number of pods changes, each with its new parallelism.
+    pub resize: Vec<(Arc<ObservedJob>, i32)>,
     /// The update of the status, after all other actions.
     pub status: StatusUpdate,
     /// Whether to delete the run: `ttlSecondsAfterFinished` is over.
@@ -81,12 +76,12 @@ pub struct Actions {
     pub collectable: BTreeSet<String>,
 }
 
-/// A save of the record.
+/// A record, as its ConfigMap holds it or is to hold it.
 #[derive(Clone, Debug)]
-pub struct RecordSave {
+pub struct VersionedRecord {
     /// The record.
     pub record: RunRecord,
-    /// The resource version that it replaces, `None` to create it.
+    /// The resource version of the ConfigMap that holds it or is replaced, `None` if there is none yet.
     pub version: Option<String>,
 }
 
@@ -97,26 +92,6 @@ pub struct JobCreation {
     pub task: Option<ConfigMap>,
     /// The Job, `None` if it exists and only its task is missing.
     pub job: Option<Job>,
-}
-
-/// A Job to delete, with its pods; the uid excludes another Job of its name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobDeletion {
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-}
-
-/// A Job whose number of pods changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobResize {
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// Pods at once.
-    pub parallelism: i32,
 }
 
 /// An update of the status.
@@ -195,58 +170,49 @@ impl StatusUpdate {
         let before = run.status.clone().unwrap_or_default();
         let generation = run.metadata.generation;
         let with_more = |degradations: &[Degradation]| [more, degradations].concat();
-        match self {
-            StatusUpdate::Unchanged => None,
-            StatusUpdate::NotAccepted {
-                errors,
-                degradations,
-            } => {
-                let degradations = with_more(degradations);
-                let inputs = ConditionInputs {
-                    acceptance: errors
-                        .as_deref()
-                        .map_or(Acceptance::Validating, Acceptance::Invalid),
-                    suspended: run.spec.suspend,
-                    plan: None,
-                    degradations: &degradations,
-                };
-                Some(before_acceptance(
-                    &inputs,
-                    &before.conditions,
-                    generation,
-                    now_millis,
-                ))
-            }
-            StatusUpdate::Unreadable(degradation) => {
-                let degradations = with_more(std::slice::from_ref(degradation));
-                let inputs = ConditionInputs {
-                    acceptance: Acceptance::Accepted,
-                    suspended: run.spec.suspend,
-                    plan: None,
-                    degradations: &degradations,
-                };
-                let status = before_acceptance(&inputs, &before.conditions, generation, now_millis);
-                // The last known progress stays in the status.
-                Some(SynthesisRunStatus {
-                    conditions: status.conditions,
-                    observed_generation: generation,
-                    phase: status.phase,
-                    ..before
-                })
-            }
+        let (acceptance, degradations) = match self {
+            StatusUpdate::Unchanged => return None,
             StatusUpdate::Accepted(accepted) => {
-                let degradations = with_more(&accepted.degradations);
-                Some(status(&StatusInput {
+                return Some(status(&StatusInput {
                     run: &accepted.run,
                     record: &accepted.record,
                     plan: &accepted.plan,
                     progress: &accepted.progress,
-                    degradations: &degradations,
+                    degradations: &with_more(&accepted.degradations),
                     previous: &before.conditions,
                     generation,
                     now_millis,
-                }))
+                }));
             }
+            StatusUpdate::Unreadable(degradation) => {
+                let degradations = with_more(std::slice::from_ref(degradation));
+                (Acceptance::Accepted, degradations)
+            }
+            StatusUpdate::NotAccepted {
+                errors: Some(errors),
+                degradations,
+            } => (Acceptance::Invalid(errors), with_more(degradations)),
+            StatusUpdate::NotAccepted {
+                errors: None,
+                degradations,
+            } => (Acceptance::Validating, with_more(degradations)),
+        };
+        let inputs = ConditionInputs {
+            acceptance,
+            suspended: run.spec.suspend,
+            plan: None,
+            degradations: &degradations,
+        };
+        let after = before_acceptance(&inputs, &before.conditions, generation, now_millis);
+        match self {
+            // The last known progress stays in the status.
+            StatusUpdate::Unreadable(_) => Some(SynthesisRunStatus {
+                conditions: after.conditions,
+                observed_generation: generation,
+                phase: after.phase,
+                ..before
+            }),
+            _ => Some(after),
         }
     }
 }
@@ -254,15 +220,18 @@ impl StatusUpdate {
 /// Decides the next actions for the run.
 pub fn decide(input: &ReconcileInput<'_>) -> Actions {
     let live = validate(input.run, Environment::Cluster);
-    let Some(map) = record_of(input) else {
+    let mut maps = input.owned.maps.iter().filter(|map| !map.is_terminating);
+    let recorded = maps.find_map(|map| Some((map, map.record.as_deref()?)));
+    let Some((map, text)) = recorded else {
         return accept::accept(input, live);
     };
-    let text = map.record.as_deref().unwrap_or_default();
     match RunRecord::from_json(text) {
         Ok(record) => {
-            let version = map.version.clone();
-            let saved = Saved { record, version };
-            advance::advance(input, saved.record.clone(), Some(&saved), live)
+            let saved = VersionedRecord {
+                record: record.clone(),
+                version: Some(map.version.clone()),
+            };
+            advance::advance(input, record, Some(&saved), live)
         }
         Err(error) => {
             let advice = match error {
@@ -277,13 +246,4 @@ pub fn decide(input: &ReconcileInput<'_>) -> Actions {
             )))
         }
     }
-}
-
-/// Returns the ConfigMap that holds the record.
-fn record_of<'a>(input: &ReconcileInput<'a>) -> Option<&'a Arc<ObservedConfigMap>> {
-    let owner = Owner::of(input.run);
-    let name = record_name(&owner.name, &owner.uid);
-    let maps = input.owned.maps.iter();
-    maps.into_iter()
-        .find(|map| map.name == name && map.record.is_some() && !map.is_terminating)
 }

@@ -1,56 +1,45 @@
-//! Obsolete Jobs: active ones that the plan does not contain.
+//! Jobs that are not needed any more: active ones that are not wanted are deleted, and the pods of ended ones leave the cache once the record
+//! holds all that they reported.
 
-use crate::names::JobIdentity;
+use std::sync::Arc;
+
+use super::{Actions, ReconcileInput};
+use crate::observe::POD_LAG_MILLIS;
 use crate::observe::job::ObservedJob;
-use scalequest_core::plan::Plan;
 use scalequest_core::record::RunRecord;
 
-use super::stage_jobs::identity_of;
-use super::{JobDeletion, ReconcileInput};
+/// Time after its end when a Job's pods may leave the cache: by then nothing waits for them to be observed as ended.
+const COLLECTABLE_AFTER_MILLIS: i64 = 2 * POD_LAG_MILLIS;
 
-/// Returns the active Jobs that the plan does not contain. Ended ones stay for their logs until their TTL.
-pub(super) fn obsolete<'a>(
-    input: &ReconcileInput<'a>,
-    record: &RunRecord,
-    plan: &Plan,
-) -> Vec<&'a ObservedJob> {
-    let is_wanted = |job: &ObservedJob| {
-        let counts = job.identity.attempt >= record.first_attempt(&job.identity.key);
-        counts
-            && plan
-                .start
-                .iter()
-                .any(|task| identity_of(task).same_stage(&job.identity))
-    };
-    let jobs = input.owned.jobs.iter().map(AsRef::as_ref);
-    jobs.filter(|job| !job.is_terminating && !job.has_ended() && !is_wanted(job))
-        .collect()
-}
-
-/// Returns the deletions of all active Jobs.
-pub(super) fn all(input: &ReconcileInput<'_>) -> Vec<JobDeletion> {
-    other_than(input, |_| false)
-}
-
-/// Returns the deletions of all active Jobs but those of `identity`'s stage.
-pub(super) fn all_but(input: &ReconcileInput<'_>, identity: &JobIdentity) -> Vec<JobDeletion> {
-    other_than(input, |job| job.identity.same_stage(identity))
-}
-
-fn other_than(
+/// Returns the active Jobs that are not wanted. Ended ones stay for their logs until their TTL.
+pub(super) fn obsolete(
     input: &ReconcileInput<'_>,
     is_wanted: impl Fn(&ObservedJob) -> bool,
-) -> Vec<JobDeletion> {
+) -> Vec<Arc<ObservedJob>> {
     let jobs = input.owned.jobs.iter();
-    jobs.filter(|job| !job.is_terminating && !job.has_ended() && !is_wanted(job))
-        .map(|job| deletion(job))
+    jobs.filter(|job| job.is_active() && !is_wanted(job))
+        .cloned()
         .collect()
 }
 
-/// Returns the deletion of a Job.
-pub(super) fn deletion(job: &ObservedJob) -> JobDeletion {
-    JobDeletion {
-        name: job.name.clone(),
-        uid: job.uid.clone(),
+/// Adds to `actions` the Jobs whose pods the cache may drop: ended ones of which the saved record, not only the one about to be saved, holds
+/// the seal and the usage.
+pub(super) fn collect(input: &ReconcileInput<'_>, saved: &RunRecord, actions: &mut Actions) {
+    for job in &input.owned.jobs {
+        let is_on_record = match job.identity.stage() {
+            Some(_) => saved.is_sealed(&job.identity.key) && saved.counted.jobs.contains(&job.uid),
+            // The record begins with what the preflight found.
+            None => true,
+        };
+        let has_pods = input.owned.pods_of(job).next().is_some();
+        let Some(ended) = job.finished_at_millis.filter(|_| is_on_record && has_pods) else {
+            continue;
+        };
+        let left = ended + COLLECTABLE_AFTER_MILLIS - input.now_millis;
+        if left > 0 {
+            actions.requeue_in(left);
+        } else {
+            actions.collectable.insert(job.uid.clone());
+        }
     }
 }

@@ -12,30 +12,30 @@ use scalequest_crds::protocol::report::{Outcome, StageReport};
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::Stage;
 
+use super::ReconcileInput;
 use crate::names::{JobIdentity, Purpose};
+use crate::observe::OwnedObjects;
 use crate::observe::job::{JobState, ObservedJob};
-use crate::observe::pod::{ObservedPod, Termination};
-use scalequest_core::record::Failure;
+use crate::observe::pod::{Termination, last_failure};
+use scalequest_core::record::{Failure, RunRecord};
 use scalequest_core::retry::INFRASTRUCTURE_BACKOFF;
 
 /// Attempts after which an unsealed stage fails.
 const MAX_ATTEMPTS: i32 = 200;
 
-/// A stage with its Jobs and their pods.
+/// A stage with its Jobs.
 #[derive(Clone, Debug)]
 pub struct StageJobs<'a> {
-    /// Its task.
-    pub task: &'a StageTask,
+    task: &'a StageTask,
+    owned: &'a OwnedObjects,
     /// Its Jobs, oldest attempt first.
     pub jobs: Vec<&'a Arc<ObservedJob>>,
-    /// Pods of these Jobs.
-    pub pods: Vec<&'a Arc<ObservedPod>>,
     /// The first attempt that counts.
-    pub first_attempt: i32,
+    first_attempt: i32,
     /// Failed shards on record.
-    pub failed_shards: BTreeSet<i64>,
+    failed_shards: BTreeSet<i64>,
     /// Whether the workspace cannot hold any of it: this run has just computed an input.
-    pub is_new: bool,
+    is_new: bool,
 }
 
 /// The next action of a stage.
@@ -44,7 +44,12 @@ pub enum NextAction {
     /// None: a Job is active or terminating.
     Wait,
     /// Start a Job.
-    Start(Start),
+    Start {
+        /// Its identity.
+        identity: JobIdentity,
+        /// Its shards, `None` for all.
+        shard_indexes: Option<BTreeSet<i64>>,
+    },
     /// Retry later: workers fail for a transient reason outside the run.
     Backoff {
         /// When to retry, in milliseconds since 1970.
@@ -56,8 +61,8 @@ pub enum NextAction {
     Sealed(Box<StageReport>),
     /// Record failed shards, with the messages of their workers, and ask [`StageJobs::next_action`] again.
     ShardsFailed {
-        /// Uid of their Job.
-        job: String,
+        /// Their Job.
+        job: Arc<ObservedJob>,
         /// Shard and message.
         shards: BTreeMap<i64, String>,
     },
@@ -74,17 +79,6 @@ pub enum NextAction {
     Failed(Failure),
 }
 
-/// A Job to start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// Its purpose.
-    pub purpose: Purpose,
-    /// Its attempt.
-    pub attempt: i32,
-    /// Its shards, `None` for all.
-    pub shard_indexes: Option<BTreeSet<i64>>,
-}
-
 /// Returns the identity of the stage of `task`, with attempt 0.
 pub fn identity_of(task: &StageTask) -> JobIdentity {
     JobIdentity {
@@ -96,34 +90,30 @@ pub fn identity_of(task: &StageTask) -> JobIdentity {
 }
 
 impl<'a> StageJobs<'a> {
-    /// Selects the Jobs and pods of the stage of `task`.
+    /// Selects the Jobs of the stage of `task`.
     pub fn new(
+        input: &ReconcileInput<'a>,
+        record: &RunRecord,
         task: &'a StageTask,
-        jobs: &'a [Arc<ObservedJob>],
-        pods: &'a [Arc<ObservedPod>],
-        first_attempt: i32,
-        failed_shards: BTreeSet<i64>,
-        is_new: bool,
     ) -> StageJobs<'a> {
         let identity = identity_of(task);
-        let jobs: Vec<_> = jobs
-            .iter()
-            .filter(|job| job.identity.same_stage(&identity))
-            .collect();
-        let is_ours = |pod: &&Arc<ObservedPod>| jobs.iter().any(|job| job.uid == pod.job);
-        let pods = pods.iter().filter(is_ours).collect();
+        let jobs = input.owned.jobs.iter();
+        let failed_shards = record.failed_shards.iter();
+        let failed_shards = failed_shards.filter(|each| each.key == task.key);
         StageJobs {
             task,
-            jobs,
-            pods,
-            first_attempt,
-            failed_shards,
-            is_new,
+            owned: input.owned,
+            jobs: jobs
+                .filter(|job| job.identity.same_stage(&identity))
+                .collect(),
+            first_attempt: record.first_attempt(&task.key),
+            failed_shards: failed_shards.map(|each| each.shard).collect(),
+            is_new: record.is_new(task),
         }
     }
 
-    /// Returns the next action. `is_recorded`: whether the failed shards of the Job with this uid are on record.
-    pub fn next_action(&self, is_recorded: impl Fn(&str) -> bool) -> NextAction {
+    /// Returns the next action.
+    pub fn next_action(&self, record: &RunRecord) -> NextAction {
         if self.jobs.iter().any(|job| job.is_terminating) {
             return NextAction::Wait;
         }
@@ -132,72 +122,73 @@ impl<'a> StageJobs<'a> {
         }
         let Some(job) = self.latest() else {
             // The output of a publication is outside the workspace and may be gone: it is computed again.
-            let is_made =
+            let is_computed =
                 self.task.id.stage == Stage::Publish || self.is_new && self.first_attempt == 0;
-            let purpose = if is_made { Purpose::Run } else { Purpose::Seal };
+            let purpose = if is_computed {
+                Purpose::Run
+            } else {
+                Purpose::Seal
+            };
             return self.start(purpose, None);
         };
         if !job.has_ended() {
             return NextAction::Wait;
         }
-        if let Some(end) = self
-            .ends(job)
-            .find(|end| end.code == Some(TASK_FAILED_PERMANENTLY))
-        {
+        let is_permanent = |end: &&Termination| end.code == Some(TASK_FAILED_PERMANENTLY);
+        if let Some(end) = self.ends(job).find(is_permanent) {
             return NextAction::Failed(Failure::stage(end.failure_message()));
         }
         match job.identity.purpose {
             Purpose::Seal | Purpose::Preflight => self.after_seal(job),
-            Purpose::Run if !job.failed_indexes.is_empty() => self.after_failures(job, is_recorded),
-            Purpose::Run | Purpose::MarkFailed => match self.seal_of(job) {
-                Some(seal) => NextAction::Sealed(Box::new(seal.clone())),
-                // Its workers did not seal it, or their reports are lost.
-                None => self.start(Purpose::Seal, None),
-            },
+            Purpose::Run if !job.failed_indexes.is_empty() => self.after_failures(job, record),
+            Purpose::Run | Purpose::MarkFailed => {
+                let is_seal =
+                    |report: &&StageReport| matches!(report.outcome, Outcome::Sealed { .. });
+                match self.answers(job).find(is_seal) {
+                    Some(seal) => NextAction::Sealed(Box::new(seal.clone())),
+                    // Its workers did not seal it, or their reports are lost.
+                    None => self.start(Purpose::Seal, None),
+                }
+            }
         }
     }
 
-    /// Returns the report of the worker that sealed the stage.
-    fn seal_of(&self, job: &ObservedJob) -> Option<&'a StageReport> {
-        self.answers(job)
-            .find(|report| matches!(report.outcome, Outcome::Sealed { .. }))
-    }
-
     /// Returns reports on the whole stage of workers that succeeded.
-    fn answers(&self, job: &ObservedJob) -> impl Iterator<Item = &'a StageReport> {
-        self.ends(job)
-            .filter(|end| end.code == Some(0))
+    fn answers(&self, job: &'a ObservedJob) -> impl Iterator<Item = &'a StageReport> {
+        let succeeded = self.ends(job).filter(|end| end.code == Some(0));
+        succeeded
             .filter_map(|end| end.report(&self.task.key))
             .filter(|report| report.shard.is_none())
     }
 
+    /// Returns the Jobs that count, oldest attempt first.
+    fn counted(&self) -> impl DoubleEndedIterator<Item = &'a Arc<ObservedJob>> {
+        let jobs = self.jobs.iter().copied();
+        jobs.filter(|job| job.identity.attempt >= self.first_attempt)
+    }
+
     /// Returns the latest Job that counts.
     pub fn latest(&self) -> Option<&'a Arc<ObservedJob>> {
-        let counts = |job: &&&'a Arc<ObservedJob>| job.identity.attempt >= self.first_attempt;
-        self.jobs.iter().rfind(counts).copied()
+        self.counted().next_back()
     }
 
     /// Returns the number of the next attempt.
     pub fn next_attempt(&self) -> i32 {
-        let last = self.jobs.iter().map(|job| job.identity.attempt).max();
-        last.map_or(self.first_attempt, |attempt| {
-            self.first_attempt.max(attempt + 1)
-        })
+        let after = self.jobs.iter().map(|job| job.identity.attempt + 1);
+        after.fold(self.first_attempt, i32::max)
     }
 
     /// Whether an observed Job has computed part of the stage.
     pub fn has_run(&self) -> bool {
-        let makes = |job: &&Arc<ObservedJob>| {
-            matches!(job.identity.purpose, Purpose::Run | Purpose::MarkFailed)
-        };
-        self.jobs.iter().any(makes)
+        let mut purposes = self.jobs.iter().map(|job| job.identity.purpose);
+        purposes.any(|purpose| matches!(purpose, Purpose::Run | Purpose::MarkFailed))
     }
 
     /// Returns all failed shards.
     pub fn all_failed_shards(&self) -> BTreeSet<i64> {
-        let runs = self.jobs.iter().filter(|job| {
-            job.identity.purpose == Purpose::Run && job.identity.attempt >= self.first_attempt
-        });
+        let runs = self
+            .counted()
+            .filter(|job| job.identity.purpose == Purpose::Run);
         let mut shards = self.failed_shards.clone();
         shards.extend(runs.flat_map(|job| self.failed_shards_of(job)));
         shards
@@ -210,26 +201,23 @@ impl<'a> StageJobs<'a> {
                 "not sealed after {MAX_ATTEMPTS} attempts: the workspace's store does not return what was written, check it"
             )));
         }
-        NextAction::Start(Start {
-            purpose,
-            attempt,
+        NextAction::Start {
+            identity: JobIdentity {
+                purpose,
+                attempt,
+                ..identity_of(self.task)
+            },
             shard_indexes,
-        })
+        }
     }
 
-    fn ends(&self, job: &ObservedJob) -> impl Iterator<Item = &'a Termination> {
-        let pods = self.pods.iter().filter(|pod| pod.job == job.uid);
+    fn ends(&self, job: &'a ObservedJob) -> impl Iterator<Item = &'a Termination> + use<'a> {
+        let pods = self.owned.pods_of(job);
         pods.filter_map(|pod| pod.termination.as_ref())
-            .collect::<Vec<_>>()
-            .into_iter()
     }
 
     fn input_corrupted(&self) -> Option<NextAction> {
-        let counted = self
-            .jobs
-            .iter()
-            .filter(|job| job.identity.attempt >= self.first_attempt);
-        let mut ends = counted.flat_map(|job| self.ends(job));
+        let mut ends = self.counted().flat_map(|job| self.ends(job));
         ends.find_map(|end| match &end.report(&self.task.key)?.outcome {
             Outcome::InputCorrupted {
                 stage,
@@ -244,7 +232,7 @@ impl<'a> StageJobs<'a> {
         })
     }
 
-    fn after_seal(&self, job: &ObservedJob) -> NextAction {
+    fn after_seal(&self, job: &'a ObservedJob) -> NextAction {
         if job.state != JobState::Complete {
             return self.backoff(job);
         }
@@ -261,93 +249,74 @@ impl<'a> StageJobs<'a> {
 
     /// Starts the Job of the shards that a seal found missing.
     fn make(&self, shards: &[i64], total: i64) -> NextAction {
-        let all = self.task.shards();
-        let is_one = |shard: &&i64| (0..all).contains(*shard);
-        let mut missing: BTreeSet<i64> = match total >= all {
-            true => (0..all).collect(),
-            false => shards.iter().filter(is_one).copied().collect(),
+        let all: BTreeSet<i64> = (0..self.task.shards()).collect();
+        let missing = match total >= self.task.shards() {
+            true => all.clone(),
+            false => shards
+                .iter()
+                .copied()
+                .filter(|shard| all.contains(shard))
+                .collect(),
         };
-        let failed_shards = self.all_failed_shards();
-        let lost: BTreeSet<i64> = missing.intersection(&failed_shards).copied().collect();
-        missing.retain(|shard| !failed_shards.contains(shard));
-        if missing.is_empty() && lost.is_empty() {
-            return self.start(Purpose::Seal, None);
+        let failed = self.all_failed_shards();
+        let (lost, missing): (BTreeSet<i64>, BTreeSet<i64>) = missing
+            .into_iter()
+            .partition(|shard| failed.contains(shard));
+        match (missing.is_empty(), lost.is_empty()) {
+            (false, _) => self.start(Purpose::Run, (missing != all).then_some(missing)),
+            (true, false) => self.start(Purpose::MarkFailed, Some(lost)),
+            (true, true) => self.start(Purpose::Seal, None),
         }
-        if missing.is_empty() {
-            return self.start(Purpose::MarkFailed, Some(lost));
-        }
-        let is_all = i64::try_from(missing.len()) == Ok(all);
-        self.start(Purpose::Run, (!is_all).then_some(missing))
     }
 
-    fn after_failures(&self, job: &ObservedJob, is_recorded: impl Fn(&str) -> bool) -> NextAction {
+    fn after_failures(&self, job: &'a Arc<ObservedJob>, record: &RunRecord) -> NextAction {
         let shards = self.failed_shards_of(job);
         if shards.is_empty() {
             return self.backoff(job);
         }
-        if is_recorded(&job.uid) {
+        if record.counted.jobs.contains(&job.uid) {
             return self.start(Purpose::MarkFailed, Some(shards));
         }
-        let message = |shard: i64| {
-            let last = self.last_end(job, shard);
-            last.map_or_else(
-                || "its pods were deleted".into(),
-                Termination::failure_message,
-            )
+        let message = |shard| match self.last_failure_of(job, shard) {
+            Some(end) => end.failure_message(),
+            None => "its pods were deleted".into(),
         };
+        let shards = shards.into_iter().map(|shard| (shard, message(shard)));
         NextAction::ShardsFailed {
-            job: job.uid.clone(),
-            shards: shards
-                .into_iter()
-                .map(|shard| (shard, message(shard)))
-                .collect(),
+            job: job.clone(),
+            shards: shards.collect(),
         }
     }
 
     /// Returns the shards of a Job that exhausted their retry budget, without those that failed for an infrastructure reason, such as a full
     /// disk or an endpoint that does not answer.
     fn failed_shards_of(&self, job: &ObservedJob) -> BTreeSet<i64> {
-        let is_infrastructure = |shard: &i64| {
-            let last = self.last_end(job, *shard);
-            last.and_then(|end| end.code)
-                .is_some_and(is_infrastructure_failure)
-        };
         let mut shards = job.failed_shards();
-        shards.retain(|shard| !is_infrastructure(shard));
+        shards.retain(|shard| {
+            let code = self.last_failure_of(job, *shard).and_then(|end| end.code);
+            !code.is_some_and(is_infrastructure_failure)
+        });
         shards
     }
 
     /// Returns the termination of the last failed pod of a Job's shard.
-    fn last_end(&self, job: &ObservedJob, shard: i64) -> Option<&'a Termination> {
-        let pods = self.pods.iter().filter(|pod| pod.job == job.uid);
-        let of_shard = pods.filter(|pod| job.shard(pod.index) == shard);
-        of_shard
-            .filter_map(|pod| pod.termination.as_ref())
-            .filter(|end| end.code != Some(0))
-            .max_by_key(|end| end.finished_at_millis)
+    fn last_failure_of(&self, job: &ObservedJob, shard: i64) -> Option<&'a Termination> {
+        let pods = self.owned.pods.iter().filter(|pod| pod.job == job.uid);
+        last_failure(pods.filter(|pod| job.shard(pod.index) == shard))
     }
 
     /// Returns an exponential backoff by the number of seals that failed in a row.
     fn backoff(&self, job: &ObservedJob) -> NextAction {
-        let failed = |job: &&&&Arc<ObservedJob>| {
+        let failed = |job: &&&Arc<ObservedJob>| {
             job.identity.purpose == Purpose::Seal && matches!(job.state, JobState::Failed { .. })
         };
-        let in_a_row = self
-            .jobs
-            .iter()
-            .rev()
-            .take_while(|job| failed(&job))
-            .count();
+        let in_a_row = self.jobs.iter().rev().take_while(failed).count();
         let in_a_row = u32::try_from(in_a_row).unwrap_or(u32::MAX);
         let backoff = INFRASTRUCTURE_BACKOFF.delay(in_a_row).as_millis();
         let backoff = i64::try_from(backoff).unwrap_or(i64::MAX);
-        let last = self
-            .ends(job)
-            .filter(|end| end.code != Some(0))
-            .max_by_key(|end| end.finished_at_millis);
-        let message = match (&job.state, last) {
+        let message = match (&job.state, last_failure(self.owned.pods_of(job))) {
             (_, Some(end)) => end.failure_message(),
-            (JobState::Failed { message, .. }, None) => message.clone(),
+            (JobState::Failed { message }, None) => message.clone(),
             _ => "the seal failed".into(),
         };
         NextAction::Backoff {

@@ -18,11 +18,9 @@ pub enum JobState {
     Active,
     /// All its indexes succeeded.
     Complete,
-    /// It failed, with reason and message of the Job controller.
+    /// It failed.
     Failed {
-        /// `PodFailurePolicy`, `FailedIndexes`, `MaxFailedIndexesExceeded`, …
-        reason: String,
-        /// For display.
+        /// The message of the Job controller, for display.
         message: String,
     },
 }
@@ -68,26 +66,22 @@ impl ObservedJob {
         self.state != JobState::Active
     }
 
+    /// Whether it has neither ended nor is being deleted.
+    pub fn is_active(&self) -> bool {
+        !self.has_ended() && !self.is_terminating
+    }
+
     /// Returns the shard of completion index `index`.
     pub fn shard(&self, index: i64) -> i64 {
-        let listed = self.shard_indexes.as_ref();
-        let listed = listed.map(|shard_indexes| {
-            usize::try_from(index)
-                .ok()
-                .and_then(|at| shard_indexes.get(at))
-        });
-        match listed {
-            None => index,
-            Some(shard) => shard.copied().unwrap_or(index),
-        }
+        let listed = self.shard_indexes.as_deref().unwrap_or_default();
+        let shard = usize::try_from(index).ok().and_then(|at| listed.get(at));
+        shard.copied().unwrap_or(index)
     }
 
     /// Returns the shards of failed indexes.
     pub fn failed_shards(&self) -> BTreeSet<i64> {
-        self.failed_indexes
-            .iter()
-            .map(|index| self.shard(*index))
-            .collect()
+        let indexes = self.failed_indexes.iter();
+        indexes.map(|index| self.shard(*index)).collect()
     }
 }
 
@@ -100,36 +94,32 @@ impl Reduce<Job> for ObservedJob {
         let status = job.status.clone().unwrap_or_default();
         let conditions = status.conditions.unwrap_or_default();
         let ended = |kind: &str| {
-            conditions
-                .iter()
-                .find(|condition| condition.type_ == kind && condition.status == "True")
+            let mut all = conditions.iter();
+            all.find(|condition| condition.type_ == kind && condition.status == "True")
         };
-        let (state, ended_at) = match (ended("Complete"), ended("Failed")) {
-            (Some(complete), _) => (
+        let (state, ended_at) = if let Some(complete) = ended("Complete") {
+            let transition = complete.last_transition_time.as_ref();
+            (
                 JobState::Complete,
-                status
-                    .completion_time
-                    .as_ref()
-                    .or(complete.last_transition_time.as_ref()),
-            ),
-            (None, Some(failed)) => (
-                JobState::Failed {
-                    reason: failed.reason.clone().unwrap_or_default(),
-                    message: failed.message.clone().unwrap_or_default(),
-                },
+                status.completion_time.as_ref().or(transition),
+            )
+        } else if let Some(failed) = ended("Failed") {
+            let message = failed.message.clone().unwrap_or_default();
+            (
+                JobState::Failed { message },
                 failed.last_transition_time.as_ref(),
-            ),
-            (None, None) => (JobState::Active, None),
+            )
+        } else {
+            (JobState::Active, None)
         };
         let shard_indexes = job.annotations().get(SHARD_INDEXES);
-        let shard_indexes = shard_indexes
-            .and_then(|text| indexes::parse(text))
-            .map(|set| set.into_iter().collect());
+        let shard_indexes = shard_indexes.and_then(|text| indexes::parse(text));
+        let failed_indexes = status.failed_indexes.as_deref().and_then(indexes::parse);
         Some(ObservedJob {
             name: job.name_any(),
             uid: job.uid()?,
             identity: JobIdentity::read(job.labels(), job.annotations())?,
-            shard_indexes,
+            shard_indexes: shard_indexes.map(Vec::from_iter),
             state,
             is_terminating: job.metadata.deletion_timestamp.is_some(),
             is_suspended: spec.suspend.unwrap_or(false),
@@ -138,11 +128,7 @@ impl Reduce<Job> for ObservedJob {
             active: status.active.unwrap_or(0),
             succeeded: status.succeeded.unwrap_or(0),
             counted: status.succeeded.unwrap_or(0) + status.failed.unwrap_or(0),
-            failed_indexes: status
-                .failed_indexes
-                .as_deref()
-                .and_then(indexes::parse)
-                .unwrap_or_default(),
+            failed_indexes: failed_indexes.unwrap_or_default(),
             created_at_millis: job.metadata.creation_timestamp.as_ref().map_or(0, millis),
             finished_at_millis: ended_at.map(millis),
         })

@@ -25,7 +25,7 @@ use scalequest_crds::v1alpha1::SynthesisRun;
 use super::names::{RUN, RUN_UID};
 use cache::Cache;
 use config_map::ObservedConfigMap;
-use expectations::Expectations;
+use expectations::{Expectations, Versions};
 use job::ObservedJob;
 use pod::ObservedPod;
 
@@ -57,6 +57,16 @@ pub struct OwnedObjects {
     pub progress: BTreeMap<String, Progress>,
 }
 
+impl OwnedObjects {
+    /// Returns the pods of a Job.
+    pub fn pods_of<'a>(
+        &'a self,
+        job: &'a ObservedJob,
+    ) -> impl Iterator<Item = &'a Arc<ObservedPod>> {
+        self.pods.iter().filter(|pod| pod.job == job.uid)
+    }
+}
+
 /// How long the watch of pods may lag behind that of Jobs, in milliseconds. Pods that are missing after that were deleted.
 pub const POD_LAG_MILLIS: i64 = 15_000;
 
@@ -67,8 +77,8 @@ fn lacks_terminations(job: &ObservedJob, pods: &[Arc<ObservedPod>], now_millis: 
         .finished_at_millis
         .is_some_and(|at| (-POD_LAG_MILLIS..POD_LAG_MILLIS).contains(&(now_millis - at)));
     let ended = |pod: &&Arc<ObservedPod>| pod.job == job.uid && pod.termination.is_some();
-    let seen = || pods.iter().filter(ended).count();
-    has_just_ended && i64::try_from(seen()).is_ok_and(|seen| seen < i64::from(job.counted))
+    let seen = || pods.iter().filter(ended).count() as i64;
+    has_just_ended && seen() < i64::from(job.counted)
 }
 
 impl Caches {
@@ -81,9 +91,8 @@ impl Caches {
     /// pods lag behind the Jobs.
     pub fn of_run(&self, run: &SynthesisRun, now_millis: i64) -> Option<OwnedObjects> {
         let uid = run.metadata.uid.as_deref().unwrap_or_default();
-        let version = version(run.metadata.resource_version.as_deref());
-        let seen = expectations::Versions {
-            run: version,
+        let seen = Versions {
+            run: version(run.metadata.resource_version.as_deref()),
             jobs: self.jobs.latest(),
             maps: self.maps.latest(),
         };
@@ -93,18 +102,12 @@ impl Caches {
         let mut jobs = self.jobs.of_run(uid);
         jobs.sort_by(|a, b| (a.identity.attempt, &a.name).cmp(&(b.identity.attempt, &b.name)));
         let pods = self.pods.of_run(uid);
-        if jobs
-            .iter()
-            .any(|job| lacks_terminations(job, &pods, now_millis))
-        {
-            return None;
-        }
-        Some(OwnedObjects {
+        let lacks = |job: &Arc<ObservedJob>| lacks_terminations(job, &pods, now_millis);
+        (!jobs.iter().any(lacks)).then(|| OwnedObjects {
             jobs,
             pods,
             maps: self.maps.of_run(uid),
-            warnings: BTreeMap::new(),
-            progress: BTreeMap::new(),
+            ..OwnedObjects::default()
         })
     }
 }
@@ -123,10 +126,8 @@ pub fn run_of(object: &impl kube::ResourceExt) -> Option<(String, ObjectRef<Synt
 
 /// Whether the run with `uid` controls the object.
 pub fn is_controlled(object: &impl kube::ResourceExt, uid: &str) -> bool {
-    let owners = object.owner_references();
-    owners
-        .iter()
-        .any(|owner| owner.controller == Some(true) && owner.uid == uid)
+    let mut owners = object.owner_references().iter();
+    owners.any(|owner| owner.controller == Some(true) && owner.uid == uid)
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! A pod of a Job, reduced to what decisions need: its termination with the worker's termination message, or why it does not start.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{
+    ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodStatus,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use scalequest_crds::protocol::preflight::PreflightReport;
@@ -107,17 +110,29 @@ impl Termination {
     }
 }
 
+/// Returns the last termination of `pods` that is a failure.
+pub fn last_failure<'a>(
+    pods: impl Iterator<Item = &'a Arc<ObservedPod>>,
+) -> Option<&'a Termination> {
+    pods.filter_map(|pod| pod.termination.as_ref())
+        .filter(|end| end.code != Some(0))
+        .max_by_key(|end| end.finished_at_millis)
+}
+
 impl ObservedPod {
-    /// Returns for how many milliseconds its worker has run until `now_millis`.
-    pub fn lifetime(&self, now_millis: i64) -> i64 {
-        let Some(began) = self.started_at_millis else {
-            return 0;
-        };
-        let until = self
-            .termination
-            .as_ref()
-            .map_or(now_millis, |end| end.finished_at_millis);
-        (until - began).max(0)
+    /// Whether its worker runs: it has started and not ended.
+    pub fn is_running(&self) -> bool {
+        self.started_at_millis.is_some() && self.termination.is_none()
+    }
+
+    /// Returns for how many milliseconds its worker has run until `now_millis`, and for how many of them it held a GPU.
+    pub fn lifetime(&self, now_millis: i64) -> (i64, i64) {
+        let end = self.termination.as_ref();
+        let until = end.map_or(now_millis, |end| end.finished_at_millis);
+        let millis = self
+            .started_at_millis
+            .map_or(0, |began| (until - began).max(0));
+        (millis, if self.on_gpu { millis } else { 0 })
     }
 }
 
@@ -132,14 +147,13 @@ impl Reduce<Pod> for ObservedPod {
             .get("batch.kubernetes.io/job-completion-index");
         let status = pod.status.clone().unwrap_or_default();
         let created_at_millis = pod.metadata.creation_timestamp.as_ref().map_or(0, millis);
-        // In a pod with a server the container that prepares its model starts first, and the pod holds its GPU from then on.
-        let [prepared, ran] =
-            [server::PREPARE_MODEL, CONTAINER].map(|name| ContainerRun::of(&status, name));
-        let began = prepared.began.or(ran.began);
+        let [prepared, ran] = [server::PREPARE_MODEL, CONTAINER].map(|name| state(&status, name));
         // If the former fails, the latter never runs.
-        let terminated = ran
-            .ended
-            .or(prepared.ended.filter(|end| end.exit_code != 0));
+        let failed = |end: &&ContainerStateTerminated| end.exit_code != 0;
+        let terminated = ran.terminated.as_ref();
+        let terminated = terminated.or(prepared.terminated.as_ref().filter(failed));
+        // In a pod with a server the container that prepares its model starts first, and the pod holds its GPU from then on.
+        let started_at = started_at(&prepared).or(started_at(&ran));
         Some(ObservedPod {
             name: pod.name_any(),
             uid: pod.uid()?,
@@ -150,8 +164,8 @@ impl Reduce<Pod> for ObservedPod {
             address: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
             on_gpu: pod.spec.as_ref().is_some_and(pod_holds_accelerator),
             deletion_timestamp_millis: pod.metadata.deletion_timestamp.as_ref().map(millis),
-            started_at_millis: began.as_ref().map(millis),
-            termination: termination(&status, terminated.as_ref(), created_at_millis),
+            started_at_millis: started_at.map(millis),
+            termination: termination(&status, terminated, created_at_millis),
             waiting_reason: waiting_reason(&status),
             is_creating: is_creating(&status),
             created_at_millis,
@@ -159,27 +173,18 @@ impl Reduce<Pod> for ObservedPod {
     }
 }
 
-/// State of a container that runs the worker's program.
-#[derive(Default)]
-struct ContainerRun {
-    began: Option<Time>,
-    ended: Option<ContainerStateTerminated>,
+/// Returns the state of the container called `name`.
+fn state(status: &PodStatus, name: &str) -> ContainerState {
+    let container = containers(status).find(|container| container.name == name);
+    let state = container.and_then(|container| container.state.clone());
+    state.unwrap_or_default()
 }
 
-impl ContainerRun {
-    fn of(status: &PodStatus, name: &str) -> ContainerRun {
-        let state = containers(status).find(|container| container.name == name);
-        let state = state.and_then(|container| container.state.clone());
-        let state = state.unwrap_or_default();
-        let running = state.running.and_then(|running| running.started_at);
-        let ended = state.terminated;
-        ContainerRun {
-            began: ended
-                .as_ref()
-                .and_then(|ended| ended.started_at.clone())
-                .or(running),
-            ended,
-        }
+/// Returns when a container started, even if it has ended.
+fn started_at(state: &ContainerState) -> Option<&Time> {
+    match (&state.terminated, &state.running) {
+        (Some(ended), _) if ended.started_at.is_some() => ended.started_at.as_ref(),
+        (_, running) => running.as_ref()?.started_at.as_ref(),
     }
 }
 
@@ -240,12 +245,13 @@ const STUCK: [&str; 8] = [
 ];
 
 fn waiting_reason(status: &PodStatus) -> Option<String> {
-    let conditions = status.conditions.iter().flatten();
+    let mut conditions = status.conditions.iter().flatten();
     let unscheduled = conditions
-        .filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
-        .map(|condition| condition.message.clone().unwrap_or_default())
-        .next();
-    unscheduled.or_else(|| containers(status).find_map(stuck))
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
+    match unscheduled {
+        Some(condition) => Some(condition.message.clone().unwrap_or_default()),
+        None => containers(status).find_map(stuck),
+    }
 }
 
 /// Starts of a server after which it counts as crash-looping.
@@ -284,17 +290,15 @@ fn stuck(container: &ContainerStatus) -> Option<String> {
 }
 
 fn is_creating(status: &PodStatus) -> bool {
-    let worker = status.container_statuses.iter().flatten();
-    let mut reasons = worker.filter_map(|worker| {
+    let mut workers = status.container_statuses.iter().flatten();
+    let is_waiting = |worker: &ContainerStatus| {
         let waiting = worker.state.as_ref()?.waiting.as_ref()?;
-        waiting.reason.as_deref()
-    });
+        let reason = waiting.reason.as_deref()?;
+        Some(reason == "ContainerCreating" || reason == "PodInitializing")
+    };
     // A running init container means that the volumes are mounted.
-    let has_started = ContainerRun::of(status, server::PREPARE_MODEL)
-        .began
-        .is_some();
-    !has_started
-        && reasons.any(|reason| reason == "ContainerCreating" || reason == "PodInitializing")
+    let prepared = state(status, server::PREPARE_MODEL);
+    started_at(&prepared).is_none() && workers.any(|worker| is_waiting(worker) == Some(true))
 }
 
 #[cfg(test)]
@@ -343,7 +347,7 @@ mod tests {
         assert_eq!(end.code, Some(64));
         assert!(end.failure_message().contains("the files have changed"));
         assert!(observed.on_gpu);
-        assert_eq!(observed.lifetime(0), 50_000);
+        assert_eq!(observed.lifetime(0), (50_000, 50_000));
     }
 
     #[test]
@@ -378,7 +382,7 @@ mod tests {
         let mut late = ended(137, "");
         late["terminated"]["finishedAt"] = "2026-11-01T00:01:40Z".into();
         let over = pod("Succeeded", before(late), worker(ended(0, "")));
-        assert_eq!(over.lifetime(0), 90_000);
+        assert_eq!(over.lifetime(0).0, 90_000);
         assert_eq!(over.termination.and_then(|end| end.code), Some(0));
         let well = pod("Running", before(running.clone()), worker(running));
         assert_eq!(well.waiting_reason, None);

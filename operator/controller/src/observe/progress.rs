@@ -2,7 +2,8 @@
 //! an unreachable pod merely has no progress.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -27,27 +28,15 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 /// Maximum size of an answer in bytes.
 const MAX_BYTES: usize = 4096;
 
-/// Returns the pods to poll.
-fn pollable_pods(
-    owned: &OwnedObjects,
-    now_millis: i64,
-) -> impl Iterator<Item = (&ObservedPod, IpAddr)> {
-    let pods = owned.pods.iter().map(AsRef::as_ref);
-    pods.filter_map(move |pod: &ObservedPod| {
-        let has_started = now_millis - pod.started_at_millis? > DELAY_MILLIS;
-        let is_running = pod.identity.purpose == Purpose::Run && pod.termination.is_none();
-        Some((pod, pod.address?)).filter(|_| has_started && is_running)
-    })
+/// Returns the pods to poll, now or soon.
+fn running_workers(owned: &OwnedObjects) -> impl Iterator<Item = &Arc<ObservedPod>> {
+    let pods = owned.pods.iter();
+    pods.filter(|pod| pod.identity.purpose == Purpose::Run && pod.is_running())
 }
 
 /// Whether the run has pods to poll, now or soon.
 pub fn has_running_workers(owned: &OwnedObjects) -> bool {
-    let pods = owned.pods.iter();
-    pods.into_iter().any(|pod| {
-        pod.identity.purpose == Purpose::Run
-            && pod.termination.is_none()
-            && pod.started_at_millis.is_some()
-    })
+    running_workers(owned).next().is_some()
 }
 
 /// Polls workers. Returns their progress by the uid of their pods.
@@ -56,8 +45,11 @@ pub async fn poll_progress(
     owned: &OwnedObjects,
     now_millis: i64,
 ) -> BTreeMap<String, Progress> {
-    let asked = pollable_pods(owned, now_millis).take(MAX_PODS);
-    let answers = asked.map(|(pod, address)| async move {
+    let pollable = running_workers(owned).filter_map(|pod| {
+        let is_due = now_millis - pod.started_at_millis? > DELAY_MILLIS;
+        Some((pod, pod.address?)).filter(|_| is_due)
+    });
+    let answers = pollable.take(MAX_PODS).map(|(pod, address)| async move {
         let at = SocketAddr::new(address, PORT);
         let answer = tokio::time::timeout(TIMEOUT, get_progress(client, at)).await;
         Some((pod.uid.clone(), answer.ok()??))

@@ -22,11 +22,11 @@ const MAX_OBJECTS: usize = 3;
 /// Whether an active Job lacks pods.
 pub fn has_no_pod(job: &ObservedJob, owned: &OwnedObjects, now_millis: i64) -> bool {
     let has_counted_none = job.active == 0 && job.succeeded == 0 && job.failed_indexes.is_empty();
-    let should = !job.has_ended() && !job.is_terminating && !job.is_suspended;
-    should
+    job.is_active()
+        && !job.is_suspended
         && has_counted_none
         && now_millis - job.created_at_millis > GRACE_MILLIS
-        && owned.pods.iter().all(|pod| pod.job != job.uid)
+        && owned.pods_of(job).next().is_none()
 }
 
 /// Whether a pod's container is not created.
@@ -44,19 +44,17 @@ pub async fn warning_events(
     owned: &OwnedObjects,
     now_millis: i64,
 ) -> BTreeMap<String, String> {
-    let jobs = owned.jobs.iter();
-    let jobs = jobs
-        .filter(|job| has_no_pod(job, owned, now_millis))
-        .map(|job| &job.uid);
-    let pods = owned.pods.iter();
-    let pods = pods
-        .filter(|pod| is_stuck(pod, now_millis))
-        .map(|pod| &pod.uid);
+    let jobs = owned
+        .jobs
+        .iter()
+        .filter(|job| has_no_pod(job, owned, now_millis));
+    let pods = owned.pods.iter().filter(|pod| is_stuck(pod, now_millis));
+    let uids = jobs.map(|job| &job.uid).chain(pods.map(|pod| &pod.uid));
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
     let mut warnings = BTreeMap::new();
-    for uid in jobs.chain(pods).take(MAX_OBJECTS) {
-        let params =
-            ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning"));
+    for uid in uids.take(MAX_OBJECTS) {
+        let fields = format!("involvedObject.uid={uid},type=Warning");
+        let params = ListParams::default().fields(&fields);
         match timed(metrics, "list", "events", api.list(&params)).await {
             Ok(events) => {
                 let last = events.items.into_iter().max_by_key(when);
@@ -69,19 +67,13 @@ pub async fn warning_events(
 }
 
 fn when(event: &Event) -> i64 {
-    let times = [
-        event.last_timestamp.as_ref().map(|time| time.0),
-        event.event_time.as_ref().map(|time| time.0),
-        event
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map(|time| time.0),
-    ];
-    times
-        .into_iter()
-        .flatten()
-        .map(|time| time.as_millisecond())
-        .max()
-        .unwrap_or(0)
+    let last = event.last_timestamp.as_ref().map(|time| time.0);
+    let at = event.event_time.as_ref().map(|time| time.0);
+    let created = event
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map(|time| time.0);
+    let latest = last.max(at).max(created);
+    latest.map_or(0, |time| time.as_millisecond())
 }

@@ -122,7 +122,12 @@ fn parallelism_edit_resizes_active_jobs() {
             "{queue:?} {:?}",
             actions.resize
         );
-        assert!(actions.resize.iter().all(|resize| resize.parallelism == 4));
+        assert!(
+            actions
+                .resize
+                .iter()
+                .all(|(_, parallelism)| *parallelism == 4)
+        );
     }
 }
 

@@ -202,9 +202,9 @@ impl FakeCluster {
             let was = self.jobs.insert(job.name_any(), job);
             assert!(was.is_none(), "a Job was made twice");
         }
-        for resize in &actions.resize {
-            let job = self.jobs.get_mut(&resize.name).expect("a Job to resize");
-            job.spec.as_mut().unwrap().parallelism = Some(resize.parallelism);
+        for (job, parallelism) in &actions.resize {
+            let job = self.jobs.get_mut(&job.name).expect("a Job to resize");
+            job.spec.as_mut().unwrap().parallelism = Some(*parallelism);
             self.writes += 1;
         }
         if !may() {
