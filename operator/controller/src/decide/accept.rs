@@ -13,10 +13,10 @@ use super::{Actions, JobCreation, ReconcileInput, StatusUpdate, advance, degrada
 use crate::names::{JobIdentity, Purpose};
 use crate::observe::job::{JobState, ObservedJob};
 use crate::observe::pod::{Termination, TerminationMessage, last_failure};
-use crate::resources::Owner;
 use crate::resources::accelerator::stage_holds_accelerator;
 use crate::resources::config_maps::spec_text;
-use crate::resources::job::{Common, preflight};
+use crate::resources::job::preflight;
+use crate::resources::{Common, Owner};
 use scalequest_core::record::amend::IMMUTABLE;
 use scalequest_core::record::{RunRecord, WorkerIdentity};
 use scalequest_core::status::conditions::{Degradation, status_of};

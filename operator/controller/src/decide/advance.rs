@@ -16,10 +16,10 @@ use super::{
 };
 use crate::names::JobIdentity;
 use crate::observe::job::{ObservedJob, millis};
-use crate::resources::Owner;
 use crate::resources::config_maps::{task_map, task_text};
-use crate::resources::job::{Common, parallelism, source, stage as stage_job};
-use crate::resources::task::TaskSource;
+use crate::resources::job::{parallelism, source, stage as stage_job};
+use crate::resources::volumes::TaskSource;
+use crate::resources::{Common, Owner};
 use scalequest_core::plan::{End, Observations, Plan, plan};
 use scalequest_core::record::RunRecord;
 use scalequest_core::status::conditions::Degradation;

@@ -16,6 +16,11 @@ pub const TASK: &str = "task.json";
 /// Key of the spec of a preflight.
 pub const SPEC: &str = "spec.json";
 
+/// Returns the file of the task, or of the spec of a preflight, in a pod of `identity`.
+pub fn task_file(identity: &JobIdentity) -> &'static str {
+    identity.stage().map_or(SPEC, |_| TASK)
+}
+
 /// Returns the text of a stage's task.
 pub fn task_text(task: &StageTask) -> String {
     serde_json::to_string(task).unwrap_or_default()
@@ -31,14 +36,10 @@ pub fn spec_text(name: &str, spec: &SynthesisRunSpec) -> String {
 pub fn task_map(owner: &Owner, identity: &JobIdentity, text: String) -> ConfigMap {
     let annotations = BTreeMap::from([(KEY.into(), identity.key.clone())]);
     let labels = identity.labels(&owner.name, &owner.uid);
-    let file = identity.stage().map_or(SPEC, |_| TASK);
+    let name = identity.task_name(&owner.name, &owner.uid);
     ConfigMap {
-        metadata: owner.metadata(
-            identity.task_name(&owner.name, &owner.uid),
-            labels,
-            annotations,
-        ),
-        data: Some(BTreeMap::from([(file.into(), text)])),
+        metadata: owner.metadata(name, labels, annotations),
+        data: Some(BTreeMap::from([(task_file(identity).into(), text)])),
         immutable: Some(true),
         ..ConfigMap::default()
     }
@@ -47,11 +48,8 @@ pub fn task_map(owner: &Owner, identity: &JobIdentity, text: String) -> ConfigMa
 /// Returns the ConfigMap of the record. `version`: the resource version that it replaces, `None` to create it.
 pub fn record_map(owner: &Owner, record: &RunRecord, version: Option<String>) -> ConfigMap {
     let labels = run_labels(&owner.name, &owner.uid);
-    let mut metadata = owner.metadata(
-        record_name(&owner.name, &owner.uid),
-        labels,
-        BTreeMap::new(),
-    );
+    let name = record_name(&owner.name, &owner.uid);
+    let mut metadata = owner.metadata(name, labels, BTreeMap::new());
     metadata.resource_version = version;
     ConfigMap {
         metadata,

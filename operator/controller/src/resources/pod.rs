@@ -1,27 +1,25 @@
 //! The pod of a worker: restricted, without an API token, and with time to save a checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{
-    Container, LocalObjectReference, PodSpec, ResourceRequirements, SecurityContext, Toleration,
+    Container, LocalObjectReference, PodSpec, ResourceRequirements, SecurityContext,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use scalequest_crds::protocol::WORKER_PROGRAM;
 use scalequest_crds::protocol::task::ModelServer;
 use scalequest_crds::v1alpha1::pods::{PodSettings, Quantity as Amount};
 use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
+use serde_json::json;
 
 use super::accelerator::stage_holds_accelerator;
-use super::config_maps::{SPEC, TASK};
-use super::pod_settings;
+use super::config_maps::task_file;
 use super::security::{restricted, restricted_pod};
 use super::server;
 use super::stores::{cache, keys, secrets, tokens, variable, variables};
-use super::task::TaskSource;
-use super::volumes::{TEMPORARY, volumes};
+use super::volumes::{TEMPORARY, TaskSource, volumes};
+use super::{Common, object, pod_settings};
 use crate::names::{JobIdentity, Purpose};
-use crate::settings::Settings;
-use scalequest_core::record::WorkerIdentity;
 
 /// The worker's container, named by the pod failure policy.
 pub const CONTAINER: &str = "worker";
@@ -35,57 +33,46 @@ const GRACE_SECONDS: i64 = 120;
 /// The same with a server sidecar: the worker saves rows, which is quick, and a server that ignores SIGTERM holds its GPU for as long.
 const GRACE_SECONDS_WITH_SERVER: i64 = 45;
 
-/// Parameters of a worker's pod.
+/// Parameters by which the pods of a run differ.
 #[derive(Clone, Debug)]
 pub struct PodWork<'a> {
-    /// Identity of its Job.
+    /// Identity of the Job.
     pub identity: &'a JobIdentity,
     /// Source of its task.
     pub task: TaskSource,
     /// Arguments of the worker.
     pub arguments: Vec<String>,
     /// Locations that it uses.
-    pub locations: std::collections::BTreeSet<String>,
+    pub locations: BTreeSet<String>,
     /// The server of its model, which runs as a sidecar.
     pub server: Option<ModelServer>,
     /// Whether it uses a downloaded model.
     pub fetches: bool,
 }
 
-impl PodWork<'_> {
-    /// Where the work reads and writes: what it names, and the cache of models where it fetches one.
-    fn places(&self, spec: &SynthesisRunSpec) -> std::collections::BTreeSet<String> {
-        let cache = spec.model_cache.as_ref().filter(|_| self.fetches);
-        let mut places = self.locations.clone();
-        places.extend(cache.map(|cache| cache.claim.location()));
-        places
-    }
-}
-
 /// Returns the pod of `work`.
-pub fn pod(
-    spec: &SynthesisRunSpec,
-    worker: &WorkerIdentity,
-    settings: &Settings,
-    work: PodWork<'_>,
-) -> PodSpec {
+pub fn pod(common: Common<'_>, work: PodWork<'_>) -> PodSpec {
+    let Common {
+        owner: _,
+        spec,
+        worker,
+        settings,
+    } = common;
     // Jobs with another purpose than Run are small and need no accelerator: they are placed like Publish.
-    let at = work
-        .identity
-        .stage()
-        .filter(|_| work.identity.purpose == Purpose::Run);
+    let computes = work.identity.purpose == Purpose::Run;
+    let at = work.identity.stage().filter(|_| computes);
     let placed = pod_settings(spec, at.unwrap_or(Stage::Publish));
     // With a server sidecar the worker only sends requests.
     let asks_server = work.server.is_some();
     let on_gpu = at.is_some_and(|stage| stage_holds_accelerator(spec, stage)) && !asks_server;
-    let image = worker
-        .gpu_image
-        .as_ref()
-        .filter(|_| on_gpu)
-        .or(worker.image.as_ref())
-        .unwrap_or(&settings.worker_image);
-    let file = work.identity.stage().map_or(SPEC, |_| TASK);
-    let (mut volumes, mounts) = volumes(spec, (&work.task, file), &work.places(spec));
+    let gpu_image = worker.gpu_image.as_ref().filter(|_| on_gpu);
+    let image = gpu_image.or(worker.image.as_ref());
+    let image = image.unwrap_or(&settings.worker_image);
+    let file = task_file(work.identity);
+    let model_cache = spec.model_cache.as_ref().filter(|_| work.fetches);
+    let mut locations = work.locations;
+    locations.extend(model_cache.map(|cache| cache.claim.location()));
+    let (mut volumes, mounts) = volumes(spec, (&work.task, file), &locations);
     let mut env = variables(spec);
     let asked = |model: &str| asks(spec, work.identity, model);
     env.extend(keys(spec, asked));
@@ -139,8 +126,8 @@ pub fn pod(
             .map(|pods| pods.node_selector.clone())
             .filter(|selector| !selector.is_empty()),
         tolerations: placed
-            .map(|pods| pods.tolerations.iter().map(toleration).collect())
-            .filter(|tolerations: &Vec<_>| !tolerations.is_empty()),
+            .filter(|pods| !pods.tolerations.is_empty())
+            .map(|pods| object(json!(pods.tolerations))),
         priority_class_name: spec.priority_class_name.clone(),
         restart_policy: Some("Never".into()),
         security_context: Some(restricted_pod()),
@@ -182,12 +169,14 @@ fn resources(pods: &PodSettings) -> ResourceRequirements {
     let Some(resources) = &pods.resources else {
         return ResourceRequirements::default();
     };
+    let quantity = |amount: &Amount| match amount {
+        Amount::Int(number) => Quantity(number.to_string()),
+        Amount::String(text) => Quantity(text.clone()),
+    };
     let amounts = |named: &BTreeMap<String, Amount>| {
-        let amounts: BTreeMap<String, Quantity> = named
-            .iter()
-            .map(|(name, amount)| (name.clone(), quantity(amount)))
-            .collect();
-        Some(amounts).filter(|amounts| !amounts.is_empty())
+        let named = named.iter();
+        let amounts = named.map(|(name, amount)| (name.clone(), quantity(amount)));
+        Some(BTreeMap::from_iter(amounts)).filter(|amounts| !amounts.is_empty())
     };
     ResourceRequirements {
         requests: amounts(&resources.requests),
@@ -197,33 +186,5 @@ fn resources(pods: &PodSettings) -> ResourceRequirements {
 }
 
 fn small() -> ResourceRequirements {
-    let requests = [("cpu", "100m"), ("memory", "256Mi")];
-    let requests = requests.map(|(name, amount)| (name.into(), Quantity(amount.into())));
-    ResourceRequirements {
-        requests: Some(requests.into()),
-        ..ResourceRequirements::default()
-    }
-}
-
-fn quantity(amount: &Amount) -> Quantity {
-    match amount {
-        Amount::Int(number) => Quantity(number.to_string()),
-        Amount::String(text) => Quantity(text.clone()),
-    }
-}
-
-fn toleration(toleration: &scalequest_crds::v1alpha1::pods::Toleration) -> Toleration {
-    let scalequest_crds::v1alpha1::pods::Toleration {
-        key,
-        operator,
-        value,
-        effect,
-    } = toleration.clone();
-    Toleration {
-        key,
-        operator,
-        value,
-        effect,
-        toleration_seconds: None,
-    }
+    object(json!({"requests": {"cpu": "100m", "memory": "256Mi"}}))
 }

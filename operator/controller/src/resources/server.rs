@@ -2,15 +2,15 @@
 //! the model's files, downloads them if needed, and places them where the server expects them. The server has no task, no credentials and
 //! read-only claims.
 
-use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EmptyDirVolumeSource, EnvVar, ResourceRequirements, Volume,
-    VolumeMount,
-};
-use scalequest_crds::protocol::task::{ModelServer, SERVED_MODEL, SERVER_URL, StageTask};
+use k8s_openapi::api::core::v1::{Container, EnvVar, ResourceRequirements, Volume, VolumeMount};
+use scalequest_crds::protocol::task::{ModelServer, SERVED_MODEL, SERVER_URL};
 
+use serde_json::json;
+
+use super::object;
 use super::security::restricted;
 use super::stores::variable;
-use super::volumes::{TASK_FOLDER, TEMPORARY, empty, mount};
+use super::volumes::{TASK_FOLDER, TEMPORARY, mount};
 
 /// The init container that prepares the model, named by the pod failure policy.
 pub const PREPARE_MODEL: &str = "model";
@@ -26,11 +26,6 @@ const CACHE: &str = "SCALEQUEST_CACHE";
 
 /// Port of the server, which has the pod's addresses for itself.
 const PORT: i32 = 8000;
-
-/// Returns the server of the model of `task`, if it has one.
-pub fn of(task: &StageTask) -> Option<ModelServer> {
-    task.params.clone().model_mut()?.server.clone()
-}
 
 /// Returns the init container and the sidecar of the server, and points `worker` to it. `resources`: those of the stage.
 pub fn sidecars(
@@ -52,41 +47,30 @@ pub fn sidecars(
     if env.iter().all(|known| known.name != CACHE) {
         env.push(variable(CACHE, format!("{SERVED}/cache")));
     }
-    worker
-        .volume_mounts
-        .get_or_insert_default()
-        .push(served.clone());
+    let mounts = worker.volume_mounts.get_or_insert_default();
+    mounts.push(served.clone());
     let prepare = Container {
         name: PREPARE_MODEL.into(),
         args: Some(arguments(task_file, worker)),
         ..worker.clone()
     };
     let url = format!("http://127.0.0.1:{PORT}/v1");
-    worker
-        .env
-        .get_or_insert_default()
-        .push(variable(SERVER_URL, url));
-    vec![
-        prepare,
-        server_container(server, [data, vec![served]].concat(), resources),
-    ]
+    let env = worker.env.get_or_insert_default();
+    env.push(variable(SERVER_URL, url));
+    let data = [data, vec![served]].concat();
+    vec![prepare, server_container(server, data, resources)]
 }
 
 /// Returns the arguments of the init container, which reports as the worker does.
 fn arguments(task_file: &str, worker: &Container) -> Vec<String> {
-    let report = worker.termination_message_path.clone().unwrap_or_default();
+    let report = worker
+        .termination_message_path
+        .as_deref()
+        .unwrap_or_default();
     let task = format!("{TASK_FOLDER}/{task_file}");
-    [
-        "prepare-model",
-        "--task",
-        &task,
-        "--at",
-        SERVED_MODEL,
-        "--report",
-        &report,
-    ]
-    .map(String::from)
-    .into()
+    let model = ["--at", SERVED_MODEL, "--report", report];
+    let arguments = [&["prepare-model", "--task", &task], &model[..]].concat();
+    arguments.into_iter().map(String::from).collect()
 }
 
 fn server_container(
@@ -98,13 +82,10 @@ fn server_container(
         part.replace("{model}", SERVED_MODEL)
             .replace("{port}", &PORT.to_string())
     });
-    let mut mounts: Vec<VolumeMount> = data
-        .into_iter()
-        .map(|each| VolumeMount {
-            read_only: Some(true),
-            ..each
-        })
-        .collect();
+    let mut mounts = data;
+    for mount in &mut mounts {
+        mount.read_only = Some(true);
+    }
     mounts.push(mount("server-tmp", TEMPORARY, false));
     // Server processes exchange tensors here; the default 64 MiB are not enough for several GPUs.
     mounts.push(mount("server-shm", "/dev/shm", false));
@@ -113,11 +94,7 @@ fn server_container(
         image: server.image.clone(),
         command: Some(command.collect()),
         env: Some(offline_variables()),
-        ports: Some(vec![ContainerPort {
-            name: Some("server".into()),
-            container_port: PORT,
-            ..ContainerPort::default()
-        }]),
+        ports: object(json!([{"name": "server", "containerPort": PORT}])),
         resources: Some(resources),
         // A sidecar: started before the worker, restarted if it crashes, stopped after it, without effect on the Job's success.
         restart_policy: Some("Always".into()),
@@ -144,13 +121,9 @@ fn offline_variables() -> Vec<EnvVar> {
 
 /// Returns the volumes of the server's containers.
 pub fn volumes() -> Vec<Volume> {
-    let memory = EmptyDirVolumeSource {
-        medium: Some("Memory".into()),
-        ..EmptyDirVolumeSource::default()
-    };
-    vec![
-        empty("served", EmptyDirVolumeSource::default()),
-        empty("server-tmp", EmptyDirVolumeSource::default()),
-        empty("server-shm", memory),
-    ]
+    object(json!([
+        {"name": "served", "emptyDir": {}},
+        {"name": "server-tmp", "emptyDir": {}},
+        {"name": "server-shm", "emptyDir": {"medium": "Memory"}},
+    ]))
 }

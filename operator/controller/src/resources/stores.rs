@@ -1,11 +1,12 @@
 //! How a pod reaches the stores, the hub, and the endpoints that serve models: endpoint and region as environment variables, credentials, keys and
 //! certificates by reference. No secret passes through here.
 
-use k8s_openapi::api::core::v1::{
-    EnvFromSource, EnvVar, EnvVarSource, SecretEnvSource, SecretKeySelector,
-};
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar};
 use scalequest_crds::v1alpha1::model::{key_variable, token_variable};
 use scalequest_crds::v1alpha1::{Model, SecretKey, Store, SynthesisRunSpec};
+use serde_json::json;
+
+use super::object;
 
 /// Where a bundle of certificates is mounted.
 pub const CA_FOLDER: &str = "/etc/scalequest/ca";
@@ -47,39 +48,26 @@ pub fn cache(spec: &SynthesisRunSpec) -> Option<EnvVar> {
 }
 
 fn from_secret(name: String, secret: &SecretKey) -> EnvVar {
-    EnvVar {
-        name,
-        value: None,
-        value_from: Some(EnvVarSource {
-            secret_key_ref: Some(SecretKeySelector {
-                name: secret.name.clone(),
-                key: secret.key.clone(),
-                optional: None,
-            }),
-            ..EnvVarSource::default()
-        }),
-    }
+    let SecretKey { name: of, key } = secret;
+    object(json!({"name": name, "valueFrom": {"secretKeyRef": {"name": of, "key": key}}}))
 }
 
 /// Secrets whose members become environment variables.
 pub fn secrets(spec: &SynthesisRunSpec) -> Vec<EnvFromSource> {
-    let secret = |store: &Store| {
-        Some(EnvFromSource {
-            secret_ref: Some(SecretEnvSource {
-                name: store.credentials_secret.as_ref()?.name.clone(),
-                optional: None,
-            }),
-            ..EnvFromSource::default()
-        })
-    };
-    spec.stores.iter().filter_map(secret).collect()
+    let stores = spec.stores.iter();
+    let secrets = stores.filter_map(|store| store.credentials_secret.as_ref());
+    secrets
+        .map(|secret| object(json!({"secretRef": {"name": secret.name}})))
+        .collect()
 }
 
 /// The ConfigMap with certificates; validation has seen to it that there is one at most.
 pub fn ca_config_map(spec: &SynthesisRunSpec) -> Option<&str> {
-    let named = |store: &'_ Store| store.ca_config_map.is_some();
-    let store = spec.stores.iter().find(|store| named(store))?;
-    store.ca_config_map.as_ref().map(|map| map.name.as_str())
+    let mut named = spec
+        .stores
+        .iter()
+        .filter_map(|store| store.ca_config_map.as_ref());
+    named.next().map(|map| map.name.as_str())
 }
 
 fn of_store(store: &Store) -> Vec<EnvVar> {

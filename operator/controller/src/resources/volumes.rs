@@ -1,17 +1,17 @@
 //! Volumes of a pod: its task, room for temporary files, certificates, and of the run's claims and images those that it reads or writes.
+//! A task, or the spec of a preflight, is an annotation mounted as a file, which needs no object of its own; a large task is a ConfigMap that the
+//! run owns.
 
-use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, EmptyDirVolumeSource, ImageVolumeSource,
-    PersistentVolumeClaimVolumeSource, Volume, VolumeMount,
-};
+use k8s_openapi::api::core::v1::{Volume, VolumeMount};
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
 use scalequest_crds::v1alpha1::model::IMAGES;
 use scalequest_crds::v1alpha1::storage_location::CLAIMS;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
+use super::object;
 use super::stores::{CA_FOLDER, ca_config_map};
-use super::task::TaskSource;
+use crate::names::TASK_ANNOTATION;
 
 /// Where the task, or the spec, is mounted.
 pub const TASK_FOLDER: &str = "/etc/scalequest/task";
@@ -19,21 +19,37 @@ pub const TASK_FOLDER: &str = "/etc/scalequest/task";
 /// Room for temporary files: the only place that a worker can write to beside its claims.
 pub const TEMPORARY: &str = "/tmp";
 
+/// Where a pod's task is; or the spec of a preflight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskSource {
+    /// This text, in the annotation [`TASK_ANNOTATION`] of the pod.
+    Annotation(String),
+    /// The ConfigMap of this name.
+    ConfigMap(String),
+}
+
 /// The volumes and mounts of a pod that has its task from `task` as `file` and uses `locations`.
 pub fn volumes(
     spec: &SynthesisRunSpec,
     (task, file): (&TaskSource, &str),
     locations: &BTreeSet<String>,
 ) -> (Vec<Volume>, Vec<VolumeMount>) {
+    let task = match task {
+        TaskSource::Annotation(_) => {
+            let annotation = format!("metadata.annotations['{TASK_ANNOTATION}']");
+            let file = json!({"path": file, "fieldRef": {"fieldPath": annotation}});
+            json!({"name": "task", "downwardAPI": {"items": [file]}})
+        }
+        TaskSource::ConfigMap(name) => json!({"name": "task", "configMap": {"name": name}}),
+    };
+    let temporary = json!({"name": "tmp", "emptyDir": {}});
     let mut both = vec![
-        (task.volume("task", file), mount("task", TASK_FOLDER, true)),
-        (
-            empty("tmp", EmptyDirVolumeSource::default()),
-            mount("tmp", TEMPORARY, false),
-        ),
+        (object(task), mount("task", TASK_FOLDER, true)),
+        (object(temporary), mount("tmp", TEMPORARY, false)),
     ];
     if let Some(name) = ca_config_map(spec) {
-        both.push((config_map("ca", name), mount("ca", CA_FOLDER, true)));
+        let certificates = json!({"name": "ca", "configMap": {"name": name}});
+        both.push((object(certificates), mount("ca", CA_FOLDER, true)));
     }
     // A pod that uses no fetched model has no business in the cache, though it may read another model in the same claim.
     let cache = spec.model_cache.as_ref().map(|cache| &cache.claim);
@@ -44,44 +60,21 @@ pub fn volumes(
         .chain(cache)
         .map(|claim| claim.name.as_str())
         .collect();
-    let claims: BTreeSet<&str> = locations
-        .iter()
-        .filter_map(|location| below(location, CLAIMS))
-        .collect();
-    for (number, claim) in claims.into_iter().enumerate() {
+    for (number, claim) in below(locations, CLAIMS).into_iter().enumerate() {
         let name = format!("claim-{number}");
-        let volume = Volume {
-            name: name.clone(),
-            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                claim_name: claim.into(),
-                read_only: None,
-            }),
-            ..Volume::default()
-        };
+        let volume = json!({"name": name, "persistentVolumeClaim": {"claimName": claim}});
+        let path = format!("{CLAIMS}/{claim}");
         let read_only = !written.contains(claim);
-        both.push((
-            volume,
-            mount(&name, &format!("{CLAIMS}/{claim}"), read_only),
-        ));
+        both.push((object(volume), mount(&name, &path, read_only)));
     }
-    let images: BTreeSet<&str> = locations
-        .iter()
-        .filter_map(|location| below(location, IMAGES))
-        .collect();
-    for (number, model) in images.into_iter().enumerate() {
-        let reference = spec.models.iter().find(|known| known.name == model);
-        let reference = reference
-            .and_then(|model| Some(model.source.as_ref()?.image.as_ref()?.reference.clone()));
+    for (number, model) in below(locations, IMAGES).into_iter().enumerate() {
+        let known = spec.models.iter().find(|known| known.name == model);
+        let image = known.and_then(|model| model.source.as_ref()?.image.as_ref());
+        let reference = image.map(|image| image.reference.as_str());
         let name = format!("image-{number}");
-        let volume = Volume {
-            name: name.clone(),
-            image: Some(ImageVolumeSource {
-                reference,
-                pull_policy: None,
-            }),
-            ..Volume::default()
-        };
-        both.push((volume, mount(&name, &format!("{IMAGES}/{model}"), true)));
+        let volume = json!({"name": name, "image": {"reference": reference.unwrap_or_default()}});
+        let path = format!("{IMAGES}/{model}");
+        both.push((object(volume), mount(&name, &path, true)));
     }
     both.into_iter().unzip()
 }
@@ -110,30 +103,13 @@ fn collect(value: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
-/// `name` of `<folder>/name/…`.
-fn below<'a>(location: &'a str, folder: &str) -> Option<&'a str> {
-    let rest = location.strip_prefix(folder)?.strip_prefix('/')?;
-    rest.split('/').next().filter(|name| !name.is_empty())
-}
-
-fn config_map(volume: &str, name: &str) -> Volume {
-    Volume {
-        name: volume.into(),
-        config_map: Some(ConfigMapVolumeSource {
-            name: name.into(),
-            ..ConfigMapVolumeSource::default()
-        }),
-        ..Volume::default()
-    }
-}
-
-/// A volume that begins empty and goes with its pod.
-pub(super) fn empty(name: &str, source: EmptyDirVolumeSource) -> Volume {
-    Volume {
-        name: name.into(),
-        empty_dir: Some(source),
-        ..Volume::default()
-    }
+/// Every `name` of the locations `<folder>/name/…`.
+fn below<'a>(locations: &'a BTreeSet<String>, folder: &str) -> BTreeSet<&'a str> {
+    let name = |location: &'a String| {
+        let rest = location.strip_prefix(folder)?.strip_prefix('/')?;
+        rest.split('/').next().filter(|name| !name.is_empty())
+    };
+    locations.iter().filter_map(name).collect()
 }
 
 /// A volume at a path.

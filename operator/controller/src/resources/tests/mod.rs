@@ -12,9 +12,9 @@ use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::{Stage, StageId, SynthesisRun};
 
 use crate::names::{JobIdentity, MAX_NAME, Purpose, TASK_ANNOTATION};
-use crate::resources::Owner;
 use crate::resources::config_maps::{record_map, task_map, task_text};
-use crate::resources::job::{Common, preflight, stage};
+use crate::resources::job::{preflight, stage};
+use crate::resources::{Common, Owner};
 use crate::settings::Settings;
 use scalequest_core::parse::parse;
 use scalequest_core::plan::simulation::{FakeRun, accepted, run as imagined_run};
