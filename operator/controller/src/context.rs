@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use kube::Client;
+use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::events::{Recorder, Reporter};
+use kube::{Api, Client, Resource};
 
-use super::api_requests::timed;
 use super::metrics::Metrics;
 use super::observe::Caches;
 use super::settings::Settings;
@@ -18,6 +18,8 @@ use scalequest_core::retry::RECONCILE_BACKOFF;
 pub struct Context {
     /// Client of the API server.
     pub client: Client,
+    /// The watched namespace; all if `None`.
+    pub namespace: Option<String>,
     /// Settings of the operator.
     pub settings: Settings,
     /// Objects as the watches have them.
@@ -66,14 +68,15 @@ impl Context {
         RECONCILE_BACKOFF.delay(*count)
     }
 
-    /// Awaits a request and records its duration.
-    pub async fn timed<T>(
-        &self,
-        verb: &'static str,
-        resource: &'static str,
-        request: impl Future<Output = kube::Result<T>>,
-    ) -> kube::Result<T> {
-        timed(&self.metrics, verb, resource, request).await
+    /// Returns the API of a kind of objects in the watched namespace, or in all.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Watches and the work queue: an event of an object requeues its run. No other module knows the controller runtime.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,17 +9,19 @@ use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::core::NamespaceResourceScope;
-use kube::runtime::controller::{Action, Config, applier};
-use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::controller::{Action, Config, Error, applier};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, store};
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::{WatchStreamExt, reflector};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 use scalequest_crds::v1alpha1::SynthesisRun;
 use serde::de::DeserializeOwned;
 
 use super::apply::ApplyError;
 use super::context::Context;
 use super::names::SELECTOR;
+use super::observe::Caches;
 use super::observe::cache::{Cache, Reduce};
 use super::reconcile::reconcile;
 
@@ -31,56 +34,41 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// A stream of runs to reconcile. Errors of watches are logged, and the watch is retried with backoff.
 type Queue = BoxStream<'static, Result<ObjectRef<SynthesisRun>, std::convert::Infallible>>;
 
-/// Reconciles the runs of one namespace, or of all, until `stop`. Finishes active reconciles then.
+/// Reconciles the runs of the watched namespaces until `stop`. Finishes active reconciles then.
 pub async fn run_controller(
     context: Arc<Context>,
-    namespace: Option<String>,
     concurrency: u16,
-    runs: (Store<SynthesisRun>, reflector::store::Writer<SynthesisRun>),
     stop: impl Future<Output = ()> + Send + 'static,
 ) {
-    let (reader, writer) = runs;
+    let (reader, writer) = store();
+    context.metrics.register_store(reader.clone());
+    let labelled = watcher::Config::default().labels(SELECTOR);
+    let (jobs, pods) = (
+        watched::<Job>(&context, &labelled),
+        watched::<Pod>(&context, &labelled),
+    );
+    let maps = watched::<ConfigMap>(&context, &labelled);
     let queue = stream::select_all([
-        own(&context, namespace.as_deref(), writer),
-        owned::<Job, _>(&context, namespace.as_deref(), |context| {
-            &context.caches.jobs
-        }),
-        owned::<Pod, _>(&context, namespace.as_deref(), |context| {
-            &context.caches.pods
-        }),
-        owned::<ConfigMap, _>(&context, namespace.as_deref(), |context| {
-            &context.caches.maps
-        }),
+        own(&context, writer),
+        owned(&context, jobs, |caches| &caches.jobs),
+        owned(&context, pods, |caches| &caches.pods),
+        owned(&context, maps, |caches| &caches.maps),
     ]);
     let config = Config::default()
         .concurrency(concurrency)
         .debounce(DEBOUNCE);
     let reconciler = |run, context| Box::pin(reconcile(run, context));
-    let reconciles = applier(
-        reconciler,
-        on_error,
-        context.clone(),
-        reader,
-        queue.take_until(stop),
-        config,
-    );
-    reconciles
-        .for_each(|outcome| {
-            let result = match &outcome {
-                Ok(_) => "success",
-                Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => "error",
-                // The run was deleted.
-                Err(_) => "gone",
-            };
-            context.metrics.reconcile_finished(result);
-            futures::future::ready(())
-        })
-        .await;
-}
-
-/// Returns a store for runs and its writer.
-pub fn runs() -> (Store<SynthesisRun>, reflector::store::Writer<SynthesisRun>) {
-    store()
+    let queue = queue.take_until(stop);
+    let reconciles = applier(reconciler, on_error, context.clone(), reader, queue, config);
+    let mut reconciles = pin!(reconciles);
+    while let Some(outcome) = reconciles.next().await {
+        context.metrics.reconcile_finished(match outcome {
+            Ok(_) => "success",
+            Err(Error::ReconcilerFailed(..)) => "error",
+            // The run was deleted.
+            Err(_) => "gone",
+        });
+    }
 }
 
 fn on_error(run: Arc<SynthesisRun>, error: &ApplyError, context: Arc<Context>) -> Action {
@@ -113,12 +101,8 @@ fn with_sources(error: &dyn std::error::Error) -> String {
 }
 
 /// Returns the queue of the runs' own events.
-fn own(
-    context: &Arc<Context>,
-    namespace: Option<&str>,
-    writer: reflector::store::Writer<SynthesisRun>,
-) -> Queue {
-    let events = watched::<SynthesisRun>(context, namespace, watcher::Config::default());
+fn own(context: &Arc<Context>, writer: Writer<SynthesisRun>) -> Queue {
+    let events = watched::<SynthesisRun>(context, &watcher::Config::default());
     let runs = events
         .modify(|run| {
             // Unused here, and often most of the object.
@@ -138,20 +122,13 @@ fn own(
 /// Returns the queue of events of owned objects, each of which requeues its run.
 fn owned<K, V>(
     context: &Arc<Context>,
-    namespace: Option<&str>,
-    cache: impl Fn(&Context) -> &Cache<V> + Send + 'static,
+    events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+    cache: fn(&Caches) -> &Cache<V>,
 ) -> Queue
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug
-        + Send
-        + 'static,
+    K: Resource<DynamicType = ()> + Send + 'static,
     V: Reduce<K> + Send + Sync + 'static,
 {
-    let config = watcher::Config::default().labels(SELECTOR);
-    let events = watched::<K>(context, namespace, config);
     let context = context.clone();
     events
         .map(move |event| {
@@ -160,7 +137,7 @@ where
                 context.metrics.listed(&resource);
             }
             let event = log_watch_error(&context, &resource, event);
-            let runs = event.map(|event| cache(&context).apply(&event));
+            let runs = event.map(|event| cache(&context.caches).apply(&event));
             stream::iter(runs.unwrap_or_default().into_iter().map(Ok))
         })
         .flatten()
@@ -170,9 +147,8 @@ where
 /// Returns a watch that restarts with a list at each resync interval, which makes up for lost events.
 fn watched<K>(
     context: &Context,
-    namespace: Option<&str>,
-    config: watcher::Config,
-) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static
+    config: &watcher::Config,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + use<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
         + Clone
@@ -181,10 +157,7 @@ where
         + Send
         + 'static,
 {
-    let api: Api<K> = match namespace {
-        Some(namespace) => Api::namespaced(context.client.clone(), namespace),
-        None => Api::all(context.client.clone()),
-    };
+    let (api, config) = (context.api::<K>(), config.clone());
     let resync_interval = context.settings.resync_interval;
     stream::repeat_with(move || {
         let watched = watcher(api.clone(), config.clone()).default_backoff();
@@ -194,11 +167,7 @@ where
 }
 
 /// Returns the value of `result`; counts and logs an error.
-fn log_watch_error<T>(
-    context: &Context,
-    resource: &str,
-    result: Result<T, watcher::Error>,
-) -> Option<T> {
+fn log_watch_error<T>(context: &Context, resource: &str, result: watcher::Result<T>) -> Option<T> {
     result
         .inspect_err(|error| {
             context.metrics.watch_failed(resource);

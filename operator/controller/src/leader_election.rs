@@ -53,19 +53,16 @@ impl LeaderElection {
     }
 
     /// Waits until this replica became the leader.
-    pub async fn became_leader(&mut self) {
+    pub async fn became_leader(&self) {
         // The sender lives as long as the task, which ends only when this value does.
-        if self.leads.wait_for(|leads| *leads).await.is_err() {
+        if self.leads.clone().wait_for(|leads| *leads).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
     /// Waits until the leadership is lost.
-    pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut leads = self.leads.clone();
-        async move {
-            let _ = leads.wait_for(|leads| !*leads).await;
-        }
+    pub async fn lost(&self) {
+        let _ = self.leads.clone().wait_for(|leads| !*leads).await;
     }
 
     /// Releases the lease, so that another replica takes over at once.

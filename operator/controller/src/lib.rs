@@ -10,8 +10,6 @@ pub mod names;
 
 pub mod indexes;
 
-pub mod api_requests;
-
 pub mod controller;
 
 pub mod reconcile;

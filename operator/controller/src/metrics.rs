@@ -2,16 +2,19 @@
 //! leaves nothing behind.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
+use prometheus::core::Collector;
 use prometheus::{
-    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, GaugeVec, HistogramOpts, HistogramTimer, HistogramVec, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
-use scalequest_crds::v1alpha1::SynthesisRun;
 use scalequest_crds::v1alpha1::conditions::TYPES;
+use scalequest_crds::v1alpha1::status::StageStatus;
+use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunStatus};
 
 /// The controller's name in labels.
 const CONTROLLER: &str = "synthesisrun";
@@ -34,17 +37,13 @@ pub struct Metrics {
 /// A reconcile that runs; dropping the value ends it.
 pub struct ActiveReconcile<'a> {
     metrics: &'a Metrics,
-    began: Instant,
+    /// Records the duration when it is dropped.
+    _timer: HistogramTimer,
 }
 
 impl Drop for ActiveReconcile<'_> {
     fn drop(&mut self) {
         self.metrics.active.dec();
-        let seconds = self
-            .metrics
-            .reconcile_seconds
-            .with_label_values(&[CONTROLLER]);
-        seconds.observe(self.began.elapsed().as_secs_f64());
     }
 }
 
@@ -54,15 +53,23 @@ impl Metrics {
     /// # Errors
     /// A name or label is invalid: a bug.
     pub fn new() -> Result<Metrics, prometheus::Error> {
+        let registry = Registry::new();
         let counter = |name: &str, help: &str, labels: &[&str]| {
-            IntCounterVec::new(Opts::new(name, help), labels)
+            registered(&registry, IntCounterVec::new(Opts::new(name, help), labels))
         };
         let seconds = |name: &str, help: &str, labels: &[&str]| {
             let buckets = vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0];
-            HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels)
+            let options = HistogramOpts::new(name, help).buckets(buckets);
+            registered(&registry, HistogramVec::new(options, labels))
         };
-        let metrics = Metrics {
-            registry: Registry::new(),
+        let gauge = |name: &str, help: &str| registered(&registry, IntGauge::new(name, help));
+        let build = Opts::new(
+            "scalequest_operator_build_info",
+            "Always 1; the label is the version",
+        );
+        let build = registered(&registry, IntGaugeVec::new(build, &["version"]))?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Metrics {
             reconciles: counter(
                 "scalequest_operator_reconcile_total",
                 "Total number of reconciliations",
@@ -78,11 +85,11 @@ impl Metrics {
                 "Duration of a reconciliation",
                 &["controller"],
             )?,
-            active: IntGauge::new(
+            active: gauge(
                 "scalequest_operator_active_reconciles",
                 "Number of reconciliations in progress",
             )?,
-            leader: IntGauge::new(
+            leader: gauge(
                 "scalequest_operator_leader",
                 "1 if this replica is the leader",
             )?,
@@ -102,42 +109,24 @@ impl Metrics {
                 &["resource"],
             )?,
             runs: Mutex::new(Vec::new()),
-        };
-        let build = IntGaugeVec::new(
-            Opts::new(
-                "scalequest_operator_build_info",
-                "Always 1; the label is the version",
-            ),
-            &["version"],
-        )?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let registry = &metrics.registry;
-        registry.register(Box::new(metrics.reconciles.clone()))?;
-        registry.register(Box::new(metrics.errors.clone()))?;
-        registry.register(Box::new(metrics.reconcile_seconds.clone()))?;
-        registry.register(Box::new(metrics.active.clone()))?;
-        registry.register(Box::new(metrics.leader.clone()))?;
-        registry.register(Box::new(metrics.request_seconds.clone()))?;
-        registry.register(Box::new(metrics.lists.clone()))?;
-        registry.register(Box::new(metrics.watch_errors.clone()))?;
-        registry.register(Box::new(build))?;
-        Ok(metrics)
+            registry,
+        })
     }
 
     /// Counts a reconcile as active until the value is dropped.
     pub fn reconcile_started(&self) -> ActiveReconcile<'_> {
         self.active.inc();
+        let seconds = self.reconcile_seconds.with_label_values(&[CONTROLLER]);
         ActiveReconcile {
             metrics: self,
-            began: Instant::now(),
+            _timer: seconds.start_timer(),
         }
     }
 
     /// Counts a finished reconcile: `success`, `error` or `gone`.
     pub fn reconcile_finished(&self, result: &str) {
-        self.reconciles
-            .with_label_values(&[CONTROLLER, result])
-            .inc();
+        let count = self.reconciles.with_label_values(&[CONTROLLER, result]);
+        count.inc();
     }
 
     /// Counts a failed reconcile by reason, one of a closed set.
@@ -145,13 +134,20 @@ impl Metrics {
         self.errors.with_label_values(&[CONTROLLER, reason]).inc();
     }
 
-    /// Records the duration of a request by its status code, 0 if it was not answered.
-    pub fn request(&self, verb: &str, resource: &str, code: u16, took: Duration) {
-        let code = code.to_string();
-        let seconds = self
-            .request_seconds
-            .with_label_values(&[verb, resource, &code]);
-        seconds.observe(took.as_secs_f64());
+    /// Awaits a request to the API server and records its duration.
+    pub async fn timed<T>(
+        &self,
+        verb: &str,
+        resource: &str,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> kube::Result<T> {
+        let began = Instant::now();
+        let answer = request.await;
+        let code = answer.as_ref().map_or_else(status_code, |_| 200);
+        let labels = [verb, resource, &code.to_string()];
+        let seconds = self.request_seconds.with_label_values(&labels);
+        seconds.observe(began.elapsed().as_secs_f64());
+        answer
     }
 
     /// Counts a list that starts a watch.
@@ -178,11 +174,9 @@ impl Metrics {
     /// Returns all metrics in the text format.
     pub fn text(&self) -> String {
         let mut families = self.registry.gather();
-        families.extend(
-            self.of_runs()
-                .map(|registry| registry.gather())
-                .unwrap_or_default(),
-        );
+        if let Ok(of_runs) = self.of_runs() {
+            families.extend(of_runs.gather());
+        }
         let mut text = Vec::new();
         // Writing to memory does not fail.
         let _ = TextEncoder::new().encode(&families, &mut text);
@@ -192,11 +186,22 @@ impl Metrics {
     fn of_runs(&self) -> Result<Registry, prometheus::Error> {
         let registry = Registry::new();
         let gauge = |name: &str, help: &str, labels: &[&str]| {
-            let gauge = GaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
+            registered(&registry, GaugeVec::new(Opts::new(name, help), labels))
         };
-        const RUN: [&str; 2] = ["namespace", "run"];
+        let stores = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs: Vec<_> = stores.iter().flat_map(Store::state).collect();
+        drop(stores);
+        for (name, help, value) in RUN_GAUGES {
+            let gauge = gauge(name, help, &["namespace", "run"])?;
+            for run in &runs {
+                if let Some(value) = run.status.as_ref().and_then(value) {
+                    let namespace = run.namespace().unwrap_or_default();
+                    gauge
+                        .with_label_values(&[namespace, run.name_any()])
+                        .set(value);
+                }
+            }
+        }
         let info = gauge(
             "scalequest_run_info",
             "Always 1",
@@ -207,20 +212,6 @@ impl Metrics {
             "1 for the current status of a condition",
             &["namespace", "run", "type", "status"],
         )?;
-        let target = gauge(
-            "scalequest_run_target_examples",
-            "Number of accepted pairs wanted",
-            &RUN,
-        )?;
-        let accepted = gauge(
-            "scalequest_run_accepted_examples",
-            "Number of pairs accepted",
-            &RUN,
-        )?;
-        let waves = gauge("scalequest_run_waves", "Number of the current wave", &RUN)?;
-        let eta = gauge("scalequest_run_eta_seconds", "Estimated time left", &RUN)?;
-        let gpu = gauge("scalequest_run_gpu_seconds", "GPU time used", &RUN)?;
-        let worker = gauge("scalequest_run_worker_seconds", "Worker time used", &RUN)?;
         let shards = gauge(
             "scalequest_run_stage_shards",
             "Number of shards of active stages",
@@ -231,78 +222,99 @@ impl Metrics {
             "Number of questions rejected",
             &["namespace", "run", "reason"],
         )?;
-        let stores = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        for run in stores.iter().flat_map(Store::state) {
+        for run in &runs {
             let (name, namespace) = (run.name_any(), run.namespace().unwrap_or_default());
-            let labels = [namespace.as_str(), name.as_str()];
-            let queue = run.spec.queue_name.clone().unwrap_or_default();
-            info.with_label_values(&[&namespace, &name, &queue])
-                .set(1.0);
+            let (name, namespace) = (name.as_str(), namespace.as_str());
+            let queue = run.spec.queue_name.as_deref().unwrap_or_default();
+            info.with_label_values(&[namespace, name, queue]).set(1.0);
             let Some(status) = &run.status else { continue };
-            for kind in TYPES {
-                let is = status.conditions.iter().find(|each| each.type_ == kind);
-                if let Some(is) = is {
-                    let labels = [namespace.as_str(), &name, kind, &is.status];
-                    condition.with_label_values(&labels).set(1.0);
-                }
+            let known = |is: &&Condition| TYPES.contains(&is.type_.as_str());
+            for is in status.conditions.iter().filter(known) {
+                let labels = [namespace, name, &is.type_, &is.status];
+                condition.with_label_values(&labels).set(1.0);
             }
-            if let Some(progress) = &status.progress {
-                target
-                    .with_label_values(&labels)
-                    .set(progress.target as f64);
-                accepted
-                    .with_label_values(&labels)
-                    .set(progress.accepted as f64);
-                waves
-                    .with_label_values(&labels)
-                    .set(f64::from(progress.wave));
-                if let Some(seconds) = progress.eta_seconds {
-                    eta.with_label_values(&labels).set(seconds as f64);
-                }
-            }
-            if let Some(usage) = &status.usage {
-                gpu.with_label_values(&labels).set(usage.gpu_seconds as f64);
-                worker
-                    .with_label_values(&labels)
-                    .set(usage.worker_seconds as f64);
-            }
-            for stage in status
-                .stages
-                .iter()
-                .filter(|stage| stage.state == "Running")
-            {
-                let counts = [
+            let is_running = |stage: &&StageStatus| stage.state == "Running";
+            for stage in status.stages.iter().filter(is_running) {
+                for (state, count) in [
                     ("succeeded", stage.shards.succeeded),
                     ("active", stage.shards.active),
                     ("failed", stage.shards.failed),
-                ];
-                for (state, count) in counts {
-                    let labels = [namespace.as_str(), &name, stage.name.slug(), state];
+                ] {
+                    let labels = [namespace, name, stage.name.slug(), state];
                     shards.with_label_values(&labels).add(count as f64);
                 }
             }
             for each in status.funnel.iter().flat_map(|funnel| &funnel.rejected) {
-                let reason = format!("{:?}", each.reason);
-                let labels = [namespace.as_str(), &name, &reason];
+                let labels = [namespace, name, &format!("{:?}", each.reason)];
                 rejected.with_label_values(&labels).set(each.count as f64);
             }
         }
-        drop(stores);
         Ok(registry)
     }
+}
+
+/// Returns the HTTP status that the API server answered; 0 if it did not answer.
+pub fn status_code(error: &kube::Error) -> u16 {
+    match error {
+        kube::Error::Api(status) => status.code,
+        _ => 0,
+    }
+}
+
+/// Gauges of each run: name, help, and value if the status has it.
+const RUN_GAUGES: [(&str, &str, fn(&SynthesisRunStatus) -> Option<f64>); 6] = [
+    (
+        "scalequest_run_target_examples",
+        "Number of accepted pairs wanted",
+        |status| Some(status.progress.as_ref()?.target as f64),
+    ),
+    (
+        "scalequest_run_accepted_examples",
+        "Number of pairs accepted",
+        |status| Some(status.progress.as_ref()?.accepted as f64),
+    ),
+    (
+        "scalequest_run_waves",
+        "Number of the current wave",
+        |status| Some(f64::from(status.progress.as_ref()?.wave)),
+    ),
+    (
+        "scalequest_run_eta_seconds",
+        "Estimated time left",
+        |status| Some(status.progress.as_ref()?.eta_seconds? as f64),
+    ),
+    ("scalequest_run_gpu_seconds", "GPU time used", |status| {
+        Some(status.usage.as_ref()?.gpu_seconds as f64)
+    }),
+    (
+        "scalequest_run_worker_seconds",
+        "Worker time used",
+        |status| Some(status.usage.as_ref()?.worker_seconds as f64),
+    ),
+];
+
+/// Adds a metric to `registry`.
+fn registered<M: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: prometheus::Result<M>,
+) -> prometheus::Result<M> {
+    let metric = metric?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn metrics_render_as_text() {
+    #[tokio::test]
+    async fn metrics_render_as_text() {
         let metrics = Metrics::new().unwrap();
         drop(metrics.reconcile_started());
         metrics.reconcile_finished("success");
         metrics.reconcile_failed("conflict");
-        metrics.request("create", "jobs", 201, Duration::from_millis(3));
+        let request = std::future::ready(Ok(()));
+        metrics.timed("create", "jobs", request).await.unwrap();
         metrics.set_leader(true);
         let text = metrics.text();
         for line in [
@@ -310,6 +322,7 @@ mod tests {
             "scalequest_operator_reconcile_errors_total{controller=\"synthesisrun\",reason=\"conflict\"} 1",
             "scalequest_operator_leader 1",
             "scalequest_operator_active_reconciles 0",
+            "scalequest_operator_api_request_duration_seconds_count{code=\"200\",resource=\"jobs\",verb=\"create\"} 1",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

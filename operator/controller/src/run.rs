@@ -1,20 +1,20 @@
 //! Runs the controller: leader election, watches until shutdown, graceful stop.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{join_all, select};
+use futures::future::join_all;
+use kube::Client;
 use kube::api::ListParams;
 use kube::runtime::events::{Recorder, Reporter};
-use kube::{Api, Client};
 use scalequest_crds::v1alpha1::SynthesisRun;
-use tokio::sync::watch;
 
 use super::context::Context;
-use super::controller::{run_controller, runs};
+use super::controller::run_controller;
 use super::leader_election::{LeaderElection, LeaderElectionConfig};
 use super::metrics::Metrics;
 use super::names::OPERATOR;
@@ -55,39 +55,37 @@ pub async fn run(
     let client = Client::try_default()
         .await
         .map_err(|error| format!("no cluster is configured: {error}; set KUBECONFIG, or run in a pod with a service account"))?;
-    let namespaces: Vec<Option<String>> = match options.namespaces.is_empty() {
-        true => vec![None],
-        false => options.namespaces.iter().cloned().map(Some).collect(),
-    };
-    let contexts = contexts(&client, &options, &namespaces)?;
+    let contexts = contexts(&client, &options)?;
+    let first = contexts[0].clone();
     let ready = Ready::new(AtomicBool::new(options.election.is_some()));
-    let first = contexts.first().cloned().ok_or("no namespace to watch")?;
-    serve(options.listen, first.clone(), ready.clone())
+    serve(options.listen, first.metrics.clone(), ready.clone())
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
     let stop = stop.shared();
 
-    let mut leadership = match &options.election {
-        Some(election) => Some(join(client.clone(), election).await?),
-        None => None,
-    };
-    if let Some(leadership) = &mut leadership {
+    let mut leadership = None;
+    if let Some(election) = &options.election {
+        let LeaderElectionConfig {
+            lease, namespace, ..
+        } = election;
+        let joined = LeaderElection::join(client.clone(), election).await.map_err(|error| {
+            format!("cannot join the leader election for lease {namespace}/{lease}: {error}; may the operator get, create and patch leases there?")
+        })?;
         tracing::info!("waiting for the leader election");
-        let became_leader = Box::pin(leadership.became_leader());
-        if let futures::future::Either::Right(_) = select(became_leader, stop.clone()).await {
-            return Ok(());
+        tokio::select! {
+            () = joined.became_leader() => {}
+            () = stop.clone() => return Ok(()),
         }
+        leadership = Some(joined);
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?options.namespaces, "controller started");
     first.metrics.set_leader(true);
-    let crd = Box::pin(wait_for_crd(&client, namespaces[0].as_deref()));
-    let is_served = matches!(
-        select(crd, stop.clone()).await,
-        futures::future::Either::Left(_)
-    );
-    let lost = leadership.as_ref().map(LeaderElection::lost);
+    let is_served = tokio::select! {
+        () = wait_for_crd(&first) => true,
+        () = stop.clone() => false,
+    };
     let was_lost =
-        is_served && watch_all(&contexts, &namespaces, &options, &ready, stop, lost).await;
+        is_served && watch_all(&contexts, &options, &ready, stop, leadership.as_ref()).await;
     first.metrics.set_leader(false);
     if let Some(leadership) = leadership {
         leadership.release().await;
@@ -101,43 +99,29 @@ pub async fn run(
 /// Runs the controllers until shutdown. Returns whether the leadership was lost.
 async fn watch_all(
     contexts: &[Arc<Context>],
-    namespaces: &[Option<String>],
     options: &Options,
     ready: &Ready,
-    stop: impl Future<Output = ()> + Clone + Send + Unpin + 'static,
-    lost: Option<impl Future<Output = ()> + Send + 'static>,
+    mut stop: impl Future<Output = ()> + Clone + Send + Unpin + 'static,
+    leadership: Option<&LeaderElection>,
 ) -> bool {
-    let (shutdown, is_shutdown) = watch::channel(false);
-    let controllers = contexts.iter().zip(namespaces).map(|(context, namespace)| {
-        let (reader, writer) = runs();
-        contexts[0].metrics.register_store(reader.clone());
-        let mut is_shutdown = is_shutdown.clone();
-        let stop = async move {
-            let _ = is_shutdown.wait_for(|is_shutdown| *is_shutdown).await;
-        };
-        run_controller(
-            context.clone(),
-            namespace.clone(),
-            options.concurrency,
-            (reader, writer),
-            stop,
-        )
-    });
-    let mut controllers = Box::pin(join_all(controllers.collect::<Vec<_>>()));
-    let lost = async move {
-        match lost {
-            Some(lost) => lost.await,
+    let controllers = contexts
+        .iter()
+        .map(|context| run_controller(context.clone(), options.concurrency, stop.clone()));
+    let mut controllers = pin!(join_all(controllers));
+    let lost = async {
+        match leadership {
+            Some(leadership) => leadership.lost().await,
             None => std::future::pending().await,
         }
     };
-    let mut lost = Box::pin(lost);
-    let mut stop = stop;
+    let mut lost = pin!(lost);
     let mut tick = tokio::time::interval(Duration::from_millis(250));
     let was_lost = loop {
         tokio::select! {
-            _ = &mut controllers => return false,
+            biased;
             () = &mut stop => break false,
             () = &mut lost => break true,
+            _ = &mut controllers => return false,
             _ = tick.tick() => {
                 let is_ready = |context: &Arc<Context>| context.caches.is_ready();
                 ready.store(contexts.iter().all(is_ready), Ordering::Relaxed);
@@ -147,31 +131,26 @@ async fn watch_all(
     tracing::info!(was_lost, "stopping");
     // Another leader may act already if the lease was lost: active reconciles are aborted then.
     if !was_lost {
-        let _ = shutdown.send(true);
         let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, controllers).await;
     }
     was_lost
 }
 
-fn contexts(
-    client: &Client,
-    options: &Options,
-    namespaces: &[Option<String>],
-) -> Result<Vec<Arc<Context>>, String> {
+/// Returns the state of the controllers, one for each watched namespace or one for all.
+fn contexts(client: &Client, options: &Options) -> Result<Vec<Arc<Context>>, String> {
     let metrics = Metrics::new().map_err(|error| format!("cannot register metrics: {error}"))?;
     let metrics = Arc::new(metrics);
     let progress_client =
         progress_client().map_err(|error| format!("cannot poll workers: {error}"))?;
+    let election = options.election.as_ref();
     let reporter = Reporter {
         controller: OPERATOR.into(),
-        instance: options
-            .election
-            .as_ref()
-            .map(|election| election.identity.clone()),
+        instance: election.map(|election| election.identity.clone()),
     };
-    let context = |_| {
+    let context = |namespace| {
         Arc::new(Context {
             client: client.clone(),
+            namespace,
             settings: options.settings.clone(),
             caches: Caches::default(),
             metrics: metrics.clone(),
@@ -182,26 +161,16 @@ fn contexts(
             failures: Default::default(),
         })
     };
-    Ok(namespaces.iter().map(context).collect())
-}
-
-async fn join(client: Client, election: &LeaderElectionConfig) -> Result<LeaderElection, String> {
-    let LeaderElectionConfig {
-        lease,
-        namespace,
-        identity: _,
-    } = election;
-    LeaderElection::join(client, election).await.map_err(|error| {
-        format!("cannot join the leader election for lease {namespace}/{lease}: {error}; may the operator get, create and patch leases there?")
+    let namespaces = options.namespaces.iter().cloned();
+    Ok(match options.namespaces.is_empty() {
+        true => vec![context(None)],
+        false => namespaces.map(|name| context(Some(name))).collect(),
     })
 }
 
 /// Waits until the API server serves SynthesisRuns.
-async fn wait_for_crd(client: &Client, namespace: Option<&str>) {
-    let api: Api<SynthesisRun> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
+async fn wait_for_crd(context: &Context) {
+    let api = context.api::<SynthesisRun>();
     while let Err(error) = api.list(&ListParams::default().limit(1)).await {
         tracing::warn!(%error, "cannot list SynthesisRuns: is the CustomResourceDefinition installed?");
         tokio::time::sleep(CRD_POLL_INTERVAL).await;

@@ -19,12 +19,11 @@ pub type Ready = Arc<AtomicBool>;
 /// Cannot listen on the address.
 pub async fn serve(
     address: SocketAddr,
-    metrics: Arc<super::context::Context>,
+    metrics: Arc<Metrics>,
     ready: Ready,
 ) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::bind(address).await?;
     let text = move || {
-        let metrics: &Metrics = &metrics.metrics;
         let text = metrics.text();
         async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text) }
     };

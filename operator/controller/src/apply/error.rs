@@ -1,6 +1,6 @@
 //! Errors of applying actions. All are transient from the run's point of view: the run is requeued with backoff.
 
-use crate::api_requests::status_code;
+use crate::metrics::status_code;
 
 /// Why actions were not applied.
 #[derive(Debug, thiserror::Error)]

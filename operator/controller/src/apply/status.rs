@@ -50,7 +50,10 @@ pub(super) async fn patch(
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let patch = Patch::Apply(&status_patch);
     let request = api.patch_status(&name, &params, &patch);
-    let patched = context.timed("patch", "synthesisruns", request).await;
+    let patched = context
+        .metrics
+        .timed("patch", "synthesisruns", request)
+        .await;
     let patched = patched.map_err(|error| ApplyError::of("patch the status of", &name, error))?;
     match actions.status.is_idle() {
         true => context.status_throttle.forget(&uid),

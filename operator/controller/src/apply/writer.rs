@@ -12,9 +12,9 @@ use scalequest_crds::v1alpha1::conditions::reason;
 use serde_json::json;
 
 use super::ApplyError;
-use crate::api_requests::status_code;
 use crate::context::Context;
 use crate::decide::{JobCreation, VersionedRecord};
+use crate::metrics::status_code;
 use crate::observe::expectations::Versions;
 use crate::observe::job::ObservedJob;
 use crate::observe::version;
@@ -37,53 +37,38 @@ impl Writer<'_> {
     pub async fn save(&mut self, save: &VersionedRecord) -> Result<(), ApplyError> {
         let map = record_map(&self.owner, &save.record, save.version.clone());
         let (api, params, name) = (self.api::<ConfigMap>(), post_params(), map.name_any());
-        let (verb, saved) = match save.version {
-            Some(_) => {
-                let request = api.replace(&name, &params, &map);
-                (
-                    "update",
-                    self.context.timed("update", "configmaps", request).await,
-                )
-            }
-            None => {
-                let request = api.create(&params, &map);
-                (
-                    "create",
-                    self.context.timed("create", "configmaps", request).await,
-                )
+        let verb = save.version.as_ref().map_or("create", |_| "update");
+        let request = async {
+            match save.version {
+                Some(_) => api.replace(&name, &params, &map).await,
+                None => api.create(&params, &map).await,
             }
         };
+        let metrics = &self.context.metrics;
+        let saved = metrics.timed(verb, "configmaps", request).await;
         self.written(verb, &name, saved)?;
         Ok(())
     }
 
     /// Creates a Job, and the ConfigMap of its task if it needs one.
     pub async fn create(&mut self, creation: &JobCreation) -> Result<(), ApplyError> {
-        let params = post_params();
+        let (metrics, params) = (&self.context.metrics, post_params());
         if let Some(task) = &creation.task {
             let api = self.api::<ConfigMap>();
             let request = api.create(&params, task);
-            let created = self.context.timed("create", "configmaps", request).await;
+            let created = metrics.timed("create", "configmaps", request).await;
             // If its name exists, so does an equal object: the name is a hash of the content.
-            let exists = created
-                .as_ref()
-                .is_err_and(|error| status_code(error) == 409);
+            let exists = matches!(&created, Err(error) if status_code(error) == 409);
             if !exists && !self.written("create", &task.name_any(), created)? {
                 return Ok(());
             }
         }
         if let Some(job) = &creation.job {
             let (api, name) = (self.api::<Job>(), job.name_any());
-            let created = self
-                .context
-                .timed("create", "jobs", api.create(&params, job))
-                .await;
+            let request = api.create(&params, job);
+            let created = metrics.timed("create", "jobs", request).await;
             if self.written("create", &name, created)? {
-                let Owner {
-                    name: run,
-                    namespace,
-                    ..
-                } = &self.owner;
+                let (run, namespace) = (&self.owner.name, &self.owner.namespace);
                 tracing::info!(%run, namespace, job = name, "job created");
             }
         }
@@ -99,7 +84,7 @@ impl Writer<'_> {
         }));
         let api = self.api::<Job>();
         let request = api.patch(&job.name, &params, &patch);
-        let patched = self.context.timed("patch", "jobs", request).await;
+        let patched = self.context.metrics.timed("patch", "jobs", request).await;
         self.written("resize", &job.name, patched)?;
         Ok(())
     }
@@ -112,7 +97,7 @@ impl Writer<'_> {
         });
         let api = self.api::<Job>();
         let request = api.delete(&job.name, &params);
-        match self.context.timed("delete", "jobs", request).await {
+        match self.context.metrics.timed("delete", "jobs", request).await {
             Err(error) if status_code(&error) == 404 => {}
             deleted => {
                 let deleted = deleted.map(|answer| answer.left().unwrap_or_default());
@@ -146,20 +131,13 @@ impl Writer<'_> {
         match answer {
             Ok(object) => {
                 let written = version(object.meta().resource_version.as_deref());
-                let written = match &*kind {
-                    "Job" => Versions {
-                        jobs: written,
-                        ..Versions::default()
-                    },
-                    _ => Versions {
-                        maps: written,
-                        ..Versions::default()
-                    },
+                let (jobs, maps) = match &*kind {
+                    "Job" => (written, 0),
+                    _ => (0, written),
                 };
-                self.context
-                    .caches
-                    .expectations
-                    .expect(&self.owner.uid, written);
+                let written = Versions { run: 0, jobs, maps };
+                let expectations = &self.context.caches.expectations;
+                expectations.expect(&self.owner.uid, written);
                 Ok(true)
             }
             Err(kube::Error::Api(status)) if !matches!(status.code, 404 | 409 | 429) => {
@@ -167,8 +145,8 @@ impl Writer<'_> {
                     "the API server rejected the request to {verb} {kind} {name}: {}",
                     status.message
                 );
-                self.rejections
-                    .push(Degradation::new(reason::API_REQUEST_REJECTED, message));
+                let rejection = Degradation::new(reason::API_REQUEST_REJECTED, message);
+                self.rejections.push(rejection);
                 Ok(false)
             }
             Err(error) => Err(ApplyError::of(verb, name, error)),
@@ -191,8 +169,8 @@ pub(super) async fn delete_run(context: &Context, run: &SynthesisRun) -> Result<
         uid: run.uid(),
         resource_version: run.resource_version(),
     });
-    let request = api.delete(&name, &params);
-    match context.timed("delete", "synthesisruns", request).await {
+    let (metrics, request) = (&context.metrics, api.delete(&name, &params));
+    match metrics.timed("delete", "synthesisruns", request).await {
         Err(error) if status_code(&error) != 404 => Err(ApplyError::of("delete", &name, error)),
         _ => Ok(()),
     }

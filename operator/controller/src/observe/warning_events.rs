@@ -10,7 +10,6 @@ use kube::{Api, Client};
 use super::OwnedObjects;
 use super::job::ObservedJob;
 use super::pod::ObservedPod;
-use crate::api_requests::timed;
 use crate::metrics::Metrics;
 
 /// Time for which a Job may have no pods, or a pod no container.
@@ -55,7 +54,7 @@ pub async fn warning_events(
     for uid in uids.take(MAX_OBJECTS) {
         let fields = format!("involvedObject.uid={uid},type=Warning");
         let params = ListParams::default().fields(&fields);
-        match timed(metrics, "list", "events", api.list(&params)).await {
+        match metrics.timed("list", "events", api.list(&params)).await {
             Ok(events) => {
                 let last = events.items.into_iter().max_by_key(when);
                 warnings.extend(last.and_then(|event| Some((uid.clone(), event.message?))));
