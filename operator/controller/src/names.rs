@@ -93,16 +93,6 @@ impl JobIdentity {
         self.id.as_ref().map(|id| id.stage)
     }
 
-    /// Returns the generator, if the stage is per generator.
-    pub fn generator(&self) -> Option<&str> {
-        self.id.as_ref()?.generator.as_deref()
-    }
-
-    /// Returns the wave, if the stage is per wave.
-    pub fn wave(&self) -> Option<i32> {
-        self.id.as_ref()?.wave
-    }
-
     /// Whether both belong to the same stage of the run, with the same content key.
     pub fn same_stage(&self, other: &JobIdentity) -> bool {
         self.key == other.key && self.id == other.id
@@ -117,26 +107,17 @@ impl JobIdentity {
             attempt,
         } = self;
         let mut readable = self.readable(run);
-        if *purpose != Purpose::Preflight {
-            readable.push(purpose.slug().into());
+        let (purpose, stage) = (purpose.slug(), stage_part(id));
+        if id.is_some() {
+            readable.push(purpose.into());
         }
-        let hashed = format!(
-            "job {uid} {} {} {key} {attempt}",
-            purpose.slug(),
-            stage_part(id)
-        );
+        let hashed = format!("job {uid} {purpose} {stage} {key} {attempt}");
         bounded(&readable.join("-"), &hashed)
     }
 
     /// Returns the name of the ConfigMap with the task; one for all Jobs of a stage.
     pub fn task_name(&self, run: &str, uid: &str) -> String {
-        let JobIdentity {
-            purpose: _,
-            id,
-            key,
-            attempt: _,
-        } = self;
-        let hashed = format!("task {uid} {} {key}", stage_part(id));
+        let hashed = format!("task {uid} {} {}", stage_part(&self.id), self.key);
         bounded(&self.readable(run).join("-"), &hashed)
     }
 
@@ -158,14 +139,11 @@ impl JobIdentity {
         let mut labels = run_labels(run, uid);
         labels.insert(PURPOSE.into(), self.purpose.slug().into());
         labels.insert(ATTEMPT.into(), self.attempt.to_string());
-        if let Some(stage) = self.stage() {
-            labels.insert(STAGE.into(), stage.slug().into());
-        }
-        if let Some(generator) = self.generator() {
-            labels.insert(GENERATOR.into(), generator.into());
-        }
-        if let Some(wave) = self.wave() {
-            labels.insert(WAVE.into(), wave.to_string());
+        if let Some(id) = &self.id {
+            labels.insert(STAGE.into(), id.stage.slug().into());
+            let generator = id.generator.clone();
+            labels.extend(generator.map(|generator| (GENERATOR.into(), generator)));
+            labels.extend(id.wave.map(|wave| (WAVE.into(), wave.to_string())));
         }
         labels
     }
@@ -176,18 +154,14 @@ impl JobIdentity {
         annotations: &BTreeMap<String, String>,
     ) -> Option<JobIdentity> {
         let slug = labels.get(PURPOSE)?;
-        let purpose = Purpose::ALL
-            .into_iter()
-            .find(|known| known.slug() == slug)?;
-        let wave = match labels.get(WAVE) {
-            Some(wave) => Some(wave.parse().ok()?),
-            None => None,
-        };
+        let mut purposes = Purpose::ALL.into_iter();
+        let purpose = purposes.find(|known| known.slug() == slug)?;
+        let wave = labels.get(WAVE).map(|wave| wave.parse());
         let id = match labels.get(STAGE) {
             Some(slug) => Some(StageId {
                 stage: Stage::ALL.into_iter().find(|known| known.slug() == slug)?,
                 generator: labels.get(GENERATOR).cloned(),
-                wave,
+                wave: wave.transpose().ok()?,
             }),
             None => None,
         };

@@ -42,15 +42,13 @@ pub(super) fn accept(
     let mut actions = match jobs.find(|job| job.identity.same_stage(&identity)) {
         None => start_preflight(input, &run, &identity),
         Some(job) if job.is_terminating || !job.has_ended() => {
-            let degradations = degradations::of_pods(input);
-            let mut actions = Actions::only(unchanged_or_waiting(input, degradations));
+            let mut actions = unchanged_or_waiting(input, degradations::of_pods(input));
             actions.requeue_in(15_000);
             actions
         }
         Some(job) => match (&job.state, reports(input, job)) {
             (JobState::Failed { message }, _) => {
-                let degradation = failed_preflight(input, job, message);
-                Actions::only(unchanged_or_waiting(input, vec![degradation]))
+                unchanged_or_waiting(input, vec![failed_preflight(input, job, message)])
             }
             (_, Some(reports)) => {
                 let found = PreflightReport::of_parts(run.spec(), reports);
@@ -63,11 +61,10 @@ pub(super) fn accept(
                 Actions::only(rejected(errors))
             }
             // A report is lost.
-            (_, None) => {
-                let mut actions = Actions::only(unchanged_or_waiting(input, Vec::new()));
-                actions.delete.push(job.clone());
-                actions
-            }
+            (_, None) => Actions {
+                delete: vec![job.clone()],
+                ..unchanged_or_waiting(input, Vec::new())
+            },
         },
     };
     let others = obsolete(input, |job| job.identity.same_stage(&identity));
@@ -113,12 +110,14 @@ fn start_preflight(input: &ReconcileInput<'_>, run: &ValidRun, identity: &JobIde
         worker: &worker(input, run),
         settings: input.settings,
     };
-    let mut actions = Actions::only(unchanged_or_waiting(input, Vec::new()));
-    actions.create.push(JobCreation {
+    let creation = JobCreation {
         task: advance::missing_map(input, common, identity, spec_text(run.name(), run.spec())),
         job: Some(preflight(common, identity)),
-    });
-    actions
+    };
+    Actions {
+        create: vec![creation],
+        ..unchanged_or_waiting(input, Vec::new())
+    }
 }
 
 /// Returns the worker that an accepted run is pinned to.
@@ -157,19 +156,15 @@ fn waiting(degradations: Vec<Degradation>) -> StatusUpdate {
     }
 }
 
-/// Returns the update while a preflight runs: the errors of a rejected spec stay in the status.
-fn unchanged_or_waiting(
-    input: &ReconcileInput<'_>,
-    degradations: Vec<Degradation>,
-) -> StatusUpdate {
+/// Returns the actions while a preflight runs: the errors of a rejected spec stay in the status.
+fn unchanged_or_waiting(input: &ReconcileInput<'_>, degradations: Vec<Degradation>) -> Actions {
     let status = input.run.status.as_ref();
     let is_invalid = status.is_some_and(|status| {
         status.observed_generation == input.run.metadata.generation
             && status_of(&status.conditions, ACCEPTED) == Some("False")
     });
-    if is_invalid && degradations.is_empty() {
-        StatusUpdate::Unchanged
-    } else {
-        waiting(degradations)
-    }
+    Actions::only(match is_invalid && degradations.is_empty() {
+        true => StatusUpdate::Unchanged,
+        false => waiting(degradations),
+    })
 }

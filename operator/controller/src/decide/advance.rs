@@ -185,37 +185,30 @@ fn start(
             continue;
         }
         let stage = StageJobs::new(input, record, task);
-        let next = match stage.next_action(record) {
+        let (starts, identity, shards) = match stage.next_action(record) {
             NextAction::Start {
                 identity,
                 shard_indexes,
-            } => Some((identity, shard_indexes)),
+            } => (true, identity, shard_indexes),
             NextAction::Backoff {
                 retry_at_millis,
                 message,
             } => {
                 let message = format!("{}: {message}; retrying with backoff", task.id);
                 degradations.push(Degradation::new(reason::WORKERS_FAILING, message));
-                let left = retry_at_millis - input.now_millis;
-                if left > 0 {
-                    actions.requeue_in(left);
-                }
                 let retry = JobIdentity {
                     attempt: stage.next_attempt(),
                     ..identity_of(task)
                 };
-                (left <= 0).then_some((retry, None))
+                let is_due = actions.is_due(retry_at_millis - input.now_millis);
+                (is_due, retry, None)
             }
-            _ => None,
+            _ => (false, identity_of(task), None),
         };
-        let is_active = stage.jobs.iter().any(|job| job.is_active());
-        let identity = next.as_ref().map(|(identity, _)| identity.clone());
-        let identity = identity.unwrap_or_else(|| identity_of(task));
         // The pods of an active Job wait for its task if that was deleted.
-        let map = missing_map(input, common, &identity, task_text(task))
-            .filter(|_| next.is_some() || is_active);
-        let job =
-            next.map(|(identity, shards)| stage_job(common, &identity, task, shards.as_ref()));
+        let needs_task = starts || stage.jobs.iter().any(|job| job.is_active());
+        let map = missing_map(input, common, &identity, task_text(task)).filter(|_| needs_task);
+        let job = starts.then(|| stage_job(common, &identity, task, shards.as_ref()));
         if map.is_some() || job.is_some() {
             actions.create.push(JobCreation { task: map, job });
         }
@@ -270,11 +263,7 @@ fn expire(input: &ReconcileInput<'_>, run: &ValidRun, plan: &Plan, actions: &mut
         .min();
     // It starts with the condition that shows the end.
     let Some(ended) = ended else { return false };
-    let left = ended + i64::from(ttl) * 1000 - input.now_millis;
-    if left > 0 {
-        actions.requeue_in(left);
-    }
-    left <= 0
+    actions.is_due(ended + i64::from(ttl) * 1000 - input.now_millis)
 }
 
 /// Requeues the run for what follows from the passing of time: deadline, budget, stuck pods, usage of ended Jobs.

@@ -145,6 +145,14 @@ impl Actions {
         let wait = Duration::from_millis(u64::try_from(millis.max(500)).unwrap_or(500));
         self.requeue_after = self.requeue_after.min(wait);
     }
+
+    /// Whether none of a wait is left; requeues the run at its end otherwise.
+    fn is_due(&mut self, left_millis: i64) -> bool {
+        if left_millis > 0 {
+            self.requeue_in(left_millis);
+        }
+        left_millis <= 0
+    }
 }
 
 impl StatusUpdate {

@@ -35,10 +35,7 @@ pub(super) fn collect(input: &ReconcileInput<'_>, saved: &RunRecord, actions: &m
         let Some(ended) = job.finished_at_millis.filter(|_| is_on_record && has_pods) else {
             continue;
         };
-        let left = ended + COLLECTABLE_AFTER_MILLIS - input.now_millis;
-        if left > 0 {
-            actions.requeue_in(left);
-        } else {
+        if actions.is_due(ended + COLLECTABLE_AFTER_MILLIS - input.now_millis) {
             actions.collectable.insert(job.uid.clone());
         }
     }

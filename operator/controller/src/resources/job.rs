@@ -34,16 +34,11 @@ const QUEUE: &str = "kueue.x-k8s.io/queue-name";
 pub fn preflight(common: Common<'_>, identity: &JobIdentity) -> Job {
     let spec = common.spec;
     let models = spec.models.iter().map(|model| model.located());
-    let seeds = spec
-        .seed_questions
-        .iter()
-        .map(|file| file.location().located());
-    let benchmarks = spec
-        .benchmarks()
-        .iter()
-        .map(|file| file.location().located());
+    let seeds = spec.seed_questions.iter().map(|file| file.location());
+    let benchmarks = spec.benchmarks().iter().map(|file| file.location());
+    let files = seeds.chain(benchmarks).map(|place| place.located());
     let places = [spec.workspace.located(), spec.output.located()];
-    let located = models.chain(seeds).chain(benchmarks).chain(places);
+    let located = models.chain(files).chain(places);
     let file = format!("{TASK_FOLDER}/{}", task_file(identity));
     let work = PodWork {
         identity,
@@ -53,15 +48,14 @@ pub fn preflight(common: Common<'_>, identity: &JobIdentity) -> Job {
         server: None,
         fetches: spec.models.iter().any(|model| model.fetched().is_some()),
     };
-    let shape = JobShape {
-        completions: count(parts(spec).len()),
-        parallelism: i32::MAX,
-        retries: SEAL_RETRIES,
-        max_failed: None,
-        ttl_seconds: PREFLIGHT_TTL_SECONDS,
-        shard_indexes: None,
+    let shape = JobSpec {
+        completions: i32::try_from(parts(spec).len()).ok(),
+        parallelism: Some(i32::MAX),
+        backoff_limit_per_index: i32::try_from(SEAL_RETRIES).ok(),
+        ttl_seconds_after_finished: Some(PREFLIGHT_TTL_SECONDS),
+        ..JobSpec::default()
     };
-    job(common, shape, work)
+    job(common, shape, None, work)
 }
 
 /// Returns the Job of `identity`, for the stage of `task`. `shard_indexes`: its shards, `None` for all.
@@ -105,22 +99,21 @@ pub fn stage(
     };
     let percent = common.spec.failure_policy.as_ref();
     let percent = percent.and_then(|policy| policy.max_failed_shards_percent);
-    let shape = JobShape {
-        completions: match (is_seal, shard_indexes) {
-            (true, _) => 1,
-            (false, Some(shard_indexes)) => count(shard_indexes.len()),
-            (false, None) => i32::try_from(task.shards()).unwrap_or(i32::MAX),
-        },
-        parallelism: parallelism(common.spec, identity),
-        retries: match is_seal {
-            true => SEAL_RETRIES,
-            false => common.settings.shard_retries,
-        },
-        max_failed: is_run.then(|| allowed(task.shards(), percent.unwrap_or(DEFAULT_PERCENT))),
-        ttl_seconds: common.settings.job_ttl_seconds,
-        shard_indexes: shard_indexes.map(indexes::format),
+    let max_failed = || allowed(task.shards(), percent.unwrap_or(DEFAULT_PERCENT));
+    let (completions, retries) = match (is_seal, shard_indexes) {
+        (true, _) => (Ok(1), SEAL_RETRIES),
+        (_, Some(set)) => (i32::try_from(set.len()), common.settings.shard_retries),
+        (_, None) => (i32::try_from(task.shards()), common.settings.shard_retries),
     };
-    job(common, shape, work)
+    let shape = JobSpec {
+        completions: Some(completions.unwrap_or(i32::MAX)),
+        parallelism: Some(parallelism(common.spec, identity)),
+        backoff_limit_per_index: i32::try_from(retries).ok(),
+        max_failed_indexes: is_run.then(max_failed),
+        ttl_seconds_after_finished: Some(common.settings.job_ttl_seconds),
+        ..JobSpec::default()
+    };
+    job(common, shape, shard_indexes.map(indexes::format), work)
 }
 
 /// Returns from where the pods of `identity` mount the task `text`.
@@ -151,22 +144,18 @@ pub fn parallelism(spec: &SynthesisRunSpec, identity: &JobIdentity) -> i32 {
     }
 }
 
-/// Parameters by which the Jobs of a run differ, beside those of their pods.
-struct JobShape {
-    completions: i32,
-    parallelism: i32,
-    retries: u32,
-    max_failed: Option<i32>,
-    ttl_seconds: i32,
+/// Completes `shape`, which holds what differs between Jobs, to the Job of `work`.
+fn job(
+    common: Common<'_>,
+    shape: JobSpec,
     shard_indexes: Option<String>,
-}
-
-fn job(common: Common<'_>, shape: JobShape, mut work: PodWork<'_>) -> Job {
+    mut work: PodWork<'_>,
+) -> Job {
     let (owner, identity) = (common.owner, work.identity);
     work.arguments.extend(["--report".into(), REPORT.into()]);
     let labels = identity.labels(&owner.name, &owner.uid);
     let mut annotations = BTreeMap::from([(KEY.to_string(), identity.key.clone())]);
-    annotations.extend(shape.shard_indexes.map(|set| (SHARD_INDEXES.into(), set)));
+    annotations.extend(shard_indexes.map(|set| (SHARD_INDEXES.into(), set)));
     let mut pod_annotations = annotations.clone();
     pod_annotations.extend(disruption_annotations(identity));
     if let TaskSource::Annotation(text) = &work.task {
@@ -181,19 +170,17 @@ fn job(common: Common<'_>, shape: JobShape, mut work: PodWork<'_>) -> Job {
         None => &[CONTAINER],
     };
     let name = identity.job_name(&owner.name, &owner.uid);
+    let completions = shape.completions.unwrap_or(i32::MAX).max(1);
     Job {
         metadata: owner.metadata(name, job_labels, annotations),
         spec: Some(JobSpec {
             completion_mode: Some("Indexed".into()),
-            completions: Some(shape.completions.max(1)),
-            parallelism: Some(shape.parallelism.clamp(1, shape.completions.max(1))),
-            backoff_limit_per_index: i32::try_from(shape.retries).ok(),
-            max_failed_indexes: shape.max_failed,
+            completions: Some(completions),
+            parallelism: shape.parallelism.map(|pods| pods.clamp(1, completions)),
             pod_failure_policy: Some(failure_policy(reporting)),
             pod_replacement_policy: Some("Failed".into()),
             // Kueue unsuspends it; the controller never sets this field again.
             suspend: Some(is_queued),
-            ttl_seconds_after_finished: Some(shape.ttl_seconds),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(labels),
@@ -202,7 +189,7 @@ fn job(common: Common<'_>, shape: JobShape, mut work: PodWork<'_>) -> Job {
                 }),
                 spec: Some(pod(common, work)),
             },
-            ..JobSpec::default()
+            ..shape
         }),
         status: None,
     }
@@ -224,8 +211,4 @@ fn failure_policy(containers: &[&str]) -> PodFailurePolicy {
         rules.push(code(container, "FailIndex", SHARD_FAILED_PERMANENTLY));
     }
     object(json!({"rules": rules}))
-}
-
-fn count(length: usize) -> i32 {
-    i32::try_from(length).unwrap_or(i32::MAX)
 }

@@ -113,9 +113,8 @@ pub fn pod(common: Common<'_>, work: PodWork<'_>) -> PodSpec {
         server::sidecars(&mut container, server, file, given)
     });
     let pull_secrets = settings.image_pull_secrets.iter();
-    let pull_secrets: Vec<LocalObjectReference> = pull_secrets
-        .map(|name| LocalObjectReference { name: name.clone() })
-        .collect();
+    let pull_secrets = pull_secrets.map(|name| LocalObjectReference { name: name.clone() });
+    let pull_secrets: Vec<_> = pull_secrets.collect();
     PodSpec {
         automount_service_account_token: Some(false),
         init_containers: before,
@@ -143,10 +142,10 @@ pub fn pod(common: Common<'_>, work: PodWork<'_>) -> PodSpec {
 
 /// Whether `identity` may use the endpoint, or the hub, of the model called `model`.
 fn asks(spec: &SynthesisRunSpec, identity: &JobIdentity, model: &str) -> bool {
-    match (identity.purpose, identity.stage()) {
+    match (identity.purpose, &identity.id) {
         (Purpose::Preflight, _) => true,
-        (Purpose::Run, Some(stage)) => spec
-            .model_of(stage, identity.generator())
+        (Purpose::Run, Some(id)) => spec
+            .model_of(id.stage, id.generator.as_deref())
             .is_some_and(|used| used.name == model),
         _ => false,
     }
@@ -156,13 +155,12 @@ fn asks(spec: &SynthesisRunSpec, identity: &JobIdentity, model: &str) -> bool {
 pub fn disruption_annotations(identity: &JobIdentity) -> BTreeMap<String, String> {
     let trains =
         identity.purpose == Purpose::Run && identity.stage().is_some_and(Stage::makes_a_model);
-    let kept = [
+    let annotations = [
         ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
         ("karpenter.sh/do-not-disrupt", "true"),
     ];
-    let kept = kept.into_iter().filter(|_| trains);
-    kept.map(|(name, value)| (name.into(), value.into()))
-        .collect()
+    let annotations = annotations.map(|(name, value)| (name.into(), value.into()));
+    annotations.into_iter().filter(|_| trains).collect()
 }
 
 fn resources(pods: &PodSettings) -> ResourceRequirements {
