@@ -11,6 +11,7 @@ use scalequest_crds::v1alpha1::StageId;
 use super::{Display, Event};
 
 /// Draws bars on standard error.
+#[derive(Default)]
 pub struct Bars {
     all: MultiProgress,
     stages: BTreeMap<StageId, ProgressBar>,
@@ -20,23 +21,10 @@ pub struct Bars {
 }
 
 impl Bars {
-    /// A display that draws bars.
-    pub fn new() -> Self {
-        Bars {
-            all: MultiProgress::new(),
-            stages: BTreeMap::new(),
-            accepted: None,
-            preflight: None,
-        }
-    }
-
-    fn bar(&mut self, name: &StageId, total: i64) -> &ProgressBar {
+    fn bar(&mut self, name: &StageId) -> &ProgressBar {
         let all = &self.all;
         self.stages.entry(name.clone()).or_insert_with(|| {
-            let bar = all
-                .insert(0, ProgressBar::new(unsigned(total)))
-                .with_prefix(name.to_string());
-            bar.set_style(style("{prefix:>26} {bar:24.cyan/blue} {msg}"));
+            let bar = all.insert(0, bar(&name.to_string(), "cyan/blue", ""));
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         })
@@ -65,16 +53,13 @@ impl Display for Bars {
     fn show(&mut self, event: &Event) {
         match event {
             Event::Preflight { progress } => {
-                let all = &self.all;
-                let bar = self.preflight.get_or_insert_with(|| {
-                    let bar = all.add(ProgressBar::new(1));
-                    bar.set_style(style("{prefix:>26} {bar:24.cyan/blue} {pos}/{len} {msg}"));
-                    bar
-                });
-                bar.set_prefix("before the run");
+                let add = || {
+                    self.all
+                        .add(bar("before the run", "cyan/blue", "{pos}/{len} "))
+                };
+                let bar = self.preflight.get_or_insert_with(add);
                 bar.set_message(progress.activity.clone());
-                bar.set_length(unsigned(progress.total.max(progress.done).max(1)));
-                bar.set_position(unsigned(progress.done));
+                set(bar, progress.done, progress.total.max(progress.done).max(1));
             }
             Event::RunStarted { .. } => {
                 if let Some(bar) = self.preflight.take() {
@@ -82,13 +67,10 @@ impl Display for Bars {
                 }
                 self.print_line(event);
             }
-            Event::StageStarted { name, rows, .. } => {
-                self.bar(name, *rows).set_message("starts");
-            }
+            Event::StageStarted { name, .. } => self.bar(name).set_message("starts"),
             Event::StageProgressed { name, progress } => {
-                let bar = self.bar(name, progress.total);
-                bar.set_length(unsigned(progress.total.max(progress.done).max(1)));
-                bar.set_position(unsigned(progress.done));
+                let bar = self.bar(name);
+                set(bar, progress.done, progress.total.max(progress.done).max(1));
                 bar.set_message(progress_sentence(progress));
             }
             Event::StageSealed { name, .. } => {
@@ -99,19 +81,12 @@ impl Display for Bars {
             }
             Event::Status { status } => {
                 if let Some(progress) = &status.progress {
-                    let all = &self.all;
-                    let bar = self.accepted.get_or_insert_with(|| {
-                        let bar = all.add(ProgressBar::new(1)).with_prefix("accepted");
-                        bar.set_style(style("{prefix:>26} {bar:24.green/white} {pos}/{len} {msg}"));
-                        bar
-                    });
-                    bar.set_length(unsigned(progress.target));
-                    bar.set_position(unsigned(progress.accepted));
+                    let add = || self.all.add(bar("accepted", "green/white", "{pos}/{len} "));
+                    let bar = self.accepted.get_or_insert_with(add);
+                    set(bar, progress.accepted, progress.target);
+                    let left = progress.eta.as_ref();
                     bar.set_message(
-                        progress
-                            .eta
-                            .as_ref()
-                            .map(|eta| format!("about {eta} left"))
+                        left.map(|eta| format!("about {eta} left"))
                             .unwrap_or_default(),
                     );
                 }
@@ -128,10 +103,16 @@ impl Drop for Bars {
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+/// A bar in `colours`, with `figures` between it and its message.
+fn bar(prefix: &str, colours: &str, figures: &str) -> ProgressBar {
+    let template = format!("{{prefix:>26}} {{bar:24.{colours}}} {figures}{{msg}}");
+    let style = ProgressStyle::with_template(&template);
+    ProgressBar::new(1)
+        .with_prefix(prefix.to_string())
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
+fn set(bar: &ProgressBar, done: i64, total: i64) {
+    bar.set_length(u64::try_from(total).unwrap_or(0));
+    bar.set_position(u64::try_from(done).unwrap_or(0));
 }

@@ -7,20 +7,13 @@ use serde::Serialize;
 use super::{Display, Event};
 
 /// Writes JSON lines to standard error.
-pub struct Json {}
+pub struct Json;
 
 #[derive(Serialize)]
 struct Line<'a> {
     time: jiff::Timestamp,
     #[serde(flatten)]
     event: &'a Event,
-}
-
-impl Json {
-    /// A display that writes JSON lines.
-    pub fn new() -> Self {
-        Json {}
-    }
 }
 
 impl Display for Json {

@@ -13,6 +13,7 @@ use super::{Display, Event};
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Writes lines to standard error.
+#[derive(Default)]
 pub struct Lines {
     printed_at: BTreeMap<StageId, Instant>,
     /// The activity of the preflight that was printed last, and when.
@@ -20,14 +21,6 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// A display that writes plain lines.
-    pub fn new() -> Self {
-        Lines {
-            printed_at: BTreeMap::new(),
-            preflight: None,
-        }
-    }
-
     fn is_too_soon(&mut self, event: &Event) -> bool {
         match event {
             Event::Preflight { progress } => {

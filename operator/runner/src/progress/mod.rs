@@ -14,14 +14,14 @@ use scalequest_crds::protocol::progress::Progress;
 use scalequest_crds::protocol::report::Counts;
 use scalequest_crds::v1alpha1::StageId;
 use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use bars::Bars;
 use json::Json;
 use lines::Lines;
 
 /// How far a stage under way is: its finished shards, and what the running ones say.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StageProgress {
     /// What it does now.
@@ -60,7 +60,7 @@ impl StageProgress {
 }
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     tag = "event",
     rename_all = "camelCase",
@@ -188,8 +188,8 @@ pub enum LogFormat {
 /// apart, so there are none then.
 pub fn display(format: LogFormat, chatty: bool) -> Box<dyn Display> {
     match format {
-        LogFormat::Json => Box::new(Json::new()),
-        LogFormat::Text if std::io::stderr().is_terminal() && !chatty => Box::new(Bars::new()),
-        LogFormat::Text => Box::new(Lines::new()),
+        LogFormat::Json => Box::new(Json),
+        LogFormat::Text if std::io::stderr().is_terminal() && !chatty => Box::new(Bars::default()),
+        LogFormat::Text => Box::new(Lines::default()),
     }
 }
