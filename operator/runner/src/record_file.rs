@@ -36,7 +36,7 @@ fn open(text: &str) -> Option<&str> {
 }
 
 /// The result of loading a record.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loaded {
     /// The record, or the one before it.
     pub record: Option<RunRecord>,
@@ -51,7 +51,6 @@ pub struct Loaded {
 pub fn load(directory: &Path) -> Result<Loaded, String> {
     let path = directory.join(RECORD_FILE);
     let problem = match read(&path)? {
-        None => None,
         Some(Ok(record)) => {
             return Ok(Loaded {
                 record: Some(record),
@@ -59,26 +58,21 @@ pub fn load(directory: &Path) -> Result<Loaded, String> {
             });
         }
         Some(Err(problem)) => Some(problem),
+        None => None,
     };
     let before = read(&directory.join(PREVIOUS))?.and_then(Result::ok);
-    let corruption = match (problem, before.is_some()) {
-        (None, false) => None,
-        (None, true) => Some(format!(
-            "{} is gone; resuming from the record before it",
-            path.display()
-        )),
-        (Some(problem), true) => Some(format!(
-            "{} is corrupt ({problem}); resuming from the record before it",
-            path.display()
-        )),
-        (Some(problem), false) => Some(format!(
-            "{} is corrupt ({problem}); it is rebuilt from the spec and the workspace",
-            path.display()
-        )),
+    let state = match problem {
+        Some(problem) => format!("{} is corrupt ({problem})", path.display()),
+        None if before.is_none() => return Ok(Loaded::default()),
+        None => format!("{} is gone", path.display()),
+    };
+    let remedy = match before {
+        Some(_) => "resuming from the record before it",
+        None => "it is rebuilt from the spec and the workspace",
     };
     Ok(Loaded {
         record: before,
-        corruption,
+        corruption: Some(format!("{state}; {remedy}")),
     })
 }
 
@@ -111,25 +105,20 @@ pub fn quarantine(directory: &Path) -> io::Result<Option<PathBuf>> {
     if !path.exists() {
         return Ok(None);
     }
-    let free = (1..)
-        .map(|n| directory.join(format!("record.corrupt-{n}.json")))
-        .find(|path| !path.exists());
-    let quarantined = free.unwrap_or_else(|| directory.join("record.corrupt.json"));
-    fs::rename(&path, &quarantined)?;
-    Ok(Some(quarantined))
+    let mut names = (1..).map(|n| directory.join(format!("record.corrupt-{n}.json")));
+    let free = names.find(|path| !path.exists());
+    free.map(|quarantined| fs::rename(&path, &quarantined).map(|()| quarantined))
+        .transpose()
 }
 
 /// Writes the record; the one that was there becomes the one before it.
 pub fn save(directory: &Path, record: &RunRecord) -> io::Result<()> {
     let path = directory.join(RECORD_FILE);
-    let previous = directory.join(PREVIOUS);
-    let quarantined = directory.join("record.previous.tmp");
-    let _ = fs::remove_file(&quarantined);
-    match fs::hard_link(&path, &quarantined) {
-        Ok(()) => fs::rename(&quarantined, &previous)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        // A file system without links: the record alone has to do.
-        Err(_) => {}
+    let linked = directory.join("record.previous.tmp");
+    let _ = fs::remove_file(&linked);
+    // On a file system without links the record alone has to do.
+    if fs::hard_link(&path, &linked).is_ok() {
+        fs::rename(&linked, directory.join(PREVIOUS))?;
     }
     replace_file(&path, wrap(&record.to_json()).as_bytes())
 }
