@@ -10,15 +10,6 @@ use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::StorageLocation;
 use serde_json::Value;
 
-/// Where a place is, as a worker is told: the directory or the URI.
-pub fn location(place: &StorageLocation) -> &str {
-    place
-        .path
-        .as_deref()
-        .or(place.uri.as_deref())
-        .unwrap_or_default()
-}
-
 /// The directory that holds a workspace's `runs/`: the workspace itself or, for one in an object store, a directory of its own
 /// in the user's state directory.
 pub fn state_directory(workspace: &StorageLocation) -> PathBuf {
@@ -33,7 +24,7 @@ pub fn state_directory(workspace: &StorageLocation) -> PathBuf {
     let state = named("XDG_STATE_HOME")
         .or_else(|| Some(named("HOME")?.join(".local/state")))
         .unwrap_or_else(std::env::temp_dir);
-    let digest = sha256_hex(location(workspace).trim_end_matches('/').as_bytes());
+    let digest = sha256_hex(workspace.shown().trim_end_matches('/').as_bytes());
     state.join("scalequest").join(&digest[..16])
 }
 
@@ -42,43 +33,72 @@ pub fn run_directory(state: &Path, run: &str) -> PathBuf {
     state.join("runs").join(run)
 }
 
+/// Names of the runs that a state directory holds, in order.
+///
+/// # Errors
+/// The directory is there and cannot be read; for users.
+pub fn runs(state: &Path) -> Result<Vec<String>, String> {
+    directories(&state.join("runs"))
+}
+
+/// Names of the directories in `path`, in order; none if it does not exist.
+///
+/// # Errors
+/// It is there and cannot be read; for users.
+pub fn directories(path: &Path) -> Result<Vec<String>, String> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+    };
+    let mut names: Vec<_> = entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
 /// Checks workspace and output of a run of this name.
 pub fn check_locations(
     run: &str,
     workspace: &StorageLocation,
     output: &StorageLocation,
 ) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let mut error = |field: &str, message: String| {
-        errors.push(FieldError {
-            field: field.into(),
-            message,
-        })
+    let workspace = workspace.path.as_deref().map(Path::new);
+    let output = output.path.as_deref().map(Path::new);
+    let checks = [
+        ("spec.workspace.path", workspace.map(check_writable)),
+        (
+            "spec.output.path",
+            output.map(|output| check_output(run, workspace, output)),
+        ),
+    ];
+    let error = |(field, check): (&str, Option<Result<(), String>>)| {
+        let message = check?.err()?;
+        let field = field.to_string();
+        Some(FieldError { field, message })
     };
-    if let Some(path) = workspace.path.as_deref().map(Path::new)
-        && let Err(message) = check_writable(path)
-    {
-        error("spec.workspace.path", message);
-    }
-    if let Some(path) = output.path.as_deref().map(Path::new) {
-        match check_writable(path).and_then(|()| check_owner(path, run)) {
-            Err(message) => error("spec.output.path", message),
-            Ok(()) => {
-                if let Some(workspace) = workspace.path.as_deref().map(Path::new)
-                    && (whole(path).starts_with(whole(workspace))
-                        || whole(workspace).starts_with(whole(path)))
-                {
-                    let message = format!(
-                        "output {} and workspace {} lie in each other: give each a directory of its own",
-                        path.display(),
-                        workspace.display()
-                    );
-                    error("spec.output.path", message);
-                }
-            }
+    checks.into_iter().filter_map(error).collect()
+}
+
+fn check_output(run: &str, workspace: Option<&Path>, output: &Path) -> Result<(), String> {
+    check_writable(output)?;
+    check_owner(output, run)?;
+    match workspace {
+        Some(workspace)
+            if whole(output).starts_with(whole(workspace))
+                || whole(workspace).starts_with(whole(output)) =>
+        {
+            Err(format!(
+                "output {} and workspace {} lie in each other: give each a directory of its own",
+                output.display(),
+                workspace.display()
+            ))
         }
+        _ => Ok(()),
     }
-    errors
 }
 
 /// The path without `.`, `..` and links, as far as it exists.
@@ -134,35 +154,15 @@ fn check_writable(path: &Path) -> Result<(), String> {
     Err(format!("no part of {} exists", absolute.display()))
 }
 
-/// Whether the output directory is free, or holds the dataset of the run itself.
+/// Checks that the output directory is free, or holds the dataset of the run itself.
 fn check_owner(path: &Path, run: &str) -> Result<(), String> {
-    let mut entries = match fs::read_dir(path) {
-        Ok(entries) => entries.filter_map(Result::ok).filter(|entry| {
-            !entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with(".scalequest-")
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
-    };
-    if entries.next().is_none() {
-        return Ok(());
-    }
-    let manifest = path.join("manifest.json");
     let advice = "choose an empty directory, or remove it if it is no longer needed";
+    let manifest = path.join("manifest.json");
     let text = match fs::read(&manifest) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // A publication that was interrupted has written data but no manifest yet.
-            let entries = fs::read_dir(path)
-                .into_iter()
-                .flatten()
-                .filter_map(Result::ok);
-            let foreign = entries
-                .map(|entry| entry.path())
-                .find(|path| !is_ours(path));
-            return match foreign {
+            return match foreign_file(path)? {
                 None => Ok(()),
                 Some(foreign) => Err(format!(
                     "{} holds {}, which is of no dataset of this run: {advice}",
@@ -173,10 +173,8 @@ fn check_owner(path: &Path, run: &str) -> Result<(), String> {
         }
         Err(error) => return Err(format!("cannot read {}: {error}", manifest.display())),
     };
-    let owner = serde_json::from_slice::<Value>(&text)
-        .ok()
-        .and_then(|value| Some(value.get("name")?.as_str()?.to_string()));
-    match owner {
+    let owner: Value = serde_json::from_slice(&text).unwrap_or_default();
+    match owner["name"].as_str() {
         Some(name) if name == run => Ok(()),
         Some(name) => Err(format!(
             "{} holds the dataset of run `{name}`: {advice}",
@@ -186,6 +184,18 @@ fn check_owner(path: &Path, run: &str) -> Result<(), String> {
             "{} is no manifest of ours: {advice}",
             manifest.display()
         )),
+    }
+}
+
+/// The first file of an output directory that no publication has written.
+fn foreign_file(path: &Path) -> Result<Option<PathBuf>, String> {
+    match fs::read_dir(path) {
+        Ok(entries) => {
+            let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+            Ok(paths.find(|path| !is_ours(path)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
     }
 }
 

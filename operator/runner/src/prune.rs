@@ -6,11 +6,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use scalequest_core::record::RunRecord;
 use scalequest_crds::v1alpha1::Stage;
 
+use super::locations::{directories, run_directory, runs};
 use super::lock::Lock;
 use super::record_file;
-use scalequest_core::record::RunRecord;
 
 /// Something that may be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub struct Removable {
     /// A directory.
     pub path: PathBuf,
     /// Why it may go.
-    pub reason: String,
+    pub reason: &'static str,
     /// Bytes of all files in it.
     pub bytes: u64,
     /// The lock of its stage, which must be had before it goes.
@@ -38,7 +39,7 @@ pub struct GcPlan {
 
 /// The lock that a runner holds while it works on a stage.
 pub fn stage_lock(state: &Path, stage: Stage, key: &str) -> PathBuf {
-    state.join("locks").join(format!("{}-{key}", stage.slug()))
+    state.join("locks").join(name(stage, key))
 }
 
 /// Finds what may be removed from `workspace`, without the runs in `forget`.
@@ -54,16 +55,16 @@ pub fn plan_gc(workspace: &Path, forget: &[String]) -> Result<GcPlan, String> {
     }
     let mut plan = GcPlan::default();
     let mut kept = BTreeSet::new();
-    let names = list(&workspace.join("runs"))?;
-    if let Some(unknown) = forget.iter().find(|name| !names.contains(name)) {
+    let runs = runs(workspace)?;
+    if let Some(unknown) = forget.iter().find(|name| !runs.contains(name)) {
         return Err(format!(
             "{} holds no run `{unknown}`; it holds: {}",
             workspace.display(),
-            names.join(", ")
+            runs.join(", ")
         ));
     }
-    for name in names {
-        let directory = workspace.join("runs").join(&name);
+    for name in runs {
+        let directory = run_directory(workspace, &name);
         if forget.contains(&name) {
             if Lock::is_held(&directory.join("lock")) {
                 return Err(format!(
@@ -75,7 +76,7 @@ pub fn plan_gc(workspace: &Path, forget: &[String]) -> Result<GcPlan, String> {
         let loaded = record_file::load(&directory)?;
         match (loaded.record, loaded.corruption) {
             (Some(record), None) => {
-                kept.extend(keys(&record));
+                kept.extend(names(&record));
                 plan.runs.push(name);
             }
             (None, None) => {}
@@ -86,33 +87,30 @@ pub fn plan_gc(workspace: &Path, forget: &[String]) -> Result<GcPlan, String> {
             }
         }
     }
-    for name in list(&workspace.join("stages"))? {
-        let path = workspace.join("stages").join(&name);
+    let stages = workspace.join("stages");
+    for name in directories(&stages)? {
         let Some((stage, key)) = parse_name(&name) else {
             continue;
         };
-        let lock = stage_lock(workspace, stage, key);
-        if !kept.contains(&name) {
-            plan.removable.push(Removable {
-                bytes: size(&path),
-                path,
-                reason: "no kept run refers to it".into(),
-                lock,
-            });
-            continue;
-        }
+        let path = stages.join(&name);
         let checkpoint = path.join("checkpoint");
-        plan.kept_bytes += size(&path);
-        if path.join("sealed.json").is_file() && checkpoint.is_dir() {
+        let all = size(&path);
+        let (path, bytes, reason) = if !kept.contains(&name) {
+            (path, all, "no kept run refers to it")
+        } else if path.join("sealed.json").is_file() && checkpoint.is_dir() {
             let bytes = size(&checkpoint);
-            plan.kept_bytes -= bytes;
-            plan.removable.push(Removable {
-                bytes,
-                path: checkpoint,
-                reason: "checkpoint of a finished stage".into(),
-                lock,
-            });
-        }
+            (checkpoint, bytes, "checkpoint of a finished stage")
+        } else {
+            plan.kept_bytes += all;
+            continue;
+        };
+        plan.kept_bytes += all - bytes;
+        plan.removable.push(Removable {
+            path,
+            reason,
+            bytes,
+            lock: stage_lock(workspace, stage, key),
+        });
     }
     Ok(plan)
 }
@@ -125,7 +123,7 @@ pub fn remove(workspace: &Path, plan: &GcPlan, forget: &[String]) -> Result<Vec<
     let failed =
         |path: &Path, error: io::Error| format!("cannot remove {}: {error}", path.display());
     for name in forget {
-        let directory = workspace.join("runs").join(name);
+        let directory = run_directory(workspace, name);
         fs::remove_dir_all(&directory).map_err(|error| failed(&directory, error))?;
     }
     let locks = workspace.join("locks");
@@ -144,46 +142,22 @@ pub fn remove(workspace: &Path, plan: &GcPlan, forget: &[String]) -> Result<Vec<
 }
 
 /// Directory names `<stage>-<key>` of every stage that a record refers to.
-fn keys(record: &RunRecord) -> BTreeSet<String> {
-    let name = |stage: Stage, key: &str| format!("{}-{key}", stage.slug());
-    let mut names: BTreeSet<_> = record
-        .stages
-        .iter()
+fn names(record: &RunRecord) -> impl Iterator<Item = String> + '_ {
+    let stages = record.stages.iter();
+    let publications = record.publication.iter();
+    stages
         .map(|stage| name(stage.id.stage, &stage.key))
-        .collect();
-    names.extend(
-        record
-            .publication
-            .iter()
-            .map(|publication| name(Stage::Publish, &publication.key)),
-    );
-    names
+        .chain(publications.map(|publication| name(Stage::Publish, &publication.key)))
+}
+
+fn name(stage: Stage, key: &str) -> String {
+    format!("{}-{key}", stage.slug())
 }
 
 fn parse_name(name: &str) -> Option<(Stage, &str)> {
     let (slug, key) = name.rsplit_once('-')?;
     let stage = Stage::ALL.into_iter().find(|stage| stage.slug() == slug)?;
     (key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some((stage, key))
-}
-
-fn list(directory: &Path) -> Result<Vec<String>, String> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(format!("cannot read {}: {error}", directory.display())),
-    };
-    let mut names: Vec<_> = entries
-        .filter_map(|entry| {
-            entry
-                .ok()
-                .filter(|entry| entry.path().is_dir())?
-                .file_name()
-                .into_string()
-                .ok()
-        })
-        .collect();
-    names.sort();
-    Ok(names)
 }
 
 fn size(path: &Path) -> u64 {
@@ -238,7 +212,7 @@ mod tests {
         directory
     }
 
-    fn names(plan: &GcPlan, root: &Path) -> Vec<String> {
+    fn removable(plan: &GcPlan, root: &Path) -> Vec<String> {
         plan.removable
             .iter()
             .map(|each| each.path.strip_prefix(root).unwrap().display().to_string())
@@ -250,7 +224,7 @@ mod tests {
         let directory = workspace();
         let found = plan_gc(directory.path(), &[]).unwrap();
         assert_eq!(
-            names(&found, directory.path()),
+            removable(&found, directory.path()),
             [
                 format!("stages/judge-{KEPT}/checkpoint"),
                 format!("stages/score-{LOOSE}")
