@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use scalequest_controller::names::OPERATOR;
 use scalequest_core::estimate::assume;
 use scalequest_core::retry::SHARD_RETRIES;
+use scalequest_runner::options::Options;
 use scalequest_runner::progress::LogFormat;
 
 const ABOUT: &str = "Makes datasets of reasoning questions and responses, as a SynthesisRun describes them, on this machine";
@@ -85,19 +87,19 @@ better estimate into its status.";
 
 /// What may be stated to `plan`, from the table of names.
 fn plan_after() -> String {
-    let mut text = String::from("What --assume may state:\n");
-    for (name, description) in assume::names() {
-        text.push_str(&format!("  {name:16} {description}\n"));
-    }
-    text.push_str(
-        "
+    let names: String = assume::names()
+        .map(|(name, description)| format!("  {name:16} {description}\n"))
+        .collect();
+    format!(
+        "\
+What --assume may state:
+{names}
 Examples:
   scalequest plan -f run.yaml
   scalequest-worker bench --model models/m.gguf --save m-profile.json
   scalequest plan -f run.yaml --profile m-profile.json
-  scalequest plan -f run.yaml --assume yield=0.09,questionTokens=40",
-    );
-    text
+  scalequest plan -f run.yaml --assume yield=0.09,questionTokens=40"
+    )
 }
 
 const STATUS_HELP: &str = "\
@@ -209,25 +211,8 @@ pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) spec: SpecArgument,
 
-    /// Most workers at once [default: as many as memory and cores allow]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) workers: Option<u32>,
-
-    /// Cores that the workers share [default: all that this process may use]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) cores: Option<u32>,
-
-    /// Memory that the workers share, e.g. 6GiB [default: what is available, less a tenth]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(super) memory: Option<i64>,
-
-    /// GPUs that the workers share, one each; 0: none [default: all that nvidia-smi finds and CUDA_VISIBLE_DEVICES leaves]
-    #[arg(long, value_name = "N")]
-    pub(super) gpus: Option<u32>,
-
-    /// Use finished stages without verifying their digests first
-    #[arg(long)]
-    pub(super) no_check: bool,
+    #[command(flatten)]
+    pub(super) options: Options,
 }
 
 #[derive(Debug, Args)]
@@ -303,12 +288,16 @@ pub(super) struct OperatorArguments {
     /// When the worker's image is pulled
     #[arg(
         long,
-        value_enum,
+        value_parser = [
+            PossibleValue::new("Always").help("Before every start"),
+            PossibleValue::new("IfNotPresent").help("If the node does not have it"),
+            PossibleValue::new("Never").help("Never: the node has it"),
+        ],
         value_name = "POLICY",
         env = "SCALEQUEST_WORKER_IMAGE_PULL_POLICY",
         default_value = "IfNotPresent"
     )]
-    pub(super) worker_image_pull_policy: PullPolicy,
+    pub(super) worker_image_pull_policy: String,
 
     /// Secrets with which the worker's image is pulled, in each run's namespace
     #[arg(
@@ -375,20 +364,6 @@ pub(super) struct OperatorArguments {
     pub(super) concurrency: u16,
 }
 
-/// When an image is pulled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum PullPolicy {
-    /// Before every start.
-    #[value(name = "Always")]
-    Always,
-    /// If the node does not have it.
-    #[value(name = "IfNotPresent")]
-    IfNotPresent,
-    /// Never: the node has it.
-    #[value(name = "Never")]
-    Never,
-}
-
 /// The form of an answer on standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum OutputFormat {
@@ -396,39 +371,6 @@ pub(super) enum OutputFormat {
     Text,
     /// For machines.
     Json,
-}
-
-/// Bytes from `6GiB`, `500M`, `1073741824`.
-fn parse_size(text: &str) -> Result<i64, String> {
-    let digits = text
-        .trim()
-        .trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = text.trim()[digits.len()..].to_ascii_lowercase();
-    let scale: f64 = match unit.as_str() {
-        "" | "b" => 1.0,
-        "k" | "kb" => 1e3,
-        "ki" | "kib" => 1024.0,
-        "m" | "mb" => 1e6,
-        "mi" | "mib" => 1024.0 * 1024.0,
-        "g" | "gb" => 1e9,
-        "gi" | "gib" => 1024.0 * 1024.0 * 1024.0,
-        "t" | "tb" => 1e12,
-        "ti" | "tib" => 1024.0f64.powi(4),
-        other => {
-            return Err(format!(
-                "`{other}` is no unit of memory: use KiB, MiB, GiB or TiB"
-            ));
-        }
-    };
-    let number: f64 = digits
-        .trim()
-        .parse()
-        .map_err(|_| format!("`{text}` is no size: write a number and a unit, for example 6GiB"))?;
-    let bytes = number * scale;
-    if !(1.0..9e18).contains(&bytes) {
-        return Err(format!("`{text}` is no size of memory"));
-    }
-    Ok(bytes as i64)
 }
 
 #[cfg(test)]
@@ -440,21 +382,5 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn sizes_are_parsed_with_units() {
-        for (text, bytes) in [
-            ("6GiB", 6 << 30),
-            ("500M", 500_000_000),
-            ("1.5Ki", 1536),
-            ("17", 17),
-            ("2 GiB", 2 << 30),
-        ] {
-            assert_eq!(parse_size(text), Ok(bytes), "{text}");
-        }
-        for text in ["", "GiB", "-1GiB", "5 apples", "1e30G", "NaN"] {
-            parse_size(text).unwrap_err();
-        }
     }
 }

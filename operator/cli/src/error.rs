@@ -1,70 +1,55 @@
-//! Errors of commands: invalid input (exit code 2), or a failure outside (1).
+//! Reports of failed commands on standard error: invalid input (exit code 2), or a failure outside (1).
 
 use std::io::Write;
 
 use scalequest_crds::protocol::exit_codes;
-use scalequest_crds::protocol::preflight::FieldError;
-
 use scalequest_runner::progress::LogFormat;
+use serde_json::json;
 
-/// Why a command failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CliError {
-    /// The input is invalid: all errors at once. Nothing was started or written.
-    InvalidInput(Vec<FieldError>),
-    /// Something outside the command does not work.
-    Failed(String),
-    /// A user stopped it before anything was started.
-    Interrupted,
+use super::CommandError;
+
+/// Writes `error` to standard error; returns the exit code.
+pub fn report(error: &CommandError, format: LogFormat) -> i32 {
+    // If nobody reads any more, the exit code says enough.
+    let _ = writeln!(std::io::stderr(), "{}", render(error, format));
+    match error {
+        CommandError::InvalidInput(_) => exit_codes::run::BAD_INPUT,
+        CommandError::Failed(_) => exit_codes::run::FAILED,
+        CommandError::Interrupted => exit_codes::run::INTERRUPTED,
+    }
 }
 
-impl CliError {
-    /// A single error in the input.
-    pub fn input(field: impl Into<String>, message: impl Into<String>) -> CliError {
-        CliError::InvalidInput(vec![FieldError {
-            field: field.into(),
-            message: message.into(),
-        }])
-    }
-
-    /// Writes it to standard error; returns the exit code.
-    pub fn report(&self, format: LogFormat) -> i32 {
-        // If nobody reads any more, the exit code says enough.
-        let _ = writeln!(std::io::stderr(), "{}", self.render(format));
-        match self {
-            CliError::InvalidInput(_) => exit_codes::run::BAD_INPUT,
-            CliError::Failed(_) => exit_codes::run::FAILED,
-            CliError::Interrupted => exit_codes::run::INTERRUPTED,
+fn render(error: &CommandError, format: LogFormat) -> String {
+    const INTERRUPTED: &str = "interrupted before anything was started: downloads stay: run the same command again to resume";
+    let (event, detail, value, text) = match error {
+        CommandError::InvalidInput(errors) => {
+            let lines = errors.iter().map(|error| format!("error: {error}"));
+            let count = format!("{} errors; nothing was started", errors.len());
+            let count = (errors.len() > 1).then_some(count);
+            let text = lines.chain(count).collect::<Vec<_>>().join("\n");
+            ("invalid", "errors", json!(errors), text)
         }
-    }
-
-    fn render(&self, format: LogFormat) -> String {
-        const INTERRUPTED: &str = "interrupted before anything was started: downloads stay: run the same command again to resume";
-        match (self, format) {
-            (CliError::InvalidInput(errors), LogFormat::Text) => {
-                let mut lines: Vec<_> = errors.iter().map(|error| format!("error: {error}")).collect();
-                if errors.len() > 1 {
-                    lines.push(format!("{} errors; nothing was started", errors.len()));
-                }
-                lines.join("\n")
-            }
-            (CliError::InvalidInput(errors), LogFormat::Json) => {
-                serde_json::json!({"time": jiff::Timestamp::now(), "event": "invalid", "errors": errors}).to_string()
-            }
-            (CliError::Interrupted, LogFormat::Text) => INTERRUPTED.into(),
-            (CliError::Interrupted, LogFormat::Json) => {
-                serde_json::json!({"time": jiff::Timestamp::now(), "event": "interrupted", "message": INTERRUPTED}).to_string()
-            }
-            (CliError::Failed(message), LogFormat::Text) => format!("error: {message}"),
-            (CliError::Failed(message), LogFormat::Json) => {
-                serde_json::json!({"time": jiff::Timestamp::now(), "event": "failed", "message": message}).to_string()
-            }
+        CommandError::Failed(message) => {
+            let text = format!("error: {message}");
+            ("failed", "message", json!(message), text)
+        }
+        CommandError::Interrupted => {
+            let text = INTERRUPTED.to_string();
+            ("interrupted", "message", json!(INTERRUPTED), text)
+        }
+    };
+    match format {
+        LogFormat::Text => text,
+        LogFormat::Json => {
+            json!({"time": jiff::Timestamp::now(), "event": event, detail: value}).to_string()
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use scalequest_crds::protocol::preflight::FieldError;
+
     use super::*;
 
     #[test]
@@ -73,13 +58,13 @@ mod tests {
             field: field.into(),
             message: "is wrong".into(),
         };
-        let error_list = CliError::InvalidInput(vec![error("spec.a"), error("spec.b")]);
+        let error_list = CommandError::InvalidInput(vec![error("spec.a"), error("spec.b")]);
         assert_eq!(
-            error_list.render(LogFormat::Text),
+            render(&error_list, LogFormat::Text),
             "error: spec.a: is wrong\nerror: spec.b: is wrong\n2 errors; nothing was started"
         );
         let json: serde_json::Value =
-            serde_json::from_str(&error_list.render(LogFormat::Json)).unwrap();
+            serde_json::from_str(&render(&error_list, LogFormat::Json)).unwrap();
         assert_eq!(json["errors"][1]["field"], "spec.b");
     }
 }

@@ -2,37 +2,28 @@
 
 use std::time::Duration;
 
-use scalequest_crds::protocol::exit_codes;
-use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
-
-use super::CliError;
-use super::arguments::{OperatorArguments, PullPolicy};
-use super::runtime::{runtime, signal_error};
 use scalequest_controller::leader_election::LeaderElectionConfig;
 use scalequest_controller::names::OPERATOR;
 use scalequest_controller::run::{Options, run};
 use scalequest_controller::settings::Settings;
+use scalequest_runner::shutdown::{Shutdown, listen, requested};
+use tokio::runtime::Builder;
 
-/// Reconciles runs until a shutdown is requested.
-pub fn operator(arguments: OperatorArguments) -> Result<i32, CliError> {
+use super::arguments::OperatorArguments;
+use super::{CommandError, runtime};
+
+/// Reconciles runs until a shutdown is requested; there is nothing to print then.
+pub fn operator(arguments: OperatorArguments) -> Result<String, CommandError> {
     let options = options(arguments)?;
-    let runtime = runtime(Builder::new_multi_thread())?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(signal_error)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(signal_error)?;
-        let stop = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
-        run(options, stop).await.map_err(CliError::Failed)
+    runtime(Builder::new_multi_thread())?.block_on(async {
+        let mut shutdown = listen()?;
+        let stop = async move { requested(&mut shutdown, Shutdown::Graceful).await };
+        run(options, stop).await.map_err(CommandError::Failed)
     })?;
-    Ok(exit_codes::run::DONE)
+    Ok(String::new())
 }
 
-fn options(arguments: OperatorArguments) -> Result<Options, CliError> {
+fn options(arguments: OperatorArguments) -> Result<Options, CommandError> {
     let OperatorArguments {
         worker_image,
         worker_gpu_image,
@@ -59,26 +50,22 @@ fn options(arguments: OperatorArguments) -> Result<Options, CliError> {
             lease: lease_name,
             namespace,
             identity: identity
-                .or_else(host_name)
+                .or_else(|| std::env::var("HOSTNAME").ok())
+                .filter(|name| !name.is_empty())
                 .unwrap_or_else(|| OPERATOR.into()),
         }),
         (true, None) => {
-            return Err(CliError::input(
+            return Err(CommandError::input(
                 "--lease-namespace",
                 "is needed with leader election: name the operator's namespace (POD_NAMESPACE), or give --leader-election false",
             ));
         }
     };
-    let image_pull_policy = match worker_image_pull_policy {
-        PullPolicy::Always => "Always",
-        PullPolicy::IfNotPresent => "IfNotPresent",
-        PullPolicy::Never => "Never",
-    };
     Ok(Options {
         settings: Settings {
             worker_image,
             worker_gpu_image: worker_gpu_image.filter(|image| !image.is_empty()),
-            image_pull_policy: image_pull_policy.into(),
+            image_pull_policy: worker_image_pull_policy,
             image_pull_secrets: given(worker_image_pull_secrets),
             job_ttl_seconds,
             shard_retries,
@@ -90,10 +77,4 @@ fn options(arguments: OperatorArguments) -> Result<Options, CliError> {
         election,
         concurrency,
     })
-}
-
-fn host_name() -> Option<String> {
-    std::env::var("HOSTNAME")
-        .ok()
-        .filter(|name| !name.is_empty())
 }

@@ -2,77 +2,61 @@
 
 use std::fmt::Write;
 
-use scalequest_crds::protocol::exit_codes;
-
-use super::arguments::PruneArguments;
-use super::{CliError, text};
 use scalequest_runner::machine::format_bytes;
 use scalequest_runner::progress::sentence::plural;
 use scalequest_runner::prune::{plan_gc, remove};
 
-/// Shows what may be removed from a workspace; removes it with `--yes`.
-pub fn prune(arguments: &PruneArguments) -> Result<i32, CliError> {
+use super::CommandError;
+use super::arguments::PruneArguments;
+
+/// Returns what may be removed from a workspace, for people; removes it with `--yes`.
+pub fn prune(arguments: &PruneArguments) -> Result<String, CommandError> {
     let PruneArguments { dir, yes, forget } = arguments;
     if dir.to_string_lossy().contains("://") {
-        return Err(CliError::input(
+        return Err(CommandError::input(
             "DIR",
             "is an object store: remove what is old there by the store's lifecycle rules",
         ));
     }
-    let found = plan_gc(dir, forget).map_err(|message| CliError::input("DIR", message))?;
+    let found = plan_gc(dir, forget).map_err(|message| CommandError::input("DIR", message))?;
     let mut out = String::new();
     for each in &found.removable {
-        let _ = writeln!(
-            out,
-            "{:>10}  {}  ({})",
-            show(each.bytes),
-            each.path.display(),
-            each.reason
-        );
+        let (size, path) = (show(each.bytes), each.path.display());
+        let _ = writeln!(out, "{size:>10}  {path}  ({})", each.reason);
     }
     for name in forget {
+        let path = dir.join("runs").join(name);
         let _ = writeln!(
             out,
             "{:>10}  {}  (the run is forgotten)",
             "",
-            dir.join("runs").join(name).display()
+            path.display()
         );
     }
     let total = show(found.removable.iter().map(|each| each.bytes).sum());
-    let kept = format!(
-        "kept: {} for {}",
-        show(found.kept_bytes),
-        if found.runs.is_empty() {
-            "no run".into()
-        } else {
-            found.runs.join(", ")
+    let kept = show(found.kept_bytes);
+    let runs = match found.runs.is_empty() {
+        true => "no run".into(),
+        false => found.runs.join(", "),
+    };
+    let places = found.removable.len();
+    let outcome = if *yes {
+        let skipped = remove(dir, &found, forget).map_err(CommandError::Failed)?;
+        for path in &skipped {
+            let _ = writeln!(out, "skipped, since a run uses it: {}", path.display());
         }
-    );
-    if !*yes {
-        let again = if found.removable.is_empty() && forget.is_empty() {
-            ""
-        } else {
-            "; use --yes to remove it"
+        let places = plural((places - skipped.len()) as i64, "place");
+        format!("removed {total} in {places}")
+    } else {
+        let advice = match out.is_empty() {
+            true => "",
+            false => "; use --yes to remove it",
         };
-        let _ = writeln!(
-            out,
-            "would remove {total} in {}{again}; {kept}",
-            plural(found.removable.len() as i64, "place")
-        );
-        text::print(&out)?;
-        return Ok(exit_codes::run::DONE);
-    }
-    let outcome = remove(dir, &found, forget).map_err(CliError::Failed)?;
-    for path in &outcome {
-        let _ = writeln!(out, "skipped, since a run uses it: {}", path.display());
-    }
-    let _ = writeln!(
-        out,
-        "removed {total} in {}; {kept}",
-        plural((found.removable.len() - outcome.len()) as i64, "place")
-    );
-    text::print(&out)?;
-    Ok(exit_codes::run::DONE)
+        let places = plural(places as i64, "place");
+        format!("would remove {total} in {places}{advice}")
+    };
+    let _ = writeln!(out, "{outcome}; kept: {kept} for {runs}");
+    Ok(out)
 }
 
 fn show(bytes: u64) -> String {

@@ -1,72 +1,68 @@
 //! `scalequest status`: how far a run is, while it runs and afterwards.
 
 use std::fmt::Write;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use scalequest_crds::protocol::exit_codes;
-use scalequest_crds::v1alpha1::status::{StageStatus, SynthesisRunStatus};
-use scalequest_crds::v1alpha1::{StorageLocation, SynthesisRun};
-use serde_json::{Value, json};
-
-use super::arguments::{OutputFormat, StatusArguments};
-use super::summary::numbers;
-use super::{CliError, text};
 use scalequest_core::plan::{Observations, plan};
 use scalequest_core::record::{RECORD_FILE, RunRecord};
 use scalequest_core::status::{StatusInput, status as project};
 use scalequest_core::validate::{Environment, validate};
-use scalequest_runner::locations::state_directory;
+use scalequest_crds::v1alpha1::status::{StageStatus, SynthesisRunStatus};
+use scalequest_crds::v1alpha1::{StorageLocation, SynthesisRun};
+use scalequest_runner::locations::{run_directory, runs, state_directory};
 use scalequest_runner::lock::Lock;
 use scalequest_runner::machine::now_millis;
-use scalequest_runner::progress::sentence::format_duration;
+use scalequest_runner::progress::Event;
+use scalequest_runner::progress::sentence::{format_number, progress_sentence};
 use scalequest_runner::record_file;
 use scalequest_runner::status_file::StatusFile;
+use serde_json::json;
 
-/// Prints how far a run is.
-pub fn status(arguments: &StatusArguments) -> Result<i32, CliError> {
-    let directory = run_directory(&arguments.dir, arguments.run.as_deref())?;
-    let loaded = record_file::load(&directory).map_err(CliError::Failed)?;
+use super::arguments::{OutputFormat, StatusArguments};
+use super::summary::{if_known, numbers};
+use super::{CommandError, text};
+
+/// Returns how far a run is, in the form that was asked for.
+pub fn status(arguments: &StatusArguments) -> Result<String, CommandError> {
+    let directory = find_run(&arguments.dir, arguments.run.as_deref())?;
+    let loaded = record_file::load(&directory).map_err(CommandError::Failed)?;
     let record = loaded.record.ok_or_else(|| {
         let why = loaded
             .corruption
             .unwrap_or_else(|| format!("{} is not there", directory.join(RECORD_FILE).display()));
-        CliError::input(
-            "DIR",
-            format!("holds no record of a run that can be read: {why}"),
-        )
+        let message = format!("holds no record of a run that can be read: {why}");
+        CommandError::input("DIR", message)
     })?;
     let is_running = Lock::is_held(&directory.join("lock"));
-    let status_file = StatusFile::read(&directory).filter(|_| is_running);
-    let status = match &status_file {
-        Some(status_file) => status_file.status.clone(),
-        None => projected(&record, StatusFile::read(&directory).as_ref())?,
+    let last = StatusFile::read(&directory);
+    let (pid, status, active) = match last {
+        Some(last) if is_running => (Some(last.pid), last.status, last.active),
+        last => (None, projected(&record, last)?, Vec::new()),
     };
-    let answer = match arguments.output {
-        OutputFormat::Json => {
-            let active = status_file
-                .as_ref()
-                .map(|status_file| status_file.active.clone())
-                .unwrap_or_default();
-            let pid = status_file.as_ref().map(|status_file| status_file.pid);
-            format!(
-                "{:#}\n",
-                json!({"run": record.name, "running": is_running, "pid": pid, "status": status, "active": active})
-            )
+    let name = &record.name;
+    Ok(match arguments.output {
+        OutputFormat::Json => format!(
+            "{:#}\n",
+            json!({"run": name, "running": is_running, "pid": pid, "status": status, "active": active})
+        ),
+        OutputFormat::Text => {
+            let runner = match pid {
+                Some(pid) => format!("running in process {pid}"),
+                None if is_running => "starting".into(),
+                None => "not running; resume with `scalequest run -f FILE`".into(),
+            };
+            as_text(name, &runner, &status, &active)
         }
-        OutputFormat::Text => as_text(&record.name, is_running, &status, status_file.as_ref()),
-    };
-    text::print(&answer)?;
-    Ok(exit_codes::run::DONE)
+    })
 }
 
-/// Returns the status that follows from the record alone.
+/// Returns the status that follows from the record alone, with the conditions of the `last` one.
 fn projected(
     record: &RunRecord,
-    last: Option<&StatusFile>,
-) -> Result<SynthesisRunStatus, CliError> {
+    last: Option<StatusFile>,
+) -> Result<SynthesisRunStatus, CommandError> {
     let run = SynthesisRun::new(&record.name, record.spec.clone());
-    let valid = validate(&run, Environment::Local).map_err(CliError::InvalidInput)?;
+    let valid = validate(&run, Environment::Local).map_err(CommandError::InvalidInput)?;
     let next = plan(&valid, record, &Observations::default(), now_millis());
     Ok(project(&StatusInput {
         run: &valid,
@@ -74,16 +70,14 @@ fn projected(
         plan: &next,
         progress: &[],
         degradations: &[],
-        previous: last
-            .map(|status_file| status_file.status.conditions.as_slice())
-            .unwrap_or_default(),
+        previous: &last.unwrap_or_default().status.conditions,
         generation: None,
         now_millis: now_millis(),
     }))
 }
 
 /// The run's directory: `dir` itself, or the one run, or the named one, in the workspace `dir`.
-fn run_directory(dir: &Path, run: Option<&str>) -> Result<PathBuf, CliError> {
+fn find_run(dir: &Path, run: Option<&str>) -> Result<PathBuf, CommandError> {
     let name = dir.to_string_lossy();
     let workspace = match name.contains("://") {
         true => state_directory(&StorageLocation {
@@ -95,139 +89,79 @@ fn run_directory(dir: &Path, run: Option<&str>) -> Result<PathBuf, CliError> {
     if workspace.join(RECORD_FILE).is_file() {
         return Ok(workspace);
     }
-    let mut runs: Vec<String> = fs::read_dir(workspace.join("runs"))
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| {
-            entry
-                .ok()
-                .filter(|entry| entry.path().is_dir())?
-                .file_name()
-                .into_string()
-                .ok()
-        })
-        .collect();
-    runs.sort();
+    // A workspace that cannot be read holds no run that can be shown.
+    let runs = runs(&workspace).unwrap_or_default();
+    let error = |argument, problem: String| {
+        let message = format!("{name} holds {problem}");
+        Err(CommandError::input(argument, message))
+    };
     match (run, runs.as_slice()) {
-        (_, []) => Err(CliError::input(
-            "DIR",
-            format!("{name} holds no run: name a run's workspace, or <workspace>/runs/<run>"),
-        )),
-        (Some(run), _) if runs.iter().any(|known| known == run) => {
-            Ok(workspace.join("runs").join(run))
+        (_, []) => {
+            let problem = "no run: name a run's workspace, or <workspace>/runs/<run>";
+            error("DIR", problem.into())
         }
-        (Some(run), _) => Err(CliError::input(
-            "--run",
-            format!("{name} holds no run `{run}`; it holds: {}", runs.join(", ")),
-        )),
-        (None, [only]) => Ok(workspace.join("runs").join(only)),
-        (None, _) => Err(CliError::input(
-            "DIR",
-            format!(
-                "{name} holds several runs: choose one with --run: {}",
-                runs.join(", ")
-            ),
-        )),
+        (Some(run), known) if known.iter().any(|known| known == run) => {
+            Ok(run_directory(&workspace, run))
+        }
+        (Some(run), known) => {
+            let known = known.join(", ");
+            error("--run", format!("no run `{run}`; it holds: {known}"))
+        }
+        (None, [only]) => Ok(run_directory(&workspace, only)),
+        (None, several) => {
+            let several = several.join(", ");
+            let problem = format!("several runs: choose one with --run: {several}");
+            error("DIR", problem)
+        }
     }
 }
 
-fn as_text(
-    name: &str,
-    is_running: bool,
-    status: &SynthesisRunStatus,
-    status_file: Option<&StatusFile>,
-) -> String {
-    let mut out = String::new();
-    let phase = status.phase.clone().unwrap_or_default();
-    let driver = match status_file {
-        Some(status_file) => format!("running in process {}", status_file.pid),
-        None if is_running => "starting".into(),
-        None => "not running; resume with `scalequest run -f FILE`".into(),
-    };
-    let _ = match phase.as_str() {
-        "Complete" => writeln!(out, "run {name}: {phase}"),
-        _ => writeln!(out, "run {name}: {phase}, {driver}"),
+fn as_text(name: &str, runner: &str, status: &SynthesisRunStatus, active: &[Event]) -> String {
+    let phase = status.phase.as_deref().unwrap_or_default();
+    let mut out = match phase {
+        "Complete" => format!("run {name}: {phase}\n"),
+        _ => format!("run {name}: {phase}, {runner}\n"),
     };
     let _ = writeln!(out, "{}", numbers(status));
     if let Some(estimate) = &status.estimate {
-        let cost = estimate
-            .cost
-            .as_ref()
-            .map(|cost| format!(", cost {cost}"))
-            .unwrap_or_default();
         let _ = writeln!(
             out,
-            "estimate  {} questions, {} hours of workers, yield {}{cost}",
-            text::number(estimate.questions),
+            "estimate  {} questions, {} hours of workers, yield {}{}",
+            format_number(estimate.questions),
             estimate.gpu_hours,
-            estimate.yield_ratio
+            estimate.yield_ratio,
+            if_known(", cost ", &estimate.cost, "")
         );
     }
     if let Some(dataset) = &status.dataset {
-        let _ = writeln!(
-            out,
-            "dataset   {} ({} pairs)",
-            dataset.uri,
-            text::number(dataset.rows)
-        );
+        let rows = format_number(dataset.rows);
+        let _ = writeln!(out, "dataset   {} ({rows} pairs)", dataset.uri);
     }
-    let active = status_file
-        .map(|status_file| status_file.active.as_slice())
-        .unwrap_or_default();
-    let mut rows = vec![
-        ["stage", "generator", "wave", "state", "shards", ""]
-            .map(String::from)
-            .to_vec(),
-    ];
+    let heading = ["stage", "generator", "wave", "state", "shards", ""];
+    let mut rows = vec![heading.map(String::from).to_vec()];
     rows.extend(status.stages.iter().map(|stage| row(stage, active)));
     let _ = write!(out, "\n{}", text::table(&rows, &[2, 4]));
     out
 }
 
-fn row(stage: &StageStatus, active: &[Value]) -> Vec<String> {
-    let StageStatus {
-        name,
-        wave,
-        generator,
-        state,
-        job: _,
-        shards,
-        // The runner's own file says more of what is under way.
-        percent: _,
-        activity: _,
-    } = stage;
-    let is_it = |event: &&Value| {
-        event["stage"] == json!(name)
-            && event.get("wave").cloned() == wave.map(|wave| json!(wave))
-            && event.get("generator").cloned() == generator.as_ref().map(|g| json!(g))
-    };
-    let activity = active.iter().find(is_it).map(progress).unwrap_or_default();
+fn row(stage: &StageStatus, active: &[Event]) -> Vec<String> {
+    let shards = &stage.shards;
+    // The runner's own file says more of what is under way than the status.
+    let activity = active.iter().find_map(|event| match event {
+        Event::StageProgressed { name, progress } if *name == stage.id() => {
+            Some(progress_sentence(progress))
+        }
+        _ => None,
+    });
     vec![
-        name.to_string(),
-        generator.clone().unwrap_or_default(),
-        wave.map(|wave| wave.to_string()).unwrap_or_default(),
-        state.clone(),
-        if shards.total > 0 {
-            format!("{}/{}", shards.succeeded, shards.total)
-        } else {
-            String::new()
+        stage.name.to_string(),
+        stage.generator.clone().unwrap_or_default(),
+        stage.wave.map(|wave| wave.to_string()).unwrap_or_default(),
+        stage.state.clone(),
+        match shards.total {
+            0 => String::new(),
+            total => format!("{}/{total}", shards.succeeded),
         },
-        activity,
+        activity.unwrap_or_default(),
     ]
-}
-
-/// `generate 12/50, 3.1/s, about 12s outcome`.
-fn progress(event: &Value) -> String {
-    let number = |name: &str| event[name].as_i64().unwrap_or(0);
-    let mut text = event["activity"].as_str().unwrap_or_default().to_string();
-    if number("total") > 0 {
-        let _ = write!(text, " {}/{}", number("done"), number("total"));
-    }
-    if let Some(rate) = event["perSecond"].as_f64().filter(|rate| *rate > 0.0) {
-        let _ = write!(text, ", {rate:.1}/s");
-    }
-    if let Some(seconds) = event["etaSeconds"].as_i64() {
-        let _ = write!(text, ", about {} left", format_duration(seconds));
-    }
-    text
 }

@@ -2,26 +2,25 @@
 
 use std::fmt::Write;
 
-use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
-
-use super::{CliError, text};
 use scalequest_core::plan::End;
-use scalequest_runner::progress::sentence::format_duration;
+use scalequest_crds::protocol::exit_codes::run as exit_codes;
+use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
+use scalequest_runner::progress::sentence::{format_duration, format_number};
 use scalequest_runner::progress::{Event, LogFormat, display};
 use scalequest_runner::run_loop::RunOutcome;
 
-/// Prints the outcome of a run: on standard output for people, as an event for machines.
+use super::{CommandError, text};
+
+/// Prints the outcome of a run: on standard output for people, as an event for machines. Returns the exit code.
 pub fn print_summary(
     outcome: &RunOutcome,
     status: &SynthesisRunStatus,
     output: &str,
     format: LogFormat,
-) -> Result<(), CliError> {
-    let (outcome, message) = describe(outcome);
-    let report = status
-        .dataset
-        .as_ref()
-        .map(|_| format!("{}/report.html", output.trim_end_matches('/')));
+) -> Result<i32, CommandError> {
+    let (code, outcome, message) = describe(outcome);
+    let dataset = status.dataset.as_ref();
+    let report = dataset.map(|_| format!("{}/report.html", output.trim_end_matches('/')));
     if format == LogFormat::Json {
         let event = Event::Ended {
             outcome: outcome.into(),
@@ -30,47 +29,49 @@ pub fn print_summary(
             status: Box::new(status.clone()),
         };
         display(format, false).show(&event);
-        return Ok(());
+        return Ok(code);
     }
     let mut out = format!("{}\n", numbers(status));
-    if let (Some(dataset), Some(report)) = (&status.dataset, report) {
+    if let (Some(dataset), Some(report)) = (dataset, report) {
         let _ = writeln!(
             out,
-            "dataset   {} ({} pairs; README.md is its card)",
+            "dataset   {} ({} pairs; README.md is its card)\nreport    {report}",
             dataset.uri,
-            text::number(dataset.rows)
+            format_number(dataset.rows)
         );
-        let _ = writeln!(out, "report    {report}");
     }
     text::print(&out)?;
     // Last, and where errors go: what to do now.
     eprintln!("{message}");
-    Ok(())
+    Ok(code)
 }
 
-fn describe(outcome: &RunOutcome) -> (&'static str, String) {
+/// Returns the exit code of an outcome, its name, and what it means for users.
+fn describe(outcome: &RunOutcome) -> (i32, &'static str, String) {
     match outcome {
-        RunOutcome::Ended(End::Complete) => ("complete", "done".into()),
-        RunOutcome::Ended(End::Incomplete(why)) => (
-            "incomplete",
-            format!(
-                "ended early: {why}; what was accepted is published; {}",
-                why.advice()
-                    .unwrap_or("raise the limit and run the same command again to resume")
-            ),
-        ),
-        RunOutcome::Ended(End::Failed(why)) => (
-            "failed",
-            format!(
+        RunOutcome::Ended(End::Complete) => (exit_codes::DONE, "complete", "done".into()),
+        RunOutcome::Ended(End::Incomplete(why)) => {
+            let raise = "raise the limit and run the same command again to resume";
+            let advice = why.advice().unwrap_or(raise);
+            let message = format!("ended early: {why}; what was accepted is published; {advice}");
+            (exit_codes::INCOMPLETE, "incomplete", message)
+        }
+        RunOutcome::Ended(End::Failed(why)) => {
+            let message = format!(
                 "error: {why}\nfinished work is kept: fix the cause, then run the same command again to resume"
-            ),
-        ),
-        RunOutcome::Interrupted => (
-            "interrupted",
-            "interrupted; finished work is kept: run the same command again to resume".into(),
-        ),
-        RunOutcome::Suspended(why) => ("interrupted", format!("suspended: {why}")),
-        RunOutcome::Aborted(why) => ("failed", format!("error: {why}")),
+            );
+            (exit_codes::FAILED, "failed", message)
+        }
+        RunOutcome::Aborted(why) => (exit_codes::FAILED, "failed", format!("error: {why}")),
+        RunOutcome::Interrupted => {
+            let message =
+                "interrupted; finished work is kept: run the same command again to resume";
+            (exit_codes::INTERRUPTED, "interrupted", message.into())
+        }
+        RunOutcome::Suspended(why) => {
+            let message = format!("suspended: {why}");
+            (exit_codes::INTERRUPTED, "interrupted", message)
+        }
     }
 }
 
@@ -78,52 +79,47 @@ fn describe(outcome: &RunOutcome) -> (&'static str, String) {
 pub fn numbers(status: &SynthesisRunStatus) -> String {
     let mut lines = Vec::new();
     if let Some(progress) = &status.progress {
-        let eta = progress
-            .eta
-            .as_ref()
-            .map(|eta| format!(", about {eta} left"))
-            .unwrap_or_default();
         lines.push(format!(
-            "accepted  {} of {} pairs ({}%), wave {}{eta}",
-            text::number(progress.accepted),
-            text::number(progress.target),
+            "accepted  {} of {} pairs ({}%), wave {}{}",
+            format_number(progress.accepted),
+            format_number(progress.target),
             progress.percent,
-            progress.wave
+            progress.wave,
+            if_known(", about ", &progress.eta, " left")
         ));
     }
     if let Some(funnel) = &status.funnel {
         let mut line = format!(
             "funnel    {} generated = {} accepted",
-            text::number(funnel.generated),
-            text::number(funnel.accepted)
+            format_number(funnel.generated),
+            format_number(funnel.accepted)
         );
         for rejected in &funnel.rejected {
-            let _ = write!(
-                line,
-                " + {} {:?}",
-                text::number(rejected.count),
-                rejected.reason
-            );
+            let count = format_number(rejected.count);
+            let _ = write!(line, " + {count} {:?}", rejected.reason);
         }
         if funnel.pending > 0 {
-            let _ = write!(line, "; {} more on their way", text::number(funnel.pending));
+            let pending = format_number(funnel.pending);
+            let _ = write!(line, "; {pending} more on their way");
         }
         lines.push(line);
     }
     if let Some(usage) = &status.usage {
-        let cost = usage
-            .cost
-            .as_ref()
-            .map(|cost| format!(", cost {cost}"))
-            .unwrap_or_default();
         lines.push(format!(
-            "usage     {} of workers, {} tokens read, {} tokens made{cost}",
+            "usage     {} of workers, {} tokens read, {} tokens made{}",
             format_duration(usage.worker_seconds),
-            text::number(usage.input_tokens),
-            text::number(usage.output_tokens)
+            format_number(usage.input_tokens),
+            format_number(usage.output_tokens),
+            if_known(", cost ", &usage.cost, "")
         ));
     }
     lines.join("\n")
+}
+
+/// Returns `value` between `before` and `after`, or nothing if it is not known.
+pub fn if_known(before: &str, value: &Option<String>, after: &str) -> String {
+    let phrase = |value| format!("{before}{value}{after}");
+    value.as_ref().map(phrase).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -2,17 +2,17 @@
 
 use std::io::{ErrorKind, Write};
 
+use scalequest_runner::progress::LogFormat;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::CliError;
-use scalequest_runner::progress::LogFormat;
+use super::CommandError;
 
 /// Prints `text`. A reader that has gone away (`| head`) is no error.
-pub fn print(text: &str) -> Result<(), CliError> {
+pub fn print(text: &str) -> Result<(), CommandError> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(CliError::Failed(format!(
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(CommandError::Failed(format!(
             "cannot write to standard output: {error}"
         ))),
         _ => Ok(()),
@@ -21,46 +21,26 @@ pub fn print(text: &str) -> Result<(), CliError> {
 
 /// Columns of equal width, two spaces apart; the columns named in `right` are set to the right. The first row is the heading.
 pub fn table(rows: &[Vec<String>], right: &[usize]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<_> = (0..columns).map(width).collect();
+    let mut widths = Vec::new();
+    for row in rows {
+        widths.resize(widths.len().max(row.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
     let mut text = String::new();
     for row in rows {
-        let cells: Vec<_> = row
-            .iter()
-            .enumerate()
-            .map(|(column, cell)| {
-                let width = widths[column];
-                if right.contains(&column) {
-                    format!("{cell:>width$}")
-                } else {
-                    format!("{cell:<width$}")
-                }
+        let cells = row.iter().zip(&widths).enumerate();
+        let padded: Vec<_> = cells
+            .map(|(column, (cell, width))| match right.contains(&column) {
+                true => format!("{cell:>width$}"),
+                false => format!("{cell:<width$}"),
             })
             .collect();
-        text.push_str(cells.join("  ").trim_end());
+        text.push_str(padded.join("  ").trim_end());
         text.push('\n');
     }
     text
-}
-
-/// `1234567` as `1,234,567`.
-pub fn number(value: i64) -> String {
-    let digits = value.unsigned_abs().to_string();
-    let mut text = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if value < 0 { format!("-{text}") } else { text }
 }
 
 /// Sets up the log of a command on standard error: warnings, or more with each `-v`.
@@ -107,17 +87,5 @@ mod tests {
             vec!["qft".into(), "12".into()],
         ];
         assert_eq!(table(&rows, &[1]), "stage  rows\nqft      12\n");
-    }
-
-    #[test]
-    fn thousands_are_separated() {
-        for (value, expected) in [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1,000"),
-            (-1_234_567, "-1,234,567"),
-        ] {
-            assert_eq!(number(value), expected);
-        }
     }
 }

@@ -1,32 +1,28 @@
 //! `scalequest validate`: everything that is wrong with a spec, at once.
 
-use scalequest_crds::protocol::exit_codes;
+use scalequest_core::validate::{Environment, validate as validate_spec};
+use scalequest_runner::accept::preflight_only;
 use tokio::runtime::Builder;
 
 use super::arguments::ValidateArguments;
-use super::runtime::runtime;
-use super::{CliError, run::accept_error, spec_file, text};
-use scalequest_core::validate::{Environment, validate as validate_spec};
-use scalequest_runner::accept::{Options, PreflightResult, preflight_only};
+use super::{CommandError, runtime, spec_file};
 
-/// Checks the run in a file, and what it refers to.
-pub fn validate(arguments: &ValidateArguments) -> Result<i32, CliError> {
+/// Checks the run in a file, and what it refers to; returns what was checked, for people.
+pub fn validate(arguments: &ValidateArguments) -> Result<String, CommandError> {
     let run = spec_file::read(&arguments.spec.file)?;
     let (valid, found) = if arguments.spec_only {
-        (
-            validate_spec(&run, Environment::Local).map_err(CliError::InvalidInput)?,
-            None,
-        )
+        let valid = validate_spec(&run, Environment::Local).map_err(CommandError::InvalidInput)?;
+        (valid, None)
     } else {
         let runtime = runtime(Builder::new_current_thread())?;
-        let result = runtime.block_on(preflight_only(&run, Options::default()));
-        let PreflightResult { run, found, .. } = result.map_err(accept_error)?;
-        (run, Some(found))
+        let (valid, found) = runtime.block_on(preflight_only(&run))?;
+        (valid, Some(found))
     };
-    let notes: Vec<String> = valid
+    let warnings = found.iter().flat_map(|found| &found.warnings);
+    let notes: String = valid
         .notes()
         .iter()
-        .chain(found.iter().flat_map(|found| &found.warnings))
+        .chain(warnings)
         .map(|note| format!("note: {note}\n"))
         .collect();
     let checked = match &found {
@@ -37,10 +33,5 @@ pub fn validate(arguments: &ValidateArguments) -> Result<i32, CliError> {
         ),
         None => "; models and files were not checked".into(),
     };
-    text::print(&format!(
-        "{}run `{}` is valid{checked}\n",
-        notes.concat(),
-        valid.name()
-    ))?;
-    Ok(exit_codes::run::DONE)
+    Ok(format!("{notes}run `{}` is valid{checked}\n", valid.name()))
 }

@@ -1,6 +1,10 @@
 //! A run on this machine: the planner's plan, executed by child processes of the worker. It starts, watches, retries
 //! and stops them; it decides nothing about the run.
 
+pub mod error;
+
+pub mod options;
+
 pub mod machine;
 
 pub mod allocation;
@@ -13,6 +17,10 @@ pub mod program;
 
 pub mod locations;
 
+pub mod shutdown;
+
+pub mod child;
+
 pub mod preflight;
 
 pub mod lock;
@@ -24,8 +32,6 @@ pub mod record_file;
 pub mod status_file;
 
 pub mod accept;
-
-pub mod shutdown;
 
 pub mod attempt;
 

@@ -1,97 +1,17 @@
 //! How much memory a stage's worker takes, from the facts of its models. Pure: it must not know what is available.
 
+use std::collections::BTreeMap;
+
 use scalequest_crds::protocol::preflight::{FieldError, ModelFacts};
-use scalequest_crds::v1alpha1::{Sampling, Stage, SynthesisRunSpec, Tuning};
+use scalequest_crds::v1alpha1::{Model, Sampling, Stage, SynthesisRunSpec, Tuning};
 
 use super::machine::format_bytes;
 
-/// What a worker takes beside its model: program, rows, tokenizer, buffers.
-const BASE_BYTES: i64 = 192 << 20;
+/// Bytes that a worker takes beside its model: program, rows, tokenizer, buffers.
+pub const BASE_BYTES: i64 = 192 << 20;
 
 /// Tokens around what a model makes or scores: template, instructions, question.
 const PROMPT_TOKENS: i64 = 256;
-
-/// The model of a stage, and its use. The frozen reference of QPO takes no memory of its own: it is read off the model before
-/// the first step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct StageModel<'a> {
-    model: &'a str,
-    model_use: ModelUse,
-}
-
-/// The use of a model.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum ModelUse {
-    Train(Tuning),
-    /// With so many tokens of each text under way, at most.
-    Serve(i64),
-}
-
-/// The model that `stage` holds in memory, by the (resolved) spec; none for stages without one, or whose part is not filled.
-fn stage_model<'a>(
-    stage: Stage,
-    generator: Option<&str>,
-    spec: &'a SynthesisRunSpec,
-) -> Option<StageModel<'a>> {
-    let model = spec.model_of(stage, generator)?.name.as_str();
-    let own = spec
-        .generators
-        .iter()
-        .find(|each| Some(each.name.as_str()) == generator);
-    let qpo = || own?.qpo.as_ref();
-    let filters = spec.filters.as_ref();
-    let serve = |sampling: Option<&Sampling>| {
-        let made = sampling.and_then(|sampling| sampling.max_new_tokens);
-        ModelUse::Serve(PROMPT_TOKENS + i64::from(made.unwrap_or(0)))
-    };
-    let model_use = match stage {
-        Stage::Qft => ModelUse::Train(
-            own?.qft
-                .as_ref()
-                .and_then(|qft| qft.tuning)
-                .unwrap_or_default(),
-        ),
-        Stage::Qpo => ModelUse::Train(qpo().and_then(|qpo| qpo.tuning).unwrap_or_default()),
-        Stage::TrainScorer => ModelUse::Train(Tuning::Full),
-        Stage::Sample | Stage::Generate => serve(own?.sampling.as_ref()),
-        Stage::Rewrite => serve(qpo()?.rewriting.as_ref()),
-        Stage::Label => serve(filters?.difficulty.as_ref()?.sampling.as_ref()),
-        Stage::Judge => serve(filters?.solvability.as_ref()?.sampling.as_ref()),
-        Stage::Score => serve(None),
-        // A response is read by the reward model, and not made; it takes as much.
-        Stage::Respond | Stage::Reward => serve(spec.responses.sampling.as_ref()),
-        Stage::Filter | Stage::Verify | Stage::Publish => return None,
-    };
-    Some(StageModel { model, model_use })
-}
-
-fn bytes(part: &StageModel<'_>, facts: &ModelFacts) -> i64 {
-    match part.model_use {
-        ModelUse::Serve(tokens) => {
-            facts.serving_bytes + facts.context_token_bytes * tokens.min(facts.context_length)
-        }
-        ModelUse::Train(Tuning::Full) => facts.training_bytes,
-        // Adapters need no gradients and no optimizer state for the model's own weights, a third of what a full training holds.
-        ModelUse::Train(Tuning::Lora) => facts.serving_bytes.max(facts.training_bytes / 3),
-    }
-}
-
-/// Bytes of memory that a worker of `stage` takes. A model of which nothing is known (an endpoint) takes none here.
-pub fn stage_memory(
-    stage: Stage,
-    generator: Option<&str>,
-    spec: &SynthesisRunSpec,
-    facts: &[ModelFacts],
-) -> i64 {
-    let part = stage_model(stage, generator, spec);
-    let model = part.and_then(|part| {
-        Some(bytes(
-            &part,
-            facts.iter().find(|facts| facts.name == part.model)?,
-        ))
-    });
-    BASE_BYTES + model.unwrap_or(0)
-}
 
 /// Bytes that a parameter takes in the machine's memory while it is trained on a GPU: weights on their way, and the optimizer's gradient and two
 /// moments, which stay on the CPU.
@@ -106,73 +26,117 @@ pub struct GpuUse {
     pub servers: bool,
 }
 
-/// Bytes of memory that a worker of `stage` takes on a GPU; none where it computes on the CPU.
-pub fn stage_gpu_memory(
-    stage: Stage,
-    generator: Option<&str>,
-    spec: &SynthesisRunSpec,
-    facts: &[ModelFacts],
-    on: GpuUse,
-) -> Option<i64> {
-    let part = stage_model(stage, generator, spec)?;
-    let is_on = match part.model_use {
-        ModelUse::Train(_) => on.training,
-        ModelUse::Serve(_) => on.servers && spec.model_of(stage, generator)?.own_server().is_some(),
-    };
-    is_on.then(|| stage_memory(stage, generator, spec, facts))
-}
-
-/// Bytes of the machine's own memory that a worker of `stage` takes.
-pub fn stage_host_memory(
-    stage: Stage,
-    generator: Option<&str>,
-    spec: &SynthesisRunSpec,
-    facts: &[ModelFacts],
-    on: GpuUse,
-) -> i64 {
-    let all = stage_memory(stage, generator, spec, facts);
-    let trained = stage_model(stage, generator, spec)
-        .filter(|part| on.training && matches!(part.model_use, ModelUse::Train(_)))
-        .and_then(|part| facts.iter().find(|facts| facts.name == part.model));
-    trained.map_or(all, |facts| {
-        all.min(
-            BASE_BYTES
-                + facts
-                    .parameters
-                    .saturating_mul(HOST_BYTES_PER_TRAINED_PARAMETER),
-        )
-    })
-}
-
-/// Memory that workers may take.
+/// Bytes of memory that a worker of a stage takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AvailableMemory {
-    /// Bytes of the machine's own.
-    pub memory: i64,
-    /// Bytes that the largest GPU has, in use or not, where there are GPUs.
+pub struct StageMemory {
+    /// Of the machine's own.
+    pub host: i64,
+    /// Of a GPU; `None` if it computes on the CPU.
     pub gpu: Option<i64>,
-    /// What computes there.
-    pub on: GpuUse,
 }
 
-/// Checks that every model fits into the available memory in each stage; returns those that do not, with the numbers.
+/// The use of a model. The frozen reference of QPO takes no memory of its own: it is read off the model before the first step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum ModelUse {
+    Train(Tuning),
+    /// With so many tokens of each text under way, at most.
+    Serve(i64),
+}
+
+/// The model that `stage` holds in memory, by the (resolved) spec, and its use; none for stages without one, or whose part is not filled.
+fn stage_model<'a>(
+    stage: Stage,
+    generator: Option<&str>,
+    spec: &'a SynthesisRunSpec,
+) -> Option<(&'a Model, ModelUse)> {
+    let mut generators = spec.generators.iter();
+    let own = generators.find(|each| Some(each.name.as_str()) == generator);
+    let qft = || own?.qft.as_ref();
+    let qpo = || own?.qpo.as_ref();
+    let filters = spec.filters.as_ref();
+    let serve = |sampling: Option<&Sampling>| {
+        let made = sampling.and_then(|sampling| sampling.max_new_tokens);
+        ModelUse::Serve(PROMPT_TOKENS + i64::from(made.unwrap_or(0)))
+    };
+    let model_use = match stage {
+        Stage::Qft => ModelUse::Train(qft().and_then(|qft| qft.tuning).unwrap_or_default()),
+        Stage::Qpo => ModelUse::Train(qpo().and_then(|qpo| qpo.tuning).unwrap_or_default()),
+        Stage::TrainScorer => ModelUse::Train(Tuning::Full),
+        Stage::Sample | Stage::Generate => serve(own?.sampling.as_ref()),
+        Stage::Rewrite => serve(qpo()?.rewriting.as_ref()),
+        Stage::Label => serve(filters?.difficulty.as_ref()?.sampling.as_ref()),
+        Stage::Judge => serve(filters?.solvability.as_ref()?.sampling.as_ref()),
+        Stage::Score => serve(None),
+        // A response is read by the reward model, and not made; it takes as much.
+        Stage::Respond | Stage::Reward => serve(spec.responses.sampling.as_ref()),
+        Stage::Filter | Stage::Verify | Stage::Publish => return None,
+    };
+    Some((spec.model_of(stage, generator)?, model_use))
+}
+
+/// Returns what a worker of `stage` takes of memory. A model of which nothing is known (an endpoint) takes none here.
+pub fn stage_memory(
+    stage: Stage,
+    generator: Option<&str>,
+    spec: &SynthesisRunSpec,
+    facts: &[ModelFacts],
+    on: GpuUse,
+) -> StageMemory {
+    let Some((model, model_use)) = stage_model(stage, generator, spec) else {
+        return StageMemory {
+            host: BASE_BYTES,
+            gpu: None,
+        };
+    };
+    let facts = facts.iter().find(|facts| facts.name == model.name);
+    let all = BASE_BYTES + facts.map_or(0, |facts| bytes(model_use, facts));
+    let (is_on_gpu, host) = match model_use {
+        ModelUse::Train(_) if on.training => {
+            let parameters = facts.map_or(0, |facts| facts.parameters);
+            let trained = parameters.saturating_mul(HOST_BYTES_PER_TRAINED_PARAMETER);
+            (true, all.min(BASE_BYTES + trained))
+        }
+        ModelUse::Train(_) => (false, all),
+        ModelUse::Serve(_) => (on.servers && model.own_server().is_some(), all),
+    };
+    StageMemory {
+        host,
+        gpu: is_on_gpu.then_some(all),
+    }
+}
+
+fn bytes(model_use: ModelUse, facts: &ModelFacts) -> i64 {
+    match model_use {
+        ModelUse::Serve(tokens) => {
+            facts.serving_bytes + facts.context_token_bytes * tokens.min(facts.context_length)
+        }
+        ModelUse::Train(Tuning::Full) => facts.training_bytes,
+        // Adapters need no gradients and no optimizer state for the model's own weights, a third of what a full training holds.
+        ModelUse::Train(Tuning::Lora) => facts.serving_bytes.max(facts.training_bytes / 3),
+    }
+}
+
+/// Checks that every model fits in each stage into `memory`, the bytes of the machine's own that workers may take, and into `gpu`, the
+/// bytes of the largest GPU, in use or not, if there is one; returns those that do not, with the numbers.
 pub fn check_memory(
     spec: &SynthesisRunSpec,
     facts: &[ModelFacts],
-    available: AvailableMemory,
+    memory: i64,
+    gpu: Option<i64>,
+    on: GpuUse,
 ) -> Vec<FieldError> {
-    let on = available.on;
-    let host = |stage, name: Option<&str>| Some(stage_host_memory(stage, name, spec, facts, on));
-    let mut errors = models_over(spec, available.memory, host, |stage, needed| {
+    let takes = |stage, name: Option<&str>| stage_memory(stage, name, spec, facts, on);
+    let host = |stage, name: Option<&str>| Some(takes(stage, name).host);
+    let mut errors = models_over(spec, memory, host, |stage, needed| {
         format!(
             "takes {} of memory in stage {stage}, and {} are available: free some, choose a smaller model{}, or set --memory if you know better",
             format_bytes(needed),
-            format_bytes(available.memory),
+            format_bytes(memory),
             lora(stage),
         )
     });
-    if let Some(memory) = available.gpu {
-        let gpu = |stage, name: Option<&str>| stage_gpu_memory(stage, name, spec, facts, on);
+    if let Some(memory) = gpu {
+        let gpu = |stage, name: Option<&str>| takes(stage, name).gpu;
         errors.extend(models_over(spec, memory, gpu, |stage, needed| {
             format!(
                 "takes {} of a GPU's memory in stage {stage}, and the largest has {}: choose a smaller model{}, or set --gpus 0 to do without GPUs",
@@ -199,49 +163,30 @@ fn models_over(
     bytes_of: impl Fn(Stage, Option<&str>) -> Option<i64>,
     describe: impl Fn(Stage, i64) -> String,
 ) -> Vec<FieldError> {
-    let generators = || {
-        spec.generators
-            .iter()
-            .map(|generator| Some(generator.name.as_str()))
-    };
-    let stages = Stage::ALL.into_iter().flat_map(|stage| match stage {
-        Stage::Qft | Stage::Sample | Stage::Rewrite | Stage::Qpo | Stage::Generate => {
-            generators().map(|name| (stage, name)).collect::<Vec<_>>()
-        }
-        _ => vec![(stage, None)],
-    });
-    let mut worst: Vec<(usize, i64, Stage)> = Vec::new();
-    for (stage, name) in stages {
-        let Some(part) = stage_model(stage, name, spec) else {
+    // A stage that no generator owns has its model whatever the name.
+    let names = spec.generators.iter().map(|each| Some(each.name.as_str()));
+    let stages = Stage::ALL.into_iter();
+    let each = stages.flat_map(|stage| names.clone().map(move |name| (stage, name)));
+    let mut most: BTreeMap<usize, (i64, Stage)> = BTreeMap::new();
+    for (stage, name) in each {
+        let place = stage_model(stage, name, spec)
+            .and_then(|(used, _)| spec.models.iter().position(|each| each.name == used.name));
+        let (Some(place), Some(needed)) = (place, bytes_of(stage, name)) else {
             continue;
         };
-        let Some(position) = spec
-            .models
-            .iter()
-            .position(|model| model.name == part.model)
-        else {
-            continue;
-        };
-        let Some(needed) = bytes_of(stage, name) else {
-            continue;
-        };
-        match worst.iter_mut().find(|(known, ..)| *known == position) {
-            Some(entry) if entry.1 < needed => *entry = (position, needed, stage),
-            Some(_) => {}
-            None => worst.push((position, needed, stage)),
+        let known = most.entry(place).or_insert((needed, stage));
+        if known.0 < needed {
+            *known = (needed, stage);
         }
     }
-    let models_over = worst
-        .into_iter()
-        .filter(|(_, needed, _)| *needed > available);
-    models_over
-        .map(|(position, needed, stage)| FieldError {
-            field: format!("spec.models[{position}]"),
-            message: format!(
-                "model `{}` {}",
-                spec.models[position].name,
-                describe(stage, needed)
-            ),
+    most.into_iter()
+        .filter(|(_, (needed, _))| *needed > available)
+        .map(|(place, (needed, stage))| {
+            let (name, problem) = (&spec.models[place].name, describe(stage, needed));
+            FieldError {
+                field: format!("spec.models[{place}]"),
+                message: format!("model `{name}` {problem}"),
+            }
         })
         .collect()
 }
@@ -300,7 +245,8 @@ mod tests {
         ];
         for (stage, generator, expected) in table {
             assert_eq!(
-                stage_memory(stage, generator, &spec(), &facts()) - BASE_BYTES,
+                stage_memory(stage, generator, &spec(), &facts(), GpuUse::default()).host
+                    - BASE_BYTES,
                 expected,
                 "{stage}"
             );
@@ -309,13 +255,9 @@ mod tests {
 
     #[test]
     fn oversized_model_is_reported_once() {
-        let available = |gib: i64| AvailableMemory {
-            memory: gib * GIB,
-            gpu: None,
-            on: GpuUse::default(),
-        };
-        assert!(check_memory(&spec(), &facts(), available(8)).is_empty());
-        let errors = check_memory(&spec(), &facts(), available(2));
+        let check = |gib| check_memory(&spec(), &facts(), gib * GIB, None, GpuUse::default());
+        assert!(check(8).is_empty());
+        let errors = check(2);
         assert_eq!(errors.len(), 2, "{errors:?}");
         assert_eq!(errors[0].field, "spec.models[0]");
         assert!(
@@ -340,7 +282,7 @@ mod tests {
         };
         let mut facts = facts();
         facts[0].parameters = GIB / 20;
-        let gpu = |stage, name, on| stage_gpu_memory(stage, name, &spec(), &facts, on);
+        let gpu = |stage, name, on| stage_memory(stage, name, &spec(), &facts, on).gpu;
         assert_eq!(gpu(Stage::Qft, Some("g"), on), Some(BASE_BYTES + 6 * GIB));
         assert_eq!(gpu(Stage::Qft, Some("g"), GpuUse::default()), None);
         assert_eq!(
@@ -350,7 +292,7 @@ mod tests {
         );
         assert_eq!(gpu(Stage::Filter, None, on), None);
         let host =
-            |stage, name, on| stage_host_memory(stage, name, &spec(), &facts, on) - BASE_BYTES;
+            |stage, name, on| stage_memory(stage, name, &spec(), &facts, on).host - BASE_BYTES;
         assert_eq!(host(Stage::Qft, Some("g"), on) / (1 << 20), 1023);
         assert_eq!(host(Stage::Qft, Some("g"), GpuUse::default()), 6 * GIB);
         assert_eq!(host(Stage::Judge, None, on), 4 * GIB + GIB / 4);
@@ -360,16 +302,13 @@ mod tests {
     fn model_too_large_for_gpus() {
         let mut facts = facts();
         facts[0].parameters = GIB / 20;
-        let available = |gpu: i64| AvailableMemory {
-            memory: 64 * GIB,
-            gpu: Some(gpu * GIB),
-            on: GpuUse {
-                training: true,
-                servers: true,
-            },
+        let on = GpuUse {
+            training: true,
+            servers: true,
         };
-        assert!(check_memory(&spec(), &facts, available(8)).is_empty());
-        let errors = check_memory(&spec(), &facts, available(4));
+        let check = |gpu| check_memory(&spec(), &facts, 64 * GIB, Some(gpu * GIB), on);
+        assert!(check(8).is_empty());
+        let errors = check(4);
         assert_eq!(errors.len(), 1, "{errors:?}");
         let message = &errors[0].message;
         for words in [
@@ -393,7 +332,7 @@ mod tests {
             training: false,
             servers: true,
         };
-        let gpu = |stage, name| stage_gpu_memory(stage, name, &spec, &facts(), on);
+        let gpu = |stage, name| stage_memory(stage, name, &spec, &facts(), on).gpu;
         assert_eq!(gpu(Stage::Respond, None), Some(BASE_BYTES + 5 * GIB));
         assert_eq!(gpu(Stage::Qft, Some("g")), None);
     }

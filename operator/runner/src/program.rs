@@ -7,14 +7,6 @@ use scalequest_crds::protocol::WORKER_PROGRAM;
 /// The variable that names the worker's program, where it does not lie beside this one.
 pub const WORKER_VARIABLE: &str = "SCALEQUEST_WORKER";
 
-/// The variable that limits the threads of a worker.
-pub const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
-
-/// Returns the error of a program that could not be started.
-pub fn start_error(program: &Path, error: &std::io::Error) -> String {
-    format!("cannot start {}: {error}", program.display())
-}
-
 /// Finds `scalequest-worker`: the file that [`WORKER_VARIABLE`] names, or the one beside this program. The error says what
 /// to do, for a person.
 pub fn find_worker() -> Result<PathBuf, String> {

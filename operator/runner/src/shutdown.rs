@@ -3,6 +3,8 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::error::CommandError;
+
 /// A requested shutdown, in the order of urgency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shutdown {
@@ -15,11 +17,18 @@ pub enum Shutdown {
 }
 
 /// Listens for SIGINT, SIGTERM and SIGHUP: each one raises the urgency by a step.
-pub fn listen() -> std::io::Result<watch::Receiver<Shutdown>> {
+///
+/// # Errors
+/// The handlers cannot be installed.
+pub fn listen() -> Result<watch::Receiver<Shutdown>, CommandError> {
+    let handler = |kind| {
+        signal(kind)
+            .map_err(|error| CommandError::Failed(format!("cannot listen to signals: {error}")))
+    };
+    let mut interrupt = handler(SignalKind::interrupt())?;
+    let mut terminate = handler(SignalKind::terminate())?;
+    let mut hang_up = handler(SignalKind::hangup())?;
     let (sender, receiver) = watch::channel(Shutdown::None);
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         loop {
             tokio::select! {
@@ -27,15 +36,21 @@ pub fn listen() -> std::io::Result<watch::Receiver<Shutdown>> {
                 _ = terminate.recv() => {}
                 _ = hang_up.recv() => {}
             }
-            let next = if *sender.borrow() == Shutdown::None {
-                Shutdown::Graceful
-            } else {
-                Shutdown::Immediate
-            };
-            if sender.send(next).is_err() {
-                return;
-            }
+            sender.send_modify(|urgency| {
+                *urgency = match urgency {
+                    Shutdown::None => Shutdown::Graceful,
+                    _ => Shutdown::Immediate,
+                }
+            });
         }
     });
     Ok(receiver)
+}
+
+/// Returns when a shutdown of this urgency is requested, or a more urgent one.
+pub async fn requested(shutdown: &mut watch::Receiver<Shutdown>, urgency: Shutdown) {
+    if shutdown.wait_for(|now| *now >= urgency).await.is_err() {
+        // Nobody can request one any more.
+        std::future::pending::<()>().await;
+    }
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+
+use super::progress::Event;
 
 /// Name of the file within a run's directory.
 const STATUS_FILE: &str = "status.json";
@@ -20,8 +21,8 @@ pub struct StatusFile {
     pub at_millis: i64,
     /// The status then.
     pub status: SynthesisRunStatus,
-    /// How far the stages under way were, as in the events of the log.
-    pub active: Vec<Value>,
+    /// How far the stages under way were: the [`Event::StageProgressed`] of each.
+    pub active: Vec<Event>,
 }
 
 impl StatusFile {

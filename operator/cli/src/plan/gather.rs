@@ -2,21 +2,22 @@
 //! machine. It reads files and starts nothing.
 
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
-use scalequest_crds::protocol::preflight::{FieldError, PreflightReport};
-use scalequest_crds::protocol::profile::{ModelProfile, PROFILE_MAX_BYTES};
-use scalequest_crds::v1alpha1::SeedQuestions;
-
-use super::super::CliError;
-use super::super::arguments::PlanArguments;
 use scalequest_core::estimate::profile::{MachineProfile, ModelIdentity, ProfileFile};
 use scalequest_core::estimate::{Assumptions, Measurements, model_sizes};
 use scalequest_core::record::RECORD_FILE;
 use scalequest_core::validate::ValidRun;
+use scalequest_crds::protocol::preflight::{FieldError, PreflightReport};
+use scalequest_crds::protocol::profile::{ModelProfile, PROFILE_MAX_BYTES};
+use scalequest_crds::v1alpha1::{Model, SeedQuestions};
 use scalequest_runner::locations::{run_directory, state_directory};
-use scalequest_runner::record_file;
+use scalequest_runner::record_file::{self, Loaded};
+
+use super::super::CommandError;
+use super::super::arguments::PlanArguments;
+use super::super::spec_file::read_at_most;
 
 /// What is known.
 pub struct PlanInputs {
@@ -36,7 +37,7 @@ pub struct PlanInputs {
 ///
 /// # Errors
 /// What the person stated makes no sense, or a profile cannot be used.
-pub fn gather(run: &ValidRun, arguments: &PlanArguments) -> Result<PlanInputs, CliError> {
+pub fn gather(run: &ValidRun, arguments: &PlanArguments) -> Result<PlanInputs, CommandError> {
     let mut sources = Vec::new();
     let mut assumptions = counted(run);
     let (preflight, measured) = earlier(run, &mut sources);
@@ -48,7 +49,7 @@ pub fn gather(run: &ValidRun, arguments: &PlanArguments) -> Result<PlanInputs, C
     }
     let mut stated = Vec::new();
     for text in &arguments.assume {
-        stated.extend(assumptions.state(text).map_err(CliError::InvalidInput)?);
+        stated.extend(assumptions.state(text).map_err(CommandError::InvalidInput)?);
     }
     if !stated.is_empty() {
         sources.push(format!("stated by --assume: {}", stated.join(", ")));
@@ -96,77 +97,61 @@ fn earlier(
 ) -> (Option<PreflightReport>, Option<Measurements>) {
     let directory = run_directory(&state_directory(&run.spec().workspace), run.name());
     let place = directory.join(RECORD_FILE);
-    let record = match record_file::load(&directory) {
-        Ok(loaded) => loaded.record,
-        Err(problem) => {
-            sources.push(format!("an earlier run is not used: {problem}"));
-            None
-        }
-    };
-    let Some(record) = record else {
+    let loaded = record_file::load(&directory).unwrap_or_else(|problem| {
+        sources.push(format!("an earlier run is not used: {problem}"));
+        Loaded::default()
+    });
+    let Some(record) = loaded.record else {
         return (None, None);
     };
-    match Measurements::of(&record, run) {
-        Ok(measured) => {
-            if let Some(measured) = &measured {
-                let over = measured
-                    .waves
-                    .iter()
-                    .filter(|wave| wave.end.is_some())
-                    .count();
-                sources.push(format!(
-                    "an earlier run of this spec: {} ({over} of {} waves over, {} of {} questions accepted)",
-                    place.display(),
-                    measured.waves.len(),
-                    record.accepted(),
-                    record.generated()
-                ));
-            }
-            let looked_at = !record.preflight.models.is_empty();
-            (looked_at.then_some(record.preflight), measured)
-        }
+    let measured = match Measurements::of(&record, run) {
+        Ok(measured) => measured,
         Err(fields) => {
             sources.push(format!(
                 "the earlier run in {} is of another spec and not used: {fields}",
                 place.display()
             ));
-            (None, None)
+            return (None, None);
         }
+    };
+    if let Some(Measurements { waves, .. }) = &measured {
+        sources.push(format!(
+            "an earlier run of this spec: {} ({} of {} waves over, {} of {} questions accepted)",
+            place.display(),
+            waves.iter().filter(|wave| wave.end.is_some()).count(),
+            waves.len(),
+            record.accepted(),
+            record.generated()
+        ));
     }
+    let has_models = !record.preflight.models.is_empty();
+    (has_models.then_some(record.preflight), measured)
 }
 
 /// The profiles that `--profile` names, or everything that is wrong with them.
-fn profiles(paths: &[std::path::PathBuf]) -> Result<Vec<ProfileFile>, CliError> {
+fn profiles(paths: &[PathBuf]) -> Result<Vec<ProfileFile>, CommandError> {
     let mut errors = Vec::new();
     let mut files = Vec::new();
     for path in paths {
+        let name = path.display().to_string();
         match read(path) {
-            Ok(profile) => files.push(ProfileFile {
-                name: path.display().to_string(),
-                profile,
-            }),
+            Ok(profile) => files.push(ProfileFile { name, profile }),
             Err(problem) => errors.push(FieldError {
-                field: format!("--profile {}", path.display()),
+                field: format!("--profile {name}"),
                 message: format!(
-                    "{problem}; make it with scalequest-worker bench --model PATH --save {}",
-                    path.display()
+                    "{problem}; make it with scalequest-worker bench --model PATH --save {name}"
                 ),
             }),
         }
     }
-    match errors.is_empty() {
-        true => Ok(files),
-        false => Err(CliError::InvalidInput(errors)),
-    }
+    CommandError::check(errors)?;
+    Ok(files)
 }
 
 fn read(path: &Path) -> Result<ModelProfile, String> {
-    let cannot = |error: std::io::Error| format!("cannot be read: {error}");
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(cannot)?;
-    file.take(PROFILE_MAX_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(cannot)?;
+    let bytes = File::open(path)
+        .and_then(|file| read_at_most(file, PROFILE_MAX_BYTES + 1))
+        .map_err(|error| format!("cannot be read: {error}"))?;
     if bytes.len() > PROFILE_MAX_BYTES {
         return Err(format!(
             "is no profile: it is larger than {PROFILE_MAX_BYTES} bytes"
@@ -179,21 +164,18 @@ fn read(path: &Path) -> Result<ModelProfile, String> {
 /// What the profile of each model can be found by.
 fn known(run: &ValidRun, preflight: Option<&PreflightReport>) -> BTreeMap<String, ModelIdentity> {
     let facts = |name: &str| preflight?.model(name);
+    let path = |model: &Model| {
+        let path = model.source.as_ref()?.path.as_ref()?;
+        Some(Path::new(path).canonicalize().ok()?.display().to_string())
+    };
     let sizes = model_sizes(run.method(), preflight);
-    let of = |model: &scalequest_crds::v1alpha1::Model| {
-        let path = model
-            .source
-            .as_ref()
-            .and_then(|source| source.path.as_ref());
-        let whole = path.and_then(|path| Path::new(path).canonicalize().ok());
-        ModelIdentity {
-            digest: facts(&model.name).map(|facts| facts.digest.clone()),
-            path: whole.map(|path| path.display().to_string()),
-            parameters: sizes.get(&model.name).map_or(0, |size| size.parameters),
-        }
+    let identity = |model: &Model| ModelIdentity {
+        digest: facts(&model.name).map(|facts| facts.digest.clone()),
+        path: path(model),
+        parameters: sizes.get(&model.name).map_or(0, |size| size.parameters),
     };
     let models = run.method().models.iter();
     models
-        .map(|model| (model.name.clone(), of(model)))
+        .map(|model| (model.name.clone(), identity(model)))
         .collect()
 }

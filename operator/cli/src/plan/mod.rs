@@ -8,23 +8,27 @@ use std::collections::BTreeSet;
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::FromPrimitive;
-use scalequest_crds::protocol::exit_codes;
-use scalequest_crds::v1alpha1::{Engine, EngineType, SynthesisRun, SynthesisRunSpec};
-
-use super::arguments::{OutputFormat, PlanArguments};
-use super::{CliError, spec_file, text};
-use gather::gather;
 use scalequest_core::estimate::{
     CostEstimate, Device, EstimateInput, Machine, StageEstimate, devices, estimate, processors,
 };
 use scalequest_core::nearest::nearest;
 use scalequest_core::validate::{Environment, ValidRun, validate};
+use scalequest_crds::v1alpha1::{EngineType, SynthesisRunSpec};
+
+use super::arguments::{OutputFormat, PlanArguments};
+use super::{CommandError, spec_file};
+use gather::gather;
 use show::PlanReport;
 
-/// Prints the plan of the run in a file.
-pub fn plan(arguments: &PlanArguments) -> Result<i32, CliError> {
+/// Returns the plan of the run in a file, in the form that was asked for.
+pub fn plan(arguments: &PlanArguments) -> Result<String, CommandError> {
     let mut run = spec_file::read(&arguments.spec.file)?;
-    forget_servers(&mut run);
+    for model in &mut run.spec.models {
+        // The work is the same whatever does it.
+        model
+            .engine
+            .take_if(|engine| engine.kind == EngineType::Server);
+    }
     let local = validate(&run, Environment::Local);
     let device = match &arguments.device {
         Some(name) => device(name)?,
@@ -35,9 +39,8 @@ pub fn plan(arguments: &PlanArguments) -> Result<i32, CliError> {
         },
     };
     let valid = local.or_else(|errors| {
-        validate(&run, Environment::Cluster).map_err(|_| CliError::InvalidInput(errors))
+        validate(&run, Environment::Cluster).map_err(|_| CommandError::InvalidInput(errors))
     })?;
-    let elsewhere = served_elsewhere(&valid);
     let known = gather(&valid, arguments)?;
     let machine = match &known.profile {
         Some(profile) => Machine::Profiled(profile),
@@ -49,6 +52,12 @@ pub fn plan(arguments: &PlanArguments) -> Result<i32, CliError> {
         measurements: known.measurements.as_ref(),
     };
     let mut cost = estimate(&valid, &input, &machine);
+    // The work of a model that an endpoint serves takes no hours of ours.
+    let models = valid.spec().models.iter();
+    let elsewhere = models
+        .filter(|model| model.served().is_some())
+        .map(|model| model.name.as_str())
+        .collect();
     leave_out(&elsewhere, &valid, &mut cost);
     let shown = PlanReport {
         run: &valid,
@@ -57,33 +66,16 @@ pub fn plan(arguments: &PlanArguments) -> Result<i32, CliError> {
         sources: &known.sources,
         elsewhere: &elsewhere,
     };
-    let answer = match arguments.output {
+    Ok(match arguments.output {
         OutputFormat::Json => format!("{:#}\n", shown.as_json()),
         OutputFormat::Text => shown.as_text(),
-    };
-    text::print(&answer)?;
-    Ok(exit_codes::run::DONE)
-}
-
-/// Takes the engines of type Server out of the spec, since the work is the same whatever does it.
-fn forget_servers(run: &mut SynthesisRun) {
-    let is_server = |engine: &mut Engine| engine.kind == EngineType::Server;
-    for model in &mut run.spec.models {
-        model.engine.take_if(is_server);
-    }
-}
-
-/// The names of the models that an endpoint serves: their work takes no hours of ours.
-fn served_elsewhere(run: &ValidRun) -> BTreeSet<String> {
-    let models = run.spec().models.iter();
-    let served = models.filter(|model| model.served().is_some());
-    served.map(|model| model.name.clone()).collect()
+    })
 }
 
 /// Takes what is done elsewhere out of hours and cost.
-fn leave_out(elsewhere: &BTreeSet<String>, run: &ValidRun, cost: &mut CostEstimate) {
+fn leave_out(elsewhere: &BTreeSet<&str>, run: &ValidRun, cost: &mut CostEstimate) {
     for stage in &mut cost.stages {
-        if elsewhere.contains(&stage.work.model) {
+        if elsewhere.contains(stage.work.model.as_str()) {
             stage.hours = 0.0;
         }
     }
@@ -109,21 +101,20 @@ fn paid(spec: &SynthesisRunSpec, stage: &StageEstimate) -> Option<Decimal> {
     Some((read + made) / Decimal::from(1_000_000))
 }
 
-fn device(name: &str) -> Result<&'static Device, CliError> {
-    let names = || devices().iter().map(|device| device.name.as_str());
-    devices()
+fn device(name: &str) -> Result<&'static Device, CommandError> {
+    if let Some(device) = devices().iter().find(|device| device.name == name) {
+        return Ok(device);
+    }
+    let names: Vec<_> = devices()
         .iter()
-        .find(|device| device.name == name)
-        .ok_or_else(|| {
-            let hint = nearest(name, names())
-                .map(|near| format!("; did you mean {near}?"))
-                .unwrap_or_default();
-            CliError::input(
-                "--device",
-                format!(
-                    "`{name}` is no device: the devices are {}{hint}",
-                    names().collect::<Vec<_>>().join(", ")
-                ),
-            )
-        })
+        .map(|device| device.name.as_str())
+        .collect();
+    let hint = nearest(name, names.iter().copied())
+        .map(|near| format!("; did you mean {near}?"))
+        .unwrap_or_default();
+    let message = format!(
+        "`{name}` is no device: the devices are {}{hint}",
+        names.join(", ")
+    );
+    Err(CommandError::input("--device", message))
 }

@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use serde_json::json;
-
-use super::super::text;
 use scalequest_core::estimate::{
     CostEstimate, Machine, MachineProfile, ProfileMatch, StageEstimate, paper_cost,
 };
 use scalequest_core::plan::size::pilot;
 use scalequest_core::validate::ValidRun;
+use scalequest_runner::progress::sentence::format_number;
+use serde_json::json;
+
+use super::super::text;
 
 /// Hours below which a machine's time is shown in seconds.
 const FEW_HOURS: f64 = 2.0;
@@ -26,82 +27,42 @@ pub struct PlanReport<'a> {
     /// What is measured and stated, and where that comes from.
     pub sources: &'a [String],
     /// Models that an endpoint serves.
-    pub elsewhere: &'a BTreeSet<String>,
+    pub elsewhere: &'a BTreeSet<&'a str>,
 }
 
 impl PlanReport<'_> {
     /// For people.
     pub fn as_text(&self) -> String {
-        let PlanReport {
-            run,
-            cost,
-            machine,
-            sources,
-            elsewhere,
-        } = self;
-        let mut out = String::new();
-        let limits = run.limits();
-        let _ = writeln!(
-            out,
-            "run {}: {} pairs wanted, in {} waves at most",
-            run.name(),
-            text::number(limits.target),
-            limits.max_waves
-        );
-        let _ = writeln!(
-            out,
-            "about {} questions in {} waves at a yield of {:.3}{}; wave 1, the pilot, asks for {}{}",
-            text::number(cost.questions),
+        let (cost, limits) = (self.cost, self.run.limits());
+        let first = cost.waves.first().copied();
+        let (assumed, measures) = match self.sources.is_empty() {
+            true => (" (assumed)", " and measures it"),
+            false => ("", ""),
+        };
+        let mut out = format!(
+            "run {}: {} pairs wanted, in {} waves at most
+about {} questions in {} waves at a yield of {:.3}{assumed}; wave 1, the pilot, asks for {}{measures}
+",
+            self.run.name(),
+            format_number(limits.target),
+            limits.max_waves,
+            format_number(cost.questions),
             cost.waves.len(),
             cost.yield_ratio,
-            if sources.is_empty() { " (assumed)" } else { "" },
-            text::number(
-                cost.waves
-                    .first()
-                    .copied()
-                    .unwrap_or_else(|| pilot(limits.target))
-            ),
-            if sources.is_empty() {
-                " and measures it"
-            } else {
-                ""
-            },
+            format_number(first.unwrap_or_else(|| pilot(limits.target))),
         );
-        for source in sources.iter() {
+        for source in self.sources {
             let _ = writeln!(out, "{source}");
         }
-        if !sources.is_empty() {
+        if !self.sources.is_empty() {
             let _ = writeln!(out, "all else is assumed: docs/cost.md");
         }
-        out.push('\n');
-        let few = matches!(machine, Machine::Profiled(_)) && cost.hours < FEW_HOURS;
-        let unit = match few {
-            true => "seconds".to_string(),
-            false => format!("{}s", machine.hour()),
-        };
-        let mut heading = [
-            "stage",
-            "generator",
-            "model",
-            "rows",
-            "input tokens",
-            "output tokens",
-        ]
-        .map(String::from)
-        .to_vec();
-        heading.push(unit);
-        let mut rows = vec![heading];
-        rows.extend(cost.stages.iter().map(|stage| row(stage, elsewhere, few)));
-        let mut total = vec!["total".to_string()];
-        total.extend(std::iter::repeat_n(String::new(), 5));
-        total.push(show_time(cost.hours, few));
-        rows.push(total);
-        out.push_str(&text::table(&rows, &[3, 4, 5, 6]));
         let _ = writeln!(
             out,
-            "\nfilter (after generate), verify (after reward) and publish (at the end) run on CPUs and take little and are not counted."
+            "\n{}\nfilter (after generate), verify (after reward) and publish (at the end) run on CPUs and take little and are not counted.",
+            self.table()
         );
-        match machine {
+        match self.machine {
             Machine::Device(device) => {
                 let _ = writeln!(
                     out,
@@ -128,10 +89,54 @@ impl PlanReport<'_> {
             );
         }
         // What 8 GPUs of a data centre took says nothing to somebody who has measured a machine of their own.
-        if matches!(machine, Machine::Device(_)) {
+        if matches!(self.machine, Machine::Device(_)) {
             out.push_str(&papers_table());
         }
         out
+    }
+
+    /// The stages with what each takes, and the total.
+    fn table(&self) -> String {
+        let is_profiled = matches!(self.machine, Machine::Profiled(_));
+        let in_seconds = is_profiled && self.cost.hours < FEW_HOURS;
+        let unit = match in_seconds {
+            true => "seconds".to_string(),
+            false => format!("{}s", self.machine.hour()),
+        };
+        let total = format_hours(self.cost.hours, in_seconds);
+        let heading = [
+            "stage",
+            "generator",
+            "model",
+            "rows",
+            "input tokens",
+            "output tokens",
+            &unit,
+        ];
+        let stages = self.cost.stages.iter();
+        let rows: Vec<_> = std::iter::once(heading.map(String::from).to_vec())
+            .chain(stages.map(|stage| self.row(stage, in_seconds)))
+            .chain([["total", "", "", "", "", "", &total]
+                .map(String::from)
+                .to_vec()])
+            .collect();
+        text::table(&rows, &[3, 4, 5, 6])
+    }
+
+    fn row(&self, stage: &StageEstimate, in_seconds: bool) -> Vec<String> {
+        let StageEstimate { work, hours } = stage;
+        vec![
+            work.stage.to_string(),
+            work.generator.clone().unwrap_or_default(),
+            work.model.clone(),
+            format_number(work.rows),
+            format_tokens(work.prefill_tokens + work.train_tokens),
+            format_tokens(work.decode_tokens),
+            match self.elsewhere.contains(work.model.as_str()) {
+                true => "endpoint".into(),
+                false => format_hours(*hours, in_seconds),
+            },
+        ]
     }
 
     /// Which profile is used for which model, and what it lacks.
@@ -207,71 +212,43 @@ impl PlanReport<'_> {
 }
 
 fn papers_table() -> String {
-    let paper: Vec<Vec<String>> = paper_cost()
-        .iter()
-        .map(|phase| {
-            vec![
-                format!("  {}", phase.phase),
-                phase
-                    .gpu_hours
-                    .map_or("-".into(), |hours| format!("{hours:.1}")),
-                format!("GPU-hours for {}", phase.samples),
-            ]
-        })
-        .collect();
+    let phases = paper_cost().iter().map(|phase| {
+        let hours = phase.gpu_hours.map(|hours| format!("{hours:.1}"));
+        vec![
+            format!("  {}", phase.phase),
+            hours.unwrap_or("-".into()),
+            format!("GPU-hours for {}", phase.samples),
+        ]
+    });
     format!(
         "\nthe paper's own table, 8 x A100-40G, recipe Math at 1,000,000 pairs:\n{}",
-        text::table(&paper, &[1])
+        text::table(&phases.collect::<Vec<_>>(), &[1])
     )
 }
 
-fn row(stage: &StageEstimate, elsewhere: &BTreeSet<String>, few: bool) -> Vec<String> {
-    let StageEstimate { work, hours } = stage;
-    vec![
-        work.stage.to_string(),
-        work.generator.clone().unwrap_or_default(),
-        work.model.clone(),
-        text::number(work.rows),
-        tokens(work.prefill_tokens + work.train_tokens),
-        tokens(work.decode_tokens),
-        match elsewhere.contains(&work.model) {
-            true => "endpoint".into(),
-            false => show_time(*hours, few),
-        },
-    ]
-}
-
-fn show_time(hours: f64, in_seconds: bool) -> String {
-    match in_seconds {
-        true => format!("{:.0}", hours * 3600.0),
-        false => show_hours(hours),
-    }
-}
-
-/// Formats hours with the decimals that are significant.
-fn show_hours(hours: f64) -> String {
+/// Formats hours with the decimals that are significant, or in seconds.
+fn format_hours(hours: f64, in_seconds: bool) -> String {
     match hours {
-        h if h >= 10.0 => format!("{h:.1}"),
-        h if h >= 0.1 => format!("{h:.2}"),
-        h => format!("{h:.3}"),
+        _ if in_seconds => format!("{:.0}", hours * 3600.0),
+        10.0.. => format!("{hours:.1}"),
+        0.1.. => format!("{hours:.2}"),
+        _ => format!("{hours:.3}"),
     }
 }
 
 /// Tokens for people: `1.2G`.
-fn tokens(count: f64) -> String {
+fn format_tokens(count: f64) -> String {
     match count {
-        c if c < 0.5 => String::new(),
-        c if c < 1e6 => format!("{:.0}K", (c / 1e3).max(1.0)),
-        c if c < 1e9 => format!("{:.1}M", c / 1e6),
-        c => format!("{:.1}G", c / 1e9),
+        ..0.5 => String::new(),
+        ..1e6 => format!("{:.0}K", (count / 1e3).max(1.0)),
+        ..1e9 => format!("{:.1}M", count / 1e6),
+        _ => format!("{:.1}G", count / 1e9),
     }
 }
 
 fn billions(parameters: i64) -> String {
-    let parameters = parameters as f64;
-    if parameters >= 1e9 {
-        format!("{:.1}B", parameters / 1e9)
-    } else {
-        format!("{:.0}M", parameters / 1e6)
+    match parameters as f64 {
+        parameters @ 1e9.. => format!("{:.1}B", parameters / 1e9),
+        parameters => format!("{:.0}M", parameters / 1e6),
     }
 }

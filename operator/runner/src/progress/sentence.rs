@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use indicatif::HumanCount;
 use scalequest_crds::protocol::report::Counts;
 use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
 
@@ -94,6 +95,12 @@ pub fn plural(count: i64, noun: &str) -> String {
     }
 }
 
+/// Formats a count for people: `1,234,567`.
+pub fn format_number(value: i64) -> String {
+    let sign = if value < 0 { "-" } else { "" };
+    format!("{sign}{}", HumanCount(value.unsigned_abs()))
+}
+
 /// `12/50 (24%), 3.1/s, 410 tokens/s, loss 2.31, about 12s left`.
 pub fn progress_sentence(progress: &StageProgress) -> String {
     let StageProgress {
@@ -158,15 +165,13 @@ fn counts_phrase(counts: &Counts) -> String {
     if *rows_in > 0 {
         let _ = write!(text, ", {rows_out} of {rows_in} rows kept");
     }
-    if !dropped.is_empty() {
-        let reasons: Vec<_> = dropped
-            .iter()
-            .filter(|(_, count)| **count > 0)
-            .map(|(reason, count)| format!("{reason:?} {count}"))
-            .collect();
-        if !reasons.is_empty() {
-            let _ = write!(text, " ({})", reasons.join(", "));
-        }
+    let reasons: Vec<_> = dropped
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(reason, count)| format!("{reason:?} {count}"))
+        .collect();
+    if !reasons.is_empty() {
+        let _ = write!(text, " ({})", reasons.join(", "));
     }
     if *tokens_out > 0 {
         let _ = write!(text, ", {tokens_out} tokens made");
@@ -214,6 +219,18 @@ mod tests {
         ];
         for (seconds, expected) in table {
             assert_eq!(format_duration(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn thousands_are_separated() {
+        for (value, expected) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (-1_234_567, "-1,234,567"),
+        ] {
+            assert_eq!(format_number(value), expected);
         }
     }
 

@@ -4,6 +4,8 @@ use std::io;
 use std::path::Path;
 use std::time::Instant;
 
+use scalequest_core::record::{Failure, StageFailure};
+use scalequest_core::retry::MAX_CORRUPTIONS;
 use scalequest_crds::protocol::report::{Outcome, StageReport};
 
 use super::start::started_marker;
@@ -11,65 +13,44 @@ use super::{RunLoop, WorkerProcess, millis};
 use crate::attempt::AttemptResult;
 use crate::progress::Event;
 use crate::stage_state::{Transition, WorkItem};
-use scalequest_core::record::{Failure, StageFailure};
-use scalequest_core::retry::MAX_CORRUPTIONS;
 
 impl RunLoop {
     /// Handles the end of worker `id`.
     pub(super) fn attempt_ended(&mut self, id: u64, result: io::Result<AttemptResult>) {
+        self.charge_workers();
         let Some(worker) = self.workers.remove(&id) else {
             return;
         };
-        let Some(index) = self
-            .stages
-            .iter()
-            .position(|stage| stage.name == worker.name && stage.state.task().key == worker.key)
-        else {
+        let task = &worker.task;
+        let Some(index) = self.stages.iter().position(|stage| stage.computes(task)) else {
             return;
         };
-        let rest = worker.started_at.elapsed().saturating_sub(worker.charged);
-        let task = self.stages[index].state.task().clone();
-        self.session.record.add_usage(&task, millis(rest), 0);
-        self.stages[index].tokens += worker.progress.tokens;
-        let now = Instant::now();
+        let (item, now) = (worker.item, Instant::now());
+        let stage = &mut self.stages[index];
+        stage.tokens += worker.progress.tokens;
         let (next, message) = match &result {
+            Ok(ended) if worker.is_shutting_down() && !has_succeeded(ended) => {
+                stage.state.interrupt_attempt(item);
+                return self.save_or_abort();
+            }
             Ok(ended) => {
-                let is_success = matches!(
-                    ended.report.as_ref().map(|report| &report.outcome),
-                    Some(Outcome::Done { .. } | Outcome::Sealed { .. } | Outcome::Missing { .. })
-                );
-                if worker.is_shutting_down() && !(is_success && ended.code == Some(0)) {
-                    self.stages[index].state.interrupt_attempt(worker.item);
-                    return self.save_or_abort();
-                }
+                let next = stage.state.end_attempt(item, ended, now);
                 self.report_warnings(ended.report.as_ref());
-                (
-                    self.stages[index]
-                        .state
-                        .end_attempt(worker.item, ended, now),
-                    ended.message(),
-                )
+                (next, ended.message())
             }
             Err(error) => {
                 let message = error.to_string();
-                (
-                    self.stages[index]
-                        .state
-                        .fail_attempt(worker.item, &message, now),
-                    message,
-                )
+                let next = stage.state.fail_attempt(item, &message, now);
+                (next, message)
             }
         };
         self.apply_transition(index, &worker, next, &message);
         self.save_or_abort();
     }
 
-    fn report_warnings(&mut self, report: Option<&StageReport>) {
-        for message in report
-            .into_iter()
-            .flat_map(|report| report.warnings.clone())
-        {
-            self.warn(message);
+    pub(super) fn report_warnings(&mut self, report: Option<&StageReport>) {
+        for message in report.into_iter().flat_map(|report| &report.warnings) {
+            self.warn(message.clone());
         }
     }
 
@@ -80,71 +61,61 @@ impl RunLoop {
         next: Transition,
         message: &str,
     ) {
+        let counts_failure = matches!(
+            next,
+            Transition::Retry(_) | Transition::ShardFailed | Transition::Failed(_)
+        );
+        // An infrastructure failure counts against no shard.
+        if counts_failure && self.is_disk_full() {
+            return;
+        }
         match next {
             Transition::Continue => {}
             Transition::Retry(wait) => {
-                if self.is_disk_full() {
-                    return;
-                }
                 self.report_failed_attempt(worker, message, Some(wait.as_secs().max(1)));
             }
             Transition::ShardFailed => {
-                if self.is_disk_full() {
-                    return;
-                }
                 self.report_failed_attempt(worker, message, None);
                 if let WorkItem::Shard(shard) = worker.item {
-                    let task = self.stages[index].state.task().clone();
-                    self.session.record.add_failed_shard(&task, shard, message);
+                    let record = &mut self.session.record;
+                    record.add_failed_shard(&worker.task, shard, message);
                 }
             }
             Transition::Blocked(why) => {
                 self.abort_reason.get_or_insert(format!(
                     "{}: {why}; nothing is lost: fix that, then run the same command again to resume",
-                    worker.name
+                    worker.task.id
                 ));
             }
             Transition::FoundMissing(total) => self.found_missing(index, total),
             Transition::InputCorrupted(report) => self.corrupt_input(index, &report),
             Transition::Sealed(report) => self.sealed(index, &report),
-            Transition::Failed(failure) => {
-                if !self.is_disk_full() {
-                    self.fail_stage(index, failure);
-                }
-            }
+            Transition::Failed(failure) => self.fail_stage(index, failure),
         }
     }
 
     fn fail_stage(&mut self, index: usize, failure: Failure) {
-        let stage = &self.stages[index];
-        let failure = StageFailure {
-            key: stage.state.task().key.clone(),
-            name: stage.name.to_string(),
+        let task = self.stages[index].task();
+        self.observed.failed.push(StageFailure {
+            key: task.key.clone(),
+            name: task.id.to_string(),
             failure,
-        };
-        self.observed.failed.push(failure);
+        });
     }
 
     fn found_missing(&mut self, index: usize, total: i64) {
         let stage = &self.stages[index];
-        let task = stage.state.task();
-        let was_sealed = self.session.record.sealed(&task.id).is_some();
-        if was_sealed && !stage.state.has_computed() {
-            let message = format!(
-                "{}: {total} of {} shards are corrupt or gone and are recomputed",
-                stage.name,
-                task.shards()
-            );
-            self.warn(message);
+        let (name, rows, shards) = (
+            stage.task().id.clone(),
+            stage.task().rows,
+            stage.task().shards(),
+        );
+        if self.session.record.sealed(&name).is_some() && !stage.state.has_computed() {
+            self.warn(format!(
+                "{name}: {total} of {shards} shards are corrupt or gone and are recomputed"
+            ));
         }
-        let stage = &self.stages[index];
-        let (name, task) = (stage.name.clone(), stage.state.task());
-        let event = Event::StageStarted {
-            name,
-            rows: task.rows,
-            shards: task.shards(),
-        };
-        self.show(&event);
+        self.show(&Event::StageStarted { name, rows, shards });
     }
 
     fn corrupt_input(&mut self, index: usize, report: &StageReport) {
@@ -171,32 +142,24 @@ impl RunLoop {
 
     fn sealed(&mut self, index: usize, report: &StageReport) {
         let stage = &self.stages[index];
-        let task = stage.state.task().clone();
-        let task_file = self.session.directory.join("tasks").join(format!(
-            "{}-{}.json",
-            stage.name.file_stem(),
-            task.key
-        ));
-        let reused = !stage.state.has_computed() && !started_marker(&task_file).exists();
-        let was_sealed = self
-            .session
-            .record
-            .sealed(&task.id)
-            .is_some_and(|(stage, _)| stage.key == task.key);
+        let (task, has_computed) = (stage.task().clone(), stage.state.has_computed());
+        let duration = stage.started_at.elapsed();
+        let reused = !has_computed && !started_marker(&self.task_file(&task)).exists();
+        let known = self.session.record.sealed(&task.id);
+        let was_sealed = known.is_some_and(|(known, _)| known.key == task.key);
         if let Err(error) = self.session.record.seal(&task, report, reused) {
             return self.fail_stage(index, Failure::stage(error.to_string()));
         }
         self.observed.corrupted.remove(&task.key);
-        let event = Event::StageSealed {
-            name: stage.name.clone(),
-            reused,
-            counts: report.counts.clone(),
-            millis: millis(stage.started_at.elapsed()),
-        };
-        if !was_sealed || stage.state.has_computed() {
-            self.show(&event);
-        }
         self.stages.remove(index);
+        if !was_sealed || has_computed {
+            self.show(&Event::StageSealed {
+                name: task.id,
+                reused,
+                counts: report.counts.clone(),
+                millis: millis(duration),
+            });
+        }
     }
 
     fn report_failed_attempt(
@@ -205,30 +168,37 @@ impl RunLoop {
         message: &str,
         retry_seconds: Option<u64>,
     ) {
-        let event = Event::AttemptFailed {
-            name: worker.name.clone(),
+        self.show(&Event::AttemptFailed {
+            name: worker.task.id.clone(),
             shard: worker.item.shard(),
             attempt: worker.number,
             message: message.to_string(),
             retry_seconds,
-            log: worker.log.clone(),
-        };
-        self.show(&event);
+            log: worker.log.display().to_string(),
+        });
     }
 
-    /// Whether the disk is full: an infrastructure failure, which counts against no shard.
+    /// Whether the disk is full, so that the run cannot continue.
     fn is_disk_full(&mut self) -> bool {
-        match probe(&self.session.directory) {
-            Ok(()) => false,
-            Err(error) => {
-                self.abort_reason.get_or_insert(format!(
-                    "cannot write to {}: {error}; nothing is lost: free some space, then run the same command again to resume",
-                    self.session.directory.display()
-                ));
-                true
-            }
-        }
+        let Err(error) = probe(&self.session.directory) else {
+            return false;
+        };
+        self.abort_reason.get_or_insert(format!(
+            "cannot write to {}: {error}; nothing is lost: free some space, then run the same command again to resume",
+            self.session.directory.display()
+        ));
+        true
     }
+}
+
+/// Whether the worker did what it was asked to.
+fn has_succeeded(ended: &AttemptResult) -> bool {
+    let outcome = ended.report.as_ref().map(|report| &report.outcome);
+    let is_success = matches!(
+        outcome,
+        Some(Outcome::Done { .. } | Outcome::Sealed { .. } | Outcome::Missing { .. })
+    );
+    is_success && ended.code == Some(0)
 }
 
 /// Writes and removes as much as a record takes.

@@ -11,26 +11,26 @@ mod report;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::status_file::StatusFile;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use scalequest_core::plan::{End, Observations, Plan, plan};
 use scalequest_crds::protocol::progress::Progress;
 use scalequest_crds::protocol::task::StageTask;
-use scalequest_crds::v1alpha1::StageId;
 use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::accept::RunSession;
-use super::attempt::AttemptResult;
+use super::attempt::{Attempt, AttemptResult};
 use super::lock::Lock;
 use super::machine::now_millis;
 use super::progress::{Display, Event};
 use super::record_file;
 use super::shutdown::Shutdown;
 use super::stage_state::{StageState, WorkItem};
-use scalequest_core::plan::{End, Observations, Plan, plan};
+use super::status_file::StatusFile;
 
 /// Interval of deadlines, retries and the status file.
 const TICK: Duration = Duration::from_secs(1);
@@ -52,7 +52,6 @@ pub enum RunOutcome {
 #[derive(Debug)]
 struct StageRun {
     state: StageState,
-    name: StageId,
     lock: Option<Lock>,
     has_reported_wait: bool,
     started_at: Instant,
@@ -68,8 +67,7 @@ struct StageRun {
 /// A worker under way: a child process.
 #[derive(Debug)]
 struct WorkerProcess {
-    key: String,
-    name: StageId,
+    task: StageTask,
     item: WorkItem,
     number: u32,
     cores: usize,
@@ -80,7 +78,7 @@ struct WorkerProcess {
     charged: Duration,
     progress: Progress,
     shutdown: watch::Sender<Shutdown>,
-    log: String,
+    log: PathBuf,
 }
 
 /// Both ends of a channel.
@@ -154,56 +152,53 @@ impl RunLoop {
             self.wait(&mut tick).await;
         };
         let outcome = self.save().err().map_or(outcome, RunOutcome::Aborted);
-        (outcome, self.finish())
+        // For later readers.
+        (outcome, self.write_status_file())
     }
 
     /// One iteration: plans, pins, starts and stops. Returns the outcome once nothing runs any more.
     fn step(&mut self) -> Option<RunOutcome> {
-        let stopped = *self.shutdown.borrow() != Shutdown::None;
-        if !stopped && self.abort_reason.is_none() && std::mem::take(&mut self.is_stale) {
-            self.observed.running_millis = self.uncharged_millis();
-            let plan = plan(
-                &self.session.run,
-                &self.session.record,
-                &self.observed,
-                now_millis(),
-            );
-            if self.session.record.pin(&plan.pins) {
-                self.save_or_abort();
-            }
-            self.stop_unplanned(&plan.start);
-            self.last_plan = plan;
-            self.report_status();
+        let shutdown = *self.shutdown.borrow();
+        let may_plan = shutdown == Shutdown::None && self.abort_reason.is_none();
+        if may_plan && std::mem::take(&mut self.is_stale) {
+            self.plan();
             if self.abort_reason.is_none() {
                 self.register_stages();
                 self.start_ready();
             }
         }
-        if stopped
-            || self.abort_reason.is_some()
-            || self.last_plan.finished.is_some()
-            || self.last_plan.suspended.is_some()
-        {
-            self.shut_down_workers(if *self.shutdown.borrow() == Shutdown::Immediate {
-                Shutdown::Immediate
-            } else {
-                Shutdown::Graceful
-            });
-            if self.workers.is_empty() {
-                let plan = &self.last_plan;
-                let planned = || {
-                    plan.finished
-                        .clone()
-                        .map(RunOutcome::Ended)
-                        .or_else(|| plan.suspended.clone().map(RunOutcome::Suspended))
-                };
-                let abort_reason = self.abort_reason.clone().map(RunOutcome::Aborted);
-                return abort_reason
-                    .or_else(planned)
-                    .or(stopped.then_some(RunOutcome::Interrupted));
-            }
+        let outcome = self.outcome()?;
+        self.shut_down_workers(shutdown.max(Shutdown::Graceful));
+        self.workers.is_empty().then_some(outcome)
+    }
+
+    /// Has the planner decide what may run now, and stops what it does not want any more.
+    fn plan(&mut self) {
+        let uncharged = self.workers.values().map(WorkerProcess::uncharged);
+        self.observed.running_millis = uncharged.map(millis).sum();
+        let (run, record) = (&self.session.run, &self.session.record);
+        let plan = plan(run, record, &self.observed, now_millis());
+        if self.session.record.pin(&plan.pins) {
+            self.save_or_abort();
         }
-        None
+        self.stop_unplanned(&plan.start);
+        self.last_plan = plan;
+        self.report_status();
+    }
+
+    /// The outcome that is certain as soon as no worker runs any more; none if the run continues.
+    fn outcome(&self) -> Option<RunOutcome> {
+        let Plan {
+            finished,
+            suspended,
+            ..
+        } = &self.last_plan;
+        let abort_reason = self.abort_reason.clone().map(RunOutcome::Aborted);
+        let stopped = *self.shutdown.borrow() != Shutdown::None;
+        abort_reason
+            .or_else(|| finished.clone().map(RunOutcome::Ended))
+            .or_else(|| suspended.clone().map(RunOutcome::Suspended))
+            .or_else(|| stopped.then_some(RunOutcome::Interrupted))
     }
 
     /// Waits until something happens, and handles it.
@@ -227,36 +222,21 @@ impl RunLoop {
     fn ticked(&mut self) {
         const CHARGE_EVERY: Duration = Duration::from_secs(10);
         if self.last_charge.elapsed() >= CHARGE_EVERY && !self.workers.is_empty() {
-            self.charge_running();
+            self.charge_workers();
             self.save_or_abort();
         }
         self.write_status_file();
     }
 
-    /// Charges what running workers have taken since they were last charged, so that a crash of this process loses little.
-    fn charge_running(&mut self) {
+    /// Charges what workers have taken since they were last charged, so that a crash of this process loses little.
+    fn charge_workers(&mut self) {
         self.last_charge = Instant::now();
         for worker in self.workers.values_mut() {
-            let total = worker.started_at.elapsed();
-            let more = total.saturating_sub(worker.charged);
-            worker.charged = total;
-            if let Some(stage) = self
-                .stages
-                .iter()
-                .find(|stage| stage.state.task().key == worker.key && stage.name == worker.name)
-            {
-                self.session
-                    .record
-                    .add_usage(stage.state.task(), millis(more), 0);
-            }
+            let more = worker.uncharged();
+            worker.charged += more;
+            let record = &mut self.session.record;
+            record.add_usage(&worker.task, millis(more), 0);
         }
-    }
-
-    fn uncharged_millis(&self) -> i64 {
-        self.workers
-            .values()
-            .map(|worker| millis(worker.started_at.elapsed().saturating_sub(worker.charged)))
-            .sum()
     }
 
     fn save(&self) -> Result<(), String> {
@@ -284,22 +264,45 @@ impl RunLoop {
     /// Stops the stages that the plan no longer wants, and forgets those that have stopped.
     fn stop_unplanned(&mut self, start: &[StageTask]) {
         for stage in &mut self.stages {
-            let task = stage.state.task();
-            stage.is_unplanned = !start
-                .iter()
-                .any(|wanted| wanted.key == task.key && wanted.id == stage.name);
+            stage.is_unplanned = !start.iter().any(|wanted| stage.computes(wanted));
         }
         for worker in self.workers.values() {
-            if self
-                .stages
-                .iter()
-                .any(|stage| stage.is_unplanned && stage.name == worker.name)
-            {
+            let mut unplanned = self.stages.iter().filter(|stage| stage.is_unplanned);
+            if unplanned.any(|stage| stage.task().id == worker.task.id) {
                 worker.request_shutdown(Shutdown::Graceful);
             }
         }
         self.stages
             .retain(|stage| !stage.is_unplanned || stage.state.active() > 0);
+    }
+
+    /// The file from which workers read a task.
+    fn task_file(&self, task: &StageTask) -> PathBuf {
+        let name = format!("{}-{}.json", task.id.file_stem(), task.key);
+        self.session.directory.join("tasks").join(name)
+    }
+
+    /// An attempt with one core and no GPU, whose report and log are named for its `task`.
+    fn attempt(
+        &self,
+        task: &StageTask,
+        report: &str,
+        log: &str,
+        arguments: Vec<String>,
+    ) -> Attempt {
+        let directory = &self.session.directory;
+        let key = &task.key[..task.key.len().min(8)];
+        let stem = format!("{}-{key}", task.id.file_stem());
+        let reports = directory.join("reports");
+        let logs = directory.join("logs");
+        Attempt {
+            program: self.session.program.clone(),
+            arguments,
+            report: reports.join(format!("{stem}-{report}.json")),
+            log: logs.join(format!("{stem}-{log}.log")),
+            cores: 1,
+            gpu: self.session.gpus.are_assigned.then(String::new),
+        }
     }
 
     fn show(&mut self, event: &Event) {
@@ -311,20 +314,32 @@ impl RunLoop {
     }
 }
 
+impl StageRun {
+    fn task(&self) -> &StageTask {
+        self.state.task()
+    }
+
+    /// Whether it computes this task: the same stage with the same content.
+    fn computes(&self, task: &StageTask) -> bool {
+        self.task().id == task.id && self.task().key == task.key
+    }
+}
+
 impl WorkerProcess {
+    /// The time for which it is not charged yet.
+    fn uncharged(&self) -> Duration {
+        self.started_at.elapsed().saturating_sub(self.charged)
+    }
+
     /// Requests the worker's shutdown, or a more urgent one.
     fn request_shutdown(&self, how: Shutdown) {
         // A seal is short and saves nothing on its way.
-        let how = if self.item == WorkItem::Seal {
-            how.max(Shutdown::Immediate)
-        } else {
-            how
+        let how = match self.item {
+            WorkItem::Seal => Shutdown::Immediate,
+            _ => how,
         };
-        self.shutdown.send_if_modified(|now| {
-            let raised = *now < how;
-            *now = how.max(*now);
-            raised
-        });
+        self.shutdown
+            .send_if_modified(|now| std::mem::replace(now, how.max(*now)) < how);
     }
 
     fn is_shutting_down(&self) -> bool {

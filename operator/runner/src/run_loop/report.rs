@@ -2,19 +2,19 @@
 
 use std::time::{Duration, Instant};
 
+use scalequest_core::status::conditions::Degradation;
+use scalequest_core::status::{
+    ShardProgress, StageProgress as ActiveStage, StatusInput, status as project,
+};
 use scalequest_crds::protocol::progress::Progress;
 use scalequest_crds::v1alpha1::conditions::reason;
 use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
 
-use super::{RunLoop, StageRun};
+use super::{RunLoop, StageRun, WorkerProcess, millis};
 use crate::machine::now_millis;
 use crate::progress::{Event, StageProgress};
 use crate::shutdown::Shutdown;
 use crate::status_file::StatusFile;
-use scalequest_core::status::conditions::Degradation;
-use scalequest_core::status::{
-    ShardProgress, StageProgress as AtWork, StatusInput, status as status_of,
-};
 
 /// Least time between two progress events of a stage.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
@@ -46,13 +46,9 @@ impl RunLoop {
 
     /// Reports how far the dataset is, if that changed.
     pub(super) fn report_status(&mut self) {
-        let accepted = self
-            .session
-            .record
-            .waves
-            .iter()
-            .any(|wave| wave.end.is_some())
-            .then(|| self.session.record.accepted());
+        let record = &self.session.record;
+        let is_known = record.waves.iter().any(|wave| wave.end.is_some());
+        let accepted = is_known.then(|| record.accepted());
         if accepted.is_some() && accepted != self.reported_accepted {
             self.reported_accepted = accepted;
             let status = Box::new(self.status());
@@ -66,22 +62,18 @@ impl RunLoop {
             return;
         };
         worker.progress = progress;
-        let (name, key) = (worker.name.clone(), worker.key.clone());
-        let now = Instant::now();
-        let Some(index) = self
-            .stages
-            .iter()
-            .position(|stage| stage.name == name && stage.state.task().key == key)
-        else {
+        let task = &worker.task;
+        let Some(index) = self.stages.iter().position(|stage| stage.computes(task)) else {
             return;
         };
-        if self.stages[index]
+        let (stage, now) = (&self.stages[index], Instant::now());
+        if stage
             .reported_at
             .is_some_and(|reported_at| now.duration_since(reported_at) < PROGRESS_INTERVAL)
         {
             return;
         }
-        let progress = self.stage_progress(index, now);
+        let (name, progress) = (stage.task().id.clone(), self.stage_progress(stage, now));
         let stage = &mut self.stages[index];
         stage.reported_at = Some(now);
         if stage.baseline.is_none() && progress.done > 0 {
@@ -90,25 +82,26 @@ impl RunLoop {
         self.show(&Event::StageProgressed { name, progress });
     }
 
+    /// The workers of a stage.
+    fn workers_of<'a>(&'a self, stage: &'a StageRun) -> impl Iterator<Item = &'a WorkerProcess> {
+        let workers = self.workers.values();
+        workers.filter(|worker| stage.computes(&worker.task))
+    }
+
     /// Returns how far a stage is: its committed shards and the progress of its workers.
-    fn stage_progress(&self, index: usize, now: Instant) -> StageProgress {
-        let stage = &self.stages[index];
-        let task = stage.state.task();
-        let committed = (stage.state.committed() * task.shard_rows).min(task.rows);
+    fn stage_progress(&self, stage: &StageRun, now: Instant) -> StageProgress {
+        let task = stage.task();
         let mut progress = StageProgress {
             tokens: stage.tokens,
             shards_done: stage.state.committed(),
             shards: task.shards(),
             ..StageProgress::default()
         };
-        for worker in self
-            .workers
-            .values()
-            .filter(|worker| worker.name == stage.name && worker.key == task.key)
-        {
+        for worker in self.workers_of(stage) {
             progress.add(&worker.progress);
         }
         if task.id.stage.is_sharded() {
+            let committed = (stage.state.committed() * task.shard_rows).min(task.rows);
             progress.done = (progress.done + committed).min(task.rows);
             progress.total = task.rows;
         }
@@ -118,7 +111,7 @@ impl RunLoop {
 
     /// The status of the run, projected from its record.
     pub(super) fn status(&mut self) -> SynthesisRunStatus {
-        let status = status_of(&StatusInput {
+        let status = project(&StatusInput {
             run: &self.session.run,
             record: &self.session.record,
             plan: &self.last_plan,
@@ -144,29 +137,18 @@ impl RunLoop {
     }
 
     /// Returns the progress of the stages under way.
-    fn active_stages(&self) -> Vec<AtWork> {
-        let shards = |stage: &StageRun| {
-            let mine = |worker: &&super::WorkerProcess| {
-                worker.name == stage.name && worker.key == stage.state.task().key
-            };
-            let shard = |worker: &super::WorkerProcess| {
-                let since_millis = now_millis() - super::millis(worker.started_at.elapsed());
-                Some(ShardProgress {
-                    shard: worker.item.shard()?,
-                    since_millis,
-                    latest: worker.progress.clone(),
-                })
-            };
-            self.workers
-                .values()
-                .filter(mine)
-                .filter_map(shard)
-                .collect::<Vec<_>>()
+    fn active_stages(&self) -> Vec<ActiveStage> {
+        let shard = |worker: &WorkerProcess| {
+            Some(ShardProgress {
+                shard: worker.item.shard()?,
+                since_millis: now_millis() - millis(worker.started_at.elapsed()),
+                latest: worker.progress.clone(),
+            })
         };
-        let active_stages = |stage: &StageRun| {
-            let shards = shards(stage);
-            AtWork {
-                key: stage.state.task().key.clone(),
+        let active_stage = |stage: &StageRun| {
+            let shards: Vec<_> = self.workers_of(stage).filter_map(shard).collect();
+            ActiveStage {
+                key: stage.task().key.clone(),
                 committed: stage.state.committed(),
                 failed: stage.state.failed_shards(),
                 has_started: !shards.is_empty(),
@@ -174,43 +156,26 @@ impl RunLoop {
                 job: None,
             }
         };
-        self.stages.iter().map(active_stages).collect()
+        self.stages.iter().map(active_stage).collect()
     }
 
-    pub(super) fn write_status_file(&mut self) {
+    /// Writes the status for other processes, and returns it.
+    pub(super) fn write_status_file(&mut self) -> SynthesisRunStatus {
         let now = Instant::now();
-        let event = |index: usize| {
-            let (name, progress) = (
-                self.stages[index].name.clone(),
-                self.stage_progress(index, now),
-            );
-            serde_json::to_value(Event::StageProgressed { name, progress }).ok()
+        let event = |stage: &StageRun| Event::StageProgressed {
+            name: stage.task().id.clone(),
+            progress: self.stage_progress(stage, now),
         };
-        let is_active = |index: &usize| self.stages[*index].state.active() > 0;
-        let active = (0..self.stages.len())
-            .filter(is_active)
-            .filter_map(event)
-            .collect();
+        let active = self.stages.iter();
+        let active = active.filter(|stage| stage.state.active() > 0);
         let status_file = StatusFile {
             pid: std::process::id(),
             at_millis: now_millis(),
+            active: active.map(event).collect(),
             status: self.status(),
-            active,
         };
         status_file.write(&self.session.directory);
-    }
-
-    /// Returns the last status, and writes it for later readers.
-    pub(super) fn finish(&mut self) -> SynthesisRunStatus {
-        let status = self.status();
-        let status_file = StatusFile {
-            pid: std::process::id(),
-            at_millis: now_millis(),
-            status: status.clone(),
-            active: Vec::new(),
-        };
-        status_file.write(&self.session.directory);
-        status
+        status_file.status
     }
 }
 

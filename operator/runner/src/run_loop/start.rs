@@ -1,9 +1,10 @@
 //! Registers the stages of a plan and starts as many workers as the machine has room for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use scalequest_crds::protocol::progress::Progress;
+use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::Stage;
 use tokio::sync::watch;
 
@@ -12,7 +13,7 @@ use crate::allocation::{Allocation, AvailableResources, ResourceRequest, allocat
 use crate::attempt::Attempt;
 use crate::durable::replace_file;
 use crate::lock::{Lock, LockError};
-use crate::memory::{stage_gpu_memory, stage_host_memory, stage_memory};
+use crate::memory::{BASE_BYTES, stage_memory};
 use crate::prune::stage_lock;
 use crate::shutdown::Shutdown;
 use crate::stage_state::{StageState, WorkItem};
@@ -23,26 +24,17 @@ const MAX_CANDIDATES: usize = 256;
 impl RunLoop {
     /// Registers the plan's stages, and locks those that no other run computes.
     pub(super) fn register_stages(&mut self) {
-        for task in self.last_plan.start.clone() {
-            let name = task.id.clone();
-            if self
-                .stages
-                .iter()
-                .any(|stage| stage.name == name && stage.state.task().key == task.key)
-            {
+        let percent = i64::from(self.session.run.limits().max_failed_shards_percent);
+        for task in &self.last_plan.start {
+            if self.stages.iter().any(|stage| stage.computes(task)) {
                 continue;
             }
-            let percent = i64::from(self.session.run.limits().max_failed_shards_percent);
-            let writes_elsewhere = task.id.stage == Stage::Publish;
-            let state = StageState::new(task, percent);
-            let state = if writes_elsewhere {
-                state.rerun()
-            } else {
-                state
-            };
+            let state = StageState::new(task.clone(), percent);
             self.stages.push(StageRun {
-                state,
-                name,
+                state: match task.id.stage {
+                    Stage::Publish => state.rerun(),
+                    _ => state,
+                },
                 lock: None,
                 has_reported_wait: false,
                 started_at: Instant::now(),
@@ -53,14 +45,11 @@ impl RunLoop {
             });
         }
         // In the order of the plan, whatever order they became known in.
-        let order = |stage: &StageRun| {
-            self.last_plan
-                .start
-                .iter()
-                .position(|task| task.id == stage.name)
-                .unwrap_or(usize::MAX)
-        };
-        self.stages.sort_by_key(order);
+        self.stages.sort_by_key(|stage| {
+            let mut start = self.last_plan.start.iter();
+            let position = start.position(|task| task.id == stage.task().id);
+            position.unwrap_or(usize::MAX)
+        });
         for index in 0..self.stages.len() {
             if self.stages[index].lock.is_none() && !self.stages[index].is_unplanned {
                 self.lock_stage(index);
@@ -71,7 +60,7 @@ impl RunLoop {
     /// Locks a stage, so that two runs on one workspace that need the same stage do not both compute it.
     fn lock_stage(&mut self, index: usize) {
         let stage = &self.stages[index];
-        let task = stage.state.task();
+        let task = stage.task();
         let path = stage_lock(&self.session.state, task.id.stage, &task.key);
         match Lock::take(&path, &format!("run {}", self.session.run.name())) {
             Ok(lock) => {
@@ -80,14 +69,12 @@ impl RunLoop {
             }
             Err(LockError::Held { holder }) => {
                 // A stage of our own with the same content (two generators alike): its turn comes by itself.
-                let is_ours = self
-                    .stages
-                    .iter()
-                    .any(|other| other.lock.is_some() && other.state.task().key == task.key);
+                let mut locked = self.stages.iter().filter(|other| other.lock.is_some());
+                let is_ours = locked.any(|other| other.task().key == task.key);
                 if !is_ours && !stage.has_reported_wait {
                     let message = format!(
                         "{}: waiting for {holder}, which computes the same stage",
-                        stage.name
+                        task.id
                     );
                     self.stages[index].has_reported_wait = true;
                     self.warn(message);
@@ -102,34 +89,37 @@ impl RunLoop {
     /// Starts the work items that are ready and fit.
     pub(super) fn start_ready(&mut self) {
         let now = Instant::now();
-        let mut waiting: Vec<(usize, WorkItem, ResourceRequest)> = Vec::new();
-        for (index, stage) in self.stages.iter().enumerate() {
-            if stage.lock.is_some() && !stage.is_unplanned && waiting.len() < MAX_CANDIDATES {
-                let items = stage.state.ready(now);
-                waiting.extend(
-                    items
-                        .into_iter()
-                        .take(MAX_CANDIDATES)
-                        .map(|item| (index, item, self.request(stage, item))),
-                );
-            }
-        }
-        let in_use: (usize, i64) = self.workers.values().fold((0, 0), |sum, worker| {
-            (sum.0 + worker.cores, sum.1 + worker.memory)
-        });
+        let startable = self.stages.iter().enumerate();
+        let startable = startable.filter(|(_, stage)| stage.lock.is_some() && !stage.is_unplanned);
+        let waiting: Vec<(usize, WorkItem)> = startable
+            .flat_map(|(index, stage)| {
+                stage
+                    .state
+                    .ready(now)
+                    .into_iter()
+                    .map(move |item| (index, item))
+            })
+            .take(MAX_CANDIDATES)
+            .collect();
+        let requests: Vec<ResourceRequest> = waiting
+            .iter()
+            .map(|(index, item)| self.request(self.stages[*index].task(), *item))
+            .collect();
+        let workers = || self.workers.values();
+        let cores_in_use: usize = workers().map(|worker| worker.cores).sum();
+        let memory_in_use: i64 = workers().map(|worker| worker.memory).sum();
         let free = AvailableResources {
-            cores: self.session.machine.cores.saturating_sub(in_use.0),
-            memory: self.session.machine.memory - in_use.1,
+            cores: self.session.machine.cores.saturating_sub(cores_in_use),
+            memory: self.session.machine.memory - memory_in_use,
             gpus: self.free_gpus(),
             idle: self.workers.is_empty(),
         };
-        let room = self.session.limit.saturating_sub(self.workers.len());
-        let requests: Vec<ResourceRequest> =
-            waiting.iter().map(|(_, _, request)| *request).collect();
-        for ((index, item, request), given) in
-            waiting.into_iter().zip(allocate(&free, &requests, room))
+        let limit = self.session.options.workers.unwrap_or(usize::MAX);
+        let room = limit.saturating_sub(self.workers.len());
+        let allocations = allocate(&free, &requests, room);
+        for (((index, item), request), given) in waiting.into_iter().zip(requests).zip(allocations)
         {
-            if let Err(message) = self.start(index, item, request, given) {
+            if let Err(message) = self.start(index, item, request.memory, given) {
                 self.abort_reason.get_or_insert(message);
                 return;
             }
@@ -143,100 +133,76 @@ impl RunLoop {
         gpus.filter(|(place, _)| !is_in_use(*place)).collect()
     }
 
-    fn request(&self, stage: &StageRun, item: WorkItem) -> ResourceRequest {
-        let task = stage.state.task();
-        let spec = self.session.run.spec();
-        let facts = &self.session.record.preflight.models;
-        let (generator, on) = (task.id.generator.as_deref(), self.session.gpus.on);
+    fn request(&self, task: &StageTask, item: WorkItem) -> ResourceRequest {
         match item {
-            WorkItem::Shard(_) => ResourceRequest {
-                memory: stage_host_memory(task.id.stage, generator, spec, facts, on),
-                max_cores: usize::MAX,
-                gpu: stage_gpu_memory(task.id.stage, generator, spec, facts, on),
-            },
+            WorkItem::Shard(_) => {
+                let memory = stage_memory(
+                    task.id.stage,
+                    task.id.generator.as_deref(),
+                    self.session.run.spec(),
+                    &self.session.record.preflight.models,
+                    self.session.gpus.on,
+                );
+                ResourceRequest {
+                    memory: memory.host,
+                    max_cores: usize::MAX,
+                    gpu: memory.gpu,
+                }
+            }
             // Checking digests and writing rejects: a core each, next to no memory.
             WorkItem::Seal | WorkItem::MarkFailed(_) => ResourceRequest {
-                memory: stage_memory(Stage::Filter, None, spec, facts),
+                memory: BASE_BYTES,
                 max_cores: 1,
                 gpu: None,
             },
         }
     }
 
-    /// Starts one worker.
+    /// Starts one worker, which takes so much `memory`.
     fn start(
         &mut self,
         index: usize,
         item: WorkItem,
-        request: ResourceRequest,
+        memory: i64,
         given: Allocation,
     ) -> Result<(), String> {
-        let Allocation { cores, gpu } = given;
-        let visible = self.session.gpus.are_assigned.then(|| self.uuid(gpu));
-        let task_file = self.write_task(index)?;
-        let stage = &mut self.stages[index];
-        let task = stage.state.task().clone();
-        let number = stage.state.begin_attempt(item);
-        let stem = format!(
-            "{}-{}",
-            stage.name.file_stem(),
-            &task.key[..task.key.len().min(8)]
-        );
-        let (what, mut arguments) = match item {
-            WorkItem::Seal => ("seal".to_string(), vec!["seal".to_string()]),
-            WorkItem::Shard(shard) | WorkItem::MarkFailed(shard) => {
-                let stop_with_us = "--stop-on-stdin-eof".to_string();
-                (
-                    format!("shard-{shard}"),
-                    vec![
-                        "run".to_string(),
-                        "--shard".into(),
-                        shard.to_string(),
-                        stop_with_us,
-                    ],
-                )
-            }
-        };
-        match item {
-            WorkItem::MarkFailed(_) => arguments.push("--mark-failed".into()),
-            WorkItem::Shard(_) => mark_started(&task_file),
-            WorkItem::Seal => {}
+        let task = self.stages[index].task().clone();
+        let task_file = self.write_task(&task)?;
+        let number = self.stages[index].state.begin_attempt(item);
+        if let WorkItem::Shard(_) = item {
+            mark_started(&task_file);
         }
-        arguments.extend(["--task".to_string(), task_file.display().to_string()]);
-        let directory = &self.session.directory;
-        let attempt = Attempt {
-            program: self.session.program.clone(),
-            arguments,
-            report: directory
-                .join("reports")
-                .join(format!("{stem}-{what}.json")),
-            log: directory
-                .join("logs")
-                .join(format!("{stem}-{what}-attempt-{number}.log")),
-            cores,
-            gpu: visible,
+        let what = match item.shard() {
+            Some(shard) => format!("shard-{shard}"),
+            None => "seal".to_string(),
         };
+        let log = format!("{what}-attempt-{number}");
+        let Allocation { cores, gpu } = given;
+        let mut attempt = Attempt {
+            cores,
+            ..self.attempt(&task, &what, &log, arguments(item, &task_file))
+        };
+        if let (Some(visible), Some(gpu)) = (&mut attempt.gpu, gpu) {
+            visible.clone_from(&self.session.gpus.all[gpu].uuid);
+        }
         let id = self.next_id;
         self.next_id += 1;
+        tracing::info!(stage = %task.id, ?item, cores, gpu, attempt = number, "worker started");
         let (shutdown, asked) = watch::channel(Shutdown::None);
-        self.workers.insert(
-            id,
-            WorkerProcess {
-                key: task.key,
-                name: stage.name.clone(),
-                item,
-                number,
-                cores,
-                memory: request.memory,
-                gpu,
-                started_at: Instant::now(),
-                charged: Duration::ZERO,
-                progress: Progress::default(),
-                shutdown,
-                log: attempt.log.display().to_string(),
-            },
-        );
-        tracing::info!(stage = %stage.name, ?item, cores, gpu, attempt = number, "worker started");
+        let worker = WorkerProcess {
+            task,
+            item,
+            number,
+            cores,
+            memory,
+            gpu,
+            started_at: Instant::now(),
+            charged: Duration::ZERO,
+            progress: Progress::default(),
+            shutdown,
+            log: attempt.log.clone(),
+        };
+        self.workers.insert(id, worker);
         let progress_channel = self.progress_channel.0.clone();
         self.attempts.spawn(async move {
             // The run loop lives as long as its workers do.
@@ -246,20 +212,9 @@ impl RunLoop {
         Ok(())
     }
 
-    /// The UUID of a GPU; empty for none.
-    fn uuid(&self, gpu: Option<usize>) -> String {
-        let gpu = gpu.and_then(|place| self.session.gpus.all.get(place));
-        gpu.map(|gpu| gpu.uuid.clone()).unwrap_or_default()
-    }
-
-    /// Writes the stage's task where workers read it.
-    fn write_task(&self, index: usize) -> Result<PathBuf, String> {
-        let task = self.stages[index].state.task();
-        let path = self.session.directory.join("tasks").join(format!(
-            "{}-{}.json",
-            self.stages[index].name.file_stem(),
-            task.key
-        ));
+    /// Writes a task where workers read it.
+    fn write_task(&self, task: &StageTask) -> Result<PathBuf, String> {
+        let path = self.task_file(task);
         let json =
             serde_json::to_vec(task).map_err(|error| format!("cannot write a task: {error}"))?;
         if std::fs::read(&path).is_ok_and(|there| there == json) {
@@ -275,13 +230,32 @@ impl RunLoop {
     }
 }
 
+/// The arguments of the worker that does a work item of a task.
+pub(super) fn arguments(item: WorkItem, task_file: &Path) -> Vec<String> {
+    let index = item.shard().unwrap_or_default().to_string();
+    let what: &[&str] = match item {
+        WorkItem::Seal => &["seal"],
+        WorkItem::Shard(_) => &["run", "--shard", &index, "--stop-on-stdin-eof"],
+        WorkItem::MarkFailed(_) => &[
+            "run",
+            "--shard",
+            &index,
+            "--stop-on-stdin-eof",
+            "--mark-failed",
+        ],
+    };
+    let task_file = task_file.display().to_string();
+    let arguments = what.iter().copied().chain(["--task", &task_file]);
+    arguments.map(String::from).collect()
+}
+
 /// Notes that this run has started to compute a stage: what it finds finished later is then its own, not reused.
-fn mark_started(task_file: &std::path::Path) {
+fn mark_started(task_file: &Path) {
     // Lost, it would only make the usage of a resumed stage look reused.
     let _ = std::fs::File::create(started_marker(task_file));
 }
 
 /// The file that says that this run has computed part of a stage.
-pub(super) fn started_marker(task_file: &std::path::Path) -> PathBuf {
+pub(super) fn started_marker(task_file: &Path) -> PathBuf {
     task_file.with_extension("started")
 }

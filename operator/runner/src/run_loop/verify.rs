@@ -7,15 +7,18 @@ use std::time::{Duration, Instant};
 
 use scalequest_crds::protocol::report::Outcome;
 use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::Stage;
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
 use super::RunLoop;
+use super::start::arguments;
 use crate::accept::digest_file;
-use crate::attempt::{Attempt, AttemptResult};
+use crate::attempt::AttemptResult;
 use crate::lock::Lock;
 use crate::progress::sentence::plural;
 use crate::shutdown::Shutdown;
+use crate::stage_state::WorkItem;
 
 /// Grace period of orphaned workers; the run then continues beside them, which is safe (a shard is committed once, whoever is
 /// first) but slow.
@@ -30,15 +33,15 @@ impl RunLoop {
         while started_at.elapsed() < ORPHAN_GRACE_PERIOD
             && *self.shutdown.borrow() == Shutdown::None
         {
-            let orphans = locked_logs(&logs);
-            if orphans.is_empty() {
+            let orphans = files(&logs).filter(|log| Lock::is_held(log)).count();
+            if orphans == 0 {
                 return;
             }
             if !has_warned {
                 has_warned = true;
                 self.warn(format!(
                     "{} of a runner that was killed still save what they have; waiting for them",
-                    plural(orphans.len() as i64, "worker")
+                    plural(orphans as i64, "worker")
                 ));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -50,7 +53,9 @@ impl RunLoop {
     pub(super) async fn verify_finished_stages(&mut self) {
         self.verify_publication();
         // Reading everything out of an object store would cost more than finding corruption late.
-        if self.session.skip_verification || self.session.run.spec().workspace.path.is_none() {
+        if self.session.options.skip_verification
+            || self.session.run.spec().workspace.path.is_none()
+        {
             return;
         }
         let mut waiting: Vec<(StageTask, PathBuf)> = self.finished_tasks();
@@ -60,7 +65,8 @@ impl RunLoop {
             while attempts.len() < self.session.machine.cores
                 && let Some((task, file)) = waiting.pop()
             {
-                let attempt = self.verify_attempt(&task, &file);
+                let arguments = arguments(WorkItem::Seal, &file);
+                let attempt = self.attempt(&task, "check", "check", arguments);
                 let shutdown = self.shutdown.clone();
                 attempts.spawn(async move { (task, attempt.run(shutdown, |_| ()).await) });
             }
@@ -76,30 +82,11 @@ impl RunLoop {
         }
     }
 
-    fn verify_attempt(&self, task: &StageTask, file: &Path) -> Attempt {
-        let directory = &self.session.directory;
-        let stem = format!(
-            "{}-{}-check",
-            task.id.file_stem(),
-            &task.key[..task.key.len().min(8)]
-        );
-        Attempt {
-            program: self.session.program.clone(),
-            arguments: vec!["seal".into(), "--task".into(), file.display().to_string()],
-            report: directory.join("reports").join(format!("{stem}.json")),
-            log: directory.join("logs").join(format!("{stem}.log")),
-            cores: 1,
-            gpu: self.session.gpus.are_assigned.then(String::new),
-        }
-    }
-
     fn verified(&mut self, task: &StageTask, ended: &AttemptResult) {
         let Some(report) = &ended.report else {
             return tracing::warn!(stage = %task.id, message = ended.message(), "a finished stage could not be checked");
         };
-        for message in report.warnings.clone() {
-            self.warn(message);
-        }
+        self.report_warnings(Some(report));
         match &report.outcome {
             Outcome::Missing { .. } => {
                 self.observed.corrupted.insert(task.key.clone());
@@ -114,24 +101,18 @@ impl RunLoop {
     /// The tasks of all sealed stages, but of the publication, as they were written when the stages ran.
     fn finished_tasks(&self) -> Vec<(StageTask, PathBuf)> {
         let record = &self.session.record;
-        let is_sealed = |task: &StageTask| {
+        let is_finished = |task: &StageTask| {
             let sealed = record.sealed(&task.id);
-            sealed.is_some_and(|(stage, _)| stage.key == task.key)
-                && task.id.stage != scalequest_crds::v1alpha1::Stage::Publish
+            sealed.is_some_and(|(stage, _)| stage.key == task.key) && task.id.stage != Stage::Publish
         };
-        let mut tasks: Vec<_> = files(&self.session.directory.join("tasks"))
-            .into_iter()
-            .filter(|path| {
-                path.extension()
-                    .is_some_and(|extension| extension == "json")
-            })
-            .filter_map(|path| {
-                Some((
-                    serde_json::from_slice::<StageTask>(&fs::read(&path).ok()?).ok()?,
-                    path,
-                ))
-            })
-            .filter(|(task, _)| is_sealed(task))
+        let read = |path: PathBuf| {
+            let task = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+            Some((task, path))
+        };
+        let mut tasks: Vec<(StageTask, PathBuf)> = files(&self.session.directory.join("tasks"))
+            .filter(|path| path.extension() == Some("json".as_ref()))
+            .filter_map(read)
+            .filter(|(task, _)| is_finished(task))
             .collect();
         tasks.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
         tasks
@@ -139,16 +120,10 @@ impl RunLoop {
 
     /// Verifies that the published dataset is complete.
     fn verify_publication(&mut self) {
-        let output = self
-            .session
-            .run
-            .spec()
-            .output
-            .path
-            .as_deref()
-            .map(Path::new);
-        if let (Some(publication), Some(output)) = (&self.session.record.publication, output)
-            && let Err(problem) = verify_dataset(output, self.session.skip_verification)
+        let session = &self.session;
+        let output = session.run.spec().output.path.as_deref().map(Path::new);
+        if let (Some(publication), Some(output)) = (&session.record.publication, output)
+            && let Err(problem) = verify_dataset(output, session.options.skip_verification)
         {
             let message = format!(
                 "the published dataset in {} is not complete: {problem}; it is published again",
@@ -162,36 +137,33 @@ impl RunLoop {
 
 /// Verifies that every file of a dataset's manifest exists, and its bytes unless verification is skipped.
 fn verify_dataset(output: &Path, skip_verification: bool) -> Result<(), String> {
-    let manifest = fs::read(output.join("manifest.json"))
-        .map_err(|error| format!("manifest.json: {error}"))?;
+    const MANIFEST: &str = "manifest.json";
+    let unusable = |name: &str, error: &dyn std::error::Error| format!("{name}: {error}");
+    let manifest = fs::read(output.join(MANIFEST)).map_err(|error| unusable(MANIFEST, &error))?;
     let manifest: Manifest =
-        serde_json::from_slice(&manifest).map_err(|error| format!("manifest.json: {error}"))?;
+        serde_json::from_slice(&manifest).map_err(|error| unusable(MANIFEST, &error))?;
     for PublishedFile {
         path,
         bytes,
         sha256,
     } in &manifest.files
     {
-        let length = fs::metadata(output.join(path))
-            .map_err(|error| format!("{path}: {error}"))?
-            .len();
+        let file = output.join(path);
+        let metadata = fs::metadata(&file).map_err(|error| unusable(path, &error))?;
+        let length = metadata.len();
         if i64::try_from(length) != Ok(*bytes) {
             return Err(format!("{path} has {length} bytes instead of {bytes}"));
         }
         if !skip_verification
-            && digest_file(&output.join(path)).map_err(|error| format!("{path}: {error}"))?
-                != *sha256
+            && digest_file(&file).map_err(|error| unusable(path, &error))? != *sha256
         {
             return Err(format!(
-                "{path} is corrupt: its digest is not the one in manifest.json"
+                "{path} is corrupt: its digest is not the one in {MANIFEST}"
             ));
         }
     }
-    match manifest
-        .documents
-        .iter()
-        .find(|path| !output.join(path).is_file())
-    {
+    let mut documents = manifest.documents.iter();
+    match documents.find(|path| !output.join(path).is_file()) {
         Some(path) => Err(format!("{path} is gone")),
         None => Ok(()),
     }
@@ -211,18 +183,9 @@ struct PublishedFile {
     sha256: String,
 }
 
-fn locked_logs(logs: &Path) -> Vec<PathBuf> {
-    files(logs)
-        .into_iter()
-        .filter(|path| Lock::is_held(path))
-        .collect()
-}
-
-fn files(directory: &Path) -> Vec<PathBuf> {
+fn files(directory: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten();
-    entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .collect()
+    entries.filter_map(|entry| Some(entry.ok()?.path()))
 }
 
 #[cfg(test)]

@@ -125,11 +125,6 @@ impl StageState {
         self.waiting.iter().copied().filter(may).collect()
     }
 
-    /// Returns when the next retry may start.
-    pub fn next_retry_at(&self) -> Option<Instant> {
-        self.retry_at.values().min().copied()
-    }
-
     /// Notes that an attempt at `item` begins; returns its number, from 1.
     pub fn begin_attempt(&mut self, item: WorkItem) -> u32 {
         self.waiting.remove(&item);

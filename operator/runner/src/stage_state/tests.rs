@@ -50,7 +50,6 @@ fn attempt_result(code: i32, outcome: Option<Outcome>) -> AttemptResult {
         signal: None,
         report: outcome.map(report),
         log_tail: String::new(),
-        millis: 1,
     }
 }
 
