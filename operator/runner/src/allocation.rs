@@ -47,24 +47,15 @@ pub fn allocate(
     waiting: &[ResourceRequest],
     limit: usize,
 ) -> Vec<Allocation> {
-    if free.cores == 0 {
-        return Vec::new();
-    }
-    let most = (free.cores / CORES_PER_WORKER).max(1).min(limit);
+    let most_wide = (free.cores / CORES_PER_WORKER).max(1);
     let (mut admitted, mut given) = (Vec::new(), Vec::new());
-    let (mut memory, mut narrow) = (free.memory, 0);
+    let (mut memory, mut wide) = (free.memory, 0);
     let mut gpus = free.gpus.clone();
     for request in waiting {
         let first = free.idle && admitted.is_empty();
-        let fits = request.memory <= memory || first;
-        let is_narrow = request.max_cores < CORES_PER_WORKER;
-        let wide = admitted.len() - narrow;
-        let room = if is_narrow {
-            admitted.len() < limit && admitted.len() < free.cores
-        } else {
-            wide < most && admitted.len() < limit
-        };
-        if !fits || !room || admitted.len() >= free.cores {
+        let is_wide = request.max_cores >= CORES_PER_WORKER;
+        let has_room = admitted.len() < limit.min(free.cores) && (!is_wide || wide < most_wide);
+        if !has_room || (request.memory > memory && !first) {
             break;
         }
         match request.gpu.map(|bytes| take_gpu(&mut gpus, bytes, first)) {
@@ -72,7 +63,7 @@ pub fn allocate(
             gpu => given.push(gpu.flatten()),
         }
         memory -= request.memory;
-        narrow += usize::from(is_narrow);
+        wide += usize::from(is_wide);
         admitted.push(request.max_cores.max(1));
     }
     let cores = divide(free.cores, &admitted);
@@ -98,18 +89,12 @@ fn take_gpu(gpus: &mut Vec<(usize, i64)>, bytes: i64, force: bool) -> Option<usi
 /// Divides `cores` as evenly as the limits `most` of each allow; everyone gets one at least (`most.len() <= cores`).
 fn divide(cores: usize, most: &[usize]) -> Vec<usize> {
     let mut allocations = vec![1; most.len()];
-    let mut left = cores - most.len().min(cores);
-    while left > 0 {
-        let Some((position, _)) = allocations
-            .iter()
-            .enumerate()
-            .filter(|(i, allocation)| **allocation < most[*i])
-            .min_by_key(|(_, allocation)| **allocation)
-        else {
+    for _ in most.len()..cores {
+        let places = (0..most.len()).filter(|place| allocations[*place] < most[*place]);
+        let Some(narrowest) = places.min_by_key(|place| allocations[*place]) else {
             break;
         };
-        allocations[position] += 1;
-        left -= 1;
+        allocations[narrowest] += 1;
     }
     allocations
 }
