@@ -1,8 +1,8 @@
 //! Locks on files, which the kernel releases when their holder dies, however it dies: one runner runs a run, one run computes
 //! a stage. A lock must never need hand work.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
 use std::path::Path;
 
 /// A lock that is held until it is dropped, or its process is gone.
@@ -38,7 +38,6 @@ impl Lock {
             source,
         };
         let mut file = OpenOptions::new()
-            .read(true)
             .write(true)
             .create(true)
             .truncate(false)
@@ -47,9 +46,8 @@ impl Lock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(LockError::Held {
-                    holder: read_holder(&mut file),
-                });
+                let holder = read_holder(path);
+                return Err(LockError::Held { holder });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
@@ -68,15 +66,11 @@ impl Lock {
 }
 
 /// What the holder of the lock wrote into its file.
-fn read_holder(file: &mut File) -> String {
-    let mut text = String::new();
-    let read = file
-        .rewind()
-        .and_then(|()| file.take(200).read_to_string(&mut text));
-    if read.is_err() || text.trim().is_empty() {
-        "another process".into()
-    } else {
-        text.trim().into()
+fn read_holder(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    match text.trim() {
+        "" => "another process".into(),
+        holder => holder.into(),
     }
 }
 

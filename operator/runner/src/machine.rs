@@ -33,24 +33,14 @@ fn available_memory() -> i64 {
         return i64::MAX;
     };
     system.refresh_memory();
-    let mut available = system.available_memory();
+    let own = sysinfo::get_current_pid().ok().and_then(|pid| {
+        let nothing = ProcessRefreshKind::nothing();
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, nothing);
+        system.process(pid)?.cgroup_limits()
+    });
     let below = |limits: CGroupLimits| limits.total_memory.saturating_sub(limits.rss);
-    if let Some(limits) = system.cgroup_limits() {
-        available = available.min(below(limits));
-    }
-    if let Ok(pid) = sysinfo::get_current_pid() {
-        system.refresh_processes_specifics(
-            ProcessesToUpdate::Some(&[pid]),
-            false,
-            ProcessRefreshKind::nothing(),
-        );
-        if let Some(limits) = system
-            .process(pid)
-            .and_then(|process| process.cgroup_limits())
-        {
-            available = available.min(below(limits));
-        }
-    }
+    let limits = system.cgroup_limits().into_iter().chain(own);
+    let available = limits.map(below).fold(system.available_memory(), u64::min);
     i64::try_from(available).unwrap_or(i64::MAX)
 }
 

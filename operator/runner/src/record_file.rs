@@ -77,15 +77,8 @@ pub fn load(directory: &Path) -> Result<Loaded, String> {
 }
 
 fn read(path: &Path) -> Result<Option<Result<RunRecord, String>>, String> {
-    match fs::read(path) {
-        Ok(bytes) => match open(&String::from_utf8_lossy(&bytes)).map(RunRecord::from_json) {
-            Some(Ok(record)) => Ok(Some(Ok(record))),
-            Some(Err(error @ RecordError::OtherVersion(_))) => {
-                Err(format!("{}: {error}", path.display()))
-            }
-            Some(Err(error)) => Ok(Some(Err(error.to_string()))),
-            None => Ok(Some(Err("it does not have the digest it names".into()))),
-        },
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
         // A file in the way of the directory is found, and said, when places are checked.
         Err(error)
             if matches!(
@@ -93,9 +86,16 @@ fn read(path: &Path) -> Result<Option<Result<RunRecord, String>>, String> {
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
             ) =>
         {
-            Ok(None)
+            return Ok(None);
         }
-        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+    };
+    match open(&String::from_utf8_lossy(&bytes)).map(RunRecord::from_json) {
+        None => Ok(Some(Err("it does not have the digest it names".into()))),
+        Some(Err(error @ RecordError::OtherVersion(_))) => {
+            Err(format!("{}: {error}", path.display()))
+        }
+        Some(record) => Ok(Some(record.map_err(|error| error.to_string()))),
     }
 }
 
