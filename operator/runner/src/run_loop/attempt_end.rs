@@ -7,6 +7,7 @@ use std::time::Instant;
 use scalequest_core::record::{Failure, StageFailure};
 use scalequest_core::retry::MAX_CORRUPTIONS;
 use scalequest_crds::protocol::report::{Outcome, StageReport};
+use scalequest_crds::v1alpha1::Stage;
 
 use super::start::started_marker;
 use super::{RunLoop, WorkerProcess, millis};
@@ -88,7 +89,13 @@ impl RunLoop {
                 ));
             }
             Transition::FoundMissing(total) => self.found_missing(index, total),
-            Transition::InputCorrupted(report) => self.corrupt_input(index, &report),
+            Transition::InputCorrupted {
+                stage,
+                key,
+                message,
+            } => {
+                self.corrupt_input(index, stage, key, &message);
+            }
             Transition::Sealed(report) => self.sealed(index, &report),
             Transition::Failed(failure) => self.fail_stage(index, failure),
         }
@@ -105,11 +112,8 @@ impl RunLoop {
 
     fn found_missing(&mut self, index: usize, total: i64) {
         let stage = &self.stages[index];
-        let (name, rows, shards) = (
-            stage.task().id.clone(),
-            stage.task().rows,
-            stage.task().shards(),
-        );
+        let task = stage.task();
+        let (name, rows, shards) = (task.id.clone(), task.rows, task.shards());
         if self.session.record.sealed(&name).is_some() && !stage.state.has_computed() {
             self.warn(format!(
                 "{name}: {total} of {shards} shards are corrupt or gone and are recomputed"
@@ -118,23 +122,15 @@ impl RunLoop {
         self.show(&Event::StageStarted { name, rows, shards });
     }
 
-    fn corrupt_input(&mut self, index: usize, report: &StageReport) {
-        let Outcome::InputCorrupted {
-            stage,
-            key,
-            message,
-        } = &report.outcome
-        else {
-            return;
-        };
-        let record = &self.session.record;
-        let is_ours = record.stages.iter().any(|known| known.key == *key);
+    fn corrupt_input(&mut self, index: usize, stage: Stage, key: String, message: &str) {
+        let mut stages = self.session.record.stages.iter();
+        let is_ours = stages.any(|known| known.key == key);
         let times = self.corruptions.entry(key.clone()).or_default();
         *times += 1;
         if !is_ours || *times > MAX_CORRUPTIONS {
-            return self.fail_stage(index, Failure::corrupt_input(*stage, message));
+            return self.fail_stage(index, Failure::corrupt_input(stage, message));
         }
-        self.observed.corrupted.insert(key.clone());
+        self.observed.corrupted.insert(key);
         self.warn(format!(
             "{message}; stage {stage} is verified and recomputed"
         ));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use scalequest_crds::protocol::exit_codes::worker;
 use scalequest_crds::protocol::report::{Outcome, StageReport};
 use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::Stage;
 
 use super::attempt::AttemptResult;
 use scalequest_core::record::Failure;
@@ -52,7 +53,14 @@ pub enum Transition {
     /// A seal found corrupt or missing shards.
     FoundMissing(i64),
     /// An output of an earlier stage is corrupt.
-    InputCorrupted(Box<StageReport>),
+    InputCorrupted {
+        /// The stage that wrote it.
+        stage: Stage,
+        /// Its content key.
+        key: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// An infrastructure failure, which counts against no shard: a full disk, an endpoint that does not answer.
     Blocked(String),
     /// The stage, and so the run, has failed.
@@ -175,9 +183,24 @@ impl StageState {
                 }));
                 Transition::FoundMissing(*total)
             }
-            (_, Some((Outcome::InputCorrupted { .. }, report))) => {
+            (
+                _,
+                Some((
+                    Outcome::InputCorrupted {
+                        stage,
+                        key,
+                        message,
+                    },
+                    _,
+                )),
+            ) => {
                 self.requeue(item);
-                Transition::InputCorrupted(Box::new(report.clone()))
+                let (stage, key, message) = (*stage, key.clone(), message.clone());
+                Transition::InputCorrupted {
+                    stage,
+                    key,
+                    message,
+                }
             }
             (Some(worker::STOPPED), _) => {
                 self.requeue(item);

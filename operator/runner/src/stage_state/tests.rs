@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use scalequest_crds::protocol::report::Counts;
 use scalequest_crds::protocol::task::{StageParams, TASK_VERSION};
-use scalequest_crds::v1alpha1::{Stage, StageId};
+use scalequest_crds::v1alpha1::StageId;
 
 use super::*;
 
@@ -245,7 +245,7 @@ fn corrupt_input_requeues_item() {
             &attempt_result(1, Some(outcome)),
             now
         ),
-        Transition::InputCorrupted(_)
+        Transition::InputCorrupted { .. }
     ));
     assert!(state.ready(now).contains(&WorkItem::Shard(1)));
 }
