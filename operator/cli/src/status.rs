@@ -13,13 +13,13 @@ use scalequest_runner::locations::{run_directory, runs, state_directory};
 use scalequest_runner::lock::Lock;
 use scalequest_runner::machine::now_millis;
 use scalequest_runner::progress::Event;
-use scalequest_runner::progress::sentence::{format_number, progress_sentence};
+use scalequest_runner::progress::sentence::{format_number, if_known, progress_sentence};
 use scalequest_runner::record_file;
 use scalequest_runner::status_file::StatusFile;
 use serde_json::json;
 
 use super::arguments::{OutputFormat, StatusArguments};
-use super::summary::{if_known, numbers};
+use super::summary::numbers;
 use super::{CommandError, text};
 
 /// Returns how far a run is, in the form that was asked for.
@@ -130,7 +130,7 @@ fn as_text(name: &str, runner: &str, status: &SynthesisRunStatus, active: &[Even
             format_number(estimate.questions),
             estimate.gpu_hours,
             estimate.yield_ratio,
-            if_known(", cost ", &estimate.cost, "")
+            if_known(", cost ", estimate.cost.as_ref(), "")
         );
     }
     if let Some(dataset) = &status.dataset {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use scalequest_core::plan::End;
 use scalequest_crds::protocol::exit_codes::run as exit_codes;
 use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
-use scalequest_runner::progress::sentence::{format_duration, format_number};
+use scalequest_runner::progress::sentence::{format_duration, format_number, if_known};
 use scalequest_runner::progress::{Event, LogFormat, display};
 use scalequest_runner::run_loop::RunOutcome;
 
@@ -85,7 +85,7 @@ pub fn numbers(status: &SynthesisRunStatus) -> String {
             format_number(progress.target),
             progress.percent,
             progress.wave,
-            if_known(", about ", &progress.eta, " left")
+            if_known(", about ", progress.eta.as_ref(), " left")
         ));
     }
     if let Some(funnel) = &status.funnel {
@@ -110,16 +110,10 @@ pub fn numbers(status: &SynthesisRunStatus) -> String {
             format_duration(usage.worker_seconds),
             format_number(usage.input_tokens),
             format_number(usage.output_tokens),
-            if_known(", cost ", &usage.cost, "")
+            if_known(", cost ", usage.cost.as_ref(), "")
         ));
     }
     lines.join("\n")
-}
-
-/// Returns `value` between `before` and `after`, or nothing if it is not known.
-pub fn if_known(before: &str, value: &Option<String>, after: &str) -> String {
-    let phrase = |value| format!("{before}{value}{after}");
-    value.as_ref().map(phrase).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::sentence::{progress_sentence, sentence};
+use super::sentence::{if_known, progress_sentence, sentence};
 use scalequest_crds::v1alpha1::StageId;
 
 use super::{Display, Event};
@@ -84,11 +84,7 @@ impl Display for Bars {
                     let add = || self.all.add(bar("accepted", "green/white", "{pos}/{len} "));
                     let bar = self.accepted.get_or_insert_with(add);
                     set(bar, progress.accepted, progress.target);
-                    let left = progress.eta.as_ref();
-                    bar.set_message(
-                        left.map(|eta| format!("about {eta} left"))
-                            .unwrap_or_default(),
-                    );
+                    bar.set_message(if_known("about ", progress.eta.as_ref(), " left"));
                 }
             }
             Event::Ended { .. } => self.clear(),

@@ -141,16 +141,21 @@ pub fn progress_sentence(progress: &StageProgress) -> String {
 
 fn status_sentence(status: &SynthesisRunStatus) -> Option<String> {
     let progress = status.progress.as_ref()?;
-    let eta = progress
-        .eta
-        .as_ref()
-        .filter(|_| progress.accepted < progress.target)
-        .map(|eta| format!(", about {eta} left"))
-        .unwrap_or_default();
+    let eta = progress.eta.as_ref();
+    let eta = eta.filter(|_| progress.accepted < progress.target);
     Some(format!(
-        "accepted {} of {} pairs ({}%){eta}",
-        progress.accepted, progress.target, progress.percent
+        "accepted {} of {} pairs ({}%){}",
+        progress.accepted,
+        progress.target,
+        progress.percent,
+        if_known(", about ", eta, " left")
     ))
+}
+
+/// Returns `value` between `before` and `after`, or nothing if it is not known.
+pub fn if_known(before: &str, value: Option<&String>, after: &str) -> String {
+    let phrase = |value| format!("{before}{value}{after}");
+    value.map(phrase).unwrap_or_default()
 }
 
 fn counts_phrase(counts: &Counts) -> String {
