@@ -79,7 +79,7 @@ mod tests {
     /// Runs a preflight whose worker is this script.
     async fn preflight_of(
         script: &str,
-        stops: bool,
+        stops: &'static [Shutdown],
     ) -> (Result<PreflightReport, CommandError>, Vec<String>) {
         let directory = tempfile::tempdir().unwrap();
         let program = directory.path().join("worker");
@@ -91,8 +91,8 @@ mod tests {
         let mut activities = Vec::new();
         let progress = |progress: Progress| {
             activities.push(progress.activity);
-            if stops {
-                sender.send(Shutdown::Graceful).unwrap();
+            for urgency in stops {
+                sender.send(*urgency).unwrap();
             }
         };
         let found = tokio::time::timeout(
@@ -108,10 +108,10 @@ mod tests {
     async fn report_follows_progress_and_noise() {
         let answer = r#"echo '{"models":[],"seedQuestions":[],"benchmarks":[],"errors":[]}'"#;
         let script = format!("read spec; {PROGRESS}; echo noise; {answer}");
-        let (found, activities) = preflight_of(&script, false).await;
+        let (found, activities) = preflight_of(&script, &[]).await;
         assert_eq!(found, Ok(PreflightReport::default()));
         assert_eq!(activities, ["fetch"]);
-        let (found, _) = preflight_of("echo words >&2; exit 3", false).await;
+        let (found, _) = preflight_of("echo words >&2; exit 3", &[]).await;
         assert!(
             matches!(&found, Err(CommandError::Failed(answer_text)) if answer_text.contains("words")),
             "{found:?}"
@@ -121,7 +121,14 @@ mod tests {
     #[tokio::test]
     async fn shutdown_closes_worker_input() {
         let script = format!("read spec; {PROGRESS}; cat >/dev/null; exit 75");
-        let (found, _) = preflight_of(&script, true).await;
+        let (found, _) = preflight_of(&script, &[Shutdown::Graceful]).await;
+        assert_eq!(found, Err(CommandError::Interrupted));
+    }
+
+    #[tokio::test]
+    async fn second_shutdown_kills_worker() {
+        let script = format!("read spec; {PROGRESS}; exec sleep 600");
+        let (found, _) = preflight_of(&script, &[Shutdown::Graceful, Shutdown::Immediate]).await;
         assert_eq!(found, Err(CommandError::Interrupted));
     }
 }
