@@ -68,37 +68,37 @@ pub fn check_locations(
 ) -> Vec<FieldError> {
     let workspace = workspace.path.as_deref().map(Path::new);
     let output = output.path.as_deref().map(Path::new);
-    let checks = [
-        ("spec.workspace.path", workspace.map(check_writable)),
-        (
-            "spec.output.path",
-            output.map(|output| check_output(run, workspace, output)),
-        ),
-    ];
-    let error = |(field, check): (&str, Option<Result<(), String>>)| {
-        let message = check?.err()?;
-        let field = field.to_string();
-        Some(FieldError { field, message })
+    let mut errors = Vec::new();
+    let mut check = |field: &str, result: Result<(), String>| {
+        errors.extend(result.err().map(|message| FieldError {
+            field: field.into(),
+            message,
+        }));
     };
-    checks.into_iter().filter_map(error).collect()
+    if let Some(workspace) = workspace {
+        check("spec.workspace.path", check_writable(workspace));
+    }
+    if let Some(output) = output {
+        check("spec.output.path", check_output(run, workspace, output));
+    }
+    errors
 }
 
 fn check_output(run: &str, workspace: Option<&Path>, output: &Path) -> Result<(), String> {
     check_writable(output)?;
     check_owner(output, run)?;
-    match workspace {
-        Some(workspace)
-            if whole(output).starts_with(whole(workspace))
-                || whole(workspace).starts_with(whole(output)) =>
-        {
-            Err(format!(
-                "output {} and workspace {} lie in each other: give each a directory of its own",
-                output.display(),
-                workspace.display()
-            ))
-        }
-        _ => Ok(()),
+    let Some(workspace) = workspace else {
+        return Ok(());
+    };
+    let (dataset, stages) = (whole(output), whole(workspace));
+    if !dataset.starts_with(&stages) && !stages.starts_with(&dataset) {
+        return Ok(());
     }
+    Err(format!(
+        "output {} and workspace {} lie in each other: give each a directory of its own",
+        output.display(),
+        workspace.display()
+    ))
 }
 
 /// The path without `.`, `..` and links, as far as it exists.
@@ -143,59 +143,60 @@ fn check_writable(path: &Path) -> Result<(), String> {
                 };
                 return made.map(drop).map_err(cannot);
             }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) => {}
+            Err(error) if is_missing(&error) => {}
             Err(error) => return Err(format!("cannot read {}: {error}", ancestor.display())),
         }
     }
     Err(format!("no part of {} exists", absolute.display()))
 }
 
+/// Whether the error says that a file or a directory on its path does not exist.
+pub(super) fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// What to do about an output directory that is in use.
+const ADVICE: &str = "choose an empty directory, or remove it if it is no longer needed";
+
 /// Checks that the output directory is free, or holds the dataset of the run itself.
 fn check_owner(path: &Path, run: &str) -> Result<(), String> {
-    let advice = "choose an empty directory, or remove it if it is no longer needed";
     let manifest = path.join("manifest.json");
-    let text = match fs::read(&manifest) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // A publication that was interrupted has written data but no manifest yet.
-            return match foreign_file(path)? {
-                None => Ok(()),
-                Some(foreign) => Err(format!(
-                    "{} holds {}, which is of no dataset of this run: {advice}",
-                    path.display(),
-                    foreign.display()
-                )),
-            };
-        }
+    let owner: Value = match fs::read(&manifest) {
+        Ok(text) => serde_json::from_slice(&text).unwrap_or_default(),
+        Err(error) if is_missing(&error) => return check_files(path),
         Err(error) => return Err(format!("cannot read {}: {error}", manifest.display())),
     };
-    let owner: Value = serde_json::from_slice(&text).unwrap_or_default();
     match owner["name"].as_str() {
         Some(name) if name == run => Ok(()),
         Some(name) => Err(format!(
-            "{} holds the dataset of run `{name}`: {advice}",
+            "{} holds the dataset of run `{name}`: {ADVICE}",
             path.display()
         )),
         None => Err(format!(
-            "{} is no manifest of ours: {advice}",
+            "{} is no manifest of ours: {ADVICE}",
             manifest.display()
         )),
     }
 }
 
-/// The first file of an output directory that no publication has written.
-fn foreign_file(path: &Path) -> Result<Option<PathBuf>, String> {
-    match fs::read_dir(path) {
-        Ok(entries) => {
-            let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-            Ok(paths.find(|path| !is_ours(path)))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+/// Checks that an output directory without manifest holds nothing but what an interrupted publication has written.
+fn check_files(path: &Path) -> Result<(), String> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if is_missing(&error) => return Ok(()),
+        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+    };
+    let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    match paths.find(|path| !is_ours(path)) {
+        None => Ok(()),
+        Some(foreign) => Err(format!(
+            "{} holds {}, which is of no dataset of this run: {ADVICE}",
+            path.display(),
+            foreign.display()
+        )),
     }
 }
 

@@ -6,10 +6,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use scalequest_core::record::{RECORD_FILE, RecordError, RunRecord};
 use scalequest_crds::digest::sha256_hex;
 
 use super::durable::replace_file;
-use scalequest_core::record::{RECORD_FILE, RecordError, RunRecord};
+use super::locations::is_missing;
 
 /// Name of the record before it.
 const PREVIOUS: &str = "record.previous.json";
@@ -80,14 +81,7 @@ fn read(path: &Path) -> Result<Option<Result<RunRecord, String>>, String> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         // A file in the way of the directory is found, and said, when places are checked.
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            return Ok(None);
-        }
+        Err(error) if is_missing(&error) => return Ok(None),
         Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
     };
     match open(&String::from_utf8_lossy(&bytes)).map(RunRecord::from_json) {

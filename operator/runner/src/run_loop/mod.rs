@@ -168,7 +168,9 @@ impl RunLoop {
             }
         }
         let outcome = self.outcome()?;
-        self.shut_down_workers(shutdown.max(Shutdown::Graceful));
+        for worker in self.workers.values() {
+            worker.request_shutdown(shutdown.max(Shutdown::Graceful));
+        }
         self.workers.is_empty().then_some(outcome)
     }
 
@@ -251,13 +253,6 @@ impl RunLoop {
     fn save_or_abort(&mut self) {
         if let Err(message) = self.save() {
             self.abort_reason.get_or_insert(message);
-        }
-    }
-
-    /// Requests the shutdown of every worker.
-    fn shut_down_workers(&mut self, how: Shutdown) {
-        for worker in self.workers.values() {
-            worker.request_shutdown(how);
         }
     }
 

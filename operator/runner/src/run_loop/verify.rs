@@ -142,20 +142,16 @@ fn verify_dataset(output: &Path, skip_verification: bool) -> Result<(), String> 
     let manifest = fs::read(output.join(MANIFEST)).map_err(|error| unusable(MANIFEST, &error))?;
     let manifest: Manifest =
         serde_json::from_slice(&manifest).map_err(|error| unusable(MANIFEST, &error))?;
-    for PublishedFile {
-        path,
-        bytes,
-        sha256,
-    } in &manifest.files
-    {
+    for published in &manifest.files {
+        let (path, bytes) = (&published.path, published.bytes);
         let file = output.join(path);
         let metadata = fs::metadata(&file).map_err(|error| unusable(path, &error))?;
         let length = metadata.len();
-        if i64::try_from(length) != Ok(*bytes) {
+        if i64::try_from(length) != Ok(bytes) {
             return Err(format!("{path} has {length} bytes instead of {bytes}"));
         }
         if !skip_verification
-            && digest_file(&file).map_err(|error| unusable(path, &error))? != *sha256
+            && digest_file(&file).map_err(|error| unusable(path, &error))? != published.sha256
         {
             return Err(format!(
                 "{path} is corrupt: its digest is not the one in {MANIFEST}"
