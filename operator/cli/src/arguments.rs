@@ -145,13 +145,7 @@ rules.";
 #[command(name = "scalequest", version, about = ABOUT, after_help = AFTER, max_term_width = 120, propagate_version = true)]
 pub(super) struct Cli {
     /// Form of what is written to standard error
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value = "text",
-        value_name = "FORMAT"
-    )]
+    #[arg(long, global = true, default_value = "text", value_name = "FORMAT")]
     pub(super) log_format: LogFormat,
 
     /// Verbosity: -v logs decisions, -vv every detail
@@ -243,7 +237,7 @@ pub(super) struct PlanArguments {
     pub(super) assume: Vec<String>,
 
     /// Form of the answer
-    #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
+    #[arg(short, long, default_value = "text", value_name = "FORMAT")]
     pub(super) output: OutputFormat,
 }
 
@@ -257,7 +251,7 @@ pub(super) struct StatusArguments {
     pub(super) run: Option<String>,
 
     /// Form of the answer
-    #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
+    #[arg(short, long, default_value = "text", value_name = "FORMAT")]
     pub(super) output: OutputFormat,
 }
 

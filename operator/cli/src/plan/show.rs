@@ -192,16 +192,14 @@ about {} questions in {} waves at a yield of {:.3}{assumed}; wave 1, the pilot, 
             })
             .collect();
         let models: Vec<_> = cost.models.iter().map(|(name, size)| json!({"name": name, "parameters": size.parameters, "guessed": size.guessed})).collect();
-        let device = match self.machine {
-            Machine::Device(device) => json!(device.name),
-            Machine::Profiled(_) => json!(null),
-        };
-        let profiles: Vec<_> = match self.machine {
-            Machine::Device(_) => Vec::new(),
-            Machine::Profiled(profile) => profile
-                .matched()
-                .map(|(model, used, file)| json!({"model": model, "file": file.name, "fit": format!("{:?}", used.quality), "scale": used.scale}))
-                .collect(),
+        let (device, profiles) = match self.machine {
+            Machine::Device(device) => (Some(&device.name), Vec::new()),
+            Machine::Profiled(profile) => {
+                let used = profile.matched().map(|(model, used, file)| {
+                    json!({"model": model, "file": file.name, "fit": format!("{:?}", used.quality), "scale": used.scale})
+                });
+                (None, used.collect())
+            }
         };
         json!({
             "run": run.name(), "target": run.limits().target, "maxWaves": run.limits().max_waves, "questions": cost.questions, "waves": cost.waves,

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-
-use super::sentence::{if_known, progress_sentence, sentence};
 use scalequest_crds::v1alpha1::StageId;
 
+use super::sentence::{if_known, progress_sentence, sentence};
 use super::{Display, Event};
 
 /// Draws bars on standard error.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use super::sentence::sentence;
 use scalequest_crds::v1alpha1::StageId;
 
+use super::sentence::sentence;
 use super::{Display, Event};
 
 /// Least time between two progress lines of a stage.
@@ -22,15 +22,16 @@ pub struct Lines {
 
 impl Lines {
     fn is_too_soon(&mut self, event: &Event) -> bool {
+        let is_recent = |printed_at: &Instant| printed_at.elapsed() < PROGRESS_INTERVAL;
         match event {
             Event::Preflight { progress } => {
-                let printed_at = self.preflight.as_ref();
-                let at_end = progress.total > 0 && progress.done >= progress.total;
-                let soon = printed_at.is_some_and(|(activity, printed_at)| {
-                    *activity == progress.activity
-                        && printed_at.elapsed() < PROGRESS_INTERVAL
-                        && !at_end
-                });
+                let is_complete = progress.total > 0 && progress.done >= progress.total;
+                let soon = self
+                    .preflight
+                    .as_ref()
+                    .is_some_and(|(activity, printed_at)| {
+                        *activity == progress.activity && is_recent(printed_at) && !is_complete
+                    });
                 if !soon {
                     self.preflight = Some((progress.activity.clone(), Instant::now()));
                 }
@@ -41,11 +42,11 @@ impl Lines {
                 false
             }
             Event::StageProgressed { name, .. } => {
-                let now = Instant::now();
-                let printed_at = self.printed_at.entry(name.clone()).or_insert(now);
-                let soon = now.duration_since(*printed_at) < PROGRESS_INTERVAL;
+                let stage = self.printed_at.entry(name.clone());
+                let printed_at = stage.or_insert_with(Instant::now);
+                let soon = is_recent(printed_at);
                 if !soon {
-                    *printed_at = now;
+                    *printed_at = Instant::now();
                 }
                 soon
             }

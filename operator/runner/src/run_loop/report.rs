@@ -127,13 +127,13 @@ impl RunLoop {
 
     /// Returns what needs attention while the run continues.
     fn degradations(&self) -> Vec<Degradation> {
-        let damaged = (!self.observed.corrupted.is_empty()).then(|| {
-            Degradation::new(
-                reason::OUTPUT_CORRUPTED,
-                "finished work was found corrupt or gone and is recomputed; the run's log names it",
-            )
-        });
-        damaged.into_iter().collect()
+        if self.observed.corrupted.is_empty() {
+            return Vec::new();
+        }
+        vec![Degradation::new(
+            reason::OUTPUT_CORRUPTED,
+            "finished work was found corrupt or gone and is recomputed; the run's log names it",
+        )]
     }
 
     /// Returns the progress of the stages under way.
