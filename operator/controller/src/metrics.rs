@@ -261,8 +261,14 @@ pub fn status_code(error: &kube::Error) -> u16 {
     }
 }
 
-/// Gauges of each run: name, help, and value if the status has it.
-const RUN_GAUGES: [(&str, &str, fn(&SynthesisRunStatus) -> Option<f64>); 6] = [
+/// A gauge of each run: name, help, and value if the status has it.
+type RunGauge = (
+    &'static str,
+    &'static str,
+    fn(&SynthesisRunStatus) -> Option<f64>,
+);
+
+const RUN_GAUGES: [RunGauge; 6] = [
     (
         "scalequest_run_target_examples",
         "Number of accepted pairs wanted",
