@@ -49,7 +49,11 @@ pub fn gather(run: &ValidRun, arguments: &PlanArguments) -> Result<PlanInputs, C
     }
     let mut stated = Vec::new();
     for text in &arguments.assume {
-        stated.extend(assumptions.state(text).map_err(CommandError::InvalidInput)?);
+        stated.extend(
+            assumptions
+                .state(text)
+                .map_err(CommandError::InvalidInput)?,
+        );
     }
     if !stated.is_empty() {
         sources.push(format!("stated by --assume: {}", stated.join(", ")));

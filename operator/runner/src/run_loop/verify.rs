@@ -103,7 +103,8 @@ impl RunLoop {
         let record = &self.session.record;
         let is_finished = |task: &StageTask| {
             let sealed = record.sealed(&task.id);
-            sealed.is_some_and(|(stage, _)| stage.key == task.key) && task.id.stage != Stage::Publish
+            sealed.is_some_and(|(stage, _)| stage.key == task.key)
+                && task.id.stage != Stage::Publish
         };
         let read = |path: PathBuf| {
             let task = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
