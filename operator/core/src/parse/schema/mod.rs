@@ -15,7 +15,6 @@ use serde_json::{Map, Value};
 use crate::field_error::field_error;
 use crate::nearest::did_you_mean;
 use value::{short, shown};
-use walk::Walk;
 
 /// Most errors that are reported; beyond, more would not help.
 const MAX_ERRORS: usize = 100;
@@ -41,6 +40,18 @@ const METADATA: [&str; 15] = [
 
 /// The schema of the whole object, read once.
 static SCHEMA: LazyLock<Value> = LazyLock::new(scalequest_crds::v1alpha1::schema);
+
+/// Collects the errors of a value by its schema. The schema is finite, so that no value can be too deep.
+#[derive(Default)]
+struct Walk {
+    errors: Vec<FieldError>,
+}
+
+impl Walk {
+    fn error(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.errors.push(field_error(path, message));
+    }
+}
 
 /// Every error of the form of `value`, in the order of its fields; at most 100.
 pub fn check_schema(value: &Value) -> Vec<FieldError> {

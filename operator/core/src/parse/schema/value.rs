@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-use super::name_error;
-use super::walk::Walk;
+use super::{Walk, name_error};
 use crate::field_error::{one_line, shortened};
 use crate::nearest::did_you_mean;
 

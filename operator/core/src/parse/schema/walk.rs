@@ -1,24 +1,12 @@
 //! Down a value and its schema together: mappings and lists, and at the ends the values themselves.
 
-use scalequest_crds::protocol::preflight::FieldError;
 use serde_json::Value;
 
-use super::MAX_ERRORS;
 use super::value::{short, shown};
-use crate::field_error::field_error;
+use super::{MAX_ERRORS, Walk};
 use crate::nearest::did_you_mean;
 
-/// Collects the errors of a value by its schema. The schema is finite, so that no value can be too deep.
-#[derive(Default)]
-pub(super) struct Walk {
-    pub(super) errors: Vec<FieldError>,
-}
-
 impl Walk {
-    pub(super) fn error(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.errors.push(field_error(path, message));
-    }
-
     /// Adds the errors of the value at `path`.
     pub(super) fn check(&mut self, schema: &Value, value: &Value, path: &str) {
         if self.errors.len() >= MAX_ERRORS {
