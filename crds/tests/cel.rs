@@ -66,12 +66,12 @@ fn refused(run: &SynthesisRun) -> String {
 }
 
 #[test]
-fn a_plain_run_is_accepted() {
+fn plain_run_is_accepted() {
     run().validate_cel().unwrap();
 }
 
 #[test]
-fn what_endpoints_ask_for_is_a_price_too() {
+fn endpoint_prices_count_as_cost() {
     let asked = r#"  - {name: judge, engine: {type: OpenAI, openAI: {baseUrl: "https://llm/v1", model: j, prices: {inputPerMillion: "1", outputPerMillion: "2"}}}}"#;
     let own = r#"  - {name: judge, source: {uri: "s3://models/judge"}}"#;
     let budget = "target: {examples: 100}\n  budget: {cost: \"5\"}";
@@ -81,7 +81,7 @@ fn what_endpoints_ask_for_is_a_price_too() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_on_creation() {
+fn invalid_specs_are_rejected_on_creation() {
     let cases = [
         (
             "metadata: {name: math}",
@@ -162,7 +162,7 @@ fn before_acceptance_everything_can_be_mended() {
 }
 
 #[test]
-fn after_acceptance_the_method_is_fixed_and_limits_are_not() {
+fn accepted_runs_change_limits_only() {
     let old = accepted("Progressing");
     let fixed = [
         ("recipe: Math", "recipe: Code", "spec.recipe"),
@@ -224,7 +224,7 @@ fn after_acceptance_the_method_is_fixed_and_limits_are_not() {
 }
 
 #[test]
-fn a_suspended_run_may_change_its_queue_and_a_complete_one_not_its_target() {
+fn phase_decides_which_fields_may_change() {
     let held = edited(RUN, "target:", "suspend: true\n  target:");
     edited(
         RUN,

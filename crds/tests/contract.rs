@@ -81,7 +81,7 @@ fn report(message: String, warnings: Vec<String>, histograms: Vec<Histogram>) ->
 }
 
 #[test]
-fn a_task_survives_being_written_and_read() {
+fn task_round_trips() {
     let task = task();
     let json = serde_json::to_string(&task).unwrap();
     assert_eq!(serde_json::from_str::<StageTask>(&json).unwrap(), task);
@@ -101,7 +101,7 @@ fn a_task_survives_being_written_and_read() {
 }
 
 #[test]
-fn the_shards_of_a_task_cover_its_rows_once() {
+fn shards_cover_rows_once() {
     for (rows, shard_rows) in [(100, 30), (90, 30), (1, 30), (0, 30), (29, 1)] {
         let task = StageTask {
             rows,
@@ -134,7 +134,7 @@ fn moved(location: ModelLocation) -> StageTask {
 }
 
 #[test]
-fn a_key_depends_on_what_decides_the_bytes_and_on_nothing_else() {
+fn key_covers_what_decides_the_bytes() {
     let key = task_key(&task());
     assert_eq!(key.len(), 64);
     let same = [
@@ -183,7 +183,7 @@ fn a_key_depends_on_what_decides_the_bytes_and_on_nothing_else() {
 }
 
 #[test]
-fn a_publication_is_addressed_by_its_place_and_not_by_its_costs() {
+fn publication_key_ignores_prices() {
     let publication = Publication {
         location: "out".into(),
         name: "run".into(),
@@ -243,7 +243,7 @@ fn canonical_json_has_one_form() {
 }
 
 #[test]
-fn a_histogram_counts_every_value_once_and_adds_up() {
+fn histogram_counts_every_value_once() {
     let mut histogram = Histogram::new("reward", 0.0, 1.0, 4);
     for value in [
         -5.0,
@@ -277,7 +277,7 @@ fn stages_have_their_order_and_their_names() {
 
 proptest! {
     #[test]
-    fn a_report_is_never_too_long_and_stays_readable(message in "\\PC{0,4000}", warnings in proptest::collection::vec("\\PC{0,300}", 0..20), bins in 0usize..12) {
+    fn oversized_report_is_cut_and_valid(message in "\\PC{0,4000}", warnings in proptest::collection::vec("\\PC{0,300}", 0..20), bins in 0usize..12) {
         let histograms = (0..bins).map(|i| Histogram::new(&format!("h{i}"), 0.0, 1.0, 20)).collect();
         let report = report(message, warnings, histograms);
         let json = report.to_bounded_json();
@@ -288,7 +288,7 @@ proptest! {
     }
 
     #[test]
-    fn missing_shards_stay_a_beginning_of_the_list(total in 0i64..3000) {
+    fn long_shard_list_is_a_prefix(total in 0i64..3000) {
         let mut report = report(String::new(), vec![], vec![]);
         report.outcome = Outcome::Missing { shards: (0..total).collect(), total };
         let json = report.to_bounded_json();

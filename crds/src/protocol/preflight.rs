@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_are_all_of_a_spec_and_each_thing_is_in_one() {
+    fn preflight_parts_cover_the_spec_once() {
         for (models, seeds, benchmarks) in [
             (1, 1, 0),
             (2, 1, 1),
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answers_of_the_parts_are_the_whole_again() {
+    fn preflight_parts_merge_to_the_whole() {
         let spec = spec(2, 20, 3);
         let mut whole = PreflightReport::default();
         let mut answers = Vec::new();
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_with_too_many_or_too_long_faults_is_cut_and_says_so() {
+    fn oversized_preflight_errors_are_cut() {
         let error = |n: usize, length: usize| FieldError {
             field: format!("spec.models[{n}]"),
             message: "x".repeat(length),

@@ -200,12 +200,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_rows_are_read() {
         assert_eq!(ModelProfile::from_json(&rates().to_json()), Ok(rates()));
     }
 
     #[test]
-    fn a_file_that_is_damaged_or_another_programs_is_refused_with_the_reason() {
+    fn corrupt_or_foreign_profile_is_rejected() {
         let text = rates().to_json();
         let refused = |text: &str, words: &str| {
             let reason = ModelProfile::from_json(text).expect_err("it is refused");
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dtype_that_was_not_measured_takes_the_first_and_says_so() {
+    fn unmeasured_dtype_uses_the_first() {
         let rates = rates();
         assert!(rates.serving(Dtype::Bfloat16).unwrap().1);
         assert!(!rates.serving(Dtype::Int8).unwrap().1);

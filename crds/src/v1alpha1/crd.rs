@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn the_committed_crd_is_current() {
+    fn committed_crd_is_current() {
         let path = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/synthesisruns.scalequest.dev.yaml"
@@ -60,13 +60,13 @@ mod tests {
     }
 
     #[test]
-    fn the_crd_is_small_enough_for_client_side_apply() {
+    fn crd_fits_client_side_apply() {
         let bytes = crd_yaml().len();
         assert!(bytes < 200 * 1024 && bytes > 10 * 1024, "{bytes} bytes");
     }
 
     #[test]
-    fn the_schema_is_structural() {
+    fn schema_is_structural() {
         everywhere(|path, schema| {
             let is_int_or_string = schema["x-kubernetes-int-or-string"] == true;
             assert!(
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn every_list_says_how_it_merges_and_has_a_bound() {
+    fn every_list_is_bounded_and_mergeable() {
         everywhere(|path, schema| {
             if schema["type"] == "array" && path != "status.conditions" {
                 assert!(schema["x-kubernetes-list-type"].is_string(), "{path}");
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn every_text_and_number_of_the_spec_has_a_bound() {
+    fn every_text_and_number_is_bounded() {
         everywhere(|path, schema| {
             let is_in_spec = path.starts_with("spec") && !path.contains("additionalProperties");
             match schema["type"].as_str() {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pattern_is_one_that_the_operator_knows() {
+    fn every_schema_pattern_is_implemented() {
         let known = [
             patterns::NAME,
             patterns::DECIMAL,

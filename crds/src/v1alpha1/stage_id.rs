@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_has_one_rendering() {
+    fn id_has_one_rendering() {
         let cases = [
             (StageId::once(Stage::Label), "label", "label"),
             (
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_three_members_of_what_holds_it() {
+    fn stage_id_is_flattened_in_json() {
         let json = r#"{"stage":"Generate","generator":"qwen","wave":3}"#;
         assert_eq!(serde_json::to_string(&generate("qwen", 3)).unwrap(), json);
         assert_eq!(

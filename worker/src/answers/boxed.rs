@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_box_is_found() {
+    fn last_box_is_found() {
         let cases: [(&str, Option<&str>); 12] = [
             (r"so \boxed{18}.", Some("18")),
             (

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_statement_is_found() {
+    fn last_statement_is_found() {
         let cases = [
             ("2 + 2 = 4\n#### 4", Some("4")),
             (

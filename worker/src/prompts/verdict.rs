@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_verdict_wins() {
+    fn last_verdict_wins() {
         use Verdict::{No, Yes};
         let cases = [
             ("Yes", Some(Yes)),
@@ -150,7 +150,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_final_line_decides(text in "\\PC{0,80}") {
+        fn final_line_decides(text in "\\PC{0,80}") {
             let _ = parse_verdict(&text);
             prop_assert_eq!(parse_verdict(&format!("{text}\n\nNo")), Some(Verdict::No));
         }

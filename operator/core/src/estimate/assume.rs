@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_stated_takes_the_place_of_what_is_assumed() {
+    fn stated_values_override_assumptions() {
         for text in [
             "yield=0.09, questionTokens=40,seedAnswers=24",
             "{yield: 0.09, questionTokens: 40, seedAnswers: 24}",
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_can_be_stated_once_and_changes_something() {
+    fn every_assumption_changes_the_estimate() {
         for (name, description) in names() {
             let mut a = Assumptions::default();
             assert_eq!(a.state(&format!("{name}=1")), Ok(vec![name]));
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_what_would() {
+    fn invalid_assumptions_are_rejected_with_remedy() {
         let refused = |text: &str, words: &str| {
             let errors = Assumptions::default().state(text).unwrap_err();
             let message = format!("{}: {}", errors[0].field, errors[0].message);

@@ -98,14 +98,14 @@ mod tests {
     ];
 
     #[test]
-    fn a_step_lies_between_those_that_were_measured() {
+    fn step_time_is_interpolated() {
         for (rows, expected) in [(1, 0.010), (2, 0.011), (8, 0.017), (20, 0.029), (64, 0.082)] {
             assert!((step(rows, &STEPS) - expected).abs() < 1e-12, "{rows}");
         }
     }
 
     #[test]
-    fn texts_that_all_reach_the_limit_take_whole_batches() {
+    fn equal_lengths_fill_whole_batches() {
         let all = seconds(64, 100.0, 100.0, &STEPS);
         assert!((all - 2.0 * 100.0 * 0.041).abs() < 0.01 * all, "{all}");
         let one = seconds(1, 50.0, 50.0, &STEPS);
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn few_texts_of_different_lengths_leave_the_batch_emptier_than_many() {
+    fn few_mixed_lengths_leave_batches_emptier() {
         let a_text = |texts: usize| seconds(texts, 50.0, 400.0, &STEPS) / texts as f64;
         assert!(
             a_text(4) > 1.5 * a_text(1000),

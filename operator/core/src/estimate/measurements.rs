@@ -160,7 +160,7 @@ spec:
     }
 
     #[test]
-    fn what_the_seals_say_takes_the_place_of_what_is_assumed() {
+    fn measurements_override_assumptions() {
         let run = run(|text| text.to_owned());
         let measured = Measurements::of(&record(), &run).unwrap().unwrap();
         let mut a = Assumptions::default();
@@ -216,7 +216,7 @@ spec:
     }
 
     #[test]
-    fn another_target_measures_the_same_and_another_model_does_not() {
+    fn measurements_survive_targets_not_models() {
         let record = record();
         for target in ["examples: 4", "examples: 400"] {
             let run = run(|text| text.replace("examples: 16", target));

@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn training_takes_its_tokens_its_steps_its_loading_and_its_saving() {
+    fn training_time_sums_its_parts() {
         let known = ModelIdentity {
             parameters: 1000,
             ..ModelIdentity::default()
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn every_shard_of_every_wave_is_started_and_loads_the_model() {
+    fn every_shard_pays_for_model_loading() {
         let known = ModelIdentity {
             parameters: 1000,
             ..ModelIdentity::default()

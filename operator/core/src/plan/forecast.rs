@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_quickstarts_waves_are_those_that_it_had() {
+    fn quickstart_forecast_has_its_waves() {
         let pilot = [wave(32, Some(3))];
         assert_eq!(waves(16, 6, &pilot, 0.14), [32, 247]);
         let whole = [wave(32, Some(3)), wave(247, Some(36))];
@@ -191,20 +191,20 @@ mod tests {
     }
 
     #[test]
-    fn a_wave_under_way_is_not_asked_for_again() {
+    fn running_wave_is_not_planned_again() {
         let under_way = [wave(32, Some(3)), wave(247, None)];
         assert_eq!(waves(16, 6, &under_way, 0.14), [32, 247]);
     }
 
     #[test]
-    fn waves_end_at_their_limit_where_nothing_is_accepted() {
+    fn zero_yield_ends_at_wave_limit() {
         assert_eq!(waves(16, 3, &[], 0.0), [32, 32, 64]);
         assert_eq!(waves(16, 0, &[], 0.5), [0; 0]);
     }
 
     proptest! {
         #[test]
-        fn what_is_expected_reaches_the_target_or_the_limit(target in 1i64..1_000_000, limit in 1i32..50, ratio in 0.0f64..1.0) {
+        fn forecast_reaches_target_or_limit(target in 1i64..1_000_000, limit in 1i32..50, ratio in 0.0f64..1.0) {
             let waves = waves(target, limit, &[], ratio);
             prop_assert!(waves.len() <= limit as usize && waves.iter().all(|wave| *wave > 0));
             let expected = waves.iter().sum::<i64>() as f64 * ratio;

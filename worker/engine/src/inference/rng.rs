@@ -43,7 +43,7 @@ mod tests {
     use super::CounterRng;
 
     #[test]
-    fn the_generator_is_pinned() {
+    fn generator_is_pinned() {
         // sha256(2a00000000000000 "generate" 00 0700000000000000 0300000000000000), computed elsewhere.
         assert_eq!(
             CounterRng::new(42, "generate").bits(7, 3),

@@ -92,7 +92,7 @@ mod tests {
     use super::{DeviceError, choose, training_backend_name};
 
     #[test]
-    fn an_unknown_device_is_rejected() {
+    fn unknown_device_is_rejected() {
         let cpu = choose(Some("cpu")).unwrap();
         assert_eq!(training_backend_name(&cpu), "fused-bf16");
         let error = choose(Some("tpu")).unwrap_err();

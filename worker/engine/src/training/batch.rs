@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_loss_starts_after_the_prefix() {
+    fn loss_starts_after_the_prefix() {
         let example = Example::question(&[1, 2], &[3, 4], 9);
         assert_eq!(example.tokens, [1, 2, 3, 4, 9]);
         assert_eq!(example.loss_range(), 2..5);

@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_gradient_is_named() {
+    fn missing_gradient_is_named() {
         let error = AdamW::new(AdamWSettings::default()).apply(
             &parameters(&[1.0]),
             &BTreeMap::new(),

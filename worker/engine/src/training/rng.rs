@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shuffle_keeps_every_item() {
+    fn shuffle_keeps_every_item() {
         let mut items: Vec<usize> = (0..100).collect();
         KeyedRng::new(1, "shuffle", 0).shuffle(&mut items);
         assert_ne!(items, (0..100).collect::<Vec<_>>());

@@ -45,7 +45,7 @@ fn ids(filtered: &FilterOutput) -> Vec<i64> {
 }
 
 #[test]
-fn the_first_applicable_filter_rejects() {
+fn first_applicable_filter_rejects() {
     let german = "Ein Zug fährt mit 60 Kilometern pro Stunde. Wie weit kommt er in drei Stunden?";
     let good = "How many ways are there to seat five people at a round table if two of them refuse to sit side by side?";
     let near = format!("{good} Explain.");

@@ -170,7 +170,7 @@ fn questions() -> impl Strategy<Value = Vec<String>> {
 
 proptest! {
     #[test]
-    fn the_lowest_id_is_kept(questions in questions(), similarity in 0.3..1.0_f64) {
+    fn lowest_id_is_kept(questions in questions(), similarity in 0.3..1.0_f64) {
         let mut rule = DuplicateFilter::new(similarity);
         let mut stay: Vec<Fingerprint> = Vec::new();
         for (id, question) in (0..).zip(&questions) {

@@ -308,12 +308,12 @@ mod tests {
     };
 
     #[test]
-    fn an_empty_distribution_has_no_plot() {
+    fn empty_distribution_has_no_plot() {
         assert_eq!(histogram(LABELS, &Distribution::real()), None);
     }
 
     #[test]
-    fn a_curve_spans_the_frame() {
+    fn curve_spans_the_frame() {
         let curve = Curve {
             stage: Stage::Qft,
             generator: None,

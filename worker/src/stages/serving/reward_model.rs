@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reward_token_is_appended_once() {
+    fn reward_token_is_appended_once() {
         assert_eq!(with_reward_token(None, vec![1, 2]), [1, 2]);
         assert_eq!(with_reward_token(Some(9), vec![1, 2]), [1, 2, 9]);
         assert_eq!(with_reward_token(Some(9), vec![1, 9]), [1, 9]);

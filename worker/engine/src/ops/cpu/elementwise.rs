@@ -350,7 +350,7 @@ mod tests {
         }
 
         #[test]
-        fn a_softmax_adds_up_to_one(mut x in prop::collection::vec(-80.0f32..80.0, 1..400)) {
+        fn softmax_adds_up_to_one(mut x in prop::collection::vec(-80.0f32..80.0, 1..400)) {
             softmax(&mut x);
             prop_assert!((x.iter().sum::<f32>() - 1.0).abs() < 1e-5);
         }

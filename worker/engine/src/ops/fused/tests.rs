@@ -213,7 +213,7 @@ fn gradients_of_several_losses_add_up() {
 }
 
 #[test]
-fn a_frozen_weight_gets_no_gradient() {
+fn frozen_weight_gets_no_gradient() {
     let (x, weight) = (random(&[4, 8], 14), random(&[6, 8], 15));
     let frozen = weight.as_tensor().detach();
     let y = TrainingBackend::Fused(PackedType::F32)

@@ -119,7 +119,7 @@ fn every_adapter_has_a_gradient() {
 }
 
 #[test]
-fn the_gradient_is_the_slope() {
+fn gradient_is_the_slope() {
     // Rounding to bf16 makes steps of the slope.
     let model = full(Architecture::Qwen2).with_backend(TrainingBackend::Fused(PackedType::F32));
     let preference = DpoObjective::new(pairs(4), 0.5, 64)
@@ -259,7 +259,7 @@ fn regression_learns_from_the_last_token() {
 }
 
 #[test]
-fn a_nan_loss_names_its_step() {
+fn nan_loss_names_its_step() {
     let model = full(Architecture::Llama);
     let norm = &model.variables()["model.norm.weight"];
     norm.set(&(norm.as_tensor() * f64::NAN).unwrap()).unwrap();

@@ -39,7 +39,7 @@ fn packed_equals_alone() {
 }
 
 #[test]
-fn an_epoch_has_every_token_once() {
+fn epoch_has_every_token_once() {
     let objective = SftObjective::new(questions(40), 24).unwrap();
     let units = objective.units(&mut KeyedRng::new(1, "epoch", 0));
     let mut indices = units.concat();
@@ -81,7 +81,7 @@ fn long_questions_are_truncated_and_counted() {
 }
 
 #[test]
-fn a_prefix_that_fills_the_row() {
+fn prefix_may_fill_the_row() {
     let error = SftObjective::new(vec![Example::question(&[1, 2, 3], &[4], 9)], 3)
         .err()
         .unwrap();

@@ -104,7 +104,7 @@ fn resume_error(
 }
 
 #[test]
-fn a_foreign_checkpoint_is_rejected() {
+fn foreign_checkpoint_is_rejected() {
     let directory = tempfile::tempdir().unwrap();
     let checkpoint = stopped_checkpoint(directory.path());
     let error = resume_error(
@@ -127,7 +127,7 @@ fn a_foreign_checkpoint_is_rejected() {
 }
 
 #[test]
-fn a_truncated_checkpoint_is_rejected() {
+fn truncated_checkpoint_is_rejected() {
     let directory = tempfile::tempdir().unwrap();
     let checkpoint = stopped_checkpoint(directory.path());
     let bytes = std::fs::read(&checkpoint).unwrap();
@@ -147,7 +147,7 @@ fn a_truncated_checkpoint_is_rejected() {
 }
 
 #[test]
-fn a_failed_checkpoint_ends_the_training() {
+fn failed_checkpoint_ends_the_training() {
     let directory = tempfile::tempdir().unwrap();
     let (mut callback, settings) = (
         Recorder::new(&directory.path().join("absent"), usize::MAX),
