@@ -174,10 +174,10 @@ fn mistype(spec: &mut Value, draws: &mut KeyedRng) {
     }
 }
 
-/// Files with long paths, more than a record can keep.
+/// Files with long paths of four bytes a character, more than the record may hold.
 fn many_files() -> Value {
     (0..64)
-        .map(|n| json!({"path": format!("{}{n}", "p".repeat(1000))}))
+        .map(|n| json!({"path": format!("{}{n}", "\u{1f642}".repeat(1000))}))
         .collect()
 }
 
