@@ -139,6 +139,7 @@ mod tests {
             patterns::COMMIT,
             patterns::CURRENCY,
             patterns::LANGUAGE,
+            patterns::QUANTITY,
         ];
         let mut seen = 0;
         everywhere(|path, schema| {

@@ -22,6 +22,8 @@ pub mod storage_location;
 
 pub mod pods;
 
+mod quantity;
+
 pub mod patterns;
 
 pub mod stage;
@@ -49,6 +51,7 @@ pub use model::{
     SecretKey, ServerEngine,
 };
 pub use pods::{FailurePolicy, PodSettings};
+pub use quantity::Quantity;
 pub use reject_reason::RejectReason;
 pub use responses::{Agreement, AnswerFormat, Responses, Reward, Verification};
 pub use stage::Stage;

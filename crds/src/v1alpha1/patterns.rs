@@ -14,3 +14,7 @@ pub const CURRENCY: &str = "^[A-Z]{3}$";
 
 /// ISO 639-1.
 pub const LANGUAGE: &str = "^[a-z]{2}$";
+
+/// A Kubernetes quantity without a sign. An exponent has at most two digits: the API server reads no longer one.
+pub const QUANTITY: &str =
+    r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]{1,2})?$";

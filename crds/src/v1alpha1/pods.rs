@@ -6,7 +6,7 @@ use kube_derive::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Stage, patterns};
+use super::{Quantity, Stage, patterns};
 
 /// Resources and placement of some stages' pods.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -52,9 +52,6 @@ pub struct Resources {
     #[schemars(extend("maxProperties" = 16))]
     pub limits: BTreeMap<String, Quantity>,
 }
-
-/// A Kubernetes quantity: a number, or a string such as `500m` or `16Gi`.
-pub type Quantity = k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 /// A taint that is tolerated.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

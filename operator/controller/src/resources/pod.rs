@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use scalequest_crds::protocol::WORKER_PROGRAM;
 use scalequest_crds::protocol::task::ModelServer;
-use scalequest_crds::v1alpha1::pods::{PodSettings, Quantity as Amount};
+use scalequest_crds::v1alpha1::{PodSettings, Quantity as Amount};
 use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
 use serde_json::json;
 
@@ -167,10 +167,7 @@ fn resources(pods: &PodSettings) -> ResourceRequirements {
     let Some(resources) = &pods.resources else {
         return ResourceRequirements::default();
     };
-    let quantity = |amount: &Amount| match amount {
-        Amount::Int(number) => Quantity(number.to_string()),
-        Amount::String(text) => Quantity(text.clone()),
-    };
+    let quantity = |amount: &Amount| Quantity(amount.to_string());
     let amounts = |named: &BTreeMap<String, Amount>| {
         let named = named.iter();
         let amounts = named.map(|(name, amount)| (name.clone(), quantity(amount)));

@@ -68,4 +68,7 @@ fn read_yaml(text: &str) -> Result<Value, FieldError> {
 }
 
 #[cfg(test)]
+mod admitted;
+
+#[cfg(test)]
 mod tests;

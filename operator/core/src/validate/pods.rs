@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use scalequest_crds::v1alpha1::pods::Quantity;
 use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
 
 use super::Validator;
@@ -29,8 +28,7 @@ impl Validator<'_> {
                 let limits = pods.resources.iter();
                 let limits = limits.flat_map(|resources| &resources.limits);
                 for (name, count) in limits.filter(|(name, _)| name.ends_with("/gpu")) {
-                    let count = amount(count);
-                    if count > 1 {
+                    if count.whole().is_some_and(|count| count > 1) {
                         self.error(
                             format!("spec.pods[{index}].resources.limits[{name}]"),
                             format!("{count} GPUs for {stage:?}: a worker uses one, ask for 1 and raise parallelism"),
@@ -56,13 +54,6 @@ impl Validator<'_> {
         for (name, _) in members.iter().filter(|(_, is_set)| *is_set) {
             self.note(format!("spec.{name}"), "is not used on one machine");
         }
-    }
-}
-
-fn amount(quantity: &Quantity) -> i64 {
-    match quantity {
-        Quantity::Int(value) => i64::from(*value),
-        Quantity::String(text) => text.parse().unwrap_or(0),
     }
 }
 

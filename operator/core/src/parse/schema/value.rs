@@ -27,17 +27,23 @@ pub(super) fn short(text: &str) -> String {
 }
 
 impl Walk {
-    pub(super) fn check_quantity(&mut self, value: &Value, path: &str) {
-        let number = value.as_i64();
-        let is_small = number.is_some_and(|number| i32::try_from(number).is_ok());
-        if !(is_small || value.is_string()) {
-            self.error(
+    pub(super) fn check_quantity(&mut self, schema: &Value, value: &Value, path: &str) {
+        match value {
+            Value::String(_) => self.check_string(schema, value, path),
+            Value::Number(number) if number.is_f64() => {
+                self.error(
+                    path,
+                    format!("is {}, not a whole number: put it in quotes", shown(value)),
+                );
+            }
+            Value::Number(_) => self.check_integer(schema, value, path),
+            _ => self.error(
                 path,
                 format!(
-                    "is {}, not a whole number below 2147483648 or a quantity such as 500m or 16Gi",
+                    "is {}, not a whole number or a quantity such as 500m or 16Gi",
                     shown(value)
                 ),
-            );
+            ),
         }
     }
 
@@ -154,9 +160,29 @@ fn pattern_error(pattern: &str, text: &str) -> Option<String> {
         ),
         patterns::CURRENCY => (is(3, u8::is_ascii_uppercase), "currency code such as USD"),
         patterns::LANGUAGE => (is(2, u8::is_ascii_lowercase), "language code such as en"),
+        patterns::QUANTITY => (is_quantity(text), "quantity such as 500m or 16Gi"),
         _ => return None,
     };
     (!fits).then(|| format!("\"{}\" is no {what}", short(text)))
+}
+
+/// Whether `text` matches [`scalequest_crds::v1alpha1::patterns::QUANTITY`].
+fn is_quantity(text: &str) -> bool {
+    let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.'));
+    let (number, suffix) = text.split_at(end.unwrap_or(text.len()));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let is_number =
+        is_digits(whole) && is_digits(fraction) && !(whole.is_empty() && fraction.is_empty());
+    let exponent = suffix.strip_prefix(['e', 'E']);
+    let exponent = exponent.map(|digits| digits.strip_prefix(['-', '+']).unwrap_or(digits));
+    let is_suffix = match suffix.as_bytes() {
+        [] => true,
+        [unit] => b"numkMGTPE".contains(unit),
+        [unit, b'i'] => b"KMGTPE".contains(unit),
+        _ => exponent.is_some_and(|digits| is_digits(digits) && matches!(digits.len(), 1 | 2)),
+    };
+    is_number && is_suffix
 }
 
 fn unquote(value: &Value) -> &'static str {

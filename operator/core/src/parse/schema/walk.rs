@@ -13,7 +13,7 @@ impl Walk {
             return;
         }
         if schema["x-kubernetes-int-or-string"] == true {
-            return self.check_quantity(value, path);
+            return self.check_quantity(schema, value, path);
         }
         if value.is_null() {
             let hint = match schema["type"] == "object" {
