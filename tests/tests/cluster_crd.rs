@@ -289,11 +289,6 @@ fn fixed_once_accepted() -> Vec<(&'static str, Value, &'static str)> {
             json!("somebody.else/x"),
             "spec.managedBy never changes",
         ),
-        (
-            "/spec/queueName",
-            json!("research"),
-            "spec.queueName changes while the run is suspended only: set spec.suspend first",
-        ),
     ]
 }
 
@@ -438,14 +433,6 @@ async fn invalid_and_suspended_runs_accept_edits() {
         let edit = answer_to_edit(&space, with(pointer, value)).await;
         edit.unwrap_or_else(|refusal| panic!("{pointer}: {refusal}"));
     }
-    let hold = Patch::Merge(json!({"spec": {"suspend": true}}));
-    let held = runs(&space)
-        .patch("math", &PatchParams::default(), &hold)
-        .await;
-    held.expect("it is held");
-    answer_to_edit(&space, with("/spec/queueName", json!("research")))
-        .await
-        .expect("a held run changes its queue");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,8 @@ pub mod rows;
 
 pub mod manifest;
 
+pub mod shard_set;
+
 pub mod report;
 
 pub mod preflight;

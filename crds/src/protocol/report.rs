@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::shard_set::ShardSet;
 use crate::v1alpha1::{RejectReason, Stage};
 
 /// Largest report in bytes.
@@ -124,8 +125,8 @@ pub enum Outcome {
     },
     /// Sealing found shards missing or corrupt; they must be run (again).
     Missing {
-        /// Shard indices: at most the first 100.
-        shards: Vec<i64>,
+        /// The missing shards, or the first of them if a report cannot list all.
+        shards: ShardSet,
         /// How many are missing in total.
         total: i64,
     },
@@ -202,7 +203,7 @@ impl StageReport {
                         *message = message.chars().take(keep).chain("…".chars()).collect();
                     }
                     Outcome::Missing { shards, .. } if !shards.is_empty() => {
-                        shards.truncate(shards.len() / 2)
+                        shards.truncate(shards.ranges().len() / 2);
                     }
                     _ => return json,
                 }

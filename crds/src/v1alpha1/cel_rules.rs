@@ -85,17 +85,6 @@ pub(super) fn managed_by_never_changes() -> Rule {
     )
 }
 
-/// Jobs of a running run are in its queue already.
-pub(super) fn queue_changes_while_suspended() -> Rule {
-    at(
-        ".spec.queueName",
-        Rule::new(
-            "oldSelf.spec.suspend || (has(self.spec.queueName) == has(oldSelf.spec.queueName) && (!has(self.spec.queueName) || self.spec.queueName == oldSelf.spec.queueName))",
-        )
-        .message("spec.queueName changes while the run is suspended only: set spec.suspend first"),
-    )
-}
-
 /// The model of every generator is declared.
 pub(super) fn every_generator_is_of_a_model() -> Rule {
     at(

@@ -61,11 +61,13 @@ pub mod reason {
     pub const API_REQUEST_REJECTED: &str = "APIRequestRejected";
     /// Degraded: the run record cannot be read, so the run is not reconciled.
     pub const RECORD_UNREADABLE: &str = "RecordUnreadable";
+    /// Degraded: the operator's version cannot decode the spec of a run that was accepted; its Jobs continue and none starts.
+    pub const SPEC_UNREADABLE: &str = "SpecUnreadable";
     /// No problems detected, or not evaluated yet.
     pub const AS_EXPECTED: &str = "AsExpected";
 
     /// Every reason.
-    pub const ALL: [&str; 22] = [
+    pub const ALL: [&str; 23] = [
         VALID,
         INVALID,
         PREFLIGHT_RUNNING,
@@ -87,6 +89,7 @@ pub mod reason {
         WORKERS_FAILING,
         API_REQUEST_REJECTED,
         RECORD_UNREADABLE,
+        SPEC_UNREADABLE,
         AS_EXPECTED,
     ];
 }

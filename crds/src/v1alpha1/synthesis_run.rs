@@ -132,8 +132,7 @@ pub enum Domain {
     validation = rules::fixed_once_accepted("output", true),
     validation = rules::target_only_grows(),
     validation = rules::target_rests_once_complete(),
-    validation = rules::managed_by_never_changes(),
-    validation = rules::queue_changes_while_suspended()
+    validation = rules::managed_by_never_changes()
 )]
 #[x_kube(
     crates(kube_core = "kube_core"),
@@ -202,7 +201,7 @@ pub struct SynthesisRunSpec {
     /// cache. Mutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_cache: Option<ModelCache>,
-    /// Kueue queue. Cluster only. Mutable while suspended.
+    /// Kueue queue. Cluster only. Mutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub queue_name: Option<String>,
@@ -218,7 +217,7 @@ pub struct SynthesisRunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub service_account_name: Option<String>,
-    /// Seconds after its end at which the run and the objects that it owns are deleted; dataset and workspace remain. Cluster only. Mutable.
+    /// Seconds after its end, at its target or at a limit, at which the run and the objects that it owns are deleted; dataset and workspace remain. Cluster only. Mutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2147483647))]
     pub ttl_seconds_after_finished: Option<i32>,

@@ -1,7 +1,7 @@
 //! State shared by all reconciles: API client, caches, status throttle and backoff of failed reconciles. It never influences a decision, so
 //! losing it is harmless.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,14 @@ impl Context {
         self.caches.expectations.forget(uid);
         self.status_throttle.forget(uid);
         self.succeeded(uid);
+    }
+
+    /// Drops the state of all runs but those in `uids`.
+    pub fn retain(&self, uids: &HashSet<String>) {
+        self.caches.expectations.retain(uids);
+        self.status_throttle.retain(uids);
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.retain(|uid, _| uids.contains(uid));
     }
 
     /// Resets the backoff of a run after a successful reconcile.
@@ -106,6 +114,12 @@ impl StatusThrottle {
         last.insert(uid.to_string(), at);
     }
 
+    /// Drops all runs but those in `uids`.
+    pub fn retain(&self, uids: &HashSet<String>) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.retain(|uid, _| uids.contains(uid));
+    }
+
     /// Drops a run that is idle or deleted.
     pub fn forget(&self, uid: &str) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,5 +147,10 @@ mod tests {
         assert_eq!(throttle.wait("b"), None);
         throttle.forget("a");
         assert_eq!(throttle.wait("a"), None);
+        for uid in ["a", "b"] {
+            throttle.note(uid, Instant::now());
+        }
+        throttle.retain(&HashSet::from(["b".into()]));
+        assert!(throttle.wait("a").is_none() && throttle.wait("b").is_some());
     }
 }

@@ -1,11 +1,13 @@
 //! Watches and the work queue: an event of an object requeues its run. No other module knows the controller runtime.
 
+use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::core::NamespaceResourceScope;
@@ -15,14 +17,13 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, store};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Resource, ResourceExt};
-use scalequest_crds::v1alpha1::SynthesisRun;
 use serde::de::DeserializeOwned;
 
 use super::apply::ApplyError;
 use super::context::Context;
 use super::names::SELECTOR;
-use super::observe::Caches;
 use super::observe::cache::{Cache, Reduce};
+use super::observe::{Caches, WatchedRun};
 use super::reconcile::reconcile;
 
 /// Time within which several events of a run become one reconcile.
@@ -32,7 +33,7 @@ const DEBOUNCE: Duration = Duration::from_millis(20);
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A stream of runs to reconcile. Errors of watches are logged, and the watch is retried with backoff.
-type Queue = BoxStream<'static, Result<ObjectRef<SynthesisRun>, std::convert::Infallible>>;
+type Queue = BoxStream<'static, Result<ObjectRef<WatchedRun>, std::convert::Infallible>>;
 
 /// Reconciles the runs of the watched namespaces until `stop`. Finishes active reconciles then.
 pub async fn run_controller(
@@ -71,7 +72,7 @@ pub async fn run_controller(
     }
 }
 
-fn on_error(run: Arc<SynthesisRun>, error: &ApplyError, context: Arc<Context>) -> Action {
+fn on_error(run: Arc<WatchedRun>, error: &ApplyError, context: Arc<Context>) -> Action {
     context.metrics.reconcile_failed(error.category());
     let wait = context.failed(&run.uid().unwrap_or_default());
     let (name, namespace) = (run.name_any(), run.namespace().unwrap_or_default());
@@ -101,9 +102,11 @@ fn with_sources(error: &dyn std::error::Error) -> String {
 }
 
 /// Returns the queue of the runs' own events.
-fn own(context: &Arc<Context>, writer: Writer<SynthesisRun>) -> Queue {
-    let events = watched::<SynthesisRun>(context, &watcher::Config::default());
+fn own(context: &Arc<Context>, writer: Writer<WatchedRun>) -> Queue {
+    let events = watched::<WatchedRun>(context, &watcher::Config::default());
+    let (observer, mut listed) = (context.clone(), HashSet::new());
     let runs = events
+        .inspect_ok(move |event| observe_run(&observer, &mut listed, event))
         .modify(|run| {
             // Unused here, and often most of the object.
             run.managed_fields_mut().clear();
@@ -117,6 +120,26 @@ fn own(context: &Arc<Context>, writer: Writer<SynthesisRun>) -> Queue {
         futures::future::ready(run.map(|run| Ok(ObjectRef::from_obj(&run))))
     })
     .boxed()
+}
+
+/// Records that runs are listed, and drops the state of deleted ones. `listed`: the uids of a list in progress.
+fn observe_run(context: &Context, listed: &mut HashSet<String>, event: &Event<WatchedRun>) {
+    match event {
+        Event::Init => {
+            listed.clear();
+            context.metrics.listed("synthesisruns");
+        }
+        Event::InitApply(run) => listed.extend(run.uid()),
+        Event::InitDone => {
+            context.retain(&std::mem::take(listed));
+            context
+                .caches
+                .has_listed_runs
+                .store(true, Ordering::Relaxed);
+        }
+        Event::Delete(run) => context.forget(&run.uid().unwrap_or_default()),
+        Event::Apply(_) => {}
+    }
 }
 
 /// Returns the queue of events of owned objects, each of which requeues its run.

@@ -8,8 +8,6 @@ pub mod settings;
 
 pub mod names;
 
-pub mod indexes;
-
 pub mod controller;
 
 pub mod reconcile;

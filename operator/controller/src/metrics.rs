@@ -16,6 +16,8 @@ use scalequest_crds::v1alpha1::conditions::TYPES;
 use scalequest_crds::v1alpha1::status::StageStatus;
 use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunStatus};
 
+use super::observe::WatchedRun;
+
 /// The controller's name in labels.
 const CONTROLLER: &str = "synthesisrun";
 
@@ -31,7 +33,7 @@ pub struct Metrics {
     request_seconds: HistogramVec,
     lists: IntCounterVec,
     watch_errors: IntCounterVec,
-    runs: Mutex<Vec<Store<SynthesisRun>>>,
+    runs: Mutex<Vec<Store<WatchedRun>>>,
 }
 
 /// A reconcile that runs; dropping the value ends it.
@@ -166,7 +168,7 @@ impl Metrics {
     }
 
     /// Adds the runs in `store` to the metrics.
-    pub fn register_store(&self, store: Store<SynthesisRun>) {
+    pub fn register_store(&self, store: Store<WatchedRun>) {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         runs.push(store);
     }
@@ -191,6 +193,7 @@ impl Metrics {
         let stores = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         let runs: Vec<_> = stores.iter().flat_map(Store::state).collect();
         drop(stores);
+        let runs: Vec<&SynthesisRun> = runs.iter().filter_map(|run| run.decoded()).collect();
         for (name, help, value) in RUN_GAUGES {
             let gauge = gauge(name, help, &["namespace", "run"])?;
             for run in &runs {

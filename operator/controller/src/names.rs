@@ -38,6 +38,11 @@ pub const KEY: &str = "scalequest.dev/key";
 /// Annotation: the shards of the completion indexes, in order; all if it is missing.
 pub const SHARD_INDEXES: &str = "scalequest.dev/shard-indexes";
 
+/// Annotation of a run: when its value changes, what failed is tried again at once.
+pub const RETRY: &str = "scalequest.dev/retry";
+/// Annotation: hash of the labels and the pod template that a Job was created with.
+pub const TEMPLATE_HASH: &str = "scalequest.dev/template-hash";
+
 /// Annotation of a pod: its stage's task, or the spec of a preflight.
 pub const TASK_ANNOTATION: &str = "scalequest.dev/task";
 

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::ResourceExt;
 use kube::runtime::controller::Action;
+use kube::{Resource, ResourceExt};
 use scalequest_crds::v1alpha1::SynthesisRun;
 
-use super::apply::{ApplyError, apply};
+use super::apply::{ApplyError, apply, patch_undecodable};
 use super::context::Context;
-use super::decide::{ReconcileInput, decide};
+use super::decide::{RESYNC_INTERVAL, ReconcileInput, decide};
 use super::observe::pod::ObservedPod;
 use super::observe::progress::{POLL_INTERVAL, has_running_workers, poll_progress};
 use super::observe::warning_events::warning_events;
+use super::observe::{OwnedObjects, WatchedRun};
 use super::settings::MANAGED_BY;
 use crate::clock::now_millis;
 
@@ -23,23 +24,41 @@ const STALE_CACHE_REQUEUE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// A request failed; the run is requeued with backoff.
-pub async fn reconcile(
-    run: Arc<SynthesisRun>,
-    context: Arc<Context>,
-) -> Result<Action, ApplyError> {
+pub async fn reconcile(run: Arc<WatchedRun>, context: Arc<Context>) -> Result<Action, ApplyError> {
     let _active = context.metrics.reconcile_started();
     let uid = run.uid().unwrap_or_default();
-    if run.spec.managed_by.as_deref().unwrap_or(MANAGED_BY) != MANAGED_BY {
+    if run.managed_by().unwrap_or(MANAGED_BY) != MANAGED_BY {
         return Ok(Action::await_change());
     }
-    if run.metadata.deletion_timestamp.is_some() {
+    if run.meta().deletion_timestamp.is_some() {
         context.forget(&uid);
         return Ok(Action::await_change());
     }
-    let (namespace, now_millis) = (run.namespace().unwrap_or_default(), now_millis());
-    let Some(mut owned) = context.caches.of_run(&run, now_millis) else {
+    let now_millis = now_millis();
+    let Some(owned) = context.caches.of_run(run.meta(), now_millis) else {
         return Ok(Action::requeue(STALE_CACHE_REQUEUE));
     };
+    let requeue_after = match &*run {
+        WatchedRun::Decoded(run) => reconcile_decoded(run, owned, &context, now_millis).await?,
+        WatchedRun::Undecodable(undecodable) => {
+            let is_accepted = owned.record().is_some();
+            patch_undecodable(&context, undecodable, &run, is_accepted).await?;
+            RESYNC_INTERVAL
+        }
+    };
+    context.succeeded(&uid);
+    Ok(Action::requeue(requeue_after))
+}
+
+/// Reconciles a run that decodes. Returns after which time to requeue it.
+async fn reconcile_decoded(
+    run: &SynthesisRun,
+    mut owned: OwnedObjects,
+    context: &Context,
+    now_millis: i64,
+) -> Result<Duration, ApplyError> {
+    let uid = run.uid().unwrap_or_default();
+    let namespace = run.namespace().unwrap_or_default();
     owned.warnings = warning_events(
         &context.client,
         &context.metrics,
@@ -53,18 +72,17 @@ pub async fn reconcile(
         owned.progress = poll_progress(&context.progress_client, &owned, now_millis).await;
     }
     let actions = decide(&ReconcileInput {
-        run: &run,
+        run,
         owned: &owned,
         settings: &context.settings,
         now_millis,
     });
-    let mut requeue_after = apply(&context, &run, &actions).await?;
+    let mut requeue_after = apply(context, run, &actions).await?;
     if has_running_workers(&owned) {
         requeue_after = requeue_after.min(POLL_INTERVAL);
     }
-    context.succeeded(&uid);
     // Reports of many runs take memory.
     let is_collectable = |pod: &ObservedPod| actions.collectable.contains(&pod.job);
     context.caches.pods.drop_values(&uid, is_collectable);
-    Ok(Action::requeue(requeue_after))
+    Ok(requeue_after)
 }

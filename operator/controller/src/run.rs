@@ -171,7 +171,7 @@ fn contexts(client: &Client, options: &Options) -> Result<Vec<Arc<Context>>, Str
 /// Waits until the API server serves SynthesisRuns.
 async fn wait_for_crd(context: &Context) {
     let api = context.api::<SynthesisRun>();
-    while let Err(error) = api.list(&ListParams::default().limit(1)).await {
+    while let Err(error) = api.list_metadata(&ListParams::default().limit(1)).await {
         tracing::warn!(%error, "cannot list SynthesisRuns: is the CustomResourceDefinition installed?");
         tokio::time::sleep(CRD_POLL_INTERVAL).await;
     }

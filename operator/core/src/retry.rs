@@ -33,6 +33,12 @@ pub const INFRASTRUCTURE_BACKOFF: Backoff = Backoff {
     longest: Duration::from_secs(600),
 };
 
+/// Backoff of a preflight that found errors: what it checks outside of the spec may have been corrected meanwhile.
+pub const PREFLIGHT_BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(300),
+    longest: Duration::from_secs(4 * 3600),
+};
+
 /// Backoff of a failed reconciliation.
 pub const RECONCILE_BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(500),

@@ -11,7 +11,7 @@ use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 use scalequest_tests::kubernetes::Cluster;
 use scalequest_tests::kubernetes::api_proxy::Treatment;
 use scalequest_tests::kubernetes::namespace::eventually;
-use scalequest_tests::kubernetes::simulated_run::{End, NAME, SimulatedRun, is, run};
+use scalequest_tests::kubernetes::simulated_run::{End, NAME, SimulatedRun, is, run, says};
 use scalequest_tests::kubernetes::simulated_worker::{FaultPlan, PausedWorker};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -203,4 +203,25 @@ async fn edits_apply_or_are_rejected() {
     let record = run.record().await.expect("a record");
     let percent = &record["spec"]["failurePolicy"]["maxFailedShardsPercent"];
     assert!(percent.as_i64().is_some_and(|percent| percent > 10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make test-cluster"]
+async fn edit_replaces_unschedulable_job() {
+    let _servers = SERVERS.read().await;
+    let (treatment, fault_plan) = (Treatment::default(), FaultPlan::default());
+    let mut run_on = SimulatedRun::begin(Cluster::shared(), "typo", treatment, fault_plan).await;
+    let mut mistyped = run();
+    let pods = mistyped["spec"]["pods"].take();
+    mistyped["spec"]["pods"] = pods.clone();
+    mistyped["spec"]["pods"][0]["nodeSelector"]["zone"] = "tpyo".into();
+    run_on.make(mistyped).await;
+    run_on.until(|run| says(run, "PodsWaiting", "node")).await;
+    run_on
+        .edit(json!({"spec": {"pods": pods}}))
+        .await
+        .expect("a corrected selector");
+    let end = run_on.complete().await;
+    assert_eq!(end.outcome(), reference().await.outcome());
+    assert!(end.made_once(), "{:?}", end.made);
 }

@@ -15,6 +15,8 @@ mod rights;
 
 mod role;
 
+mod undecodable;
+
 use scalequest_tests::kubernetes::Cluster;
 use scalequest_tests::kubernetes::api_proxy::Treatment;
 use scalequest_tests::kubernetes::simulated_run::{End, SimulatedRun, run};

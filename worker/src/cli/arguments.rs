@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use scalequest_crds::protocol::shard_set::ShardSet;
 use scalequest_engine::ops::Dtype;
-
-use super::shard_list::ShardList;
 
 /// The version, with `+cuda` if the program is built for GPUs; `scalequest run` checks it.
 #[cfg(feature = "cuda")]
@@ -87,7 +86,7 @@ pub enum Command {
         shard: i64,
         /// Shards that --shard is an index into, e.g. 3,7-9: --shard 1 is then shard 7
         #[arg(long, value_name = "LIST")]
-        shards: Option<ShardList>,
+        shards: Option<ShardSet>,
         /// File to write the report to; written on failure too
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,

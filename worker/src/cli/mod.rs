@@ -21,8 +21,6 @@ mod progress_server;
 
 mod report;
 
-mod shard_list;
-
 mod signals;
 
 use std::process::ExitCode;
@@ -62,7 +60,7 @@ pub fn main() -> ExitCode {
             seal_if_complete,
             progress_port,
         } => {
-            let Some(shard) = shards.map_or(Some(shard), |list| list.shard(shard)) else {
+            let Some(shard) = shards.map_or(Some(shard), |list| list.nth(shard)) else {
                 tracing::error!("--shards lists fewer shards than --shard needs");
                 return code(USAGE);
             };

@@ -73,7 +73,7 @@ fn stage_in_object_store_is_repaired() {
         assert_eq!(
             again.outcome,
             Outcome::Missing {
-                shards: vec![1],
+                shards: [1].into(),
                 total: 1
             },
             "{fault:?}"

@@ -46,7 +46,7 @@ fn corrupted_input_is_named_and_recomputed() {
     assert_eq!(
         missing.outcome,
         Outcome::Missing {
-            shards: vec![0],
+            shards: [0].into(),
             total: 1
         }
     );

@@ -17,6 +17,7 @@ use super::context::Context;
 use super::decide::Actions;
 use super::resources::Owner;
 pub use error::ApplyError;
+pub use status::patch_undecodable;
 use writer::Writer;
 
 /// Applies `actions` to `run`. Returns after which time to requeue it.

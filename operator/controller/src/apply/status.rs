@@ -2,20 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::api::{Patch, PatchParams};
+use kube::runtime::events::Event;
 use kube::{Api, Resource, ResourceExt};
 use scalequest_crds::v1alpha1::conditions::PROGRESSING;
 use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunStatus};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::ApplyError;
 use super::events::{events, is_one_shot};
 use crate::clock::now_millis;
 use crate::context::Context;
-use crate::decide::Actions;
+use crate::decide::{Actions, undecodable};
 use crate::observe::expectations::Versions;
-use crate::observe::version;
+use crate::observe::{UndecodableRun, WatchedRun, version};
 use crate::resources::FIELD_MANAGER;
 use scalequest_core::status::conditions::Degradation;
 
@@ -39,39 +40,81 @@ pub(super) async fn patch(
     if let Some(left) = wait.filter(|_| is_progress_only) {
         return Ok(left);
     }
-    let (name, namespace) = (run.name_any(), run.namespace().unwrap_or_default());
-    let api: Api<SynthesisRun> = Api::namespaced(context.client.clone(), &namespace);
-    let status_patch = json!({
-        "apiVersion": SynthesisRun::api_version(&()),
-        "kind": SynthesisRun::kind(&()),
-        "metadata": {"name": name, "uid": uid},
-        "status": status,
-    });
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    let patch = Patch::Apply(&status_patch);
-    let request = api.patch_status(&name, &params, &patch);
-    let patched = context
-        .metrics
-        .timed("patch", "synthesisruns", request)
-        .await;
-    let patched = patched.map_err(|error| ApplyError::of("patch the status of", &name, error))?;
+    write(context, &run.metadata, &json!(status)).await?;
     match actions.status.is_idle() {
         true => context.status_throttle.forget(&uid),
         false => context.status_throttle.note(&uid, Instant::now()),
     }
+    emit(context, run, &events(&before, &status)).await;
+    Ok(Duration::MAX)
+}
+
+/// Patches conditions and phase of a run that does not decode; the rest of its status stays as it is.
+///
+/// # Errors
+/// The request failed or was rejected.
+pub async fn patch_undecodable(
+    context: &Context,
+    run: &UndecodableRun,
+    object: &WatchedRun,
+    is_accepted: bool,
+) -> Result<(), ApplyError> {
+    let after = undecodable::status(run, is_accepted, now_millis());
+    let before = SynthesisRunStatus {
+        conditions: run.conditions(),
+        ..SynthesisRunStatus::default()
+    };
+    if before.conditions == after.conditions {
+        return Ok(());
+    }
+    let mut status = run.status.clone();
+    if !status.is_object() {
+        status = json!({});
+    }
+    status["conditions"] = json!(after.conditions);
+    status["phase"] = json!(after.phase);
+    status["observedGeneration"] = json!(after.observed_generation);
+    write(context, &run.metadata, &status).await?;
+    emit(context, object, &events(&before, &after)).await;
+    Ok(())
+}
+
+/// Writes the whole status of a run.
+async fn write(context: &Context, run: &ObjectMeta, status: &Value) -> Result<(), ApplyError> {
+    let name = run.name.as_deref().unwrap_or_default();
+    let namespace = run.namespace.as_deref().unwrap_or_default();
+    let api: Api<WatchedRun> = Api::namespaced(context.client.clone(), namespace);
+    let status_patch = json!({
+        "apiVersion": WatchedRun::api_version(&()),
+        "kind": WatchedRun::kind(&()),
+        "metadata": {"name": name, "uid": run.uid},
+        "status": status,
+    });
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let patch = Patch::Apply(&status_patch);
+    let request = api.patch_status(name, &params, &patch);
+    let patched = context
+        .metrics
+        .timed("patch", "synthesisruns", request)
+        .await;
+    let patched = patched.map_err(|error| ApplyError::of("patch the status of", name, error))?;
     let written = Versions {
         run: version(patched.resource_version().as_deref()),
         ..Versions::default()
     };
-    context.caches.expectations.expect(&uid, written);
-    for event in events(&before, &status) {
-        let recorder = context.recorder(is_one_shot(&event));
-        let published = recorder.publish(&event, &run.object_ref(&())).await;
-        if let Err(error) = published {
+    let uid = run.uid.as_deref().unwrap_or_default();
+    context.caches.expectations.expect(uid, written);
+    Ok(())
+}
+
+async fn emit(context: &Context, run: &impl Resource<DynamicType = ()>, events: &[Event]) {
+    for event in events {
+        let recorder = context.recorder(is_one_shot(event));
+        if let Err(error) = recorder.publish(event, &run.object_ref(&())).await {
+            let (name, namespace) = (run.name_any(), run.namespace().unwrap_or_default());
             tracing::warn!(run = name, namespace, %error, "cannot emit an event");
         }
     }
-    Ok(Duration::MAX)
 }
 
 /// Whether conditions are equal, except for the current activity of a progressing run.

@@ -1,6 +1,10 @@
 //! Accepts a run or rejects its spec: a preflight Job checks what the spec refers to; the spec is then accepted for good, or rejected with all
 //! errors.
 
+use std::sync::Arc;
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
 use scalequest_crds::digest::sha256_hex;
 use scalequest_crds::protocol::content_key::canonical;
 use scalequest_crds::protocol::preflight::{FieldError, PreflightReport};
@@ -8,9 +12,9 @@ use scalequest_crds::v1alpha1::Stage;
 use scalequest_crds::v1alpha1::conditions::{ACCEPTED, reason};
 use serde_json::Value;
 
-use super::obsolete_jobs::obsolete;
+use super::obsolete_jobs::{is_outdated, obsolete};
 use super::{Actions, JobCreation, ReconcileInput, StatusUpdate, advance, degradations};
-use crate::names::{JobIdentity, Purpose};
+use crate::names::{JobIdentity, Purpose, RETRY};
 use crate::observe::job::{JobState, ObservedJob};
 use crate::observe::pod::{Termination, TerminationMessage, last_failure};
 use crate::resources::accelerator::stage_holds_accelerator;
@@ -19,6 +23,7 @@ use crate::resources::job::preflight;
 use crate::resources::{Common, Owner};
 use scalequest_core::record::amend::IMMUTABLE;
 use scalequest_core::record::{RunRecord, WorkerIdentity};
+use scalequest_core::retry::{Backoff, INFRASTRUCTURE_BACKOFF, PREFLIGHT_BACKOFF};
 use scalequest_core::status::conditions::{Degradation, status_of};
 use scalequest_core::validate::{ValidRun, check_preflight};
 
@@ -32,15 +37,20 @@ pub(super) fn accept(
         Ok(run) => run,
         Err(errors) => return stop(input, rejected(errors)),
     };
-    let identity = JobIdentity {
+    let first = JobIdentity {
         purpose: Purpose::Preflight,
         id: None,
-        key: preflight_key(&run),
+        key: preflight_key(input, &run),
         attempt: 0,
     };
-    let mut jobs = input.owned.jobs.iter();
-    let mut actions = match jobs.find(|job| job.identity.same_stage(&identity)) {
-        None => start_preflight(input, &run, &identity),
+    let is_latest = |job: &&Arc<ObservedJob>| job.identity.same_stage(&first);
+    let latest = input.owned.jobs.iter().rfind(is_latest);
+    let mut actions = match latest {
+        None => start_preflight(input, &run, &first),
+        Some(job) if is_outdated(input, job, || Some(preflight_job(input, &run, job))) => Actions {
+            delete: vec![job.clone()],
+            ..unchanged_or_waiting(input, Vec::new())
+        },
         Some(job) if job.is_terminating || !job.has_ended() => {
             let mut actions = unchanged_or_waiting(input, degradations::of_pods(input));
             actions.requeue_in(15_000);
@@ -48,7 +58,8 @@ pub(super) fn accept(
         }
         Some(job) => match (&job.state, reports(input, job)) {
             (JobState::Failed { message }, _) => {
-                unchanged_or_waiting(input, vec![failed_preflight(input, job, message)])
+                let failed = waiting(vec![failed_preflight(input, job, message)]);
+                repeat(input, &run, job, INFRASTRUCTURE_BACKOFF, failed)
             }
             (_, Some(reports)) => {
                 let found = PreflightReport::of_parts(run.spec(), reports);
@@ -58,7 +69,7 @@ pub(super) fn accept(
                     let record = RunRecord::new(&run, found, worker, input.now_millis);
                     return advance::advance(input, record, None, Ok(run));
                 }
-                Actions::only(rejected(errors))
+                repeat(input, &run, job, PREFLIGHT_BACKOFF, rejected(errors))
             }
             // A report is lost.
             (_, None) => Actions {
@@ -67,8 +78,30 @@ pub(super) fn accept(
             },
         },
     };
-    let others = obsolete(input, |job| job.identity.same_stage(&identity));
+    let others = obsolete(input, |job| job.identity.same_stage(&first));
     actions.delete.extend(others);
+    actions
+}
+
+/// Returns the actions after a preflight that did not accept the run: another attempt once the backoff is over.
+fn repeat(
+    input: &ReconcileInput<'_>,
+    run: &ValidRun,
+    job: &ObservedJob,
+    backoff: Backoff,
+    status: StatusUpdate,
+) -> Actions {
+    let mut actions = Actions::only(status);
+    let failures = u32::try_from(job.identity.attempt + 1).unwrap_or(u32::MAX);
+    let backoff = i64::try_from(backoff.delay(failures).as_millis()).unwrap_or(i64::MAX);
+    let ended = job.finished_at_millis.unwrap_or(job.created_at_millis);
+    if actions.is_due(ended + backoff - input.now_millis) {
+        let next = JobIdentity {
+            attempt: job.identity.attempt + 1,
+            ..job.identity.clone()
+        };
+        actions.create = start_preflight(input, run, &next).create;
+    }
     actions
 }
 
@@ -86,7 +119,7 @@ fn failed_preflight(input: &ReconcileInput<'_>, job: &ObservedJob, message: &str
     let message = last.map_or(message.into(), Termination::failure_message);
     Degradation::new(
         reason::WORKERS_FAILING,
-        format!("preflight failed: {message}; retrying every few minutes"),
+        format!("preflight failed: {message}; retrying with backoff"),
     )
 }
 
@@ -104,20 +137,33 @@ fn reports(input: &ReconcileInput<'_>, job: &ObservedJob) -> Option<Vec<Prefligh
 }
 
 fn start_preflight(input: &ReconcileInput<'_>, run: &ValidRun, identity: &JobIdentity) -> Actions {
-    let common = Common {
-        owner: &Owner::of(input.run),
-        spec: run.spec(),
-        worker: &worker(input, run),
-        settings: input.settings,
-    };
-    let creation = JobCreation {
-        task: advance::missing_map(input, common, identity, spec_text(run.name(), run.spec())),
+    let text = spec_text(run.name(), run.spec());
+    let creation = with_common(input, run, |common| JobCreation {
+        task: advance::missing_map(input, common, identity, text),
         job: Some(preflight(common, identity)),
-    };
+    });
     Actions {
         create: vec![creation],
         ..unchanged_or_waiting(input, Vec::new())
     }
+}
+
+/// Returns `job` as the spec makes it now.
+fn preflight_job(input: &ReconcileInput<'_>, run: &ValidRun, job: &ObservedJob) -> Job {
+    with_common(input, run, |common| preflight(common, &job.identity))
+}
+
+fn with_common<T>(
+    input: &ReconcileInput<'_>,
+    run: &ValidRun,
+    build: impl FnOnce(Common<'_>) -> T,
+) -> T {
+    build(Common {
+        owner: &Owner::of(input.run),
+        spec: run.spec(),
+        worker: &worker(input, run),
+        settings: input.settings,
+    })
 }
 
 /// Returns the worker that an accepted run is pinned to.
@@ -132,13 +178,17 @@ fn worker(input: &ReconcileInput<'_>, run: &ValidRun) -> WorkerIdentity {
     }
 }
 
-/// Returns the hash of the fields that a preflight checks: an edit of one of them needs a new preflight.
-fn preflight_key(run: &ValidRun) -> String {
+/// Returns the hash of the fields that a preflight checks, and of the annotation that asks for another: an edit of one of them needs a new
+/// preflight, at once.
+fn preflight_key(input: &ReconcileInput<'_>, run: &ValidRun) -> String {
     let spec = serde_json::to_value(run.spec()).unwrap_or_default();
     let fields = IMMUTABLE.iter().chain(&["stores", "serviceAccountName"]);
-    let checked: Value = fields
+    let mut checked: Value = fields
         .map(|field| ((*field).to_string(), spec[*field].clone()))
         .collect();
+    if let Some(retry) = input.run.annotations().get(RETRY) {
+        checked[RETRY] = retry.clone().into();
+    }
     sha256_hex(canonical(&checked).as_bytes())
 }
 

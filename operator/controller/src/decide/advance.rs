@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use scalequest_crds::protocol::preflight::FieldError;
+use scalequest_crds::protocol::shard_set::ShardSet;
+use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::SynthesisRun;
-use scalequest_crds::v1alpha1::conditions::{COMPLETE, FAILED, reason};
+use scalequest_crds::v1alpha1::conditions::{COMPLETE, FAILED, PROGRESSING, reason};
 
-use super::obsolete_jobs::{collect, obsolete};
+use super::obsolete_jobs::{collect, is_outdated, obsolete};
 use super::stage_jobs::{NextAction, StageJobs, identity_of};
 use super::{
     AcceptedRun, Actions, JobCreation, ReconcileInput, StatusUpdate, VersionedRecord, degradations,
@@ -49,10 +52,28 @@ pub(super) fn advance(
     };
     let plan = converged_plan(input, &run, &mut record);
     let mut actions = Actions::only(StatusUpdate::Unchanged);
-    actions.delete = obsolete(input, |job| is_planned(&plan, &record, job));
+    let (owner, worker) = (Owner::of(input.run), record.worker.clone());
+    let common = Common {
+        owner: &owner,
+        spec: run.spec(),
+        worker: &worker,
+        settings: input.settings,
+    };
+    actions.delete = obsolete(input, |job| {
+        let task = planned(&plan, &record, job);
+        let desired = || Some(recreated(common, job, task?));
+        task.is_some() && !is_outdated(input, job, desired)
+    });
     let before = saved.map(|saved| &saved.record);
     count_usage(input, &mut record, before, &actions.delete);
-    start(input, &run, &record, &plan, &mut actions, &mut degradations);
+    start(
+        input,
+        common,
+        &record,
+        &plan,
+        &mut actions,
+        &mut degradations,
+    );
     actions.resize = resize(input, &run, &actions);
     actions.delete_run = expire(input, &run, &plan, &mut actions);
     degradations.extend(degradations::of_pods(input));
@@ -74,11 +95,18 @@ pub(super) fn advance(
     actions
 }
 
-/// Whether the plan contains the stage of a Job whose attempt counts.
-fn is_planned(plan: &Plan, record: &RunRecord, job: &ObservedJob) -> bool {
+/// Returns the planned task of a Job, if its attempt counts.
+fn planned<'a>(plan: &'a Plan, record: &RunRecord, job: &ObservedJob) -> Option<&'a StageTask> {
     let mut planned = plan.start.iter();
-    job.identity.attempt >= record.first_attempt(&job.identity.key)
-        && planned.any(|task| identity_of(task).same_stage(&job.identity))
+    let task = planned.find(|task| identity_of(task).same_stage(&job.identity));
+    task.filter(|_| job.identity.attempt >= record.first_attempt(&job.identity.key))
+}
+
+/// Returns `job` as the spec makes it now.
+fn recreated(common: Common<'_>, job: &ObservedJob, task: &StageTask) -> Job {
+    let shards = job.shard_indexes.as_ref();
+    let shards: Option<ShardSet> = shards.map(|shards| shards.iter().copied().collect());
+    stage_job(common, &job.identity, task, shards.as_ref())
 }
 
 /// Applies edits of mutable fields to the record; returns a degradation for edits of immutable ones.
@@ -113,7 +141,8 @@ fn unreadable(errors: &[FieldError]) -> Actions {
     Actions::only(StatusUpdate::Unreadable(degradation))
 }
 
-fn joined(errors: &[FieldError]) -> String {
+/// Returns `errors` as one sentence.
+pub(super) fn joined(errors: &[FieldError]) -> String {
     let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
     errors.join("; ")
 }
@@ -166,22 +195,25 @@ fn count_usage(
 /// Adds the next Job of each planned stage to `actions`.
 fn start(
     input: &ReconcileInput<'_>,
-    run: &ValidRun,
+    common: Common<'_>,
     record: &RunRecord,
     plan: &Plan,
     actions: &mut Actions,
     degradations: &mut Vec<Degradation>,
 ) {
-    let common = Common {
-        owner: &Owner::of(input.run),
-        spec: run.spec(),
-        worker: &record.worker,
-        settings: input.settings,
-    };
     let mut keys = BTreeSet::new();
     for task in &plan.start {
         // Of two stages with the same content key the first one computes it, and the other one reuses it.
         if !keys.insert(task.key.as_str()) {
+            continue;
+        }
+        // A Job that is about to be deleted is replaced once it is gone.
+        let identity = identity_of(task);
+        if actions
+            .delete
+            .iter()
+            .any(|job| job.identity.same_stage(&identity))
+        {
             continue;
         }
         let stage = StageJobs::new(input, record, task);
@@ -251,16 +283,19 @@ fn resize(
 
 /// Whether the time to live of a finished run is over.
 fn expire(input: &ReconcileInput<'_>, run: &ValidRun, plan: &Plan, actions: &mut Actions) -> bool {
-    let is_over = matches!(plan.finished, Some(End::Complete | End::Failed(_)));
-    let Some(ttl) = run.spec().ttl_seconds_after_finished.filter(|_| is_over) else {
+    let (Some(end), Some(ttl)) = (&plan.finished, run.spec().ttl_seconds_after_finished) else {
         return false;
     };
+    let shown = match end {
+        End::Complete => (COMPLETE, "True"),
+        End::Failed(_) => (FAILED, "True"),
+        End::Incomplete(_) => (PROGRESSING, "False"),
+    };
     let status = input.run.status.iter();
-    let conditions = status.flat_map(|status| &status.conditions);
+    let mut conditions = status.flat_map(|status| &status.conditions);
     let ended = conditions
-        .filter(|each| [COMPLETE, FAILED].contains(&each.type_.as_str()) && each.status == "True")
-        .map(|each| millis(&each.last_transition_time))
-        .min();
+        .find(|each| (each.type_.as_str(), each.status.as_str()) == shown)
+        .map(|each| millis(&each.last_transition_time));
     // It starts with the condition that shows the end.
     let Some(ended) = ended else { return false };
     actions.is_due(ended + i64::from(ttl) * 1000 - input.now_millis)

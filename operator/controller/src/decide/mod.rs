@@ -17,8 +17,10 @@ mod obsolete_jobs;
 
 mod degradations;
 
+pub mod undecodable;
+
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -40,7 +42,7 @@ use scalequest_core::status::{StageProgress, StatusInput, before_acceptance, sta
 use scalequest_core::validate::{Environment, ValidRun, validate};
 
 /// Requeue interval of a run without events.
-const RESYNC_INTERVAL: Duration = Duration::from_secs(600);
+pub const RESYNC_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Input of a reconcile: the run and its observed objects.
 #[derive(Clone, Copy, Debug)]
@@ -228,9 +230,7 @@ impl StatusUpdate {
 /// Decides the next actions for the run.
 pub fn decide(input: &ReconcileInput<'_>) -> Actions {
     let live = validate(input.run, Environment::Cluster);
-    let mut maps = input.owned.maps.iter().filter(|map| !map.is_terminating);
-    let recorded = maps.find_map(|map| Some((map, map.record.as_deref()?)));
-    let Some((map, text)) = recorded else {
+    let Some((map, text)) = input.owned.record() else {
         return accept::accept(input, live);
     };
     match RunRecord::from_json(text) {

@@ -9,6 +9,7 @@ use scalequest_crds::protocol::exit_codes::worker::{
     TASK_FAILED_PERMANENTLY, is_infrastructure_failure,
 };
 use scalequest_crds::protocol::report::{Outcome, StageReport};
+use scalequest_crds::protocol::shard_set::ShardSet;
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::Stage;
 
@@ -48,7 +49,7 @@ pub enum NextAction {
         /// Its identity.
         identity: JobIdentity,
         /// Its shards, `None` for all.
-        shard_indexes: Option<BTreeSet<i64>>,
+        shard_indexes: Option<ShardSet>,
     },
     /// Retry later: workers fail for a transient reason outside the run.
     Backoff {
@@ -194,7 +195,7 @@ impl<'a> StageJobs<'a> {
         shards
     }
 
-    fn start(&self, purpose: Purpose, shard_indexes: Option<BTreeSet<i64>>) -> NextAction {
+    fn start(&self, purpose: Purpose, shard_indexes: Option<ShardSet>) -> NextAction {
         let attempt = self.next_attempt();
         if attempt - self.first_attempt >= MAX_ATTEMPTS {
             return NextAction::Failed(Failure::stage(format!(
@@ -242,26 +243,18 @@ impl<'a> StageJobs<'a> {
         };
         match &report.outcome {
             Outcome::Sealed { .. } => NextAction::Sealed(Box::new(report.clone())),
-            Outcome::Missing { shards, total } => self.make(shards, *total),
+            Outcome::Missing { shards, .. } => self.make(shards),
             _ => self.start(Purpose::Seal, None),
         }
     }
 
     /// Starts the Job of the shards that a seal found missing.
-    fn make(&self, shards: &[i64], total: i64) -> NextAction {
-        let all: BTreeSet<i64> = (0..self.task.shards()).collect();
-        let missing = match total >= self.task.shards() {
-            true => all.clone(),
-            false => shards
-                .iter()
-                .copied()
-                .filter(|shard| all.contains(shard))
-                .collect(),
-        };
+    fn make(&self, shards: &ShardSet) -> NextAction {
+        let all: ShardSet = (0..self.task.shards()).collect();
         let failed = self.all_failed_shards();
-        let (lost, missing): (BTreeSet<i64>, BTreeSet<i64>) = missing
-            .into_iter()
-            .partition(|shard| failed.contains(shard));
+        let known = || shards.iter().copied().filter(|shard| all.contains(shard));
+        let missing: ShardSet = known().filter(|shard| !failed.contains(shard)).collect();
+        let lost: ShardSet = known().filter(|shard| failed.contains(shard)).collect();
         match (missing.is_empty(), lost.is_empty()) {
             (false, _) => self.start(Purpose::Run, (missing != all).then_some(missing)),
             (true, false) => self.start(Purpose::MarkFailed, Some(lost)),
@@ -275,7 +268,7 @@ impl<'a> StageJobs<'a> {
             return self.backoff(job);
         }
         if record.counted.jobs.contains(&job.uid) {
-            return self.start(Purpose::MarkFailed, Some(shards));
+            return self.start(Purpose::MarkFailed, Some(shards.into_iter().collect()));
         }
         let message = |shard| match self.last_failure_of(job, shard) {
             Some(end) => end.failure_message(),

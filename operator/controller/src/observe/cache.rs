@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use super::{WatchedRun, run_of, version};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Event;
-use scalequest_crds::v1alpha1::SynthesisRun;
-
-use super::{run_of, version};
 
 /// Reduces an object of kind `K` to what decisions need.
 pub trait Reduce<K>: Sized {
@@ -38,7 +36,7 @@ type Runs<V> = HashMap<String, OfRun<V>>;
 /// The values of a run by the uids of their objects, each with its resource version, and the reference of the run.
 #[derive(Debug)]
 struct OfRun<V> {
-    run: ObjectRef<SynthesisRun>,
+    run: ObjectRef<WatchedRun>,
     values: BTreeMap<String, (u64, Arc<V>)>,
 }
 
@@ -60,7 +58,7 @@ fn change<K: ResourceExt, V: Reduce<K>>(
     (runs, latest): (&mut Runs<V>, &mut u64),
     object: &K,
     is_there: bool,
-) -> Option<ObjectRef<SynthesisRun>> {
+) -> Option<ObjectRef<WatchedRun>> {
     let seen = version(object.resource_version().as_deref());
     *latest = seen.max(*latest);
     let (uid, run) = run_of(object)?;
@@ -89,7 +87,7 @@ fn change<K: ResourceExt, V: Reduce<K>>(
 
 impl<V> Cache<V> {
     /// Applies an event of the watch. Returns the runs to requeue.
-    pub fn apply<K: ResourceExt>(&self, event: &Event<K>) -> Vec<ObjectRef<SynthesisRun>>
+    pub fn apply<K: ResourceExt>(&self, event: &Event<K>) -> Vec<ObjectRef<WatchedRun>>
     where
         V: Reduce<K>,
     {

@@ -1,7 +1,7 @@
 //! Expectations: resource versions of the controller's own writes. The controller does not reconcile a run again until its caches have observed
 //! them, since a stale cache would show it objects without its last actions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -51,6 +51,12 @@ impl Expectations {
             return true;
         }
         false
+    }
+
+    /// Drops the expectations of all runs but those in `uids`.
+    pub fn retain(&self, uids: &HashSet<String>) {
+        let mut by_run = self.by_run.lock().unwrap_or_else(PoisonError::into_inner);
+        by_run.retain(|uid, _| uids.contains(uid));
     }
 
     /// Drops the expectations of a deleted run.

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use scalequest_crds::protocol::shard_set::ShardSet;
 
 use super::cache::Reduce;
 use super::is_controlled;
-use crate::indexes;
-use crate::names::{JobIdentity, SHARD_INDEXES};
+use crate::names::{JobIdentity, SHARD_INDEXES, TEMPLATE_HASH};
 
 /// State of a Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct ObservedJob {
     pub identity: JobIdentity,
     /// The shards of its completion indexes, `None` if shard and index are equal.
     pub shard_indexes: Option<Vec<i64>>,
+    /// Hash of the labels and the template that it was created with, `None` if it has none.
+    pub template_hash: Option<String>,
     /// Its state.
     pub state: JobState,
     /// Whether it is being deleted.
@@ -53,7 +55,7 @@ pub struct ObservedJob {
     /// Ended pods that the Job controller has counted.
     pub counted: i32,
     /// Indexes that failed.
-    pub failed_indexes: BTreeSet<i64>,
+    pub failed_indexes: ShardSet,
     /// When it was created, in milliseconds since 1970.
     pub created_at_millis: i64,
     /// When it ended, in milliseconds since 1970.
@@ -113,13 +115,14 @@ impl Reduce<Job> for ObservedJob {
             (JobState::Active, None)
         };
         let shard_indexes = job.annotations().get(SHARD_INDEXES);
-        let shard_indexes = shard_indexes.and_then(|text| indexes::parse(text));
-        let failed_indexes = status.failed_indexes.as_deref().and_then(indexes::parse);
+        let shard_indexes = shard_indexes.and_then(|text| text.parse::<ShardSet>().ok());
+        let failed_indexes = status.failed_indexes.and_then(|text| text.parse().ok());
         Some(ObservedJob {
             name: job.name_any(),
             uid: job.uid()?,
             identity: JobIdentity::read(job.labels(), job.annotations())?,
-            shard_indexes: shard_indexes.map(Vec::from_iter),
+            shard_indexes: shard_indexes.map(|set| set.iter().copied().collect()),
+            template_hash: job.annotations().get(TEMPLATE_HASH).cloned(),
             state,
             is_terminating: job.metadata.deletion_timestamp.is_some(),
             is_suspended: spec.suspend.unwrap_or(false),

@@ -15,12 +15,15 @@ pub mod progress;
 
 pub mod warning_events;
 
+pub mod watched_run;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use scalequest_crds::protocol::progress::Progress;
-use scalequest_crds::v1alpha1::SynthesisRun;
 
 use super::names::{RUN, RUN_UID};
 use cache::Cache;
@@ -28,6 +31,7 @@ use config_map::ObservedConfigMap;
 use expectations::{Expectations, Versions};
 use job::ObservedJob;
 use pod::ObservedPod;
+pub use watched_run::{UndecodableRun, WatchedRun};
 
 /// The caches of one namespace, or of all.
 #[derive(Debug, Default)]
@@ -40,6 +44,8 @@ pub struct Caches {
     pub maps: Cache<ObservedConfigMap>,
     /// The controller's own writes that the caches must have observed before the next reconcile.
     pub expectations: Expectations,
+    /// Whether the first list of runs is complete; the reflector has the runs.
+    pub has_listed_runs: AtomicBool,
 }
 
 /// The objects that a run owns.
@@ -58,6 +64,12 @@ pub struct OwnedObjects {
 }
 
 impl OwnedObjects {
+    /// Returns the ConfigMap that holds the run's record, and the record. A run that has one is accepted.
+    pub fn record(&self) -> Option<(&ObservedConfigMap, &str)> {
+        let mut maps = self.maps.iter().filter(|map| !map.is_terminating);
+        maps.find_map(|map| Some((&**map, map.record.as_deref()?)))
+    }
+
     /// Returns the pods of a Job.
     pub fn pods_of<'a>(
         &'a self,
@@ -84,15 +96,16 @@ fn lacks_terminations(job: &ObservedJob, pods: &[Arc<ObservedPod>], now_millis: 
 impl Caches {
     /// Whether the first lists are complete.
     pub fn is_ready(&self) -> bool {
-        self.jobs.is_ready() && self.pods.is_ready() && self.maps.is_ready()
+        let has_listed_runs = self.has_listed_runs.load(Ordering::Relaxed);
+        has_listed_runs && self.jobs.is_ready() && self.pods.is_ready() && self.maps.is_ready()
     }
 
-    /// Returns the objects that `run` owns, or `None` before the first lists are complete, while expectations are not satisfied, and while the
+    /// Returns the objects that the run with the metadata `run` owns, or `None` before the first lists are complete, while expectations are not satisfied, and while the
     /// pods lag behind the Jobs.
-    pub fn of_run(&self, run: &SynthesisRun, now_millis: i64) -> Option<OwnedObjects> {
-        let uid = run.metadata.uid.as_deref().unwrap_or_default();
+    pub fn of_run(&self, run: &ObjectMeta, now_millis: i64) -> Option<OwnedObjects> {
+        let uid = run.uid.as_deref().unwrap_or_default();
         let seen = Versions {
-            run: version(run.metadata.resource_version.as_deref()),
+            run: version(run.resource_version.as_deref()),
             jobs: self.jobs.latest(),
             maps: self.maps.latest(),
         };
@@ -118,7 +131,7 @@ pub fn version(text: Option<&str>) -> u64 {
 }
 
 /// Returns uid and reference of the run that an object's labels name.
-pub fn run_of(object: &impl kube::ResourceExt) -> Option<(String, ObjectRef<SynthesisRun>)> {
+pub fn run_of(object: &impl kube::ResourceExt) -> Option<(String, ObjectRef<WatchedRun>)> {
     let labels = object.labels();
     let run = ObjectRef::new(labels.get(RUN)?).within(&object.namespace()?);
     Some((labels.get(RUN_UID)?.clone(), run))
@@ -154,6 +167,7 @@ mod tests {
             uid: "job".into(),
             identity: identity(),
             shard_indexes: None,
+            template_hash: None,
             state: JobState::Complete,
             is_terminating: false,
             is_suspended: false,

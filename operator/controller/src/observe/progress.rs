@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::{StreamExt, stream};
 use scalequest_crds::protocol::progress::{PATH, PORT, Progress};
 
 use super::OwnedObjects;
@@ -19,8 +19,11 @@ pub const POLL_INTERVAL: Duration = Duration::from_secs(15);
 /// Delay before the first poll of a pod: short shards are done by then.
 const DELAY_MILLIS: i64 = 10_000;
 
-/// Maximum number of pods polled in one reconcile.
-const MAX_PODS: usize = 32;
+/// Number of pods polled at once.
+const CONCURRENCY: usize = 64;
+
+/// Time after which a reconcile no longer waits for pods: those that did not answer have no progress.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Timeout of a poll: the worker only repeats its last progress.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -49,12 +52,14 @@ pub async fn poll_progress(
         let is_due = now_millis - pod.started_at_millis? > DELAY_MILLIS;
         Some((pod, pod.address?)).filter(|_| is_due)
     });
-    let answers = pollable.take(MAX_PODS).map(|(pod, address)| async move {
+    let answers = pollable.map(|(pod, address)| async move {
         let at = SocketAddr::new(address, PORT);
         let answer = tokio::time::timeout(TIMEOUT, get_progress(client, at)).await;
         Some((pod.uid.clone(), answer.ok()??))
     });
-    join_all(answers).await.into_iter().flatten().collect()
+    let answers = stream::iter(answers).buffer_unordered(CONCURRENCY);
+    let answers = answers.take_until(tokio::time::sleep(DEADLINE));
+    answers.filter_map(std::future::ready).collect().await
 }
 
 /// Returns the HTTP client that polls workers for progress: without a proxy, since they are in this cluster.

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::batch::v1::{Job, JobSpec, PodFailurePolicy};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use scalequest_crds::digest::sha256_hex;
 use scalequest_crds::protocol::exit_codes::worker::{
     SHARD_FAILED_PERMANENTLY, STOPPED, TASK_FAILED_PERMANENTLY,
 };
 use scalequest_crds::protocol::preflight::parts;
 use scalequest_crds::protocol::progress::PORT;
+use scalequest_crds::protocol::shard_set::ShardSet;
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::SynthesisRunSpec;
 use serde_json::json;
@@ -20,12 +22,11 @@ use super::pod::{CONTAINER, PodWork, REPORT, disruption_annotations, pod};
 use super::server;
 use super::volumes::{TASK_FOLDER, TaskSource, locations};
 use super::{Common, object, pod_settings};
-use crate::indexes;
-use crate::names::{JobIdentity, KEY, Purpose, SHARD_INDEXES, TASK_ANNOTATION};
+use crate::names::{JobIdentity, KEY, Purpose, SHARD_INDEXES, TASK_ANNOTATION, TEMPLATE_HASH};
 use scalequest_core::retry::SEAL_RETRIES;
 
-/// Time to live of an ended preflight Job in seconds; an invalid spec is checked again afterwards.
-const PREFLIGHT_TTL_SECONDS: i32 = 300;
+/// Time to live of an ended preflight Job in seconds: longer than the longest backoff, since the next attempt counts from it.
+const PREFLIGHT_TTL_SECONDS: i32 = 6 * 3600;
 
 /// The label of a Job's Kueue queue.
 const QUEUE: &str = "kueue.x-k8s.io/queue-name";
@@ -63,7 +64,7 @@ pub fn stage(
     common: Common<'_>,
     identity: &JobIdentity,
     task: &StageTask,
-    shard_indexes: Option<&BTreeSet<i64>>,
+    shard_indexes: Option<&ShardSet>,
 ) -> Job {
     let is_seal = identity.purpose == Purpose::Seal;
     let is_run = identity.purpose == Purpose::Run;
@@ -76,7 +77,7 @@ pub fn stage(
     let file = format!("{TASK_FOLDER}/{}", task_file(identity));
     let mut arguments = vec![command.to_string(), "--task".into(), file];
     if let Some(shard_indexes) = shard_indexes {
-        arguments.extend(["--shards".into(), indexes::format(shard_indexes)]);
+        arguments.extend(["--shards".into(), shard_indexes.to_string()]);
     }
     if identity.purpose == Purpose::MarkFailed {
         arguments.push("--mark-failed".into());
@@ -113,7 +114,7 @@ pub fn stage(
         ttl_seconds_after_finished: Some(common.settings.job_ttl_seconds),
         ..JobSpec::default()
     };
-    job(common, shape, shard_indexes.map(indexes::format), work)
+    job(common, shape, shard_indexes.map(ShardSet::to_string), work)
 }
 
 /// Returns from where the pods of `identity` mount the task `text`.
@@ -171,6 +172,15 @@ fn job(
     };
     let name = identity.job_name(&owner.name, &owner.uid);
     let completions = shape.completions.unwrap_or(i32::MAX).max(1);
+    let template = PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(labels),
+            annotations: Some(pod_annotations),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(pod(common, work)),
+    };
+    annotations.insert(TEMPLATE_HASH.into(), template_hash(&job_labels, &template));
     Job {
         metadata: owner.metadata(name, job_labels, annotations),
         spec: Some(JobSpec {
@@ -181,18 +191,17 @@ fn job(
             pod_replacement_policy: Some("Failed".into()),
             // Kueue unsuspends it; the controller never sets this field again.
             suspend: Some(is_queued),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(labels),
-                    annotations: Some(pod_annotations),
-                    ..ObjectMeta::default()
-                }),
-                spec: Some(pod(common, work)),
-            },
+            template,
             ..shape
         }),
         status: None,
     }
+}
+
+/// Returns the hash of all that an edit of the spec changes in a Job, except for its parallelism: labels, the queue among them, and template.
+fn template_hash(labels: &BTreeMap<String, String>, template: &PodTemplateSpec) -> String {
+    let text = json!({"labels": labels, "template": template}).to_string();
+    sha256_hex(text.as_bytes())[..16].to_string()
 }
 
 /// Returns the pod failure policy, in order of its rules: an evicted pod, or one that stopped after a checkpoint, does not count; a permanent

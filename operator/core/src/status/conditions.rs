@@ -77,8 +77,17 @@ pub fn conditions(
         (FAILED, failed(inputs)),
         (DEGRADED, degraded(inputs)),
     ];
+    // Without a plan nothing is known of the end of an accepted run.
+    let is_unreadable = inputs.plan.is_none() && inputs.acceptance == Acceptance::Accepted;
     fields
-        .map(|(kind, fields)| set(kind, fields, previous, generation, now_millis))
+        .map(|(kind, fields)| {
+            let is_end = [COMPLETE, FAILED].contains(&kind);
+            let known = previous.iter().find(|each| each.type_ == kind);
+            match known.filter(|_| is_end && is_unreadable) {
+                Some(known) => known.clone(),
+                None => set(kind, fields, previous, generation, now_millis),
+            }
+        })
         .into()
 }
 
@@ -130,10 +139,11 @@ fn progressing(inputs: &ConditionInputs<'_>) -> ConditionFields {
             );
         }
         (Acceptance::Accepted, None) => {
+            let worst = inputs.degradations.first();
             return (
                 FALSE,
-                reason::RECORD_UNREADABLE,
-                "the run's record cannot be executed (see condition Degraded)".into(),
+                worst.map_or(reason::RECORD_UNREADABLE, |worst| worst.reason),
+                "the run cannot be reconciled (see condition Degraded)".into(),
             );
         }
         _ if inputs.suspended => return suspended_fields(),
@@ -308,6 +318,27 @@ mod tests {
             first
                 .iter()
                 .all(|each| each.observed_generation == Some(1) && !each.message.is_empty())
+        );
+    }
+
+    #[test]
+    fn unreadable_run_keeps_its_end() {
+        let done = ended(End::Complete);
+        let before = conditions(&inputs(Acceptance::Accepted, Some(&done)), &[], Some(1), 0);
+        let degradations = [Degradation::new(
+            reason::SPEC_UNREADABLE,
+            "spec.x: is unknown",
+        )];
+        let unreadable = ConditionInputs {
+            degradations: &degradations,
+            ..inputs(Acceptance::Accepted, None)
+        };
+        let after = conditions(&unreadable, &before, Some(2), 9_000);
+        assert_eq!(after[3], before[3]);
+        assert_eq!(after[1].reason, reason::SPEC_UNREADABLE);
+        assert_eq!(
+            (after[5].status.as_str(), after[5].reason.as_str()),
+            (TRUE, reason::SPEC_UNREADABLE)
         );
     }
 

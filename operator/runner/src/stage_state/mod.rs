@@ -169,12 +169,7 @@ impl StageState {
             (_, Some((Outcome::Missing { shards, total }, _))) if item == WorkItem::Seal => {
                 self.needs_seal = true;
                 self.committed = (self.task.shards() - total).max(0);
-                let all: Vec<i64> = if *total == self.task.shards() {
-                    (0..*total).collect()
-                } else {
-                    shards.clone()
-                };
-                self.waiting.extend(all.iter().map(|index| {
+                self.waiting.extend(shards.iter().map(|index| {
                     if self.failed_shards.contains(index) {
                         WorkItem::MarkFailed(*index)
                     } else {

@@ -61,7 +61,7 @@ fn missing(shards: &[i64]) -> AttemptResult {
     attempt_result(
         0,
         Some(Outcome::Missing {
-            shards: shards.to_vec(),
+            shards: shards.iter().copied().collect(),
             total: i64::try_from(shards.len()).unwrap(),
         }),
     )

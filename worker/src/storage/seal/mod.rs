@@ -18,9 +18,6 @@ use merge::merge;
 use tiling::tile;
 use verify::{CorruptObject, verify_objects, verify_sizes};
 
-/// Largest number of missing shards that a report lists.
-const MAX_MISSING_LISTED: usize = 100;
-
 /// The result of sealing.
 #[derive(Clone, Debug)]
 pub struct SealResult {
@@ -49,11 +46,7 @@ pub fn seal(store: &Store, task: &StageTask, verify: bool) -> Result<SealResult,
         let tiling = tile(task.rows, &grid, &ranges);
         if !tiling.missing.is_empty() {
             let total = tiling.missing.len() as i64;
-            let shards = tiling
-                .missing
-                .into_iter()
-                .take(MAX_MISSING_LISTED)
-                .collect();
+            let shards = tiling.missing.into_iter().collect();
             return Ok(SealResult {
                 outcome: Outcome::Missing { shards, total },
                 seal: None,

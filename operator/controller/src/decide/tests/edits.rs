@@ -1,12 +1,13 @@
 //! What a user changes while a run is under way.
 
-use scalequest_crds::v1alpha1::Stage;
 use scalequest_crds::v1alpha1::conditions::reason;
+use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
 
 use super::fake_cluster::{FakeCluster, run};
 use super::{assert_same, completed, outcome};
 use crate::decide::StatusUpdate;
 use crate::names::Purpose;
+use scalequest_core::record::RunRecord;
 
 #[test]
 fn suspended_run_resumes() {
@@ -185,4 +186,78 @@ fn raised_limit_resumes() {
             .publication
             .is_some_and(|published| published.incomplete.is_none())
     );
+}
+
+/// A cluster whose Job of QFT waits for a node that does not exist, and what the run's record says in the end if it does.
+fn unschedulable() -> (FakeCluster, RunRecord) {
+    let reference = outcome(completed(&mut FakeCluster::new(run(""))));
+    let mut cluster = FakeCluster::new(run(
+        "  pods: [{name: a, stages: [Qft], nodeSelector: {zone: nowhere}}]",
+    ));
+    cluster.until("a Job of QFT", |cluster| {
+        let last = cluster.made.last();
+        last.is_some_and(|work| work.stage() == Some(Stage::Qft) && work.purpose == Purpose::Run)
+    });
+    (cluster, reference)
+}
+
+#[test]
+fn edits_replace_unstarted_jobs() {
+    let edits: [(&str, fn(&mut SynthesisRunSpec)); 5] = [
+        ("node selector", |spec| spec.pods[0].node_selector.clear()),
+        ("priority", |spec| {
+            spec.priority_class_name = Some("low".into())
+        }),
+        ("service account", |spec| {
+            spec.service_account_name = Some("trainer".into())
+        }),
+        ("queue", |spec| spec.queue_name = Some("research".into())),
+        ("pods", |spec| spec.pods.clear()),
+    ];
+    for (what, edit) in edits {
+        let (mut cluster, reference) = unschedulable();
+        assert!(
+            cluster.decide().delete.is_empty(),
+            "{what}: nothing was edited"
+        );
+        edit(&mut cluster.run.spec);
+        let actions = cluster.decide();
+        assert_eq!(actions.delete.len(), 1, "{what}");
+        assert!(
+            actions.create.is_empty(),
+            "{what}: the Job is there until it is gone"
+        );
+        cluster.apply(&actions, usize::MAX);
+        cluster.run.spec = reference.spec.clone();
+        assert_same(&outcome(completed(&mut cluster)), &reference, what);
+    }
+}
+
+#[test]
+fn started_jobs_outlive_edits() {
+    let (mut cluster, _) = unschedulable();
+    cluster.start_pods();
+    cluster.run.spec.pods.clear();
+    let actions = cluster.decide();
+    assert!(actions.delete.is_empty() && actions.create.is_empty());
+}
+
+#[test]
+fn edit_replaces_unstarted_preflight() {
+    let mut cluster = FakeCluster::new(run(""));
+    let actions = cluster.decide();
+    cluster.apply(&actions, usize::MAX);
+    assert_eq!(cluster.jobs.len(), 1);
+    cluster.run.spec.priority_class_name = Some("low".into());
+    let actions = cluster.decide();
+    assert_eq!((actions.delete.len(), actions.create.len()), (1, 0));
+    cluster.apply(&actions, usize::MAX);
+    let actions = cluster.decide();
+    cluster.apply(&actions, usize::MAX);
+    let job = cluster.jobs.values().next().expect("a preflight Job");
+    let pod = job.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
+    assert_eq!(pod.priority_class_name.as_deref(), Some("low"));
+    cluster.start_pods();
+    cluster.run.spec.priority_class_name = None;
+    assert!(cluster.decide().delete.is_empty());
 }

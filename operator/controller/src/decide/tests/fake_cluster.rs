@@ -11,11 +11,11 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use scalequest_crds::protocol::preflight::{FileFacts, ModelFacts, PreflightReport, parts};
 use scalequest_crds::protocol::report::{Outcome, StageReport};
+use scalequest_crds::protocol::shard_set::ShardSet;
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 
 use crate::decide::{Actions, ReconcileInput, decide};
-use crate::indexes;
 use crate::names::{JobIdentity, Purpose, TASK_ANNOTATION};
 use crate::observe::OwnedObjects;
 use crate::observe::cache::Reduce;
@@ -109,6 +109,18 @@ impl FakeCluster {
             saves: 0,
             pod_millis: 1_000,
             next: 1,
+        }
+    }
+
+    /// Adds a pod of each active Job whose worker runs.
+    pub fn start_pods(&mut self) {
+        let started_at_millis = Some(self.now_millis);
+        for job in self.owned().jobs.iter().filter(|job| job.is_active()) {
+            self.pods.push(ObservedPod {
+                started_at_millis,
+                termination: None,
+                ..pod_of(job, 0, self.now_millis)
+            });
         }
     }
 
@@ -247,6 +259,9 @@ impl FakeCluster {
     }
 
     fn run_job(&mut self, name: &str, job: &ObservedJob) {
+        if !is_schedulable(&self.jobs[name]) {
+            return;
+        }
         let mut failed = BTreeSet::new();
         let mut succeeded = 0;
         for index in 0..i64::from(job.completions) {
@@ -258,24 +273,14 @@ impl FakeCluster {
             }
             self.next += 1;
             self.pods.push(ObservedPod {
-                name: format!("{name}-{index}"),
                 uid: format!("pod-{}", self.next),
-                job: job.uid.clone(),
-                identity: job.identity.clone(),
-                index,
-                node: Some("n".into()),
-                address: None,
-                on_gpu: false,
-                deletion_timestamp_millis: None,
                 started_at_millis: Some(self.now_millis),
                 termination: Some(Termination {
                     finished_at_millis: self.now_millis + self.pod_millis,
                     code: Some(code),
                     message: said,
                 }),
-                waiting_reason: None,
-                is_creating: false,
-                created_at_millis: self.now_millis,
+                ..pod_of(job, index, self.now_millis)
             });
         }
         self.now_millis += self.pod_millis;
@@ -286,7 +291,8 @@ impl FakeCluster {
         };
         let status = JobStatus {
             succeeded: Some(succeeded),
-            failed_indexes: Some(indexes::format(&failed)).filter(|text| !text.is_empty()),
+            failed_indexes: Some(failed.iter().copied().collect::<ShardSet>().to_string())
+                .filter(|text| !text.is_empty()),
             completion_time: failed.is_empty().then(|| time.clone()),
             conditions: Some(vec![JobCondition {
                 type_: kind.into(),
@@ -332,7 +338,7 @@ impl FakeCluster {
                     return (0, said(Results::new(60).outcome(&task)));
                 }
                 let total = i64::try_from(missing.len()).unwrap();
-                let shards = missing.into_iter().take(100).collect();
+                let shards = missing.into_iter().collect();
                 (0, said(report(None, Outcome::Missing { shards, total })))
             }
             Purpose::Run => {
@@ -468,6 +474,36 @@ impl FakeCluster {
         }
         panic!("{what} does not come: {:#?}", self.run.status);
     }
+}
+
+/// Returns a pending pod of a Job's index.
+fn pod_of(job: &ObservedJob, index: i64, now_millis: i64) -> ObservedPod {
+    ObservedPod {
+        name: format!("{}-{index}", job.name),
+        uid: format!("{}-{index}", job.uid),
+        job: job.uid.clone(),
+        identity: job.identity.clone(),
+        index,
+        node: Some("n".into()),
+        address: None,
+        on_gpu: false,
+        deletion_timestamp_millis: None,
+        started_at_millis: None,
+        termination: None,
+        waiting_reason: None,
+        is_creating: false,
+        created_at_millis: now_millis,
+    }
+}
+
+/// Whether there is a node for a Job's pods: none is called `nowhere`.
+fn is_schedulable(job: &Job) -> bool {
+    let pod = job
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.spec.as_ref());
+    let selector = pod.and_then(|pod| pod.node_selector.as_ref());
+    selector.is_none_or(|selector| selector.get("zone").is_none_or(|zone| zone != "nowhere"))
 }
 
 /// The task that a Job's pods carry themselves.

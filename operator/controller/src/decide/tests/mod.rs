@@ -2,7 +2,7 @@
 
 mod edits;
 mod failures;
-mod fake_cluster;
+pub(crate) mod fake_cluster;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -185,6 +185,14 @@ fn finished_run_expires() {
     assert!(!cluster.decide().delete_run);
     cluster.now_millis += 101_000;
     assert!(cluster.decide().delete_run);
+    let mut stopped = FakeCluster::new(run("  ttlSecondsAfterFinished: 100"));
+    stopped.run.spec.target.max_waves = Some(1);
+    stopped.until("its limit", |cluster| {
+        cluster.condition("Progressing") == "False"
+    });
+    assert!(!stopped.decide().delete_run);
+    stopped.now_millis += 101_000;
+    assert!(stopped.decide().delete_run);
     let mut working = FakeCluster::new(run("  ttlSecondsAfterFinished: 0"));
     working.until("acceptance", |cluster| {
         cluster.condition("Accepted") == "True"

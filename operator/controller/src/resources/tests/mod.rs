@@ -4,10 +4,9 @@ mod fetched;
 mod pods;
 mod served;
 
-use std::collections::BTreeSet;
-
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PodSpec;
+use scalequest_crds::protocol::shard_set::ShardSet;
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::{Stage, StageId, SynthesisRun};
 
@@ -79,7 +78,7 @@ impl Built {
         .unwrap()
     }
 
-    fn job(&self, purpose: Purpose, of: Stage, shard_indexes: Option<&BTreeSet<i64>>) -> Job {
+    fn job(&self, purpose: Purpose, of: Stage, shard_indexes: Option<&ShardSet>) -> Job {
         let task = self.task(of);
         let work = work(purpose, of);
         stage(self.common(), &work, &task, shard_indexes)
@@ -97,7 +96,7 @@ impl Built {
         )];
         for of in Stage::ALL {
             for purpose in [Purpose::Seal, Purpose::Run, Purpose::MarkFailed] {
-                jobs.push(self.job(purpose, of, Some(&BTreeSet::from([1, 2]))));
+                jobs.push(self.job(purpose, of, Some(&ShardSet::from([1, 2]))));
             }
         }
         jobs
@@ -190,7 +189,7 @@ fn jobs_retry_each_index() {
 #[test]
 fn worker_arguments_name_task_and_shards() {
     let built = built(RUN);
-    let shard_indexes = BTreeSet::from([3, 7, 8, 9]);
+    let shard_indexes = ShardSet::from([3, 7, 8, 9]);
     let job = built.job(Purpose::Run, Stage::Judge, Some(&shard_indexes));
     let arguments = pod(&job).containers[0].args.clone().unwrap();
     assert_eq!(
