@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use scalequest_crds::protocol::cause::Cause;
 use scalequest_crds::protocol::task::{HubFiles, ModelLocation};
 use scalequest_crds::v1alpha1::model::hub_uri;
 use scalequest_engine::model::Checkpoint;
@@ -125,7 +126,14 @@ fn gated_model_needs_its_token() {
         (token("hf_wrong"), ["gated", "the token in HF_TOKEN"]),
     ] {
         let error = refused.unwrap_err();
-        assert!(matches!(error, FetchError::Permanent(_)));
+        let FetchError::Transient { cause, .. } = &error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(
+            *cause,
+            Cause::AccessDenied,
+            "an account may get access later"
+        );
         let said = error.to_string();
         let page = format!("accept its licence at {}/{CHAT}", hub.endpoint());
         assert!(
@@ -156,7 +164,15 @@ fn unknown_repository_or_file_gives_advice() {
             file: None,
         });
         let error = fetch("chat", &place, &settings(&env, hub, more), &QUIET).unwrap_err();
-        assert!(matches!(error, FetchError::Permanent(_)), "{error}");
+        let is_missing = matches!(
+            error,
+            FetchError::Permanent(_)
+                | FetchError::Transient {
+                    cause: Cause::LocationNotFound,
+                    ..
+                }
+        );
+        assert!(is_missing, "{error:?}");
         error.to_string()
     };
     let unknown = at(&hub, "org/nobody", REVISION, &[]);
@@ -236,7 +252,7 @@ fn corrupted_download_is_retried_once() {
         let settings = settings(&env, &hub, &[]);
         hub.always(file, Some(Fault::Corrupt));
         let error = get(&settings).unwrap_err();
-        assert!(matches!(error, FetchError::Transient(_)), "{error}");
+        assert!(matches!(error, FetchError::Transient { .. }), "{error}");
         let said = error.to_string();
         let named = format!("`{file}` do not have the digest");
         assert!(said.contains(&named) && said.contains("2 times"), "{said}");
@@ -253,7 +269,7 @@ fn unreachable_hub_gives_advice() {
     let (env, hub) = (TestEnv::new(), chat_hub());
     let nowhere = settings(&env, &hub, &[("HF_ENDPOINT", "http://127.0.0.1:9")]);
     let error = get(&nowhere).unwrap_err();
-    assert!(matches!(error, FetchError::Unavailable(_)));
+    assert!(matches!(error, FetchError::Transient { .. }));
     let said = error.to_string();
     for word in [
         &hub_uri(CHAT, REVISION, None),

@@ -154,8 +154,9 @@ fn stage_fetches_what_cache_lacks() {
         endpoint[0].clone(),
         ("SCALEQUEST_HUB_RETRY_TIMEOUT_SECONDS", "1".into()),
     ];
+    // What is not there may be put back.
     work(&env, &task, &soon)
-        .exits_with(64)
+        .exits_with(69)
         .says(&["model `chat`", "`model.safetensors` is listed but missing"]);
     hub.always(WEIGHTS, Some(Fault::Broken));
     // It counts against no shard: no model is there for any of them.

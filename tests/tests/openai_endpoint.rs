@@ -193,7 +193,7 @@ fn rejected_prompt_affects_no_other() {
     server.every(1, &[Fault::Refused("unknown_parameter")]);
     let (_, end) = Client::of(&server, TIMEOUTS).ask(questions(9));
     assert!(
-        matches!(&end, Err(EndpointError::Denied(why)) if why.contains("unknown_parameter")),
+        matches!(&end, Err(EndpointError::Unusable(why)) if why.contains("unknown_parameter")),
         "{end:?}"
     );
 }

@@ -2,23 +2,36 @@
 
 /// Exit codes of `scalequest-worker`. All other codes are retried.
 pub mod worker {
+    use crate::protocol::cause::Cause;
+
     /// The task is done and its report is written.
     pub const DONE: i32 = 0;
     /// Non-retryable failure of the task (bad parameters, missing or unsuitable model): the stage fails.
     pub const TASK_FAILED_PERMANENTLY: i32 = 64;
     /// Non-retryable failure of the shard: it is marked as failed, the others continue.
     pub const SHARD_FAILED_PERMANENTLY: i32 = 65;
-    /// The endpoint that serves a model is unavailable after all retries. Not counted as a shard failure.
+    /// Something outside of the task and its rows failed it ([`Cause`]). Not counted as a failure of the shard.
     pub const UNAVAILABLE: i32 = 69;
-    /// The disk is full. Not counted as a shard failure.
+    /// The disk is full. Not counted as a failure of the shard.
     pub const DISK_FULL: i32 = 74;
     /// Stopped on request with its progress saved; the same task resumes.
     pub const STOPPED: i32 = 75;
 
-    /// Returns whether an attempt that ended with `code` failed because of the infrastructure, so that it does not count as a failure of
-    /// its shard.
-    pub fn is_infrastructure_failure(code: i32) -> bool {
-        matches!(code, UNAVAILABLE | DISK_FULL)
+    /// Returns the exit code of a worker that `cause` failed.
+    pub const fn of_cause(cause: Cause) -> i32 {
+        match cause {
+            Cause::DiskFull => DISK_FULL,
+            _ => UNAVAILABLE,
+        }
+    }
+
+    /// Returns the cause for which a worker without a report ended with `code`, if it is transient.
+    pub const fn cause_of(code: i32) -> Option<Cause> {
+        match code {
+            UNAVAILABLE => Some(Cause::StoreUnavailable),
+            DISK_FULL => Some(Cause::DiskFull),
+            _ => None,
+        }
     }
 }
 

@@ -11,6 +11,8 @@ pub mod manifest;
 
 pub mod shard_set;
 
+pub mod cause;
+
 pub mod report;
 
 pub mod preflight;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::cause::Cause;
 use super::shard_set::ShardSet;
 use crate::v1alpha1::{RejectReason, Stage};
 
@@ -141,7 +142,14 @@ pub enum Outcome {
     },
     /// Stopped on request, progress saved.
     Stopped,
-    /// It failed.
+    /// Something outside of the task and its rows failed it.
+    Transient {
+        /// What.
+        cause: Cause,
+        /// What failed, with field, file or object, and what to do.
+        message: String,
+    },
+    /// The task or the shard failed.
     Failed {
         /// What failed, with field, file or object, and what to do.
         message: String,
@@ -196,7 +204,9 @@ impl StageReport {
                 report.histograms.pop();
             } else {
                 match &mut report.outcome {
-                    Outcome::Failed { message } | Outcome::InputCorrupted { message, .. }
+                    Outcome::Failed { message }
+                    | Outcome::Transient { message, .. }
+                    | Outcome::InputCorrupted { message, .. }
                         if message.chars().count() > 16 =>
                     {
                         let keep = message.chars().count() * 3 / 4;

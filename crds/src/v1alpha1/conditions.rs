@@ -55,7 +55,7 @@ pub mod reason {
     pub const PODS_WAITING: &str = "PodsWaiting";
     /// Degraded: a pod is on an unreachable node; Kubernetes replaces it only once the node is deleted or tainted out-of-service.
     pub const NODE_LOST: &str = "NodeLost";
-    /// Degraded: workers fail because of the infrastructure (a store, a network) and are retried.
+    /// Degraded: the preflight itself fails and is repeated. Failing stages have the [cause](crate::protocol::cause::Cause) as their reason.
     pub const WORKERS_FAILING: &str = "WorkersFailing";
     /// Degraded: the API server rejected a request of the operator (quota, admission, access).
     pub const API_REQUEST_REJECTED: &str = "APIRequestRejected";

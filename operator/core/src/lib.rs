@@ -20,6 +20,8 @@ pub mod record;
 
 pub mod plan;
 
+pub mod stage_machine;
+
 pub mod estimate;
 
 pub mod status;

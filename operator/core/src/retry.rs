@@ -9,6 +9,9 @@ pub const SHARD_RETRIES: u32 = 3;
 /// Retries of a failed seal or preflight. They read a store and write little, so that it is mostly the store that fails.
 pub const SEAL_RETRIES: u32 = 6;
 
+/// Transient failures of the same cause in a row, without progress, after which a stage is blocked.
+pub const MAX_SAME_CAUSE: u32 = 4;
+
 /// How often the output of one stage may be found corrupt before the run fails.
 pub const MAX_CORRUPTIONS: u32 = 5;
 

@@ -6,6 +6,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
+use scalequest_core::stage_machine::{AttemptEnd, FailureClass};
+use scalequest_crds::protocol::cause::Cause;
 use scalequest_crds::protocol::progress::Progress;
 use scalequest_crds::protocol::report::{Outcome, StageReport};
 use tokio::sync::watch;
@@ -92,11 +94,29 @@ fn read_end(path: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// The signal with which the kernel kills a process that uses too much memory.
+const SIGKILL: i32 = 9;
+
 impl AttemptResult {
+    /// Returns how the attempt ended for the stage with content key `key`.
+    pub fn end(&self, key: &str) -> AttemptEnd {
+        let end = AttemptEnd::of(key, self.code, self.report.as_ref(), self.message());
+        match end {
+            AttemptEnd::Failed {
+                class: FailureClass::Unknown { code: None },
+                message,
+            } if self.signal == Some(SIGKILL) => AttemptEnd::Failed {
+                class: FailureClass::Transient(Cause::OutOfMemory),
+                message,
+            },
+            end => end,
+        }
+    }
+
     /// Returns what went wrong, for users: the report's message, or the end of the log, or how the process ended.
     pub fn message(&self) -> String {
         let outcome = self.report.as_ref().map(|report| &report.outcome);
-        if let Some(Outcome::Failed { message }) = outcome {
+        if let Some(Outcome::Failed { message } | Outcome::Transient { message, .. }) = outcome {
             return message.clone();
         }
         let end = match (self.code, self.signal) {

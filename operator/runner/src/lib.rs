@@ -35,8 +35,6 @@ pub mod accept;
 
 pub mod attempt;
 
-pub mod stage_state;
-
 pub mod run_loop;
 
 pub mod prune;

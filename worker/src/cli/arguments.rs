@@ -16,7 +16,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Executes one stage task of a synthesis run, seals a stage, or runs the preflight checks on a spec.
 ///
 /// The operator writes the task and reads the report; users run `scalequest`. Exit codes: 0 done, 64 the task failed
-/// permanently, 65 this shard failed permanently, 75 stopped with its progress saved (run it again), any other: retry.
+/// permanently, 65 this shard failed permanently, 69 something outside of the task failed it (74: a full disk),
+/// 75 stopped with its progress saved (run it again), any other: retry.
 #[derive(Debug, Parser)]
 #[command(name = "scalequest-worker", version = VERSION, arg_required_else_help = true)]
 pub struct Arguments {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use scalequest_crds::protocol::exit_codes::worker::{
-    DISK_FULL, DONE, SHARD_FAILED_PERMANENTLY, STOPPED, TASK_FAILED_PERMANENTLY, UNAVAILABLE,
+    DONE, SHARD_FAILED_PERMANENTLY, STOPPED, TASK_FAILED_PERMANENTLY, of_cause,
 };
 use scalequest_crds::protocol::report::{Outcome, StageReport};
 use scalequest_crds::protocol::task::{StageTask, TASK_VERSION};
@@ -18,7 +18,7 @@ use crate::stages::{
     run_task, seal_if_complete, seal_task,
 };
 
-/// Exit code of a panic: a bug, retried like a transient failure.
+/// Exit code of a panic: a bug, retried like any failure of unknown cause.
 const PANICKED: i32 = 70;
 
 /// What to do with a task.
@@ -108,13 +108,8 @@ pub fn execute(
     };
     if let Err(error) = report::write(&stage_report, path) {
         tracing::error!(path = %path.display(), %error, "cannot write the report");
-        let is_full = matches!(
-            StageError::transient(&error, String::new()),
-            StageError::DiskFull(_)
-        );
         return match exit {
-            DONE if is_full => DISK_FULL,
-            DONE => RETRYABLE_FAILURE,
+            DONE => failed(StageError::retryable(&error, String::new())).0,
             exit => exit,
         };
     }
@@ -140,9 +135,10 @@ fn failed(error: StageError) -> (i32, StageResult) {
         StageError::PermanentShard(message) => {
             (SHARD_FAILED_PERMANENTLY, Outcome::Failed { message })
         }
-        StageError::DiskFull(message) => (DISK_FULL, Outcome::Failed { message }),
-        StageError::Unavailable(message) => (UNAVAILABLE, Outcome::Failed { message }),
-        StageError::Transient(message) => (RETRYABLE_FAILURE, Outcome::Failed { message }),
+        StageError::Transient { cause, message } => {
+            (of_cause(cause), Outcome::Transient { cause, message })
+        }
+        StageError::Unexpected(message) => (RETRYABLE_FAILURE, Outcome::Failed { message }),
     };
     (exit, StageResult::new(outcome))
 }
@@ -154,7 +150,9 @@ fn log_outcome(outcome: &Outcome) {
         Outcome::Missing { total, .. } => tracing::info!(total, "shards are missing"),
         Outcome::Stopped => tracing::info!("stopped, progress saved"),
         Outcome::InputCorrupted { stage, message, .. } => tracing::warn!(%stage, "{message}"),
-        Outcome::Failed { message } => tracing::error!("{message}"),
+        Outcome::Transient { message, .. } | Outcome::Failed { message } => {
+            tracing::error!("{message}");
+        }
     }
 }
 

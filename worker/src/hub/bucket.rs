@@ -6,6 +6,7 @@ use super::retry::AttemptError;
 use super::select::is_relevant;
 use super::{FetchError, Origin, ProgressCallback, Settings};
 use crate::storage::store::{Access, Store};
+use scalequest_crds::protocol::cause::Cause;
 
 /// Bytes of one request.
 const RANGE_BYTES: u64 = 16 << 20;
@@ -64,10 +65,13 @@ impl Origin for Bucket {
             }
         };
         if names.is_empty() {
-            return Err(FetchError::Permanent(format!(
-                "{} has no files: correct the URI, or copy the model's files there",
-                self.store.location()
-            )));
+            return Err(FetchError::transient(
+                Cause::LocationNotFound,
+                format!(
+                    "{} has no files: correct the URI, or copy the model's files there",
+                    self.store.location()
+                ),
+            ));
         }
         let mut files = Vec::new();
         for name in names.into_iter().filter(|name| is_relevant(name)) {

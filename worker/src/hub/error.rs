@@ -3,6 +3,8 @@
 use std::io;
 use std::path::Path;
 
+use scalequest_crds::protocol::cause::Cause;
+
 use crate::storage::store::StoreError;
 
 /// Why a model cannot be fetched. A later attempt resumes the download.
@@ -11,37 +13,50 @@ pub enum FetchError {
     /// A stop was requested.
     #[error("stopped")]
     Stopped,
-    /// No retry helps: the model does not exist, access is denied, or the files are not a model.
+    /// No retry helps: the location is invalid, or the files are not a model.
     #[error("{0}")]
     Permanent(String),
-    /// The disk is full.
-    #[error("{0}")]
-    DiskFull(String),
-    /// The server gave no response before the retry budget was exhausted.
-    #[error("{0}")]
-    Unavailable(String),
-    /// Any other transient failure: of a disk, or bytes that arrive corrupt repeatedly.
-    #[error("{0}")]
-    Transient(String),
+    /// A hub, a store, a disk or an account failed it: a retry succeeds once that is corrected.
+    #[error("{message}")]
+    Transient {
+        /// What.
+        cause: Cause,
+        /// What failed, with what to do.
+        message: String,
+    },
 }
 
 impl FetchError {
+    /// Creates a transient error.
+    pub(super) fn transient(cause: Cause, message: String) -> Self {
+        FetchError::Transient { cause, message }
+    }
+
+    /// Creates the error of a hub, a store or a disk that does not answer, or answers with an error.
+    pub(super) fn unavailable(message: String) -> Self {
+        FetchError::transient(Cause::StoreUnavailable, message)
+    }
+
     /// Classifies the error of a file operation on `path`.
     pub(super) fn from_io(doing: &'static str, path: &Path, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                FetchError::Permanent(format!(
-                    "cannot {doing} {}: {error}: set SCALEQUEST_CACHE to a writable folder",
-                    path.display()
-                ))
+                FetchError::transient(
+                    Cause::AccessDenied,
+                    format!(
+                        "cannot {doing} {}: {error}: set SCALEQUEST_CACHE to a writable folder",
+                        path.display()
+                    ),
+                )
             }
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                FetchError::DiskFull(format!(
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FetchError::transient(
+                Cause::DiskFull,
+                format!(
                     "the disk is full: cannot {doing} {}: free some space; the download then resumes",
                     path.display()
-                ))
-            }
-            _ => FetchError::Transient(format!("cannot {doing} {}: {error}", path.display())),
+                ),
+            ),
+            _ => FetchError::unavailable(format!("cannot {doing} {}: {error}", path.display())),
         }
     }
 }
@@ -49,10 +64,9 @@ impl FetchError {
 impl From<StoreError> for FetchError {
     fn from(error: StoreError) -> Self {
         let message = error.to_string();
-        match error {
-            StoreError::DiskFull { .. } => FetchError::DiskFull(message),
-            error if error.is_permanent() => FetchError::Permanent(message),
-            _ => FetchError::Unavailable(message),
+        match error.cause() {
+            Some(cause) => FetchError::transient(cause, message),
+            None => FetchError::Permanent(message),
         }
     }
 }

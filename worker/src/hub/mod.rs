@@ -25,6 +25,7 @@ mod space;
 
 mod download;
 
+use scalequest_crds::protocol::cause::Cause;
 use std::path::{Path, PathBuf};
 
 use scalequest_crds::protocol::task::{HubFiles, ModelLocation};
@@ -109,7 +110,10 @@ pub fn fetch_current(
     match (cached(location, settings), location) {
         (Some(path), ModelLocation::Uri(_)) => {
             match fetch_uncached(model, location, settings, progress) {
-                Err(FetchError::Unavailable(message)) => {
+                Err(FetchError::Transient {
+                    cause: Cause::StoreUnavailable,
+                    message,
+                }) => {
                     tracing::warn!("{message}; using the cached model");
                     Ok(path)
                 }

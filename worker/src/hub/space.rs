@@ -1,5 +1,6 @@
 //! Checks for free disk space before a download.
 
+use scalequest_crds::protocol::cause::Cause;
 use std::path::Path;
 
 use super::FetchError;
@@ -12,7 +13,7 @@ const RESERVED: u64 = 64 << 20;
 /// Checks that the missing bytes of `files` fit on the disk of the folder `partial`.
 ///
 /// # Errors
-/// [`FetchError::DiskFull`] if they do not.
+/// [`Cause::DiskFull`] if they do not.
 pub(super) fn check(name: &str, files: &[RemoteFile], partial: &Path) -> Result<(), FetchError> {
     let downloaded: u64 = files
         .iter()
@@ -24,12 +25,15 @@ pub(super) fn check(name: &str, files: &[RemoteFile], partial: &Path) -> Result<
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     match needed > 0 && needed.saturating_add(RESERVED) > free {
         false => Ok(()),
-        true => Err(FetchError::DiskFull(format!(
-            "{name}: the download to {} needs {}, but only {} are free: free some space, or set SCALEQUEST_CACHE (in a cluster spec.modelCache) to a larger disk",
-            partial.parent().unwrap_or(partial).display(),
-            format_bytes(needed),
-            format_bytes(free)
-        ))),
+        true => {
+            let message = format!(
+                "{name}: the download to {} needs {}, but only {} are free: free some space, or set SCALEQUEST_CACHE (in a cluster spec.modelCache) to a larger disk",
+                partial.parent().unwrap_or(partial).display(),
+                format_bytes(needed),
+                format_bytes(free)
+            );
+            Err(FetchError::transient(Cause::DiskFull, message))
+        }
     }
 }
 
@@ -57,7 +61,10 @@ mod tests {
         };
         let huge = [file("a", u64::MAX / 2), file("b", u64::MAX)];
         let error = check("hf://a/b@c", &huge, folder.path()).unwrap_err();
-        assert!(matches!(error, FetchError::DiskFull(_)));
+        let FetchError::Transient { cause, .. } = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(cause, Cause::DiskFull);
         let message = error.to_string();
         assert!(
             message.matches("GiB").count() == 2 && message.contains("SCALEQUEST_CACHE"),

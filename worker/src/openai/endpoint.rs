@@ -95,7 +95,7 @@ impl Endpoint {
                 .ok()
                 .filter(|url| matches!(url.scheme(), "http" | "https"))
                 .ok_or_else(|| {
-                    EndpointError::Denied(format!("`{base_url}` is not an http or https URL"))
+                    EndpointError::Unusable(format!("`{base_url}` is not an http or https URL"))
                 })
         };
         let key = key
@@ -326,7 +326,7 @@ impl Endpoint {
     fn refused(&self, message: String) -> Result<Result<Reply, Rejection>, EndpointError> {
         let refusals = self.refusals.fetch_add(1, Ordering::Relaxed) + 1;
         if refusals >= MAX_INITIAL_REFUSALS && self.replies.load(Ordering::Relaxed) == 0 {
-            return Err(EndpointError::Denied(self.describe(&format!(
+            return Err(EndpointError::Unusable(self.describe(&format!(
                 "it refused the first {refusals} requests, the last one with {message}"
             ))));
         }

@@ -32,10 +32,13 @@ pub enum EndpointError {
     /// A stop was requested.
     #[error("stopped")]
     Stopped,
-    /// No request can succeed: the key, the model's name or the URL is wrong, or the server lacks a required feature.
+    /// No request can succeed: the URL is invalid, or the server lacks a required feature.
+    #[error("{0}")]
+    Unusable(String),
+    /// The endpoint denies access: the key, the account or the model's name.
     #[error("{0}")]
     Denied(String),
-    /// The endpoint gave no reply before the retry budget was exhausted.
+    /// The endpoint gave no reply before the retry budget was exhausted, does not serve the model, or its account has no quota left.
     #[error("{0}")]
     Unavailable(String),
     /// The managed server failed and its restarts are exhausted.

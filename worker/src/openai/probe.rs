@@ -78,7 +78,7 @@ impl Endpoint {
                             // Some servers return a page for every path.
                             Err(ReplyError::Malformed(_)) => Ok(false),
                             Err(other) => {
-                                Err(EndpointError::Denied(self.describe(&other.to_string())))
+                                Err(EndpointError::Unusable(self.describe(&other.to_string())))
                             }
                         };
                     }
@@ -152,7 +152,7 @@ impl Endpoint {
             }
         }
         let listed: ModelList = serde_json::from_str(text).map_err(|error| {
-            EndpointError::Denied(self.describe(&format!(
+            EndpointError::Unavailable(self.describe(&format!(
                 "its list of models is invalid ({error}): engine.openAI.baseUrl is the URL of an OpenAI-compatible API, up to and with /v1"
             )))
         })?;
@@ -170,7 +170,7 @@ impl Endpoint {
         } else {
             ""
         };
-        Err(EndpointError::Denied(self.describe(
+        Err(EndpointError::Unavailable(self.describe(
             &match names.is_empty() {
                 true => "it serves no model".to_owned(),
                 false => format!(

@@ -1,12 +1,16 @@
-//! Why a stage failed, in the classes by which the operator acts: the task or this shard failed permanently, an input must be
-//! recomputed, the task was cancelled, a disk is full, an endpoint is unavailable, or the failure is transient.
+//! Why a stage failed, in the classes by which the operator acts: the task or this shard failed permanently, something outside of them failed
+//! it, an input must be recomputed, the task was cancelled, or the cause is unknown.
 
 use std::error::Error;
 use std::io;
 
+use scalequest_crds::protocol::cause::Cause;
 use scalequest_crds::v1alpha1::Stage;
 
 use crate::storage::store::StoreError;
+use crate::storage::workspace::ReadError;
+use scalequest_engine::model::ModelError;
+use scalequest_engine::training::TrainingError;
 
 /// Why a stage failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,57 +34,65 @@ pub enum StageError {
     /// This shard fails however often it is retried.
     #[error("{0}")]
     PermanentShard(String),
-    /// A disk or its quota is full: no attempt can succeed until space is freed. Not counted as a failure of the shard.
+    /// Something outside of the task and its rows failed it. Not counted as a failure of the shard.
+    #[error("{message}")]
+    Transient {
+        /// What.
+        cause: Cause,
+        /// What failed, with what to do.
+        message: String,
+    },
+    /// A failure of unknown cause; it counts against the shard, and a retry may succeed.
     #[error("{0}")]
-    DiskFull(String),
-    /// An endpoint does not answer, after all retries. Not counted as a failure of the shard.
-    #[error("{0}")]
-    Unavailable(String),
-    /// A disk, a network or a machine failed; a retry may succeed.
-    #[error("{0}")]
-    Transient(String),
+    Unexpected(String),
 }
 
 impl StageError {
-    /// Creates a transient error with `message`, or [`StageError::DiskFull`] if a full disk caused `error`.
-    pub fn transient(error: &(dyn Error + 'static), message: String) -> Self {
-        if is_disk_full(error) {
-            StageError::DiskFull(message)
-        } else {
-            StageError::Transient(message)
+    /// Creates a transient error with the cause of `error`, or an unexpected one if none is known.
+    pub fn retryable(error: &(dyn Error + 'static), message: String) -> Self {
+        let mut chain = std::iter::successors(Some(error), |error| (*error).source());
+        match chain.find_map(cause_of) {
+            Some(cause) => StageError::Transient { cause, message },
+            None => StageError::Unexpected(message),
         }
     }
 }
 
-fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| (*error).source()).any(|error| {
-        let is_full = |kind| {
-            matches!(
-                kind,
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-            )
-        };
-        matches!(error.downcast_ref(), Some(StoreError::DiskFull { .. }))
-            || error
-                .downcast_ref::<io::Error>()
-                .is_some_and(|error| is_full(error.kind()))
-    })
+/// Returns the cause of an error of a store or a file, if it is one.
+fn cause_of(error: &(dyn Error + 'static)) -> Option<Cause> {
+    if let Some(error) = error.downcast_ref::<StoreError>() {
+        return error.cause();
+    }
+    error
+        .downcast_ref::<io::Error>()
+        .map(|error| match error.kind() {
+            io::ErrorKind::NotFound => Cause::LocationNotFound,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Cause::AccessDenied
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Cause::DiskFull,
+            _ => Cause::StoreUnavailable,
+        })
+}
+
+impl StageError {
+    /// Classifies `error`: transient if something outside of the task caused it; otherwise permanent or unexpected.
+    pub fn of(error: &(dyn Error + 'static), is_permanent: bool, message: String) -> Self {
+        match Self::retryable(error, message) {
+            StageError::Unexpected(message) if is_permanent => StageError::Permanent(message),
+            retryable => retryable,
+        }
+    }
 }
 
 impl From<StoreError> for StageError {
     fn from(error: StoreError) -> Self {
-        if error.is_permanent() {
-            StageError::Permanent(error.to_string())
-        } else {
-            let message = error.to_string();
-            StageError::transient(&error, message)
-        }
+        StageError::of(&error, true, error.to_string())
     }
 }
 
-impl From<crate::storage::workspace::ReadError> for StageError {
-    fn from(error: crate::storage::workspace::ReadError) -> Self {
-        use crate::storage::workspace::ReadError;
+impl From<ReadError> for StageError {
+    fn from(error: ReadError) -> Self {
         let message = error.to_string();
         match error {
             ReadError::Corrupted { stage, key, .. } => StageError::InputCorrupted {
@@ -88,30 +100,23 @@ impl From<crate::storage::workspace::ReadError> for StageError {
                 key,
                 message,
             },
-            error if error.is_permanent() => StageError::Permanent(message),
-            error => StageError::transient(&error, message),
+            ReadError::Store(error) => error.into(),
+            ReadError::Unexpected { .. } => StageError::Permanent(message),
         }
     }
 }
 
-impl From<scalequest_engine::model::ModelError> for StageError {
-    fn from(error: scalequest_engine::model::ModelError) -> Self {
-        if error.is_permanent() {
-            StageError::Permanent(error.to_string())
-        } else {
-            let message = error.to_string();
-            StageError::transient(&error, message)
-        }
+impl From<ModelError> for StageError {
+    fn from(error: ModelError) -> Self {
+        StageError::of(&error, error.is_permanent(), error.to_string())
     }
 }
 
-impl From<scalequest_engine::training::TrainingError> for StageError {
-    fn from(error: scalequest_engine::training::TrainingError) -> Self {
-        if error.is_permanent() {
-            StageError::Permanent(error.to_string())
-        } else {
-            let message = error.to_string();
-            StageError::transient(&error, message)
+impl From<TrainingError> for StageError {
+    fn from(error: TrainingError) -> Self {
+        match error {
+            TrainingError::Model(error) => error.into(),
+            error => StageError::of(&error, error.is_permanent(), error.to_string()),
         }
     }
 }
@@ -119,11 +124,9 @@ impl From<scalequest_engine::training::TrainingError> for StageError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use scalequest_engine::model::ModelError;
-    use scalequest_engine::training::TrainingError;
 
     #[test]
-    fn full_disks_are_recognised_at_any_depth() {
+    fn causes_are_recognised_at_any_depth() {
         let io = |errno| io::Error::from_raw_os_error(errno);
         let file = std::path::Path::new("/data/x");
         let at = |errno| StoreError::from_io("write", file, io(errno));
@@ -136,7 +139,14 @@ mod tests {
             step: 3,
             source: at(errno).into(),
         };
-        for (errno, full) in [(28, true), (122, true), (5, false)] {
+        for (errno, expected) in [
+            (28, Cause::DiskFull),
+            (122, Cause::DiskFull),
+            (5, Cause::StoreUnavailable),
+            (13, Cause::AccessDenied),
+            (30, Cause::AccessDenied),
+            (2, Cause::LocationNotFound),
+        ] {
             let errors: [StageError; 4] = [
                 at(errno).into(),
                 model(errno).into(),
@@ -144,16 +154,20 @@ mod tests {
                 kept(errno).into(),
             ];
             for error in errors {
-                assert_eq!(
-                    matches!(error, StageError::DiskFull(_)),
-                    full,
-                    "{errno}: {error:?}"
-                );
-                assert!(
-                    full || matches!(error, StageError::Transient(_)),
-                    "{error:?}"
-                );
+                let StageError::Transient { cause, message } = &error else {
+                    panic!("{errno}: {error:?}");
+                };
+                assert_eq!((*cause, message.is_empty()), (expected, false), "{error:?}");
             }
         }
+    }
+
+    #[test]
+    fn invalid_files_are_permanent() {
+        let error = ModelError::Invalid {
+            path: "/m/config.json".into(),
+            reason: "is no JSON".into(),
+        };
+        assert!(matches!(StageError::from(error), StageError::Permanent(_)));
     }
 }

@@ -107,9 +107,7 @@ fn download(shard: &Shard<'_>, model: &ModelUse, fetch: Fetch) -> Result<PathBuf
         match error {
             FetchError::Stopped => StageError::Stopped,
             FetchError::Permanent(_) => StageError::Permanent(message),
-            FetchError::DiskFull(_) => StageError::DiskFull(message),
-            FetchError::Unavailable(_) => StageError::Unavailable(message),
-            FetchError::Transient(_) => StageError::Transient(message),
+            FetchError::Transient { cause, .. } => StageError::Transient { cause, message },
         }
     })
 }
@@ -124,9 +122,5 @@ fn trained_model_cache() -> PathBuf {
 
 fn model_error(model: &ModelUse, error: ModelError) -> StageError {
     let message = format!("model `{}`: {error}", model.name);
-    if error.is_permanent() {
-        StageError::Permanent(message)
-    } else {
-        StageError::transient(&error, message)
-    }
+    StageError::of(&error, error.is_permanent(), message)
 }

@@ -35,7 +35,7 @@ pub fn prepare_model(
             model.name,
             at.display()
         );
-        StageError::transient(&error, message)
+        StageError::retryable(&error, message)
     })?;
     Ok(StageResult::new(Outcome::Done { reused: false }))
 }

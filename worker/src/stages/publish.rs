@@ -38,9 +38,12 @@ impl From<PublishError> for StageError {
         match error {
             PublishError::Stopped => StageError::Stopped,
             PublishError::Read(error) => error.into(),
-            PublishError::Output(error) if !error.is_permanent() => {
+            PublishError::Output(error) => {
                 let message = format!("output: {error}");
-                StageError::transient(&error, message)
+                match error.cause() {
+                    Some(cause) => StageError::Transient { cause, message },
+                    None => StageError::Permanent(message),
+                }
             }
             error => StageError::Permanent(error.to_string()),
         }

@@ -132,7 +132,7 @@ fn process_batches<S: RowStage>(
         sink.error.map_or(Ok(()), Err)?;
         processed?;
         if checkpoint.end != end {
-            return Err(StageError::Transient(format!(
+            return Err(StageError::Unexpected(format!(
                 "internal error: rows up to {end} were processed, but outcomes end at {}",
                 checkpoint.end
             )));
@@ -206,7 +206,7 @@ fn commit<S: RowStage>(
 
 fn decode<T: DeserializeOwned>(row: &str) -> Result<T, StageError> {
     serde_json::from_str(row).map_err(|error| {
-        StageError::Transient(format!(
+        StageError::Unexpected(format!(
             "internal error: a saved row cannot be read: {error}"
         ))
     })

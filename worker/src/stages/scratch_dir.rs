@@ -54,7 +54,7 @@ fn create(path: &Path) -> Result<(), StageError> {
             "cannot create {}: {error}; set TMPDIR to a directory with free space",
             path.display()
         );
-        StageError::transient(&error, message)
+        StageError::retryable(&error, message)
     })
 }
 

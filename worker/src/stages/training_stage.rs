@@ -136,7 +136,7 @@ fn load_trainable(
     shard.reporter.set_activity("load model");
     let device = device::from_environment().map_err(|error| match error.is_permanent() {
         true => StageError::Permanent(error.to_string()),
-        false => StageError::Transient(error.to_string()),
+        false => StageError::Unexpected(error.to_string()),
     })?;
     let (config, parameters) = (initial.load)()?;
     let parameters = device::place(parameters, &device).map_err(TrainingError::from)?;
@@ -234,7 +234,7 @@ fn write_log(path: &Path, summary: &TrainingSummary, metrics: &[&str]) -> Result
         lines.push('\n');
     }
     std::fs::write(path, lines).map_err(|error| {
-        StageError::transient(&error, format!("cannot write {}: {error}", path.display()))
+        StageError::retryable(&error, format!("cannot write {}: {error}", path.display()))
     })
 }
 
@@ -245,7 +245,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, StageError> {
             .collect::<Result<Vec<_>, _>>()
     });
     let mut files = entries.map_err(|error| {
-        StageError::Transient(format!("cannot read {}: {error}", folder.display()))
+        StageError::retryable(&error, format!("cannot read {}: {error}", folder.display()))
     })?;
     files.sort();
     Ok(files)

@@ -66,15 +66,6 @@ impl ReadError {
             },
         }
     }
-
-    /// Whether no retry can succeed.
-    pub fn is_permanent(&self) -> bool {
-        match self {
-            ReadError::Store(error) => error.is_permanent(),
-            ReadError::Corrupted { .. } => false,
-            ReadError::Unexpected { .. } => true,
-        }
-    }
 }
 
 impl StageDir {

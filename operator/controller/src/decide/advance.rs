@@ -25,6 +25,7 @@ use crate::resources::volumes::TaskSource;
 use crate::resources::{Common, Owner};
 use scalequest_core::plan::{End, Observations, Plan, plan};
 use scalequest_core::record::RunRecord;
+use scalequest_core::stage_machine::Blocked;
 use scalequest_core::status::conditions::Degradation;
 use scalequest_core::validate::{Environment, ValidRun, validate};
 
@@ -69,6 +70,7 @@ pub(super) fn advance(
     start(
         input,
         common,
+        &run,
         &record,
         &plan,
         &mut actions,
@@ -86,7 +88,7 @@ pub(super) fn advance(
         version: saved.and_then(|saved| saved.version.clone()),
     });
     actions.status = StatusUpdate::Accepted(Box::new(AcceptedRun {
-        progress: progress::progress(input, &record, &plan),
+        progress: progress::progress(input, &run, &record, &plan),
         run,
         record,
         plan,
@@ -196,6 +198,7 @@ fn count_usage(
 fn start(
     input: &ReconcileInput<'_>,
     common: Common<'_>,
+    run: &ValidRun,
     record: &RunRecord,
     plan: &Plan,
     actions: &mut Actions,
@@ -216,24 +219,19 @@ fn start(
         {
             continue;
         }
-        let stage = StageJobs::new(input, record, task);
-        let (starts, identity, shards) = match stage.next_action(record) {
+        let stage = StageJobs::new(input, run, record, task);
+        if let Some(Blocked { cause, message }) = stage.blocked() {
+            let message = format!("{}: {message}; retrying with backoff", task.id);
+            degradations.push(Degradation::new(cause.reason(), message));
+        }
+        let (starts, identity, shards) = match stage.next_action(input.now_millis) {
             NextAction::Start {
                 identity,
                 shard_indexes,
             } => (true, identity, shard_indexes),
-            NextAction::Backoff {
-                retry_at_millis,
-                message,
-            } => {
-                let message = format!("{}: {message}; retrying with backoff", task.id);
-                degradations.push(Degradation::new(reason::WORKERS_FAILING, message));
-                let retry = JobIdentity {
-                    attempt: stage.next_attempt(),
-                    ..identity_of(task)
-                };
-                let is_due = actions.is_due(retry_at_millis - input.now_millis);
-                (is_due, retry, None)
+            NextAction::Backoff { retry_at_millis } => {
+                actions.requeue_in(retry_at_millis - input.now_millis);
+                (false, identity_of(task), None)
             }
             _ => (false, identity_of(task), None),
         };

@@ -6,26 +6,29 @@ use crate::names::Purpose;
 use scalequest_core::plan::Plan;
 use scalequest_core::record::RunRecord;
 use scalequest_core::status::{ShardProgress, StageProgress};
+use scalequest_core::validate::ValidRun;
 use scalequest_crds::protocol::task::StageTask;
 
 /// Returns the progress of the planned stages.
 pub(super) fn progress(
     input: &ReconcileInput<'_>,
+    run: &ValidRun,
     record: &RunRecord,
     plan: &Plan,
 ) -> Vec<StageProgress> {
     let stages = plan.start.iter();
     stages
-        .filter_map(|task| of_stage(input, record, task))
+        .filter_map(|task| of_stage(input, run, record, task))
         .collect()
 }
 
 fn of_stage(
     input: &ReconcileInput<'_>,
+    run: &ValidRun,
     record: &RunRecord,
     task: &StageTask,
 ) -> Option<StageProgress> {
-    let stage = StageJobs::new(input, record, task);
+    let stage = StageJobs::new(input, run, record, task);
     let latest = stage.latest()?;
     let mut jobs = stage.jobs.iter();
     let computes = jobs.rfind(|job| job.identity.purpose == Purpose::Run);

@@ -7,6 +7,7 @@ use super::{ReconcileInput, usage};
 use scalequest_core::plan::Plan;
 use scalequest_core::record::{Failure, RunRecord, StageFailure};
 use scalequest_core::retry::MAX_CORRUPTIONS;
+use scalequest_core::stage_machine::CorruptInput;
 use scalequest_core::validate::ValidRun;
 
 /// Records the result of the first stage of `plan` that has one. Returns whether the record changed, so that another plan may follow from it.
@@ -27,8 +28,8 @@ fn record_stage_result(
     task: &StageTask,
     record: &mut RunRecord,
 ) -> bool {
-    let stage = StageJobs::new(input, record, task);
-    match stage.next_action(record) {
+    let stage = StageJobs::new(input, run, record, task);
+    match stage.next_action(input.now_millis) {
         NextAction::Wait | NextAction::Start { .. } | NextAction::Backoff { .. } => return false,
         NextAction::Sealed(report) => {
             for job in &stage.jobs {
@@ -46,19 +47,13 @@ fn record_stage_result(
             for (shard, message) in &shards {
                 record.add_failed_shard(task, *shard, message);
             }
-            let failed = i64::try_from(stage.all_failed_shards().len()).unwrap_or(i64::MAX);
-            let allowed = i64::from(run.limits().max_failed_shards_percent);
-            let last = shards.values().next_back().map_or("", String::as_str);
-            if let Some(failure) = Failure::too_many_shards(failed, task.shards(), allowed, last) {
-                fail(record, task, failure);
-            }
             usage::finalize_usage(input, record, &job);
         }
-        NextAction::InputCorrupted {
+        NextAction::InputCorrupted(CorruptInput {
             key,
             stage: corrupted,
             message,
-        } => {
+        }) => {
             let jobs = input
                 .owned
                 .jobs

@@ -1,14 +1,11 @@
-//! The state machine of a stage, derived from its Jobs: what it waits for, or which Job comes next. As on one machine, a seal finds what the
-//! workspace holds already, missing shards are computed, shards that exhaust their retry budget are marked failed, and the stage is sealed by
-//! the worker of its last shard, or by a Job of its own. The state is in the Jobs and the record alone.
+//! A stage of a run in the cluster: the ends of its Jobs' pods go through [`StageMachine`], and what it asks for next becomes the next Job. The
+//! state is in the Jobs and the record alone, so an operator that starts anew computes the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use scalequest_crds::protocol::exit_codes::worker::{
-    TASK_FAILED_PERMANENTLY, is_infrastructure_failure,
-};
-use scalequest_crds::protocol::report::{Outcome, StageReport};
+use scalequest_crds::protocol::cause::Cause;
+use scalequest_crds::protocol::report::StageReport;
 use scalequest_crds::protocol::shard_set::ShardSet;
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::Stage;
@@ -17,12 +14,14 @@ use super::ReconcileInput;
 use crate::names::{JobIdentity, Purpose};
 use crate::observe::OwnedObjects;
 use crate::observe::job::{JobState, ObservedJob};
-use crate::observe::pod::{Termination, last_failure};
+use crate::observe::pod::ObservedPod;
 use scalequest_core::record::{Failure, RunRecord};
 use scalequest_core::retry::INFRASTRUCTURE_BACKOFF;
-
-/// Attempts after which an unsealed stage fails.
-const MAX_ATTEMPTS: i32 = 200;
+use scalequest_core::stage_machine::{
+    AttemptEnd, Blocked, CorruptInput, FailureClass, FailureLimits, StageMachine, Transition,
+    WorkItem,
+};
+use scalequest_core::validate::ValidRun;
 
 /// A stage with its Jobs.
 #[derive(Clone, Debug)]
@@ -33,10 +32,20 @@ pub struct StageJobs<'a> {
     pub jobs: Vec<&'a Arc<ObservedJob>>,
     /// The first attempt that counts.
     first_attempt: i32,
-    /// Failed shards on record.
-    failed_shards: BTreeSet<i64>,
-    /// Whether the workspace cannot hold any of it: this run has just computed an input.
-    is_new: bool,
+    machine: StageMachine,
+    found: Found,
+}
+
+/// What the ends of its pods say, each the first that was found.
+#[derive(Clone, Debug, Default)]
+struct Found {
+    corrupt: Option<CorruptInput>,
+    failure: Option<Failure>,
+    seal: Option<Box<StageReport>>,
+    /// The latest transient failure, and when it was.
+    blocked: Option<(Blocked, i64)>,
+    /// Failed shards of Jobs whose usage is not counted yet, with messages.
+    failed_shards: BTreeMap<i64, String>,
 }
 
 /// The next action of a stage.
@@ -51,12 +60,10 @@ pub enum NextAction {
         /// Its shards, `None` for all.
         shard_indexes: Option<ShardSet>,
     },
-    /// Retry later: workers fail for a transient reason outside the run.
+    /// Start a Job later: the latest attempts failed.
     Backoff {
-        /// When to retry, in milliseconds since 1970.
+        /// When, in milliseconds since 1970.
         retry_at_millis: i64,
-        /// What the last worker reported.
-        message: String,
     },
     /// Record the seal.
     Sealed(Box<StageReport>),
@@ -68,14 +75,7 @@ pub enum NextAction {
         shards: BTreeMap<i64, String>,
     },
     /// Record that an earlier stage's output is corrupt.
-    InputCorrupted {
-        /// Content key of that stage.
-        key: String,
-        /// The stage.
-        stage: Stage,
-        /// What is corrupt.
-        message: String,
-    },
+    InputCorrupted(CorruptInput),
     /// Record the failure: it is permanent.
     Failed(Failure),
 }
@@ -91,9 +91,10 @@ pub fn identity_of(task: &StageTask) -> JobIdentity {
 }
 
 impl<'a> StageJobs<'a> {
-    /// Selects the Jobs of the stage of `task`.
+    /// Selects the Jobs of the stage of `task`, and replays the ends of their pods.
     pub fn new(
         input: &ReconcileInput<'a>,
+        run: &ValidRun,
         record: &RunRecord,
         task: &'a StageTask,
     ) -> StageJobs<'a> {
@@ -101,71 +102,79 @@ impl<'a> StageJobs<'a> {
         let jobs = input.owned.jobs.iter();
         let failed_shards = record.failed_shards.iter();
         let failed_shards = failed_shards.filter(|each| each.key == task.key);
-        StageJobs {
+        let limits = FailureLimits {
+            shard_retries: input.settings.shard_retries,
+            max_failed_percent: i64::from(run.limits().max_failed_shards_percent),
+        };
+        let shards = failed_shards.map(|each| each.shard).collect();
+        let machine = StageMachine::new(task.clone(), limits, shards);
+        let first_attempt = record.first_attempt(&task.key);
+        // The dataset lies outside of the workspace and may be gone; what reads a new output cannot be in the workspace.
+        let is_new = task.id.stage == Stage::Publish || record.is_new(task) && first_attempt == 0;
+        let mut stage = StageJobs {
             task,
             owned: input.owned,
             jobs: jobs
                 .filter(|job| job.identity.same_stage(&identity))
                 .collect(),
-            first_attempt: record.first_attempt(&task.key),
-            failed_shards: failed_shards.map(|each| each.shard).collect(),
-            is_new: record.is_new(task),
+            first_attempt,
+            machine: if is_new { machine.run_first() } else { machine },
+            found: Found::default(),
+        };
+        for job in stage.counted().cloned().collect::<Vec<_>>() {
+            stage.replay(&job, record.counted.jobs.contains(&job.uid));
         }
+        stage
     }
 
     /// Returns the next action.
-    pub fn next_action(&self, record: &RunRecord) -> NextAction {
+    pub fn next_action(&self, now_millis: i64) -> NextAction {
+        let Found {
+            corrupt,
+            failure,
+            seal,
+            blocked: _,
+            failed_shards,
+        } = &self.found;
         if self.jobs.iter().any(|job| job.is_terminating) {
             return NextAction::Wait;
         }
-        if let Some(corrupted) = self.input_corrupted() {
-            return corrupted;
+        if let Some(corrupt) = corrupt {
+            return NextAction::InputCorrupted(corrupt.clone());
         }
-        let Some(job) = self.latest() else {
-            // The output of a publication is outside the workspace and may be gone: it is computed again.
-            let is_computed =
-                self.task.id.stage == Stage::Publish || self.is_new && self.first_attempt == 0;
-            let purpose = if is_computed {
-                Purpose::Run
-            } else {
-                Purpose::Seal
-            };
-            return self.start(purpose, None);
-        };
-        if !job.has_ended() {
+        let latest = self.latest();
+        if latest.is_some_and(|job| !job.has_ended()) {
             return NextAction::Wait;
         }
-        let is_permanent = |end: &&Termination| end.code == Some(TASK_FAILED_PERMANENTLY);
-        if let Some(end) = self.ends(job).find(is_permanent) {
-            return NextAction::Failed(Failure::stage(end.failure_message()));
+        if let Some(job) = latest.filter(|_| !failed_shards.is_empty()) {
+            return NextAction::ShardsFailed {
+                job: job.clone(),
+                shards: failed_shards.clone(),
+            };
         }
-        match job.identity.purpose {
-            Purpose::Seal | Purpose::Preflight => self.after_seal(job),
-            Purpose::Run if !job.failed_indexes.is_empty() => self.after_failures(job, record),
-            Purpose::Run | Purpose::MarkFailed => {
-                let is_seal =
-                    |report: &&StageReport| matches!(report.outcome, Outcome::Sealed { .. });
-                match self.answers(job).find(is_seal) {
-                    Some(seal) => NextAction::Sealed(Box::new(seal.clone())),
-                    // Its workers did not seal it, or their reports are lost.
-                    None => self.start(Purpose::Seal, None),
-                }
-            }
+        if let Some(failure) = failure {
+            return NextAction::Failed(failure.clone());
         }
+        if let Some(seal) = seal {
+            return NextAction::Sealed(seal.clone());
+        }
+        let retry_at_millis = self.retry_at();
+        if retry_at_millis > now_millis {
+            return NextAction::Backoff { retry_at_millis };
+        }
+        self.start()
     }
 
-    /// Returns reports on the whole stage of workers that succeeded.
-    fn answers(&self, job: &'a ObservedJob) -> impl Iterator<Item = &'a StageReport> {
-        let succeeded = self.ends(job).filter(|end| end.code == Some(0));
-        succeeded
-            .filter_map(|end| end.report(&self.task.key))
-            .filter(|report| report.shard.is_none())
+    /// Returns what fails the attempts since the last progress, if something outside of the stage does.
+    pub fn blocked(&self) -> Option<&Blocked> {
+        let (cause, _) = self.machine.streak()?;
+        let (blocked, _) = self.found.blocked.as_ref()?;
+        (blocked.cause == cause).then_some(blocked)
     }
 
-    /// Returns the Jobs that count, oldest attempt first.
-    fn counted(&self) -> impl DoubleEndedIterator<Item = &'a Arc<ObservedJob>> {
-        let jobs = self.jobs.iter().copied();
-        jobs.filter(|job| job.identity.attempt >= self.first_attempt)
+    /// Returns all failed shards.
+    pub fn all_failed_shards(&self) -> &BTreeSet<i64> {
+        self.machine.failed_shards()
     }
 
     /// Returns the latest Job that counts.
@@ -185,136 +194,146 @@ impl<'a> StageJobs<'a> {
         purposes.any(|purpose| matches!(purpose, Purpose::Run | Purpose::MarkFailed))
     }
 
-    /// Returns all failed shards.
-    pub fn all_failed_shards(&self) -> BTreeSet<i64> {
-        let runs = self
-            .counted()
-            .filter(|job| job.identity.purpose == Purpose::Run);
-        let mut shards = self.failed_shards.clone();
-        shards.extend(runs.flat_map(|job| self.failed_shards_of(job)));
-        shards
+    /// Returns the Jobs that count, oldest attempt first.
+    fn counted(&self) -> impl DoubleEndedIterator<Item = &'a Arc<ObservedJob>> + use<'a, '_> {
+        let jobs = self.jobs.iter().copied();
+        jobs.filter(|job| job.identity.attempt >= self.first_attempt)
     }
 
-    fn start(&self, purpose: Purpose, shard_indexes: Option<ShardSet>) -> NextAction {
-        let attempt = self.next_attempt();
-        if attempt - self.first_attempt >= MAX_ATTEMPTS {
-            return NextAction::Failed(Failure::stage(format!(
-                "not sealed after {MAX_ATTEMPTS} attempts: the workspace's store does not return what was written, check it"
-            )));
-        }
+    /// Returns when the next Job may start: once the machine says so, and after a backoff by transient failures in a row.
+    fn retry_at(&self) -> i64 {
+        let next = self.machine.next_start().unwrap_or(0);
+        let (Some((_, times)), Some((_, at))) = (self.machine.streak(), &self.found.blocked) else {
+            return next;
+        };
+        let backoff = INFRASTRUCTURE_BACKOFF.delay(times).as_millis();
+        next.max(at.saturating_add(i64::try_from(backoff).unwrap_or(i64::MAX)))
+    }
+
+    /// Starts the Job of what the machine asks for. Every item may start: the Job controller has a backoff of its own for each.
+    fn start(&self) -> NextAction {
+        let items = self.machine.ready(i64::MAX);
+        let shards = |wanted: fn(&WorkItem) -> bool| -> ShardSet {
+            let items = items.iter().filter(|item| wanted(item));
+            items.filter_map(|item| item.shard()).collect()
+        };
+        let missing = shards(|item| matches!(item, WorkItem::Shard(_)));
+        let failed = shards(|item| matches!(item, WorkItem::MarkFailed(_)));
+        let is_all = i64::try_from(missing.len()) == Ok(self.task.shards());
+        let (purpose, shard_indexes) = match (missing.is_empty(), failed.is_empty()) {
+            (false, _) => (Purpose::Run, Some(missing).filter(|_| !is_all)),
+            (true, false) => (Purpose::MarkFailed, Some(failed)),
+            (true, true) => (Purpose::Seal, None),
+        };
+        let identity = JobIdentity {
+            purpose,
+            attempt: self.next_attempt(),
+            ..identity_of(self.task)
+        };
         NextAction::Start {
-            identity: JobIdentity {
-                purpose,
-                attempt,
-                ..identity_of(self.task)
-            },
+            identity,
             shard_indexes,
         }
     }
 
-    fn ends(&self, job: &'a ObservedJob) -> impl Iterator<Item = &'a Termination> + use<'a> {
-        let pods = self.owned.pods_of(job);
-        pods.filter_map(|pod| pod.termination.as_ref())
-    }
-
-    fn input_corrupted(&self) -> Option<NextAction> {
-        let mut ends = self.counted().flat_map(|job| self.ends(job));
-        ends.find_map(|end| match &end.report(&self.task.key)?.outcome {
-            Outcome::InputCorrupted {
-                stage,
-                key,
-                message,
-            } => Some(NextAction::InputCorrupted {
-                key: key.clone(),
-                stage: *stage,
-                message: message.clone(),
-            }),
-            _ => None,
-        })
-    }
-
-    fn after_seal(&self, job: &'a ObservedJob) -> NextAction {
-        if job.state != JobState::Complete {
-            return self.backoff(job);
-        }
-        let Some(report) = self.answers(job).next() else {
-            // Its report is lost; another seal has the same outcome.
-            return self.start(Purpose::Seal, None);
+    /// Replays what is observed of a Job. `is_on_record`: whether its failed shards are.
+    fn replay(&mut self, job: &ObservedJob, is_on_record: bool) {
+        let item_of = |index: i64| match job.identity.purpose {
+            Purpose::Run => WorkItem::Shard(job.shard(index)),
+            Purpose::MarkFailed => WorkItem::MarkFailed(job.shard(index)),
+            Purpose::Seal | Purpose::Preflight => WorkItem::Seal,
         };
-        match &report.outcome {
-            Outcome::Sealed { .. } => NextAction::Sealed(Box::new(report.clone())),
-            Outcome::Missing { shards, .. } => self.make(shards),
-            _ => self.start(Purpose::Seal, None),
-        }
-    }
-
-    /// Starts the Job of the shards that a seal found missing.
-    fn make(&self, shards: &ShardSet) -> NextAction {
-        let all: ShardSet = (0..self.task.shards()).collect();
-        let failed = self.all_failed_shards();
-        let known = || shards.iter().copied().filter(|shard| all.contains(shard));
-        let missing: ShardSet = known().filter(|shard| !failed.contains(shard)).collect();
-        let lost: ShardSet = known().filter(|shard| failed.contains(shard)).collect();
-        match (missing.is_empty(), lost.is_empty()) {
-            (false, _) => self.start(Purpose::Run, (missing != all).then_some(missing)),
-            (true, false) => self.start(Purpose::MarkFailed, Some(lost)),
-            (true, true) => self.start(Purpose::Seal, None),
-        }
-    }
-
-    fn after_failures(&self, job: &'a Arc<ObservedJob>, record: &RunRecord) -> NextAction {
-        let shards = self.failed_shards_of(job);
-        if shards.is_empty() {
-            return self.backoff(job);
-        }
-        if record.counted.jobs.contains(&job.uid) {
-            return self.start(Purpose::MarkFailed, Some(shards.into_iter().collect()));
-        }
-        let message = |shard| match self.last_failure_of(job, shard) {
-            Some(end) => end.failure_message(),
-            None => "its pods were deleted".into(),
+        let mut pods: Vec<&Arc<ObservedPod>> = self.owned.pods_of(job).collect();
+        let ended_at = |pod: &ObservedPod| {
+            let end = pod.termination.as_ref();
+            end.map_or(i64::MAX, |end| end.finished_at_millis)
         };
-        let shards = shards.into_iter().map(|shard| (shard, message(shard)));
-        NextAction::ShardsFailed {
-            job: job.clone(),
-            shards: shards.collect(),
+        pods.sort_by_key(|pod| ended_at(pod));
+        let mut observed = BTreeSet::new();
+        // All that run are under way before the first of them ends.
+        for pod in pods.iter().filter(|pod| pod.is_running()) {
+            self.machine.begin_attempt(item_of(pod.index));
+        }
+        for pod in pods.iter().filter(|pod| pod.termination.is_some()) {
+            let item = item_of(pod.index);
+            if let Some(end) = pod.attempt_end(&self.task.key) {
+                self.machine.begin_attempt(item);
+                self.end(item, end, ended_at(pod), is_on_record);
+                observed.insert(pod.index);
+            }
+        }
+        if !job.has_ended() {
+            return;
+        }
+        let at = job.finished_at_millis.unwrap_or(job.created_at_millis);
+        for index in 0..i64::from(job.completions) {
+            let item = item_of(index);
+            if job.failed_indexes.contains(&index) && !observed.contains(&index) {
+                let message = "its pods were deleted".into();
+                self.end(item, lost(FailureClass::Shard, message), at, is_on_record);
+            } else if job.state == JobState::Complete && !observed.contains(&index) {
+                self.machine.begin_attempt(item);
+                self.end(item, completed(item), at, is_on_record);
+            } else if pods
+                .iter()
+                .any(|pod| pod.index == index && pod.is_running())
+            {
+                self.machine.interrupt_attempt(item);
+            }
+        }
+        let is_unexplained = observed.is_empty() && job.failed_indexes.is_empty();
+        if let (JobState::Failed { message }, true) = (&job.state, is_unexplained) {
+            // Neither pods nor indexes say why.
+            let class = FailureClass::Transient(Cause::StartFailed);
+            self.end(item_of(0), lost(class, message.clone()), at, is_on_record);
         }
     }
 
-    /// Returns the shards of a Job that exhausted their retry budget, without those that failed for an infrastructure reason, such as a full
-    /// disk or an endpoint that does not answer.
-    fn failed_shards_of(&self, job: &ObservedJob) -> BTreeSet<i64> {
-        let mut shards = job.failed_shards();
-        shards.retain(|shard| {
-            let code = self.last_failure_of(job, *shard).and_then(|end| end.code);
-            !code.is_some_and(is_infrastructure_failure)
-        });
-        shards
-    }
-
-    /// Returns the termination of the last failed pod of a Job's shard.
-    fn last_failure_of(&self, job: &ObservedJob, shard: i64) -> Option<&'a Termination> {
-        let pods = self.owned.pods.iter().filter(|pod| pod.job == job.uid);
-        last_failure(pods.filter(|pod| job.shard(pod.index) == shard))
-    }
-
-    /// Returns an exponential backoff by the number of seals that failed in a row.
-    fn backoff(&self, job: &ObservedJob) -> NextAction {
-        let failed = |job: &&&Arc<ObservedJob>| {
-            job.identity.purpose == Purpose::Seal && matches!(job.state, JobState::Failed { .. })
+    fn end(&mut self, item: WorkItem, end: AttemptEnd, at: i64, is_on_record: bool) {
+        let (class, message) = match &end {
+            AttemptEnd::Failed { class, message } => (Some(*class), message.clone()),
+            _ => (None, String::new()),
         };
-        let in_a_row = self.jobs.iter().rev().take_while(failed).count();
-        let in_a_row = u32::try_from(in_a_row).unwrap_or(u32::MAX);
-        let backoff = INFRASTRUCTURE_BACKOFF.delay(in_a_row).as_millis();
-        let backoff = i64::try_from(backoff).unwrap_or(i64::MAX);
-        let message = match (&job.state, last_failure(self.owned.pods_of(job))) {
-            (_, Some(end)) => end.failure_message(),
-            (JobState::Failed { message }, None) => message.clone(),
-            _ => "the seal failed".into(),
-        };
-        NextAction::Backoff {
-            retry_at_millis: job.finished_at_millis.unwrap_or(job.created_at_millis) + backoff,
-            message,
+        if let Some(FailureClass::Transient(cause)) = class {
+            let message = message.clone();
+            self.found.blocked = Some((Blocked { cause, message }, at));
         }
+        match self.machine.end_attempt(item, end, at) {
+            Transition::InputCorrupted(corrupt) => drop(self.found.corrupt.get_or_insert(corrupt)),
+            Transition::Sealed(report) => self.found.seal = Some(report),
+            Transition::Blocked(blocked) => self.found.blocked = Some((blocked, at)),
+            Transition::ShardFailed => self.note_failed_shard(item, message, is_on_record),
+            Transition::Failed(failure) => {
+                if self.is_failed(item) {
+                    self.note_failed_shard(item, message, is_on_record);
+                }
+                self.found.failure.get_or_insert(failure);
+            }
+            Transition::Continue | Transition::Retry(_) | Transition::FoundMissing(_) => {}
+        }
+    }
+
+    fn is_failed(&self, item: WorkItem) -> bool {
+        let failed = self.machine.failed_shards();
+        item.shard().is_some_and(|shard| failed.contains(&shard))
+    }
+
+    fn note_failed_shard(&mut self, item: WorkItem, message: String, is_on_record: bool) {
+        if let Some(shard) = item.shard().filter(|_| !is_on_record) {
+            self.found.failed_shards.insert(shard, message);
+        }
+    }
+}
+
+/// An attempt of which only the Job says that it failed.
+fn lost(class: FailureClass, message: String) -> AttemptEnd {
+    AttemptEnd::Failed { class, message }
+}
+
+/// An attempt of which only the Job says that it succeeded: a seal's report is lost with it, and another seal has the same outcome.
+fn completed(item: WorkItem) -> AttemptEnd {
+    match item {
+        WorkItem::Seal => AttemptEnd::Interrupted,
+        _ => AttemptEnd::Committed { reused: false },
     }
 }

@@ -186,6 +186,7 @@ mod tests {
         let end = Termination {
             finished_at_millis: 0,
             code: Some(0),
+            is_out_of_memory: false,
             message: TerminationMessage::LogTail(String::new()),
         };
         Arc::new(ObservedPod {
@@ -200,6 +201,7 @@ mod tests {
             deletion_timestamp_millis: None,
             started_at_millis: None,
             termination: has_ended.then_some(end),
+            is_disrupted: false,
             waiting_reason: None,
             is_creating: false,
             created_at_millis: 0,

@@ -8,6 +8,9 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use scalequest_core::stage_machine::{AttemptEnd, FailureClass};
+use scalequest_crds::protocol::cause::Cause;
+use scalequest_crds::protocol::exit_codes::worker::DONE;
 use scalequest_crds::protocol::preflight::PreflightReport;
 use scalequest_crds::protocol::report::{Outcome, StageReport};
 
@@ -46,6 +49,8 @@ pub struct ObservedPod {
     pub started_at_millis: Option<i64>,
     /// Its termination, once it has ended.
     pub termination: Option<Termination>,
+    /// Whether it was evicted, preempted, or deleted with its node.
+    pub is_disrupted: bool,
     /// Why it does not start, as Kubernetes reports it.
     pub waiting_reason: Option<String>,
     /// Whether it is scheduled and its container is not created yet.
@@ -61,6 +66,8 @@ pub struct Termination {
     pub finished_at_millis: i64,
     /// Exit code of the worker, `None` if it never ran.
     pub code: Option<i32>,
+    /// Whether the kernel killed it since it used more memory than its limit.
+    pub is_out_of_memory: bool,
     /// The worker's termination message.
     pub message: TerminationMessage,
 }
@@ -89,9 +96,9 @@ impl Termination {
     pub fn failure_message(&self) -> String {
         match &self.message {
             TerminationMessage::Report(report) => match &report.outcome {
-                Outcome::Failed { message } | Outcome::InputCorrupted { message, .. } => {
-                    message.clone()
-                }
+                Outcome::Failed { message }
+                | Outcome::Transient { message, .. }
+                | Outcome::InputCorrupted { message, .. } => message.clone(),
                 _ => self.exit_code_message(),
             },
             TerminationMessage::LogTail(words) if !words.is_empty() => {
@@ -104,7 +111,10 @@ impl Termination {
     fn exit_code_message(&self) -> String {
         match self.code {
             None => "the worker never ran".into(),
-            Some(137) => "the worker was killed (exit code 137), most likely out of memory: raise its memory limit in spec.pods".into(),
+            Some(_) if self.is_out_of_memory => {
+                "the worker used more memory than its limit and was killed: raise its memory limit in spec.pods".into()
+            }
+            Some(137) => "the worker was killed (exit code 137)".into(),
             Some(code) => format!("the worker ended with exit code {code}"),
         }
     }
@@ -123,6 +133,34 @@ impl ObservedPod {
     /// Whether its worker runs: it has started and not ended.
     pub fn is_running(&self) -> bool {
         self.started_at_millis.is_some() && self.termination.is_none()
+    }
+
+    /// Returns how its attempt ended for the stage with content key `key`; `None` if it has not, or if it succeeded and its report is lost.
+    pub fn attempt_end(&self, key: &str) -> Option<AttemptEnd> {
+        let termination = self.termination.as_ref()?;
+        let message = termination.failure_message();
+        let report = termination.report(key);
+        let is_deleted = self.is_disrupted || self.deletion_timestamp_millis.is_some();
+        let transient = |cause, message| {
+            let class = FailureClass::Transient(cause);
+            Some(AttemptEnd::Failed { class, message })
+        };
+        match AttemptEnd::of(key, termination.code, report, message) {
+            AttemptEnd::Failed {
+                class: FailureClass::Unknown { code },
+                message,
+            } => match code {
+                Some(DONE) => None,
+                _ if is_deleted => Some(AttemptEnd::Interrupted),
+                None => transient(Cause::PodRejected, message),
+                Some(_) if termination.is_out_of_memory => transient(Cause::OutOfMemory, message),
+                Some(_) => Some(AttemptEnd::Failed {
+                    class: FailureClass::Unknown { code },
+                    message,
+                }),
+            },
+            end => Some(end),
+        }
     }
 
     /// Returns for how many milliseconds its worker has run until `now_millis`, and for how many of them it held a GPU.
@@ -166,11 +204,17 @@ impl Reduce<Pod> for ObservedPod {
             deletion_timestamp_millis: pod.metadata.deletion_timestamp.as_ref().map(millis),
             started_at_millis: started_at.map(millis),
             termination: termination(&status, terminated, created_at_millis),
+            is_disrupted: is_disrupted(&status),
             waiting_reason: waiting_reason(&status),
             is_creating: is_creating(&status),
             created_at_millis,
         })
     }
+}
+
+fn is_disrupted(status: &PodStatus) -> bool {
+    let mut conditions = status.conditions.iter().flatten();
+    conditions.any(|each| each.type_ == "DisruptionTarget" && each.status == "True")
 }
 
 /// Returns the state of the container called `name`.
@@ -209,11 +253,13 @@ fn termination(
         Some(terminated) => Some(Termination {
             finished_at_millis: finished.max().unwrap_or(created_at_millis),
             code: Some(terminated.exit_code),
+            is_out_of_memory: terminated.reason.as_deref() == Some("OOMKilled"),
             message: termination_message(terminated.message.as_deref().unwrap_or_default()),
         }),
         None if is_over => Some(Termination {
             finished_at_millis: status.start_time.as_ref().map_or(created_at_millis, millis),
             code: None,
+            is_out_of_memory: false,
             message: TerminationMessage::LogTail(status.message.clone().unwrap_or_default()),
         }),
         None => None,

@@ -2,18 +2,20 @@
 
 use std::io;
 use std::path::Path;
-use std::time::Instant;
 
 use scalequest_core::record::{Failure, StageFailure};
 use scalequest_core::retry::MAX_CORRUPTIONS;
+use scalequest_core::stage_machine::{
+    AttemptEnd, Blocked, CorruptInput, FailureClass, Transition, WorkItem,
+};
+use scalequest_crds::protocol::cause::Cause;
 use scalequest_crds::protocol::report::{Outcome, StageReport};
-use scalequest_crds::v1alpha1::Stage;
 
 use super::start::started_marker;
 use super::{RunLoop, WorkerProcess, millis};
 use crate::attempt::AttemptResult;
+use crate::machine::now_millis;
 use crate::progress::Event;
-use crate::stage_state::{Transition, WorkItem};
 
 impl RunLoop {
     /// Handles the end of worker `id`.
@@ -26,22 +28,27 @@ impl RunLoop {
         let Some(index) = self.stages.iter().position(|stage| stage.computes(task)) else {
             return;
         };
-        let (item, now) = (worker.item, Instant::now());
+        let (item, now) = (worker.item, now_millis());
         let stage = &mut self.stages[index];
         stage.tokens += worker.progress.tokens;
         let (next, message) = match &result {
             Ok(ended) if worker.is_shutting_down() && !has_succeeded(ended) => {
-                stage.state.interrupt_attempt(item);
+                stage.machine.interrupt_attempt(item);
                 return self.save_or_abort();
             }
             Ok(ended) => {
-                let next = stage.state.end_attempt(item, ended, now);
+                let end = ended.end(&worker.task.key);
+                let next = stage.machine.end_attempt(item, end, now);
                 self.report_warnings(ended.report.as_ref());
                 (next, ended.message())
             }
             Err(error) => {
                 let message = error.to_string();
-                let next = stage.state.fail_attempt(item, &message, now);
+                let end = AttemptEnd::Failed {
+                    class: FailureClass::Transient(Cause::StartFailed),
+                    message: message.clone(),
+                };
+                let next = stage.machine.end_attempt(item, end, now);
                 (next, message)
             }
         };
@@ -73,7 +80,8 @@ impl RunLoop {
         match next {
             Transition::Continue => {}
             Transition::Retry(wait) => {
-                self.report_failed_attempt(worker, message, Some(wait.as_secs().max(1)));
+                let seconds = u64::try_from(wait / 1000).unwrap_or(0).max(1);
+                self.report_failed_attempt(worker, message, Some(seconds));
             }
             Transition::ShardFailed => {
                 self.report_failed_attempt(worker, message, None);
@@ -82,20 +90,14 @@ impl RunLoop {
                     record.add_failed_shard(&worker.task, shard, message);
                 }
             }
-            Transition::Blocked(why) => {
+            Transition::Blocked(Blocked { message, .. }) => {
                 self.abort_reason.get_or_insert(format!(
-                    "{}: {why}; nothing is lost: fix that, then run the same command again to resume",
+                    "{}: {message}; nothing is lost: fix that, then run the same command again to resume",
                     worker.task.id
                 ));
             }
             Transition::FoundMissing(total) => self.found_missing(index, total),
-            Transition::InputCorrupted {
-                stage,
-                key,
-                message,
-            } => {
-                self.corrupt_input(index, stage, key, &message);
-            }
+            Transition::InputCorrupted(corrupt) => self.corrupt_input(index, corrupt),
             Transition::Sealed(report) => self.sealed(index, &report),
             Transition::Failed(failure) => self.fail_stage(index, failure),
         }
@@ -114,7 +116,7 @@ impl RunLoop {
         let stage = &self.stages[index];
         let task = stage.task();
         let (name, rows, shards) = (task.id.clone(), task.rows, task.shards());
-        if self.session.record.sealed(&name).is_some() && !stage.state.has_computed() {
+        if self.session.record.sealed(&name).is_some() && !stage.machine.has_computed() {
             self.warn(format!(
                 "{name}: {total} of {shards} shards are corrupt or gone and are recomputed"
             ));
@@ -122,13 +124,18 @@ impl RunLoop {
         self.show(&Event::StageStarted { name, rows, shards });
     }
 
-    fn corrupt_input(&mut self, index: usize, stage: Stage, key: String, message: &str) {
+    fn corrupt_input(&mut self, index: usize, corrupt: CorruptInput) {
+        let CorruptInput {
+            stage,
+            key,
+            message,
+        } = corrupt;
         let mut stages = self.session.record.stages.iter();
         let is_ours = stages.any(|known| known.key == key);
         let times = self.corruptions.entry(key.clone()).or_default();
         *times += 1;
         if !is_ours || *times > MAX_CORRUPTIONS {
-            return self.fail_stage(index, Failure::corrupt_input(stage, message));
+            return self.fail_stage(index, Failure::corrupt_input(stage, &message));
         }
         self.observed.corrupted.insert(key);
         self.warn(format!(
@@ -138,7 +145,7 @@ impl RunLoop {
 
     fn sealed(&mut self, index: usize, report: &StageReport) {
         let stage = &self.stages[index];
-        let (task, has_computed) = (stage.task().clone(), stage.state.has_computed());
+        let (task, has_computed) = (stage.task().clone(), stage.machine.has_computed());
         let duration = stage.started_at.elapsed();
         let reused = !has_computed && !started_marker(&self.task_file(&task)).exists();
         let known = self.session.record.sealed(&task.id);

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use scalequest_core::plan::{End, Observations, Plan, plan};
+use scalequest_core::stage_machine::{StageMachine, WorkItem};
 use scalequest_crds::protocol::progress::Progress;
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
@@ -29,7 +30,6 @@ use super::machine::now_millis;
 use super::progress::{Display, Event};
 use super::record_file;
 use super::shutdown::Shutdown;
-use super::stage_state::{StageState, WorkItem};
 use super::status_file::StatusFile;
 
 /// Interval of deadlines, retries and the status file.
@@ -51,7 +51,7 @@ pub enum RunOutcome {
 /// A stage under way, and what is shown of it.
 #[derive(Debug)]
 struct StageRun {
-    state: StageState,
+    machine: StageMachine,
     lock: Option<Lock>,
     has_reported_wait: bool,
     started_at: Instant,
@@ -268,7 +268,7 @@ impl RunLoop {
             }
         }
         self.stages
-            .retain(|stage| !stage.is_unplanned || stage.state.active() > 0);
+            .retain(|stage| !stage.is_unplanned || stage.machine.active() > 0);
     }
 
     /// The file from which workers read a task.
@@ -311,7 +311,7 @@ impl RunLoop {
 
 impl StageRun {
     fn task(&self) -> &StageTask {
-        self.state.task()
+        self.machine.task()
     }
 
     /// Whether it computes this task: the same stage with the same content.

@@ -93,7 +93,7 @@ impl RunLoop {
         let task = stage.task();
         let mut progress = StageProgress {
             tokens: stage.tokens,
-            shards_done: stage.state.committed(),
+            shards_done: stage.machine.committed(),
             shards: task.shards(),
             ..StageProgress::default()
         };
@@ -101,7 +101,7 @@ impl RunLoop {
             progress.add(&worker.progress);
         }
         if task.id.stage.is_sharded() {
-            let committed = (stage.state.committed() * task.shard_rows).min(task.rows);
+            let committed = (stage.machine.committed() * task.shard_rows).min(task.rows);
             progress.done = (progress.done + committed).min(task.rows);
             progress.total = task.rows;
         }
@@ -149,8 +149,8 @@ impl RunLoop {
             let shards: Vec<_> = self.workers_of(stage).filter_map(shard).collect();
             ActiveStage {
                 key: stage.task().key.clone(),
-                committed: stage.state.committed(),
-                failed: stage.state.failed_shards(),
+                committed: stage.machine.committed(),
+                failed: i64::try_from(stage.machine.failed_shards().len()).unwrap_or(i64::MAX),
                 has_started: !shards.is_empty(),
                 shards,
                 job: None,
@@ -167,7 +167,7 @@ impl RunLoop {
             progress: self.stage_progress(stage, now),
         };
         let active = self.stages.iter();
-        let active = active.filter(|stage| stage.state.active() > 0);
+        let active = active.filter(|stage| stage.machine.active() > 0);
         let status_file = StatusFile {
             pid: std::process::id(),
             at_millis: now_millis(),

@@ -1,8 +1,11 @@
 //! Registers the stages of a plan and starts as many workers as the machine has room for.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use scalequest_core::retry::SHARD_RETRIES;
+use scalequest_core::stage_machine::{FailureLimits, StageMachine, WorkItem};
 use scalequest_crds::protocol::progress::Progress;
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::Stage;
@@ -13,10 +16,10 @@ use crate::allocation::{Allocation, AvailableResources, ResourceRequest, allocat
 use crate::attempt::Attempt;
 use crate::durable::replace_file;
 use crate::lock::{Lock, LockError};
+use crate::machine::now_millis;
 use crate::memory::{BASE_BYTES, stage_memory};
 use crate::prune::stage_lock;
 use crate::shutdown::Shutdown;
-use crate::stage_state::{StageState, WorkItem};
 
 /// Most candidates for the next workers: more than any machine starts at once.
 const MAX_CANDIDATES: usize = 256;
@@ -24,16 +27,20 @@ const MAX_CANDIDATES: usize = 256;
 impl RunLoop {
     /// Registers the plan's stages, and locks those that no other run computes.
     pub(super) fn register_stages(&mut self) {
-        let percent = i64::from(self.session.run.limits().max_failed_shards_percent);
+        let limits = FailureLimits {
+            shard_retries: SHARD_RETRIES,
+            max_failed_percent: i64::from(self.session.run.limits().max_failed_shards_percent),
+        };
         for task in &self.last_plan.start {
             if self.stages.iter().any(|stage| stage.computes(task)) {
                 continue;
             }
-            let state = StageState::new(task.clone(), percent);
+            let machine = StageMachine::new(task.clone(), limits, BTreeSet::new());
             self.stages.push(StageRun {
-                state: match task.id.stage {
-                    Stage::Publish => state.rerun(),
-                    _ => state,
+                machine: match task.id.stage {
+                    // The dataset lies outside of the workspace and may be gone.
+                    Stage::Publish => machine.run_first(),
+                    _ => machine,
                 },
                 lock: None,
                 has_reported_wait: false,
@@ -88,13 +95,13 @@ impl RunLoop {
 
     /// Starts the work items that are ready and fit.
     pub(super) fn start_ready(&mut self) {
-        let now = Instant::now();
+        let now = now_millis();
         let startable = self.stages.iter().enumerate();
         let startable = startable.filter(|(_, stage)| stage.lock.is_some() && !stage.is_unplanned);
         let waiting: Vec<(usize, WorkItem)> = startable
             .flat_map(|(index, stage)| {
                 stage
-                    .state
+                    .machine
                     .ready(now)
                     .into_iter()
                     .map(move |item| (index, item))
@@ -168,7 +175,7 @@ impl RunLoop {
     ) -> Result<(), String> {
         let task = self.stages[index].task().clone();
         let task_file = self.write_task(&task)?;
-        let number = self.stages[index].state.begin_attempt(item);
+        let number = self.stages[index].machine.begin_attempt(item);
         if let WorkItem::Shard(_) = item {
             mark_started(&task_file);
         }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use scalequest_core::stage_machine::WorkItem;
 use scalequest_crds::protocol::report::Outcome;
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::Stage;
@@ -18,7 +19,6 @@ use crate::attempt::AttemptResult;
 use crate::lock::Lock;
 use crate::progress::sentence::plural;
 use crate::shutdown::Shutdown;
-use crate::stage_state::WorkItem;
 
 /// Grace period of orphaned workers; the run then continues beside them, which is safe (a shard is committed once, whoever is
 /// first) but slow.

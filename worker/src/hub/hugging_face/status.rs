@@ -1,5 +1,6 @@
 //! Classifies the hub's unsuccessful responses, with advice for the user. Pure.
 
+use scalequest_crds::protocol::cause::Cause;
 use scalequest_crds::protocol::task::HubFiles;
 
 use crate::http::{parse_retry_after, unix_seconds};
@@ -101,7 +102,13 @@ pub(super) fn classify(response: &HubResponse<'_>, request: &HubRequest<'_>) -> 
         ),
         _ => format!("{what}: the hub responded with status {status} {code}"),
     };
-    AttemptError::Permanent(FetchError::Permanent(message.trim_end().to_owned()))
+    let cause = match (status, code) {
+        (404, _) | (_, "RepoNotFound") => Cause::LocationNotFound,
+        (401 | 403, _) => Cause::AccessDenied,
+        _ => Cause::StoreUnavailable,
+    };
+    let message = message.trim_end().to_owned();
+    AttemptError::Permanent(FetchError::transient(cause, message))
 }
 
 #[cfg(test)]
@@ -129,7 +136,7 @@ mod tests {
             token,
         };
         match classify(&response, &request) {
-            AttemptError::Permanent(FetchError::Permanent(message)) => message,
+            AttemptError::Permanent(FetchError::Transient { message, .. }) => message,
             AttemptError::Transient { retry_after, .. } => {
                 assert_eq!(retry_after, Some(Duration::from_secs(7)));
                 "transient".into()

@@ -1,5 +1,6 @@
 //! Finds the user's access token of the hub.
 
+use scalequest_crds::protocol::cause::Cause;
 use std::path::PathBuf;
 
 use scalequest_crds::v1alpha1::model::token_variable;
@@ -46,9 +47,10 @@ pub(super) fn find(model: &str, settings: &Settings) -> Result<Option<Token>, Fe
         Some(Token { secret, source })
             if secret.bytes().any(|byte| !(0x21..0x7f).contains(&byte)) =>
         {
-            Err(FetchError::Permanent(format!(
-                "the token in {source} has invalid characters: set it again"
-            )))
+            Err(FetchError::transient(
+                Cause::AccessDenied,
+                format!("the token in {source} has invalid characters: set it again"),
+            ))
         }
         found => Ok(found),
     }

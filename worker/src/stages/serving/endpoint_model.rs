@@ -1,6 +1,7 @@
 //! A model behind an endpoint: sends requests, stores replies as soon as they arrive, and returns them in order. It knows no
 //! stage and no row.
 
+use scalequest_crds::protocol::cause::Cause;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -240,9 +241,16 @@ impl From<EndpointError> for StageError {
     fn from(error: EndpointError) -> Self {
         match error {
             EndpointError::Stopped => StageError::Stopped,
-            EndpointError::Denied(message) => StageError::Permanent(message),
-            EndpointError::Unavailable(message) => StageError::Unavailable(message),
-            EndpointError::ServerFailed(message) => StageError::Transient(message),
+            EndpointError::Unusable(message) => StageError::Permanent(message),
+            EndpointError::Denied(message) => StageError::Transient {
+                cause: Cause::AccessDenied,
+                message,
+            },
+            EndpointError::Unavailable(message) => StageError::Transient {
+                cause: Cause::EndpointUnavailable,
+                message,
+            },
+            EndpointError::ServerFailed(message) => StageError::Unexpected(message),
         }
     }
 }

@@ -152,9 +152,7 @@ impl EngineModel {
         let message = format!("model `{}`: {error}", self.name);
         match error {
             InferenceError::Cancelled => StageError::Stopped,
-            InferenceError::Model(error) if !error.is_permanent() => {
-                StageError::transient(&error, message)
-            }
+            InferenceError::Model(error) => StageError::of(&error, error.is_permanent(), message),
             _ => StageError::Permanent(message),
         }
     }

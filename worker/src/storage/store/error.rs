@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use object_store::Error as ObjectError;
+use scalequest_crds::protocol::cause::Cause;
 
 use super::retry::transport_error;
 
@@ -18,6 +19,14 @@ pub enum StoreError {
         location: String,
         /// The problem, with advice.
         problem: String,
+    },
+    /// The bucket of an object does not exist.
+    #[error(
+        "cannot use {object} as a storage location: the bucket does not exist: create it, or correct the URI"
+    )]
+    NoBucket {
+        /// URI.
+        object: String,
     },
     /// An object does not exist.
     #[error("{object} does not exist")]
@@ -68,15 +77,18 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether no retry can succeed.
-    pub fn is_permanent(&self) -> bool {
+    /// Returns what outside of the task caused it; `None` for an invalid location, with which no retry can succeed.
+    pub fn cause(&self) -> Option<Cause> {
         match self {
-            StoreError::Location { .. }
-            | StoreError::Denied { .. }
-            | StoreError::NotFound { .. } => true,
-            StoreError::DiskFull { .. }
-            | StoreError::NotReachable { .. }
-            | StoreError::Failed { .. } => false,
+            StoreError::Location { .. } => None,
+            StoreError::NotFound { .. } | StoreError::NoBucket { .. } => {
+                Some(Cause::LocationNotFound)
+            }
+            StoreError::Denied { .. } => Some(Cause::AccessDenied),
+            StoreError::DiskFull { .. } => Some(Cause::DiskFull),
+            StoreError::NotReachable { .. } | StoreError::Failed { .. } => {
+                Some(Cause::StoreUnavailable)
+            }
         }
     }
 
@@ -111,10 +123,7 @@ impl StoreError {
     ) -> Self {
         match error {
             ObjectError::NotFound { source, .. } => match bucket_is_missing(source.as_ref()) {
-                true => StoreError::Location {
-                    location: object,
-                    problem: "the bucket does not exist: create it, or correct the URI".into(),
-                },
+                true => StoreError::NoBucket { object },
                 false => StoreError::NotFound { object },
             },
             ObjectError::PermissionDenied { .. } | ObjectError::Unauthenticated { .. } => {
@@ -186,7 +195,7 @@ mod tests {
                     .starts_with("the disk is full: cannot write /data/x"),
                 "{error}"
             );
-            assert!(!error.is_permanent());
+            assert_eq!(error.cause(), Some(Cause::DiskFull));
         }
     }
 
@@ -203,6 +212,6 @@ mod tests {
                 .starts_with("no permission to write /data/x"),
             "{error}"
         );
-        assert!(error.is_permanent());
+        assert_eq!(error.cause(), Some(Cause::AccessDenied));
     }
 }

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
+use scalequest_crds::protocol::cause::Cause;
 use scalequest_crds::protocol::preflight::{FileFacts, ModelFacts, PreflightReport, parts};
 use scalequest_crds::protocol::report::{Outcome, StageReport};
 use scalequest_crds::protocol::shard_set::ShardSet;
@@ -278,6 +279,7 @@ impl FakeCluster {
                 termination: Some(Termination {
                     finished_at_millis: self.now_millis + self.pod_millis,
                     code: Some(code),
+                    is_out_of_memory: false,
                     message: said,
                 }),
                 ..pod_of(job, index, self.now_millis)
@@ -358,7 +360,9 @@ impl FakeCluster {
                 }
                 if self.disk_full.remove(&task.id.stage) {
                     let message = "no space left on device".into();
-                    return (74, said(report(Some(shard), Outcome::Failed { message })));
+                    let cause = Cause::DiskFull;
+                    let outcome = Outcome::Transient { cause, message };
+                    return (74, said(report(Some(shard), outcome)));
                 }
                 if poison {
                     let message = format!("row of shard {shard} cannot be read");
@@ -490,6 +494,7 @@ fn pod_of(job: &ObservedJob, index: i64, now_millis: i64) -> ObservedPod {
         deletion_timestamp_millis: None,
         started_at_millis: None,
         termination: None,
+        is_disrupted: false,
         waiting_reason: None,
         is_creating: false,
         created_at_millis: now_millis,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use scalequest_crds::protocol::cause::Cause;
 use scalequest_crds::v1alpha1::Stage;
 use scalequest_crds::v1alpha1::conditions::reason;
 
@@ -153,9 +154,9 @@ fn full_disk_fails_no_shard() {
             .status
             .iter()
             .flat_map(|status| &status.conditions);
-        conditions
-            .into_iter()
-            .any(|each| each.reason == reason::WORKERS_FAILING && each.message.contains("no space"))
+        conditions.into_iter().any(|each| {
+            each.reason == Cause::DiskFull.reason() && each.message.contains("no space")
+        })
     });
     let record = completed(&mut cluster);
     assert_eq!(record.failed_shards_total, 0);

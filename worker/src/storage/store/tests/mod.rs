@@ -2,6 +2,7 @@
 
 mod proxy;
 
+use scalequest_crds::protocol::cause::Cause;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -275,7 +276,7 @@ fn s3_errors_name_object_and_advice() {
             .starts_with("no permission to write s3://bucket/a"),
         "{denied}"
     );
-    assert!(denied.is_permanent());
+    assert_eq!(denied.cause(), Some(Cause::AccessDenied));
 
     server.kill();
     let gone = Store::open_with("s3://bucket", &access)
@@ -292,7 +293,7 @@ fn s3_errors_name_object_and_advice() {
             .ends_with("check the endpoint, the network and that the server runs"),
         "{gone}"
     );
-    assert!(!gone.is_permanent());
+    assert_eq!(gone.cause(), Some(Cause::StoreUnavailable));
 }
 
 #[test]
@@ -315,7 +316,7 @@ fn invalid_locations_are_rejected() {
         };
         let error = Store::open_with(location, &access).unwrap_err();
         assert!(error.to_string().contains(expected), "{location}: {error}");
-        assert!(error.is_permanent());
+        assert_eq!(error.cause(), None);
     }
 }
 
