@@ -142,7 +142,7 @@ pub enum Outcome {
     },
     /// Stopped on request, progress saved.
     Stopped,
-    /// Something outside of the task and its rows failed it.
+    /// A transient failure: something outside of the task and its rows.
     Transient {
         /// What.
         cause: Cause,

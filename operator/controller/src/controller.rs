@@ -22,9 +22,10 @@ use serde::de::DeserializeOwned;
 use super::apply::ApplyError;
 use super::context::Context;
 use super::names::SELECTOR;
+use super::observe::Caches;
 use super::observe::cache::{Cache, Reduce};
-use super::observe::{Caches, WatchedRun};
 use super::reconcile::reconcile;
+use super::watched_run::WatchedRun;
 
 /// Time within which several events of a run become one reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(20);

@@ -14,6 +14,8 @@ pub mod reconcile;
 
 pub mod context;
 
+pub mod watched_run;
+
 pub mod observe;
 
 pub mod decide;

@@ -16,7 +16,7 @@ use scalequest_crds::v1alpha1::conditions::TYPES;
 use scalequest_crds::v1alpha1::status::StageStatus;
 use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunStatus};
 
-use super::observe::WatchedRun;
+use super::watched_run::WatchedRun;
 
 /// The controller's name in labels.
 const CONTROLLER: &str = "synthesisrun";

@@ -10,11 +10,12 @@ use scalequest_crds::v1alpha1::SynthesisRun;
 use super::apply::{ApplyError, apply, patch_undecodable};
 use super::context::Context;
 use super::decide::{RESYNC_INTERVAL, ReconcileInput, decide};
+use super::observe::OwnedObjects;
 use super::observe::pod::ObservedPod;
 use super::observe::progress::{POLL_INTERVAL, has_running_workers, poll_progress};
 use super::observe::warning_events::warning_events;
-use super::observe::{OwnedObjects, WatchedRun};
 use super::settings::MANAGED_BY;
+use super::watched_run::WatchedRun;
 use crate::clock::now_millis;
 
 /// Requeue interval while a cache lacks the controller's own last writes.

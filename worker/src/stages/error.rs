@@ -34,7 +34,7 @@ pub enum StageError {
     /// This shard fails however often it is retried.
     #[error("{0}")]
     PermanentShard(String),
-    /// Something outside of the task and its rows failed it. Not counted as a failure of the shard.
+    /// A transient failure: something outside of the task and its rows. Not counted as a failure of the shard.
     #[error("{message}")]
     Transient {
         /// What.

@@ -16,8 +16,9 @@ use crate::clock::now_millis;
 use crate::context::Context;
 use crate::decide::{Actions, undecodable};
 use crate::observe::expectations::Versions;
-use crate::observe::{UndecodableRun, WatchedRun, version};
+use crate::observe::version;
 use crate::resources::FIELD_MANAGER;
+use crate::watched_run::{UndecodableRun, WatchedRun};
 use scalequest_core::status::conditions::Degradation;
 
 /// Patches the status. Returns how long a throttled update has to wait, the maximum if none does.

@@ -250,9 +250,11 @@ impl<'a> StageJobs<'a> {
         };
         pods.sort_by_key(|pod| ended_at(pod));
         let mut observed = BTreeSet::new();
+        let running = pods.iter().filter(|pod| pod.is_running());
+        let running: BTreeSet<i64> = running.map(|pod| pod.index).collect();
         // All that run are under way before the first of them ends.
-        for pod in pods.iter().filter(|pod| pod.is_running()) {
-            self.machine.begin_attempt(item_of(pod.index));
+        for index in &running {
+            self.machine.begin_attempt(item_of(*index));
         }
         for pod in pods.iter().filter(|pod| pod.termination.is_some()) {
             let item = item_of(pod.index);
@@ -274,10 +276,7 @@ impl<'a> StageJobs<'a> {
             } else if job.state == JobState::Complete && !observed.contains(&index) {
                 self.machine.begin_attempt(item);
                 self.end(item, completed(item), at, is_on_record);
-            } else if pods
-                .iter()
-                .any(|pod| pod.index == index && pod.is_running())
-            {
+            } else if running.contains(&index) {
                 self.machine.interrupt_attempt(item);
             }
         }

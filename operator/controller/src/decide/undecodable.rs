@@ -7,7 +7,7 @@ use scalequest_crds::v1alpha1::SynthesisRunStatus;
 use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::advance::joined;
-use crate::observe::UndecodableRun;
+use crate::watched_run::UndecodableRun;
 
 /// Returns conditions and phase. `is_accepted`: whether the run has a record.
 pub fn status(run: &UndecodableRun, is_accepted: bool, now_millis: i64) -> SynthesisRunStatus {

@@ -15,8 +15,6 @@ pub mod progress;
 
 pub mod warning_events;
 
-pub mod watched_run;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,12 +24,12 @@ use kube::runtime::reflector::ObjectRef;
 use scalequest_crds::protocol::progress::Progress;
 
 use super::names::{RUN, RUN_UID};
+use super::watched_run::WatchedRun;
 use cache::Cache;
 use config_map::ObservedConfigMap;
 use expectations::{Expectations, Versions};
 use job::ObservedJob;
 use pod::ObservedPod;
-pub use watched_run::{UndecodableRun, WatchedRun};
 
 /// The caches of one namespace, or of all.
 #[derive(Debug, Default)]

@@ -51,7 +51,7 @@ pub enum FailureClass {
     Permanent,
     /// The rows of this shard break the stage.
     Shard,
-    /// Something outside of task and rows failed it.
+    /// A transient failure: something outside of the task and its rows.
     Transient(Cause),
     /// The cause is unknown. It counts against the shard.
     Unknown {

@@ -203,7 +203,8 @@ fn unschedulable() -> (FakeCluster, RunRecord) {
 
 #[test]
 fn edits_replace_unstarted_jobs() {
-    let edits: [(&str, fn(&mut SynthesisRunSpec)); 5] = [
+    type Edit = fn(&mut SynthesisRunSpec);
+    let edits: [(&str, Edit); 5] = [
         ("node selector", |spec| spec.pods[0].node_selector.clear()),
         ("priority", |spec| {
             spec.priority_class_name = Some("low".into())
