@@ -139,7 +139,7 @@ async fn bench() {
             "KiB",
         ));
         let share = of_runs(all.writes()) / peer.writes;
-        rows.push(Row::new("writes, as a share of Argo's", share, "").at_most(0.5));
+        rows.push(Row::new("writes, as a share of Argo's", share, "").at_most(0.75));
         rows.push(
             Row::new(
                 "memory per run, as a share of Argo's",
