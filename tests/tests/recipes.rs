@@ -401,7 +401,7 @@ fn passed_deadline_publishes_accepted_pairs() {
     let env = TestEnv::new();
     let run = |seconds: i64| {
         TinyRun::small("deadline")
-            .set("/spec/target", json!({"examples": 400, "maxWaves": 50}))
+            .set("/spec/target", json!({"examples": 40000, "maxWaves": 50}))
             .set("/spec/budget", json!({"deadlineSeconds": seconds}))
     };
     run(1).write(&env);
