@@ -119,6 +119,45 @@ fn object_store_run_matches_directories() {
 }
 
 #[test]
+fn revoked_key_ends_no_run() {
+    let Some(program) = server_program() else {
+        return;
+    };
+    let whole = TestEnv::new();
+    in_directories().write(&whole);
+    whole.run().exits_with(0);
+    let whole = FinishedRun::read(whole.path(), "stored").dataset();
+
+    let env = TestEnv::new();
+    let root = env.path().join("server");
+    let mut server = ObjectServer::start(&program, &root, &["scratch", "datasets"]);
+    in_a_store().write(&env);
+    for stage in ["qft", "generate", "publish"] {
+        let mut runner = start(&env, &server);
+        wait_until(stage, TIMEOUT, || {
+            workers_below(env.path()).into_iter().find(|worker| {
+                let mut arguments = worker.arguments.iter();
+                arguments.any(|argument| argument.contains(&format!("/{stage}-")))
+            })
+        });
+        server.revoke_key();
+        let status = wait_until("the end of the run", TIMEOUT, || {
+            runner.try_wait().expect("a child")
+        });
+        let log = std::fs::read_to_string(env.path().join("run.log")).expect("a log");
+        assert_eq!(status.code(), Some(1), "{stage}: {log}");
+        let last = log.lines().rev().take(12).collect::<String>();
+        for words in ["no permission to", "run the same command again to resume"] {
+            assert!(last.contains(words), "{stage}: {words}: {log}");
+        }
+        server.restore_key();
+    }
+    let runner = start(&env, &server);
+    ends_well(&env, runner);
+    published(&server.bucket("datasets").join("stored")).is_the_same_as(&whole);
+}
+
+#[test]
 fn missing_bucket_or_credentials_are_rejected() {
     let Some(program) = server_program() else {
         return;

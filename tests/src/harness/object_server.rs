@@ -19,6 +19,8 @@ pub struct ObjectServer {
     root: PathBuf,
     address: SocketAddr,
     tls: Option<Certificate>,
+    /// The secret that it accepts.
+    secret: String,
     child: Child,
 }
 
@@ -66,8 +68,9 @@ impl ObjectServer {
             program: program.to_path_buf(),
             root: root.to_path_buf(),
             address: free,
-            child: spawn(program, root, free, tls.as_ref()),
+            child: spawn(program, root, free, tls.as_ref(), USER.1),
             tls,
+            secret: USER.1.into(),
         };
         server.wait();
         server
@@ -78,8 +81,26 @@ impl ObjectServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
         std::thread::sleep(pause);
-        self.child = spawn(&self.program, &self.root, self.address, self.tls.as_ref());
+        self.child = spawn(
+            &self.program,
+            &self.root,
+            self.address,
+            self.tls.as_ref(),
+            &self.secret,
+        );
         self.wait();
+    }
+
+    /// Revokes the secret of [`ObjectServer::environment`], which is denied from now on.
+    pub fn revoke_key(&mut self) {
+        self.secret = "another-secret".into();
+        self.restart(Duration::ZERO);
+    }
+
+    /// Accepts that secret again.
+    pub fn restore_key(&mut self) {
+        self.secret = USER.1.into();
+        self.restart(Duration::ZERO);
     }
 
     /// The directory that holds a bucket's objects.
@@ -119,7 +140,13 @@ impl Drop for ObjectServer {
     }
 }
 
-fn spawn(program: &Path, root: &Path, address: SocketAddr, tls: Option<&Certificate>) -> Child {
+fn spawn(
+    program: &Path,
+    root: &Path,
+    address: SocketAddr,
+    tls: Option<&Certificate>,
+    secret: &str,
+) -> Child {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -138,7 +165,7 @@ fn spawn(program: &Path, root: &Path, address: SocketAddr, tls: Option<&Certific
             "--access",
             USER.0,
             "--secret",
-            USER.1,
+            secret,
             "--port",
             &address.to_string(),
             "--iam-dir",

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
+use scalequest_crds::protocol::cause::Cause;
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::Stage;
 use tokio::sync::{mpsc, oneshot};
@@ -13,6 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 pub struct FaultPlan {
     /// Shards whose workers fail for good (poison pills).
     pub poison: BTreeMap<Stage, BTreeSet<i64>>,
+    /// A stage whose workers something outside of it fails until [`SimulatedStore::end_outage`](super::SimulatedStore::end_outage).
+    pub outage: Option<(Stage, Cause)>,
     /// Whether the first report of every seal is lost.
     pub loses_seals: bool,
     /// Receives the first worker of each stage.
@@ -43,6 +46,12 @@ impl FaultPlan {
     pub(super) fn fails(&self, task: &StageTask, shard: i64) -> bool {
         let poisoned = self.poison.get(&task.id.stage);
         poisoned.is_some_and(|shards| shards.contains(&shard))
+    }
+
+    /// Returns what outside of the task fails its workers.
+    pub(super) fn outage(&self, task: &StageTask) -> Option<Cause> {
+        let (_, cause) = self.outage.filter(|(stage, _)| *stage == task.id.stage)?;
+        Some(cause)
     }
 
     /// Whether this report of a seal is lost.

@@ -4,12 +4,15 @@
 mod fault_plan;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{Api, Client, ResourceExt};
 use scalequest_crds::digest::sha256_hex;
-use scalequest_crds::protocol::exit_codes::worker::{DONE, SHARD_FAILED_PERMANENTLY, STOPPED};
+use scalequest_crds::protocol::exit_codes::worker::{
+    DONE, SHARD_FAILED_PERMANENTLY, STOPPED, of_cause,
+};
 use scalequest_crds::protocol::preflight::{FileFacts, ModelFacts, PreflightReport, parts};
 use scalequest_crds::protocol::report::{Counts, Outcome, StageReport};
 use scalequest_crds::protocol::task::StageTask;
@@ -32,6 +35,7 @@ pub struct SimulatedStore {
     asked: Mutex<BTreeMap<(String, i64), usize>>,
     /// Workspaces that hold something.
     used: Mutex<BTreeSet<String>>,
+    outage_is_over: AtomicBool,
 }
 
 impl Namespace {
@@ -52,6 +56,11 @@ impl SimulatedStore {
             fault_plan,
             ..SimulatedStore::default()
         }
+    }
+
+    /// Ends the outage of the fault plan.
+    pub fn end_outage(&self) {
+        self.outage_is_over.store(true, Ordering::Relaxed);
     }
 
     /// How often each shard was made, by content key and index.
@@ -77,6 +86,14 @@ impl SimulatedStore {
                 let has_waited = self.fault_plan.pause(&task, &name, &self.done).await;
                 if has_waited && !is_at_work(client, pod).await {
                     return None;
+                }
+                let outage = self.fault_plan.outage(&task);
+                let is_over = self.outage_is_over.load(Ordering::Relaxed);
+                if let Some(cause) = outage.filter(|_| purpose == "run" && !is_over) {
+                    let message = format!("the world refuses stage {}", task.id.stage);
+                    let outcome = Outcome::Transient { cause, message };
+                    let failed = report(&task, Some(index), 0, outcome);
+                    return Some(Ending::new(of_cause(cause), failed.to_bounded_json()));
                 }
                 if purpose == "run" && self.fault_plan.fails(&task, index) {
                     let message = format!("row of shard {index} cannot be read");
