@@ -1,5 +1,5 @@
 //! Condition types of a SynthesisRun and the closed set of their reasons. A reason is for machines, the message beside it for users.
-//! Complete and Failed are terminal and exclude each other; a run that a limit ended early is neither.
+//! Complete is terminal; Failed is left by an edit or by the annotation `scalequest.dev/retry`; a run that a limit ended early is neither.
 
 /// The spec is valid and its defaults are recorded. False: it is invalid, the message lists every error.
 pub const ACCEPTED: &str = "Accepted";

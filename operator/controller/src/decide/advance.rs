@@ -46,6 +46,15 @@ pub(super) fn advance(
     live: Result<ValidRun, Vec<FieldError>>,
 ) -> Actions {
     let mut degradations = amend(input, &mut record, live);
+    let token = record_results::retry_token(input, &record);
+    record.leave_failure(&token, |key| {
+        let jobs = input.owned.jobs.iter();
+        let attempts = jobs.filter(|job| job.identity.key == key);
+        attempts
+            .map(|job| job.identity.attempt + 1)
+            .max()
+            .unwrap_or(0)
+    });
     let run = SynthesisRun::new(&record.name, record.spec.clone());
     let run = match validate(&run, Environment::Cluster) {
         Ok(run) => run,

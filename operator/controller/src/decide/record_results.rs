@@ -1,11 +1,13 @@
 //! Records the results of Jobs: seals, failed shards, corrupt inputs, failures. Each is recorded once, however often it is observed.
 
+use kube::ResourceExt;
 use scalequest_crds::protocol::task::StageTask;
 
 use super::stage_jobs::{NextAction, StageJobs};
 use super::{ReconcileInput, usage};
+use crate::names::RETRY;
 use scalequest_core::plan::Plan;
-use scalequest_core::record::{Failure, RunRecord, StageFailure};
+use scalequest_core::record::{Failure, RetryToken, RunRecord, StageFailure};
 use scalequest_core::retry::MAX_CORRUPTIONS;
 use scalequest_core::stage_machine::CorruptInput;
 use scalequest_core::validate::ValidRun;
@@ -40,7 +42,7 @@ fn record_stage_result(
                 known.any(|known| known.computed && known.key == task.key && known.id == task.id);
             match record.seal(task, &report, !computed && !stage.has_run()) {
                 Ok(()) => drop(record.mark_repaired(&task.key)),
-                Err(error) => fail(record, task, Failure::stage(error.to_string())),
+                Err(error) => fail(input, record, task, Failure::stage(error.to_string())),
             }
         }
         NextAction::ShardsFailed { job, shards } => {
@@ -64,18 +66,36 @@ fn record_stage_result(
             record.restart_from(&task.key, stage.next_attempt());
             let times = record.mark_corrupted(&key, next);
             if times.is_none_or(|times| i64::from(times) > i64::from(MAX_CORRUPTIONS)) {
-                fail(record, task, Failure::corrupt_input(corrupted, &message));
+                fail(
+                    input,
+                    record,
+                    task,
+                    Failure::corrupt_input(corrupted, &message),
+                );
             }
         }
-        NextAction::Failed(failure) => fail(record, task, failure),
+        NextAction::Failed(failure) => fail(input, record, task, failure),
     }
     true
 }
 
-fn fail(record: &mut RunRecord, task: &StageTask, failure: Failure) {
+/// What a user can do after a permanent failure.
+const ADVICE: &str = "to try again, edit pods, stores, modelCache, serviceAccountName, priorityClassName or failurePolicy, or change the annotation scalequest.dev/retry; what else must change needs a run of another name on the same workspace, which reuses the finished stages";
+
+fn fail(input: &ReconcileInput<'_>, record: &mut RunRecord, task: &StageTask, failure: Failure) {
+    let Failure { reason, message } = failure;
     record.fail(&StageFailure {
         key: task.key.clone(),
         name: task.id.to_string(),
-        failure,
+        failure: Failure {
+            reason,
+            message: format!("{message}; {ADVICE}"),
+        },
+        retry: retry_token(input, record),
     });
+}
+
+/// Returns what leaves a permanent failure when it changes.
+pub(super) fn retry_token(input: &ReconcileInput<'_>, record: &RunRecord) -> RetryToken {
+    RetryToken::of(&record.spec, input.run.annotations().get(RETRY))
 }

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::validate::ValidRun;
 
 pub use corruption::CorruptionRecord;
-pub use failure::{Failure, StageFailure};
+pub use failure::{Failure, RetryToken, StageFailure};
 pub use seal::RecordError;
 pub use size::RECORD_MAX_BYTES;
 pub use usage::CountedUsage;

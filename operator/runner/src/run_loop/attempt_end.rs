@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use scalequest_core::record::{Failure, StageFailure};
+use scalequest_core::record::{Failure, RetryToken, StageFailure};
 use scalequest_core::retry::MAX_CORRUPTIONS;
 use scalequest_core::stage_machine::{
     AttemptEnd, Blocked, CorruptInput, FailureClass, Transition, WorkItem,
@@ -109,6 +109,7 @@ impl RunLoop {
             key: task.key.clone(),
             name: task.id.to_string(),
             failure,
+            retry: RetryToken::default(),
         });
     }
 

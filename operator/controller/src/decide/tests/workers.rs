@@ -8,7 +8,7 @@ use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::fake_cluster::{FakeCluster, run};
 use super::{assert_same, completed, outcome};
-use crate::names::Purpose;
+use crate::names::{Purpose, RETRY};
 use crate::observe::pod::TerminationMessage;
 
 #[test]
@@ -46,6 +46,41 @@ fn failed_shards_follow_failure_policy() {
         (cluster.condition("Failed"), cluster.condition("Complete")),
         ("True".into(), "False".into())
     );
+}
+
+#[test]
+fn edit_or_annotation_leaves_failure() {
+    let mut whole = FakeCluster::new(run("  failurePolicy: {maxFailedShardsPercent: 5}"));
+    let reference = outcome(completed(&mut whole));
+    let failed = || {
+        let mut cluster = FakeCluster::new(run("  failurePolicy: {maxFailedShardsPercent: 5}"));
+        cluster.poison.insert(Stage::Respond, BTreeSet::from([0]));
+        cluster.until("the failure", |cluster| {
+            cluster.condition("Failed") == "True"
+        });
+        let made = cluster.made.len();
+        for _ in 0..3 {
+            let actions = cluster.decide();
+            cluster.apply(&actions, usize::MAX);
+            cluster.work();
+        }
+        assert_eq!(cluster.made.len(), made, "a failed run starts nothing");
+        cluster
+    };
+    // The rows were corrected, and a user says so.
+    let mut cluster = failed();
+    cluster.poison.clear();
+    let annotations = cluster.run.metadata.annotations.get_or_insert_default();
+    annotations.insert(RETRY.into(), "1".into());
+    let record = completed(&mut cluster);
+    assert_eq!(record.failed_shards_total, 0);
+    assert_same(&outcome(record), &reference, "after the annotation");
+    // The failed shard is accepted.
+    let mut cluster = failed();
+    let policy = cluster.run.spec.failure_policy.as_mut().unwrap();
+    policy.max_failed_shards_percent = Some(100);
+    let record = completed(&mut cluster);
+    assert!(record.failed_shards_total >= 1 && record.failed.is_none());
 }
 
 #[test]

@@ -219,6 +219,7 @@ fn permanent_stage_failure_fails_run() {
             reason: reason::STAGE_FAILED,
             message: "no tensor x".into(),
         },
+        retry: Default::default(),
     }];
     let plan = plan(
         &run,
