@@ -371,10 +371,10 @@ fn raised_budget_resumes_the_run() {
     let env = TestEnv::new();
     let run = |hours: f64| {
         TinyRun::small("budget")
-            .set("/spec/target", json!({"examples": 60, "maxWaves": 20}))
+            .set("/spec/target", json!({"examples": 1000, "maxWaves": 20}))
             .set("/spec/budget", json!({"gpuHours": hours}))
     };
-    // A third of a second of work.
+    // A third of a second of work, of some seconds.
     run(0.0001).write(&env);
     let finished = env
         .run()
