@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, CustomResourceExt};
+use scalequest_core::parse::check_schema;
 use scalequest_crds::v1alpha1::SynthesisRun;
 use scalequest_tests::kubernetes::product::run_resource;
 use scalequest_tests::kubernetes::{Cluster, Namespace};
@@ -311,6 +312,40 @@ fn rules(schema: &Value, found: &mut BTreeSet<String>) {
         }
         Value::Array(items) => items.iter().for_each(|item| rules(item, found)),
         _ => {}
+    }
+}
+
+/// What the API server and the local command refuse alike, and what both take.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make test-cluster"]
+async fn quantities_are_checked_as_locally() {
+    let space = Cluster::shared().namespace("quantities").await;
+    for (quantity, is_valid) in [
+        (json!(0), true),
+        (json!(17_179_869_184_u64), true),
+        (json!(1_u64 << 53), true),
+        (json!("16Gi"), true),
+        (json!("500m"), true),
+        (json!(".5"), true),
+        (json!("1e3"), true),
+        (json!(-1), false),
+        (json!((1_u64 << 53) + 2), false),
+        (json!(0.5), false),
+        (json!("-1"), false),
+        (json!("1e100"), false),
+        (json!("16 Gi"), false),
+        (json!("1".repeat(33)), false),
+        (json!(true), false),
+        (json!(["16Gi"]), false),
+    ] {
+        let limits = json!({"limits": {"memory": quantity}});
+        let pods = json!([{"name": "p", "stages": ["Judge"], "resources": limits}]);
+        let mut manifest = run();
+        manifest["spec"]["pods"] = pods;
+        let local = check_schema(&manifest);
+        assert_eq!(local.is_empty(), is_valid, "{quantity}: {local:?}");
+        let remote = answer(&space, manifest).await;
+        assert_eq!(remote.is_ok(), is_valid, "{quantity}: {remote:?}");
     }
 }
 

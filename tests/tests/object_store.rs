@@ -6,7 +6,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use scalequest_tests::harness::certificate::Certificate;
-use scalequest_tests::harness::dataset::published;
+use scalequest_tests::harness::dataset::{Dataset, published};
 use scalequest_tests::harness::object_server::{ObjectServer, find_program};
 use scalequest_tests::harness::processes::{signal, wait_until, workers_below};
 use scalequest_tests::harness::{Finished, FinishedRun, TestEnv, TinyRun};
@@ -55,6 +55,28 @@ fn start(env: &TestEnv, server: &ObjectServer) -> Child {
         .expect("scalequest starts")
 }
 
+/// The dataset of the run without a store.
+fn made_in_directories() -> Dataset {
+    let whole = TestEnv::new();
+    in_directories().write(&whole);
+    whole.run().exits_with(0);
+    FinishedRun::read(whole.path(), "stored").dataset()
+}
+
+/// Waits until a worker of `stage` runs.
+fn await_worker(env: &TestEnv, stage: &str) {
+    let name = format!("/{stage}-");
+    wait_until(stage, TIMEOUT, || {
+        let mut workers = workers_below(env.path()).into_iter();
+        workers.find(|worker| {
+            worker
+                .arguments
+                .iter()
+                .any(|argument| argument.contains(&name))
+        })
+    });
+}
+
 #[track_caller]
 fn ends_well(env: &TestEnv, mut runner: Child) {
     let status = wait_until("the end of the run", TIMEOUT, || {
@@ -69,10 +91,7 @@ fn object_store_run_matches_directories() {
     let Some(program) = server_program() else {
         return;
     };
-    let whole = TestEnv::new();
-    in_directories().write(&whole);
-    whole.run().exits_with(0);
-    let whole = FinishedRun::read(whole.path(), "stored").dataset();
+    let whole = made_in_directories();
 
     let quiet = TestEnv::new();
     let server = ObjectServer::start(
@@ -96,21 +115,10 @@ fn object_store_run_matches_directories() {
     in_a_store().write(&troubled);
     let mut runner = start(&troubled, &server);
     for stage in ["qft", "label", "generate"] {
-        wait_until(stage, TIMEOUT, || {
-            workers_below(troubled.path()).into_iter().find(|worker| {
-                worker
-                    .arguments
-                    .iter()
-                    .any(|a| a.contains(&format!("/{stage}-")))
-            })
-        });
+        await_worker(&troubled, stage);
         server.restart(Duration::from_millis(1500));
     }
-    wait_until("respond", TIMEOUT, || {
-        workers_below(troubled.path())
-            .into_iter()
-            .find(|worker| worker.arguments.iter().any(|a| a.contains("/respond-")))
-    });
+    await_worker(&troubled, "respond");
     signal(runner.id(), "KILL");
     let _ = runner.wait();
     runner = start(&troubled, &server);
@@ -123,10 +131,7 @@ fn revoked_key_ends_no_run() {
     let Some(program) = server_program() else {
         return;
     };
-    let whole = TestEnv::new();
-    in_directories().write(&whole);
-    whole.run().exits_with(0);
-    let whole = FinishedRun::read(whole.path(), "stored").dataset();
+    let whole = made_in_directories();
 
     let env = TestEnv::new();
     let root = env.path().join("server");
@@ -134,12 +139,7 @@ fn revoked_key_ends_no_run() {
     in_a_store().write(&env);
     for stage in ["qft", "generate", "publish"] {
         let mut runner = start(&env, &server);
-        wait_until(stage, TIMEOUT, || {
-            workers_below(env.path()).into_iter().find(|worker| {
-                let mut arguments = worker.arguments.iter();
-                arguments.any(|argument| argument.contains(&format!("/{stage}-")))
-            })
-        });
+        await_worker(&env, stage);
         server.revoke_key();
         let status = wait_until("the end of the run", TIMEOUT, || {
             runner.try_wait().expect("a child")

@@ -6,7 +6,7 @@ pub mod worker {
 
     /// The task is done and its report is written.
     pub const DONE: i32 = 0;
-    /// Non-retryable failure of the task (bad parameters, missing or unsuitable model): the stage fails.
+    /// Non-retryable failure of the task (bad parameters, an unsuitable model): the stage fails.
     pub const TASK_FAILED_PERMANENTLY: i32 = 64;
     /// Non-retryable failure of the shard: it is marked as failed, the others continue.
     pub const SHARD_FAILED_PERMANENTLY: i32 = 65;
