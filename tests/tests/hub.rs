@@ -269,7 +269,7 @@ fn unreachable_hub_gives_advice() {
     let (env, hub) = (TestEnv::new(), chat_hub());
     let nowhere = settings(&env, &hub, &[("HF_ENDPOINT", "http://127.0.0.1:9")]);
     let error = get(&nowhere).unwrap_err();
-    assert!(matches!(error, FetchError::Transient { .. }));
+    assert!(matches!(error, FetchError::Unavailable(_)));
     let said = error.to_string();
     for word in [
         &hub_uri(CHAT, REVISION, None),

@@ -123,7 +123,7 @@ impl Cache {
                 }
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(error)) => {
-                    return Err(FetchError::unavailable(format!(
+                    return Err(FetchError::defective(format!(
                         "cannot lock {}: {error}: set SCALEQUEST_CACHE to a folder on a file system that supports locks",
                         path.display()
                     )));
@@ -134,7 +134,7 @@ impl Cache {
                 (downloaded, since) = (now, Instant::now());
             }
             if since.elapsed() > timeouts.retry {
-                return Err(FetchError::unavailable(format!(
+                return Err(FetchError::Unavailable(format!(
                     "{name}: another process has locked {} and downloaded nothing for {} s: end it, then run the same again",
                     path.display(),
                     timeouts.retry.as_secs()

@@ -115,11 +115,11 @@ impl Download<'_> {
                 }
                 Err(AttemptError::Permanent(error)) => return Err(error),
                 Err(AttemptError::Transient { message, .. }) => {
-                    return Err(FetchError::unavailable(message));
+                    return Err(FetchError::Unavailable(message));
                 }
             }
         }
-        Err(FetchError::unavailable(format!(
+        Err(FetchError::defective(format!(
             "{}: {corruption}, {MAX_DOWNLOADS} times in a row: the server or a proxy corrupts the file or has another one",
             self.name
         )))

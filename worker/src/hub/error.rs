@@ -16,7 +16,10 @@ pub enum FetchError {
     /// No retry helps: the location is invalid, or the files are not a model.
     #[error("{0}")]
     Permanent(String),
-    /// A hub, a store, a disk or an account failed it: a retry succeeds once that is corrected.
+    /// The server gave no response before the retry budget was exhausted.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Any other failure of a hub, a store, a disk or an account: a retry succeeds once that is corrected.
     #[error("{message}")]
     Transient {
         /// What.
@@ -32,8 +35,8 @@ impl FetchError {
         FetchError::Transient { cause, message }
     }
 
-    /// Creates the error of a hub, a store or a disk that does not answer, or answers with an error.
-    pub(super) fn unavailable(message: String) -> Self {
+    /// Creates the error of a hub, a store or a disk that answers, but wrongly.
+    pub(super) fn defective(message: String) -> Self {
         FetchError::transient(Cause::StoreUnavailable, message)
     }
 
@@ -56,7 +59,7 @@ impl FetchError {
                     path.display()
                 ),
             ),
-            _ => FetchError::unavailable(format!("cannot {doing} {}: {error}", path.display())),
+            _ => FetchError::defective(format!("cannot {doing} {}: {error}", path.display())),
         }
     }
 }
@@ -65,6 +68,7 @@ impl From<StoreError> for FetchError {
     fn from(error: StoreError) -> Self {
         let message = error.to_string();
         match error.cause() {
+            Some(Cause::StoreUnavailable) => FetchError::Unavailable(message),
             Some(cause) => FetchError::transient(cause, message),
             None => FetchError::Permanent(message),
         }

@@ -25,7 +25,6 @@ mod space;
 
 mod download;
 
-use scalequest_crds::protocol::cause::Cause;
 use std::path::{Path, PathBuf};
 
 use scalequest_crds::protocol::task::{HubFiles, ModelLocation};
@@ -110,10 +109,7 @@ pub fn fetch_current(
     match (cached(location, settings), location) {
         (Some(path), ModelLocation::Uri(_)) => {
             match fetch_uncached(model, location, settings, progress) {
-                Err(FetchError::Transient {
-                    cause: Cause::StoreUnavailable,
-                    message,
-                }) => {
+                Err(FetchError::Unavailable(message)) => {
                     tracing::warn!("{message}; using the cached model");
                     Ok(path)
                 }

@@ -73,7 +73,7 @@ impl RetryBudget {
     ) -> Result<(), FetchError> {
         let (message, retry_after) = match error {
             AttemptError::Permanent(error) => return Err(error),
-            AttemptError::Corrupt(message) => return Err(FetchError::unavailable(message)),
+            AttemptError::Corrupt(message) => return Err(FetchError::defective(message)),
             AttemptError::Transient {
                 message,
                 retry_after,
@@ -87,7 +87,7 @@ impl RetryBudget {
         let pause = retry_after.unwrap_or_else(|| backoff(self.attempts));
         let unanswered = !self.answered && self.attempts >= MAX_UNANSWERED;
         if unanswered || self.last_progress.elapsed() + pause > self.timeout {
-            return Err(FetchError::unavailable(format!(
+            return Err(FetchError::Unavailable(format!(
                 "{what}: {message} (after {} attempts): check the network, HTTPS_PROXY and HF_ENDPOINT, then run the same again; the download resumes",
                 self.attempts
             )));
@@ -147,7 +147,7 @@ mod tests {
         let error = budget
             .wait_for_retry("it", transient(false), &PROGRESS)
             .unwrap_err();
-        assert!(matches!(error, FetchError::Transient { .. }));
+        assert!(matches!(error, FetchError::Unavailable(_)));
         let mut budget = RetryBudget::new(timeouts);
         for _ in 0..MAX_UNANSWERED * 4 {
             budget

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use scalequest_crds::protocol::cause::Cause;
 use scalequest_crds::protocol::task::{ModelLocation, ModelUse};
 use scalequest_engine::model::{Checkpoint, ModelError};
 
@@ -107,6 +108,10 @@ fn download(shard: &Shard<'_>, model: &ModelUse, fetch: Fetch) -> Result<PathBuf
         match error {
             FetchError::Stopped => StageError::Stopped,
             FetchError::Permanent(_) => StageError::Permanent(message),
+            FetchError::Unavailable(_) => StageError::Transient {
+                cause: Cause::StoreUnavailable,
+                message,
+            },
             FetchError::Transient { cause, .. } => StageError::Transient { cause, message },
         }
     })

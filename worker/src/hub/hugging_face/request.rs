@@ -37,7 +37,7 @@ impl Client {
         timeouts: Timeouts,
     ) -> Result<Self, FetchError> {
         let fail = |error: &dyn std::fmt::Display| {
-            FetchError::unavailable(format!("cannot create a client for the hub: {error}"))
+            FetchError::defective(format!("cannot create a client for the hub: {error}"))
         };
         install_tls_provider();
         // Redirects are followed here, since they must not carry the token.
@@ -107,7 +107,7 @@ impl Client {
             });
             url = next.ok_or_else(|| {
                 let from = url.origin().ascii_serialization();
-                FetchError::unavailable(format!(
+                FetchError::defective(format!(
                     "{from} redirects to an invalid URL, or from https to http"
                 ))
             })?;
