@@ -62,7 +62,12 @@ fn describe(outcome: &RunOutcome) -> (i32, &'static str, String) {
             );
             (exit_codes::FAILED, "failed", message)
         }
-        RunOutcome::Aborted(why) => (exit_codes::FAILED, "failed", format!("error: {why}")),
+        RunOutcome::Aborted(why) => {
+            let message = format!(
+                "error: {why}\nnothing is lost: fix the cause, then run the same command again to resume"
+            );
+            (exit_codes::FAILED, "failed", message)
+        }
         RunOutcome::Interrupted => {
             let message =
                 "interrupted; finished work is kept: run the same command again to resume";

@@ -91,10 +91,8 @@ impl RunLoop {
                 }
             }
             Transition::Blocked(Blocked { message, .. }) => {
-                self.abort_reason.get_or_insert(format!(
-                    "{}: {message}; nothing is lost: fix that, then run the same command again to resume",
-                    worker.task.id
-                ));
+                self.abort_reason
+                    .get_or_insert(format!("{}: {message}", worker.task.id));
             }
             Transition::FoundMissing(total) => self.found_missing(index, total),
             Transition::InputCorrupted(corrupt) => self.corrupt_input(index, corrupt),
@@ -188,7 +186,7 @@ impl RunLoop {
             return false;
         };
         self.abort_reason.get_or_insert(format!(
-            "cannot write to {}: {error}; nothing is lost: free some space, then run the same command again to resume",
+            "cannot write to {}: {error}",
             self.session.directory.display()
         ));
         true

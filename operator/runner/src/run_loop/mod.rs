@@ -44,7 +44,7 @@ pub enum RunOutcome {
     Interrupted,
     /// It is suspended; why.
     Suspended(String),
-    /// It cannot continue on this machine; for users.
+    /// It cannot continue on this machine until a cause outside of it is gone; what failed, for users.
     Aborted(String),
 }
 
@@ -244,7 +244,7 @@ impl RunLoop {
     fn save(&self) -> Result<(), String> {
         record_file::save(&self.session.directory, &self.session.record).map_err(|error| {
             format!(
-                "cannot write the run record in {}: {error}; nothing is lost: fix that (a full disk?), then run the same command again to resume",
+                "cannot write the run record in {}: {error}",
                 self.session.directory.display()
             )
         })

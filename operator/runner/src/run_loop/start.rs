@@ -227,12 +227,8 @@ impl RunLoop {
         if std::fs::read(&path).is_ok_and(|there| there == json) {
             return Ok(path);
         }
-        replace_file(&path, &json).map_err(|error| {
-            format!(
-                "cannot write {}: {error}; fix that, then run the same command again to resume",
-                path.display()
-            )
-        })?;
+        replace_file(&path, &json)
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         Ok(path)
     }
 }
