@@ -13,7 +13,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+cuda");
 #[cfg(not(feature = "cuda"))]
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Executes one stage task of a synthesis run, seals a stage, or runs the preflight checks on a spec.
+/// Executes one stage task of a synthesis run, seals or probes a stage, or runs the preflight checks on a spec.
 ///
 /// The operator writes the task and reads the report; users run `scalequest`. Exit codes: 0 done, 64 the task failed
 /// permanently, 65 this shard failed permanently, 69 something outside of the task failed it (74: a full disk),
@@ -121,6 +121,18 @@ pub enum Command {
         /// Path of the model for the server: a folder, or a GGUF file
         #[arg(long, value_name = "PATH")]
         at: PathBuf,
+        /// File to write the report to; written on failure too
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+    },
+    /// Check whether a stage could run now, without computing: its stores, files, endpoint and disks; exit codes as for run
+    ///
+    /// Reads the beginning of the stage's inputs, question files and model files, sends one request to a model's endpoint, and writes and
+    /// deletes 16 MiB where the stage writes. Needs no accelerator.
+    Probe {
+        /// File with the stage task
+        #[arg(long, value_name = "FILE")]
+        task: PathBuf,
         /// File to write the report to; written on failure too
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,

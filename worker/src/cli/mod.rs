@@ -107,6 +107,17 @@ pub fn main() -> ExitCode {
                 &reporter,
             )
         }
+        Command::Probe { task, report } => {
+            let (cancellation, reporter) = (signals::listen(false), reporter(None));
+            execute(
+                &task,
+                TaskAction::Probe,
+                false,
+                report.as_deref(),
+                cancellation,
+                &reporter,
+            )
+        }
         Command::Bench {
             model,
             dtype,

@@ -1,4 +1,4 @@
-//! `run`, `seal` and `prepare-model`: reads the task, executes an action of it, and turns the result (panics included) into a report and an
+//! `run`, `seal`, `prepare-model` and `probe`: reads the task, executes an action of it, and turns the result (panics included) into a report and an
 //! exit code.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +15,7 @@ use scalequest_crds::v1alpha1::Stage;
 use super::{RETRYABLE_FAILURE, report};
 use crate::stages::{
     CancellationToken, ProgressReporter, StageError, StageResult, mark_failed, prepare_model,
-    run_task, seal_if_complete, seal_task,
+    probe, run_task, seal_if_complete, seal_task,
 };
 
 /// Exit code of a panic: a bug, retried like any failure of unknown cause.
@@ -32,6 +32,8 @@ pub enum TaskAction<'a> {
     Seal,
     /// Prepare the stage's model at a path for a server.
     PrepareModel(&'a Path),
+    /// Probe what the stage needs.
+    Probe,
 }
 
 /// Executes `action` of the task in `file` and returns the exit code. `seals`: seal the stage too if all its shards are
@@ -53,6 +55,7 @@ pub fn execute(
                 TaskAction::MarkFailed(shard) => mark_failed(&task, shard, &cancellation, reporter),
                 TaskAction::Seal => seal_task(&task, &cancellation),
                 TaskAction::PrepareModel(at) => prepare_model(&task, at, &cancellation, reporter),
+                TaskAction::Probe => probe(&task, &cancellation, reporter),
             };
             let execute_and_seal = || {
                 let result = execute()?;
@@ -77,14 +80,18 @@ pub fn execute(
     };
     // A seal belongs to the stage, also if a shard's worker made it.
     let shard = match (action, &result.outcome) {
-        (TaskAction::Seal | TaskAction::PrepareModel(_), _) | (_, Outcome::Sealed { .. }) => None,
+        (TaskAction::Seal | TaskAction::PrepareModel(_) | TaskAction::Probe, _)
+        | (_, Outcome::Sealed { .. }) => None,
         (TaskAction::RunShard(shard) | TaskAction::MarkFailed(shard), _) => Some(shard),
     };
     // A task that cannot be read has neither stage nor key; a report needs both.
     let (stage, key) = task.map_or((Stage::Publish, String::new()), |task| {
         (task.id.stage, task.key)
     });
-    log_outcome(&result.outcome);
+    match (action, &result.outcome) {
+        (TaskAction::Probe, Outcome::Done { .. }) => tracing::info!("the stage can start"),
+        (_, outcome) => log_outcome(outcome),
+    }
     let Some(path) = report_file else { return exit };
     let StageResult {
         outcome,

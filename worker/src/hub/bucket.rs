@@ -88,8 +88,10 @@ impl Origin for Bucket {
         Ok(files)
     }
 
-    /// Does nothing: credentials that may list and stat can nearly always read, and the first read fails otherwise.
-    fn probe(&self, _: &RemoteFile, _: &ProgressCallback<'_>) -> Result<(), FetchError> {
+    fn probe(&self, file: &RemoteFile, _: &ProgressCallback<'_>) -> Result<(), FetchError> {
+        if file.bytes > 0 {
+            self.probe_store.read_range(&file.name, 0..1, None)?;
+        }
         Ok(())
     }
 

@@ -190,7 +190,8 @@ impl Cache {
         Ok(entry(&complete, downloaded.gguf.as_deref()))
     }
 
-    fn partial(&self, folder: &str) -> PathBuf {
+    /// Returns the path of the folder to which a model is downloaded.
+    pub(super) fn partial(&self, folder: &str) -> PathBuf {
         self.root.join(format!("{folder}.part"))
     }
 }

@@ -41,6 +41,8 @@ use hugging_face::Hub;
 use retry::AttemptError;
 use select::{FileSet, Selection, indexed_weights, select};
 
+use crate::storage::store::{DISK_PROBE_BYTES, Store};
+
 /// What a download calls back, from several threads.
 pub struct ProgressCallback<'a> {
     /// Reports the activity with the bytes done and in total; the total is 0 if it is unknown.
@@ -142,7 +144,40 @@ pub fn probe(
     progress: &ProgressCallback<'_>,
 ) -> Result<u64, FetchError> {
     let remote = open(model, location, settings)?;
-    let (listing, selection) = list(&remote, progress)?;
+    let (_, files) = probe_remote(&remote, progress)?;
+    Ok(total_bytes(&files))
+}
+
+/// Probes whether [`fetch`] would succeed: returns the path of a cached model; otherwise checks, like [`probe`], whether the model may be
+/// read, and whether the cache is writable and has space for it.
+///
+/// # Errors
+/// As [`fetch`]; what is written is removed.
+pub fn probe_fetch(
+    model: &str,
+    location: &ModelLocation,
+    settings: &Settings,
+    progress: &ProgressCallback<'_>,
+) -> Result<Option<PathBuf>, FetchError> {
+    if let Some(path) = cached(location, settings) {
+        return Ok(Some(path));
+    }
+    let remote = open(model, location, settings)?;
+    let (listing, files) = probe_remote(&remote, progress)?;
+    let cache = Store::open(&settings.cache.display().to_string())?;
+    cache.check_writable("", DISK_PROBE_BYTES)?;
+    let partial = Cache::new(&settings.cache).partial(&folder(&remote, &listing));
+    space::check(&remote.name, &files, &partial)?;
+    Ok(None)
+}
+
+/// Lists the files of a model and checks that one of them may be read. Returns the listing and, as far as it is known, which of them are
+/// fetched.
+fn probe_remote(
+    remote: &RemoteModel,
+    progress: &ProgressCallback<'_>,
+) -> Result<(Vec<RemoteFile>, Vec<RemoteFile>), FetchError> {
+    let (listing, selection) = list(remote, progress)?;
     let files = match &selection {
         Selection::Complete(set) => set.files.clone(),
         // The index is not read here; nearly always it names all of them.
@@ -155,7 +190,18 @@ pub fn probe(
     if let Some(smallest) = files.iter().min_by_key(|file| file.bytes) {
         remote.origin.probe(smallest, progress)?;
     }
-    Ok(total_bytes(&files))
+    Ok((listing, files))
+}
+
+/// Returns the folder of a model in the cache.
+fn folder(remote: &RemoteModel, listing: &[RemoteFile]) -> String {
+    match remote.is_mutable {
+        true => {
+            let identity = file::fingerprint(&remote.name, listing);
+            cache::folder_name("uri", &remote.name, &identity)
+        }
+        false => cache::folder_name("hub", &remote.name, &remote.name),
+    }
 }
 
 fn fetch_uncached(
@@ -169,16 +215,12 @@ fn fetch_uncached(
     if remote.is_mutable {
         let listed = list(&remote, progress)?;
         let location = uri_name(&remote.name);
-        let folder = cache::folder_name(
-            "uri",
-            &remote.name,
-            &file::fingerprint(&remote.name, &listed.0),
-        );
+        let folder = folder(&remote, &listed.0);
         let path = fill(&remote, &cache, &folder, Some(listed), settings, progress)?;
         cache.set_latest(&location, &folder)?;
         return Ok(path);
     }
-    let folder = cache::folder_name("hub", &remote.name, &remote.name);
+    let folder = folder(&remote, &[]);
     fill(&remote, &cache, &folder, None, settings, progress)
 }
 

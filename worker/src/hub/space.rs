@@ -10,7 +10,7 @@ use super::file::{RemoteFile, total_bytes};
 /// Bytes that stay free on the disk, for other programs.
 const RESERVED: u64 = 64 << 20;
 
-/// Checks that the missing bytes of `files` fit on the disk of the folder `partial`.
+/// Checks that the missing bytes of `files` fit on the disk of the folder `partial`, which need not exist yet.
 ///
 /// # Errors
 /// [`Cause::DiskFull`] if they do not.
@@ -20,7 +20,8 @@ pub(super) fn check(name: &str, files: &[RemoteFile], partial: &Path) -> Result<
         .map(|file| downloaded_bytes(file, partial))
         .sum();
     let needed = total_bytes(files).saturating_sub(downloaded);
-    let disk = rustix::fs::statvfs(partial)
+    let existing = partial.ancestors().find(|folder| folder.exists());
+    let disk = rustix::fs::statvfs(existing.unwrap_or(partial))
         .map_err(|error| FetchError::from_io("query the disk of", partial, error.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     match needed > 0 && needed.saturating_add(RESERVED) > free {

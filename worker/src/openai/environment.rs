@@ -13,6 +13,19 @@ const DEFAULT_KEY_VARIABLE: &str = "OPENAI_API_KEY";
 /// # Errors
 /// The URL or the key is invalid.
 pub fn open(name: &str, base_url: &str, model: &str) -> Result<(Endpoint, Runtime), EndpointError> {
+    open_with(name, base_url, model, Timeouts::from_env())
+}
+
+/// Like [`open`], with other timeouts than those of the environment.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(
+    name: &str,
+    base_url: &str,
+    model: &str,
+    timeouts: Timeouts,
+) -> Result<(Endpoint, Runtime), EndpointError> {
     let own = key_variable(name);
     let read = |variable: &str| {
         std::env::var(variable)
@@ -23,7 +36,7 @@ pub fn open(name: &str, base_url: &str, model: &str) -> Result<(Endpoint, Runtim
         (None, Some(key)) => (Some(key), DEFAULT_KEY_VARIABLE.to_owned()),
         (key, _) => (key, own),
     };
-    let endpoint = Endpoint::new(base_url, model, key, &variable, Timeouts::from_env())?;
+    let endpoint = Endpoint::new(base_url, model, key, &variable, timeouts)?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("endpoint")

@@ -20,7 +20,7 @@ mod attempt_error;
 mod managed_server;
 
 pub use endpoint::{Endpoint, Timeouts};
-pub use environment::open;
+pub use environment::{open, open_with};
 pub use managed_server::ManagedServer;
 pub use reply::{Reply, TokenLogprob};
 pub use request_all::IndexedReply;

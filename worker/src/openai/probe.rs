@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
 use super::reply::ReplyError;
 use super::wire::{Request, TokenLimitField, parse_reply};
@@ -58,6 +59,20 @@ impl Endpoint {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         })
+    }
+
+    /// Probes whether the endpoint replies to `request`: whether the key, the account's quota and the model's permissions suffice. A
+    /// rejection of this one request is a reply.
+    ///
+    /// # Errors
+    /// As for the requests of a stage.
+    pub fn probe_request(&self, runtime: &Runtime, request: &Request) -> Result<(), EndpointError> {
+        let (_stop, stopped) = watch::channel(false);
+        let reply = runtime.block_on(self.request(request, stopped))?;
+        if let Err(rejection) = reply {
+            tracing::warn!(?rejection, "the endpoint rejects the request of the probe");
+        }
+        Ok(())
     }
 
     /// Probes whether the endpoint returns the value of the model's scalar head, by a request for one: vLLM does so for a reward model, and

@@ -91,6 +91,19 @@ pub fn publish(
     )
 }
 
+/// Checks that the dataset `name` may be published to `output`, without writing: `output` can be listed, and is empty or holds an
+/// earlier publication of that dataset.
+///
+/// # Errors
+/// [`PublishError::Output`] or [`PublishError::Foreign`], as [`publish()`].
+pub fn check_output(name: &str, output: &Store) -> Result<(), PublishError> {
+    Output::new(output, &|| false).previous(name, &[CARD, REPORT, SPEC])?;
+    for directory in table::DIRECTORIES {
+        output.list(directory)?;
+    }
+    Ok(())
+}
+
 fn publish_as(
     layout: Layout,
     task: &StageTask,

@@ -37,6 +37,8 @@ pub mod seal_if_complete;
 
 pub mod prepare_model;
 
+pub mod probe;
+
 pub mod row_stage;
 
 pub mod prompt_stage;
@@ -75,6 +77,7 @@ pub use cancellation::CancellationToken;
 pub use error::StageError;
 pub use mark_failed::mark_failed;
 pub use prepare_model::prepare_model;
+pub use probe::probe;
 pub use progress_reporter::ProgressReporter;
 pub use run_task::run_task;
 pub use seal_if_complete::seal_if_complete;

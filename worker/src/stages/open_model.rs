@@ -103,29 +103,33 @@ fn download(shard: &Shard<'_>, model: &ModelUse, fetch: Fetch) -> Result<PathBuf
         &Settings::from_env(),
         &progress,
     );
-    path.map_err(|error| {
-        let message = format!("model `{}`: {error}", model.name);
-        match error {
-            FetchError::Stopped => StageError::Stopped,
-            FetchError::Permanent(_) => StageError::Permanent(message),
-            FetchError::Unavailable(_) => StageError::Transient {
-                cause: Cause::StoreUnavailable,
-                message,
-            },
-            FetchError::Transient { cause, .. } => StageError::Transient { cause, message },
-        }
-    })
+    path.map_err(|error| fetch_error(model, error))
+}
+
+/// Classifies the error of a download.
+pub(super) fn fetch_error(model: &ModelUse, error: FetchError) -> StageError {
+    let message = format!("model `{}`: {error}", model.name);
+    match error {
+        FetchError::Stopped => StageError::Stopped,
+        FetchError::Permanent(_) => StageError::Permanent(message),
+        FetchError::Unavailable(_) => StageError::Transient {
+            cause: Cause::StoreUnavailable,
+            message,
+        },
+        FetchError::Transient { cause, .. } => StageError::Transient { cause, message },
+    }
 }
 
 /// Returns the cache of trained models from an object store: below `SCALEQUEST_CACHE`, or the system's directory for temporary
 /// files.
-fn trained_model_cache() -> PathBuf {
+pub(super) fn trained_model_cache() -> PathBuf {
     std::env::var_os("SCALEQUEST_CACHE")
         .map_or_else(|| std::env::temp_dir().join("scalequest"), PathBuf::from)
         .join("trained")
 }
 
-fn model_error(model: &ModelUse, error: ModelError) -> StageError {
+/// Classifies the error of a model's files.
+pub(super) fn model_error(model: &ModelUse, error: ModelError) -> StageError {
     let message = format!("model `{}`: {error}", model.name);
     StageError::of(&error, error.is_permanent(), message)
 }

@@ -222,7 +222,7 @@ pub(super) fn range_name(range: &Range<i64>) -> String {
 }
 
 /// Returns every object that a manifest refers to: tables, then files.
-pub(super) fn objects_of(manifest: &ShardManifest) -> impl Iterator<Item = &ObjectRef> {
+pub fn objects_of(manifest: &ShardManifest) -> impl Iterator<Item = &ObjectRef> {
     manifest
         .tables
         .values()

@@ -8,4 +8,5 @@ mod binary;
 mod chain;
 mod corruption;
 mod fixture;
+mod probe;
 mod resume;

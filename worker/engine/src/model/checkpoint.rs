@@ -64,6 +64,11 @@ impl Checkpoint {
     /// The lower-case hexadecimal sha256 of the model: of the GGUF file, or of the configuration,
     /// weights and tokenizer files of the directory in name order. Reads every byte.
     pub fn digest(&self) -> Result<String, ModelError> {
+        digest_files(&self.files())
+    }
+
+    /// Returns the files that [`Checkpoint::digest`] reads.
+    pub fn files(&self) -> Vec<PathBuf> {
         let mut files = self.weights.files();
         if let Weights::Safetensors(_) = self.weights {
             const OTHERS: [&str; 6] = [
@@ -86,7 +91,7 @@ impl Checkpoint {
                     .filter(|file| file.is_file()),
             );
         }
-        digest_files(&files)
+        files
     }
 
     /// One parameter as f32 on the CPU, of the shape that the configuration gives it.

@@ -15,6 +15,9 @@ mod runtime;
 
 mod temporary;
 
+mod write_probe;
+
+use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +28,7 @@ pub use access::Access;
 use directory::Directory;
 pub use error::StoreError;
 use objects::ObjectPrefix;
+pub use write_probe::DISK_PROBE_BYTES;
 
 /// A directory or a prefix of an object store. Cheap to clone.
 ///
@@ -298,13 +302,6 @@ impl Store {
         }
     }
 
-    /// Checks that the store is writable by writing and removing a small object.
-    pub fn check_writable(&self) -> Result<(), StoreError> {
-        let probe = format!(".scalequest-probe-{}", std::process::id());
-        self.put(&probe, Bytes::from_static(b"probe"))?;
-        self.delete(&probe)
-    }
-
     fn check(&self, path: &str) -> Result<(), StoreError> {
         let odd = |part: &str| {
             part.is_empty() || part == "." || part == ".." || part.contains(['\\', '\0'])
@@ -328,6 +325,26 @@ pub fn read_location(location: &str, access: &Access) -> Result<Bytes, StoreErro
     std::fs::read(path)
         .map(Bytes::from)
         .map_err(|e| StoreError::from_io("read", path, e))
+}
+
+/// Reads at most the first `bytes` bytes of the file at a path or a URI.
+pub fn read_location_start(
+    location: &str,
+    access: &Access,
+    bytes: u64,
+) -> Result<Bytes, StoreError> {
+    if location.contains("://") && !location.starts_with("file://") {
+        return ObjectPrefix::open(location, access)?.get_root_start(bytes);
+    }
+    let path = Path::new(location.strip_prefix("file://").unwrap_or(location));
+    read_file_start(path, bytes).map_err(|e| StoreError::from_io("read", path, e))
+}
+
+/// Reads at most the first `bytes` bytes of a local file.
+pub fn read_file_start(path: &Path, bytes: u64) -> std::io::Result<Bytes> {
+    let mut start = Vec::new();
+    std::io::Read::take(std::fs::File::open(path)?, bytes).read_to_end(&mut start)?;
+    Ok(start.into())
 }
 
 /// Passes the bytes of a local file to `take` in chunks.

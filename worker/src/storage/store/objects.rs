@@ -117,6 +117,18 @@ impl ObjectPrefix {
         })
     }
 
+    /// Reads at most the first `bytes` bytes of the object that the URI itself names.
+    pub(super) fn get_root_start(&self, bytes: u64) -> Result<Bytes, StoreError> {
+        let found = self.size("")?.ok_or_else(|| StoreError::NotFound {
+            object: self.uri.clone(),
+        })?;
+        match found.min(bytes) {
+            // Stores reject an empty range.
+            0 => Ok(Bytes::new()),
+            end => self.read_range("", 0..end, None),
+        }
+    }
+
     pub(super) fn get(&self, path: &str) -> Result<Option<Bytes>, StoreError> {
         self.fetch(self.object(path)?)
     }

@@ -117,7 +117,7 @@ fn satisfies_contract(store: &Store) {
     store.delete_below("a").unwrap();
     assert!(store.is_empty_below("a").unwrap() && store.is_empty_below("never").unwrap());
     assert_eq!(paths(store.list("").unwrap()), ["ab"]);
-    store.check_writable().unwrap();
+    store.check_writable("a", 4096).unwrap();
     assert_eq!(paths(store.list("").unwrap()), ["ab"]);
 }
 
