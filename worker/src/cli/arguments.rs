@@ -162,7 +162,7 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<String>,
     },
-    /// Check the models and files that a spec refers to and fetch remote models; the report, errors included, as JSON on standard
+    /// Check the models, files and places that a spec refers to and fetch remote models; the report, errors included, as JSON on standard
     /// output, after progress as JSON lines
     Preflight {
         /// File with the SynthesisRun, its defaults filled in: JSON or YAML; `-`: the first line of standard input, whose end stops it
@@ -174,7 +174,7 @@ pub enum Command {
         /// File to write the report to, in at most 4096 bytes, instead of standard output
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
-        /// Fetch no model: check only whether it could be fetched
+        /// Fetch no model and write nothing: check only whether models could be fetched
         #[arg(long)]
         no_fetch: bool,
     },

@@ -37,6 +37,7 @@ pub fn run(file: &Path, part: Option<usize>, report_file: Option<&Path>, fetch: 
     };
     let cancellation = signals::listen(is_stdin);
     let context = PreflightContext {
+        run: run.metadata.name.as_deref(),
         fetch,
         settings: Settings::from_env(),
         reporter: &ProgressReporter::stdout(),

@@ -1,9 +1,10 @@
-//! Preflight checks of everything that a spec refers to, before a run starts: models by their headers, question files line by line, stores by a
-//! first request. They report all errors at once and change nothing but the model cache. They do not know what follows from a report.
+//! Preflight checks of everything that a spec refers to, before a run starts: models by their headers, question files line by line, workspace
+//! and output by a first request and a write. They report all errors at once and change nothing but the model cache. They do not know what
+//! follows from a report.
 
 mod question_files;
 
-mod stores;
+mod places;
 
 mod roles;
 
@@ -19,7 +20,10 @@ use crate::stages::{CancellationToken, ProgressReporter};
 
 /// What the checks need from their caller.
 pub struct PreflightContext<'a> {
-    /// Whether to fetch models that are not cached; otherwise only whether they could be fetched is checked.
+    /// Name of the run, if it has one.
+    pub run: Option<&'a str>,
+    /// Whether a run follows: fetches models that are not cached, and checks that workspace and output are writable. Otherwise only
+    /// whether models could be fetched is checked.
     pub fetch: bool,
     /// Settings of downloads.
     pub settings: Settings,
@@ -38,7 +42,7 @@ pub fn check(
     let mut others = PreflightReport::default();
     question_files::check(spec, part, &mut others);
     if part.places {
-        stores::check(spec, &mut others);
+        places::check(spec, context, &mut others);
     }
     // A download can take hours: it does not start for a spec that is invalid anyway.
     let is_valid = others.errors.is_empty();

@@ -8,5 +8,6 @@ mod binary;
 mod chain;
 mod corruption;
 mod fixture;
+mod places;
 mod probe;
 mod resume;
