@@ -1,4 +1,4 @@
-//! The engine: language models on CPUs and GPUs. `inference` and `training` over `model` over `ops`, and `bench`, which measures them. It
+//! The engine: language models on CPUs and GPUs. `inference` and `training` over `model` over `ops`, `bench`, which measures them, and `heartbeat`, which counts their work. It
 //! knows no run, row, task or store.
 
 pub mod bench;
@@ -10,3 +10,5 @@ pub mod training;
 pub mod model;
 
 pub mod ops;
+
+pub mod heartbeat;

@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use scalequest_crds::protocol::shard_set::ShardSet;
 use scalequest_engine::ops::Dtype;
 
+use super::watchdog::WatchdogArguments;
+
 /// The version, with `+cuda` if the program is built for GPUs; `scalequest run` checks it.
 #[cfg(feature = "cuda")]
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+cuda");
@@ -17,7 +19,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 ///
 /// The operator writes the task and reads the report; users run `scalequest`. Exit codes: 0 done, 64 the task failed
 /// permanently, 65 this shard failed permanently, 69 something outside of the task failed it (74: a full disk),
-/// 75 stopped with its progress saved (run it again), any other: retry.
+/// 70 a bug or no progress, 75 stopped with its progress saved (run it again), any other: retry.
 #[derive(Debug, Parser)]
 #[command(name = "scalequest-worker", version = VERSION, arg_required_else_help = true)]
 pub struct Arguments {
@@ -103,6 +105,8 @@ pub enum Command {
         /// Serve the shard's progress at this port: GET /progress
         #[arg(long, value_name = "PORT")]
         progress_port: Option<u16>,
+        #[command(flatten)]
+        watchdog: WatchdogArguments,
     },
     /// Check all shards of a stage and merge their manifests into a seal, or report which are missing
     Seal {
@@ -112,6 +116,8 @@ pub enum Command {
         /// File to write the report to; written on failure too
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
+        #[command(flatten)]
+        watchdog: WatchdogArguments,
     },
     /// Prepare the model of a task for a server in a sidecar: verify its files and link them at a path
     PrepareModel {
@@ -124,6 +130,8 @@ pub enum Command {
         /// File to write the report to; written on failure too
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
+        #[command(flatten)]
+        watchdog: WatchdogArguments,
     },
     /// Check whether a stage could run now, without computing: its stores, files, endpoint and disks; exit codes as for run
     ///
@@ -136,6 +144,8 @@ pub enum Command {
         /// File to write the report to; written on failure too
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
+        #[command(flatten)]
+        watchdog: WatchdogArguments,
     },
     /// Measure a model's throughput on this machine, in about a minute
     Bench {
@@ -257,6 +267,9 @@ mod tests {
                 shard: 3,
                 stop_on_stdin_eof: true,
                 report: Some(_),
+                watchdog: WatchdogArguments {
+                    no_progress_timeout: 1800
+                },
                 ..
             }
         ));

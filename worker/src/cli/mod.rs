@@ -23,6 +23,8 @@ mod report;
 
 mod signals;
 
+mod watchdog;
+
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
             mark_failed,
             seal_if_complete,
             progress_port,
+            watchdog,
         } => {
             let Some(shard) = shards.map_or(Some(shard), |list| list.nth(shard)) else {
                 tracing::error!("--shards lists fewer shards than --shard needs");
@@ -80,22 +83,33 @@ pub fn main() -> ExitCode {
                 action,
                 seal_if_complete,
                 report.as_deref(),
+                watchdog.timeout(),
                 cancellation,
                 &reporter,
             )
         }
-        Command::Seal { task, report } => {
+        Command::Seal {
+            task,
+            report,
+            watchdog,
+        } => {
             let (cancellation, reporter) = (signals::listen(false), reporter(None));
             execute(
                 &task,
                 TaskAction::Seal,
                 false,
                 report.as_deref(),
+                watchdog.timeout(),
                 cancellation,
                 &reporter,
             )
         }
-        Command::PrepareModel { task, at, report } => {
+        Command::PrepareModel {
+            task,
+            at,
+            report,
+            watchdog,
+        } => {
             let (cancellation, reporter) = (signals::listen(false), reporter(None));
             let action = TaskAction::PrepareModel(&at);
             execute(
@@ -103,17 +117,23 @@ pub fn main() -> ExitCode {
                 action,
                 false,
                 report.as_deref(),
+                watchdog.timeout(),
                 cancellation,
                 &reporter,
             )
         }
-        Command::Probe { task, report } => {
+        Command::Probe {
+            task,
+            report,
+            watchdog,
+        } => {
             let (cancellation, reporter) = (signals::listen(false), reporter(None));
             execute(
                 &task,
                 TaskAction::Probe,
                 false,
                 report.as_deref(),
+                watchdog.timeout(),
                 cancellation,
                 &reporter,
             )

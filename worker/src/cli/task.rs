@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use scalequest_crds::protocol::exit_codes::worker::{
     DONE, SHARD_FAILED_PERMANENTLY, STOPPED, TASK_FAILED_PERMANENTLY, of_cause,
@@ -11,7 +11,9 @@ use scalequest_crds::protocol::exit_codes::worker::{
 use scalequest_crds::protocol::report::{Outcome, StageReport};
 use scalequest_crds::protocol::task::{StageTask, TASK_VERSION};
 use scalequest_crds::v1alpha1::Stage;
+use scalequest_engine::heartbeat::beats;
 
+use super::watchdog::{self, Watchdog};
 use super::{RETRYABLE_FAILURE, report};
 use crate::stages::{
     CancellationToken, ProgressReporter, StageError, StageResult, mark_failed, prepare_model,
@@ -20,6 +22,12 @@ use crate::stages::{
 
 /// Exit code of a panic: a bug, retried like any failure of unknown cause.
 const PANICKED: i32 = 70;
+
+/// Exit code of an attempt without progress: retried like any failure of unknown cause.
+const STALLED: i32 = 70;
+
+/// Time for the end of a process that hangs.
+const EXIT_GRACE: Duration = Duration::from_secs(10);
 
 /// What to do with a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +44,24 @@ pub enum TaskAction<'a> {
     Probe,
 }
 
+impl TaskAction<'_> {
+    /// Returns the shard that it is about; `None` if it is about the whole stage.
+    fn shard(self) -> Option<i64> {
+        match self {
+            TaskAction::RunShard(shard) | TaskAction::MarkFailed(shard) => Some(shard),
+            TaskAction::Seal | TaskAction::PrepareModel(_) | TaskAction::Probe => None,
+        }
+    }
+}
+
 /// Executes `action` of the task in `file` and returns the exit code. `seals`: seal the stage too if all its shards are
-/// committed afterwards.
+/// committed afterwards. `timeout`: ends the process if the attempt makes no progress for so long.
 pub fn execute(
     file: &Path,
     action: TaskAction<'_>,
     seals: bool,
     report_file: Option<&Path>,
+    timeout: Option<Duration>,
     cancellation: CancellationToken,
     reporter: &ProgressReporter,
 ) -> i32 {
@@ -53,18 +72,24 @@ pub fn execute(
             let execute = || match action {
                 TaskAction::RunShard(shard) => run_task(&task, shard, &cancellation, reporter),
                 TaskAction::MarkFailed(shard) => mark_failed(&task, shard, &cancellation, reporter),
-                TaskAction::Seal => seal_task(&task, &cancellation),
+                TaskAction::Seal => {
+                    reporter.set_activity("seal");
+                    seal_task(&task, &cancellation)
+                }
                 TaskAction::PrepareModel(at) => prepare_model(&task, at, &cancellation, reporter),
                 TaskAction::Probe => probe(&task, &cancellation, reporter),
             };
             let execute_and_seal = || {
                 let result = execute()?;
-                Ok(match seals {
-                    true => seal_if_complete(&task, result, &cancellation),
-                    false => result,
-                })
+                if !seals {
+                    return Ok(result);
+                }
+                reporter.set_activity("seal");
+                Ok(seal_if_complete(&task, result, &cancellation))
             };
+            let watchdog = watch(&task, action, report_file, timeout, started, reporter);
             let ended = catch_unwind(AssertUnwindSafe(execute_and_seal));
+            watchdog.stop();
             (Some(task), ended)
         }
     };
@@ -78,12 +103,6 @@ pub fn execute(
             }),
         ),
     };
-    // A seal belongs to the stage, also if a shard's worker made it.
-    let shard = match (action, &result.outcome) {
-        (TaskAction::Seal | TaskAction::PrepareModel(_) | TaskAction::Probe, _)
-        | (_, Outcome::Sealed { .. }) => None,
-        (TaskAction::RunShard(shard) | TaskAction::MarkFailed(shard), _) => Some(shard),
-    };
     // A task that cannot be read has neither stage nor key; a report needs both.
     let (stage, key) = task.map_or((Stage::Publish, String::new()), |task| {
         (task.id.stage, task.key)
@@ -93,26 +112,7 @@ pub fn execute(
         (_, outcome) => log_outcome(outcome),
     }
     let Some(path) = report_file else { return exit };
-    let StageResult {
-        outcome,
-        counts,
-        histograms,
-        compute_backends,
-        warnings,
-    } = result;
-    let worker_millis = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
-    let stage_report = StageReport {
-        stage,
-        key,
-        shard,
-        outcome,
-        counts,
-        histograms,
-        backends: compute_backends,
-        worker_millis,
-        gpu_millis: 0,
-        warnings,
-    };
+    let stage_report = stage_report((stage, key), action.shard(), result, started);
     if let Err(error) = report::write(&stage_report, path) {
         tracing::error!(path = %path.display(), %error, "cannot write the report");
         return match exit {
@@ -121,6 +121,68 @@ pub fn execute(
         };
     }
     exit
+}
+
+/// Starts the watchdog of an attempt, which reports and ends the process if there is no progress for `timeout`.
+fn watch(
+    task: &StageTask,
+    action: TaskAction<'_>,
+    report_file: Option<&Path>,
+    timeout: Option<Duration>,
+    started: Instant,
+    reporter: &ProgressReporter,
+) -> Watchdog {
+    let describe_activity = reporter.description();
+    let (stage, key, shard) = (task.id.stage, task.key.clone(), action.shard());
+    let report_file = report_file.map(Path::to_path_buf);
+    Watchdog::start(timeout, beats, move || {
+        let timeout = watchdog::describe(timeout.unwrap_or_default());
+        let message = format!("no progress for {timeout} while {}", describe_activity());
+        tracing::error!("{message}");
+        // What hangs may also hang the report or the exit.
+        std::thread::spawn(|| {
+            std::thread::sleep(EXIT_GRACE);
+            std::process::abort();
+        });
+        let result = StageResult::new(Outcome::Failed { message });
+        let stage_report = stage_report((stage, key), shard, result, started);
+        let written = report_file.map(|path| report::write(&stage_report, &path));
+        if let Some(Err(error)) = written {
+            tracing::error!(%error, "cannot write the report");
+        }
+        std::process::exit(STALLED);
+    })
+}
+
+/// Creates the report of an attempt.
+fn stage_report(
+    (stage, key): (Stage, String),
+    shard: Option<i64>,
+    result: StageResult,
+    started: Instant,
+) -> StageReport {
+    // A seal belongs to the stage, also if a shard's worker made it.
+    let is_seal = matches!(result.outcome, Outcome::Sealed { .. });
+    let StageResult {
+        outcome,
+        counts,
+        histograms,
+        compute_backends,
+        warnings,
+    } = result;
+    let worker_millis = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+    StageReport {
+        stage,
+        key,
+        shard: shard.filter(|_| !is_seal),
+        outcome,
+        counts,
+        histograms,
+        backends: compute_backends,
+        worker_millis,
+        gpu_millis: 0,
+        warnings,
+    }
 }
 
 fn failed(error: StageError) -> (i32, StageResult) {

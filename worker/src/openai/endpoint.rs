@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Url};
+use scalequest_engine::heartbeat::beat;
 use tokio::sync::watch;
 
 use super::attempt_error::{AttemptError, from_status};
@@ -192,6 +193,7 @@ impl Endpoint {
             let error = match self.attempt(request, limit_field).await {
                 Ok(reply) => {
                     self.replies.fetch_add(1, Ordering::Relaxed);
+                    beat();
                     let at = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
                     self.last_reply_millis.fetch_max(at, Ordering::Relaxed);
                     return Ok(Ok(reply));

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use scalequest_engine::heartbeat::beat;
 use serde::Deserialize;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -133,6 +134,8 @@ impl Endpoint {
                 };
             }
             self.check_alive()?;
+            // The start of a server has a timeout of its own.
+            beat();
             if is_stopped() {
                 return Err(EndpointError::Stopped);
             }

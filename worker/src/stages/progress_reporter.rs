@@ -1,10 +1,11 @@
-//! Reports a worker's progress as JSON lines, at most twice a second. For display only.
+//! Reports a worker's progress as JSON lines, at most twice a second, and counts every change for the watchdog.
 
 use std::io::Write;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use scalequest_crds::protocol::progress::Progress;
+use scalequest_engine::heartbeat::beat;
 
 /// Minimum time between two lines about the same activity.
 const MIN_INTERVAL: Duration = Duration::from_millis(500);
@@ -14,7 +15,7 @@ type Sink = Box<dyn Fn(&str) + Send + Sync>;
 /// Reports progress to a sink.
 pub struct ProgressReporter {
     sink: Sink,
-    last: Mutex<Option<(Instant, Progress)>>,
+    last: Arc<Mutex<Option<(Instant, Progress)>>>,
 }
 
 impl ProgressReporter {
@@ -30,7 +31,7 @@ impl ProgressReporter {
     pub fn new(sink: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self {
             sink: Box::new(sink),
-            last: Mutex::new(None),
+            last: Arc::default(),
         }
     }
 
@@ -54,9 +55,14 @@ impl ProgressReporter {
             return;
         };
         let at_end = progress.total > 0 && progress.done >= progress.total;
+        let is_unchanged = last.as_ref().is_some_and(|(_, before)| *before == progress);
+        // A report that repeats the last one is no progress.
+        if !is_unchanged {
+            beat();
+        }
         if let Some((when, before)) = &*last
             && before.activity == progress.activity
-            && (when.elapsed() < MIN_INTERVAL && !at_end || *before == progress)
+            && (when.elapsed() < MIN_INTERVAL && !at_end || is_unchanged)
         {
             return;
         }
@@ -64,6 +70,24 @@ impl ProgressReporter {
             (self.sink)(&line);
         }
         *last = Some((Instant::now(), progress));
+    }
+
+    /// Returns a function that describes the latest report: the activity and how far it is.
+    pub fn description(&self) -> impl Fn() -> String + Send + 'static {
+        let last = Arc::clone(&self.last);
+        move || {
+            let last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*last {
+                None => "start".into(),
+                Some((_, progress)) if progress.done == 0 && progress.total == 0 => {
+                    progress.activity.clone()
+                }
+                Some((_, progress)) => format!(
+                    "{}, {} of {} done",
+                    progress.activity, progress.done, progress.total
+                ),
+            }
+        }
     }
 
     /// Reports `done` of `total` bytes in MiB; a `total` of 0 means that it is unknown.
@@ -107,7 +131,9 @@ mod tests {
                 ..Progress::default()
             });
         }
+        assert_eq!(reporter.description()(), "generate, 100 of 100 done");
         reporter.set_activity("commit");
+        assert_eq!(reporter.description()(), "commit");
         let lines = lines.lock().expect("a lock");
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(lines[1].contains("\"done\":100") && lines[2].contains("commit"));

@@ -7,6 +7,7 @@ use scalequest_crds::protocol::report::Histogram;
 use scalequest_crds::protocol::rows::{AcceptedRow, AnsweredRow, RejectRow, ResponseRow};
 use scalequest_crds::protocol::task::StageParams;
 use scalequest_crds::v1alpha1::{AnswerFormat, RejectReason, Stage};
+use scalequest_engine::heartbeat::beat;
 
 use super::StageError;
 use super::row_outcome::{RowOutcome, commit_outcomes, truncate_detail};
@@ -25,6 +26,7 @@ pub fn verify(shard: &Shard<'_>) -> Result<StageResult, StageError> {
     else {
         return Err(wrong_params(shard));
     };
+    shard.reporter.set_activity("verify");
     let rows: Vec<AnsweredRow> = shard.read_input(0, "rows", shard.range.clone())?;
     let outcomes = rows
         .into_iter()
@@ -34,6 +36,7 @@ pub fn verify(shard: &Shard<'_>) -> Result<StageResult, StageError> {
 }
 
 fn outcome(row: AnsweredRow, at_least: i32, format: AnswerFormat) -> RowOutcome<AcceptedRow> {
+    beat();
     let mut answered = row;
     for response in &mut answered.responses {
         response.final_answer = response

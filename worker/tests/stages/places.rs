@@ -82,7 +82,9 @@ fn output_is_apart_and_free() {
         std::fs::write(output.join("manifest.json"), manifest).expect("a manifest");
         let found = errors(&fixture, &workspace, &output, &[]);
         assert!(
-            found.len() == 1 && found[0].starts_with("spec.output.uri: ") && found[0].contains(words),
+            found.len() == 1
+                && found[0].starts_with("spec.output.uri: ")
+                && found[0].contains(words),
             "{found:#?}"
         );
     }

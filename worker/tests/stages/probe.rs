@@ -1,20 +1,16 @@
 //! Probes: they succeed for a stage that can run and leave nothing behind; for each obstacle they fail with the cause with which the
 //! stage itself fails, and succeed again without it.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use scalequest_crds::protocol::cause::Cause;
 use scalequest_crds::protocol::report::{Outcome, StageReport};
-use scalequest_crds::protocol::task::{
-    ContaminationParams, Endpoint, ModelLocation, ModelUse, StageParams, StageTask,
-};
-use scalequest_crds::v1alpha1::{AnswerFormat, Domain};
+use scalequest_crds::protocol::task::{ContaminationParams, ModelLocation, StageParams, StageTask};
 use scalequest_worker::stages::{CancellationToken, ProgressReporter, StageError, probe};
 
-use crate::fixture::{Fixture, finish, generate, run, sampling, sealed, trained, training, worker};
+use crate::endpoint::{MODELS, REPLY, label, serve};
+use crate::fixture::{Fixture, finish, generate, run, sealed, trained, training, worker};
 
 fn probed(task: &StageTask) -> Result<Outcome, StageError> {
     let (token, reporter) = (CancellationToken::default(), ProgressReporter::silent());
@@ -205,73 +201,6 @@ fn stage_without_rows_needs_no_model() {
     task.params.model_mut().expect("a model").location = ModelLocation::Path("/nowhere".into());
     run(&task, 0).expect("done");
     assert_eq!(probed(&task), SUCCESS);
-}
-
-/// Serves every request with the first of `answers` whose word is in its first line.
-fn serve(answers: &'static [(&'static str, &'static str, &'static str)]) -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || {
-                let mut stream = stream;
-                let mut request = Vec::new();
-                let mut piece = [0; 65536];
-                // The whole head and what comes with it; a body that is cut is no matter here.
-                while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-                    match stream.read(&mut piece) {
-                        Ok(count) if count > 0 => request.extend(&piece[..count]),
-                        _ => return,
-                    }
-                }
-                let text = String::from_utf8_lossy(&request);
-                let line = text.lines().next().unwrap_or_default();
-                let (_, status, body) = answers
-                    .iter()
-                    .find(|(word, ..)| line.contains(word))
-                    .expect("an answer");
-                let length = body.len();
-                let _ = write!(
-                    stream,
-                    "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
-                );
-                // Read the rest of the body, since a reset would take the answer with it.
-                let _ = stream.shutdown(std::net::Shutdown::Write);
-                while stream.read(&mut piece).is_ok_and(|count| count > 0) {}
-            });
-        }
-    });
-    port
-}
-
-const MODELS: (&str, &str, &str) = ("models", "200 OK", r#"{"data": [{"id": "m"}]}"#);
-const REPLY: (&str, &str, &str) = (
-    "chat",
-    "200 OK",
-    r#"{"model": "m", "choices": [{"message": {"content": "2"}, "finish_reason": "stop"}]}"#,
-);
-
-/// A task that asks an endpoint at `port` about seed questions.
-fn label(fixture: &Fixture, port: u16) -> StageTask {
-    let params = StageParams::Label {
-        model: ModelUse {
-            name: "m".into(),
-            location: ModelLocation::Endpoint(Endpoint {
-                base_url: format!("http://127.0.0.1:{port}/v1"),
-                model: "m".into(),
-                concurrency: 1,
-            }),
-            digest: String::new(),
-            dtype: Default::default(),
-            server: None,
-        },
-        seed_questions: fixture.seeds(),
-        samples: 1,
-        sampling: sampling(1.0, 8),
-        answer_format: AnswerFormat::Boxed,
-        domain: Domain::Mathematics,
-    };
-    fixture.task(params, &[], 2)
 }
 
 #[test]

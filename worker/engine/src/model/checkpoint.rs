@@ -10,6 +10,7 @@ use super::digest::digest_files;
 use super::tokenizer::TokenizerSource;
 use super::weights::{GgufFile, SafetensorsFiles, Weights};
 use super::{ChatTemplate, ModelConfig, ModelError, Tokenizer};
+use crate::heartbeat::beat;
 use crate::ops::Dtype;
 use crate::ops::cpu::PackedMatrix;
 
@@ -102,6 +103,7 @@ impl Checkpoint {
     pub fn tensor(&self, name: &str) -> Result<Tensor, ModelError> {
         let tensor = self.weights.tensor(name)?;
         self.weights.release(name);
+        beat();
         let largest = tensor.abs()?.max_all()?.to_scalar::<f32>()?;
         let sum = tensor.sum_all()?.to_scalar::<f32>()?;
         self.check_largest(name, if sum.is_finite() { largest } else { sum })?;
@@ -115,6 +117,7 @@ impl Checkpoint {
     pub fn packed(&self, name: &str, dtype: Dtype) -> Result<PackedMatrix, ModelError> {
         let (matrix, largest) = PackedMatrix::pack(&self.weights.rows(name)?, dtype);
         self.weights.release(name);
+        beat();
         self.check_largest(name, largest)?;
         Ok(matrix)
     }

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::ModelError;
+use crate::heartbeat::beat;
 
 /// The lower-case hexadecimal sha256 of a model's files.
 ///
@@ -52,6 +53,7 @@ fn digest_file(path: &Path) -> Result<String, ModelError> {
             return Ok(hex(&hasher.finalize()));
         }
         hasher.update(&buffer[..read]);
+        beat();
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::TrainingBackend;
 use super::cpu::PackedType;
+use crate::heartbeat::beat;
 use candle_core::{Device, Tensor};
 
 /// The environment variable that chooses: `auto` (the default: a GPU where the program is built for one and finds one), `cpu` or `cuda`.
@@ -72,7 +73,10 @@ pub fn place<T: FromIterator<(String, Tensor)>>(
 ) -> candle_core::Result<T> {
     parameters
         .into_iter()
-        .map(|(name, tensor)| Ok((name, tensor.to_device(device)?)))
+        .map(|(name, tensor)| {
+            beat();
+            Ok((name, tensor.to_device(device)?))
+        })
         .collect()
 }
 

@@ -12,6 +12,7 @@ use safetensors::{Dtype, SafeTensors, View};
 use super::TrainingError;
 use super::callback::StepRecord;
 use super::optimizer::{AdamW, AdamWSettings, Moments};
+use crate::heartbeat::{CountedReader, beat};
 
 /// The contents of a training checkpoint.
 pub struct TrainingState {
@@ -123,7 +124,7 @@ impl TrainingState {
     ) -> Result<Self, TrainingError> {
         let mut bytes = Vec::new();
         std::fs::File::open(path)
-            .and_then(|mut file| file.read_to_end(&mut bytes))
+            .and_then(|file| CountedReader(file).read_to_end(&mut bytes))
             .map_err(|source| TrainingError::Io {
                 action: "read",
                 path: path.to_owned(),
@@ -266,6 +267,8 @@ impl View for Entry<'_> {
     }
 
     fn data(&self) -> std::borrow::Cow<'_, [u8]> {
+        // Called when the entry is written.
+        beat();
         match self {
             Self::Weight(variable) => variable.data(),
             Self::Single(values, _) => values

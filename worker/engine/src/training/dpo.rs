@@ -10,6 +10,7 @@ use super::batch::{Example, log_probabilities};
 use super::micro_batches::micro_batches;
 use super::objective::{BatchLoss, Objective};
 use super::rng::KeyedRng;
+use crate::heartbeat::beat;
 use crate::model::Decoder;
 
 /// A preference pair: a question that is preferred to another.
@@ -151,6 +152,7 @@ impl Objective for DpoObjective {
                 .detach()
                 .to_vec1::<f32>()?;
             self.reference_log_probs.extend(values);
+            beat();
         }
         Ok(to == self.pairs.len())
     }

@@ -8,6 +8,7 @@ use candle_core::Tensor;
 use super::micro_batches::micro_batches;
 use super::objective::Objective;
 use super::{TrainableModel, TrainingError};
+use crate::heartbeat::beat;
 use crate::ops::fused::Gradients;
 
 /// Loss and gradient of one batch.
@@ -51,6 +52,7 @@ pub fn gradient<O: Objective>(
             .for_each(|(sum, value)| *sum += value / weight);
         let variables = model.variables().values().map(|variable| &**variable);
         gradients.add(&(part.loss * (1.0 / weight))?, variables)?;
+        beat();
     }
     for (name, variable) in model.variables() {
         let value = gradients

@@ -4,6 +4,7 @@
 use rayon::prelude::*;
 use scalequest_crds::protocol::rows::{QuestionRow, RejectRow};
 use scalequest_crds::v1alpha1::Stage;
+use scalequest_engine::heartbeat::beat;
 
 use super::Decision;
 use super::contamination::ContaminationFilter;
@@ -36,6 +37,7 @@ impl FilterChain {
         if let Some(duplicates) = &mut self.duplicates {
             for row in earlier {
                 duplicates.add_seen(row.id, Fingerprint::of(&row.question));
+                beat();
             }
         }
     }
@@ -49,6 +51,7 @@ impl FilterChain {
             .collect();
         let mut filtered = FilterOutput::default();
         for (row, evaluated) in rows.into_iter().zip(evaluated_alone) {
+            beat();
             let decision = match (evaluated, &mut self.duplicates) {
                 (Err(decision), _) => decision,
                 (Ok(Some(fingerprint)), Some(duplicates)) => {
@@ -73,6 +76,7 @@ impl FilterChain {
     /// Evaluates the filters that do not depend on other questions. Returns a rejection as an error, or the fingerprint for the
     /// filter of duplicates.
     fn evaluate_alone(&self, question: &str) -> Result<Option<Fingerprint>, Decision> {
+        beat();
         let decisions = [
             self.language
                 .as_ref()

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use bytes::Bytes;
+use scalequest_engine::heartbeat::{CountedReader, beat};
 
 use super::error::present;
 use super::temporary::{TEMPORARY_PREFIX, TemporaryFile, remove_stale};
@@ -185,7 +186,7 @@ impl Directory {
         let mut temporary = TemporaryFile::create_for(target)?;
         match content {
             Content::Bytes(bytes) => temporary.write(bytes)?,
-            Content::File(path) => temporary.copy(&mut File::open(path)?)?,
+            Content::File(path) => temporary.copy(&mut CountedReader(File::open(path)?))?,
         }
         Ok(temporary)
     }
@@ -199,7 +200,10 @@ pub(super) fn scan_file(file: &Path, take: &mut dyn FnMut(&[u8])) -> io::Result<
     loop {
         match file.read(&mut chunk) {
             Ok(0) => return Ok(true),
-            Ok(read) => take(&chunk[..read]),
+            Ok(read) => {
+                beat();
+                take(&chunk[..read]);
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }

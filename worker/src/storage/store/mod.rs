@@ -15,6 +15,8 @@ mod runtime;
 
 mod temporary;
 
+mod upload;
+
 mod write_probe;
 
 use std::io::Read as _;

@@ -12,23 +12,16 @@ use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path as ObjectPath;
-use object_store::{
-    Error as ObjectError, GetOptions, ObjectStore, ObjectStoreExt, PutMode, WriteMultipart,
-};
-use tokio::io::AsyncReadExt;
+use object_store::{Error as ObjectError, GetOptions, ObjectStore, ObjectStoreExt, PutMode};
+use scalequest_engine::heartbeat::beat;
 use url::Url;
 
 use super::access::Access;
 use super::retry::with_retries;
 use super::runtime::block_on;
+use super::upload::{PART_BYTES, Upload, upload_in_parts};
 use super::{Content, ObjectEntry, ObjectStat, PutOutcome, StoreError};
 use crate::http::install_tls_provider;
-
-/// Bytes sent or read in one request; larger objects are transferred in parts.
-const PART_BYTES: u64 = 16 << 20;
-
-/// Parts that are uploaded concurrently.
-const CONCURRENT_PARTS: usize = 4;
 
 /// Backoff between attempts to create an object that the store reports neither as created nor as existing.
 const CREATE_BACKOFF: [Duration; 6] = [
@@ -191,28 +184,19 @@ impl ObjectPrefix {
 
     pub(super) fn put(&self, path: &str, content: &Content) -> Result<(), StoreError> {
         let (store, object) = (self.store.clone(), self.object(path)?);
-        match self.content(content)? {
+        match Upload::of(content)? {
             Upload::Single(bytes) => self.run("write", path, async move {
                 with_retries(|| async { store.put(&object, bytes.clone().into()).await.map(drop) })
                     .await
             }),
             Upload::Multipart(file) => self.run("write", path, async move {
-                let upload = store.put_multipart(&object).await?;
-                let mut parts = WriteMultipart::new_with_chunk_size(upload, PART_BYTES as usize);
-                match send(&mut parts, &file).await {
-                    Ok(()) => parts.finish().await.map(drop),
-                    Err(error) => {
-                        // Unfinished parts are billed; if the abort fails too, the bucket's lifecycle rules remove them.
-                        let _ = parts.abort().await;
-                        Err(error)
-                    }
-                }
+                upload_in_parts(store.put_multipart(&object).await?, &file).await
             }),
         }
     }
 
     pub(super) fn put_new(&self, path: &str, content: &Content) -> Result<PutOutcome, StoreError> {
-        let bytes = match self.content(content)? {
+        let bytes = match Upload::of(content)? {
             Upload::Single(bytes) => bytes,
             Upload::Multipart(file) => {
                 let length = std::fs::metadata(&file)
@@ -326,19 +310,6 @@ impl ObjectPrefix {
         })
     }
 
-    fn content(&self, content: &Content) -> Result<Upload, StoreError> {
-        match content {
-            Content::Bytes(bytes) => Ok(Upload::Single(bytes.clone())),
-            Content::File(path) => {
-                let fail = |e| StoreError::from_io("read", path, e);
-                match std::fs::metadata(path).map_err(fail)?.len() > PART_BYTES {
-                    true => Ok(Upload::Multipart(path.clone())),
-                    false => Ok(Upload::Single(std::fs::read(path).map_err(fail)?.into())),
-                }
-            }
-        }
-    }
-
     fn fetch(&self, object: ObjectPath) -> Result<Option<Bytes>, StoreError> {
         let store = self.store.clone();
         let name = object.to_string();
@@ -367,7 +338,9 @@ impl ObjectPrefix {
         future: impl Future<Output = Result<T, ObjectError>> + Send + 'static,
     ) -> Result<T, StoreError> {
         let object = || self.describe(path);
-        match block_on(future) {
+        let ended = block_on(future);
+        beat();
+        match ended {
             Ok(result) => result.map_err(|e| StoreError::from_object_store(doing, object(), e)),
             Err(e) => Err(StoreError::Failed {
                 doing,
@@ -378,38 +351,10 @@ impl ObjectPrefix {
     }
 }
 
-/// How content is uploaded.
-enum Upload {
-    Single(Bytes),
-    Multipart(std::path::PathBuf),
-}
-
-async fn send(parts: &mut WriteMultipart, file: &std::path::Path) -> Result<(), ObjectError> {
-    let mut file = tokio::fs::File::open(file)
-        .await
-        .map_err(local_file_error)?;
-    let mut chunk = vec![0; 1 << 20];
-    loop {
-        let read = file.read(&mut chunk).await.map_err(local_file_error)?;
-        if read == 0 {
-            return Ok(());
-        }
-        parts.wait_for_capacity(CONCURRENT_PARTS).await?;
-        parts.write(&chunk[..read]);
-    }
-}
-
 fn none_if_not_found<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(StoreError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-fn local_file_error(error: std::io::Error) -> ObjectError {
-    ObjectError::Generic {
-        store: "local file",
-        source: error.into(),
     }
 }

@@ -2,7 +2,7 @@
 //! Files of dead processes are removed, those of living ones are not.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -37,7 +37,7 @@ impl TemporaryFile {
         self.0.write_all(chunk)
     }
 
-    pub(super) fn copy(&mut self, source: &mut File) -> io::Result<()> {
+    pub(super) fn copy(&mut self, source: &mut impl Read) -> io::Result<()> {
         io::copy(source, self.0.as_file_mut()).map(drop)
     }
 

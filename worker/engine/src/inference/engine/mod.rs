@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::InferenceError;
+use crate::heartbeat::beat;
 use crate::model::decoder::{Decoder, Layer};
 use crate::model::{Checkpoint, ModelConfig, ModelError};
 use crate::ops::Dtype;
@@ -247,6 +248,7 @@ impl Engine {
         let computed = compute();
         let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.busy.fetch_add(micros, Ordering::Relaxed);
+        beat();
         computed
     }
 

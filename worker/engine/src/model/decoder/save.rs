@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::Tensor;
+use safetensors::{Dtype, View};
 use serde_json::{Value, json};
 
+use crate::heartbeat::beat;
 use crate::model::{ChatTemplate, Head, ModelConfig, ModelError, Tokenizer};
 
 /// Writes `config.json`, `generation_config.json`, `model.safetensors` (f32), `tokenizer.json` and
@@ -116,7 +118,9 @@ fn save_weights(
         .into_iter()
         .collect();
     safetensors::serialize_to_file(
-        tensors.iter().map(|(name, tensor)| (name, tensor)),
+        tensors
+            .iter()
+            .map(|(name, tensor)| (name, CountedTensor(tensor))),
         Some(metadata),
         path,
     )
@@ -124,6 +128,28 @@ fn save_weights(
         safetensors::SafeTensorError::IoError(error) => ModelError::io("write", path, error),
         error => ModelError::invalid(path, error),
     })
+}
+
+/// A tensor that is counted as work when it is written.
+struct CountedTensor<'a>(&'a Tensor);
+
+impl View for CountedTensor<'_> {
+    fn dtype(&self) -> Dtype {
+        View::dtype(&self.0)
+    }
+
+    fn shape(&self) -> &[usize] {
+        View::shape(&self.0)
+    }
+
+    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
+        beat();
+        View::data(&self.0)
+    }
+
+    fn data_len(&self) -> usize {
+        View::data_len(&self.0)
+    }
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<(), ModelError> {
