@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use scalequest_runner::machine::format_bytes;
+use scalequest_core::format_bytes::format_bytes;
 use scalequest_runner::progress::sentence::plural;
 use scalequest_runner::prune::{plan_gc, remove};
 

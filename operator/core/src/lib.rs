@@ -25,3 +25,7 @@ pub mod stage_machine;
 pub mod estimate;
 
 pub mod status;
+
+pub mod memory;
+
+pub mod format_bytes;

@@ -23,13 +23,13 @@ use super::gpus::{self, Gpu};
 use super::locations::{check_locations, run_directory, state_directory};
 use super::lock::{Lock, LockError};
 use super::machine::{Machine, now_millis};
-use super::memory::{GpuUse, check_memory};
 use super::options::Options;
 use super::preflight::run_preflight;
 use super::program::{find_worker, is_built_for_gpus};
 use super::progress::{Display, Event};
 use super::record_file;
 use super::shutdown::Shutdown;
+use scalequest_core::memory::{GpuUse, check_memory};
 
 /// The GPUs that workers share, and what computes on them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

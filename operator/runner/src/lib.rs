@@ -9,8 +9,6 @@ pub mod machine;
 
 pub mod allocation;
 
-pub mod memory;
-
 pub mod gpus;
 
 pub mod program;

@@ -7,7 +7,7 @@ use scalequest_crds::protocol::report::Counts;
 use scalequest_crds::v1alpha1::status::SynthesisRunStatus;
 
 use super::{Event, StageProgress};
-use crate::machine::format_bytes;
+use scalequest_core::format_bytes::format_bytes;
 
 /// Returns the sentence for `event`; `None` if it is only of use as a bar.
 pub fn sentence(event: &Event) -> Option<String> {

@@ -17,9 +17,9 @@ use crate::attempt::Attempt;
 use crate::durable::replace_file;
 use crate::lock::{Lock, LockError};
 use crate::machine::now_millis;
-use crate::memory::{BASE_BYTES, stage_memory};
 use crate::prune::stage_lock;
 use crate::shutdown::Shutdown;
+use scalequest_core::memory::{BASE_BYTES, stage_memory};
 
 /// Most candidates for the next workers: more than any machine starts at once.
 const MAX_CANDIDATES: usize = 256;

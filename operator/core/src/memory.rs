@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use scalequest_crds::protocol::preflight::{FieldError, ModelFacts};
 use scalequest_crds::v1alpha1::{Model, Sampling, Stage, SynthesisRunSpec, Tuning};
 
-use super::machine::format_bytes;
+use crate::format_bytes::format_bytes;
 
 /// Bytes that a worker takes beside its model: program, rows, tokenizer, buffers.
 pub const BASE_BYTES: i64 = 192 << 20;
