@@ -61,9 +61,10 @@ app.kubernetes.io/part-of: scalequest
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [list, watch, create, patch, delete]
+# Pods are created in dry runs only: whether the cluster would admit those of a run.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch]
+  verbs: [list, watch, create]
 - apiGroups: [""]
   resources: [events]
   verbs: [list]

@@ -17,6 +17,9 @@ pub mod worker {
     /// Stopped on request with its progress saved; the same task resumes.
     pub const STOPPED: i32 = 75;
 
+    /// The attempt was ended since nothing advanced for too long; the code of `timeout(1)`.
+    pub const NO_PROGRESS: i32 = 124;
+
     /// Returns the exit code of a worker that `cause` failed.
     pub const fn of_cause(cause: Cause) -> i32 {
         match cause {

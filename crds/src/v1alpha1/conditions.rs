@@ -13,9 +13,19 @@ pub const COMPLETE: &str = "Complete";
 pub const FAILED: &str = "Failed";
 /// The run continues, but something needs attention.
 pub const DEGRADED: &str = "Degraded";
+/// Pods wait for something that a cluster gives in its own time: a node, an image, quota, a queue.
+pub const WAITING: &str = "Waiting";
 
 /// Every condition type, in the order in which status lists them.
-pub const TYPES: [&str; 6] = [ACCEPTED, PROGRESSING, SUSPENDED, COMPLETE, FAILED, DEGRADED];
+pub const TYPES: [&str; 7] = [
+    ACCEPTED,
+    PROGRESSING,
+    SUSPENDED,
+    COMPLETE,
+    FAILED,
+    DEGRADED,
+    WAITING,
+];
 
 /// Reasons, by the condition they belong to.
 pub mod reason {
@@ -41,6 +51,20 @@ pub mod reason {
     pub const MAX_WAVES_REACHED: &str = "MaxWavesReached";
     /// Progressing, False: another wave would exceed the size limit of the run record.
     pub const RECORD_FULL: &str = "RecordFull";
+    /// Progressing, False: the first wave is done, and the run waits for approval.
+    pub const AWAITING_APPROVAL: &str = "AwaitingApproval";
+    /// Progressing, False: something outside of the run fails every stage that could run; Degraded names the cause.
+    pub const BLOCKED: &str = "Blocked";
+    /// Waiting: no node has room for a pod.
+    pub const SCHEDULING: &str = "Scheduling";
+    /// Waiting: an image is pulled, or its pull is retried.
+    pub const IMAGE_PULL: &str = "ImagePull";
+    /// Waiting: a quota of the namespace is used up.
+    pub const QUOTA: &str = "Quota";
+    /// Waiting: Kueue has not admitted a Job.
+    pub const QUEUE: &str = "Queue";
+    /// Waiting: an autoscaler adds a node.
+    pub const AUTOSCALING: &str = "Autoscaling";
     /// Failed: a stage failed permanently.
     pub const STAGE_FAILED: &str = "StageFailed";
     /// Failed: more shards failed than `spec.failurePolicy` allows.
@@ -67,7 +91,7 @@ pub mod reason {
     pub const AS_EXPECTED: &str = "AsExpected";
 
     /// Every reason.
-    pub const ALL: [&str; 23] = [
+    pub const ALL: [&str; 30] = [
         VALID,
         INVALID,
         PREFLIGHT_RUNNING,
@@ -79,6 +103,13 @@ pub mod reason {
         BUDGET_EXHAUSTED,
         MAX_WAVES_REACHED,
         RECORD_FULL,
+        AWAITING_APPROVAL,
+        BLOCKED,
+        SCHEDULING,
+        IMAGE_PULL,
+        QUOTA,
+        QUEUE,
+        AUTOSCALING,
         STAGE_FAILED,
         TOO_MANY_FAILED_SHARDS,
         OUTPUT_CORRUPTED,

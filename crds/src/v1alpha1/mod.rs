@@ -59,5 +59,6 @@ pub use stage_id::StageId;
 pub use status::SynthesisRunStatus;
 pub use storage_location::{SeedQuestions, StorageLocation, Store};
 pub use synthesis_run::{
-    API_VERSION, Budget, Domain, KIND, MAX_NAME, Recipe, SynthesisRun, SynthesisRunSpec, Target,
+    API_VERSION, Approval, Budget, Domain, KIND, MAX_NAME, Recipe, SynthesisRun, SynthesisRunSpec,
+    Target,
 };

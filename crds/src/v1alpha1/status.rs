@@ -18,7 +18,7 @@ pub struct SynthesisRunStatus {
     /// Summary for display; no code compares it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
-    /// Accepted, Progressing, Suspended, Complete, Failed, Degraded.
+    /// Accepted, Progressing, Suspended, Complete, Failed, Degraded, Waiting.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 0, max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -139,13 +139,16 @@ pub struct StageStatus {
     /// The generator, if per generator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generator: Option<String>,
-    /// `Waiting`, `Running`, `Sealed`, `Reused` or `Failed`.
+    /// `Waiting`, `Running`, `Blocked`, `Sealed`, `Reused` or `Failed`.
     pub state: String,
     /// The Job that runs it, while it is running. Cluster only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
     /// Its shards.
     pub shards: ShardStatus,
+    /// Attempts that did not succeed, from the third on. Cluster only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<AttemptStatus>,
     /// Percent done, including the reported progress of running shards. While it is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<i32>,
@@ -163,6 +166,20 @@ impl StageStatus {
             wave: self.wave,
         }
     }
+}
+
+/// How often attempts at a stage ended without success.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AttemptStatus {
+    /// Failed workers.
+    pub failed: i64,
+    /// Evicted, preempted and deleted pods; they count against no shard.
+    pub evicted: i64,
+    /// Workers that were ended since nothing advanced for half an hour.
+    pub hung: i64,
+    /// Restarts of the servers of models.
+    pub restarts: i64,
 }
 
 /// Shards of a stage.

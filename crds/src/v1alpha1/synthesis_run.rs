@@ -251,6 +251,20 @@ pub struct Target {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub max_waves: Option<i32>,
+    /// Whether the run waits for approval after its first wave. Default: Automatic. Mutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+}
+
+/// Who decides that a run continues after its first wave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Approval {
+    /// Nobody: it continues.
+    #[default]
+    Automatic,
+    /// The first wave is a pilot. The run then waits, with the estimate in `status.estimate`, for the annotation `scalequest.dev/approve` or an edit of
+    /// this field.
+    AfterPilot,
 }
 
 /// Limits that end the run early; the pairs accepted so far are published.

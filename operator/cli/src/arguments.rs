@@ -349,6 +349,9 @@ pub(super) struct OperatorArguments {
     #[arg(long, value_name = "N", env = "SCALEQUEST_SHARD_RETRIES", default_value_t = SHARD_RETRIES, value_parser = clap::value_parser!(u32).range(0..100))]
     pub(super) shard_retries: u32,
 
+    #[command(flatten)]
+    pub(super) patience: PatienceArguments,
+
     /// Full resync period in seconds
     #[arg(long, value_name = "N", env = "SCALEQUEST_RESYNC_SECONDS", default_value = "600", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) resync_seconds: u64,
@@ -356,6 +359,55 @@ pub(super) struct OperatorArguments {
     /// Maximum number of concurrent reconciles
     #[arg(long, value_name = "N", env = "SCALEQUEST_CONCURRENCY", default_value = "16", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) concurrency: u16,
+}
+
+/// Seconds for which pods may wait before the condition Degraded says so.
+#[derive(Debug, Args)]
+pub(super) struct PatienceArguments {
+    /// Seconds for which pods may wait for a node with room before the run is degraded
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SCALEQUEST_PATIENCE_SCHEDULING_SECONDS",
+        default_value = "600"
+    )]
+    pub(super) patience_scheduling_seconds: u64,
+
+    /// Seconds for which pods may wait for a node that an autoscaler adds
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SCALEQUEST_PATIENCE_AUTOSCALING_SECONDS",
+        default_value = "1200"
+    )]
+    pub(super) patience_autoscaling_seconds: u64,
+
+    /// Seconds for which pods may wait for an image
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SCALEQUEST_PATIENCE_IMAGE_PULL_SECONDS",
+        default_value = "300"
+    )]
+    pub(super) patience_image_pull_seconds: u64,
+
+    /// Seconds for which Jobs and pods may wait for quota of their namespace
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SCALEQUEST_PATIENCE_QUOTA_SECONDS",
+        default_value = "900"
+    )]
+    pub(super) patience_quota_seconds: u64,
+
+    /// Seconds for which Jobs may wait for admission by a queue
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SCALEQUEST_PATIENCE_QUEUE_SECONDS",
+        default_value = "86400"
+    )]
+    pub(super) patience_queue_seconds: u64,
 }
 
 /// The form of an answer on standard output.

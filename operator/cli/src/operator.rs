@@ -5,7 +5,7 @@ use std::time::Duration;
 use scalequest_controller::leader_election::LeaderElectionConfig;
 use scalequest_controller::names::OPERATOR;
 use scalequest_controller::run::{Options, run};
-use scalequest_controller::settings::Settings;
+use scalequest_controller::settings::{Patience, Settings};
 use scalequest_runner::shutdown::{Shutdown, listen, requested};
 use tokio::runtime::Builder;
 
@@ -37,6 +37,7 @@ fn options(arguments: OperatorArguments) -> Result<Options, CommandError> {
         identity,
         job_ttl_seconds,
         shard_retries,
+        patience,
         resync_seconds,
         concurrency,
     } = arguments;
@@ -69,6 +70,13 @@ fn options(arguments: OperatorArguments) -> Result<Options, CommandError> {
             image_pull_secrets: given(worker_image_pull_secrets),
             job_ttl_seconds,
             shard_retries,
+            patience: Patience {
+                scheduling: Duration::from_secs(patience.patience_scheduling_seconds),
+                autoscaling: Duration::from_secs(patience.patience_autoscaling_seconds),
+                image_pull: Duration::from_secs(patience.patience_image_pull_seconds),
+                quota: Duration::from_secs(patience.patience_quota_seconds),
+                queue: Duration::from_secs(patience.patience_queue_seconds),
+            },
             resync_interval: Duration::from_secs(resync_seconds),
             ..Settings::default()
         },

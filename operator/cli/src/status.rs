@@ -70,6 +70,7 @@ fn projected(
         plan: &next,
         progress: &[],
         degradations: &[],
+        waiting: None,
         previous: &last.unwrap_or_default().status.conditions,
         generation: None,
         now_millis: now_millis(),

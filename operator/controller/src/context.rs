@@ -11,6 +11,7 @@ use kube::{Api, Client, Resource};
 
 use super::metrics::Metrics;
 use super::observe::Caches;
+use super::observe::object_events::ListedEvents;
 use super::settings::Settings;
 use scalequest_core::retry::RECONCILE_BACKOFF;
 
@@ -34,6 +35,8 @@ pub struct Context {
     pub progress_client: reqwest::Client,
     /// Throttle of status updates.
     pub status_throttle: StatusThrottle,
+    /// What events of objects that wait said last.
+    pub listed_events: ListedEvents,
     /// Failed reconciles in a row, by the run's uid.
     pub failures: Mutex<HashMap<String, u32>>,
 }
@@ -51,6 +54,7 @@ impl Context {
     pub fn forget(&self, uid: &str) {
         self.caches.expectations.forget(uid);
         self.status_throttle.forget(uid);
+        self.listed_events.forget(uid);
         self.succeeded(uid);
     }
 
@@ -58,6 +62,7 @@ impl Context {
     pub fn retain(&self, uids: &HashSet<String>) {
         self.caches.expectations.retain(uids);
         self.status_throttle.retain(uids);
+        self.listed_events.retain(uids);
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.retain(|uid, _| uids.contains(uid));
     }

@@ -16,6 +16,9 @@ const HASH: usize = 8;
 /// Field manager of the controller's writes, and value of the label `app.kubernetes.io/managed-by`.
 pub const OPERATOR: &str = "scalequest-operator";
 
+/// Label: the tool that manages an object.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+
 /// Selects the objects of the controller.
 pub const SELECTOR: &str = "app.kubernetes.io/managed-by=scalequest-operator";
 
@@ -38,6 +41,8 @@ pub const KEY: &str = "scalequest.dev/key";
 /// Annotation: the shards of the completion indexes, in order; all if it is missing.
 pub const SHARD_INDEXES: &str = "scalequest.dev/shard-indexes";
 
+/// Annotation of a run: it continues after its first wave.
+pub const APPROVE: &str = "scalequest.dev/approve";
 /// Annotation of a run: when its value changes, what failed is tried again at once.
 pub const RETRY: &str = "scalequest.dev/retry";
 /// Annotation: hash of the labels and the pod template that a Job was created with.
@@ -57,15 +62,18 @@ pub enum Purpose {
     Run,
     /// Commits shards as failed.
     MarkFailed,
+    /// Checks, without an accelerator, whether what blocks a stage is gone.
+    Probe,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Purpose; 4] = [
+    pub const ALL: [Purpose; 5] = [
         Purpose::Preflight,
         Purpose::Seal,
         Purpose::Run,
         Purpose::MarkFailed,
+        Purpose::Probe,
     ];
 
     /// Returns its name in labels and names.
@@ -75,6 +83,15 @@ impl Purpose {
             Purpose::Seal => "seal",
             Purpose::Run => "run",
             Purpose::MarkFailed => "mark-failed",
+            Purpose::Probe => "probe",
+        }
+    }
+
+    /// Whether it computes or seals part of a stage.
+    pub fn is_attempt(self) -> bool {
+        match self {
+            Purpose::Seal | Purpose::Run | Purpose::MarkFailed => true,
+            Purpose::Preflight | Purpose::Probe => false,
         }
     }
 }
@@ -88,7 +105,7 @@ pub struct JobIdentity {
     pub id: Option<StageId>,
     /// Content key of the stage, or the hash of what a preflight checks.
     pub key: String,
-    /// Attempt at the stage, from 0.
+    /// Attempt at the stage, from 0; of a probe, its number.
     pub attempt: i32,
 }
 
@@ -183,7 +200,7 @@ impl JobIdentity {
 pub fn run_labels(run: &str, uid: &str) -> BTreeMap<String, String> {
     let labels = [
         ("app.kubernetes.io/name", WORKER_PROGRAM),
-        ("app.kubernetes.io/managed-by", OPERATOR),
+        (MANAGED_BY_LABEL, OPERATOR),
         (RUN, run),
         (RUN_UID, uid),
     ];
@@ -266,7 +283,7 @@ mod tests {
         #[test]
         fn names_are_valid_labels_round_trip(
             run in "[a-z0-9]([-a-z0-9.]{0,38}[a-z0-9])?", generator in proptest::option::of("[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?"),
-            wave in proptest::option::of(1..65), attempt in 0..100, stage in 0usize..14, purpose in 1usize..4,
+            wave in proptest::option::of(1..65), attempt in 0..100, stage in 0usize..14, purpose in 1usize..5,
         ) {
             let work = JobIdentity { purpose: Purpose::ALL[purpose], id: Some(StageId { stage: Stage::ALL[stage], generator, wave }), key: "0".repeat(64), attempt };
             for name in [work.job_name(&run, "u"), work.task_name(&run, "u"), record_name(&run, "u")] {

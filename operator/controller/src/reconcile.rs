@@ -11,9 +11,9 @@ use super::apply::{ApplyError, apply, patch_undecodable};
 use super::context::Context;
 use super::decide::{RESYNC_INTERVAL, ReconcileInput, decide};
 use super::observe::OwnedObjects;
+use super::observe::object_events::object_events;
 use super::observe::pod::ObservedPod;
 use super::observe::progress::{POLL_INTERVAL, has_running_workers, poll_progress};
-use super::observe::warning_events::warning_events;
 use super::settings::MANAGED_BY;
 use super::watched_run::WatchedRun;
 use crate::clock::now_millis;
@@ -60,10 +60,11 @@ async fn reconcile_decoded(
 ) -> Result<Duration, ApplyError> {
     let uid = run.uid().unwrap_or_default();
     let namespace = run.namespace().unwrap_or_default();
-    owned.warnings = warning_events(
+    owned.events = object_events(
         &context.client,
         &context.metrics,
-        &namespace,
+        &context.listed_events,
+        (&uid, &namespace),
         &owned,
         now_millis,
     )

@@ -13,6 +13,7 @@ use kube::api::ListParams;
 use kube::runtime::events::{Recorder, Reporter};
 use scalequest_crds::v1alpha1::SynthesisRun;
 
+use super::clock::now_millis;
 use super::context::Context;
 use super::controller::run_controller;
 use super::leader_election::{LeaderElection, LeaderElectionConfig};
@@ -55,10 +56,10 @@ pub async fn run(
     let client = Client::try_default()
         .await
         .map_err(|error| format!("no cluster is configured: {error}; set KUBECONFIG, or run in a pod with a service account"))?;
-    let contexts = contexts(&client, &options)?;
-    let first = contexts[0].clone();
+    let metrics = Metrics::new().map_err(|error| format!("cannot register metrics: {error}"))?;
+    let metrics = Arc::new(metrics);
     let ready = Ready::new(AtomicBool::new(options.election.is_some()));
-    serve(options.listen, first.metrics.clone(), ready.clone())
+    serve(options.listen, metrics.clone(), ready.clone())
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
     let stop = stop.shared();
@@ -79,14 +80,15 @@ pub async fn run(
         leadership = Some(joined);
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?options.namespaces, "controller started");
-    first.metrics.set_leader(true);
+    metrics.set_leader(true);
+    let contexts = contexts(&client, &options, &metrics)?;
     let is_served = tokio::select! {
-        () = wait_for_crd(&first) => true,
+        () = wait_for_crd(&contexts[0]) => true,
         () = stop.clone() => false,
     };
     let was_lost =
         is_served && watch_all(&contexts, &options, &ready, stop, leadership.as_ref()).await;
-    first.metrics.set_leader(false);
+    metrics.set_leader(false);
     if let Some(leadership) = leadership {
         leadership.release().await;
     }
@@ -136,10 +138,16 @@ async fn watch_all(
     was_lost
 }
 
-/// Returns the state of the controllers, one for each watched namespace or one for all.
-fn contexts(client: &Client, options: &Options) -> Result<Vec<Arc<Context>>, String> {
-    let metrics = Metrics::new().map_err(|error| format!("cannot register metrics: {error}"))?;
-    let metrics = Arc::new(metrics);
+/// Returns the state of the controllers, one for each watched namespace or one for all. They start now.
+fn contexts(
+    client: &Client,
+    options: &Options,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<Arc<Context>>, String> {
+    let settings = Settings {
+        started_at_millis: now_millis(),
+        ..options.settings.clone()
+    };
     let progress_client =
         progress_client().map_err(|error| format!("cannot poll workers: {error}"))?;
     let election = options.election.as_ref();
@@ -151,13 +159,14 @@ fn contexts(client: &Client, options: &Options) -> Result<Vec<Arc<Context>>, Str
         Arc::new(Context {
             client: client.clone(),
             namespace,
-            settings: options.settings.clone(),
+            settings: settings.clone(),
             caches: Caches::default(),
             metrics: metrics.clone(),
             repeating: Recorder::new(client.clone(), reporter.clone()),
             reporter: reporter.clone(),
             progress_client: progress_client.clone(),
             status_throttle: Default::default(),
+            listed_events: Default::default(),
             failures: Default::default(),
         })
     };

@@ -2,11 +2,54 @@
 
 use std::time::Duration;
 
+use super::observe::waiting::WaitCause;
 use scalequest_core::retry::SHARD_RETRIES;
 use scalequest_crds::protocol::WORKER_PROGRAM;
 
 /// The value of `spec.managedBy` of runs that this controller reconciles, and its default.
 pub const MANAGED_BY: &str = "scalequest.dev/operator";
+
+/// How long pods may wait for what a cluster gives in its own time before the run is degraded, by cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For a node with room.
+    pub scheduling: Duration,
+    /// For a node that an autoscaler adds.
+    pub autoscaling: Duration,
+    /// For an image.
+    pub image_pull: Duration,
+    /// For quota of the namespace.
+    pub quota: Duration,
+    /// For admission by a queue.
+    pub queue: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            scheduling: Duration::from_secs(600),
+            autoscaling: Duration::from_secs(1200),
+            image_pull: Duration::from_secs(300),
+            quota: Duration::from_secs(900),
+            queue: Duration::from_secs(86_400),
+        }
+    }
+}
+
+impl Patience {
+    /// Returns the patience with a cause in milliseconds; none with what does not go by itself.
+    pub fn millis(&self, cause: WaitCause) -> i64 {
+        let patience = match cause {
+            WaitCause::Scheduling => self.scheduling,
+            WaitCause::Autoscaling => self.autoscaling,
+            WaitCause::ImagePull => self.image_pull,
+            WaitCause::Quota => self.quota,
+            WaitCause::Queue => self.queue,
+            WaitCause::Correction => Duration::ZERO,
+        };
+        i64::try_from(patience.as_millis()).unwrap_or(i64::MAX)
+    }
+}
 
 /// Settings of the controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +66,12 @@ pub struct Settings {
     pub job_ttl_seconds: i32,
     /// Retry budget of a shard.
     pub shard_retries: u32,
+    /// How long a wait is no degradation.
+    pub patience: Patience,
     /// Full resync period: time after which each watch restarts with a list.
     pub resync_interval: Duration,
+    /// When this replica started to reconcile, in milliseconds since 1970: probes that were due before are spread.
+    pub started_at_millis: i64,
     /// Maximum size of a task, in bytes, that pods have as an annotation; all annotations of an object may take 256 KiB.
     pub task_in_pod_bytes: usize,
 }
@@ -38,7 +85,9 @@ impl Default for Settings {
             image_pull_secrets: Vec::new(),
             job_ttl_seconds: 3600,
             shard_retries: SHARD_RETRIES,
+            patience: Patience::default(),
             resync_interval: Duration::from_secs(600),
+            started_at_millis: 0,
             task_in_pod_bytes: 64 << 10,
         }
     }

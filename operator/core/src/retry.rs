@@ -30,10 +30,16 @@ pub const WORKER_BACKOFF: Backoff = Backoff {
     longest: Duration::from_secs(60),
 };
 
-/// Backoff of a stage whose workers fail for a reason outside the run.
+/// Backoff of a preflight that ends without a result.
 pub const INFRASTRUCTURE_BACKOFF: Backoff = Backoff {
     first: Duration::from_secs(30),
     longest: Duration::from_secs(600),
+};
+
+/// Backoff of the probe of a blocked stage, before jitter.
+pub const PROBE_BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(10),
+    longest: Duration::from_secs(480),
 };
 
 /// Backoff of a preflight that found errors: what it checks outside of the spec may have been corrected meanwhile.

@@ -31,9 +31,24 @@ pub const SIMULATED: (&str, &str) = ("scalequest.dev/tests-node", "simulated");
 /// Label of simulated nodes: for whom they are.
 pub const GROUP: &str = "scalequest.dev/tests-group";
 
+/// What ends a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodEnd {
+    /// Its containers exit.
+    Exit,
+    /// The kernel kills its containers for their memory.
+    OutOfMemory,
+    /// The kubelet refuses it, so that no container starts.
+    Refused,
+    /// The kubelet evicts it.
+    Evicted,
+}
+
 /// How a pod ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
+    /// What ends it.
+    pub by: PodEnd,
     /// Exit code of its containers.
     pub exit_code: i32,
     /// Their termination message.
@@ -46,9 +61,18 @@ impl Ending {
     /// At once, with this exit code and message.
     pub fn new(exit_code: i32, message: impl Into<String>) -> Self {
         Ending {
+            by: PodEnd::Exit,
             exit_code,
             message: message.into(),
             after: Duration::ZERO,
+        }
+    }
+
+    /// At once, by something else than itself.
+    pub fn by(by: PodEnd) -> Self {
+        Ending {
+            by,
+            ..Ending::new(137, "")
         }
     }
 
@@ -268,26 +292,55 @@ async fn end(client: &Client, pod: &Pod, ending: &Ending) {
 
 fn ended(pod: &Pod, ending: &Ending, now: &str) -> Value {
     let has_failed = ending.exit_code != 0;
+    let reason = match (ending.by, has_failed) {
+        (PodEnd::OutOfMemory, _) => "OOMKilled",
+        (_, true) => "Error",
+        (_, false) => "Completed",
+    };
     let terminated = json!({
         "exitCode": ending.exit_code,
-        "reason": if has_failed { "Error" } else { "Completed" },
+        "reason": reason,
         "message": ending.message,
         "startedAt": pod.status.as_ref().and_then(|status| status.start_time.clone()),
         "finishedAt": now,
     });
     let spec = pod.spec.clone().unwrap_or_default();
+    // What somebody else has added runs on.
+    let is_worker = |name: &str| name == "worker" || spec.containers.len() == 1;
     let containers: Vec<Value> = spec
         .containers
         .iter()
         .map(|container| {
+            let state = match is_worker(&container.name) {
+                true => json!({"terminated": terminated, "running": null}),
+                false => json!({"running": {"startedAt": now}}),
+            };
             json!({
                 "name": container.name, "image": container.image, "imageID": "", "restartCount": 0,
-                "ready": false, "started": false, "state": {"terminated": terminated},
+                "ready": false, "started": false, "state": state,
             })
         })
         .collect();
-    json!({
-        "phase": if has_failed { "Failed" } else { "Succeeded" },
-        "containerStatuses": containers,
-    })
+    let is_over = spec
+        .containers
+        .iter()
+        .all(|container| is_worker(&container.name));
+    match ending.by {
+        PodEnd::Exit | PodEnd::OutOfMemory => json!({
+            "phase": match (is_over, has_failed) {
+                (false, _) => "Running",
+                (true, true) => "Failed",
+                (true, false) => "Succeeded",
+            },
+            "containerStatuses": containers,
+        }),
+        PodEnd::Refused => json!({
+            "phase": "Failed", "reason": "UnexpectedAdmissionError", "containerStatuses": null,
+            "message": "Pod was rejected: allocate failed due to requested devices being unavailable",
+        }),
+        PodEnd::Evicted => json!({
+            "phase": "Failed", "reason": "Evicted", "containerStatuses": containers,
+            "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}],
+        }),
+    }
 }

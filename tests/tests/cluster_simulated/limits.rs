@@ -4,13 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::batch::v1::Job;
-use scalequest_crds::protocol::cause::Cause;
 use scalequest_crds::v1alpha1::conditions::reason;
 use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 use scalequest_tests::kubernetes::Cluster;
 use scalequest_tests::kubernetes::api_proxy::Treatment;
 use scalequest_tests::kubernetes::simulated_run::{
-    End, NAME, SimulatedRun, is, run, run_in_pieces, says,
+    NAME, SimulatedRun, is, run, run_in_pieces, says,
 };
 use scalequest_tests::kubernetes::simulated_worker::{FaultPlan, PausedWorker};
 use serde_json::json;
@@ -73,44 +72,6 @@ async fn poison_shards_fail_and_parallelism_changes() {
     assert!(record["failedShardsTotal"].as_i64() >= Some(1), "{record}");
     let told = |run: &SynthesisRun| says(run, reason::SHARDS_FAILED, "cannot be read");
     poisoned.until(told).await;
-}
-
-/// A run one of whose stages something outside of it fails for a time.
-async fn outage(stage: Stage, cause: Cause) -> End {
-    let fault_plan = FaultPlan {
-        outage: Some((stage, cause)),
-        ..FaultPlan::default()
-    };
-    let mut refused = begin("outage", fault_plan).await;
-    refused.make(run()).await;
-    let words = format!("the world refuses stage {stage}");
-    let degraded = |run: &SynthesisRun| says(run, cause.reason(), &words);
-    let run = refused.until(degraded).await;
-    assert!(!is(&run, "Failed") && is(&run, "Progressing"));
-    refused.store.end_outage();
-    let end = refused.complete().await;
-    let run = refused.until(|run| is(run, "Complete")).await;
-    assert!(!is(&run, "Degraded"), "{:?}", run.status);
-    end
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a cluster: make test-cluster"]
-async fn outages_end_no_run() {
-    let _servers = SERVERS.read().await;
-    let outages = [
-        (Stage::Qft, Cause::AccessDenied),
-        (Stage::Generate, Cause::LocationNotFound),
-        (Stage::Filter, Cause::DiskFull),
-        (Stage::Respond, Cause::EndpointUnavailable),
-        (Stage::Publish, Cause::StoreUnavailable),
-    ];
-    let ends = outages.map(|(stage, cause)| tokio::spawn(outage(stage, cause)));
-    for (end, (stage, _)) in ends.into_iter().zip(outages) {
-        let end = end.await.unwrap_or_else(|error| panic!("{stage}: {error}"));
-        assert_eq!(end.outcome(), reference().await.outcome(), "{stage}");
-        assert!(end.made_once(), "{stage}: {:?}", end.made);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,8 @@
 //! Whole runs on simulated pods: the operator is killed, its traffic disturbed, its rights taken away, and everything is done to a run that
 //! people, clusters and workers do, in every stage. Each time the run ends with the same dataset. `make test-cluster` runs these tests.
 
+mod admission;
+
 mod crash;
 
 mod faults;
@@ -10,6 +12,8 @@ mod lifecycle;
 mod limits;
 
 mod node_loss;
+
+mod outages;
 
 mod rights;
 

@@ -64,10 +64,10 @@ async fn whole_script(
     simulated_run: &SimulatedRun,
     mut paused: mpsc::UnboundedReceiver<PausedWorker>,
 ) {
-    // A run whose pods cannot be made: why is asked of the events.
+    // A run whose pods find no node: whether one is added is asked of the events.
     let mut stuck = run();
     stuck["metadata"]["name"] = "stuck".into();
-    stuck["spec"]["serviceAccountName"] = "missing".into();
+    stuck["spec"]["pods"][0]["nodeSelector"]["zone"] = "nowhere".into();
     simulated_run.make(stuck).await;
     simulated_run.make(short()).await;
 
@@ -111,7 +111,7 @@ async fn whole_script(
         there.is_none().then_some(())
     })
     .await;
-    let told = |run: &SynthesisRun| says(run, reason::PODS_WAITING, "missing");
+    let told = |run: &SynthesisRun| says(run, reason::SCHEDULING, "node affinity/selector");
     let space = &simulated_run.space;
     space
         .wait_within::<SynthesisRun>(TIMEOUT, "stuck", told)

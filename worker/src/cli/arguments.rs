@@ -19,7 +19,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 ///
 /// The operator writes the task and reads the report; users run `scalequest`. Exit codes: 0 done, 64 the task failed
 /// permanently, 65 this shard failed permanently, 69 something outside of the task failed it (74: a full disk),
-/// 70 a bug or no progress, 75 stopped with its progress saved (run it again), any other: retry.
+/// 70 a bug, 75 stopped with its progress saved (run it again), 124 no progress, any other: retry.
 #[derive(Debug, Parser)]
 #[command(name = "scalequest-worker", version = VERSION, arg_required_else_help = true)]
 pub struct Arguments {

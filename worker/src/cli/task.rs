@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use scalequest_crds::protocol::exit_codes::worker::{
-    DONE, SHARD_FAILED_PERMANENTLY, STOPPED, TASK_FAILED_PERMANENTLY, of_cause,
+    DONE, NO_PROGRESS, SHARD_FAILED_PERMANENTLY, STOPPED, TASK_FAILED_PERMANENTLY, of_cause,
 };
 use scalequest_crds::protocol::report::{Outcome, StageReport};
 use scalequest_crds::protocol::task::{StageTask, TASK_VERSION};
@@ -22,9 +22,6 @@ use crate::stages::{
 
 /// Exit code of a panic: a bug, retried like any failure of unknown cause.
 const PANICKED: i32 = 70;
-
-/// Exit code of an attempt without progress: retried like any failure of unknown cause.
-const STALLED: i32 = 70;
 
 /// Time for the end of a process that hangs.
 const EXIT_GRACE: Duration = Duration::from_secs(10);
@@ -150,7 +147,7 @@ fn watch(
         if let Some(Err(error)) = written {
             tracing::error!(%error, "cannot write the report");
         }
-        std::process::exit(STALLED);
+        std::process::exit(NO_PROGRESS);
     })
 }
 

@@ -13,7 +13,7 @@ const MAX_INTERVAL: Duration = Duration::from_secs(10);
 /// The watchdog's argument.
 #[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchdogArguments {
-    /// End with exit code 70 if nothing advances for so long: no row, token, step or byte; 0: never
+    /// End with exit code 124 if nothing advances for so long: no row, token, step or byte; 0: never
     #[arg(
         long,
         value_name = "SECONDS",

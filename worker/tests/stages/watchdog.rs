@@ -32,7 +32,7 @@ fn run(delay: Duration, rows: i64, timeout: &str) -> (i32, serde_json::Value) {
 fn hanging_attempt_ends_itself() {
     let (code, outcome) = run(Duration::from_secs(3600), 2, "1");
     let message = outcome["failed"]["message"].as_str().expect("a message");
-    assert_eq!(code, 70);
+    assert_eq!(code, 124);
     assert_eq!(message, "no progress for 1 second while label, 0 of 2 done");
 }
 

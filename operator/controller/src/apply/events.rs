@@ -148,6 +148,7 @@ mod tests {
             suspended,
             plan: None,
             degradations: &[],
+            waiting: None,
         };
         before_acceptance(&inputs, &before.conditions, Some(1), 0)
     }

@@ -14,11 +14,14 @@ use std::time::Duration;
 use scalequest_crds::v1alpha1::SynthesisRun;
 
 use super::context::Context;
-use super::decide::Actions;
+use super::decide::{Actions, StatusUpdate};
 use super::resources::Owner;
 pub use error::ApplyError;
 pub use status::patch_undecodable;
 use writer::Writer;
+
+/// Requeue interval of a run whose pods a dry run refused.
+const DRY_RUN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Applies `actions` to `run`. Returns after which time to requeue it.
 ///
@@ -37,6 +40,13 @@ pub async fn apply(
     if let Some(save) = &actions.save {
         writer.save(save).await?;
     }
+    let errors = writer.dry_run(&actions.dry_run).await?;
+    let is_refused = !errors.is_empty() || !writer.rejections.is_empty();
+    if is_refused && !actions.dry_run.is_empty() {
+        let status = StatusUpdate::refused(errors);
+        status::patch(context, run, &status, &writer.rejections).await?;
+        return Ok(DRY_RUN_INTERVAL);
+    }
     // Nothing follows from a record that is not persisted.
     if writer.rejections.is_empty() {
         for job in &actions.delete {
@@ -50,12 +60,12 @@ pub async fn apply(
         }
     }
     let rejections = writer.rejections;
-    let throttled = status::patch(context, run, actions, &rejections).await?;
+    let throttled = status::patch(context, run, &actions.status, &rejections).await?;
     if actions.delete_run {
         writer::delete_run(context, run).await?;
     }
     match rejections.into_iter().next() {
-        Some(rejection) => Err(ApplyError::Rejected(rejection.message)),
+        Some(rejection) => Err(ApplyError::Rejected(rejection)),
         None => Ok(actions.requeue_after.min(throttled)),
     }
 }

@@ -14,23 +14,25 @@ use super::ApplyError;
 use super::events::{events, is_one_shot};
 use crate::clock::now_millis;
 use crate::context::Context;
-use crate::decide::{Actions, undecodable};
+use crate::decide::waits::of_rejections;
+use crate::decide::{StatusUpdate, undecodable};
 use crate::observe::expectations::Versions;
 use crate::observe::version;
 use crate::resources::FIELD_MANAGER;
 use crate::watched_run::{UndecodableRun, WatchedRun};
-use scalequest_core::status::conditions::Degradation;
 
 /// Patches the status. Returns how long a throttled update has to wait, the maximum if none does.
 pub(super) async fn patch(
     context: &Context,
     run: &SynthesisRun,
-    actions: &Actions,
-    rejections: &[Degradation],
+    update: &StatusUpdate,
+    rejections: &[String],
 ) -> Result<Duration, ApplyError> {
     let uid = run.uid().unwrap_or_default();
     let before = run.status.clone().unwrap_or_default();
-    let Some(status) = actions.status.status(run, rejections, now_millis()) else {
+    let (patience, now_millis) = (&context.settings.patience, now_millis());
+    let rejected = of_rejections(rejections, &before.conditions, patience, now_millis);
+    let Some(status) = update.status(run, &rejected, now_millis) else {
         return Ok(Duration::MAX);
     };
     if still(&before) == still(&status) {
@@ -42,7 +44,7 @@ pub(super) async fn patch(
         return Ok(left);
     }
     write(context, &run.metadata, &json!(status)).await?;
-    match actions.status.is_idle() {
+    match update.is_idle() {
         true => context.status_throttle.forget(&uid),
         false => context.status_throttle.note(&uid, Instant::now()),
     }

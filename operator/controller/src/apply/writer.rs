@@ -2,25 +2,43 @@
 //! `NotFound` on delete is success. A record is created once, then updated with its `resourceVersion`: if two operators race, one gets a conflict
 //! and requeues.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::SynthesisRun;
-use scalequest_crds::v1alpha1::conditions::reason;
 use serde_json::json;
 
 use super::ApplyError;
 use crate::context::Context;
+use crate::decide::waits::is_quota;
 use crate::decide::{JobCreation, VersionedRecord};
 use crate::metrics::status_code;
+use crate::names::{ATTEMPT, GENERATOR, KEY, MANAGED_BY_LABEL, PURPOSE, RUN, RUN_UID, STAGE, WAVE};
 use crate::observe::expectations::Versions;
 use crate::observe::job::ObservedJob;
 use crate::observe::version;
 use crate::resources::config_maps::record_map;
+use crate::resources::dry_run::DryRunPod;
 use crate::resources::{FIELD_MANAGER, Owner};
-use scalequest_core::status::conditions::Degradation;
+
+/// Labels and annotations by which the watches recognize Jobs and pods.
+const IDENTIFYING: [&str; 9] = [
+    MANAGED_BY_LABEL,
+    RUN,
+    RUN_UID,
+    PURPOSE,
+    STAGE,
+    GENERATOR,
+    WAVE,
+    ATTEMPT,
+    KEY,
+];
 
 /// The writes of a reconcile.
 pub(super) struct Writer<'a> {
@@ -28,8 +46,8 @@ pub(super) struct Writer<'a> {
     pub context: &'a Context,
     /// The run.
     pub owner: Owner,
-    /// Rejected requests, which the condition Degraded shows; the remaining actions are applied.
-    pub rejections: Vec<Degradation>,
+    /// Messages of rejected requests, which conditions show; the remaining actions are applied.
+    pub rejections: Vec<String>,
 }
 
 impl Writer<'_> {
@@ -67,12 +85,66 @@ impl Writer<'_> {
             let (api, name) = (self.api::<Job>(), job.name_any());
             let request = api.create(&params, job);
             let created = metrics.timed("create", "jobs", request).await;
+            let exists = matches!(&created, Err(error) if status_code(error) == 409);
+            let stored = match (&created, exists) {
+                (Ok(created), _) => Some(created.clone()),
+                (_, true) => self.job(&name).await?,
+                _ => None,
+            };
+            if let Some(stored) = stored.filter(|stored| !is_recognized(job, stored)) {
+                self.rejections.push(changed_labels(&stored));
+                return Ok(());
+            }
             if self.written("create", &name, created)? {
                 let (run, namespace) = (&self.owner.name, &self.owner.namespace);
                 tracing::info!(%run, namespace, job = name, "job created");
             }
         }
         Ok(())
+    }
+
+    /// Returns the Job called `name`, whatever its labels.
+    async fn job(&self, name: &str) -> Result<Option<Job>, ApplyError> {
+        let params = ListParams::default().fields(&format!("metadata.name={name}"));
+        let api = self.api::<Job>();
+        let request = api.list(&params);
+        let listed = self.context.metrics.timed("list", "jobs", request).await;
+        let listed = listed.map_err(|error| ApplyError::of("list", name, error))?;
+        Ok(listed.items.into_iter().next())
+    }
+
+    /// Asks the API server whether it would admit `pods`, and creates none. Returns an error for each that it refuses for good; one for which a
+    /// quota has no room now is a rejection.
+    pub async fn dry_run(&mut self, pods: &[DryRunPod]) -> Result<Vec<FieldError>, ApplyError> {
+        let params = PostParams {
+            dry_run: true,
+            ..post_params()
+        };
+        let mut errors: Vec<FieldError> = Vec::new();
+        for DryRunPod { field, pod } in pods {
+            let (api, name) = (self.api::<Pod>(), pod.name_any());
+            let request = api.create(&params, pod);
+            let metrics = &self.context.metrics;
+            match metrics.timed("create", "pods", request).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if is_rejection(status.code, &status.message) => {
+                    // Without the right to it nothing is known.
+                    if status.message.contains("cannot create resource \"pods\"") {
+                        return Ok(errors);
+                    }
+                    let message = status.message.replace(&format!(" \"{name}\""), "");
+                    match is_quota(&message) {
+                        true => self.rejections.push(format!("{field}: {message}")),
+                        false => errors.push(refused_pod(field, &message)),
+                    }
+                }
+                // Only a pod of this name could conflict, and there is none.
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) => return Err(ApplyError::of("dry-run", &name, error)),
+            }
+        }
+        errors.dedup_by(|next, first| next.message == first.message);
+        Ok(errors)
     }
 
     /// Changes the number of a Job's pods.
@@ -140,18 +212,62 @@ impl Writer<'_> {
                 expectations.expect(&self.owner.uid, written);
                 Ok(true)
             }
-            Err(kube::Error::Api(status)) if !matches!(status.code, 404 | 409 | 429) => {
-                let message = format!(
+            Err(kube::Error::Api(status)) if is_rejection(status.code, &status.message) => {
+                self.rejections.push(format!(
                     "the API server rejected the request to {verb} {kind} {name}: {}",
                     status.message
-                );
-                let rejection = Degradation::new(reason::API_REQUEST_REJECTED, message);
-                self.rejections.push(rejection);
+                ));
                 Ok(false)
             }
             Err(error) => Err(ApplyError::of(verb, name, error)),
         }
     }
+}
+
+/// Whether the API server rejects a request, so that it would reject it again: a 5xx is its own failure, except that of an admission webhook.
+fn is_rejection(code: u16, message: &str) -> bool {
+    match code {
+        404 | 409 | 429 => false,
+        500.. => message.contains("failed calling webhook"),
+        _ => true,
+    }
+}
+
+/// Returns the error of a pod that the API server refuses, at the field that names what it refuses.
+fn refused_pod(field: &str, message: &str) -> FieldError {
+    let field = match message {
+        _ if message.contains("service account") => "spec.serviceAccountName",
+        _ if message.contains("PriorityClass") => "spec.priorityClassName",
+        _ => field,
+    };
+    FieldError {
+        field: field.into(),
+        message: format!("the API server refuses such pods: {message}"),
+    }
+}
+
+/// Whether the watches recognize a stored Job and its pods as those of the Job that was sent.
+fn is_recognized(sent: &Job, stored: &Job) -> bool {
+    let of = |metadata: &ObjectMeta| {
+        let (labels, annotations) = (metadata.labels.iter(), metadata.annotations.iter());
+        let all = labels.chain(annotations).flatten();
+        let identifies = |(name, _): &(&String, &String)| IDENTIFYING.contains(&name.as_str());
+        let all = all.filter(identifies);
+        let all = all.map(|(name, value)| (name.clone(), value.clone()));
+        all.collect::<BTreeMap<_, _>>()
+    };
+    let of_pods = |job: &Job| {
+        let template = &job.spec.as_ref()?.template;
+        template.metadata.as_ref().map(of)
+    };
+    of(&sent.metadata) == of(&stored.metadata) && of_pods(sent) == of_pods(stored)
+}
+
+fn changed_labels(job: &Job) -> String {
+    format!(
+        "Job {} was stored with other labels or annotations than it was sent with, so that it cannot be followed: exclude the run's Jobs from the admission policy that changes them, then delete the Job",
+        job.name_any()
+    )
 }
 
 fn post_params() -> PostParams {

@@ -13,12 +13,14 @@ use scalequest_crds::v1alpha1::conditions::{ACCEPTED, reason};
 use serde_json::Value;
 
 use super::obsolete_jobs::{is_outdated, obsolete};
-use super::{Actions, JobCreation, ReconcileInput, StatusUpdate, advance, degradations};
+use super::waits::{Waits, waits};
+use super::{Actions, JobCreation, ReconcileInput, StatusUpdate, advance};
 use crate::names::{JobIdentity, Purpose, RETRY};
 use crate::observe::job::{JobState, ObservedJob};
 use crate::observe::pod::{Termination, TerminationMessage, last_failure};
 use crate::resources::accelerator::stage_holds_accelerator;
 use crate::resources::config_maps::spec_text;
+use crate::resources::dry_run::dry_run_pods;
 use crate::resources::job::preflight;
 use crate::resources::{Common, Owner};
 use scalequest_core::record::amend::IMMUTABLE;
@@ -27,13 +29,16 @@ use scalequest_core::retry::{Backoff, INFRASTRUCTURE_BACKOFF, PREFLIGHT_BACKOFF}
 use scalequest_core::status::conditions::{Degradation, status_of};
 use scalequest_core::validate::{ValidRun, check_preflight};
 
+/// Requeue interval while a preflight runs.
+const REQUEUE_MILLIS: i64 = 15_000;
+
 /// Decides the actions for a run without a record.
 pub(super) fn accept(
     input: &ReconcileInput<'_>,
     live: Result<ValidRun, Vec<FieldError>>,
 ) -> Actions {
     let run = match live {
-        Ok(run) if run.spec().suspend => return stop(input, waiting(Vec::new())),
+        Ok(run) if run.spec().suspend => return stop(input, validating(Waits::default())),
         Ok(run) => run,
         Err(errors) => return stop(input, rejected(errors)),
     };
@@ -49,16 +54,17 @@ pub(super) fn accept(
         None => start_preflight(input, &run, &first),
         Some(job) if is_outdated(input, job, || Some(preflight_job(input, &run, job))) => Actions {
             delete: vec![job.clone()],
-            ..unchanged_or_waiting(input, Vec::new())
+            ..unchanged_or_validating(input, Waits::default())
         },
         Some(job) if job.is_terminating || !job.has_ended() => {
-            let mut actions = unchanged_or_waiting(input, degradations::of_pods(input));
-            actions.requeue_in(15_000);
-            actions
+            unchanged_or_validating(input, waits(input))
         }
         Some(job) => match (&job.state, reports(input, job)) {
             (JobState::Failed { message }, _) => {
-                let failed = waiting(vec![failed_preflight(input, job, message)]);
+                let failed = validating(Waits {
+                    degradations: vec![failed_preflight(input, job, message)],
+                    ..Waits::default()
+                });
                 repeat(input, &run, job, INFRASTRUCTURE_BACKOFF, failed)
             }
             (_, Some(reports)) => {
@@ -74,7 +80,7 @@ pub(super) fn accept(
             // A report is lost.
             (_, None) => Actions {
                 delete: vec![job.clone()],
-                ..unchanged_or_waiting(input, Vec::new())
+                ..unchanged_or_validating(input, Waits::default())
             },
         },
     };
@@ -100,7 +106,8 @@ fn repeat(
             attempt: job.identity.attempt + 1,
             ..job.identity.clone()
         };
-        actions.create = start_preflight(input, run, &next).create;
+        let start = start_preflight(input, run, &next);
+        (actions.dry_run, actions.create) = (start.dry_run, start.create);
     }
     actions
 }
@@ -138,13 +145,17 @@ fn reports(input: &ReconcileInput<'_>, job: &ObservedJob) -> Option<Vec<Prefligh
 
 fn start_preflight(input: &ReconcileInput<'_>, run: &ValidRun, identity: &JobIdentity) -> Actions {
     let text = spec_text(run.name(), run.spec());
-    let creation = with_common(input, run, |common| JobCreation {
-        task: advance::missing_map(input, common, identity, text),
-        job: Some(preflight(common, identity)),
+    let (dry_run, creation) = with_common(input, run, |common| {
+        let creation = JobCreation {
+            task: advance::missing_map(input, common, identity, text),
+            job: Some(preflight(common, identity)),
+        };
+        (dry_run_pods(common), creation)
     });
     Actions {
+        dry_run,
         create: vec![creation],
-        ..unchanged_or_waiting(input, Vec::new())
+        ..unchanged_or_validating(input, Waits::default())
     }
 }
 
@@ -196,25 +207,35 @@ fn rejected(errors: Vec<FieldError>) -> StatusUpdate {
     StatusUpdate::NotAccepted {
         errors: Some(errors),
         degradations: Vec::new(),
+        waiting: None,
     }
 }
 
-fn waiting(degradations: Vec<Degradation>) -> StatusUpdate {
+fn validating(waits: Waits) -> StatusUpdate {
     StatusUpdate::NotAccepted {
         errors: None,
-        degradations,
+        degradations: waits.degradations,
+        waiting: waits.wait,
     }
 }
 
 /// Returns the actions while a preflight runs: the errors of a rejected spec stay in the status.
-fn unchanged_or_waiting(input: &ReconcileInput<'_>, degradations: Vec<Degradation>) -> Actions {
+fn unchanged_or_validating(input: &ReconcileInput<'_>, waits: Waits) -> Actions {
     let status = input.run.status.as_ref();
     let is_invalid = status.is_some_and(|status| {
         status.observed_generation == input.run.metadata.generation
             && status_of(&status.conditions, ACCEPTED) == Some("False")
     });
-    Actions::only(match is_invalid && degradations.is_empty() {
+    let changes_in_millis = waits.changes_in_millis;
+    let is_waiting = waits.wait.is_some() || !waits.degradations.is_empty();
+    let mut actions = Actions::only(match is_invalid && !is_waiting {
         true => StatusUpdate::Unchanged,
-        false => waiting(degradations),
-    })
+        false => validating(waits),
+    });
+    actions.requeue_in(
+        changes_in_millis
+            .unwrap_or(REQUEUE_MILLIS)
+            .min(REQUEUE_MILLIS),
+    );
+    actions
 }

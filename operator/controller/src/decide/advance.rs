@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
 use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::protocol::shard_set::ShardSet;
 use scalequest_crds::protocol::task::StageTask;
@@ -14,10 +15,10 @@ use scalequest_crds::v1alpha1::conditions::{COMPLETE, FAILED, PROGRESSING, reaso
 use super::obsolete_jobs::{collect, is_outdated, obsolete};
 use super::stage_jobs::{NextAction, StageJobs, identity_of};
 use super::{
-    AcceptedRun, Actions, JobCreation, ReconcileInput, StatusUpdate, VersionedRecord, degradations,
-    progress, record_results, usage,
+    AcceptedRun, Actions, JobCreation, ReconcileInput, StatusUpdate, VersionedRecord, blocked,
+    progress, record_results, usage, waits,
 };
-use crate::names::JobIdentity;
+use crate::names::{APPROVE, JobIdentity, Purpose};
 use crate::observe::job::{ObservedJob, millis};
 use crate::resources::config_maps::{task_map, task_text};
 use crate::resources::job::{parallelism, source, stage as stage_job};
@@ -55,6 +56,8 @@ pub(super) fn advance(
             .max()
             .unwrap_or(0)
     });
+    record.retry_edited(&token);
+    record.is_approved |= input.run.annotations().contains_key(APPROVE);
     let run = SynthesisRun::new(&record.name, record.spec.clone());
     let run = match validate(&run, Environment::Cluster) {
         Ok(run) => run,
@@ -69,6 +72,7 @@ pub(super) fn advance(
         worker: &worker,
         settings: input.settings,
     };
+    forget_unplanned(&plan, &mut record);
     actions.delete = obsolete(input, |job| {
         let task = planned(&plan, &record, job);
         let desired = || Some(recreated(common, job, task?));
@@ -87,7 +91,12 @@ pub(super) fn advance(
     );
     actions.resize = resize(input, &run, &actions);
     actions.delete_run = expire(input, &run, &plan, &mut actions);
-    degradations.extend(degradations::of_pods(input));
+    let waits = waits::waits(input);
+    degradations.extend(waits.degradations);
+    if let Some(millis) = waits.changes_in_millis {
+        actions.requeue_in(millis);
+    }
+    degradations.splice(0..0, blocked::degradations(&record));
     schedule_requeue(input, &run, &record, &plan, &mut actions);
     if let Some(before) = before {
         collect(input, before, &mut actions);
@@ -102,15 +111,31 @@ pub(super) fn advance(
         record,
         plan,
         degradations,
+        waiting: waits.wait,
     }));
     actions
 }
 
-/// Returns the planned task of a Job, if its attempt counts.
+/// Removes the entries of blocked stages that the plan no longer has, after a limit was reached for instance. A suspended run keeps them.
+fn forget_unplanned(plan: &Plan, record: &mut RunRecord) {
+    if plan.suspended.is_none() {
+        let is_planned = |key: &str| plan.start.iter().any(|task| task.key == key);
+        record.blocked.retain(|blocked| is_planned(&blocked.key));
+    }
+}
+
+/// Returns the planned task of a Job, if its attempt counts. A blocked stage has no Job but its probe.
 fn planned<'a>(plan: &'a Plan, record: &RunRecord, job: &ObservedJob) -> Option<&'a StageTask> {
     let mut planned = plan.start.iter();
-    let task = planned.find(|task| identity_of(task).same_stage(&job.identity));
-    task.filter(|_| job.identity.attempt >= record.first_attempt(&job.identity.key))
+    let task = planned.find(|task| identity_of(task).same_stage(&job.identity))?;
+    let counts = match job.identity.purpose {
+        Purpose::Probe => blocked::is_current(record, &job.identity),
+        _ => {
+            !record.is_blocked(&task.key)
+                && job.identity.attempt >= record.first_attempt(&job.identity.key)
+        }
+    };
+    counts.then_some(task)
 }
 
 /// Returns `job` as the spec makes it now.
@@ -185,7 +210,7 @@ fn count_usage(
     for job in deleted {
         usage::finalize_usage(input, record, job);
         // What a deleted Job found missing is outdated by then: the stage restarts with a seal.
-        if job.identity.stage().is_some() {
+        if job.identity.purpose.is_attempt() {
             record.restart_from(&job.identity.key, job.identity.attempt + 1);
         }
     }
@@ -228,9 +253,15 @@ fn start(
         {
             continue;
         }
+        if record.is_blocked(&task.key) {
+            blocked::start_probe(input, common, record, task, actions);
+            continue;
+        }
         let stage = StageJobs::new(input, run, record, task);
-        if let Some(Blocked { cause, message }) = stage.blocked() {
-            let message = format!("{}: {message}; retrying with backoff", task.id);
+        if let Some(Blocked { cause, message }) = stage.transient()
+            && record.blocked(&task.key).is_none()
+        {
+            let message = format!("{}: {message}; retrying", task.id);
             degradations.push(Degradation::new(cause.reason(), message));
         }
         let (starts, identity, shards) = match stage.next_action(input.now_millis) {

@@ -9,13 +9,15 @@ mod usage;
 
 mod advance;
 
+mod blocked;
+
 mod progress;
 
 mod record_results;
 
 mod obsolete_jobs;
 
-mod degradations;
+pub mod waits;
 
 pub mod undecodable;
 
@@ -34,12 +36,14 @@ use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunStatus};
 
 use super::observe::OwnedObjects;
 use super::observe::job::ObservedJob;
+use super::resources::dry_run::DryRunPod;
 use super::settings::Settings;
 use scalequest_core::plan::Plan;
 use scalequest_core::record::{RecordError, RunRecord};
-use scalequest_core::status::conditions::{Acceptance, ConditionInputs, Degradation};
+use scalequest_core::status::conditions::{Acceptance, ConditionInputs, Degradation, Wait};
 use scalequest_core::status::{StageProgress, StatusInput, before_acceptance, status};
 use scalequest_core::validate::{Environment, ValidRun, validate};
+use waits::Waits;
 
 /// Requeue interval of a run without events.
 pub const RESYNC_INTERVAL: Duration = Duration::from_secs(600);
@@ -64,6 +68,8 @@ pub struct Actions {
     pub save: Option<VersionedRecord>,
     /// Obsolete Jobs to delete, with their pods.
     pub delete: Vec<Arc<ObservedJob>>,
+    /// Pods of which a dry run must admit each before anything is created.
+    pub dry_run: Vec<DryRunPod>,
     /// Jobs to create, each with its task.
     pub create: Vec<JobCreation>,
     /// Jobs whose number of pods changes, each with its new parallelism.
@@ -107,6 +113,8 @@ pub enum StatusUpdate {
         errors: Option<Vec<FieldError>>,
         /// What needs attention.
         degradations: Vec<Degradation>,
+        /// What the pods of its preflight wait for.
+        waiting: Option<Wait>,
     },
     /// A run whose record cannot be read or executed.
     Unreadable(Degradation),
@@ -127,6 +135,8 @@ pub struct AcceptedRun {
     pub progress: Vec<StageProgress>,
     /// What needs attention.
     pub degradations: Vec<Degradation>,
+    /// What its pods wait for.
+    pub waiting: Option<Wait>,
 }
 
 impl Actions {
@@ -134,6 +144,7 @@ impl Actions {
         Actions {
             save: None,
             delete: Vec::new(),
+            dry_run: Vec::new(),
             create: Vec::new(),
             resize: Vec::new(),
             status,
@@ -158,6 +169,15 @@ impl Actions {
 }
 
 impl StatusUpdate {
+    /// A run that the dry run of its pods refuses with `errors`; none of them if only a quota is used up.
+    pub fn refused(errors: Vec<FieldError>) -> StatusUpdate {
+        StatusUpdate::NotAccepted {
+            errors: Some(errors).filter(|errors| !errors.is_empty()),
+            degradations: Vec::new(),
+            waiting: None,
+        }
+    }
+
     /// Whether the run is idle: finished, suspended, or waiting for an edit.
     pub fn is_idle(&self) -> bool {
         match self {
@@ -170,17 +190,19 @@ impl StatusUpdate {
         }
     }
 
-    /// Returns the new status, or `None` if it does not change. `more`: degradations since the decision.
+    /// Returns the new status, or `None` if it does not change. `rejected`: what follows from requests that the API server rejected since.
     pub fn status(
         &self,
         run: &SynthesisRun,
-        more: &[Degradation],
+        rejected: &Waits,
         now_millis: i64,
     ) -> Option<SynthesisRunStatus> {
         let before = run.status.clone().unwrap_or_default();
         let generation = run.metadata.generation;
-        let with_more = |degradations: &[Degradation]| [more, degradations].concat();
-        let (acceptance, degradations) = match self {
+        let with_more =
+            |degradations: &[Degradation]| [&rejected.degradations, degradations].concat();
+        let wait = |of_pods: &Option<Wait>| rejected.wait.clone().or_else(|| of_pods.clone());
+        let (acceptance, degradations, waiting) = match self {
             StatusUpdate::Unchanged => return None,
             StatusUpdate::Accepted(accepted) => {
                 return Some(status(&StatusInput {
@@ -189,6 +211,7 @@ impl StatusUpdate {
                     plan: &accepted.plan,
                     progress: &accepted.progress,
                     degradations: &with_more(&accepted.degradations),
+                    waiting: wait(&accepted.waiting).as_ref(),
                     previous: &before.conditions,
                     generation,
                     now_millis,
@@ -196,22 +219,24 @@ impl StatusUpdate {
             }
             StatusUpdate::Unreadable(degradation) => {
                 let degradations = with_more(std::slice::from_ref(degradation));
-                (Acceptance::Accepted, degradations)
+                (Acceptance::Accepted, degradations, None)
             }
             StatusUpdate::NotAccepted {
-                errors: Some(errors),
+                errors,
                 degradations,
-            } => (Acceptance::Invalid(errors), with_more(degradations)),
-            StatusUpdate::NotAccepted {
-                errors: None,
-                degradations,
-            } => (Acceptance::Validating, with_more(degradations)),
+                waiting,
+            } => {
+                let acceptance = errors.as_deref();
+                let acceptance = acceptance.map_or(Acceptance::Validating, Acceptance::Invalid);
+                (acceptance, with_more(degradations), wait(waiting))
+            }
         };
         let inputs = ConditionInputs {
             acceptance,
             suspended: run.spec.suspend,
             plan: None,
             degradations: &degradations,
+            waiting: waiting.as_ref(),
         };
         let after = before_acceptance(&inputs, &before.conditions, generation, now_millis);
         match self {

@@ -1,7 +1,7 @@
 //! Progress of active stages, for the status only.
 
-use super::ReconcileInput;
 use super::stage_jobs::StageJobs;
+use super::{ReconcileInput, usage};
 use crate::names::Purpose;
 use scalequest_core::plan::Plan;
 use scalequest_core::record::RunRecord;
@@ -54,6 +54,7 @@ fn of_stage(
         failed: i64::try_from(stage.all_failed_shards().len()).unwrap_or(0),
         shards: shards.collect(),
         has_started: pods().any(|pod| pod.started_at_millis.is_some()),
+        attempts: usage::uncounted_attempts(input, record, &task.key),
         job: Some(latest.name.clone()),
     })
 }

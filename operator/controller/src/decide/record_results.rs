@@ -4,7 +4,7 @@ use kube::ResourceExt;
 use scalequest_crds::protocol::task::StageTask;
 
 use super::stage_jobs::{NextAction, StageJobs};
-use super::{ReconcileInput, usage};
+use super::{ReconcileInput, blocked, usage};
 use crate::names::RETRY;
 use scalequest_core::plan::Plan;
 use scalequest_core::record::{Failure, RetryToken, RunRecord, StageFailure};
@@ -30,7 +30,14 @@ fn record_stage_result(
     task: &StageTask,
     record: &mut RunRecord,
 ) -> bool {
+    if record.is_blocked(&task.key) {
+        return blocked::record_probe(input, task, record);
+    }
     let stage = StageJobs::new(input, run, record, task);
+    if stage.has_progressed() && record.blocked(&task.key).is_some() {
+        record.unblock(&task.key);
+        return true;
+    }
     match stage.next_action(input.now_millis) {
         NextAction::Wait | NextAction::Start { .. } | NextAction::Backoff { .. } => return false,
         NextAction::Sealed(report) => {
@@ -41,7 +48,10 @@ fn record_stage_result(
             let computed =
                 known.any(|known| known.computed && known.key == task.key && known.id == task.id);
             match record.seal(task, &report, !computed && !stage.has_run()) {
-                Ok(()) => drop(record.mark_repaired(&task.key)),
+                Ok(()) => {
+                    record.mark_repaired(&task.key);
+                    record.unblock(&task.key);
+                }
                 Err(error) => fail(input, record, task, Failure::stage(error.to_string())),
             }
         }
@@ -50,6 +60,19 @@ fn record_stage_result(
                 record.add_failed_shard(task, *shard, message);
             }
             usage::finalize_usage(input, record, &job);
+        }
+        NextAction::Blocked {
+            blocked,
+            failed_shards,
+        } => {
+            for (shard, message) in &failed_shards {
+                record.add_failed_shard(task, *shard, message);
+            }
+            for job in &stage.jobs {
+                usage::finalize_usage(input, record, job);
+            }
+            record.restart_from(&task.key, stage.next_attempt());
+            blocked::block(input, task, &blocked, record);
         }
         NextAction::InputCorrupted(CorruptInput {
             key,
@@ -84,6 +107,7 @@ const ADVICE: &str = "to try again, edit pods, stores, modelCache, serviceAccoun
 
 fn fail(input: &ReconcileInput<'_>, record: &mut RunRecord, task: &StageTask, failure: Failure) {
     let Failure { reason, message } = failure;
+    record.unblock(&task.key);
     record.fail(&StageFailure {
         key: task.key.clone(),
         name: task.id.to_string(),

@@ -16,7 +16,6 @@ use crate::observe::OwnedObjects;
 use crate::observe::job::{JobState, ObservedJob};
 use crate::observe::pod::ObservedPod;
 use scalequest_core::record::{Failure, RunRecord};
-use scalequest_core::retry::INFRASTRUCTURE_BACKOFF;
 use scalequest_core::stage_machine::{
     AttemptEnd, Blocked, CorruptInput, FailureClass, FailureLimits, StageMachine, Transition,
     WorkItem,
@@ -42,8 +41,8 @@ struct Found {
     corrupt: Option<CorruptInput>,
     failure: Option<Failure>,
     seal: Option<Box<StageReport>>,
-    /// The latest transient failure, and when it was.
-    blocked: Option<(Blocked, i64)>,
+    /// The latest transient failure.
+    transient: Option<Blocked>,
     /// Failed shards of Jobs whose usage is not counted yet, with messages.
     failed_shards: BTreeMap<i64, String>,
 }
@@ -73,6 +72,13 @@ pub enum NextAction {
         job: Arc<ObservedJob>,
         /// Shard and message.
         shards: BTreeMap<i64, String>,
+    },
+    /// Record that something outside of the stage blocks it, and the failed shards: its Jobs are then deleted.
+    Blocked {
+        /// What blocks it.
+        blocked: Blocked,
+        /// Failed shards with messages.
+        failed_shards: BTreeMap<i64, String>,
     },
     /// Record that an earlier stage's output is corrupt.
     InputCorrupted(CorruptInput),
@@ -115,7 +121,9 @@ impl<'a> StageJobs<'a> {
             task,
             owned: input.owned,
             jobs: jobs
-                .filter(|job| job.identity.same_stage(&identity))
+                .filter(|job| {
+                    job.identity.same_stage(&identity) && job.identity.purpose.is_attempt()
+                })
                 .collect(),
             first_attempt,
             machine: if is_new { machine.run_first() } else { machine },
@@ -133,7 +141,7 @@ impl<'a> StageJobs<'a> {
             corrupt,
             failure,
             seal,
-            blocked: _,
+            transient,
             failed_shards,
         } = &self.found;
         if self.jobs.iter().any(|job| job.is_terminating) {
@@ -141,6 +149,14 @@ impl<'a> StageJobs<'a> {
         }
         if let Some(corrupt) = corrupt {
             return NextAction::InputCorrupted(corrupt.clone());
+        }
+        if let (Some(blocked), None, None) = (transient, failure, seal)
+            && self.machine.is_blocked()
+        {
+            return NextAction::Blocked {
+                blocked: blocked.clone(),
+                failed_shards: failed_shards.clone(),
+            };
         }
         let latest = self.latest();
         if latest.is_some_and(|job| !job.has_ended()) {
@@ -158,7 +174,7 @@ impl<'a> StageJobs<'a> {
         if let Some(seal) = seal {
             return NextAction::Sealed(seal.clone());
         }
-        let retry_at_millis = self.retry_at();
+        let retry_at_millis = self.machine.next_start().unwrap_or(0);
         if retry_at_millis > now_millis {
             return NextAction::Backoff { retry_at_millis };
         }
@@ -166,10 +182,15 @@ impl<'a> StageJobs<'a> {
     }
 
     /// Returns what fails the attempts since the last progress, if something outside of the stage does.
-    pub fn blocked(&self) -> Option<&Blocked> {
+    pub fn transient(&self) -> Option<&Blocked> {
         let (cause, _) = self.machine.streak()?;
-        let (blocked, _) = self.found.blocked.as_ref()?;
-        (blocked.cause == cause).then_some(blocked)
+        let transient = self.found.transient.as_ref();
+        transient.filter(|transient| transient.cause == cause)
+    }
+
+    /// Whether an attempt that counts has committed something.
+    pub fn has_progressed(&self) -> bool {
+        self.machine.has_progressed()
     }
 
     /// Returns all failed shards.
@@ -198,16 +219,6 @@ impl<'a> StageJobs<'a> {
     fn counted(&self) -> impl DoubleEndedIterator<Item = &'a Arc<ObservedJob>> + use<'a, '_> {
         let jobs = self.jobs.iter().copied();
         jobs.filter(|job| job.identity.attempt >= self.first_attempt)
-    }
-
-    /// Returns when the next Job may start: once the machine says so, and after a backoff by transient failures in a row.
-    fn retry_at(&self) -> i64 {
-        let next = self.machine.next_start().unwrap_or(0);
-        let (Some((_, times)), Some((_, at))) = (self.machine.streak(), &self.found.blocked) else {
-            return next;
-        };
-        let backoff = INFRASTRUCTURE_BACKOFF.delay(times).as_millis();
-        next.max(at.saturating_add(i64::try_from(backoff).unwrap_or(i64::MAX)))
     }
 
     /// Starts the Job of what the machine asks for. Every item may start: the Job controller has a backoff of its own for each.
@@ -241,7 +252,7 @@ impl<'a> StageJobs<'a> {
         let item_of = |index: i64| match job.identity.purpose {
             Purpose::Run => WorkItem::Shard(job.shard(index)),
             Purpose::MarkFailed => WorkItem::MarkFailed(job.shard(index)),
-            Purpose::Seal | Purpose::Preflight => WorkItem::Seal,
+            Purpose::Seal | Purpose::Preflight | Purpose::Probe => WorkItem::Seal,
         };
         let mut pods: Vec<&Arc<ObservedPod>> = self.owned.pods_of(job).collect();
         let ended_at = |pod: &ObservedPod| {
@@ -295,12 +306,12 @@ impl<'a> StageJobs<'a> {
         };
         if let Some(FailureClass::Transient(cause)) = class {
             let message = message.clone();
-            self.found.blocked = Some((Blocked { cause, message }, at));
+            self.found.transient = Some(Blocked { cause, message });
         }
         match self.machine.end_attempt(item, end, at) {
             Transition::InputCorrupted(corrupt) => drop(self.found.corrupt.get_or_insert(corrupt)),
             Transition::Sealed(report) => self.found.seal = Some(report),
-            Transition::Blocked(blocked) => self.found.blocked = Some((blocked, at)),
+            Transition::Blocked(blocked) => self.found.transient = Some(blocked),
             Transition::ShardFailed => self.note_failed_shard(item, message, is_on_record),
             Transition::Failed(failure) => {
                 if self.is_failed(item) {

@@ -27,6 +27,7 @@ pub fn status(run: &UndecodableRun, is_accepted: bool, now_millis: i64) -> Synth
         suspended: run.is_suspended,
         plan: None,
         degradations,
+        waiting: None,
     };
     let generation = run.metadata.generation;
     before_acceptance(&inputs, &run.conditions(), generation, now_millis)

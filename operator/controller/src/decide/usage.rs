@@ -7,7 +7,8 @@ use super::ReconcileInput;
 use crate::names::Purpose;
 use crate::observe::job::ObservedJob;
 use crate::observe::pod::ObservedPod;
-use scalequest_core::record::RunRecord;
+use scalequest_core::record::{AttemptCounts, RunRecord};
+use scalequest_crds::protocol::exit_codes::worker::{DONE, NO_PROGRESS, STOPPED};
 
 /// Returns worker and GPU time that is not counted yet, in milliseconds.
 pub(super) fn uncounted(input: &ReconcileInput<'_>, record: &RunRecord) -> (i64, i64) {
@@ -15,6 +16,35 @@ pub(super) fn uncounted(input: &ReconcileInput<'_>, record: &RunRecord) -> (i64,
     let pods = jobs.flat_map(|job| uncounted_pods(input, record, job));
     let lifetimes = pods.map(|pod| pod.lifetime(input.now_millis));
     lifetimes.fold((0, 0), |sum, (worker, gpu)| (sum.0 + worker, sum.1 + gpu))
+}
+
+/// Returns the attempts without success at the stage with content key `key` that are not counted yet.
+pub(super) fn uncounted_attempts(
+    input: &ReconcileInput<'_>,
+    record: &RunRecord,
+    key: &str,
+) -> AttemptCounts {
+    let jobs = input.owned.jobs.iter();
+    let jobs = jobs.filter(|job| job.identity.key == key && job.identity.purpose.is_attempt());
+    let pods = jobs.flat_map(|job| uncounted_pods(input, record, job));
+    pods.fold(AttemptCounts::default(), |mut sum, pod| {
+        sum += attempts(pod);
+        sum
+    })
+}
+
+/// Returns how the attempt of a pod ended, if without success.
+fn attempts(pod: &ObservedPod) -> AttemptCounts {
+    let is_evicted = pod.is_disrupted || pod.deletion_timestamp_millis.is_some();
+    let code = pod.termination.as_ref().map(|end| end.code);
+    let is_failed = code.is_some_and(|code| ![Some(DONE), Some(STOPPED)].contains(&code));
+    let is_hung = code == Some(Some(NO_PROGRESS));
+    AttemptCounts {
+        evicted: i64::from(is_evicted),
+        hung: i64::from(is_hung && !is_evicted),
+        failed: i64::from(is_failed && !is_hung && !is_evicted),
+        restarts: i64::from(pod.restarts),
+    }
 }
 
 /// Counts all pods of a Job, for good.
@@ -36,7 +66,7 @@ pub(super) fn finalize_usage(
         .find(|stage| stage.key == job.identity.key && Some(&stage.id) == job.identity.id.as_ref());
     if let Some(stage) = stage
         && has_run
-        && job.identity.purpose != Purpose::Seal
+        && matches!(job.identity.purpose, Purpose::Run | Purpose::MarkFailed)
     {
         stage.computed = true;
     }
@@ -69,6 +99,9 @@ fn count(input: &ReconcileInput<'_>, record: &mut RunRecord, pod: &ObservedPod) 
     let stage = pod.identity.stage();
     if let Some(stage) = stage {
         record.add_stage_usage(stage, &pod.identity.key, worker, gpu);
+        if pod.identity.purpose.is_attempt() {
+            record.add_attempts(stage, &pod.identity.key, attempts(pod));
+        }
     }
     stage.is_some()
 }

@@ -13,7 +13,9 @@ pub mod expectations;
 
 pub mod progress;
 
-pub mod warning_events;
+pub mod object_events;
+
+pub mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use cache::Cache;
 use config_map::ObservedConfigMap;
 use expectations::{Expectations, Versions};
 use job::ObservedJob;
+use object_events::ObjectEvents;
 use pod::ObservedPod;
 
 /// The caches of one namespace, or of all.
@@ -55,8 +58,8 @@ pub struct OwnedObjects {
     pub pods: Vec<Arc<ObservedPod>>,
     /// Its ConfigMaps.
     pub maps: Vec<Arc<ObservedConfigMap>>,
-    /// The last warning event of each stuck object, by uid.
-    pub warnings: BTreeMap<String, String>,
+    /// What events say of objects that wait, by uid.
+    pub events: BTreeMap<String, ObjectEvents>,
     /// Shard progress that workers reported, by the uid of their pods.
     pub progress: BTreeMap<String, Progress>,
 }
@@ -200,7 +203,8 @@ mod tests {
             started_at_millis: None,
             termination: has_ended.then_some(end),
             is_disrupted: false,
-            waiting_reason: None,
+            restarts: 0,
+            wait: None,
             is_creating: false,
             created_at_millis: 0,
         })

@@ -16,6 +16,7 @@ use scalequest_crds::protocol::report::{Outcome, StageReport};
 
 use super::cache::Reduce;
 use super::job::millis;
+use super::waiting::PodWait;
 use crate::names::JobIdentity;
 use crate::resources::accelerator::pod_holds_accelerator;
 use crate::resources::pod::CONTAINER;
@@ -51,8 +52,10 @@ pub struct ObservedPod {
     pub termination: Option<Termination>,
     /// Whether it was evicted, preempted, or deleted with its node.
     pub is_disrupted: bool,
-    /// Why it does not start, as Kubernetes reports it.
-    pub waiting_reason: Option<String>,
+    /// Restarts of its containers: the server of its model.
+    pub restarts: i32,
+    /// What keeps it from starting or ending.
+    pub wait: Option<PodWait>,
     /// Whether it is scheduled and its container is not created yet.
     pub is_creating: bool,
     /// When it was created, in milliseconds since 1970.
@@ -205,7 +208,8 @@ impl Reduce<Pod> for ObservedPod {
             started_at_millis: started_at.map(millis),
             termination: termination(&status, terminated, created_at_millis),
             is_disrupted: is_disrupted(&status),
-            waiting_reason: waiting_reason(&status),
+            restarts: containers(&status).map(|each| each.restart_count).sum(),
+            wait: PodWait::of(&status),
             is_creating: is_creating(&status),
             created_at_millis,
         })
@@ -233,7 +237,7 @@ fn started_at(state: &ContainerState) -> Option<&Time> {
 }
 
 /// Returns the statuses of all containers, init containers first.
-fn containers(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
+pub(super) fn containers(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
     let before = status.init_container_statuses.iter().flatten();
     before.chain(status.container_statuses.iter().flatten())
 }
@@ -266,7 +270,8 @@ fn termination(
     }
 }
 
-fn termination_message(message: &str) -> TerminationMessage {
+/// Reads what a container has left behind.
+pub(super) fn termination_message(message: &str) -> TerminationMessage {
     if let Ok(report) = serde_json::from_str::<StageReport>(message) {
         return TerminationMessage::Report(Box::new(report));
     }
@@ -276,63 +281,6 @@ fn termination_message(message: &str) -> TerminationMessage {
     let words: Vec<char> = message.trim().chars().collect();
     let from = words.len().saturating_sub(LOG_TAIL_CHARS);
     TerminationMessage::LogTail(words[from..].iter().collect())
-}
-
-/// Reasons of waiting containers that do not resolve by themselves soon.
-const STUCK: [&str; 8] = [
-    "ImagePullBackOff",
-    "ErrImagePull",
-    "ErrImageNeverPull",
-    "InvalidImageName",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "RunContainerError",
-    "ImageInspectError",
-];
-
-fn waiting_reason(status: &PodStatus) -> Option<String> {
-    let mut conditions = status.conditions.iter().flatten();
-    let unscheduled = conditions
-        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
-    match unscheduled {
-        Some(condition) => Some(condition.message.clone().unwrap_or_default()),
-        None => containers(status).find_map(stuck),
-    }
-}
-
-/// Starts of a server after which it counts as crash-looping.
-const MAX_STARTS: i32 = 3;
-
-/// Returns why a container does not start, or crash-loops.
-fn stuck(container: &ContainerStatus) -> Option<String> {
-    let state = container.state.as_ref()?;
-    let starts = container.restart_count + 1;
-    let last = match (&state.waiting, &state.terminated) {
-        (Some(waiting), _) => {
-            let reason = waiting.reason.as_deref().unwrap_or_default();
-            let message = waiting.message.as_deref().unwrap_or_default();
-            if STUCK.contains(&reason) {
-                return Some(format!("{reason}: {message}"));
-            }
-            let last = container.last_state.as_ref()?.terminated.as_ref()?;
-            (reason == "CrashLoopBackOff").then_some(last)?
-        }
-        // Up to Kubernetes 1.33 a sidecar is shown as ended until it is started again.
-        (None, Some(last)) if starts >= MAX_STARTS => last,
-        _ => return None,
-    };
-    // The last log lines of a server say more than that it crashed.
-    let TerminationMessage::LogTail(words) =
-        termination_message(last.message.as_deref().unwrap_or_default())
-    else {
-        return None;
-    };
-    (container.name == server::SERVER).then(|| {
-        format!(
-            "the model's server ended {starts} times, the last time with exit code {}: {words}",
-            last.exit_code
-        )
-    })
 }
 
 fn is_creating(status: &PodStatus) -> bool {
@@ -409,15 +357,15 @@ mod tests {
             before(waiting("CrashLoopBackOff")),
             worker(running.clone()),
         );
-        let words = observed.waiting_reason.expect("words");
+        let words = observed.wait.expect("words").message;
         assert!(
-            words.contains("ended 3 times") && words.contains("no such model"),
+            words.contains("crashes repeatedly") && words.contains("no such model"),
             "{words}"
         );
         assert_eq!(observed.termination, None);
         let between = before(ended(3, "no such model"));
         let between = pod("Pending", between, worker(waiting("PodInitializing")));
-        let words = between.waiting_reason.expect("words between two starts");
+        let words = between.wait.expect("words between two starts").message;
         assert!(words.contains("no such model"), "{words}");
         // The pod holds its GPU since its model was prepared.
         assert_eq!(
@@ -431,7 +379,7 @@ mod tests {
         assert_eq!(over.lifetime(0).0, 90_000);
         assert_eq!(over.termination.and_then(|end| end.code), Some(0));
         let well = pod("Running", before(running.clone()), worker(running));
-        assert_eq!(well.waiting_reason, None);
+        assert_eq!(well.wait, None);
         let begins = pod(
             "Pending",
             before(json!({})),

@@ -1,4 +1,4 @@
-//! The Jobs of a preflight, of a stage's seal and of its shards: Indexed, with a retry budget for each index (`backoffLimitPerIndex`) and a pod
+//! The Jobs of a preflight, of a stage's seal, of its shards and of its probe: Indexed, with a retry budget for each index (`backoffLimitPerIndex`) and a pod
 //! failure policy by exit code, so that the Job controller retries without the operator.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +27,9 @@ use scalequest_core::retry::SEAL_RETRIES;
 
 /// Time to live of an ended preflight Job in seconds: longer than the longest backoff, since the next attempt counts from it.
 const PREFLIGHT_TTL_SECONDS: i32 = 6 * 3600;
+
+/// Time after which a probe has failed, in seconds: a store may answer neither yes nor no.
+const PROBE_DEADLINE_SECONDS: i64 = 300;
 
 /// The label of a Job's Kueue queue.
 const QUEUE: &str = "kueue.x-k8s.io/queue-name";
@@ -68,12 +71,17 @@ pub fn stage(
 ) -> Job {
     let is_seal = identity.purpose == Purpose::Seal;
     let is_run = identity.purpose == Purpose::Run;
+    let is_probe = identity.purpose == Purpose::Probe;
     let mut locations = match is_seal {
         true => BTreeSet::new(),
         false => locations(&serde_json::to_value(&task.params).unwrap_or_default()),
     };
     locations.insert(task.workspace.clone());
-    let command = if is_seal { "seal" } else { "run" };
+    let command = match identity.purpose {
+        Purpose::Seal => "seal",
+        Purpose::Probe => "probe",
+        _ => "run",
+    };
     let file = format!("{TASK_FOLDER}/{}", task_file(identity));
     let mut arguments = vec![command.to_string(), "--task".into(), file];
     if let Some(shard_indexes) = shard_indexes {
@@ -82,26 +90,30 @@ pub fn stage(
     if identity.purpose == Purpose::MarkFailed {
         arguments.push("--mark-failed".into());
     }
-    if !is_seal {
+    if !is_seal && !is_probe {
         arguments.push("--seal-if-complete".into());
     }
     if is_run {
         arguments.extend(["--progress-port".into(), PORT.to_string()]);
     }
     let mut params = task.params.clone();
-    let model = params.model_mut().filter(|_| is_run);
+    let model = params.model_mut().filter(|_| is_run || is_probe);
     let work = PodWork {
         identity,
         task: source(common, identity, task_text(task)),
         arguments,
         locations,
-        server: model.as_ref().and_then(|model| model.server.clone()),
+        server: model
+            .as_ref()
+            .filter(|_| is_run)
+            .and_then(|model| model.server.clone()),
         fetches: model.is_some_and(|model| model.location.is_fetched()),
     };
     let percent = common.spec.failure_policy.as_ref();
     let percent = percent.and_then(|policy| policy.max_failed_shards_percent);
     let max_failed = || allowed(task.shards(), percent.unwrap_or(DEFAULT_PERCENT));
     let (completions, retries) = match (is_seal, shard_indexes) {
+        _ if is_probe => (Ok(1), 0),
         (true, _) => (Ok(1), SEAL_RETRIES),
         (_, Some(set)) => (i32::try_from(set.len()), common.settings.shard_retries),
         (_, None) => (i32::try_from(task.shards()), common.settings.shard_retries),
@@ -111,6 +123,7 @@ pub fn stage(
         parallelism: Some(parallelism(common.spec, identity)),
         backoff_limit_per_index: i32::try_from(retries).ok(),
         max_failed_indexes: is_run.then(max_failed),
+        active_deadline_seconds: is_probe.then_some(PROBE_DEADLINE_SECONDS),
         ttl_seconds_after_finished: Some(common.settings.job_ttl_seconds),
         ..JobSpec::default()
     };

@@ -8,6 +8,8 @@ pub mod config_maps;
 
 pub mod pod;
 
+pub mod dry_run;
+
 mod security;
 
 pub mod server;

@@ -144,7 +144,7 @@ pub fn pod(common: Common<'_>, work: PodWork<'_>) -> PodSpec {
 fn asks(spec: &SynthesisRunSpec, identity: &JobIdentity, model: &str) -> bool {
     match (identity.purpose, &identity.id) {
         (Purpose::Preflight, _) => true,
-        (Purpose::Run, Some(id)) => spec
+        (Purpose::Run | Purpose::Probe, Some(id)) => spec
             .model_of(id.stage, id.generator.as_deref())
             .is_some_and(|used| used.name == model),
         _ => false,

@@ -21,14 +21,34 @@ pub mod simulation;
 use std::collections::BTreeSet;
 
 use scalequest_crds::protocol::task::StageTask;
+use scalequest_crds::v1alpha1::Approval;
 use scalequest_crds::v1alpha1::conditions::reason;
 use scalequest_crds::v1alpha1::status::Estimate;
 
-use crate::record::{Failure, Pins, RunRecord, StageFailure, StageRecord, WaveRecord};
+use crate::record::{
+    AttemptCounts, Failure, Pins, RunRecord, StageFailure, StageRecord, WaveRecord,
+};
 use crate::validate::ValidRun;
 
-/// Why a suspended run starts nothing.
-pub const SUSPENDED_BY_SPEC: &str = "spec.suspend is true";
+/// Why a run that is not finished starts nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suspension {
+    /// `spec.suspend` is true.
+    BySpec,
+    /// The first wave is done, and `spec.target.approval` is `AfterPilot`.
+    AwaitingApproval,
+}
+
+impl std::fmt::Display for Suspension {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Suspension::BySpec => "spec.suspend is true; set it to false to resume the run",
+            Suspension::AwaitingApproval => {
+                "the first wave is done, and spec.target.approval is AfterPilot: the estimate of the whole run is in the status; to continue, set the field to Automatic, or in a cluster annotate the run with scalequest.dev/approve=true"
+            }
+        })
+    }
+}
 
 /// What an executor observes beyond the record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,7 +72,7 @@ pub struct Plan {
     /// is sealed again.
     pub start: Vec<StageTask>,
     /// Why the run is suspended, if it is.
-    pub suspended: Option<String>,
+    pub suspended: Option<Suspension>,
     /// How the run ended, if it did; final unless spec or observations change.
     pub finished: Option<End>,
     /// The forecast of the whole run, `None` before the pilot has measured it.
@@ -110,7 +130,7 @@ pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observations, now_mil
     }
     if run.spec().suspend {
         return Plan {
-            suspended: Some(SUSPENDED_BY_SPEC.into()),
+            suspended: Some(Suspension::BySpec),
             estimate,
             ..Plan::default()
         };
@@ -118,6 +138,7 @@ pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observations, now_mil
     let mut record = record.clone();
     let mut pins = Pins::default();
     let mut start = Vec::new();
+    let mut suspended = None;
     let over = match decide(run, &record, observed, now_millis) {
         Decision::NextWave(wave) => {
             pins.wave = Some(wave.clone());
@@ -125,6 +146,10 @@ pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observations, now_mil
             None
         }
         Decision::Continue => None,
+        Decision::AwaitApproval => {
+            suspended = Some(Suspension::AwaitingApproval);
+            None
+        }
         Decision::Publish(incomplete) => Some(incomplete),
     };
     let wanted = match &over {
@@ -156,10 +181,12 @@ pub fn plan(run: &ValidRun, record: &RunRecord, observed: &Observations, now_mil
         pin_stage(&record, &task, &mut pins);
         start.push(task);
     }
+    // What was found corrupt is computed again first.
+    let suspended = suspended.filter(|_| start.is_empty());
     Plan {
         pins,
         start,
-        suspended: None,
+        suspended,
         finished: None,
         estimate,
     }
@@ -171,6 +198,8 @@ enum Decision {
     Continue,
     /// More pairs are needed, and no wave is active.
     NextWave(WaveRecord),
+    /// More pairs are needed, and the next wave needs approval.
+    AwaitApproval,
     /// Publish what was accepted, and why it is incomplete, if it is.
     Publish(Option<Incomplete>),
 }
@@ -193,6 +222,10 @@ fn decide(
     let total = size::next_wave(run.limits().target, &record.waves);
     if let Some(incomplete) = limit::refused(run, record, total) {
         return Decision::Publish(Some(incomplete));
+    }
+    let needs_approval = run.spec().target.approval == Some(Approval::AfterPilot);
+    if needs_approval && !record.is_approved && !record.waves.is_empty() {
+        return Decision::AwaitApproval;
     }
     let first_id = record.waves.iter().map(WaveRecord::total).sum();
     let wave = record.waves.last().map_or(1, |wave| wave.wave + 1);
@@ -217,6 +250,7 @@ fn pin_stage(record: &RunRecord, task: &StageTask, pins: &mut Pins) {
         shard_rows: task.shard_rows,
         worker_millis: 0,
         gpu_millis: 0,
+        attempts: AttemptCounts::default(),
         computed: false,
         seal: None,
     });

@@ -4,7 +4,11 @@
 
 pub mod amend;
 
+pub mod attempts;
+
 pub mod usage;
+
+pub mod blocked;
 
 pub mod corruption;
 
@@ -25,6 +29,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::validate::ValidRun;
 
+pub use attempts::AttemptCounts;
+pub use blocked::{BlockedStage, BlockedState};
 pub use corruption::CorruptionRecord;
 pub use failure::{Failure, RetryToken, StageFailure};
 pub use seal::RecordError;
@@ -71,9 +77,15 @@ pub struct RunRecord {
     /// The latest publication.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publication: Option<PublicationRecord>,
+    /// Whether a user approved that the run continues after its first wave. Cluster only: on one machine the spec says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_approved: bool,
     /// Sealed outputs that were found corrupt or missing. Cluster only: the runner checks the workspace itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub corruptions: Vec<CorruptionRecord>,
+    /// Stages that something outside of them has blocked. Cluster only: on one machine the same command retries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked: Vec<BlockedStage>,
     /// The permanent failure of the run. Cluster only: on one machine the same command retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<StageFailure>,
@@ -153,6 +165,9 @@ pub struct StageRecord {
     /// GPU time so far in milliseconds.
     #[serde(default)]
     pub gpu_millis: i64,
+    /// Attempts without success until it is sealed. Cluster only.
+    #[serde(default, skip_serializing_if = "AttemptCounts::is_empty")]
+    pub attempts: AttemptCounts,
     /// Whether a worker of this run computed part of it. Cluster only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub computed: bool,
@@ -191,6 +206,9 @@ pub struct StageUsage {
     pub tokens_in: i64,
     /// Decode tokens of sealed work that was not reused.
     pub tokens_out: i64,
+    /// Attempts without success at sealed stages. Cluster only.
+    #[serde(default, skip_serializing_if = "AttemptCounts::is_empty")]
+    pub attempts: AttemptCounts,
 }
 
 /// A shard that exhausted its retry budget.
@@ -260,7 +278,9 @@ impl RunRecord {
             failed_shards: Vec::new(),
             failed_shards_total: 0,
             publication: None,
+            is_approved: false,
             corruptions: Vec::new(),
+            blocked: Vec::new(),
             failed: None,
             counted: CountedUsage::default(),
         }

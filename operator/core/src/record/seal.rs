@@ -107,6 +107,7 @@ impl RunRecord {
             reused,
             counts: report.counts.clone(),
         });
+        self.settle_attempts(task);
         if !reused {
             *self.usage.entry(task.id.stage).or_default() += StageUsage {
                 rows: task.rows,

@@ -25,7 +25,7 @@ mod tests {
     use super::*;
     use crate::plan::chain::{setup, wave_stages};
     use crate::plan::simulation::{FakeRun, accepted, run};
-    use crate::record::{SealRecord, StageRecord, WaveEnd, WaveRecord};
+    use crate::record::{AttemptCounts, SealRecord, StageRecord, WaveEnd, WaveRecord};
 
     /// Rows of a wave: the maximum for a target of a million pairs.
     const ROWS: i64 = 8_000_000;
@@ -64,6 +64,7 @@ mod tests {
             shard_rows: 65_536,
             worker_millis: 1_000_000_000,
             gpu_millis: 1_000_000_000,
+            attempts: AttemptCounts::default(),
             computed: true,
             seal: Some(SealRecord {
                 digest: "d".repeat(64),

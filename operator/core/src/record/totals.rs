@@ -199,6 +199,7 @@ impl std::ops::AddAssign for StageUsage {
         self.rows = self.rows.saturating_add(more.rows);
         self.tokens_in = self.tokens_in.saturating_add(more.tokens_in);
         self.tokens_out = self.tokens_out.saturating_add(more.tokens_out);
+        self.attempts += more.attempts;
     }
 }
 

@@ -77,6 +77,7 @@ pub struct StageMachine {
     failed_shards: BTreeSet<i64>,
     committed: i64,
     has_computed: bool,
+    has_progressed: bool,
     /// The cause of the latest transient failures, and how many there were since the last progress.
     streak: Option<(Cause, u32)>,
     /// The shards whose workers ended with an unknown exit code, by that code.
@@ -97,6 +98,7 @@ impl StageMachine {
             failed_shards,
             committed: 0,
             has_computed: false,
+            has_progressed: false,
             streak: None,
             unknown_codes: BTreeMap::new(),
         }
@@ -133,6 +135,20 @@ impl StageMachine {
     /// Returns the cause of the latest failures and how many there were in a row, if they are transient and nothing was committed since.
     pub fn streak(&self) -> Option<(Cause, u32)> {
         self.streak
+    }
+
+    /// Whether an attempt committed a shard that was not committed before, or sealed the stage.
+    pub fn has_progressed(&self) -> bool {
+        self.has_progressed
+    }
+
+    /// Whether transient failures block the stage: a probe is cheap and no other attempt is under way, or there were four in a row without
+    /// progress. So one sick node does not block the others.
+    pub fn is_blocked(&self) -> bool {
+        let blocks = |(cause, times): (Cause, u32)| {
+            times >= MAX_SAME_CAUSE || cause.is_probeable() && self.active.is_empty()
+        };
+        self.streak.is_some_and(blocks)
     }
 
     /// Returns the number of attempts under way.
@@ -181,6 +197,7 @@ impl StageMachine {
                 if item != WorkItem::Seal {
                     self.commit(false);
                 }
+                (self.streak, self.has_progressed) = (None, true);
                 Transition::Sealed(report)
             }
             AttemptEnd::Missing(shards) => {
@@ -213,6 +230,7 @@ impl StageMachine {
         self.streak = None;
         self.committed += 1;
         self.has_computed |= !reused;
+        self.has_progressed |= !reused;
         self.needs_seal = true;
     }
 
@@ -242,14 +260,14 @@ impl StageMachine {
         match class {
             FailureClass::Permanent => Transition::Failed(Failure::stage(message)),
             FailureClass::Shard => self.mark_failed(item, &message),
-            FailureClass::Transient(cause) => self.suffer(item, cause, message, now_millis),
+            FailureClass::Transient(cause) => {
+                self.fail_transiently(item, cause, message, now_millis)
+            }
             FailureClass::Unknown { code } => self.count_failure(item, code, message, now_millis),
         }
     }
 
-    /// A transient failure. It blocks the stage if a probe is cheap and no other attempt is under way, or if it was the fourth in a row without
-    /// progress: one sick node does not block the others.
-    fn suffer(
+    fn fail_transiently(
         &mut self,
         item: WorkItem,
         cause: Cause,
@@ -261,8 +279,7 @@ impl StageMachine {
         let wait = delay(times);
         self.retry_at.insert(item, now_millis + wait);
         self.requeue(item);
-        let is_alone = self.active.is_empty();
-        match times >= MAX_SAME_CAUSE || cause.is_probeable() && is_alone {
+        match self.is_blocked() {
             true => Transition::Blocked(Blocked { cause, message }),
             false => Transition::Retry(wait),
         }

@@ -4,7 +4,13 @@ pub mod conditions;
 
 pub mod eta;
 
+pub mod phase;
+
+pub mod stage_state;
+
 mod stages;
+
+pub mod table;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use scalequest_crds::v1alpha1::conditions::reason;
@@ -12,10 +18,11 @@ use scalequest_crds::v1alpha1::status::{
     Dataset, Funnel, Rejected, RunProgress, SynthesisRunStatus, Usage,
 };
 
-use crate::plan::{End, Plan};
+use crate::plan::Plan;
 use crate::record::RunRecord;
 use crate::validate::ValidRun;
-use conditions::{Acceptance, ConditionInputs, Degradation, conditions};
+use conditions::{Acceptance, ConditionInputs, Degradation, Wait, conditions};
+use phase::Phase;
 pub use stages::{ShardProgress, StageProgress};
 
 /// Inputs of the status of an accepted run.
@@ -31,6 +38,8 @@ pub struct StatusInput<'a> {
     pub progress: &'a [StageProgress],
     /// Degradations, the worst first; failed shards are added from the record.
     pub degradations: &'a [Degradation],
+    /// What its pods wait for, if they do.
+    pub waiting: Option<&'a Wait>,
     /// The conditions of the current status.
     pub previous: &'a [Condition],
     /// The generation of the spec, in a cluster.
@@ -49,8 +58,9 @@ pub fn status(input: &StatusInput<'_>) -> SynthesisRunStatus {
     let inputs = ConditionInputs {
         acceptance: Acceptance::Accepted,
         suspended: run.spec().suspend,
-        plan: Some(plan),
+        plan: Some((plan, record)),
         degradations: &degradations,
+        waiting: input.waiting,
     };
     let accepted = record.accepted();
     let target = run.limits().target;
@@ -60,7 +70,7 @@ pub fn status(input: &StatusInput<'_>) -> SynthesisRunStatus {
     };
     SynthesisRunStatus {
         observed_generation: input.generation,
-        phase: Some(phase(record, plan)),
+        phase: Some(Phase::of(plan, record).name().into()),
         conditions: conditions(&inputs, input.previous, input.generation, input.now_millis),
         progress: Some(RunProgress {
             accepted,
@@ -90,15 +100,10 @@ pub fn before_acceptance(
     generation: Option<i64>,
     now_millis: i64,
 ) -> SynthesisRunStatus {
-    let phase = match inputs.acceptance {
-        Acceptance::Invalid(_) => "Invalid",
-        Acceptance::Accepted => "Error",
-        _ if inputs.suspended => "Suspended",
-        _ => "Validating",
-    };
+    let phase = Phase::without_plan(inputs.acceptance, inputs.suspended);
     SynthesisRunStatus {
         observed_generation: generation,
-        phase: Some(phase.into()),
+        phase: Some(phase.name().into()),
         conditions: conditions(inputs, previous, generation, now_millis),
         ..SynthesisRunStatus::default()
     }
@@ -151,22 +156,6 @@ fn percent(accepted: i64, target: i64) -> i32 {
     i32::try_from(percent.min(100)).unwrap_or(100)
 }
 
-/// Returns the phase, for display.
-fn phase(record: &RunRecord, plan: &Plan) -> String {
-    use scalequest_crds::v1alpha1::Stage;
-    match (&plan.finished, &plan.suspended, plan.start.first()) {
-        (Some(End::Complete), ..) => "Complete",
-        (Some(End::Incomplete(_)), ..) => "Incomplete",
-        (Some(End::Failed(_)), ..) => "Failed",
-        (None, Some(_), _) => "Suspended",
-        (None, None, Some(task)) if task.id.stage == Stage::Publish => "Publishing",
-        (None, None, Some(task)) if task.id.stage < Stage::Generate => "Training",
-        (None, None, _) if record.waves.is_empty() => "Accepted",
-        (None, None, _) => "Synthesizing",
-    }
-    .into()
-}
-
 #[cfg(test)]
 mod tests {
     use scalequest_crds::v1alpha1::Stage;
@@ -188,6 +177,7 @@ mod tests {
             plan,
             progress,
             degradations: &[],
+            waiting: None,
             previous: &[],
             generation: None,
             now_millis,

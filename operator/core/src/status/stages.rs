@@ -4,8 +4,9 @@ use scalequest_crds::protocol::progress::Progress;
 use scalequest_crds::v1alpha1::status::{ShardStatus, StageStatus};
 use scalequest_crds::v1alpha1::{Stage, StageId};
 
+use super::stage_state::StageState;
 use crate::plan::{End, Plan, chain};
-use crate::record::RunRecord;
+use crate::record::{AttemptCounts, RunRecord};
 use crate::validate::ValidRun;
 
 /// Maximum number of stages in the status, the latest ones.
@@ -24,6 +25,8 @@ pub struct StageProgress {
     pub shards: Vec<ShardProgress>,
     /// Whether a worker of it has started, even one that has ended and is not counted yet.
     pub has_started: bool,
+    /// Attempts without success that are not on record yet.
+    pub attempts: AttemptCounts,
     /// Its Job, in a cluster.
     pub job: Option<String>,
 }
@@ -76,19 +79,23 @@ fn stage(
     let has_started = progress.has_started || progress.committed > 0 || !progress.shards.is_empty();
     let is_failed = matches!(plan.finished, Some(End::Failed(_))) && planned.is_some();
     let state = match (task, seal) {
-        (Some(_), _) if has_started => "Running",
-        (None, Some(seal)) if seal.reused => "Reused",
-        (None, Some(_)) => "Sealed",
-        (None, None) if is_failed => "Failed",
-        _ => "Waiting",
+        (Some(task), _) if record.is_blocked(&task.key) => StageState::Blocked,
+        (Some(_), _) if has_started => StageState::Running,
+        (None, Some(seal)) if seal.reused => StageState::Reused,
+        (None, Some(_)) => StageState::Sealed,
+        (None, None) if is_failed => StageState::Failed,
+        _ => StageState::Waiting,
     };
+    let mut attempts = planned.map_or_else(Default::default, |planned| planned.attempts);
+    attempts += progress.attempts;
     let mut activities = progress.shards.iter().map(|shard| &shard.latest.activity);
     StageStatus {
         name: position.stage,
         wave: position.wave,
         generator: position.generator,
-        state: state.into(),
+        state: state.name().into(),
         job: progress.job.clone(),
+        attempts: attempts.shown(),
         percent: percent(progress, total),
         activity: activities.find(|activity| !activity.is_empty()).cloned(),
         shards: ShardStatus {

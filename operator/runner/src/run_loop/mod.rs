@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use scalequest_core::plan::{End, Observations, Plan, plan};
+use scalequest_core::plan::{End, Observations, Plan, Suspension, plan};
 use scalequest_core::stage_machine::{StageMachine, WorkItem};
 use scalequest_crds::protocol::progress::Progress;
 use scalequest_crds::protocol::task::StageTask;
@@ -43,7 +43,7 @@ pub enum RunOutcome {
     /// A user stopped it.
     Interrupted,
     /// It is suspended; why.
-    Suspended(String),
+    Suspended(Suspension),
     /// It cannot continue on this machine until a cause outside of it is gone; what failed, for users.
     Aborted(String),
 }
@@ -199,7 +199,7 @@ impl RunLoop {
         let stopped = *self.shutdown.borrow() != Shutdown::None;
         abort_reason
             .or_else(|| finished.clone().map(RunOutcome::Ended))
-            .or_else(|| suspended.clone().map(RunOutcome::Suspended))
+            .or_else(|| suspended.map(RunOutcome::Suspended))
             .or_else(|| stopped.then_some(RunOutcome::Interrupted))
     }
 

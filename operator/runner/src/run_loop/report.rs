@@ -117,6 +117,7 @@ impl RunLoop {
             plan: &self.last_plan,
             progress: &self.active_stages(),
             degradations: &self.degradations(),
+            waiting: None,
             previous: &self.conditions,
             generation: None,
             now_millis: now_millis(),
@@ -153,6 +154,7 @@ impl RunLoop {
                 failed: i64::try_from(stage.machine.failed_shards().len()).unwrap_or(i64::MAX),
                 has_started: !shards.is_empty(),
                 shards,
+                attempts: Default::default(),
                 job: None,
             }
         };

@@ -9,6 +9,8 @@ use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::Stage;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::kubernetes::simulated::PodEnd;
+
 /// Faults that are injected into workers. The default is none.
 #[derive(Debug, Default)]
 pub struct FaultPlan {
@@ -16,10 +18,23 @@ pub struct FaultPlan {
     pub poison: BTreeMap<Stage, BTreeSet<i64>>,
     /// A stage whose workers something outside of it fails until [`SimulatedStore::end_outage`](super::SimulatedStore::end_outage).
     pub outage: Option<(Stage, Cause)>,
+    /// How the first worker of a stage fails; every later one succeeds.
+    pub failures: BTreeMap<Stage, Failure>,
     /// Whether the first report of every seal is lost.
     pub loses_seals: bool,
     /// Receives the first worker of each stage.
     pub paused: Option<mpsc::UnboundedSender<PausedWorker>>,
+}
+
+/// How a worker fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It reports what outside of its task fails it.
+    Reports(Cause),
+    /// It exits with a code and without a report.
+    Exits(i32),
+    /// Its pod is ended by something else.
+    Ended(PodEnd),
 }
 
 /// A worker that waits until this is dropped.
@@ -39,9 +54,16 @@ pub struct PausedWorker {
 pub(super) struct FaultState {
     paused: Mutex<BTreeSet<String>>,
     lost: Mutex<BTreeSet<String>>,
+    failed: Mutex<BTreeSet<String>>,
 }
 
 impl FaultPlan {
+    /// Returns how the first worker of a stage fails, once.
+    pub(super) fn failure(&self, task: &StageTask, done: &FaultState) -> Option<Failure> {
+        let failure = self.failures.get(&task.id.stage)?;
+        is_first(&done.failed, task.id.stage.slug()).then_some(*failure)
+    }
+
     /// Whether the shard cannot be made.
     pub(super) fn fails(&self, task: &StageTask, shard: i64) -> bool {
         let poisoned = self.poison.get(&task.id.stage);

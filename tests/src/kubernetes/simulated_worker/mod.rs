@@ -21,7 +21,7 @@ use scalequest_crds::v1alpha1::{RejectReason, Stage, SynthesisRun};
 use super::namespace::Namespace;
 use super::simulated::{Ending, Script};
 
-pub use fault_plan::{FaultPlan, PausedWorker};
+pub use fault_plan::{Failure, FaultPlan, PausedWorker};
 
 /// Share of its rows that a stage of a wave keeps, in percent.
 const KEPT_PERCENT: i64 = 80;
@@ -87,13 +87,17 @@ impl SimulatedStore {
                 if has_waited && !is_at_work(client, pod).await {
                     return None;
                 }
-                let outage = self.fault_plan.outage(&task);
-                let is_over = self.outage_is_over.load(Ordering::Relaxed);
-                if let Some(cause) = outage.filter(|_| purpose == "run" && !is_over) {
-                    let message = format!("the world refuses stage {}", task.id.stage);
-                    let outcome = Outcome::Transient { cause, message };
-                    let failed = report(&task, Some(index), 0, outcome);
-                    return Some(Ending::new(of_cause(cause), failed.to_bounded_json()));
+                if let Some(ending) = self.failed_by_outage(&task, index) {
+                    return Some(ending);
+                }
+                if purpose == "probe" {
+                    let done = Outcome::Done { reused: false };
+                    let message = report(&task, None, 0, done).to_bounded_json();
+                    return Some(Ending::new(DONE, message));
+                }
+                let failure = || self.fault_plan.failure(&task, &self.done);
+                if let Some(failure) = (purpose == "run").then(failure).flatten() {
+                    return Some(failed(&task, index, failure));
                 }
                 if purpose == "run" && self.fault_plan.fails(&task, index) {
                     let message = format!("row of shard {index} cannot be read");
@@ -107,6 +111,13 @@ impl SimulatedStore {
             }
         };
         Some(Ending::new(DONE, message))
+    }
+
+    /// How the outage of the fault plan ends a worker or a probe of its stage.
+    fn failed_by_outage(&self, task: &StageTask, index: i64) -> Option<Ending> {
+        let is_over = self.outage_is_over.load(Ordering::Relaxed);
+        let cause = self.fault_plan.outage(task).filter(|_| !is_over)?;
+        Some(failed(task, index, Failure::Reports(cause)))
     }
 
     /// What arrives of a report.
@@ -158,6 +169,20 @@ impl SimulatedStore {
         let total = i64::try_from(missing.len()).unwrap_or(i64::MAX);
         let shards = missing.into_iter().collect();
         report(task, None, 0, Outcome::Missing { shards, total })
+    }
+}
+
+/// How a worker ends that fails.
+fn failed(task: &StageTask, index: i64, failure: Failure) -> Ending {
+    match failure {
+        Failure::Reports(cause) => {
+            let message = format!("the world refuses stage {}", task.id.stage);
+            let outcome = Outcome::Transient { cause, message };
+            let failed = report(task, Some(index), 0, outcome);
+            Ending::new(of_cause(cause), failed.to_bounded_json())
+        }
+        Failure::Exits(code) => Ending::new(code, ""),
+        Failure::Ended(by) => Ending::by(by),
     }
 }
 

@@ -140,9 +140,10 @@ fn immutable_edit_is_shown_and_ignored() {
     });
     cluster.run.spec.seed = 6;
     cluster.run.spec.target.examples = 60;
+    cluster.step();
+    let status = cluster.run.status.clone().unwrap();
     let record = completed(&mut cluster);
     assert_eq!((record.spec.seed, record.spec.target.examples), (5, 60));
-    let status = cluster.run.status.clone().unwrap();
     assert_eq!(
         status.conditions[5].reason,
         reason::SPEC_DIFFERS_FROM_RECORD

@@ -3,6 +3,8 @@
 mod edits;
 mod failures;
 pub(crate) mod fake_cluster;
+mod outages;
+mod waits;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,34 +1,41 @@
 //! A fake cluster in memory: an API server that applies the writes of a reconcile one by one and may crash after any of them, a Job controller,
 //! and workers whose results are a function of their task.
 
+mod fake_worker;
+
+mod outage;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use scalequest_crds::protocol::cause::Cause;
-use scalequest_crds::protocol::preflight::{FileFacts, ModelFacts, PreflightReport, parts};
-use scalequest_crds::protocol::report::{Outcome, StageReport};
 use scalequest_crds::protocol::shard_set::ShardSet;
-use scalequest_crds::protocol::task::StageTask;
-use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
+use scalequest_crds::v1alpha1::{Stage, SynthesisRun, SynthesisRunStatus};
 
+use crate::decide::waits::Waits;
 use crate::decide::{Actions, ReconcileInput, decide};
-use crate::names::{JobIdentity, Purpose, TASK_ANNOTATION};
+use crate::names::{JobIdentity, TASK_ANNOTATION};
 use crate::observe::OwnedObjects;
 use crate::observe::cache::Reduce;
 use crate::observe::config_map::ObservedConfigMap;
 use crate::observe::job::ObservedJob;
-use crate::observe::pod::{ObservedPod, Termination, TerminationMessage};
+use crate::observe::object_events::ObjectEvents;
+use crate::observe::pod::{ObservedPod, Termination};
+use crate::observe::waiting::{PodWait, WaitCause};
 use crate::resources::Owner;
-use crate::resources::config_maps::{TASK, record_map};
+use crate::resources::config_maps::record_map;
 use crate::settings::Settings;
 use scalequest_core::parse::parse;
-use scalequest_core::plan::simulation::FakeWorkspace as Results;
 use scalequest_core::record::RunRecord;
+use scalequest_core::status::stage_state::StageState;
+
+use fake_worker::FakeEnd;
+pub use outage::{FailureKind, Outage};
 
 /// A run for a cluster, with `more` lines in its spec.
 pub fn run(more: &str) -> SynthesisRun {
@@ -64,12 +71,14 @@ pub struct FakeCluster {
     pub jobs: BTreeMap<String, Job>,
     pub pods: Vec<ObservedPod>,
     pub maps: BTreeMap<String, ConfigMap>,
+    /// What events say of objects, by uid.
+    pub events: BTreeMap<String, ObjectEvents>,
     /// Shards in the workspace, by content key.
     pub shards: BTreeMap<String, BTreeSet<i64>>,
     /// Shards that no worker can make, by stage.
     pub poison: BTreeMap<Stage, BTreeSet<i64>>,
-    /// Stages whose workers find a disk full, once.
-    pub disk_full: BTreeSet<Stage>,
+    /// What fails the workers of all stages of a kind.
+    pub outage: Option<Outage>,
     /// Stages whose output is found corrupt by its reader, once.
     pub corruption: BTreeSet<Stage>,
     /// Whether stages are sealed with their last shard.
@@ -86,6 +95,8 @@ pub struct FakeCluster {
     pub saves: usize,
     /// How long every pod's worker runs.
     pub pod_millis: i64,
+    /// Time until the next requeue.
+    idle_millis: i64,
     next: u64,
 }
 
@@ -97,9 +108,10 @@ impl FakeCluster {
             jobs: BTreeMap::new(),
             pods: Vec::new(),
             maps: BTreeMap::new(),
+            events: BTreeMap::new(),
             shards: BTreeMap::new(),
             poison: BTreeMap::new(),
-            disk_full: BTreeSet::new(),
+            outage: None,
             corruption: BTreeSet::new(),
             seals_last: true,
             errors: Vec::new(),
@@ -109,6 +121,7 @@ impl FakeCluster {
             writes: 0,
             saves: 0,
             pod_millis: 1_000,
+            idle_millis: 0,
             next: 1,
         }
     }
@@ -125,6 +138,36 @@ impl FakeCluster {
         }
     }
 
+    /// Adds a pod of each active Job that waits.
+    pub fn add_waiting_pods(&mut self, cause: WaitCause, message: &str) {
+        for job in self.owned().jobs.iter().filter(|job| job.is_active()) {
+            let wait = Some(PodWait {
+                cause,
+                message: message.into(),
+            });
+            self.pods.push(ObservedPod {
+                wait,
+                ..pod_of(job, 0, self.now_millis)
+            });
+        }
+    }
+
+    /// Returns status, reason and message of a condition.
+    pub fn condition_fields(&self, kind: &str) -> (String, String, String) {
+        let status = self.run.status.clone().unwrap_or_default();
+        let mut conditions = status.conditions.into_iter();
+        let found = conditions.find(|condition| condition.type_ == kind);
+        let found = found.expect("the condition");
+        (found.status, found.reason, found.message)
+    }
+
+    /// Reconciles once; time passes up to the next requeue, and no Job makes progress.
+    pub fn reconcile_only(&mut self) -> Duration {
+        let actions = self.decide();
+        self.apply(&actions, usize::MAX);
+        actions.requeue_after
+    }
+
     /// Returns the objects that the controller observes.
     pub fn owned(&self) -> OwnedObjects {
         let uid = self.run.uid().unwrap();
@@ -137,7 +180,7 @@ impl FakeCluster {
             .filter_map(|map| ObservedConfigMap::reduce(map, &uid).map(Arc::new));
         OwnedObjects {
             jobs,
-            warnings: BTreeMap::new(),
+            events: self.events.clone(),
             progress: BTreeMap::new(),
             pods: self.pods.iter().cloned().map(Arc::new).collect(),
             maps: maps.collect(),
@@ -223,8 +266,12 @@ impl FakeCluster {
         if !may() {
             return;
         }
-        if let Some(status) = actions.status.status(&self.run, &[], self.now_millis) {
+        if let Some(status) = actions
+            .status
+            .status(&self.run, &Waits::default(), self.now_millis)
+        {
             self.writes += usize::from(self.run.status.as_ref() != Some(&status));
+            check_transitions(self.run.status.as_ref(), &status);
             self.run.status = Some(status);
         }
     }
@@ -264,10 +311,17 @@ impl FakeCluster {
             return;
         }
         let mut failed = BTreeSet::new();
-        let mut succeeded = 0;
+        let (mut succeeded, mut disrupted) = (0, false);
         for index in 0..i64::from(job.completions) {
-            let (code, said) = self.end(job, index);
-            if code == 0 {
+            let FakeEnd {
+                code,
+                message,
+                is_out_of_memory,
+                is_disrupted,
+            } = self.end(job, index);
+            if is_disrupted {
+                disrupted = true;
+            } else if code == Some(0) {
                 succeeded += 1;
             } else {
                 failed.insert(index);
@@ -278,14 +332,19 @@ impl FakeCluster {
                 started_at_millis: Some(self.now_millis),
                 termination: Some(Termination {
                     finished_at_millis: self.now_millis + self.pod_millis,
-                    code: Some(code),
-                    is_out_of_memory: false,
-                    message: said,
+                    code,
+                    is_out_of_memory,
+                    message,
                 }),
+                is_disrupted,
                 ..pod_of(job, index, self.now_millis)
             });
         }
         self.now_millis += self.pod_millis;
+        if disrupted {
+            // The Job controller replaces its pods and counts no failure.
+            return;
+        }
         let time = self.time();
         let (kind, reason) = match failed.is_empty() {
             true => ("Complete", "CompletionsReached"),
@@ -308,149 +367,6 @@ impl FakeCluster {
         self.jobs.get_mut(name).unwrap().status = Some(status);
     }
 
-    /// Returns exit code and termination message of an index's worker.
-    fn end(&mut self, job: &ObservedJob, index: i64) -> (i32, TerminationMessage) {
-        if job.identity.purpose == Purpose::Preflight {
-            let part = usize::try_from(index).unwrap();
-            return (0, TerminationMessage::Preflight(Box::new(self.found(part))));
-        }
-        let task = self.task(job);
-        let shard = job.shard(index);
-        let poison = self
-            .poison
-            .get(&task.id.stage)
-            .is_some_and(|shards| shards.contains(&shard));
-        let report = |shard, outcome| StageReport {
-            stage: task.id.stage,
-            key: task.key.clone(),
-            shard,
-            outcome,
-            counts: Default::default(),
-            histograms: vec![],
-            backends: vec![],
-            worker_millis: 1,
-            gpu_millis: 0,
-            warnings: vec![],
-        };
-        let said = |report| TerminationMessage::Report(Box::new(report));
-        match job.identity.purpose {
-            Purpose::Seal => {
-                let missing = self.missing(&task);
-                if missing.is_empty() {
-                    return (0, said(Results::new(60).outcome(&task)));
-                }
-                let total = i64::try_from(missing.len()).unwrap();
-                let shards = missing.into_iter().collect();
-                (0, said(report(None, Outcome::Missing { shards, total })))
-            }
-            Purpose::Run => {
-                if let Some(input) = task.inputs.first()
-                    && self.corruption.remove(&input.id.stage)
-                {
-                    self.shards
-                        .get_mut(&input.key)
-                        .expect("an input")
-                        .remove(&0);
-                    let outcome = Outcome::InputCorrupted {
-                        stage: input.id.stage,
-                        key: input.key.clone(),
-                        message: "object 12ab is gone".into(),
-                    };
-                    return (1, said(report(Some(shard), outcome)));
-                }
-                if self.disk_full.remove(&task.id.stage) {
-                    let message = "no space left on device".into();
-                    let cause = Cause::DiskFull;
-                    let outcome = Outcome::Transient { cause, message };
-                    return (74, said(report(Some(shard), outcome)));
-                }
-                if poison {
-                    let message = format!("row of shard {shard} cannot be read");
-                    return (65, said(report(Some(shard), Outcome::Failed { message })));
-                }
-                let is_there = self
-                    .shards
-                    .get(&task.key)
-                    .is_some_and(|there| there.contains(&shard));
-                if is_there && task.id.stage != Stage::Publish {
-                    return (0, said(report(Some(shard), Outcome::Done { reused: true })));
-                }
-                self.computed.push((task.key.clone(), shard));
-                (0, said(self.commit(&task, shard, report)))
-            }
-            Purpose::MarkFailed => (0, said(self.commit(&task, shard, report))),
-            Purpose::Preflight => unreachable!("handled above"),
-        }
-    }
-
-    fn missing(&self, task: &StageTask) -> Vec<i64> {
-        let there = self.shards.get(&task.key).cloned().unwrap_or_default();
-        let all = 0..task.shards();
-        all.filter(|shard| !there.contains(shard)).collect()
-    }
-
-    fn commit(
-        &mut self,
-        task: &StageTask,
-        shard: i64,
-        report: impl Fn(Option<i64>, Outcome) -> StageReport,
-    ) -> StageReport {
-        let there = self.shards.entry(task.key.clone()).or_default();
-        there.insert(shard);
-        if self.seals_last && self.missing(task).is_empty() {
-            return Results::new(60).outcome(task);
-        }
-        report(Some(shard), Outcome::Done { reused: false })
-    }
-
-    pub fn task(&self, job: &ObservedJob) -> StageTask {
-        if let Some(text) = carried_task(&self.jobs[&job.name]) {
-            return serde_json::from_str(text).unwrap();
-        }
-        let name = job.identity.task_name("math", &self.run.uid().unwrap());
-        let map = self.maps.get(&name).expect("a task for every Job at work");
-        serde_json::from_str(&map.data.as_ref().unwrap()[TASK]).unwrap()
-    }
-
-    fn found(&self, part: usize) -> PreflightReport {
-        let valid = scalequest_core::validate::validate(
-            &self.run,
-            scalequest_core::validate::Environment::Cluster,
-        );
-        let valid = valid.unwrap();
-        let part = parts(valid.spec()).remove(part);
-        let model = |_| ModelFacts {
-            name: "m".into(),
-            digest: "m".repeat(64),
-            architecture: "llama".into(),
-            parameters: 1,
-            serving_bytes: 1,
-            context_token_bytes: 1,
-            training_bytes: 1,
-            context_length: 2048,
-            has_chat_template: true,
-            head: "languageModel".into(),
-            license: None,
-        };
-        let file = |_| FileFacts {
-            location: String::new(),
-            digest: "s".repeat(64),
-            rows: 300,
-            with_answers: 300,
-        };
-        PreflightReport {
-            errors: if part.places {
-                self.errors.clone()
-            } else {
-                Vec::new()
-            },
-            workspace_is_empty: part.places && self.shards.is_empty(),
-            models: part.models.map(model).collect(),
-            seed_questions: part.seed_questions.map(file).collect(),
-            ..PreflightReport::default()
-        }
-    }
-
     /// Returns the saved record.
     pub fn record(&self) -> Option<RunRecord> {
         let owned = self.owned();
@@ -466,17 +382,56 @@ impl FakeCluster {
             .to_string()
     }
 
+    /// Reconciles once and runs the active Jobs. If none is active, the next step is at the next requeue.
+    pub fn step(&mut self) {
+        self.now_millis += std::mem::take(&mut self.idle_millis);
+        self.expire_jobs();
+        let actions = self.decide();
+        self.apply(&actions, usize::MAX);
+        if self.owned().jobs.iter().any(|job| job.is_active()) {
+            self.work();
+        } else {
+            self.idle_millis = i64::try_from(actions.requeue_after.as_millis()).unwrap();
+        }
+    }
+
+    /// Deletes ended Jobs whose time to live is over, with their pods.
+    fn expire_jobs(&mut self) {
+        let (uid, now_millis) = (self.run.uid().unwrap(), self.now_millis);
+        let is_over = |job: &Job| {
+            let ttl = job.spec.as_ref()?.ttl_seconds_after_finished?;
+            let ended = ObservedJob::reduce(job, &uid)?.finished_at_millis?;
+            Some(now_millis > ended + i64::from(ttl) * 1000)
+        };
+        self.jobs.retain(|_, job| is_over(job) != Some(true));
+        let jobs: BTreeSet<_> = self.jobs.values().filter_map(ResourceExt::uid).collect();
+        self.pods.retain(|pod| jobs.contains(&pod.job));
+    }
+
     /// Reconciles and runs Jobs until `done`.
     pub fn until(&mut self, what: &str, done: impl Fn(&FakeCluster) -> bool) {
         for _ in 0..500 {
             if done(self) {
                 return;
             }
-            let actions = self.decide();
-            self.apply(&actions, usize::MAX);
-            self.work();
+            self.step();
         }
         panic!("{what} does not come: {:#?}", self.run.status);
+    }
+}
+
+/// Asserts that the stages change their states as the diagram in the documentation says.
+fn check_transitions(before: Option<&SynthesisRunStatus>, after: &SynthesisRunStatus) {
+    let before = before.map_or(&[][..], |before| &before.stages);
+    for was in before {
+        let now = after.stages.iter().find(|now| now.id() == was.id());
+        let state = now.map_or(was.state.as_str(), |now| now.state.as_str());
+        assert!(
+            StageState::may_become(&was.state, state),
+            "{}: {} -> {state}",
+            was.id(),
+            was.state
+        );
     }
 }
 
@@ -495,7 +450,8 @@ fn pod_of(job: &ObservedJob, index: i64, now_millis: i64) -> ObservedPod {
         started_at_millis: None,
         termination: None,
         is_disrupted: false,
-        waiting_reason: None,
+        restarts: 0,
+        wait: None,
         is_creating: false,
         created_at_millis: now_millis,
     }
