@@ -36,6 +36,9 @@ pub const GENERATOR: &str = "scalequest.dev/generator";
 pub const WAVE: &str = "scalequest.dev/wave";
 /// Label: attempt at the stage, from 0.
 pub const ATTEMPT: &str = "scalequest.dev/attempt";
+/// The label of a Job's Kueue queue.
+pub const QUEUE: &str = "kueue.x-k8s.io/queue-name";
+
 /// Annotation: content key of the stage, or the hash of what a preflight checks.
 pub const KEY: &str = "scalequest.dev/key";
 /// Annotation: the shards of the completion indexes, in order; all if it is missing.

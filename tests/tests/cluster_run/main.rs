@@ -1,6 +1,8 @@
 //! Whole runs on real pods of the built images, under the operator that the chart installs, make the bytes that `scalequest run` makes.
 //! `make test-cluster` runs these tests.
 
+mod outages;
+
 mod services;
 
 use std::collections::BTreeMap;

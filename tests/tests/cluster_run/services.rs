@@ -2,6 +2,7 @@
 //! beside each worker.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use scalequest_crds::v1alpha1::SynthesisRun;
@@ -15,7 +16,7 @@ use scalequest_tests::kubernetes::namespace::eventually;
 use scalequest_tests::kubernetes::{Cluster, Namespace};
 use serde_json::{Value, json};
 
-use super::{apply, complete, failures, is, keep, on_one_machine};
+use super::{apply, complete, failures, is, keep, on_one_machine, outages};
 
 /// The key without which the endpoint answers nobody.
 const KEY: &str = "right";
@@ -137,7 +138,7 @@ async fn object_store_and_endpoint_match_bytes() {
     cluster.install_operator();
     // The endpoint waits for its own runtime.
     let services = tokio::task::spawn_blocking(|| Services::start(cluster.address()));
-    let services = services.await.expect("services");
+    let mut services = services.await.expect("services");
     let space = cluster.namespace("stored").await;
     let run = services.judged(TinyRun::small("stored"));
     let (mut manifest, _) = space.on_claims(&run).await;
@@ -160,6 +161,15 @@ async fn object_store_and_endpoint_match_bytes() {
         "credentialsSecret": {"name": "s3"},
     }]);
     apply(&space, &manifest).await;
+    // The store answers 403 for a minute.
+    outages::reaches(&space, "generate").await;
+    services.store.revoke_key();
+    let denied = |run: &SynthesisRun| is(run, "Degraded") && !is(run, "Failed");
+    space.wait_for::<SynthesisRun>("stored", denied).await;
+    outages::releases_pods(&space).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    keep(cluster, &space, "stored", "stored-denied");
+    services.store.restore_key();
     complete(&space, "stored").await;
     keep(cluster, &space, "stored", "stored");
     let answered = services.endpoint.answered();

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use futures::StreamExt;
+use scalequest_crds::protocol::cause::Cause;
+use scalequest_crds::v1alpha1::Stage;
 use scalequest_tests::kubernetes::Cluster;
 use scalequest_tests::kubernetes::api_proxy::{ApiProxy, Faults, Treatment};
 use scalequest_tests::kubernetes::simulated_run::{End, SimulatedRun, install, run};
-use scalequest_tests::kubernetes::simulated_worker::FaultPlan;
+use scalequest_tests::kubernetes::simulated_worker::{Failure, FaultPlan};
 
 use crate::{SERVERS, reference};
 
@@ -93,14 +95,24 @@ async fn two_operators_make_one_run() {
     let _servers = SERVERS.read().await;
     let reference = reference().await;
     let cluster = Cluster::shared();
-    let (treatment, fault_plan) = (Treatment::default(), FaultPlan::default());
+    let treatment = Treatment::default();
+    // A stage is blocked meanwhile, and both probe it.
+    let failures = [Stage::Rewrite, Stage::Respond];
+    let fault_plan = FaultPlan {
+        failures: failures
+            .map(|stage| (stage, Failure::Reports(Cause::DiskFull)))
+            .into(),
+        ..FaultPlan::default()
+    };
     let mut both = SimulatedRun::begin(cluster, "two", treatment, fault_plan).await;
     let proxy = ApiProxy::start(install(cluster)).await;
     let mut second = both
         .space
         .start_operator(&proxy.kubeconfig(cluster.directory()));
     both.make(run()).await;
-    assert_eq!(&both.complete().await, reference);
+    let end = both.complete().await;
+    assert_eq!(end.outcome(), reference.outcome());
+    assert!(end.made_once(), "{:?}", end.made);
     second.assert_runs();
     assert!(
         both.proxy.writes() > 0 && proxy.writes() > 0,

@@ -113,6 +113,8 @@ async fn kueue_queue_changes_no_result() {
     kueue.hold(true);
     drop(worker);
     let waiting = waits_in_the_queue(&run).await;
+    let told = |run: &SynthesisRun| says(run, reason::QUEUE, "waits for queue");
+    run.until(told).await;
     hold_and_let_go(&run).await;
     let again = waits_in_the_queue(&run).await;
     assert_ne!(again.uid(), waiting.uid());

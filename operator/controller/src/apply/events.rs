@@ -1,6 +1,7 @@
 //! Kubernetes events from the difference between two statuses. Pure.
 
 use kube::runtime::events::{Event, EventType};
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::SynthesisRunStatus;
 use scalequest_crds::v1alpha1::conditions::{
     ACCEPTED, COMPLETE, DEGRADED, FAILED, PROGRESSING, SUSPENDED, reason,
@@ -20,6 +21,12 @@ const STAGE_STARTED: &str = "StageStarted";
 const STAGE_REUSED: &str = "StageReused";
 const WAVE_ENDED: &str = "WaveEnded";
 const PUBLISHED: &str = "Published";
+
+/// Reason of the events of a preflight.
+const PREFLIGHT_WARNING: &str = "PreflightWarning";
+
+/// Longest action of an event, in characters; the API server takes 128.
+const ACTION_MAX: usize = 120;
 
 /// Returns the events of the change from `before` to `after`.
 pub fn events(before: &SynthesisRunStatus, after: &SynthesisRunStatus) -> Vec<Event> {
@@ -60,9 +67,31 @@ pub fn events(before: &SynthesisRunStatus, after: &SynthesisRunStatus) -> Vec<Ev
     events
 }
 
+/// Returns the events of the acceptance of a run: what its preflight found that is no error, and notes on its spec.
+pub fn preflight_events<'a>(found: impl Iterator<Item = &'a FieldError>) -> Vec<Event> {
+    let of = |found: &FieldError| {
+        // Events of the same reason and action are aggregated, which would drop all notes but the first.
+        let action = format!("Preflight-{}", found.field);
+        let action: String = action.chars().take(ACTION_MAX).collect();
+        event(
+            EventType::Warning,
+            PREFLIGHT_WARNING,
+            &action,
+            found.to_string(),
+        )
+    };
+    found.map(of).collect()
+}
+
 /// Whether the event occurs once in a run: that of a stage, a wave, the end.
 pub fn is_one_shot(event: &Event) -> bool {
-    let once = [STAGE_STARTED, STAGE_REUSED, WAVE_ENDED, PUBLISHED];
+    let once = [
+        STAGE_STARTED,
+        STAGE_REUSED,
+        WAVE_ENDED,
+        PUBLISHED,
+        PREFLIGHT_WARNING,
+    ];
     once.contains(&event.reason.as_str()) || event.action == COMPLETES
 }
 
@@ -136,7 +165,6 @@ mod tests {
     use super::*;
     use scalequest_core::status::before_acceptance;
     use scalequest_core::status::conditions::{Acceptance, ConditionInputs};
-    use scalequest_crds::protocol::preflight::FieldError;
 
     fn shown(
         acceptance: Acceptance<'_>,
@@ -175,6 +203,18 @@ mod tests {
                 .as_ref()
                 .is_some_and(|note| note.len() <= 1024)
         );
+    }
+
+    #[test]
+    fn preflight_warnings_become_events() {
+        let found = ["spec.models[0]", "spec.reward"].map(|field| FieldError {
+            field: field.into(),
+            message: "has no licence".into(),
+        });
+        let emitted = preflight_events(found.iter());
+        assert_eq!(emitted.len(), 2);
+        assert_ne!(emitted[0].action, emitted[1].action);
+        assert!(emitted.iter().all(is_one_shot));
     }
 
     #[test]

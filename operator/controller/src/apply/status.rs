@@ -6,12 +6,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::Event;
 use kube::{Api, Resource, ResourceExt};
-use scalequest_crds::v1alpha1::conditions::PROGRESSING;
+use scalequest_core::status::conditions::status_of;
+use scalequest_crds::v1alpha1::conditions::{ACCEPTED, PROGRESSING};
 use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunStatus};
 use serde_json::{Value, json};
 
 use super::ApplyError;
-use super::events::{events, is_one_shot};
+use super::events::{events, is_one_shot, preflight_events};
 use crate::clock::now_millis;
 use crate::context::Context;
 use crate::decide::waits::of_rejections;
@@ -48,7 +49,17 @@ pub(super) async fn patch(
         true => context.status_throttle.forget(&uid),
         false => context.status_throttle.note(&uid, Instant::now()),
     }
-    emit(context, run, &events(&before, &status)).await;
+    let mut emitted = events(&before, &status);
+    let was_accepted = status_of(&before.conditions, ACCEPTED) == Some("True");
+    if let StatusUpdate::Accepted(accepted) = update
+        && !was_accepted
+    {
+        let warnings = &accepted.record.preflight.warnings;
+        emitted.extend(preflight_events(
+            accepted.run.notes().iter().chain(warnings),
+        ));
+    }
+    emit(context, run, &emitted).await;
     Ok(Duration::MAX)
 }
 

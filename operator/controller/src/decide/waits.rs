@@ -209,8 +209,11 @@ fn of_job(input: &ReconcileInput<'_>, job: &ObservedJob) -> Option<Waiting> {
     };
     let name = &job.name;
     if job.is_suspended && job.is_active() {
-        let message = match &input.run.spec.queue_name {
-            Some(queue) => format!("Job {name} waits for queue {queue}"),
+        let events = input.owned.events.get(&job.uid);
+        let words = events.and_then(|events| events.warning.as_ref());
+        let words = words.map(|words| format!(": {words}")).unwrap_or_default();
+        let message = match &job.queue {
+            Some(queue) => format!("Job {name} waits for queue {queue}{words}"),
             None => format!(
                 "Job {name} is suspended, and not by the operator: an admission policy or a user did so; exclude the run's Jobs from the policy, or resume the Job (kubectl patch job {name} -p '{{\"spec\":{{\"suspend\":false}}}}')"
             ),

@@ -9,7 +9,7 @@ use scalequest_crds::protocol::shard_set::ShardSet;
 
 use super::cache::Reduce;
 use super::is_controlled;
-use crate::names::{JobIdentity, SHARD_INDEXES, TEMPLATE_HASH};
+use crate::names::{JobIdentity, QUEUE, SHARD_INDEXES, TEMPLATE_HASH};
 
 /// State of a Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct ObservedJob {
     pub is_terminating: bool,
     /// Whether it is suspended, by Kueue for instance.
     pub is_suspended: bool,
+    /// The Kueue queue that admits it.
+    pub queue: Option<String>,
     /// `spec.parallelism`.
     pub parallelism: i32,
     /// `spec.completions`.
@@ -126,6 +128,7 @@ impl Reduce<Job> for ObservedJob {
             state,
             is_terminating: job.metadata.deletion_timestamp.is_some(),
             is_suspended: spec.suspend.unwrap_or(false),
+            queue: job.labels().get(QUEUE).cloned(),
             parallelism: spec.parallelism.unwrap_or(1),
             completions: spec.completions.unwrap_or(1),
             active: status.active.unwrap_or(0),

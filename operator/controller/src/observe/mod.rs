@@ -172,6 +172,7 @@ mod tests {
             state: JobState::Complete,
             is_terminating: false,
             is_suspended: false,
+            queue: None,
             parallelism: 1,
             completions: 1,
             active: 0,

@@ -6,8 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Event;
-use kube::api::ListParams;
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::core::GroupVersionKind;
 use kube::{Api, Client};
+use serde_json::Value;
 
 use super::OwnedObjects;
 use super::job::ObservedJob;
@@ -98,6 +100,11 @@ impl ListedEvents {
     }
 }
 
+/// Whether a Job waits in a queue of Kueue.
+fn is_queued(job: &ObservedJob) -> bool {
+    job.is_active() && job.is_suspended && job.queue.is_some()
+}
+
 /// Whether an active Job lacks pods.
 pub fn has_no_pod(job: &ObservedJob, owned: &OwnedObjects) -> bool {
     let has_counted_none = job.active == 0 && job.succeeded == 0 && job.failed_indexes.is_empty();
@@ -119,15 +126,25 @@ pub async fn object_events(
     owned: &OwnedObjects,
     now_millis: i64,
 ) -> BTreeMap<String, ObjectEvents> {
-    let jobs = owned.jobs.iter().filter(|job| has_no_pod(job, owned));
+    let jobs = owned.jobs.iter();
+    let jobs = jobs.filter(|job| has_no_pod(job, owned) || is_queued(job));
     let pods = owned.pods.iter().filter(|pod| needs_events(pod));
-    let jobs = jobs.map(|job| (&job.uid, job.created_at_millis));
-    let objects = jobs.chain(pods.map(|pod| (&pod.uid, pod.created_at_millis)));
+    let jobs = jobs.map(|job| (&job.uid, job.created_at_millis, is_queued(job)));
+    let objects = jobs.chain(pods.map(|pod| (&pod.uid, pod.created_at_millis, false)));
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
     let mut found = BTreeMap::new();
-    let waits = |(_, since): &(&String, i64)| now_millis - since > GRACE_MILLIS;
-    for (uid, _) in objects.filter(waits).take(MAX_OBJECTS) {
+    let waits = |(_, since, _): &(&String, i64, bool)| now_millis - since > GRACE_MILLIS;
+    for (uid, _, is_queued) in objects.filter(waits).take(MAX_OBJECTS) {
         if let Some(events) = listed.recent(run, uid) {
+            found.insert(uid.clone(), events);
+            continue;
+        }
+        if is_queued {
+            let warning = workload_message(client, metrics, namespace, uid).await;
+            let events = ObjectEvents {
+                warning,
+                is_scaling: false,
+            };
             found.insert(uid.clone(), events);
             continue;
         }
@@ -139,6 +156,38 @@ pub async fn object_events(
     }
     listed.replace(run, &found);
     found
+}
+
+/// Returns why Kueue has not admitted the Job with `uid`, from its Workload. Without the right to list Workloads nothing is known.
+async fn workload_message(
+    client: &Client,
+    metrics: &Metrics,
+    namespace: &str,
+    uid: &str,
+) -> Option<String> {
+    let kind = GroupVersionKind::gvk("kueue.x-k8s.io", "v1beta1", "Workload");
+    let resource = ApiResource::from_gvk(&kind);
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let params = ListParams::default().labels(&format!("kueue.x-k8s.io/job-uid={uid}"));
+    match metrics.timed("list", "workloads", api.list(&params)).await {
+        Ok(workloads) => reservation_message(&workloads.items.first()?.data),
+        Err(error) => {
+            tracing::debug!(%error, "cannot list workloads");
+            None
+        }
+    }
+}
+
+/// Returns why no quota is reserved for a Workload, without the amounts that are missing, which change by themselves.
+fn reservation_message(workload: &Value) -> Option<String> {
+    let mut conditions = workload.pointer("/status/conditions")?.as_array()?.iter();
+    let reservation = conditions.find(|condition| condition["type"] == "QuotaReserved")?;
+    let message = reservation["message"].as_str()?;
+    let parts = message.split(", ");
+    let parts: Vec<&str> = parts
+        .filter(|part| !part.ends_with("more needed"))
+        .collect();
+    (reservation["status"] == "False").then(|| parts.join(", "))
 }
 
 fn when(event: &Event) -> i64 {
@@ -190,6 +239,23 @@ mod tests {
             "2026-11-01T00:00:00Z",
         ));
         assert!(ObjectEvents::of(events).is_scaling);
+    }
+
+    #[test]
+    fn workload_says_why_it_waits() {
+        let condition = |status: &str| {
+            let message = "couldn't assign flavors to pod set main: insufficient unused quota for cpu in flavor default, 1 more needed";
+            let conditions =
+                [json!({"type": "QuotaReserved", "status": status, "message": message})];
+            json!({"status": {"conditions": conditions}})
+        };
+        let message = reservation_message(&condition("False")).expect("a message");
+        assert!(
+            message.ends_with("quota for cpu in flavor default"),
+            "{message}"
+        );
+        assert_eq!(reservation_message(&condition("True")), None);
+        assert_eq!(reservation_message(&json!({})), None);
     }
 
     #[test]

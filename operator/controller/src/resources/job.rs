@@ -22,7 +22,9 @@ use super::pod::{CONTAINER, PodWork, REPORT, disruption_annotations, pod};
 use super::server;
 use super::volumes::{TASK_FOLDER, TaskSource, locations};
 use super::{Common, object, pod_settings};
-use crate::names::{JobIdentity, KEY, Purpose, SHARD_INDEXES, TASK_ANNOTATION, TEMPLATE_HASH};
+use crate::names::{
+    JobIdentity, KEY, Purpose, QUEUE, SHARD_INDEXES, TASK_ANNOTATION, TEMPLATE_HASH,
+};
 use scalequest_core::retry::SEAL_RETRIES;
 
 /// Time to live of an ended preflight Job in seconds: longer than the longest backoff, since the next attempt counts from it.
@@ -30,9 +32,6 @@ const PREFLIGHT_TTL_SECONDS: i32 = 6 * 3600;
 
 /// Time after which a probe has failed, in seconds: a store may answer neither yes nor no.
 const PROBE_DEADLINE_SECONDS: i64 = 300;
-
-/// The label of a Job's Kueue queue.
-const QUEUE: &str = "kueue.x-k8s.io/queue-name";
 
 /// Returns the preflight Job, with a completion index for each part.
 pub fn preflight(common: Common<'_>, identity: &JobIdentity) -> Job {

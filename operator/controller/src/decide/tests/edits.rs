@@ -1,12 +1,12 @@
 //! What a user changes while a run is under way.
 
 use scalequest_crds::v1alpha1::conditions::reason;
-use scalequest_crds::v1alpha1::{Stage, SynthesisRunSpec};
+use scalequest_crds::v1alpha1::{Approval, Stage, SynthesisRunSpec};
 
 use super::fake_cluster::{FakeCluster, run};
 use super::{assert_same, completed, outcome};
 use crate::decide::StatusUpdate;
-use crate::names::Purpose;
+use crate::names::{APPROVE, Purpose};
 use scalequest_core::record::RunRecord;
 
 #[test]
@@ -262,4 +262,47 @@ fn edit_replaces_unstarted_preflight() {
     cluster.start_pods();
     cluster.run.spec.priority_class_name = None;
     assert!(cluster.decide().delete.is_empty());
+}
+
+#[test]
+fn run_waits_for_approval_after_its_pilot() {
+    let edits: [fn(&mut FakeCluster); 2] = [
+        |cluster| {
+            let annotations = cluster.run.metadata.annotations.get_or_insert_default();
+            annotations.insert(APPROVE.into(), "true".into());
+        },
+        |cluster| cluster.run.spec.target.approval = Some(Approval::Automatic),
+    ];
+    let reference = outcome(completed(&mut FakeCluster::new(run(""))));
+    for approve in edits {
+        let mut cluster = FakeCluster::new(run(""));
+        cluster.run.spec.target.approval = Some(Approval::AfterPilot);
+        cluster.until("the end of the pilot", |cluster| {
+            cluster.condition_fields("Progressing").1 == reason::AWAITING_APPROVAL
+        });
+        let status = cluster.run.status.clone().unwrap();
+        assert_eq!(status.phase.as_deref(), Some("AwaitingApproval"));
+        assert!(status.estimate.is_some(), "the estimate of the whole run");
+        let made = cluster.made.len();
+        for _ in 0..5 {
+            cluster.step();
+        }
+        assert_eq!(cluster.made.len(), made, "nothing starts meanwhile");
+        assert_eq!(cluster.record().unwrap().waves.len(), 1);
+        approve(&mut cluster);
+        let record = completed(&mut cluster);
+        let rows = |record: &RunRecord| {
+            let stages = record.stages.iter();
+            stages
+                .filter(|stage| stage.id.stage != Stage::Publish)
+                .map(|stage| {
+                    (
+                        stage.key.clone(),
+                        stage.seal.clone().map(|seal| seal.digest),
+                    )
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(rows(&record), rows(&reference));
+    }
 }

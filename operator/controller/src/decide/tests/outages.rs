@@ -280,3 +280,42 @@ fn suspended_run_keeps_its_block() {
     cluster.outage = None;
     assert!(completed(&mut cluster).blocked.is_empty());
 }
+
+#[test]
+fn restart_spreads_probes_of_blocked_runs() {
+    let blocked = |number: i64| {
+        let mut cluster = FakeCluster::new(spec());
+        cluster.now_millis += number;
+        let denied = FailureKind::Reports(Cause::StoreUnavailable, "timeout");
+        cluster.outage = Some(Outage::new(Stage::Qft, denied));
+        cluster.outage.as_mut().unwrap().until_millis = Some(i64::MAX);
+        cluster.until("three probes", |cluster| {
+            let probes = cluster.made.iter();
+            probes.filter(|made| made.purpose == Purpose::Probe).count() == 3
+        });
+        cluster
+    };
+    // The operator was away for a day, so all probes are overdue.
+    let restarted_at = 1_000_000 + 24 * HOUR;
+    let first_probe = |number: i64| {
+        let mut cluster = blocked(number);
+        cluster.settings.started_at_millis = restarted_at;
+        cluster.now_millis = restarted_at;
+        let made = cluster.made.len();
+        while cluster.made.len() == made {
+            cluster.step();
+        }
+        cluster.now_millis - restarted_at
+    };
+    let starts: Vec<i64> = (0..200).map(first_probe).collect();
+    let last = *starts.iter().max().unwrap();
+    let busiest = (0..=last / 1_000).map(|second| {
+        let in_second = starts.iter().filter(|start| **start / 1_000 == second);
+        in_second.count()
+    });
+    let busiest = busiest.max().unwrap();
+    assert!(
+        last > 40_000 && busiest <= 20,
+        "{busiest} in a second of {last} ms"
+    );
+}

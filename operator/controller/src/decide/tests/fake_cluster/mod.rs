@@ -152,13 +152,14 @@ impl FakeCluster {
         }
     }
 
-    /// Returns status, reason and message of a condition.
+    /// Returns status, reason and message of a condition; empty if there is no status.
     pub fn condition_fields(&self, kind: &str) -> (String, String, String) {
         let status = self.run.status.clone().unwrap_or_default();
         let mut conditions = status.conditions.into_iter();
         let found = conditions.find(|condition| condition.type_ == kind);
-        let found = found.expect("the condition");
-        (found.status, found.reason, found.message)
+        found.map_or_else(Default::default, |found| {
+            (found.status, found.reason, found.message)
+        })
     }
 
     /// Reconciles once; time passes up to the next requeue, and no Job makes progress.
