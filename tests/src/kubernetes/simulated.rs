@@ -305,8 +305,9 @@ fn ended(pod: &Pod, ending: &Ending, now: &str) -> Value {
         "finishedAt": now,
     });
     let spec = pod.spec.clone().unwrap_or_default();
-    // What somebody else has added runs on.
-    let is_worker = |name: &str| name == "worker" || spec.containers.len() == 1;
+    // What somebody else has added runs on, until the pod is deleted.
+    let is_deleted = pod.metadata.deletion_timestamp.is_some();
+    let is_worker = |name: &str| name == "worker" || spec.containers.len() == 1 || is_deleted;
     let containers: Vec<Value> = spec
         .containers
         .iter()

@@ -142,8 +142,12 @@ async fn policy_that_changes_labels() {
 
 async fn policy_that_injects_a_container() {
     let run_on = begin("injecting").await;
-    let patch = r#"[JSONPatch{op: "add", path: "/spec/containers/-",
-        value: Object.spec.containers{name: "mesh-proxy", image: "proxy"}}]"#;
+    // As restricted as the pod security of the namespace wants it.
+    let patch = r#"[JSONPatch{op: "add", path: "/spec/containers/-", value: Object.spec.containers{
+        name: "mesh-proxy", image: "proxy",
+        securityContext: Object.spec.containers.securityContext{
+            allowPrivilegeEscalation: false,
+            capabilities: Object.spec.containers.securityContext.capabilities{drop: ["ALL"]}}}}]"#;
     let policy = MutatingPolicy::create(&run_on, "", "pods", patch).await;
     run_on.make(run()).await;
     shown(&run_on, reason::PODS_WAITING, "mesh-proxy").await;
@@ -162,15 +166,16 @@ fn quota(hard: Value) -> Value {
     json!({"metadata": {"name": "limit"}, "spec": {"hard": hard}})
 }
 
+fn is_counted(quota: &ResourceQuota) -> bool {
+    let status = quota.status.as_ref();
+    status.is_some_and(|status| status.used.is_some())
+}
+
 /// A run in a namespace with a quota from the start.
 async fn quota_from_the_start(hard: Value, reason: &str, words: &str) {
     let run_on = begin("quota").await;
     run_on.space.create::<ResourceQuota>(quota(hard)).await;
-    let has_status = |quota: &ResourceQuota| {
-        let status = quota.status.as_ref();
-        status.is_some_and(|status| status.hard.is_some())
-    };
-    run_on.space.wait_for("limit", has_status).await;
+    run_on.space.wait_for("limit", is_counted).await;
     run_on.make(run()).await;
     shown(&run_on, reason, words).await;
     assert!(run_on.jobs().await.is_empty(), "nothing was started");
@@ -199,7 +204,11 @@ async fn limit_in_mid_run(is_quota: bool, limit: Value, reason: &str, words: &st
             drop(run_on.space.create::<LimitRange>(limit).await);
         }
     }
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // A quota counts once its status is there; a limit range is read from a cache.
+    match is_quota {
+        true => drop(run_on.space.wait_for("limit", is_counted).await),
+        false => tokio::time::sleep(Duration::from_secs(3)).await,
+    }
     drop(worker);
     drop(paused);
     shown(&run_on, reason, words).await;
@@ -243,7 +252,8 @@ async fn quotas_and_limit_ranges_are_named() {
     let _servers = SERVERS.read().await;
     reference().await;
     let exceeded = (reason::QUOTA, "exceeded quota");
-    let max = |kind: &str| json!({"type": kind, "max": {"cpu": "10m"}, "default": {"cpu": "10m"}});
+    // One of containers would only fill in what they leave out.
+    let max = json!({"type": "Pod", "max": {"cpu": "10m"}});
     let tried = [
         tokio::spawn(quota_from_the_start(
             json!({"pods": "0"}),
@@ -264,8 +274,8 @@ async fn quotas_and_limit_ranges_are_named() {
         tokio::spawn(limit_in_mid_run(
             true,
             json!({"requests.cpu": "0"}),
-            exceeded.0,
-            exceeded.1,
+            reason::PODS_WAITING,
+            "must specify requests.cpu",
         )),
         tokio::spawn(limit_in_mid_run(
             true,
@@ -275,9 +285,9 @@ async fn quotas_and_limit_ranges_are_named() {
         )),
         tokio::spawn(limit_in_mid_run(
             false,
-            max("Container"),
+            max,
             reason::PODS_WAITING,
-            "cpu",
+            "maximum cpu usage per Pod",
         )),
     ];
     for ended in join_all(tried).await {

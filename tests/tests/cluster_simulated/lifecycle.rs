@@ -7,6 +7,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, EvictParams, Patch, PatchParams};
+use scalequest_crds::v1alpha1::conditions::reason;
 use scalequest_crds::v1alpha1::{Stage, SynthesisRun};
 use scalequest_tests::kubernetes::Cluster;
 use scalequest_tests::kubernetes::api_proxy::Treatment;
@@ -216,7 +217,9 @@ async fn edit_replaces_unschedulable_job() {
     mistyped["spec"]["pods"] = pods.clone();
     mistyped["spec"]["pods"][0]["nodeSelector"]["zone"] = "tpyo".into();
     run_on.make(mistyped).await;
-    run_on.until(|run| says(run, "PodsWaiting", "node")).await;
+    let told = |run: &SynthesisRun| says(run, reason::SCHEDULING, "node affinity/selector");
+    let waiting = run_on.until(told).await;
+    assert!(!is(&waiting, "Degraded"), "it has patience");
     run_on
         .edit(json!({"spec": {"pods": pods}}))
         .await

@@ -67,11 +67,11 @@ async fn poison_shards_fail_and_parallelism_changes() {
     poisoned.space.wait_for::<Job>(name, has_two).await;
     drop(worker);
     drop(paused);
+    let told = |run: &SynthesisRun| says(run, reason::SHARDS_FAILED, "cannot be read");
+    poisoned.until(told).await;
     poisoned.complete().await;
     let record = poisoned.record().await.expect("a record");
     assert!(record["failedShardsTotal"].as_i64() >= Some(1), "{record}");
-    let told = |run: &SynthesisRun| says(run, reason::SHARDS_FAILED, "cannot be read");
-    poisoned.until(told).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
