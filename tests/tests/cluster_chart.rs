@@ -249,15 +249,10 @@ async fn operator_account_has_minimal_rights() {
         .exits_with(0);
     let can = |verb: &str, what: &str, namespace: &str| {
         let account = "--as=system:serviceaccount:chart-rights:rights";
-        let said = cluster.kubectl(&[
-            "auth",
-            "can-i",
-            verb,
-            what,
-            account,
-            "--namespace",
-            namespace,
-        ]);
+        let what = what.split(' ');
+        let question = ["auth", "can-i", verb].into_iter().chain(what);
+        let question = question.chain([account, "--namespace", namespace]);
+        let said = cluster.kubectl(&question.collect::<Vec<_>>());
         said.stdout.trim() == "yes"
     };
     for (verb, what) in [
@@ -275,8 +270,8 @@ async fn operator_account_has_minimal_rights() {
         ("get", "secrets"),
         ("list", "secrets"),
         ("delete", "pods"),
-        ("create", "pods/exec"),
-        ("create", "serviceaccounts/token"),
+        ("create", "pods --subresource=exec"),
+        ("create", "serviceaccounts --subresource=token"),
         ("update", "synthesisruns.scalequest.dev"),
         ("create", "leases.coordination.k8s.io"),
         ("list", "nodes"),

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::observe::waiting::WaitCause;
 use scalequest_core::retry::SHARD_RETRIES;
 use scalequest_crds::protocol::WORKER_PROGRAM;
 
@@ -33,21 +32,6 @@ impl Default for Patience {
             quota: Duration::from_secs(900),
             queue: Duration::from_secs(86_400),
         }
-    }
-}
-
-impl Patience {
-    /// Returns the patience with a cause in milliseconds; none with what does not go by itself.
-    pub fn millis(&self, cause: WaitCause) -> i64 {
-        let patience = match cause {
-            WaitCause::Scheduling => self.scheduling,
-            WaitCause::Autoscaling => self.autoscaling,
-            WaitCause::ImagePull => self.image_pull,
-            WaitCause::Quota => self.quota,
-            WaitCause::Queue => self.queue,
-            WaitCause::Correction => Duration::ZERO,
-        };
-        i64::try_from(patience.as_millis()).unwrap_or(i64::MAX)
     }
 }
 

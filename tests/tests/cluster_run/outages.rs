@@ -73,7 +73,7 @@ async fn unwritable_workspace_blocks_a_run() {
     let space = cluster.namespace("denied").await;
     let (manifest, store) = space.on_claims(&run).await;
     apply(&space, &manifest).await;
-    reaches(&space, "generate").await;
+    reaches(&space, "respond").await;
     let workspace = store.join("workspace");
     let metadata = std::fs::metadata(&workspace).expect("a workspace");
     let mode = metadata.permissions().mode();

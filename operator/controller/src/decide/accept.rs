@@ -13,11 +13,13 @@ use scalequest_crds::v1alpha1::conditions::{ACCEPTED, reason};
 use serde_json::Value;
 
 use super::obsolete_jobs::{is_outdated, obsolete};
+use super::task_maps::missing_map;
 use super::waits::{Waits, waits};
 use super::{Actions, JobCreation, ReconcileInput, StatusUpdate, advance};
 use crate::names::{JobIdentity, Purpose, RETRY};
 use crate::observe::job::{JobState, ObservedJob};
-use crate::observe::pod::{Termination, TerminationMessage, last_failure};
+use crate::observe::pod::last_failure;
+use crate::observe::termination::{Termination, TerminationMessage};
 use crate::resources::accelerator::stage_holds_accelerator;
 use crate::resources::config_maps::spec_text;
 use crate::resources::dry_run::dry_run_pods;
@@ -147,7 +149,7 @@ fn start_preflight(input: &ReconcileInput<'_>, run: &ValidRun, identity: &JobIde
     let text = spec_text(run.name(), run.spec());
     let (dry_run, creation) = with_common(input, run, |common| {
         let creation = JobCreation {
-            task: advance::missing_map(input, common, identity, text),
+            task: missing_map(input, common, identity, text),
             job: Some(preflight(common, identity)),
         };
         (dry_run_pods(common), creation)

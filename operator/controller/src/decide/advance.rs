@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::protocol::shard_set::ShardSet;
@@ -14,15 +13,15 @@ use scalequest_crds::v1alpha1::conditions::{COMPLETE, FAILED, PROGRESSING, reaso
 
 use super::obsolete_jobs::{collect, is_outdated, obsolete};
 use super::stage_jobs::{NextAction, StageJobs, identity_of};
+use super::task_maps::missing_map;
 use super::{
     AcceptedRun, Actions, JobCreation, ReconcileInput, StatusUpdate, VersionedRecord, blocked,
     progress, record_results, usage, waits,
 };
-use crate::names::{APPROVE, JobIdentity, Purpose};
+use crate::names::{APPROVE, Purpose};
 use crate::observe::job::{ObservedJob, millis};
-use crate::resources::config_maps::{task_map, task_text};
-use crate::resources::job::{parallelism, source, stage as stage_job};
-use crate::resources::volumes::TaskSource;
+use crate::resources::config_maps::task_text;
+use crate::resources::job::{parallelism, stage as stage_job};
 use crate::resources::{Common, Owner};
 use scalequest_core::plan::{End, Observations, Plan, plan};
 use scalequest_core::record::RunRecord;
@@ -47,7 +46,7 @@ pub(super) fn advance(
     live: Result<ValidRun, Vec<FieldError>>,
 ) -> Actions {
     let mut degradations = amend(input, &mut record, live);
-    let token = record_results::retry_token(input, &record);
+    let token = input.retry_token(&record);
     record.leave_failure(&token, |key| {
         let jobs = input.owned.jobs.iter();
         let attempts = jobs.filter(|job| job.identity.key == key);
@@ -281,23 +280,6 @@ fn start(
         let job = starts.then(|| stage_job(common, &identity, task, shards.as_ref()));
         if map.is_some() || job.is_some() {
             actions.create.push(JobCreation { task: map, job });
-        }
-    }
-}
-
-/// Returns the ConfigMap with the task of `identity` if its pods need one and it does not exist.
-pub(super) fn missing_map(
-    input: &ReconcileInput<'_>,
-    common: Common<'_>,
-    identity: &JobIdentity,
-    text: String,
-) -> Option<ConfigMap> {
-    match source(common, identity, text.clone()) {
-        TaskSource::Annotation(_) => None,
-        TaskSource::ConfigMap(name) => {
-            let mut maps = input.owned.maps.iter();
-            let is_there = maps.any(|map| map.name == name && !map.is_terminating);
-            (!is_there).then(|| task_map(common.owner, identity, text))
         }
     }
 }

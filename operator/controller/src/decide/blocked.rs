@@ -5,9 +5,8 @@ use scalequest_crds::protocol::cause::Cause;
 use scalequest_crds::protocol::exit_codes::worker::TASK_FAILED_PERMANENTLY;
 use scalequest_crds::protocol::task::StageTask;
 
-use super::advance::missing_map;
-use super::record_results::retry_token;
 use super::stage_jobs::identity_of;
+use super::task_maps::missing_map;
 use super::{Actions, JobCreation, ReconcileInput};
 use crate::names::{JobIdentity, Purpose};
 use crate::observe::job::{JobState, ObservedJob};
@@ -33,7 +32,7 @@ pub(super) fn block(
 ) {
     let probes = probes(input, task).map(|job| job.identity.attempt + 1);
     let next = probes.max().unwrap_or(0);
-    let token = retry_token(input, record);
+    let token = input.retry_token(record);
     let blocked = Blocked {
         cause: blocked.cause,
         message: match blocked.cause {

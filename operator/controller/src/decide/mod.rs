@@ -15,6 +15,8 @@ mod progress;
 
 mod record_results;
 
+mod task_maps;
+
 mod obsolete_jobs;
 
 pub mod waits;
@@ -30,16 +32,18 @@ use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
 use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::conditions::reason;
 use scalequest_crds::v1alpha1::{SynthesisRun, SynthesisRunStatus};
 
+use super::names::RETRY;
 use super::observe::OwnedObjects;
 use super::observe::job::ObservedJob;
 use super::resources::dry_run::DryRunPod;
 use super::settings::Settings;
 use scalequest_core::plan::Plan;
-use scalequest_core::record::{RecordError, RunRecord};
+use scalequest_core::record::{RecordError, RetryToken, RunRecord};
 use scalequest_core::status::conditions::{Acceptance, ConditionInputs, Degradation, Wait};
 use scalequest_core::status::{StageProgress, StatusInput, before_acceptance, status};
 use scalequest_core::validate::{Environment, ValidRun, validate};
@@ -59,6 +63,13 @@ pub struct ReconcileInput<'a> {
     pub settings: &'a Settings,
     /// Now, in milliseconds since 1970.
     pub now_millis: i64,
+}
+
+impl ReconcileInput<'_> {
+    /// Returns what ends a block or a permanent failure when it changes.
+    fn retry_token(&self, record: &RunRecord) -> RetryToken {
+        RetryToken::of(&record.spec, self.run.annotations().get(RETRY))
+    }
 }
 
 /// Actions of a reconcile, applied in the order of the fields.

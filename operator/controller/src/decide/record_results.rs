@@ -1,13 +1,11 @@
 //! Records the results of Jobs: seals, failed shards, corrupt inputs, failures. Each is recorded once, however often it is observed.
 
-use kube::ResourceExt;
 use scalequest_crds::protocol::task::StageTask;
 
 use super::stage_jobs::{NextAction, StageJobs};
 use super::{ReconcileInput, blocked, usage};
-use crate::names::RETRY;
 use scalequest_core::plan::Plan;
-use scalequest_core::record::{Failure, RetryToken, RunRecord, StageFailure};
+use scalequest_core::record::{Failure, RunRecord, StageFailure};
 use scalequest_core::retry::MAX_CORRUPTIONS;
 use scalequest_core::stage_machine::CorruptInput;
 use scalequest_core::validate::ValidRun;
@@ -115,11 +113,6 @@ fn fail(input: &ReconcileInput<'_>, record: &mut RunRecord, task: &StageTask, fa
             reason,
             message: format!("{message}; {ADVICE}"),
         },
-        retry: retry_token(input, record),
+        retry: input.retry_token(record),
     });
-}
-
-/// Returns what leaves a permanent failure when it changes.
-pub(super) fn retry_token(input: &ReconcileInput<'_>, record: &RunRecord) -> RetryToken {
-    RetryToken::of(&record.spec, input.run.annotations().get(RETRY))
 }

@@ -2,6 +2,7 @@
 //! cause is over; what does not come by itself is a degradation.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use scalequest_crds::v1alpha1::conditions::{WAITING, reason};
@@ -55,6 +56,19 @@ pub fn reason_of(cause: WaitCause) -> Option<&'static str> {
     }
 }
 
+/// Returns the patience with a cause in milliseconds; none with what does not go by itself.
+pub fn patience_millis(patience: &Patience, cause: WaitCause) -> i64 {
+    let patience = match cause {
+        WaitCause::Scheduling => patience.scheduling,
+        WaitCause::Autoscaling => patience.autoscaling,
+        WaitCause::ImagePull => patience.image_pull,
+        WaitCause::Quota => patience.quota,
+        WaitCause::Queue => patience.queue,
+        WaitCause::Correction => Duration::ZERO,
+    };
+    i64::try_from(patience.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Whether a request or a pod was refused since a quota is used up.
 pub fn is_quota(message: &str) -> bool {
     message.contains(EXCEEDED_QUOTA)
@@ -74,7 +88,7 @@ pub fn of_rejections(
     let waits_since = known
         .find(|each| each.type_ == WAITING && each.status == "True" && each.reason == reason::QUOTA)
         .map_or(now_millis, |each| millis(&each.last_transition_time));
-    let is_over = now_millis - waits_since > patience.millis(WaitCause::Quota);
+    let is_over = now_millis - waits_since > patience_millis(patience, WaitCause::Quota);
     let degrading = quota.iter().filter(|_| is_over).map(|message| {
         let message = message.as_str();
         Degradation::new(reason::PODS_WAITING, message)
@@ -115,7 +129,7 @@ pub(super) fn waits(input: &ReconcileInput<'_>) -> Waits {
         let waited = now - each.since_millis;
         let patience = match reason_of(each.cause) {
             Some(_) if each.is_elastic => i64::MAX,
-            Some(_) => input.settings.patience.millis(each.cause),
+            Some(_) => patience_millis(&input.settings.patience, each.cause),
             None => GRACE_MILLIS,
         };
         let next = [GRACE_MILLIS, patience]

@@ -9,6 +9,8 @@ pub mod config_map;
 
 pub mod pod;
 
+pub mod termination;
+
 pub mod expectations;
 
 pub mod progress;
@@ -151,7 +153,7 @@ mod tests {
     use super::*;
     use crate::names::{JobIdentity, Purpose};
     use job::JobState;
-    use pod::{Termination, TerminationMessage};
+    use termination::{Termination, TerminationMessage};
 
     fn identity() -> JobIdentity {
         JobIdentity {

@@ -2,7 +2,7 @@
 //! that an autoscaler adds). For display only. Events of an object are listed once a minute at most, however often its run is reconciled.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Event;
@@ -56,9 +56,12 @@ impl ObjectEvents {
     }
 }
 
-/// What was listed last, by the uid of the run and that of the object.
+/// What was listed last of the objects of a run, by their uids.
+type ListedOfRun = HashMap<String, (Instant, ObjectEvents)>;
+
+/// What was listed last, by the uids of runs.
 #[derive(Debug, Default)]
-pub struct ListedEvents(Mutex<HashMap<String, HashMap<String, (Instant, ObjectEvents)>>>);
+pub struct ListedEvents(Mutex<HashMap<String, ListedOfRun>>);
 
 impl ListedEvents {
     /// Drops what is known of a run.
@@ -71,9 +74,7 @@ impl ListedEvents {
         self.lock().retain(|run, _| runs.contains(run));
     }
 
-    fn lock(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<String, HashMap<String, (Instant, ObjectEvents)>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, ListedOfRun>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 
-use super::pod::{TerminationMessage, containers, termination_message};
+use super::termination::{TerminationMessage, containers, termination_message};
 use crate::resources::pod::CONTAINER;
 use crate::resources::server;
 

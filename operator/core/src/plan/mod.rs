@@ -79,6 +79,13 @@ pub struct Plan {
     pub estimate: Option<Estimate>,
 }
 
+impl Plan {
+    /// Whether none of its stages may run, by the record: all are blocked.
+    pub fn is_blocked(&self, record: &RunRecord) -> bool {
+        !self.start.is_empty() && self.start.iter().all(|task| record.is_blocked(&task.key))
+    }
+}
+
 /// How a run ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {

@@ -9,15 +9,22 @@ use scalequest_crds::v1alpha1::StageId;
 use serde::{Deserialize, Serialize};
 
 use super::{RetryToken, RunRecord};
-use crate::plan::Plan;
 use crate::retry::PROBE_BACKOFF;
-use crate::stage_machine::Blocked;
 
 /// Maximum length of a recorded message, in characters.
 const MESSAGE_MAX_CHARS: usize = 600;
 
 /// Share by which a pause is lengthened at most, so that probes of many runs spread.
 const JITTER: f64 = 0.25;
+
+/// What blocks a stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// The cause.
+    pub cause: Cause,
+    /// What failed, for users.
+    pub message: String,
+}
 
 /// A stage that something outside of it has blocked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,11 +108,6 @@ impl RunRecord {
     pub fn is_blocked(&self, key: &str) -> bool {
         let blocked = self.blocked(key);
         blocked.is_some_and(|blocked| blocked.state == BlockedState::Blocked)
-    }
-
-    /// Whether no stage of `plan` may run: all are blocked.
-    pub fn blocks_all(&self, plan: &Plan) -> bool {
-        !plan.start.is_empty() && plan.start.iter().all(|task| self.is_blocked(&task.key))
     }
 
     /// Records that `blocked` blocks the stage of `task`. If it was retried without progress, the pause grows on. `probe`: a number that no

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::validate::ValidRun;
 
 pub use attempts::AttemptCounts;
-pub use blocked::{BlockedStage, BlockedState};
+pub use blocked::{Blocked, BlockedStage, BlockedState};
 pub use corruption::CorruptionRecord;
 pub use failure::{Failure, RetryToken, StageFailure};
 pub use seal::RecordError;

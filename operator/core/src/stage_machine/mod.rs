@@ -15,6 +15,7 @@ use scalequest_crds::protocol::report::StageReport;
 use scalequest_crds::protocol::shard_set::ShardSet;
 use scalequest_crds::protocol::task::StageTask;
 
+pub use crate::record::Blocked;
 use crate::record::Failure;
 use crate::retry::{MAX_SAME_CAUSE, SEAL_RETRIES, WORKER_BACKOFF};
 
@@ -43,15 +44,6 @@ pub enum Transition {
     Blocked(Blocked),
     /// The stage, and so the run, has failed.
     Failed(Failure),
-}
-
-/// What blocks a stage.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blocked {
-    /// The cause.
-    pub cause: Cause,
-    /// What failed, for users.
-    pub message: String,
 }
 
 /// When failures end a shard or a stage.

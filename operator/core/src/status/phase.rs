@@ -1,11 +1,21 @@
 //! The phase of a run: one word for display that sums up its conditions. Nothing is decided from it.
 
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::Stage;
 
 use crate::plan::{End, Plan, Suspension};
 use crate::record::RunRecord;
 
-use super::conditions::Acceptance;
+/// Whether the spec is accepted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Acceptance<'a> {
+    /// Its preflight runs.
+    Validating,
+    /// It has errors.
+    Invalid(&'a [FieldError]),
+    /// It is accepted.
+    Accepted,
+}
 
 /// The phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,7 +71,7 @@ impl Phase {
             (Some(End::Failed(_)), _) => Phase::Failed,
             (None, Some(Suspension::BySpec)) => Phase::Suspended,
             (None, Some(Suspension::AwaitingApproval)) => Phase::AwaitingApproval,
-            (None, None) if record.blocks_all(plan) => Phase::Blocked,
+            (None, None) if plan.is_blocked(record) => Phase::Blocked,
             (None, None) => Phase::of_work(plan),
         }
     }

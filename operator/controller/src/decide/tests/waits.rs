@@ -5,7 +5,7 @@ use std::time::Duration;
 use scalequest_crds::v1alpha1::conditions::reason;
 
 use super::fake_cluster::{FakeCluster, run};
-use crate::decide::waits::{of_rejections, reason_of};
+use crate::decide::waits::{of_rejections, patience_millis, reason_of};
 use crate::observe::object_events::ObjectEvents;
 use crate::observe::waiting::WaitCause;
 use crate::settings::Patience;
@@ -53,7 +53,7 @@ fn waits_degrade_after_patience() {
             ("True", reason_of(cause))
         );
         assert!(message.contains(MESSAGE), "{message}");
-        pass(&mut cluster, patience.millis(cause) - 60_000);
+        pass(&mut cluster, patience_millis(&patience, cause) - 60_000);
         assert_eq!(cluster.condition("Degraded"), "False", "{cause:?}");
         let writes = cluster.writes;
         pass(&mut cluster, 60_000);
@@ -150,7 +150,8 @@ fn rejected_requests_are_classified() {
     let mut cluster = waiting(WaitCause::Quota);
     pass(&mut cluster, 40_000);
     let conditions = cluster.run.status.clone().unwrap_or_default().conditions;
-    let later = cluster.now_millis + Patience::default().millis(WaitCause::Quota) + 1_000;
+    let later =
+        cluster.now_millis + patience_millis(&Patience::default(), WaitCause::Quota) + 1_000;
     let found = of_rejections(&messages[..1], &conditions, &Patience::default(), later);
     assert_eq!(found.degradations[0].reason, reason::PODS_WAITING);
 }

@@ -8,7 +8,7 @@ use scalequest_crds::v1alpha1::conditions::reason;
 use super::fake_cluster::{FakeCluster, run};
 use super::{assert_same, completed, outcome};
 use crate::names::{Purpose, RETRY};
-use crate::observe::pod::TerminationMessage;
+use crate::observe::termination::TerminationMessage;
 
 #[test]
 fn failed_shards_follow_failure_policy() {
@@ -141,7 +141,8 @@ fn ended_worker_keeps_stage_running() {
 
 #[test]
 fn invalid_reports_are_ignored() {
-    use crate::observe::pod::{ObservedPod, TerminationMessage};
+    use crate::observe::pod::ObservedPod;
+    use crate::observe::termination::TerminationMessage;
     use scalequest_crds::protocol::report::Outcome;
     let mut cluster = FakeCluster::new(run(""));
     let has_sealed = |pod: &ObservedPod| {

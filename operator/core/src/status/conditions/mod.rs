@@ -3,12 +3,12 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
-use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::protocol::task::StageTask;
 use scalequest_crds::v1alpha1::conditions::{
     ACCEPTED, COMPLETE, DEGRADED, FAILED, PROGRESSING, SUSPENDED, WAITING, reason,
 };
 
+pub use super::phase::Acceptance;
 use super::phase::Phase;
 use crate::field_error::shortened;
 use crate::plan::{End, Plan, Suspension};
@@ -19,17 +19,6 @@ const MESSAGE_MAX: usize = 4095;
 
 /// Maximum number of stages in a message.
 const NAMED: usize = 3;
-
-/// Whether the spec is accepted.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Acceptance<'a> {
-    /// Its preflight runs.
-    Validating,
-    /// It has errors.
-    Invalid(&'a [FieldError]),
-    /// It is accepted.
-    Accepted,
-}
 
 /// A degradation: something that needs attention although the run is not finished.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -195,7 +184,7 @@ fn progressing(inputs: &ConditionInputs<'_>) -> ConditionFields {
         (Some(End::Failed(failure)), _) => (FALSE, failure.reason, failure.message.clone()),
         (None, Some(Suspension::BySpec)) => suspended_fields(),
         (None, Some(suspension)) => (FALSE, reason::AWAITING_APPROVAL, suspension.to_string()),
-        (None, None) if record.blocks_all(plan) => (
+        (None, None) if plan.is_blocked(record) => (
             FALSE,
             reason::BLOCKED,
             format!("{} (see condition Degraded)", named("blocked", plan)),

@@ -1,4 +1,6 @@
 use proptest::prelude::*;
+use scalequest_crds::protocol::cause::Cause;
+use scalequest_crds::protocol::preflight::FieldError;
 use scalequest_crds::v1alpha1::conditions::TYPES;
 
 use super::*;
@@ -7,7 +9,6 @@ use crate::plan::{Incomplete, Observations, Suspension, plan};
 use crate::record::{Failure, RetryToken};
 use crate::stage_machine::Blocked;
 use crate::status::table;
-use scalequest_crds::protocol::cause::Cause;
 
 fn inputs<'a>(
     acceptance: Acceptance<'a>,

@@ -9,7 +9,7 @@ use scalequest_crds::v1alpha1::Stage;
 use super::{FakeCluster, carried_task};
 use crate::names::Purpose;
 use crate::observe::job::ObservedJob;
-use crate::observe::pod::TerminationMessage;
+use crate::observe::termination::TerminationMessage;
 use crate::resources::config_maps::TASK;
 use scalequest_core::plan::simulation::FakeWorkspace as Results;
 

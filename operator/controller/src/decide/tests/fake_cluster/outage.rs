@@ -9,7 +9,7 @@ use scalequest_crds::v1alpha1::Stage;
 use super::fake_worker::FakeEnd;
 use crate::names::Purpose;
 use crate::observe::job::ObservedJob;
-use crate::observe::pod::TerminationMessage;
+use crate::observe::termination::TerminationMessage;
 
 /// How a worker fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
