@@ -84,6 +84,8 @@ async fn bench() {
         rows.push(Row::new(&format!("  {what}"), of_runs(*times), "requests"));
     }
     rows.push(Row::new("reads per run", of_runs(all.reads), "requests"));
+    let dry_runs = of_runs(all.dry_runs);
+    rows.push(Row::new("dry runs of pods per run", dry_runs, "requests"));
     let idle = quiet.writes() - all.writes();
     rows.push(
         Row::new(

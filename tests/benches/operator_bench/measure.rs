@@ -109,6 +109,8 @@ pub struct Requests {
     pub writes: BTreeMap<String, u64>,
     /// Gets, lists and ended watches.
     pub reads: u64,
+    /// Creations in dry runs, which are admitted or refused, and not written.
+    pub dry_runs: u64,
 }
 
 impl Requests {
@@ -133,6 +135,11 @@ pub fn count(audit: &Path, user: &str) -> Requests {
         let verb = event["verb"].as_str().unwrap_or_default();
         if matches!(verb, "get" | "list" | "watch") {
             requests.reads += 1;
+            continue;
+        }
+        let uri = event["requestURI"].as_str().unwrap_or_default();
+        if uri.contains("dryRun=") {
+            requests.dry_runs += 1;
             continue;
         }
         let subresource = event["objectRef"]["subresource"].as_str();

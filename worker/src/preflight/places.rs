@@ -14,6 +14,9 @@ use crate::storage::store::{Access, DISK_PROBE_BYTES, Store, StoreError};
 /// An object that never exists: a request for it shows whether the store answers.
 const PROBED_OBJECT: &str = "stages/probe";
 
+/// Bytes that are written to a directory of this machine. A run whose disk fills up later ends and is resumed by the same command.
+const LOCAL_PROBE_BYTES: usize = 4 << 10;
+
 /// The member of a place that is a directory of this machine.
 const PATH: &str = "path";
 
@@ -60,6 +63,7 @@ fn check_place(
         // GET, not HEAD: without a body a missing bucket cannot be distinguished from a missing object.
         store.get_if_present(PROBED_OBJECT)?;
         match writes {
+            true if member == PATH => store.check_writable("", LOCAL_PROBE_BYTES),
             true => store.check_writable("", DISK_PROBE_BYTES),
             false => Ok(()),
         }

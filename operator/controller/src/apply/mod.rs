@@ -40,17 +40,17 @@ pub async fn apply(
     if let Some(save) = &actions.save {
         writer.save(save).await?;
     }
-    let errors = writer.dry_run(&actions.dry_run).await?;
-    let is_refused = !errors.is_empty() || !writer.rejections.is_empty();
-    if is_refused && !actions.dry_run.is_empty() {
-        let status = StatusUpdate::refused(errors);
-        status::patch(context, run, &status, &writer.rejections).await?;
-        return Ok(DRY_RUN_INTERVAL);
-    }
     // Nothing follows from a record that is not persisted.
     if writer.rejections.is_empty() {
         for job in &actions.delete {
             writer.delete(job).await?;
+        }
+        let errors = writer.dry_run(&actions.dry_run).await?;
+        let is_refused = !errors.is_empty() || !writer.rejections.is_empty();
+        if is_refused && !actions.dry_run.is_empty() {
+            let status = StatusUpdate::refused(errors);
+            status::patch(context, run, &status, &writer.rejections).await?;
+            return Ok(DRY_RUN_INTERVAL);
         }
         for creation in &actions.create {
             writer.create(creation).await?;

@@ -293,6 +293,7 @@ mod tests {
         late["terminated"]["finishedAt"] = "2026-11-01T00:01:40Z".into();
         let over = pod("Succeeded", before(late), worker(ended(0, "")));
         assert_eq!(over.lifetime(0).0, 90_000);
+        assert_eq!(over.wait, None, "restarts of what has ended are no matter");
         assert_eq!(over.termination.and_then(|end| end.code), Some(0));
         let well = pod("Running", before(running.clone()), worker(running));
         assert_eq!(well.wait, None);

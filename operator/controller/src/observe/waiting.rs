@@ -43,6 +43,9 @@ impl PodWait {
 
     /// Returns what keeps a pod from starting or ending, as its status says it.
     pub fn of(status: &PodStatus) -> Option<PodWait> {
+        if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+            return None;
+        }
         let mut conditions = status.conditions.iter().flatten();
         let unscheduled = conditions
             .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
@@ -51,9 +54,8 @@ impl PodWait {
                 let message = condition.message.as_deref().unwrap_or_default();
                 PodWait::new(WaitCause::Scheduling, scheduling_message(message))
             }
-            None => containers(status)
-                .find_map(of_container)
-                .or_else(|| foreign_container(status)),
+            None if has_worker_ended(status) => foreign_container(status),
+            None => containers(status).find_map(of_container),
         }
     }
 }
@@ -113,21 +115,23 @@ fn of_container(container: &ContainerStatus) -> Option<PodWait> {
     PodWait::new(WaitCause::Correction, message)
 }
 
-/// Returns the container that the operator did not add and that runs on after the worker, so that the pod does not end.
-fn foreign_container(status: &PodStatus) -> Option<PodWait> {
+fn has_worker_ended(status: &PodStatus) -> bool {
     let mut all = status.container_statuses.iter().flatten();
     let has_ended = |container: &ContainerStatus| {
         let state = container.state.as_ref();
         state.is_some_and(|state| state.terminated.is_some())
     };
-    let is_over = all
-        .clone()
-        .any(|each| each.name == CONTAINER && has_ended(each));
+    all.any(|each| each.name == CONTAINER && has_ended(each))
+}
+
+/// Returns the container that the operator did not add and that runs on after the worker, so that the pod does not end.
+fn foreign_container(status: &PodStatus) -> Option<PodWait> {
+    let mut all = status.container_statuses.iter().flatten();
     let runs_on = |each: &&ContainerStatus| {
         let state = each.state.as_ref();
         each.name != CONTAINER && state.is_some_and(|state| state.running.is_some())
     };
-    let foreign = all.find(runs_on).filter(|_| is_over)?;
+    let foreign = all.find(runs_on)?;
     let message = format!(
         "its worker has ended, and the container {:?}, which the operator did not add, runs on: exclude the pods from its injection",
         foreign.name
