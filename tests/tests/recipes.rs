@@ -54,6 +54,7 @@ fn runs_to_its_end(run: &TinyRun) -> (TestEnv, FinishedRun) {
             ("Complete", "True", "TargetReached"),
             ("Failed", "False", "AsExpected"),
             ("Degraded", "False", "AsExpected"),
+            ("Waiting", "False", "AsExpected"),
         ],
     );
     let dataset = finished.dataset();
@@ -72,7 +73,7 @@ fn runs_to_its_end(run: &TinyRun) -> (TestEnv, FinishedRun) {
 
 /// Type, status and reason of every condition, in order.
 #[track_caller]
-fn conditions_are(env: &TestEnv, expected: [(&str, &str, &str); 6]) {
+fn conditions_are(env: &TestEnv, expected: [(&str, &str, &str); 7]) {
     let status = env.status();
     let text = |condition: &Value, name: &str| condition[name].as_str().unwrap_or("").to_owned();
     let shown: Vec<(String, String, String)> = status["status"]["conditions"]
@@ -326,6 +327,7 @@ fn raised_max_waves_resumes_the_run() {
             ("Complete", "False", "AsExpected"),
             ("Failed", "False", "AsExpected"),
             ("Degraded", "False", "AsExpected"),
+            ("Waiting", "False", "AsExpected"),
         ],
     );
     // The same limit again: still short, nothing computed.
